@@ -1,0 +1,29 @@
+"""hidascan: AI-generated or real, from every pixel.
+
+    from hidascan import Scanner
+    for finding in Scanner().scan(["photo.jpg", "folder/"]):
+        print(finding.path, finding.verdict, finding.score)
+
+Importing this package loads nothing heavy; torch comes with the first `Scanner`.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+__all__ = ["Finding", "ScanOptions", "Scanner", "__version__"]
+
+
+def __getattr__(name: str):
+    if name == "Scanner":
+        from hidascan.scanner import Scanner
+
+        return Scanner
+    if name == "ScanOptions":
+        from hidascan.options import ScanOptions
+
+        return ScanOptions
+    if name == "Finding":
+        from hidascan.finding import Finding
+
+        return Finding
+    raise AttributeError(f"module 'hidascan' has no attribute {name!r}")

@@ -1,0 +1,160 @@
+"""Views of many images -> full batches on one device -> outputs per image, in the order of the images."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from hidascan.errors import DeviceError
+from hidascan.model.hidanet import HiDANet
+
+Ticket = TypeVar("Ticket")
+
+
+@dataclass(frozen=True)
+class ImageOutput:
+    """logit; quality 1..100; tokens (K, grid, grid) float32, p(AI) per token; seconds of device time."""
+
+    logit: float
+    quality: float
+    tokens: np.ndarray
+    seconds: float
+
+
+@dataclass
+class _InFlight:
+    """An image some of whose views are still on their way."""
+
+    ticket: object
+    cls: torch.Tensor | None  # (1 + K, D) on the CPU
+    tokens: torch.Tensor | None  # (1 + K, N)
+    missing: int
+    seconds: float = 0.0
+
+
+@dataclass
+class _Batch:
+    """uint8 views waiting for the device, and whose they are."""
+
+    views: np.ndarray  # (B, 224, 224, 3)
+    owners: list[tuple[_InFlight, int]] = field(default_factory=list)
+
+
+class Engine:
+    """Runs a network on full batches. Memory is bounded by one batch and the tokens of the images in flight."""
+
+    def __init__(self, network: HiDANet, device: torch.device, batch_size: int):
+        self.network = network.to(device)
+        self.device, self.batch_size = device, batch_size
+
+    def run(
+        self,
+        images: Iterable[tuple[Ticket, list[np.ndarray] | None]],
+        on_batch: Callable[[int], None] = lambda views: None,
+    ) -> Iterator[tuple[Ticket, ImageOutput | None]]:
+        """Take (ticket, views) and yield (ticket, output) in the same order.
+
+        views: the thumbnail, then K patches, each (224, 224, 3) uint8; None passes through as an output of None.
+        on_batch is called with the number of views of every batch that the device has finished.
+        """
+        waiting: deque[_InFlight] = deque()
+        side = self.network.config.patch
+        batch = _Batch(np.empty((self.batch_size, side, side, 3), np.uint8))
+        for ticket, views in images:
+            image = self._enter(ticket, views)
+            waiting.append(image)
+            for number, view in enumerate(views or ()):
+                batch.views[len(batch.owners)] = view
+                batch.owners.append((image, number))
+                if len(batch.owners) == self.batch_size:
+                    on_batch(self._flush(batch))
+            views = None  # let go of the pixels before the next image is asked for
+            while waiting and not waiting[0].missing:
+                yield self._leave(waiting.popleft())
+        if batch.owners:
+            on_batch(self._flush(batch))
+        while waiting:
+            yield self._leave(waiting.popleft())
+
+    def _enter(self, ticket: Ticket, views: list[np.ndarray] | None) -> _InFlight:
+        if views is None:
+            return _InFlight(ticket, None, None, 0)
+        count, grid = len(views), self.network.backbone.grid
+        return _InFlight(ticket, torch.empty(count, self.network.config.dim), torch.empty(count, grid * grid), count)
+
+    def _flush(self, batch: _Batch) -> int:
+        """Run one batch and hand its results to the images they belong to."""
+        started, count = time.perf_counter(), len(batch.owners)
+        views = torch.from_numpy(batch.views[:count]).to(self.device).permute(0, 3, 1, 2)
+        is_global = torch.tensor([number == 0 for _, number in batch.owners], device=self.device)
+        with torch.inference_mode():
+            cls, tokens = (output.cpu() for output in self.network.views(views, is_global))
+        each = (time.perf_counter() - started) / count
+        for row, (image, number) in enumerate(batch.owners):
+            image.cls[number], image.tokens[number] = cls[row], tokens[row]
+            image.missing -= 1
+            image.seconds += each
+        batch.owners.clear()
+        return count
+
+    def _leave(self, image: _InFlight) -> tuple[Ticket, ImageOutput | None]:
+        if image.cls is None:
+            return image.ticket, None
+        started, grid = time.perf_counter(), self.network.backbone.grid
+        with torch.inference_mode():
+            logit, quality = self.network.fuse(image.cls[0].to(self.device), image.cls[1:].to(self.device))
+        tokens = image.tokens[1:].reshape(-1, grid, grid).numpy()
+        seconds = image.seconds + time.perf_counter() - started
+        return image.ticket, ImageOutput(float(logit), float(quality), tokens, seconds)
+
+
+def choose_device(name: str) -> torch.device:
+    """auto, cpu, cuda, cuda:N or mps -> a device that is there. Raises DeviceError otherwise."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"--device {name}: not a device; choose auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"--device {name}: no such CUDA device here ({torch.cuda.device_count()} found)")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("--device mps: not available here")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"--device {name}: choose auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """auto, bf16 or fp32 -> a dtype; auto is bf16 where the hardware computes in it, fp32 elsewhere."""
+    if precision == "auto":
+        fast = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}.get(device.type, lambda: False)()
+        return torch.bfloat16 if fast else torch.float32
+    try:
+        return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+    except KeyError:
+        raise DeviceError(f"--precision {precision}: choose auto, bf16 or fp32") from None
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Views a batch: measured best on 2 CPU cores; large enough to fill a GPU."""
+    return 128 if device.type == "cuda" else 16
+
+
+def _cuda_has_bf16() -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _cpu_has_bf16() -> bool:
+    """AVX512-BF16 or AMX on x86, BF16 instructions on Arm; without them bf16 is slower than fp32."""
+    flags = torch.backends.cpu.get_cpu_capability()
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+    return flags != "DEFAULT" and any(getattr(torch.cpu, check, lambda: False)() for check in checks)

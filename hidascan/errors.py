@@ -1,0 +1,42 @@
+"""What can go wrong, each with the message that the user reads and the exit code that a shell sees."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `hidascan`, in the manner of grep and of virus scanners."""
+
+    NOTHING_FOUND = 0
+    AI_FOUND = 1
+    USAGE_OR_MODEL = 2
+    UNREADABLE_FILES = 3
+
+
+class HidascanError(Exception):
+    """Base of every error that is reported as one line. `exit_code` is what the command returns for it."""
+
+    exit_code = ExitCode.USAGE_OR_MODEL
+
+
+class ImageError(HidascanError):
+    """One file cannot be read as an image; the scan goes on."""
+
+    exit_code = ExitCode.UNREADABLE_FILES
+
+
+class CheckpointError(HidascanError):
+    """The weights are missing, broken, or not ours."""
+
+
+class DeviceError(HidascanError):
+    """The device asked for is not here."""
+
+
+class UsageError(HidascanError):
+    """The options contradict each other or name something that does not exist."""
+
+
+class RecipeError(HidascanError):
+    """A training recipe or a label table is malformed."""

@@ -1,0 +1,1 @@
+"""Pixels and bytes. Nothing in here imports torch."""

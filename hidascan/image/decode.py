@@ -1,0 +1,167 @@
+"""A file -> RGB pixels, whatever its format, within limits and without surprises."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from hidascan.errors import ImageError
+from hidascan.image.jpeg import quality_from_tables
+from hidascan.image.provenance import strongest_claim
+
+pillow_heif.register_heif_opener()
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.MAX_IMAGE_PIXELS = None  # our own limit below, as an error and not as a warning
+
+MAX_PIXELS = 500_000_000
+_ORIENTATION_TAG = 0x0112
+_SCALED = "more than 8 bits a channel, scaled to 8"
+_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """The pixels of one image as they are stored, and what its container says of them.
+
+    pixels: (H, W, 3) uint8 RGB, read-only, before any EXIF rotation: turning an image would move its JPEG grid.
+    orientation: EXIF orientation 1..8 (1 = as stored). jpeg_quality: 1..100 from the tables, None if no JPEG.
+    provenance: the strongest claim of the metadata, "" if none. notes: what a reader should know (first frame only,
+    alpha composited, 16 bits scaled).
+    """
+
+    pixels: np.ndarray
+    format: str
+    orientation: int = 1
+    jpeg_quality: int | None = None
+    provenance: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def decode(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, before_load: Callable[[int], None] = lambda pixels: None
+) -> DecodedImage:
+    """Read an image file.
+
+    before_load is called with the number of pixels once it is known and before they take memory; it may block.
+
+    PNG, JPEG (CMYK, progressive, MPO), WebP, TIFF (8/16 bits), GIF, APNG and animated WebP (first frame), BMP, HEIC,
+    AVIF. Alpha is composited on white, 16 bits are scaled to 8, ICC profiles are left alone.
+    Raises ImageError, with the reason in words, for anything that cannot be read whole.
+    """
+    data = _read_file(Path(path))
+    if not data:
+        raise ImageError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                return _decode_opened(image, max_pixels, before_load)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("not an image in a known format") from None
+    except MemoryError:
+        raise ImageError("too large for the memory of this machine") from None
+    except Exception as error:  # decoders raise nearly anything on broken data
+        raise ImageError(f"damaged image: {_one_line(error)}") from error
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError("is a folder")
+        if not stat.S_ISREG(mode):
+            raise ImageError("not a regular file")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError((error.strerror or str(error)).lower()) from None
+    except ValueError as error:  # a NUL in the name
+        raise ImageError(str(error)) from None
+
+
+def _decode_opened(image: Image.Image, max_pixels: int, before_load: Callable[[int], None]) -> DecodedImage:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(f"{width}x{height} is over the limit of {max_pixels / 1e6:.0f} megapixels")
+    if not width * height:
+        raise ImageError("the image has no pixels")
+    notes = []
+    # An MPO is a JPEG whose further frames are previews or the other eye: no animation.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"first of {frames} frames")
+    quality = quality_from_tables(getattr(image, "quantization", None) or {})
+    orientation = _orientation(image)
+    format_name = image.format or "unknown"
+    provenance = strongest_claim(image)
+    before_load(width * height)
+    if _is_deep_colour(image):
+        notes.append(_SCALED)
+    image.load()
+    pixels = _to_rgb(image, notes)
+    return DecodedImage(pixels, format_name, orientation, quality, provenance, tuple(notes))
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """16-bit colour, of which Pillow keeps the high bytes as it reads."""
+    raw_modes = [tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in getattr(image, "tile", [])]
+    return image.mode.startswith(("RGB", "LA", "CMYK")) and any("16" in str(mode) for mode in raw_modes)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, or 1 where there is none. HEIC and AVIF come from their decoder already upright."""
+    if image.format in ("HEIF", "AVIF"):
+        return 1
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # broken EXIF must not cost us sound pixels
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
+    """(H, W, 3) uint8 from any Pillow mode."""
+    if image.mode in _DEEP_GREY or image.mode in ("I", "F"):
+        notes.append(_SCALED)
+        return np.repeat(_deep_grey_to_8_bits(image)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getextrema()[3][0] < 255:
+            notes.append("transparency put on white")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        white.alpha_composite(image)
+        image = white
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _deep_grey_to_8_bits(image: Image.Image) -> np.ndarray:
+    """(H, W) uint8. 16-bit integers are divided by 257; wider or floating values by their own largest."""
+    values = np.asarray(image).astype(np.float32)
+    if image.mode in _DEEP_GREY or (image.mode == "I" and values.max() > 255):
+        values = values / (257.0 if values.max() <= 65535 else values.max() / 255.0)
+    elif image.mode == "F":
+        values = np.nan_to_num(values)
+        values = values * (255.0 if values.max() <= 1.0 else 255.0 / max(values.max(), 255.0))
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an array (H, W, ...) the way EXIF `orientation` 1..8 says it should be looked at."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    flip_rows, flip_cols = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return array[:: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

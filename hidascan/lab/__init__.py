@@ -1,0 +1,1 @@
+"""`hidalab`: training and measuring. Nothing outside this package imports it."""

@@ -1,0 +1,201 @@
+"""Frozen features, computed once: training samples -> tokens of the frozen ViT, in int8 shards on disk.
+
+The backbone costs ten times what training the rest costs. Shards are written whole and in order of their number, so
+a killed run goes on where it stopped; each draw has a random generator of its own, so the result is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from hidascan.errors import HidascanError, RecipeError
+from hidascan.lab.data import BalancedPicker, LabelledImage, read_table, tables_sha256
+from hidascan.lab.forge import Autoencoder
+from hidascan.lab.recipe import Recipe
+from hidascan.lab.samples import SampleMaker, TrainingSample
+from hidascan.model.backbone import FrozenViT
+from hidascan.model.checkpoint import load_backbone
+from hidascan.model.refiner import TapNorm
+
+_STATISTICS_DRAWS = 48
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training images, and those of sources held out to fit the calibration."""
+
+    train: list[LabelledImage]
+    holdout: list[LabelledImage]
+
+
+def split_by_source(recipe: Recipe) -> Split:
+    """Hold out whole groups or sources, never single images."""
+    images = [image for table in recipe.data.tables for image in read_table(Path(table))]
+    held = set(recipe.data.holdout)
+    unknown = held - {i.group for i in images} - {i.source for i in images}
+    if unknown:
+        raise RecipeError(f"held out, but not in the tables: {', '.join(sorted(unknown))}")
+    holdout = [i for i in images if i.group in held or i.source in held]
+    return Split([i for i in images if i not in set(holdout)], holdout)
+
+
+def build_cache(recipe: Recipe, folder: Path, device: str, dtype: torch.dtype) -> None:
+    """Fill `folder` with the shards of both splits that are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_same_recipe(recipe, folder)
+    backbone = load_backbone(recipe.network, Path(recipe.data.backbone), dtype).to(device)
+    autoencoder = Autoencoder(Path(recipe.data.autoencoder), dtype, device)
+    split = split_by_source(recipe)
+    power = recipe.data.group_power
+    makers = {}
+    for name, images in (("train", split.train), ("holdout", split.holdout)):
+        law = recipe.samples if name == "train" else dataclasses.replace(recipe.samples, real=0.5, ai=0.5, pair=0, swap=0)
+        pickers = (BalancedPicker(images, 0, power), BalancedPicker(images, 1, power)) if images else None
+        makers[name] = pickers and SampleMaker(law, *pickers, autoencoder, backbone.grid)
+    norm = _statistics(recipe, folder, makers["train"], backbone).to(device)
+    for name, draws in (("train", recipe.cache.draws), ("holdout", recipe.cache.holdout_draws)):
+        if makers[name]:
+            _fill_split(recipe, folder / name, makers[name], draws, backbone, norm)
+
+
+def _check_same_recipe(recipe: Recipe, folder: Path) -> None:
+    """A cache holds the samples of one recipe; what only concerns the optimisation may change."""
+    relevant = dataclasses.asdict(recipe)
+    relevant.pop("optimisation")
+    relevant["cache"] = {k: v for k, v in relevant["cache"].items() if k == "draws_per_shard"}
+    relevant["network"] = {k: relevant["network"][k] for k in ("backbone", "taps", "patch")}
+    relevant["tables_sha256"] = tables_sha256([Path(t) for t in recipe.data.tables])
+    text, path = json.dumps(relevant, indent=1), folder / "recipe.json"
+    if path.exists() and path.read_text() != text:
+        raise RecipeError(f"{folder}: this cache was made by another recipe; name another folder with --cache")
+    path.write_text(text)
+
+
+def _statistics(recipe: Recipe, folder: Path, maker: SampleMaker, backbone: FrozenViT) -> TapNorm:
+    norm, path = TapNorm(len(recipe.network.taps), backbone.dim), folder / "tap_norm.safetensors"
+    if not path.exists():
+        samples = [s for draw in range(_STATISTICS_DRAWS) for s in _draw(maker, recipe.seed, "statistics", draw)]
+        norm.measure(torch.cat([_tokens(backbone, s.views, recipe.cache.batch).float() for s in samples]))
+        save_file(norm.state_dict(), path)
+    norm.load_state_dict(load_file(path))
+    return norm
+
+
+def _fill_split(
+    recipe: Recipe, folder: Path, maker: SampleMaker, draws: int, backbone: FrozenViT, norm: TapNorm
+) -> None:
+    folder.mkdir(exist_ok=True)
+    step = recipe.cache.draws_per_shard
+    missing = [first for first in range(0, draws, step) if not _shard_path(folder, first).exists()]
+    with ThreadPoolExecutor(1) as ahead, tqdm(total=len(missing) * step, desc=f"features {folder.name}", disable=None) as bar:
+        made = _ahead(ahead, maker, recipe.seed, folder.name, [d for f in missing for d in range(f, min(f + step, draws))])
+        for first in missing:
+            samples = []
+            for _ in range(min(step, draws - first)):
+                samples += next(made)
+                bar.update()
+            _write_shard(_shard_path(folder, first), samples, backbone, norm, recipe.cache.batch)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, maker: SampleMaker, seed: int, split: str, draws: list[int]
+) -> Iterator[list[TrainingSample]]:
+    """Draws in order, made by a thread up to a shard ahead of the backbone."""
+    waiting, queue = iter(draws), []
+    for draw in waiting:
+        queue.append(pool.submit(_draw, maker, seed, split, draw))
+        if len(queue) >= 48:
+            yield queue.pop(0).result()
+    for future in queue:
+        yield future.result()
+
+
+def _draw(maker: SampleMaker, seed: int, split: str, draw: int) -> list[TrainingSample]:
+    """The samples of one draw; a file that cannot be read is replaced by the next draw of the same generator."""
+    rng = np.random.default_rng([seed, {"train": 0, "holdout": 1, "statistics": 2}[split], draw])
+    for _ in range(20):
+        try:
+            return maker.make(rng)
+        except HidascanError as error:
+            tqdm.write(f"skipped: {error}")
+    raise RecipeError("20 unreadable images in a row: check the tables")
+
+
+def _shard_path(folder: Path, first: int) -> Path:
+    return folder / f"{first:06d}.safetensors"
+
+
+@torch.no_grad()
+def _tokens(backbone: FrozenViT, views: np.ndarray, batch: int) -> Tensor:
+    """(V, 224, 224, 3) uint8 -> (V, T, 1 + N, C) on the CPU."""
+    x = torch.from_numpy(views).permute(0, 3, 1, 2)
+    return torch.cat([backbone(part.to(backbone.mean.device)).cpu() for part in x.split(batch)])
+
+
+def _write_shard(path: Path, samples: list[TrainingSample], backbone: FrozenViT, norm: TapNorm, batch: int) -> None:
+    views = np.concatenate([s.views for s in samples])
+    quantised = []
+    for part in torch.from_numpy(views).split(batch * 4):
+        standard = norm(_tokens(backbone, part.numpy(), batch).float().to(norm.mean.device))
+        quantised.append((standard / norm.QUANTUM).round().to(torch.int8).cpu())
+    tensors = {
+        "tokens": torch.cat(quantised),
+        "views": torch.tensor([len(s.views) for s in samples]),
+        "labels": torch.tensor([s.label for s in samples]),
+        "quality": torch.tensor([s.quality for s in samples]),
+        "token_labels": torch.from_numpy(np.concatenate([s.token_labels for s in samples])).half().flatten(1),
+    }
+    save_file(tensors, path.with_suffix(".partial"))
+    path.with_suffix(".partial").replace(path)
+
+
+@dataclass(frozen=True)
+class CachedSample:
+    """tokens (1 + K, T, 1 + N, C) int8, thumbnail first; token_labels (K, N); label; quality (NaN = unknown)."""
+
+    tokens: Tensor
+    token_labels: Tensor
+    label: float
+    quality: float
+
+
+class FeatureCache:
+    """Random access to the samples of one split. Tokens are read from disk when asked for."""
+
+    def __init__(self, folder: Path):
+        self._files, self._index = [], []
+        for number, path in enumerate(sorted(Path(folder).glob("*.safetensors"))):
+            file = safe_open(path, framework="pt")
+            small = {name: file.get_tensor(name) for name in ("views", "labels", "quality", "token_labels")}
+            self._files.append((file.get_slice("tokens"), small))
+            ends = small["views"].cumsum(0).tolist()
+            for sample, (end, count) in enumerate(zip(ends, small["views"].tolist(), strict=True)):
+                self._index.append((number, sample, end - count, end))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def label(self, item: int) -> int:
+        """Label of a sample, without reading its tokens."""
+        number, sample, _, _ = self._index[item]
+        return int(self._files[number][1]["labels"][sample])
+
+    def __getitem__(self, item: int) -> CachedSample:
+        number, sample, start, end = self._index[item]
+        tokens, small = self._files[number]
+        token_labels = small["token_labels"][start - sample : end - sample - 1]  # thumbnails have none
+        return CachedSample(
+            tokens[start:end], token_labels, float(small["labels"][sample]), float(small["quality"][sample])
+        )

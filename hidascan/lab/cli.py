@@ -1,0 +1,158 @@
+"""`hidalab`: train a network, measure one."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from hidascan.errors import ExitCode, HidascanError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
+
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")]
+Precision = Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")]
+Weights = Annotated[str, typer.Option(metavar="NAME|PATH", help="Shipped weights by name, or a file.")]
+Table = Annotated[Path, typer.Argument(help="Label table: TSV with path, label, group, source.", show_default=False)]
+
+
+@app.callback()
+def _hidalab() -> None:
+    """Train and measure the networks of hidascan."""
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML recipe, such as recipes/hidascan-b.toml.", show_default=False)],
+    cache: Annotated[Path, typer.Option(help="Folder for frozen features (3 MB a sample).", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Where the trained part goes.", show_default=False)],
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Make the features that are missing, train, calibrate, write the weights. A killed run goes on where it was."""
+    import torch
+
+    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.lab.cache import build_cache
+    from hidascan.lab.recipe import read_recipe
+    from hidascan.lab.train import train as run
+
+    spec, where = read_recipe(recipe), choose_device(device)
+    dtype = choose_dtype(precision, where)
+    build_cache(spec, cache, str(where), dtype)
+    run(spec, cache, out, where, dtype == torch.bfloat16)
+
+
+@app.command()
+def evaluate(
+    table: Table,
+    csv: Annotated[Optional[Path], typer.Option(help="Also write the rows as hidascan does.", show_default=False)] = None,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Scan a table: per-group table, then one JSON line with AUC, balanced accuracy, TPR at 1 and 5 % FPR."""
+    from hidascan.lab.data import read_table
+    from hidascan.lab.evaluate import as_markdown
+    from hidascan.lab.evaluate import evaluate as run
+    from hidascan.progress import ScanProgress
+    from hidascan.report.csv_report import CsvReport
+
+    images = read_table(table)
+    report = CsvReport(str(csv)) if csv else None
+    progress = ScanProgress(hidden=False)
+
+    def on_finding(finding) -> None:
+        with progress.reporting():
+            if report:
+                report.add(finding)
+
+    try:
+        evaluation = run(_scanner(weights, device, precision), images, on_finding, progress.on_batch)
+    finally:
+        progress.close()
+        if report:
+            report.close()
+    print(as_markdown(evaluation))
+    print(json.dumps(evaluation.figures))
+
+
+@app.command()
+def quality(
+    table: Table,
+    images: Annotated[int, typer.Option(help="Number of images, spread evenly over the table.")] = 100,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Mean absolute error of the estimated JPEG quality, on images shrunk by 2 and compressed at six qualities."""
+    from tqdm import tqdm
+
+    from hidascan.lab.quality import quality_errors
+
+    chosen = _spread(table, images)
+    with tqdm(total=len(chosen), desc="quality", disable=None) as bar:
+        errors = quality_errors(_scanner(weights, device, precision), chosen, bar.update)
+    mean = sum(errors.values()) / len(errors)
+    print(json.dumps({"images": len(chosen), "mae": round(mean, 3), "by_quality": {q: round(e, 2) for q, e in errors.items()}}))
+
+
+@app.command()
+def localise(
+    table: Table,
+    autoencoder: Annotated[Path, typer.Option(help="Folder with the taef2 weights.", show_default=False)],
+    images: Annotated[int, typer.Option(help="Number of photos, spread evenly over the table.")] = 40,
+    jpeg: Annotated[int, typer.Option(help="Quality of the final save.")] = 90,
+    share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Token AUC inside against outside a region of a photo that went through an autoencoder."""
+    from tqdm import tqdm
+
+    from hidascan.lab.forge import Autoencoder
+    from hidascan.lab.localise import measure_localisation
+
+    chosen = _spread(table, images, label=0)
+    scanner, network = _scanner(weights, device, precision), Autoencoder(autoencoder)
+    with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
+        figures = measure_localisation(scanner, chosen, network, share, jpeg, on_image=bar.update)
+    print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in asdict(figures).items()}}))
+
+
+def _scanner(weights: str, device: str, precision: str):
+    from hidascan.options import ScanOptions
+    from hidascan.scanner import Scanner
+
+    return Scanner(ScanOptions(weights, device, precision))
+
+
+def _spread(table: Path, count: int, label: int | None = None) -> list:
+    """`count` images at even steps through the table, so that every source has its share."""
+    from hidascan.lab.data import read_table
+
+    images = [image for image in read_table(table) if label in (None, image.label)]
+    count = min(count, len(images))
+    return [images[i * len(images) // count] for i in range(count)]
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app(prog_name="hidalab")
+    except HidascanError as error:
+        print(f"hidalab: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.USAGE_OR_MODEL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""How an image reaches its reader: one random law of resizing, filtering and compression, the same for both classes.
+
+A law that differs between real and AI images would train a compression detector.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+_KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+CLEAN_QUALITY = 100.0  # label of pixels that were never in a JPEG
+
+
+@dataclass(frozen=True)
+class Compression:
+    """One save: format JPEG or WEBP, quality 1..100, chroma subsampling (0: 4:4:4, 2: 4:2:0; JPEG only)."""
+
+    format: str
+    quality: int
+    subsampling: int = 2
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One draw from the law; the same delivery can be given to an image and to its reconstruction.
+
+    filter: "none", "blur", "sharpen" or "noise", with its strength. saves: applied in order; `shift` pixels are cut
+    off at the top and left between the saves, so that the block grids do not align.
+    """
+
+    filter: str
+    strength: float
+    saves: tuple[Compression, ...]
+    shift: tuple[int, int]
+    noise_seed: int
+
+
+def draw_delivery(rng: np.random.Generator) -> Delivery:
+    """Filters in 15 % of cases; no save 25 %, JPEG 50 %, two JPEGs 12 %, WebP 13 %."""
+    filter_name, strength = "none", 0.0
+    if rng.random() < 0.15:
+        filter_name = str(rng.choice(["blur", "sharpen", "noise"]))
+        low, high = {"blur": (0.4, 1.5), "sharpen": (0.3, 1.2), "noise": (1.0, 6.0)}[filter_name]
+        strength = float(rng.uniform(low, high))
+    kind = rng.choice(4, p=[0.25, 0.50, 0.12, 0.13])
+    saves: tuple[Compression, ...] = ()
+    if kind == 3:
+        saves = (Compression("WEBP", int(rng.integers(50, 96))),)
+    elif kind:
+        saves = tuple(_draw_jpeg(rng) for _ in range(kind))
+    shift = (int(rng.integers(0, 8)), int(rng.integers(0, 8)))
+    return Delivery(filter_name, strength, saves, shift, int(rng.integers(2**31)))
+
+
+def _draw_jpeg(rng: np.random.Generator) -> Compression:
+    return Compression("JPEG", int(rng.integers(30, 101)), int(rng.choice([0, 2], p=[0.3, 0.7])))
+
+
+def deliver(pixels: np.ndarray, delivery: Delivery) -> np.ndarray:
+    """(H, W, 3) uint8 -> the same size, or smaller by `shift` where there are two saves."""
+    pixels = _filter(pixels, delivery)
+    for number, save in enumerate(delivery.saves):
+        if number:
+            pixels = pixels[delivery.shift[0] :, delivery.shift[1] :]
+        pixels = compress(pixels, save)
+    return pixels
+
+
+def known_quality(before: float | None, delivery: Delivery) -> float | None:
+    """JPEG quality that the pixels have after a delivery: the lowest of their history; None if it is not known.
+
+    before: quality of the pixels that the delivery gets, None if unknown. A lower quality than an unknown one is
+    only safe to name where it is low (here: under 85, as photos on the web seldom are).
+    """
+    if any(save.format == "WEBP" for save in delivery.saves):
+        return None
+    lowest = min((float(save.quality) for save in delivery.saves), default=CLEAN_QUALITY)
+    if before is None:
+        return lowest if lowest < 85 else None
+    return min(before, lowest)
+
+
+def compress(pixels: np.ndarray, save: Compression) -> np.ndarray:
+    """Save and load again, (H, W, 3) uint8."""
+    file = io.BytesIO()
+    options = {"subsampling": save.subsampling} if save.format == "JPEG" else {"method": 2}
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, save.format, quality=save.quality, **options)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def resize(pixels: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Resize by `scale` with a random kernel; when shrinking, all but area averaging are low-pass filtered first."""
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    kernel = int(rng.choice(_KERNELS))
+    if scale < 1 and kernel != cv2.INTER_AREA and rng.random() < 0.7:
+        sigma = 0.4 / scale
+        pixels = cv2.GaussianBlur(pixels, (0, 0), sigma)
+    return cv2.resize(pixels, (width, height), interpolation=kernel)
+
+
+def _filter(pixels: np.ndarray, delivery: Delivery) -> np.ndarray:
+    if delivery.filter == "blur":
+        return cv2.GaussianBlur(pixels, (0, 0), delivery.strength)
+    if delivery.filter == "sharpen":
+        soft = cv2.GaussianBlur(pixels, (0, 0), 1.0)
+        return cv2.addWeighted(pixels, 1 + delivery.strength, soft, -delivery.strength, 0)
+    if delivery.filter == "noise":
+        grain = np.random.default_rng(delivery.noise_seed).normal(0, delivery.strength, pixels.shape)
+        return np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    return pixels

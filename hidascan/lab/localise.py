@@ -1,0 +1,74 @@
+"""Localisation (TFL) measured: photos with one region sent through an autoencoder, saved as JPEG, scanned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hidascan.image.decode import decode
+from hidascan.lab.data import LabelledImage
+from hidascan.lab.degrade import Compression, compress
+from hidascan.lab.forge import Autoencoder, random_region, swap_region
+from hidascan.lab.metrics import auc
+from hidascan.scanner import CELL, Scanner
+
+
+@dataclass(frozen=True)
+class LocalisationFigures:
+    """pooled_auc: over the cells of all images; mean_auc: mean over images; iou: mean at the shipped threshold;
+    false_area: share of the untouched photos over that threshold."""
+
+    pooled_auc: float
+    mean_auc: float
+    iou: float
+    false_area: float
+
+
+def forge(
+    pixels: np.ndarray, autoencoder: Autoencoder, share: tuple[float, float], quality: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One region of `share` of the area through the autoencoder, pasted back, JPEG: pixels (H, W, 3), mask (H, W)."""
+    mask = random_region(*pixels.shape[:2], share, rng)
+    repainted = autoencoder.reconstruct(np.ascontiguousarray(pixels))
+    return compress(swap_region(pixels, repainted, mask), Compression("JPEG", quality)), mask
+
+
+def measure_localisation(
+    scanner: Scanner,
+    images: list[LabelledImage],
+    autoencoder: Autoencoder,
+    share: tuple[float, float] = (0.1, 0.3),
+    quality: int = 90,
+    seed: int = 0,
+    on_image: Callable[[], None] = lambda: None,
+) -> LocalisationFigures:
+    """Token AUC inside against outside; cells that the border of the region crosses are left out of the AUCs."""
+    rng = np.random.default_rng(seed)
+    inside, values, per_image, ious, false_areas = [], [], [], [], []
+    threshold = scanner.header.calibration.localisation
+    for image in images:
+        pixels = decode(image.path).pixels
+        forged, mask = forge(pixels, autoencoder, share, quality, rng)
+        cells = scanner.scan_array(forged).token_map
+        truth = cell_shares(mask)
+        clear = (truth == 0) | (truth == 1)
+        inside.append(truth[clear] == 1)
+        values.append(cells[clear])
+        per_image.append(auc(inside[-1].astype(int), values[-1]))
+        over, wanted = cells >= threshold, truth >= 0.5
+        ious.append((over & wanted).sum() / max(1, (over | wanted).sum()))
+        untouched = scanner.scan_array(compress(pixels, Compression("JPEG", quality))).token_map
+        false_areas.append((untouched >= threshold).mean())
+        on_image()
+    pooled = auc(np.concatenate(inside).astype(int), np.concatenate(values))
+    return LocalisationFigures(pooled, float(np.mean(per_image)), float(np.mean(ious)), float(np.mean(false_areas)))
+
+
+def cell_shares(mask: np.ndarray, cell: int = CELL) -> np.ndarray:
+    """(H, W) bool -> (ceil(H / cell), ceil(W / cell)) share of true pixels in each cell."""
+    rows, cols = (np.arange(0, side, cell) for side in mask.shape)
+    sums = np.add.reduceat(np.add.reduceat(mask.astype(np.float64), rows, axis=0), cols, axis=1)
+    heights, widths = (np.diff([*starts, side]) for starts, side in zip((rows, cols), mask.shape, strict=True))
+    return sums / np.outer(heights, widths)

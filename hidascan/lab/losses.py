@@ -1,0 +1,41 @@
+"""L = L_cls + alpha * L_tfl + beta * L_qfe, as in HiDA-Net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The three parts, unweighted."""
+
+    cls: Tensor
+    tfl: Tensor
+    qfe: Tensor
+
+    def total(self, alpha: float, beta: float) -> Tensor:
+        return self.cls + alpha * self.tfl + beta * self.qfe
+
+
+def classification_loss(logits: Tensor, labels: Tensor, ai_share: float, smoothing: float) -> Tensor:
+    """L_cls: BCE on logits (B,), each class weighted to count half; labels (B,) 0/1 smoothed by `smoothing`."""
+    weights = torch.where(labels > 0.5, 0.5 / ai_share, 0.5 / (1 - ai_share))
+    target = labels * (1 - smoothing) + 0.5 * smoothing
+    return F.binary_cross_entropy_with_logits(logits, target, weights)
+
+
+def localisation_loss(logits: Tensor, shares: Tensor) -> Tensor:
+    """L_tfl: BCE, mean over tokens. logits, shares (V, N); shares: of AI pixels in each token's cell, 0..1."""
+    return F.binary_cross_entropy_with_logits(logits, shares)
+
+
+def quality_loss(estimates: Tensor, qualities: Tensor) -> Tensor:
+    """L_qfe: MSE of quality / 100 over the images whose quality is known (not NaN); 0 if there is none."""
+    known = ~qualities.isnan()
+    if not known.any():
+        return estimates.sum() * 0
+    return F.mse_loss(estimates[known] / 100, qualities[known] / 100)

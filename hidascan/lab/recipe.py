@@ -1,0 +1,105 @@
+"""A training recipe: everything that decides the shipped weights, in one TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hidascan.errors import RecipeError
+from hidascan.model.hidanet import NetworkConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where things are. Paths are relative to the folder in which the command runs."""
+
+    tables: tuple[str, ...] = ()  # label tables (TSV)
+    backbone: str = "weights/backbone-clip-vit-b16.safetensors"
+    autoencoder: str = ""  # folder with the taef2 weights
+    holdout: tuple[str, ...] = ()  # groups or sources kept out of training, to fit the calibration
+    group_power: float = 0.5  # a source of n images is drawn with weight n ** group_power
+
+
+@dataclass(frozen=True)
+class SampleLaw:
+    """How training samples are drawn. The first four are probabilities and sum to 1."""
+
+    real: float = 0.36
+    ai: float = 0.36
+    pair: float = 0.13  # a photo and its reconstruction: two samples
+    swap: float = 0.15  # RPS
+    resize: float = 0.5  # probability of a random resize
+    whole: float = 0.3  # probability that the whole image is used, and not a window of it
+    window_side: tuple[int, int] = (160, 900)  # pixels, drawn log-uniformly
+    reconstruction_side: int = 448  # largest side sent through the autoencoder, pixels
+    swap_share: tuple[float, float] = (0.05, 0.5)  # area of a swapped region
+    patch_counts: tuple[int, ...] = (1, 2, 2, 3, 4, 4, 4, 6, 8, 16)  # K is one of these, or all there are
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """Frozen features are computed once and kept on disk."""
+
+    draws: int = 4000  # draws from the sample law (a pair counts once)
+    draws_per_shard: int = 40
+    batch: int = 16  # views a pass through the backbone
+    holdout_draws: int = 400  # real and AI draws from the held-out groups
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """The loss L = L_cls + alpha * L_tfl + beta * L_qfe and how it is brought down."""
+
+    epochs: int = 8
+    batch: int = 32  # samples
+    lr: float = 6e-4
+    weight_decay: float = 0.05
+    warmup: float = 0.05  # share of the steps
+    alpha: float = 0.5
+    beta: float = 4.0  # on squared errors of quality / 100
+    label_smoothing: float = 0.05
+    drop_global: float = 0.3  # probability of hiding f_global, so that the local path carries weight of its own
+    drop_detail: float = 0.1
+    ema: float = 0.995
+
+
+@dataclass(frozen=True)
+class Recipe:
+    seed: int = 0
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataSpec = field(default_factory=DataSpec)
+    samples: SampleLaw = field(default_factory=SampleLaw)
+    cache: CacheSpec = field(default_factory=CacheSpec)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a TOML recipe. Raises RecipeError for a missing file, broken TOML or an unknown key."""
+    try:
+        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    return _fill(Recipe, raw, str(path))
+
+
+def _fill(kind: type, values: dict, where: str):
+    """A frozen dataclass from a table of TOML, tables inside it likewise; lists become tuples."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = values.keys() - fields.keys()
+    if unknown:
+        raise RecipeError(f"{where}: unknown key: {', '.join(sorted(unknown))}")
+    filled = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            value = _fill(fields[name].default_factory, value, f"{where}: [{name}]")
+        filled[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**filled)

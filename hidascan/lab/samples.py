@@ -1,0 +1,146 @@
+"""One training sample: an image or a forgery, drawn, framed and delivered at random; and its exact labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hidascan.image.decode import DecodedImage, decode
+from hidascan.image.tiles import PATCH, mirror_to_patch, patch_grid, patches, thumbnail
+from hidascan.lab.data import BalancedPicker
+from hidascan.lab.degrade import CLEAN_QUALITY, Delivery, deliver, draw_delivery, known_quality, resize
+from hidascan.lab.forge import Autoencoder, random_region, swap_region
+from hidascan.lab.recipe import SampleLaw
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Pixels before delivery. mask (H, W) bool: true where pixels are AI. quality: JPEG history, None = unknown."""
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    quality: float | None
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """What the network is shown and what it should say.
+
+    views: (1 + K, 224, 224, 3) uint8, the thumbnail first. token_labels: (K, 14, 14) float32 in 0..1, the share of
+    AI pixels in each token's cell. label: 1 if there is any AI pixel. quality: 1..100, NaN where it is not known.
+    """
+
+    views: np.ndarray
+    token_labels: np.ndarray
+    label: int
+    quality: float
+
+
+class SampleMaker:
+    """Draws samples by a law: real, AI, reconstruction pairs, region swaps (RPS)."""
+
+    def __init__(self, law: SampleLaw, real: BalancedPicker, ai: BalancedPicker, autoencoder: Autoencoder, grid: int):
+        self.law, self.real, self.ai, self.autoencoder, self.grid = law, real, ai, autoencoder, grid
+
+    def make(self, rng: np.random.Generator) -> list[TrainingSample]:
+        """One sample, or two for a pair: a photo and its reconstruction with the same delivery."""
+        law = self.law
+        kind = rng.choice(["real", "ai", "pair", "swap"], p=[law.real, law.ai, law.pair, law.swap])
+        delivery = draw_delivery(rng)
+        if kind == "ai":
+            return [self._finish(self._frame(self.ai, rng), delivery, rng)]
+        canvas = self._frame(self.real, rng)
+        if kind == "real":
+            return [self._finish(canvas, delivery, rng)]
+        if kind == "pair":
+            canvas = _within(canvas, law.reconstruction_side, rng)
+            return [self._finish(c, delivery, rng) for c in (canvas, self._reconstruct(canvas, rng))]
+        return [self._finish(self._swap(canvas, rng), delivery, rng)]
+
+    def _frame(self, picker: BalancedPicker, rng: np.random.Generator) -> Canvas:
+        """Draw an image; turn over, resize and crop it at random, by one law for both classes."""
+        image = decode(picker.pick(rng).path)
+        label = picker is self.ai
+        pixels, quality = image.pixels, _native_quality(image)
+        if rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        if rng.random() < self.law.resize:
+            lowest = max(0.12, min(1.0, 256 / min(pixels.shape[:2])))
+            scale = float(np.exp(rng.uniform(np.log(lowest), np.log(1.25))))
+            pixels = resize(np.ascontiguousarray(pixels), scale, rng)
+            quality = CLEAN_QUALITY if scale <= 0.5 or quality == CLEAN_QUALITY else None
+        canvas = Canvas(pixels, np.full(pixels.shape[:2], label), quality)
+        return canvas if rng.random() < self.law.whole else _within(canvas, self._window_side(rng), rng)
+
+    def _window_side(self, rng: np.random.Generator) -> int:
+        low, high = self.law.window_side
+        return int(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    def _reconstruct(self, canvas: Canvas, rng: np.random.Generator) -> Canvas:
+        noise = float(rng.choice([0.0, 0.05, 0.15]))
+        pixels = self.autoencoder.reconstruct(np.ascontiguousarray(canvas.pixels), noise, rng)
+        return Canvas(pixels, np.ones_like(canvas.mask), CLEAN_QUALITY)
+
+    def _swap(self, canvas: Canvas, rng: np.random.Generator) -> Canvas:
+        """RPS: a region of the photo from its own reconstruction, or from an AI image; or the other way round."""
+        canvas = _within(canvas, self.law.reconstruction_side, rng)
+        if rng.random() < 0.6:
+            donor = self._reconstruct(canvas, rng)
+        else:
+            donor = self._frame(self.ai, rng)
+            height, width = (min(a, b) for a, b in zip(canvas.mask.shape, donor.mask.shape, strict=True))
+            canvas, donor = _corner(canvas, height, width), _corner(donor, height, width)
+        region = random_region(*canvas.mask.shape, self.law.swap_share, rng)
+        if rng.random() < 0.25:
+            canvas, donor = donor, canvas
+        both = canvas.quality if canvas.quality == donor.quality else None
+        return Canvas(swap_region(canvas.pixels, donor.pixels, region), np.where(region, donor.mask, canvas.mask), both)
+
+    def _finish(self, canvas: Canvas, delivery: Delivery, rng: np.random.Generator) -> TrainingSample:
+        """Deliver, cut into views, label."""
+        delivered = deliver(canvas.pixels, delivery)
+        cut = [a - b for a, b in zip(canvas.pixels.shape[:2], delivered.shape[:2], strict=True)]
+        mask = canvas.mask[cut[0] :, cut[1] :]
+        quality = known_quality(canvas.quality, delivery)
+        pixels = mirror_to_patch(delivered)
+        ai_share = mirror_to_patch(np.repeat(mask[..., None].astype(np.uint8), 3, axis=2))[..., 0]
+        grid = patch_grid(*pixels.shape[:2])
+        wanted = min(len(grid), int(rng.choice(self.law.patch_counts)))
+        chosen = sorted(rng.choice(len(grid), wanted, replace=False))
+        if not mask.all() and mask.any():  # a swap must not lose its region to the draw of the patches
+            chosen = _with_most_ai(chosen, grid.corners(), ai_share)
+        grid_patches, labels = patches(pixels, grid), patches(ai_share, grid)
+        views = np.stack([thumbnail(pixels), *(grid_patches[i] for i in chosen)])
+        token_labels = np.stack([_cell_means(labels[i], self.grid) for i in chosen])
+        return TrainingSample(views, token_labels, int(mask.any()), float("nan") if quality is None else quality)
+
+
+def _native_quality(image: DecodedImage) -> float | None:
+    """Quality of the stored pixels: from the tables of a JPEG; unknown for lossless files, whose past is untold."""
+    return None if image.jpeg_quality is None else float(image.jpeg_quality)
+
+
+def _within(canvas: Canvas, side: int, rng: np.random.Generator) -> Canvas:
+    """A random window of at most `side` pixels a side."""
+    height, width = (min(side, full) for full in canvas.mask.shape)
+    top = int(rng.integers(0, canvas.mask.shape[0] - height + 1))
+    left = int(rng.integers(0, canvas.mask.shape[1] - width + 1))
+    window = (slice(top, top + height), slice(left, left + width))
+    return replace(canvas, pixels=canvas.pixels[window], mask=canvas.mask[window])
+
+
+def _corner(canvas: Canvas, height: int, width: int) -> Canvas:
+    return replace(canvas, pixels=canvas.pixels[:height, :width], mask=canvas.mask[:height, :width])
+
+
+def _with_most_ai(chosen: list[int], corners: list[tuple[int, int]], ai_share: np.ndarray) -> list[int]:
+    amount = [ai_share[t : t + PATCH, left : left + PATCH].sum() for t, left in corners]
+    best = int(np.argmax(amount))
+    return chosen if best in chosen else sorted([*chosen[1:], best])
+
+
+def _cell_means(label: np.ndarray, grid: int) -> np.ndarray:
+    """(224, 224) 0/1 -> (grid, grid) float32 shares."""
+    cell = label.shape[0] // grid
+    return label.reshape(grid, cell, grid, cell).mean(axis=(1, 3)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Tensors: the network and its checkpoint. Nothing in here opens an image."""

@@ -1,0 +1,25 @@
+"""The Feature Aggregation Module (FAM) of HiDA-Net: the [CLS] tokens of any number of patches -> one vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LocalAggregator(nn.Module):
+    """f_detail = Agg([t_out, t_1, ..., t_K])[0]: a small transformer without positions, so the order is free."""
+
+    def __init__(self, dim: int, depth: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.out_token = nn.Parameter(torch.randn(dim) * 0.02)
+        layer = nn.TransformerEncoderLayer(
+            dim, heads, 2 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+
+    def forward(self, patch_cls: Tensor, padding: Tensor | None = None) -> Tensor:
+        """patch_cls (B, K, D), padding (B, K) bool, True where there is no patch -> f_detail (B, D)."""
+        out = self.out_token.to(patch_cls.dtype).expand(len(patch_cls), 1, -1)
+        if padding is not None:
+            padding = torch.cat([padding.new_zeros(len(padding), 1), padding], dim=1)
+        return self.layers(torch.cat([out, patch_cls], dim=1), src_key_padding_mask=padding)[:, 0]

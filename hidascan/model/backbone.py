@@ -1,0 +1,56 @@
+"""A frozen timm ViT, tapped after chosen blocks and cut off after the last of them."""
+
+from __future__ import annotations
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from hidascan.errors import CheckpointError
+
+
+class FrozenViT(nn.Module):
+    """Any timm vision transformer by name, e.g. `vit_base_patch16_clip_quickgelu_224`, with random weights.
+
+    taps: numbers of the blocks whose output is wanted, counted from 1, ascending. Blocks after the last tap are not
+    built, nor is the head. `dim` is the token width C, `grid` the number of patch tokens along a side (14 or 16).
+    Raises CheckpointError for a name that timm does not know, or a model that is no ViT or has no such block.
+    """
+
+    def __init__(self, name: str, taps: tuple[int, ...], image_size: int = 224):
+        super().__init__()
+        try:
+            vit = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+        except (RuntimeError, TypeError) as error:
+            raise CheckpointError(f"timm cannot build the backbone {name!r}: {error}") from error
+        if not isinstance(vit, timm.models.VisionTransformer) or not vit.has_class_token:
+            raise CheckpointError(f"the backbone {name!r} is not a ViT with a [CLS] token")
+        if list(taps) != sorted(set(taps)) or not 1 <= taps[0] <= taps[-1] <= len(vit.blocks):
+            raise CheckpointError(f"taps {taps} do not fit a backbone of {len(vit.blocks)} blocks")
+        vit.blocks = vit.blocks[: taps[-1]]
+        vit.norm = vit.fc_norm = vit.head = nn.Identity()
+        self.vit = vit.requires_grad_(False).eval()
+        self.name, self.taps = name, tuple(taps)
+        self.dim = vit.embed_dim
+        self.grid = vit.patch_embed.grid_size[0]
+        self.register_buffer("mean", torch.tensor(vit.pretrained_cfg["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(vit.pretrained_cfg["std"]).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> FrozenViT:
+        """Frozen: stays in evaluation mode whatever its parent does."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, views: Tensor) -> Tensor:
+        """views (B, 3, 224, 224) uint8 RGB -> tokens (B, T, 1 + N, C) in the dtype of the weights.
+
+        T taps; token 0 is [CLS], then the N = grid * grid patch tokens row by row (register tokens are dropped).
+        """
+        x = ((views.float() / 255 - self.mean.float()) / self.std.float()).to(self.mean.dtype)
+        x = self.vit.norm_pre(self.vit.patch_drop(self.vit._pos_embed(self.vit.patch_embed(x))))  # (B, P + N, C)
+        tapped = []
+        for number, block in enumerate(self.vit.blocks, start=1):
+            x = block(x)
+            if number in self.taps:
+                tapped.append(torch.cat([x[:, :1], x[:, self.vit.num_prefix_tokens :]], dim=1))
+        return torch.stack(tapped, dim=1)  # (B, T, 1 + N, C)

@@ -1,0 +1,158 @@
+"""Two safetensors files <-> one network: the frozen backbone (int8, big, never changes) and the trained part.
+
+Each carries one JSON text under the metadata key `hidascan`. The trained part names its backbone by sha256.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hidascan.errors import CheckpointError
+from hidascan.model.backbone import FrozenViT
+from hidascan.model.hidanet import HiDANet, NetworkConfig
+from hidascan.verdict import Calibration
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "hidascan"
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """The recipe that a trained part carries with it."""
+
+    name: str
+    network: NetworkConfig
+    backbone_file: str
+    backbone_sha256: str
+    calibration: Calibration = field(default_factory=Calibration)
+    training: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_trained(path: Path, head: torch.nn.Module, header: CheckpointHeader) -> None:
+    """Write the trained part: weights in half precision, the statistics of the frozen tokens in full."""
+    tensors = {
+        name: tensor.detach().cpu().to(torch.float32 if name.startswith("tap_norm") else torch.float16).contiguous()
+        for name, tensor in head.state_dict().items()
+    }
+    _write(path, tensors, {"kind": "trained", **dataclasses.asdict(header)})
+
+
+def save_backbone(path: Path, tensors: dict[str, Tensor], name: str, licence: str) -> None:
+    """Write a frozen backbone. tensors: timm's names; a matrix W may be `W.q8` (int8) with `W.scale` (one a row)."""
+    header = {"kind": "backbone", "format_version": FORMAT_VERSION, "name": name, "licence": licence}
+    _write(path, tensors, header)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
+    """Beside its place first, then moved there whole."""
+    partial = Path(path).with_suffix(".partial")
+    save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(header, sort_keys=True)})
+    partial.chmod(0o644)
+    partial.replace(path)
+
+
+def read_header(path: Path) -> CheckpointHeader:
+    """Header of a trained part. Raises CheckpointError for a missing, broken or foreign file."""
+    raw = _read(path, "trained")[0]
+    try:
+        network = dict(raw["network"], taps=tuple(raw["network"]["taps"]))
+        return CheckpointHeader(
+            name=raw["name"],
+            network=NetworkConfig(**network),
+            backbone_file=raw["backbone_file"],
+            backbone_sha256=raw["backbone_sha256"],
+            calibration=Calibration(**raw["calibration"]),
+            training=raw["training"],
+        )
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: the header of these weights is incomplete ({error})") from None
+
+
+def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANet, CheckpointHeader]:
+    """Build the network of a trained part and of the backbone that lies beside it, weights in `dtype`.
+
+    Raises CheckpointError if either file is missing, broken or foreign, or the backbone is not the one it names.
+    """
+    header = read_header(path)
+    backbone_path = Path(path).parent / header.backbone_file
+    if not backbone_path.exists():
+        raise CheckpointError(f"{backbone_path}: the backbone that {Path(path).name} needs is not there")
+    if sha256_of(backbone_path) != header.backbone_sha256:
+        raise CheckpointError(f"{backbone_path}: not the backbone that {Path(path).name} was trained on (sha256)")
+    with torch.device("meta"):
+        network = HiDANet(header.network)
+    _assign(network.head, _read(path, "trained")[1], path, dtype)
+    _assign_backbone(network.backbone, backbone_path, dtype)
+    network.head.fusion_in_float32()
+    return network.eval(), header
+
+
+def load_backbone(config: NetworkConfig, path: Path, dtype: torch.dtype = torch.float32) -> FrozenViT:
+    """The frozen backbone alone, as training needs it. Raises CheckpointError like `load_network`."""
+    with torch.device("meta"):
+        backbone = FrozenViT(config.backbone, config.taps, config.patch)
+    _assign_backbone(backbone, path, dtype)
+    return backbone
+
+
+def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> None:
+    header, stored = _read(path, "backbone")
+    if header.get("name") != backbone.name:
+        raise CheckpointError(f"{path}: holds {header.get('name')}, not {backbone.name}")
+    tensors = {}
+    for name, tensor in stored.items():
+        if name.endswith(".scale"):
+            continue
+        if name.endswith(".q8"):
+            name = name.removesuffix(".q8")
+            tensor = tensor.float() * stored[name + ".scale"][:, None]
+        tensors[name] = tensor
+    wanted = backbone.vit.state_dict().keys()  # blocks after the last tap are in the file, but not in the network
+    _assign(backbone.vit, {name: tensor for name, tensor in tensors.items() if name in wanted}, path, dtype)
+    pretrained = backbone.vit.pretrained_cfg
+    backbone.mean = torch.tensor(pretrained["mean"], dtype=dtype).view(1, 3, 1, 1)
+    backbone.std = torch.tensor(pretrained["std"], dtype=dtype).view(1, 3, 1, 1)
+
+
+def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path, dtype: torch.dtype) -> None:
+    try:
+        module.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: the tensors do not fit the network ({reason})") from None
+
+
+def _read(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
+    """(header, tensors) of one of our files."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such weights")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
+            if header.get("kind") != kind:
+                raise CheckpointError(f"{path}: not a {kind} file of hidascan")
+            if header.get("format_version") != FORMAT_VERSION:
+                raise CheckpointError(f"{path}: format {header.get('format_version')}, this hidascan reads {FORMAT_VERSION}")
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a sound safetensors file ({error})") from None

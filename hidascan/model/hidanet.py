@@ -1,0 +1,81 @@
+"""HiDA-Net, top to bottom: views -> tokens -> refined tokens -> f_global, f_detail -> logit, token map, quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hidascan.model.aggregator import LocalAggregator
+from hidascan.model.backbone import FrozenViT
+from hidascan.model.heads import Classifier, QualityEstimator, TokenLocaliser
+from hidascan.model.refiner import Refiner, TapNorm
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What a checkpoint must say to build its network."""
+
+    backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
+    taps: tuple[int, ...] = (4, 6, 8, 10, 12)  # blocks whose tokens are used, counted from 1
+    patch: int = 224  # side of patches and thumbnail, pixels
+    dim: int = 256  # width of everything that is trained
+    refiner_depth: int = 2
+    aggregator_depth: int = 2
+    heads: int = 4
+    dropout: float = 0.1  # in FAM and classifier; in the refiner, of whole blocks (drop path)
+
+
+class HiDANet(nn.Module):
+    """The whole network. `backbone` is frozen; all else is the trained part (`head`).
+
+    A scan calls `views` on full batches of views from many images, then `fuse` once an image, so that the result
+    for an image does not depend on which images share its batches.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = FrozenViT(config.backbone, config.taps, config.patch)
+        self.head = TrainedHead(config, self.backbone.dim)
+
+    @torch.no_grad()
+    def views(self, views: Tensor, is_global: Tensor) -> tuple[Tensor, Tensor]:
+        """views (B, 3, 224, 224) uint8, is_global (B,) bool -> refined [CLS] (B, D) and token p(AI) (B, N), float32."""
+        tokens = self.head.refine(self.backbone(views), is_global)
+        return tokens[:, 0].float(), torch.sigmoid(self.head.localiser(tokens[:, 1:]).float())
+
+    @torch.no_grad()
+    def fuse(self, f_global: Tensor, patch_cls: Tensor) -> tuple[Tensor, Tensor]:
+        """One image: f_global (D,), patch_cls (K, D) -> logit (), quality () in 1..100."""
+        logit, quality = self.head.fuse(f_global[None], patch_cls[None])
+        return logit[0], quality[0]
+
+
+class TrainedHead(nn.Module):
+    """All that is trained: refiner, FAM, classifier, TFL, QFE; and the measured statistics of the frozen tokens."""
+
+    def __init__(self, config: NetworkConfig, backbone_dim: int):
+        super().__init__()
+        taps, dim, dropout = len(config.taps), config.dim, config.dropout
+        self.tap_norm = TapNorm(taps, backbone_dim)
+        self.refiner = Refiner(taps, backbone_dim, dim, config.refiner_depth, config.heads, dropout)
+        self.aggregator = LocalAggregator(dim, config.aggregator_depth, config.heads, dropout)
+        self.classifier = Classifier(dim, dropout)
+        self.localiser = TokenLocaliser(dim)
+        self.quality = QualityEstimator(dim)
+
+    def fusion_in_float32(self) -> None:
+        """The few tokens of FAM and its heads cost nothing, so they keep full precision whatever the rest runs in."""
+        for part in (self.aggregator, self.classifier, self.quality):
+            part.float()
+
+    def refine(self, tokens: Tensor, is_global: Tensor) -> Tensor:
+        """Frozen tokens (B, T, 1 + N, C), is_global (B,) bool -> refined tokens (B, 1 + N, D)."""
+        return self.refiner(self.tap_norm(tokens), is_global)
+
+    def fuse(self, f_global: Tensor, patch_cls: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """f_global (B, D), patch_cls (B, K, D), padding (B, K) bool -> logits (B,), qualities (B,) in 1..100."""
+        f_detail = self.aggregator(patch_cls, padding)
+        return self.classifier(f_global, f_detail), self.quality(f_detail)

@@ -1,0 +1,58 @@
+"""The few trainable layers over the frozen tokens of one view."""
+
+from __future__ import annotations
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+
+class TapNorm(nn.Module):
+    """Fixed standardisation of frozen tokens: per tap and channel, [CLS] and patch tokens apart, clamped.
+
+    The statistics are measured once on training views (`measure`) and kept in the checkpoint. The clamp tames the
+    few giant channels of ViTs, and makes the result fit into int8 (`QUANTUM` a step) for the feature cache.
+    """
+
+    LIMIT = 6.0
+    QUANTUM = LIMIT / 127
+
+    def __init__(self, taps: int, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(taps, 2, dim))
+        self.register_buffer("std", torch.ones(taps, 2, dim))
+
+    def measure(self, tokens: Tensor) -> None:
+        """Set the statistics from tokens (B, T, 1 + N, C)."""
+        tokens = tokens.float()
+        for kind, part in enumerate((tokens[:, :, :1], tokens[:, :, 1:])):
+            self.mean[:, kind] = part.mean(dim=(0, 2))
+            self.std[:, kind] = part.std(dim=(0, 2)).clamp_min(1e-4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (B, T, 1 + N, C) -> the same, standardised, in -LIMIT..LIMIT."""
+        scale = (1 / self.std).to(tokens.dtype)
+        shift = (-self.mean / self.std).to(tokens.dtype)
+        cls = tokens[:, :, :1] * scale[:, :1] + shift[:, :1]
+        patch = tokens[:, :, 1:] * scale[:, 1:] + shift[:, 1:]
+        return torch.cat([cls, patch], dim=2).clamp(-self.LIMIT, self.LIMIT)
+
+
+class Refiner(nn.Module):
+    """Fuses the taps of each token and lets the tokens of one view exchange what they saw.
+
+    The same layers serve patches and thumbnails; a learnt vector tells the two apart.
+    """
+
+    def __init__(self, taps: int, backbone_dim: int, dim: int, depth: int, heads: int, drop_path: float = 0.0):
+        super().__init__()
+        self.fuse = nn.Linear(taps * backbone_dim, dim)
+        self.is_global = nn.Parameter(torch.zeros(dim))
+        self.blocks = nn.Sequential(*(Block(dim, heads, 3, qkv_bias=True, drop_path=drop_path) for _ in range(depth)))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor, is_global: Tensor) -> Tensor:
+        """Standardised tokens (B, T, 1 + N, C), is_global (B,) bool -> refined tokens (B, 1 + N, D)."""
+        x = self.fuse(tokens.transpose(1, 2).flatten(2))  # (B, 1 + N, T * C) -> (B, 1 + N, D)
+        x = x + is_global[:, None, None].to(x.dtype) * self.is_global
+        return self.norm(self.blocks(x))

@@ -1,0 +1,30 @@
+"""How to scan, as one frozen dataclass. Light: the command line builds it before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hidascan.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """Raises UsageError for a value that can never be right.
+
+    weights: a name of shipped weights, or a path. device: auto, cpu, cuda, cuda:N or mps. precision: auto, bf16 or
+    fp32. batch_size: views a pass, None = by device. threshold: own threshold for `ai`, 0..1, None = the calibrated
+    ones. max_pixels: of one image, None = 500 million.
+    """
+
+    weights: str = "hidascan-b"
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    threshold: float | None = None
+    max_pixels: int | None = None
+
+    def __post_init__(self):
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise UsageError(f"--threshold must be within 0 and 1, not {self.threshold}")

@@ -1,0 +1,1 @@
+"""Findings made readable. Nothing in here imports the model."""

@@ -1,0 +1,39 @@
+"""What every report is: something that takes Findings one by one, and writes each at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Protocol, TextIO
+
+from hidascan.errors import UsageError
+from hidascan.finding import Finding
+
+
+class Reporter(Protocol):
+    """Opened before the scan, told of each Finding as it is ready, closed at the end (an interrupted one too)."""
+
+    def add(self, finding: Finding) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_text(target: str) -> TextIO:
+    """`-` is stdout, else a new file. Names that are not UTF-8 go through as the bytes they are.
+
+    Raises UsageError if the file cannot be written.
+    """
+    if target == "-":
+        return sys.stdout
+    try:
+        return open(target, "w", encoding="utf-8", errors="surrogateescape", newline="")
+    except OSError as error:
+        raise UsageError(f"{os.fsdecode(target)}: {(error.strerror or str(error)).lower()}") from None
+
+
+def close_text(file: TextIO) -> None:
+    """Close a file of `open_text`; stdout is only flushed."""
+    if file is sys.stdout:
+        file.flush()
+    else:
+        file.close()

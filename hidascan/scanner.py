@@ -1,0 +1,136 @@
+"""Paths in, Findings out: the one place where the stages meet."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hidascan.engine import Engine, ImageOutput, choose_device, choose_dtype, default_batch_size
+from hidascan.errors import CheckpointError, ImageError, UsageError
+from hidascan.finding import Finding
+from hidascan.image.decode import MAX_PIXELS, DecodedImage, decode, upright
+from hidascan.image.sources import expand
+from hidascan.image.tiles import PatchGrid, mirror_to_patch, patch_grid, patches, thumbnail, token_map
+from hidascan.model.checkpoint import load_network
+from hidascan.options import ScanOptions
+from hidascan.prefetch import prefetch
+
+CELL = 16  # side of a cell of the token map, pixels
+_PIXELS_AHEAD = 64_000_000
+
+
+@dataclass
+class _Job:
+    """One image on its way through: a Finding that still lacks what the network says, and its views."""
+
+    finding: Finding
+    grid: PatchGrid | None = None
+    views: list[np.ndarray] | None = None
+
+    def take_views(self) -> list[np.ndarray] | None:
+        """Hand the views over and forget them: the job waits for its batch, the pixels need not."""
+        views, self.views = self.views, None
+        return views
+
+
+class Scanner:
+    """Loads a network once and scans any number of images with it.
+
+    Raises CheckpointError, DeviceError or UsageError if the options cannot be met.
+    """
+
+    def __init__(self, options: ScanOptions = ScanOptions()):  # noqa: B008 - frozen
+        self.options = options
+        device = choose_device(options.device)
+        network, self.header = load_network(find_weights(options.weights), choose_dtype(options.precision, device))
+        self._engine = Engine(network, device, options.batch_size or default_batch_size(device))
+
+    def scan(
+        self, paths: Iterable[str | os.PathLike], on_batch: Callable[[int], None] = lambda views: None
+    ) -> Iterator[Finding]:
+        """Findings for files and folders (recursively), in order, as they are ready.
+
+        A file that cannot be read gives a Finding with status "error"; the scan goes on. on_batch is told the number
+        of views that the device has finished, for a progress bar.
+        """
+        threads = max(1, min(8, (os.cpu_count() or 2) - 1))
+        files = expand(os.fspath(path) for path in paths)
+        yield from self._findings(prefetch(self._prepare_file, files, threads, _PIXELS_AHEAD), on_batch)
+
+    def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
+        """Finding for pixels in memory: (H, W, 3) uint8 RGB. Raises UsageError for anything else."""
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
+        job = self._prepare(name, DecodedImage(pixels, "array"), time.perf_counter())
+        return next(self._findings(iter([job])))
+
+    def _findings(
+        self, jobs: Iterator[_Job], on_batch: Callable[[int], None] = lambda views: None
+    ) -> Iterator[Finding]:
+        for job, output in self._engine.run(((job, job.take_views()) for job in jobs), on_batch):
+            yield job.finding if output is None else self._complete(job.finding, job.grid, output)
+
+    def _prepare_file(self, path: str, admit: Callable[[int], None]) -> _Job:
+        started = time.perf_counter()
+        try:
+            return self._prepare(path, decode(path, self.options.max_pixels or MAX_PIXELS, admit), started)
+        except ImageError as error:
+            return _Job(Finding(path, "error", seconds=time.perf_counter() - started, error=str(error)))
+
+    def _prepare(self, path: str, image: DecodedImage, started: float) -> _Job:
+        """Cut an image into views: the thumbnail upright, the patches as stored."""
+        side = self._engine.network.config.patch
+        height, width = image.pixels.shape[:2]
+        notes = image.notes
+        if min(height, width) < side:
+            notes = (*notes, f"a side is under {side} px: extended by mirroring")
+        pixels = mirror_to_patch(image.pixels, side)
+        grid = patch_grid(*pixels.shape[:2], side)
+        small = upright(thumbnail(image.pixels, side), image.orientation)
+        finding = Finding(
+            path=path,
+            status="ok",
+            width=width,
+            height=height,
+            format=image.format,
+            patches=len(grid),
+            jpeg_quality=image.jpeg_quality,
+            provenance=image.provenance,
+            seconds=time.perf_counter() - started,
+            orientation=image.orientation,
+            notes=notes,
+        )
+        return _Job(finding, grid, [small, *patches(pixels, grid, side)])
+
+    def _complete(self, finding: Finding, grid: PatchGrid, output: ImageOutput) -> Finding:
+        calibration = self.header.calibration
+        cells = token_map(output.tokens, grid, CELL, self._engine.network.config.patch)
+        cells = cells[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
+        score = calibration.score(output.logit)
+        return replace(
+            finding,
+            verdict=calibration.verdict(score, self.options.threshold),
+            score=score,
+            logit=output.logit,
+            jpeg_quality_estimated=output.quality,
+            ai_area=float((cells >= calibration.localisation).mean()),
+            token_map=cells,
+            seconds=finding.seconds + output.seconds,
+        )
+
+
+def find_weights(name: str) -> Path:
+    """A path as it is; a bare name among the shipped weights. Raises CheckpointError if there is no such thing."""
+    if name.endswith(".safetensors") or os.sep in name:
+        return Path(name)
+    folders = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "weights")  # wheel; checkout
+    for folder in folders:
+        if (folder / f"{name}.safetensors").is_file():
+            return folder / f"{name}.safetensors"
+    shipped = sorted(p.stem for f in folders for p in f.glob("*.safetensors") if not p.stem.startswith("backbone"))
+    raise CheckpointError(f"--weights {name}: no such weights; shipped: {', '.join(shipped) or 'none'}")
