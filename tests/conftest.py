@@ -1,0 +1,67 @@
+"""A tiny network with random weights, pictures made on the spot, and the command line run in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hidascan import cli
+from hidascan.model.backbone import FrozenViT
+from hidascan.model.checkpoint import CheckpointHeader, save_backbone, save_trained, sha256_of
+from hidascan.model.hidanet import HiDANet, NetworkConfig
+
+TINY = NetworkConfig(backbone="vit_tiny_patch16_224", taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8: soft shapes with a little grain, different for each seed."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, (max(2, height // 24), max(2, width // 24), 3)).astype(np.float32)
+    soft = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(soft + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def save_picture(path: Path, height: int = 240, width: int = 300, seed: int = 0, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture(height, width, seed)).save(path, **options)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory) -> Path:
+    """The trained part of a two-block network; its backbone lies beside it."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    backbone = FrozenViT(TINY.backbone, TINY.taps)
+    save_backbone(folder / "backbone-tiny.safetensors", backbone.vit.state_dict(), TINY.backbone, "none: random")
+    head = HiDANet(TINY).head
+    header = CheckpointHeader("tiny", TINY, "backbone-tiny.safetensors", sha256_of(folder / "backbone-tiny.safetensors"))
+    save_trained(folder / "tiny.safetensors", head, header)
+    return folder / "tiny.safetensors"
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def hidascan(tiny_weights, capfd):
+    """Run `hidascan` with the tiny network: hidascan("a.png", "--csv", "-") -> Ran."""
+
+    def run(*arguments: object) -> Ran:
+        given = [str(a) for a in arguments]
+        capfd.readouterr()
+        code = cli.run([*given, *([] if "--weights" in given else ["--weights", str(tiny_weights)])])
+        captured = capfd.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run

@@ -1,0 +1,87 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hidascan.errors import CheckpointError
+from hidascan.model.checkpoint import load_backbone, load_network, read_header, save_backbone
+from tests.conftest import TINY, save_picture
+
+
+@pytest.fixture
+def copied(tiny_weights, tmp_path):
+    for path in tiny_weights.parent.glob("*.safetensors"):
+        shutil.copy(path, tmp_path)
+    return tmp_path / tiny_weights.name
+
+
+def test_a_checkpoint_says_all_that_its_network_needs(tiny_weights):
+    network, header = load_network(tiny_weights)
+    assert header.network == TINY == network.config
+    assert json.loads(json.dumps(header.training)) == header.training
+
+
+def test_bf16_keeps_the_fusion_in_full_precision(tiny_weights):
+    network, _ = load_network(tiny_weights, torch.bfloat16)
+    assert network.backbone.vit.cls_token.dtype == network.head.refiner.fuse.weight.dtype == torch.bfloat16
+    assert network.head.aggregator.out_token.dtype == torch.float32
+
+
+def test_int8_matrices_are_scaled_by_row(tmp_path, tiny_weights):
+    plain = load_file(tiny_weights.parent / "backbone-tiny.safetensors")
+    name = "blocks.0.mlp.fc1.weight"
+    scale = plain[name].abs().amax(dim=1) / 127
+    stored = {k: v for k, v in plain.items() if k != name}
+    stored |= {name + ".q8": (plain[name] / scale[:, None]).round().to(torch.int8), name + ".scale": scale}
+    save_backbone(tmp_path / "b.safetensors", stored, TINY.backbone, "none")
+    weight = load_backbone(TINY, tmp_path / "b.safetensors").vit.blocks[0].mlp.fc1.weight
+    assert ((weight - plain[name]).abs() <= scale[:, None] / 2 + 1e-7).all()
+
+
+def cut_in_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def replace_by_text(path):
+    path.write_text("not weights at all")
+
+
+def replace_by_foreign_tensors(path):
+    save_file({"a": torch.zeros(2)}, path)
+
+
+def lose_a_tensor(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors.pop(sorted(tensors)[0])
+    save_file(tensors, path, metadata)
+
+
+def take_it_away(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("file", ["tiny.safetensors", "backbone-tiny.safetensors"])
+@pytest.mark.parametrize(
+    "harm", [cut_in_half, replace_by_text, replace_by_foreign_tensors, lose_a_tensor, take_it_away], ids=lambda f: f.__name__
+)
+def test_broken_weights_end_in_one_line_and_exit_code_2(copied, hidascan, tmp_path, file, harm):
+    harm(copied.parent / file)
+    ran = hidascan(save_picture(tmp_path / "a.png"), "--weights", copied)
+    assert ran.code == 2 and ran.out == ""
+    assert ran.err.startswith("hidascan: ") and ran.err.count("\n") == 1 and file in ran.err
+
+
+def test_a_backbone_in_place_of_the_trained_part_is_refused(tiny_weights):
+    with pytest.raises(CheckpointError, match="not a trained file"):
+        read_header(tiny_weights.parent / "backbone-tiny.safetensors")
+
+
+def test_unknown_names_are_answered_with_the_known_ones(hidascan, tmp_path):
+    ran = hidascan(save_picture(tmp_path / "a.png"), "--weights", "hidascan-z")
+    assert ran.code == 2 and "no such weights" in ran.err

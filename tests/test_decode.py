@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from hidascan.errors import ImageError
+from hidascan.image.decode import decode, upright
+from tests.conftest import picture, save_picture
+
+PIXELS = picture(60, 90)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format_name", "options"),
+    [
+        ("png", "PNG", {}),
+        ("bmp", "BMP", {}),
+        ("tif", "TIFF", {}),
+        ("webp", "WEBP", {"lossless": True}),
+    ],
+)
+def test_lossless_formats_keep_every_pixel(tmp_path, suffix, format_name, options):
+    image = decode(save_picture(tmp_path / f"a.{suffix}", 60, 90, **options))
+    assert image.format == format_name and (image.pixels == PIXELS).all()
+    assert image.jpeg_quality is None
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("jpg", {"quality": 95}),
+        ("jpg", {"quality": 95, "progressive": True}),
+        ("webp", {"quality": 95}),
+        ("heic", {"quality": 95}),
+        ("avif", {"quality": 95}),
+    ],
+)
+def test_lossy_formats_are_close(tmp_path, suffix, options):
+    image = decode(save_picture(tmp_path / f"a.{suffix}", 60, 90, **options))
+    assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 6
+
+
+def test_cmyk_jpeg_becomes_rgb(tmp_path):
+    Image.fromarray(PIXELS).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    image = decode(tmp_path / "a.jpg")
+    assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 6 and image.jpeg_quality == 95
+
+
+def test_mpo_is_read_as_its_first_picture(tmp_path):
+    first, second = Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)
+    first.save(tmp_path / "a.mpo", save_all=True, append_images=[second], quality=90)
+    image = decode(tmp_path / "a.mpo")
+    assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 6 and not image.notes
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_of_an_animation_the_first_frame_is_taken_and_it_is_said(tmp_path, suffix):
+    frames = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS), Image.fromarray(PIXELS // 2)]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=100)
+    image = decode(tmp_path / f"a.{suffix}")
+    assert "first of 3 frames" in image.notes
+    assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 12
+
+
+def test_16_bit_grey_is_scaled(tmp_path):
+    Image.fromarray(np.array([[0, 257, 25700, 65535]], np.uint16)).save(tmp_path / "a.png")
+    image = decode(tmp_path / "a.png")
+    assert image.pixels[0, :, 0].tolist() == [0, 1, 100, 255] and "scaled to 8" in image.notes[0]
+
+
+def test_16_bit_colour_tiff_is_scaled_and_it_is_said(tmp_path):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.tif"), PIXELS[..., ::-1].astype(np.uint16) * 257)
+    image = decode(tmp_path / "a.tif")
+    assert (image.pixels == PIXELS).all() and "scaled to 8" in image.notes[0]
+
+
+def test_transparency_is_put_on_white(tmp_path):
+    rgba = np.dstack([np.zeros((4, 4, 3), np.uint8), np.array([[0, 255, 0, 255]] * 4, np.uint8)])
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    image = decode(tmp_path / "a.png")
+    assert image.pixels[0, :, 0].tolist() == [255, 0, 255, 0] and "transparency put on white" in image.notes
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+def test_every_mode_of_png_becomes_rgb(tmp_path, mode):
+    Image.fromarray(PIXELS).convert("L" if mode == "I;16" else mode).convert(mode).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png").pixels.shape == (60, 90, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_reported_and_not_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+    image = decode(tmp_path / "a.png")
+    assert image.orientation == orientation and (image.pixels == PIXELS).all()
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+    assert (upright(image.pixels, orientation) == wanted).all()
+
+
+def test_icc_profiles_are_left_alone(tmp_path):
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", icc_profile=profile)
+    assert (decode(tmp_path / "a.png").pixels == PIXELS).all()
+
+
+def test_a_camera_and_a_generator_are_named(tmp_path):
+    from PIL.PngImagePlugin import PngInfo
+
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS 5D"
+    Image.fromarray(PIXELS).save(tmp_path / "camera.jpg", exif=exif)
+    assert decode(tmp_path / "camera.jpg").provenance == "exif:Canon EOS 5D"
+    text = PngInfo()
+    text.add_text("parameters", "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7")
+    Image.fromarray(PIXELS).save(tmp_path / "sd.png", pnginfo=text)
+    assert decode(tmp_path / "sd.png").provenance == "png:A1111"
+    assert decode(save_picture(tmp_path / "plain.png")).provenance == ""
+
+
+def broken_files(folder):
+    whole = save_picture(folder / "whole.jpg", 200, 200).read_bytes()
+    contents = {
+        "truncated.jpg": whole[: len(whole) // 2],
+        "text.png": b"this is no picture",
+        "empty.png": b"",
+        "magic.png": b"\x89PNG\r\n\x1a\n",
+    }
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in contents]
+
+
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path):
+    for path in [*broken_files(tmp_path), tmp_path / "missing.png", tmp_path]:
+        with pytest.raises(ImageError) as raised:
+            decode(path)
+        assert str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_too_many_pixels_are_refused_before_they_take_memory(tmp_path):
+    path = save_picture(tmp_path / "a.png", 100, 100)
+    with pytest.raises(ImageError, match="over the limit"):
+        decode(path, max_pixels=9_999)
+
+
+def test_a_fifo_is_refused_at_once(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        decode(tmp_path / "pipe.png")

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from hidascan.errors import CheckpointError
+from hidascan.model.aggregator import LocalAggregator
+from hidascan.model.backbone import FrozenViT
+from hidascan.model.hidanet import HiDANet, NetworkConfig
+from tests.conftest import TINY
+
+
+@pytest.mark.parametrize(
+    ("name", "taps", "dim", "grid"),
+    [
+        ("vit_large_patch14_clip_224.openai", (1, 2), 1024, 16),
+        ("vit_base_patch16_clip_quickgelu_224", (1, 3), 768, 14),
+        ("vit_small_patch14_dinov2.lvd142m", (2,), 384, 16),
+        ("vit_small_patch14_reg4_dinov2.lvd142m", (1, 2), 384, 16),
+        ("vit_tiny_patch16_224", (3,), 192, 14),
+    ],
+)
+def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
+    config = NetworkConfig(backbone=name, taps=taps, dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
+    network = HiDANet(config).eval()
+    assert len(network.backbone.vit.blocks) == taps[-1]
+    views = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
+    assert network.backbone(views).shape == (3, len(taps), 1 + grid * grid, dim)
+    cls, tokens = network.views(views, torch.tensor([True, False, False]))
+    logit, quality = network.fuse(cls[0], cls[1:])
+    assert tokens.shape == (3, grid * grid) and ((tokens >= 0) & (tokens <= 1)).all()
+    assert logit.shape == () and 1 <= quality <= 100
+
+
+@pytest.mark.parametrize(
+    ("name", "taps"), [("no_such_vit", (1,)), ("resnet18", (1,)), ("vit_tiny_patch16_224", (13,)), ("vit_tiny_patch16_224", (2, 1))]
+)
+def test_a_backbone_that_cannot_be_is_refused(name, taps):
+    with pytest.raises(CheckpointError):
+        FrozenViT(name, taps)
+
+
+def test_taps_are_what_timm_says_the_blocks_give():
+    torch.manual_seed(0)
+    backbone = FrozenViT("vit_small_patch14_reg4_dinov2.lvd142m", (1, 3))
+    views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    x = (views.float() / 255 - backbone.mean) / backbone.std
+    wanted = backbone.vit.forward_intermediates(x, [0, 2], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True)
+    tokens = backbone(views)
+    for tap, (patches, prefix) in enumerate(wanted):
+        assert torch.allclose(tokens[:, tap, 0], prefix[:, 0], atol=1e-5)
+        assert torch.allclose(tokens[:, tap, 1:], patches, atol=1e-5)
+
+
+def test_the_backbone_is_frozen_and_the_head_is_not():
+    network = HiDANet(TINY).train()
+    assert not any(p.requires_grad for p in network.backbone.parameters()) and not network.backbone.training
+    assert all(p.requires_grad for p in network.head.parameters())
+
+
+def aggregator():
+    torch.manual_seed(0)
+    return LocalAggregator(32, 2, 4).eval()
+
+
+@torch.no_grad()
+def test_fam_does_not_care_for_the_order_of_patches():
+    fam, cls = aggregator(), torch.randn(1, 9, 32)
+    assert torch.allclose(fam(cls), fam(cls[:, torch.randperm(9)]), atol=1e-5)
+
+
+@torch.no_grad()
+def test_fam_does_not_see_padding():
+    fam, cls = aggregator(), torch.randn(2, 7, 32)
+    padding = torch.tensor([[False] * 7, [False] * 3 + [True] * 4])
+    together = fam(cls, padding)
+    cls[1, 3:] = 1e3
+    assert torch.allclose(fam(cls, padding), together, atol=1e-5)
+    assert torch.allclose(together[1:], fam(cls[1:, :3]), atol=1e-5)
+
+
+@torch.no_grad()
+def test_fam_does_see_every_patch():
+    fam, cls = aggregator(), torch.randn(1, 5, 32)
+    for patch in range(5):
+        changed = cls.clone()
+        changed[:, patch] = torch.randn(32)
+        assert not torch.allclose(fam(cls), fam(changed), atol=1e-4)

@@ -1,0 +1,192 @@
+"""The scanner from outside: files in; rows, lines and exit codes out."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from hidascan import ScanOptions, Scanner
+from hidascan.finding import COLUMNS
+from hidascan.image.sources import expand
+from tests.conftest import picture, save_picture
+from tests.test_decode import broken_files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five good images of several sizes, in a folder and one below it."""
+    for number, size in enumerate([(224, 224), (300, 500), (1, 1), (450, 240)]):
+        save_picture(tmp_path / "in" / f"{number}.png", *size, seed=number)
+    save_picture(tmp_path / "in" / "sub" / "4.jpg", 240, 240, seed=4, quality=77)
+    (tmp_path / "in" / "notes.txt").write_text("no image, and not named like one")
+    return tmp_path / "in"
+
+
+def rows(text: str) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_pipe_gets_path_verdict_and_score(hidascan, folder):
+    ran = hidascan(folder)
+    lines = [line.split("\t") for line in ran.out.splitlines()]
+    assert [os.path.relpath(line[0], folder) for line in lines] == ["0.png", "1.png", "2.png", "3.png", "sub/4.jpg"]
+    assert all(line[1] in ("ai", "real", "inconclusive") and 0 <= float(line[2]) <= 1 for line in lines)
+    assert ran.err == ""
+
+
+def test_csv_has_the_columns_of_the_contract(hidascan, folder, tmp_path):
+    ran = hidascan(folder, "--csv", tmp_path / "out.csv", "--quiet")
+    text = (tmp_path / "out.csv").read_text()
+    assert text.splitlines()[0] == ",".join(COLUMNS) and ran.out == ""
+    found = {os.path.basename(row["path"]): row for row in rows(text)}
+    assert (found["1.png"]["width"], found["1.png"]["height"], found["1.png"]["patches"]) == ("500", "300", "6")
+    assert (found["4.jpg"]["format"], found["4.jpg"]["jpeg_quality"]) == ("JPEG", "77")
+    assert found["0.png"]["jpeg_quality"] == "" and 1 <= float(found["0.png"]["jpeg_quality_estimated"]) <= 100
+    assert all(row["status"] == "ok" and 0 <= float(row["ai_area"]) <= 1 for row in found.values())
+
+
+def test_jsonl_has_the_same_names_and_the_notes(hidascan, folder):
+    found = [json.loads(line) for line in hidascan(folder, "--jsonl", "-").out.splitlines()]
+    assert list(found[0])[: len(COLUMNS)] == list(COLUMNS)
+    small = next(f for f in found if f["width"] == 1)
+    assert "mirroring" in small["notes"][0] and found[0]["notes"] == []
+
+
+def test_the_header_is_there_even_without_rows(hidascan, tmp_path):
+    (tmp_path / "empty").mkdir()
+    ran = hidascan(tmp_path / "empty", "--csv", "-")
+    assert ran.out == ",".join(COLUMNS) + "\n" and ran.code == 0
+
+
+def test_bad_files_get_rows_of_their_own_and_cost_no_good_one(hidascan, folder):
+    bad = [*broken_files(folder), folder / "locked.png"]
+    save_picture(bad[-1]).chmod(0)
+    if os.geteuid() == 0:  # nothing is unreadable to root
+        bad.pop().unlink()
+    ran = hidascan(folder, folder / "missing.png", "--csv", "-")
+    found = rows(ran.out)
+    errors = {row["path"]: row["error"] for row in found if row["status"] == "error"}
+    assert set(errors) == {str(path) for path in [*bad, folder / "missing.png"]} and all(errors.values())
+    assert sum(row["status"] == "ok" for row in found) == 6  # the five, and the sound JPEG that a broken one came from
+    assert len(ran.err.splitlines()) == len(errors) and "Traceback" not in ran.err
+
+
+def test_exit_codes(hidascan, folder, tmp_path):
+    good, missing = folder / "0.png", tmp_path / "missing.png"
+    assert hidascan(good, "--threshold", 0).code == 1
+    assert hidascan(good, "--threshold", 1).code == 0
+    assert hidascan(good, missing, "--threshold", 1).code == 3
+    assert hidascan(good, missing, "--threshold", 0).code == 1
+    assert hidascan(good, missing, "--threshold", 0, "--strict").code == 3
+    ran = hidascan(missing)
+    assert ran.code == 3 and ran.err == f"hidascan: {missing}: no such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--threshold", "2"], ["--batch-size", "0"], ["--device", "abacus"], ["--device", "cuda:99"], ["--no-such-option"],
+     ["--csv", "/no/such/folder/a.csv"], ["--csv", "-", "--jsonl", "-"], ["--precision", "int3"]],
+)  # fmt: skip
+def test_wrong_usage_is_exit_code_2_and_no_traceback(hidascan, folder, wrong):
+    ran = hidascan(folder / "0.png", *wrong)
+    assert ran.code == 2 and ran.err and "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(("separator", "options"), [("\n", []), ("\0", ["-0"])])
+def test_a_list_on_stdin(tiny_weights, folder, separator, options):
+    listed = separator.join(str(folder / name) for name in ("3.png", "0.png")).encode()
+    command = [sys.executable, "-m", "hidascan.cli", "-", *options, "--weights", tiny_weights]
+    done = subprocess.run(command, input=listed, capture_output=True)
+    assert [line.split(b"\t")[0][-5:] for line in done.stdout.splitlines()] == [b"3.png", b"0.png"], done.stderr
+
+
+def test_each_file_once_in_a_stable_order(folder):
+    listed = list(expand([str(folder / "1.png"), str(folder), str(folder / "sub")]))
+    assert [os.path.basename(path) for path in listed] == ["1.png", "0.png", "2.png", "3.png", "4.jpg"]
+
+
+def test_odd_names_come_through_unchanged(hidascan, tmp_path):
+    names = [b"caf\xc3\xa9.png", b"not utf-8 \xff.png", b'comma, "quote".png', "שלום.png".encode()]
+    for name in names:
+        save_picture(tmp_path / "picture.png", 30, 30).rename(os.path.join(os.fsencode(tmp_path), name).decode("utf-8", "surrogateescape"))
+    hidascan(tmp_path, "--csv", tmp_path / "out.csv")
+    with open(tmp_path / "out.csv", errors="surrogateescape", newline="") as file:
+        found = {os.fsencode(os.path.basename(row["path"])) for row in csv.DictReader(file)}
+    assert found == set(names)
+
+
+def scores(scanner, paths) -> dict:
+    return {f.path: f.score for f in scanner.scan(paths)}
+
+
+def test_a_result_does_not_depend_on_who_shares_the_batch(tiny_weights, folder):
+    paths = sorted(str(p) for p in folder.rglob("*.png"))
+    alone = {p: scores(Scanner(ScanOptions(str(tiny_weights), batch_size=16)), [p])[p] for p in paths}
+    for batch_size in (1, 3, 64):
+        together = scores(Scanner(ScanOptions(str(tiny_weights), precision="fp32", batch_size=batch_size)), paths)
+        assert together == pytest.approx(alone, abs=5e-3)
+    fp32 = Scanner(ScanOptions(str(tiny_weights), precision="fp32"))
+    assert scores(fp32, paths[::-1]) == pytest.approx({p: scores(fp32, [p])[p] for p in paths}, abs=1e-5)
+
+
+def test_an_array_gives_what_its_file_gives(tiny_weights, folder):
+    scanner = Scanner(ScanOptions(str(tiny_weights), precision="fp32"))
+    from_file = next(scanner.scan([folder / "1.png"]))
+    from_array = scanner.scan_array(picture(300, 500, seed=1))
+    assert from_array.score == pytest.approx(from_file.score, abs=1e-6)
+    assert np.allclose(from_array.token_map, from_file.token_map, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_an_array_of_another_kind_is_refused(tiny_weights, wrong):
+    from hidascan.errors import UsageError
+
+    with pytest.raises(UsageError):
+        Scanner(ScanOptions(str(tiny_weights))).scan_array(wrong)
+
+
+def test_rows_come_in_the_order_of_the_input_while_small_and_large_mix(tiny_weights, tmp_path):
+    sizes = [(900, 900), (1, 1), (230, 230), (700, 300), (50, 50)] * 3
+    paths = [str(save_picture(tmp_path / f"{n:02}.png", *size, seed=n)) for n, size in enumerate(sizes)]
+    assert [f.path for f in Scanner(ScanOptions(str(tiny_weights), batch_size=7)).scan(paths)] == paths
+
+
+def test_help_and_version_load_no_torch():
+    script = "import sys; from hidascan import cli; code = cli.run(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+    for option in ("--help", "--version"):
+        done = subprocess.run([sys.executable, "-c", script, option], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_a_reader_that_goes_away_ends_the_scan_quietly(tiny_weights, folder):
+    command = [sys.executable, "-m", "hidascan.cli", folder, "--csv", "-", "--batch-size", "1", "--weights", tiny_weights]
+    scan = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert scan.stdout.readline().startswith(b"path,")
+    scan.stdout.close()
+    assert scan.stderr.read() == b"" and scan.wait(60) == 141
+
+
+def test_ctrl_c_leaves_a_whole_csv_of_what_was_done(tiny_weights, tmp_path):
+    paths = [str(save_picture(tmp_path / f"{n:03}.png", 700, 700, seed=n)) for n in range(12)]
+    listed = "\n".join(paths * 1 + [str(tmp_path / f"later{n}.png") for n in range(3)]).encode()
+    out = tmp_path / "out.csv"
+    command = [sys.executable, "-m", "hidascan.cli", "-", "--csv", out, "--batch-size", "1", "--weights", tiny_weights]
+    scan = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    scan.stdin.write(listed + b"\n")
+    scan.stdin.flush()  # the list stays open: the scan cannot end by itself
+    until = time.monotonic() + 60
+    while not (out.exists() and out.read_text().count("\n") > 2) and time.monotonic() < until:
+        time.sleep(0.02)
+    scan.send_signal(signal.SIGINT)
+    assert scan.wait(60) == 130
+    assert scan.stderr.read() == b"hidascan: interrupted; what was done is written\n"
+    text = out.read_text()
+    assert text.endswith("\n")
+    assert [row["path"] for row in rows(text)] == paths[: text.count("\n") - 1] and text.count("\n") > 2

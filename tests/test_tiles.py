@@ -1,0 +1,90 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hidascan.image.tiles import PATCH, mirror_to_patch, patch_grid, patches, starts, thumbnail, token_map
+
+SIDES = st.one_of(st.sampled_from([224, 225, 447, 448, 449, 227, 443, 997]), st.integers(224, 1500))
+
+
+@given(SIDES, SIDES)
+def test_patches_cover_every_pixel_and_lie_inside(height, width):
+    grid = patch_grid(height, width)
+    covered = np.zeros((height, width), bool)
+    for top, left in grid.corners():
+        assert 0 <= top <= height - PATCH and 0 <= left <= width - PATCH
+        covered[top : top + PATCH, left : left + PATCH] = True
+    assert covered.all()
+
+
+@given(SIDES, SIDES)
+def test_patch_count_is_the_product_of_ceilings(height, width):
+    assert len(patch_grid(height, width)) == math.ceil(height / 224) * math.ceil(width / 224)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(224, (0,)), (225, (0, 1)), (447, (0, 223)), (448, (0, 224)), (449, (0, 224, 225)), (1000, (0, 224, 448, 672, 776))],
+)
+def test_last_patch_is_edge_aligned(length, expected):
+    assert starts(length) == expected
+
+
+def test_a_side_under_a_patch_is_refused():
+    with pytest.raises(ValueError, match="shorter than a patch"):
+        starts(223)
+
+
+def test_patches_are_views_and_not_copies():
+    pixels = np.zeros((300, 500, 3), np.uint8)
+    assert all(np.shares_memory(p, pixels) for p in patches(pixels, patch_grid(300, 500)))
+
+
+@given(st.integers(1, 500), st.integers(1, 500))
+def test_mirroring_keeps_the_image_and_reaches_patch_size(height, width):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    mirrored = mirror_to_patch(pixels)
+    assert mirrored.shape[:2] == (max(224, height), max(224, width))
+    assert (mirrored[:height, :width] == pixels).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (100, 900), (224, 224), (5000, 7), (333, 777)])
+def test_thumbnail_shows_the_whole_image(size):
+    pixels = np.zeros((*size, 3), np.uint8)
+    pixels[: size[0] // 2] = 200
+    small = thumbnail(pixels)
+    assert small.shape == (224, 224, 3) and small.dtype == np.uint8
+    assert abs(small.mean() - pixels.mean()) < 2
+
+
+@given(SIDES, SIDES)
+def test_token_map_of_a_constant_is_that_constant(height, width):
+    grid = patch_grid(height, width)
+    cells = token_map(np.full((len(grid), 14, 14), 0.3, np.float32), grid)
+    assert cells.shape == (math.ceil(height / 16), math.ceil(width / 16))
+    assert np.allclose(cells, 0.3, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [14, 16])
+def test_token_map_puts_each_token_where_its_pixels_are(tokens):
+    grid = patch_grid(300, 500)
+    values = np.zeros((len(grid), tokens, tokens), np.float32)
+    values[-1, -1, -1] = 1  # the last token of the last patch: the bottom right corner of the image
+    cells = token_map(values, grid)
+    assert np.unravel_index(cells.argmax(), cells.shape) == (18, 31)
+    assert (cells > 0).sum() <= 4
+
+
+def test_token_map_agrees_with_averaging_pixel_by_pixel():
+    grid = patch_grid(250, 400)
+    tokens = np.random.default_rng(0).random((len(grid), 14, 14)).astype(np.float32)
+    total, count = np.zeros((250, 400)), np.zeros((250, 400))
+    for (top, left), values in zip(grid.corners(), tokens, strict=True):
+        total[top : top + 224, left : left + 224] += np.kron(values, np.ones((16, 16)))
+        count[top : top + 224, left : left + 224] += 1
+    cells = token_map(tokens, grid)
+    block = (slice(224, 240), slice(0, 16))  # one patch of four covers these pixels
+    assert cells[14, 0] == pytest.approx((total / count)[block].mean(), abs=1e-5)
