@@ -41,7 +41,9 @@ def tiny_weights(tmp_path_factory) -> Path:
     backbone = FrozenViT(TINY.backbone, TINY.taps)
     save_backbone(folder / "backbone-tiny.safetensors", backbone.vit.state_dict(), TINY.backbone, "none: random")
     head = HiDANet(TINY).head
-    header = CheckpointHeader("tiny", TINY, "backbone-tiny.safetensors", sha256_of(folder / "backbone-tiny.safetensors"))
+    header = CheckpointHeader(
+        "tiny", TINY, "backbone-tiny.safetensors", sha256_of(folder / "backbone-tiny.safetensors")
+    )
     save_trained(folder / "tiny.safetensors", head, header)
     return folder / "tiny.safetensors"
 

@@ -9,7 +9,15 @@ PACKAGE = Path(__file__).parent.parent / "hidascan"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FORBIDDEN = {  # room -> what it must not import
-    "image": ("torch", "timm", "hidascan.model", "hidascan.engine", "hidascan.scanner", "hidascan.report", "hidascan.lab"),
+    "image": (
+        "torch",
+        "timm",
+        "hidascan.model",
+        "hidascan.engine",
+        "hidascan.scanner",
+        "hidascan.report",
+        "hidascan.lab",
+    ),
     "model": ("PIL", "cv2", "hidascan.image", "hidascan.engine", "hidascan.scanner", "hidascan.report", "hidascan.lab"),
     "report": ("torch", "timm", "hidascan.model", "hidascan.engine", "hidascan.scanner", "hidascan.lab"),
     "": ("hidascan.lab",),

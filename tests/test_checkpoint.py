@@ -68,7 +68,9 @@ def take_it_away(path):
 
 @pytest.mark.parametrize("file", ["tiny.safetensors", "backbone-tiny.safetensors"])
 @pytest.mark.parametrize(
-    "harm", [cut_in_half, replace_by_text, replace_by_foreign_tensors, lose_a_tensor, take_it_away], ids=lambda f: f.__name__
+    "harm",
+    [cut_in_half, replace_by_text, replace_by_foreign_tensors, lose_a_tensor, take_it_away],
+    ids=lambda f: f.__name__,
 )
 def test_broken_weights_end_in_one_line_and_exit_code_2(copied, hidascan, tmp_path, file, harm):
     harm(copied.parent / file)

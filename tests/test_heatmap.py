@@ -51,7 +51,9 @@ def test_an_overlay_is_hot_where_the_tokens_are():
 @pytest.mark.parametrize("size", [(1, 1), (3000, 100), (40, 2500)])
 def test_any_size_can_be_drawn(size):
     cells = np.zeros((-(-size[0] // 16), -(-size[1] // 16)), np.float32)
-    page = draw_overlay(np.zeros((*size, 3), np.uint8), Finding("a", "ok", verdict="real", score=0.1, ai_area=0.0, token_map=cells))
+    page = draw_overlay(
+        np.zeros((*size, 3), np.uint8), Finding("a", "ok", verdict="real", score=0.1, ai_area=0.0, token_map=cells)
+    )
     assert max(page.size) <= 1700
 
 

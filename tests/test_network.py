@@ -31,7 +31,8 @@ def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
 
 
 @pytest.mark.parametrize(
-    ("name", "taps"), [("no_such_vit", (1,)), ("resnet18", (1,)), ("vit_tiny_patch16_224", (13,)), ("vit_tiny_patch16_224", (2, 1))]
+    ("name", "taps"),
+    [("no_such_vit", (1,)), ("resnet18", (1,)), ("vit_tiny_patch16_224", (13,)), ("vit_tiny_patch16_224", (2, 1))],
 )
 def test_a_backbone_that_cannot_be_is_refused(name, taps):
     with pytest.raises(CheckpointError):
@@ -43,7 +44,9 @@ def test_taps_are_what_timm_says_the_blocks_give():
     backbone = FrozenViT("vit_small_patch14_reg4_dinov2.lvd142m", (1, 3))
     views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     x = (views.float() / 255 - backbone.mean) / backbone.std
-    wanted = backbone.vit.forward_intermediates(x, [0, 2], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True)
+    wanted = backbone.vit.forward_intermediates(
+        x, [0, 2], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
+    )
     tokens = backbone(views)
     for tap, (patches, prefix) in enumerate(wanted):
         assert torch.allclose(tokens[:, tap, 0], prefix[:, 0], atol=1e-5)

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from hidascan import ScanOptions, Scanner
+from hidascan import Scanner, ScanOptions
 from hidascan.finding import COLUMNS
 from hidascan.image.sources import expand
 from tests.conftest import picture, save_picture
@@ -115,7 +115,9 @@ def test_each_file_once_in_a_stable_order(folder):
 def test_odd_names_come_through_unchanged(hidascan, tmp_path):
     names = [b"caf\xc3\xa9.png", b"not utf-8 \xff.png", b'comma, "quote".png', "שלום.png".encode()]
     for name in names:
-        save_picture(tmp_path / "picture.png", 30, 30).rename(os.path.join(os.fsencode(tmp_path), name).decode("utf-8", "surrogateescape"))
+        save_picture(tmp_path / "picture.png", 30, 30).rename(
+            os.path.join(os.fsencode(tmp_path), name).decode("utf-8", "surrogateescape")
+        )
     hidascan(tmp_path, "--csv", tmp_path / "out.csv")
     with open(tmp_path / "out.csv", errors="surrogateescape", newline="") as file:
         found = {os.fsencode(os.path.basename(row["path"])) for row in csv.DictReader(file)}
@@ -159,14 +161,27 @@ def test_rows_come_in_the_order_of_the_input_while_small_and_large_mix(tiny_weig
 
 
 def test_help_and_version_load_no_torch():
-    script = "import sys; from hidascan import cli; code = cli.run(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+    script = (
+        "import sys; from hidascan import cli; code = cli.run(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+    )
     for option in ("--help", "--version"):
         done = subprocess.run([sys.executable, "-c", script, option], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout, done.stderr
 
 
 def test_a_reader_that_goes_away_ends_the_scan_quietly(tiny_weights, folder):
-    command = [sys.executable, "-m", "hidascan.cli", folder, "--csv", "-", "--batch-size", "1", "--weights", tiny_weights]
+    command = [
+        sys.executable,
+        "-m",
+        "hidascan.cli",
+        folder,
+        "--csv",
+        "-",
+        "--batch-size",
+        "1",
+        "--weights",
+        tiny_weights,
+    ]
     scan = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert scan.stdout.readline().startswith(b"path,")
     scan.stdout.close()

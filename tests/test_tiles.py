@@ -27,7 +27,14 @@ def test_patch_count_is_the_product_of_ceilings(height, width):
 
 @pytest.mark.parametrize(
     ("length", "expected"),
-    [(224, (0,)), (225, (0, 1)), (447, (0, 223)), (448, (0, 224)), (449, (0, 224, 225)), (1000, (0, 224, 448, 672, 776))],
+    [
+        (224, (0,)),
+        (225, (0, 1)),
+        (447, (0, 223)),
+        (448, (0, 224)),
+        (449, (0, 224, 225)),
+        (1000, (0, 224, 448, 672, 776)),
+    ],
 )
 def test_last_patch_is_edge_aligned(length, expected):
     assert starts(length) == expected

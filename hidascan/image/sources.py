@@ -7,7 +7,25 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 SUFFIXES = frozenset(
-    [".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".dib", ".heic", ".heif", ".hif", ".avif"]
+    [
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".avif",
+    ]
 )
 HEATMAP_SUFFIX = ".heatmap.png"
 RAW_HEATMAP_SUFFIX = ".heatmap-raw.png"

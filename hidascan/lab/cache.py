@@ -61,7 +61,9 @@ def build_cache(recipe: Recipe, folder: Path, device: str, dtype: torch.dtype) -
     power = recipe.data.group_power
     makers = {}
     for name, images in (("train", split.train), ("holdout", split.holdout)):
-        law = recipe.samples if name == "train" else dataclasses.replace(recipe.samples, real=0.5, ai=0.5, pair=0, swap=0)
+        law = (
+            recipe.samples if name == "train" else dataclasses.replace(recipe.samples, real=0.5, ai=0.5, pair=0, swap=0)
+        )
         pickers = (BalancedPicker(images, 0, power), BalancedPicker(images, 1, power)) if images else None
         makers[name] = pickers and SampleMaker(law, *pickers, autoencoder, backbone.grid)
     norm = _statistics(recipe, folder, makers["train"], backbone).to(device)
@@ -99,8 +101,13 @@ def _fill_split(
     folder.mkdir(exist_ok=True)
     step = recipe.cache.draws_per_shard
     missing = [first for first in range(0, draws, step) if not _shard_path(folder, first).exists()]
-    with ThreadPoolExecutor(1) as ahead, tqdm(total=len(missing) * step, desc=f"features {folder.name}", disable=None) as bar:
-        made = _ahead(ahead, maker, recipe.seed, folder.name, [d for f in missing for d in range(f, min(f + step, draws))])
+    with (
+        ThreadPoolExecutor(1) as ahead,
+        tqdm(total=len(missing) * step, desc=f"features {folder.name}", disable=None) as bar,
+    ):
+        made = _ahead(
+            ahead, maker, recipe.seed, folder.name, [d for f in missing for d in range(f, min(f + step, draws))]
+        )
         for first in missing:
             samples = []
             for _ in range(min(step, draws - first)):

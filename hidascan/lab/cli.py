@@ -99,7 +99,11 @@ def quality(
     with tqdm(total=len(chosen), desc="quality", disable=None) as bar:
         errors = quality_errors(_scanner(weights, device, precision), chosen, bar.update)
     mean = sum(errors.values()) / len(errors)
-    print(json.dumps({"images": len(chosen), "mae": round(mean, 3), "by_quality": {q: round(e, 2) for q, e in errors.items()}}))
+    print(
+        json.dumps(
+            {"images": len(chosen), "mae": round(mean, 3), "by_quality": {q: round(e, 2) for q, e in errors.items()}}
+        )
+    )
 
 
 @app.command()
@@ -124,6 +128,31 @@ def localise(
     with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
         figures = measure_localisation(scanner, chosen, network, share, jpeg, on_image=bar.update)
     print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in asdict(figures).items()}}))
+
+
+@app.command()
+def forge(
+    image: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Where the forgery goes (JPEG).", show_default=False)],
+    autoencoder: Annotated[Path, typer.Option(help="Folder with the taef2 weights.", show_default=False)],
+    share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
+    jpeg: Annotated[int, typer.Option(help="Quality of the save.")] = 90,
+    seed: Annotated[int, typer.Option(help="Of the region.")] = 0,
+) -> None:
+    """Send one region of a photo through an autoencoder and paste it back: something to try a heatmap on."""
+    import numpy as np
+    from PIL import Image
+
+    from hidascan.image.decode import decode
+    from hidascan.lab.forge import Autoencoder, repaint_region
+
+    rng = np.random.default_rng(seed)
+    pixels, mask = repaint_region(decode(image).pixels, Autoencoder(autoencoder), share, rng)
+    Image.fromarray(pixels).save(out, quality=jpeg)
+    rows, cols = np.nonzero(mask)
+    print(
+        f"{out}: left {cols.min()}, top {rows.min()}, right {cols.max() + 1}, bottom {rows.max() + 1}, {mask.mean():.0%}"
+    )
 
 
 def _scanner(weights: str, device: str, precision: str):

@@ -56,7 +56,9 @@ def evaluate(
     labels = np.array([image.label for image in images])
     ok = [f.status == "ok" for f in findings]
     scores = np.array([f.score if o else 1.0 - y for f, o, y in zip(findings, ok, labels, strict=True)])
-    verdicts = np.array([f.verdict if o else ("real" if y else "ai") for f, o, y in zip(findings, ok, labels, strict=True)])
+    verdicts = np.array(
+        [f.verdict if o else ("real" if y else "ai") for f, o, y in zip(findings, ok, labels, strict=True)]
+    )
     return Evaluation(_figures(labels, scores, verdicts, findings), _groups(images, scores, verdicts))
 
 
@@ -94,7 +96,10 @@ def _groups(images: list[LabelledImage], scores: np.ndarray, verdicts: np.ndarra
 def as_markdown(evaluation: Evaluation) -> str:
     """Per-group table, the worst group in bold."""
     worst = evaluation.worst()
-    lines = ["| label | group | source | n | right | ai | inconclusive | median score |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| label | group | source | n | right | ai | inconclusive | median score |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for g in evaluation.groups:
         cells = ["AI" if g.label else "real", g.group, g.source, str(g.count)]
         cells += [f"{g.right:.2f}", f"{g.ai:.2f}", f"{g.inconclusive:.2f}", f"{g.median:.3f}"]

@@ -114,6 +114,15 @@ def random_region(height: int, width: int, share: tuple[float, float], rng: np.r
     return mask.astype(bool)
 
 
+def repaint_region(
+    pixels: np.ndarray, autoencoder: Autoencoder, share: tuple[float, float], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One random region of `share` of the area through the autoencoder, pasted back: pixels (H, W, 3), mask (H, W)."""
+    mask = random_region(*pixels.shape[:2], share, rng)
+    repainted = autoencoder.reconstruct(np.ascontiguousarray(pixels))
+    return swap_region(pixels, repainted, mask), mask
+
+
 def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """RPS: `base` (H, W, 3) with the pixels of `donor` (same shape) where `mask` (H, W) is true."""
     return np.where(mask[..., None], donor, base)

@@ -10,7 +10,7 @@ import numpy as np
 from hidascan.image.decode import decode
 from hidascan.lab.data import LabelledImage
 from hidascan.lab.degrade import Compression, compress
-from hidascan.lab.forge import Autoencoder, random_region, swap_region
+from hidascan.lab.forge import Autoencoder, repaint_region
 from hidascan.lab.metrics import auc
 from hidascan.scanner import CELL, Scanner
 
@@ -26,15 +26,6 @@ class LocalisationFigures:
     false_area: float
 
 
-def forge(
-    pixels: np.ndarray, autoencoder: Autoencoder, share: tuple[float, float], quality: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """One region of `share` of the area through the autoencoder, pasted back, JPEG: pixels (H, W, 3), mask (H, W)."""
-    mask = random_region(*pixels.shape[:2], share, rng)
-    repainted = autoencoder.reconstruct(np.ascontiguousarray(pixels))
-    return compress(swap_region(pixels, repainted, mask), Compression("JPEG", quality)), mask
-
-
 def measure_localisation(
     scanner: Scanner,
     images: list[LabelledImage],
@@ -47,11 +38,12 @@ def measure_localisation(
     """Token AUC inside against outside; cells that the border of the region crosses are left out of the AUCs."""
     rng = np.random.default_rng(seed)
     inside, values, per_image, ious, false_areas = [], [], [], [], []
+    save = Compression("JPEG", quality)
     threshold = scanner.header.calibration.localisation
     for image in images:
         pixels = decode(image.path).pixels
-        forged, mask = forge(pixels, autoencoder, share, quality, rng)
-        cells = scanner.scan_array(forged).token_map
+        forged, mask = repaint_region(pixels, autoencoder, share, rng)
+        cells = scanner.scan_array(compress(forged, save)).token_map
         truth = cell_shares(mask)
         clear = (truth == 0) | (truth == 1)
         inside.append(truth[clear] == 1)
@@ -59,7 +51,7 @@ def measure_localisation(
         per_image.append(auc(inside[-1].astype(int), values[-1]))
         over, wanted = cells >= threshold, truth >= 0.5
         ious.append((over & wanted).sum() / max(1, (over | wanted).sum()))
-        untouched = scanner.scan_array(compress(pixels, Compression("JPEG", quality))).token_map
+        untouched = scanner.scan_array(compress(pixels, save)).token_map
         false_areas.append((untouched >= threshold).mean())
         on_image()
     pooled = auc(np.concatenate(inside).astype(int), np.concatenate(values))

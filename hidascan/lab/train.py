@@ -171,7 +171,9 @@ def _hidden_paths(size: int, spec, rng: np.random.Generator, device: torch.devic
     """(B, 1) factors for f_global and f_detail: 0 hides the path of a sample, never both."""
     draw = rng.random(size)
     hide_global, hide_detail = draw < spec.drop_global, draw > 1 - spec.drop_detail
-    return tuple(torch.tensor(1.0 - hide, device=device, dtype=torch.float32)[:, None] for hide in (hide_global, hide_detail))
+    return tuple(
+        torch.tensor(1.0 - hide, device=device, dtype=torch.float32)[:, None] for hide in (hide_global, hide_detail)
+    )
 
 
 def _forward(head: TrainedHead, batch: Batch, bf16: bool, hidden: tuple[Tensor, Tensor] | None = None) -> Outputs:

@@ -152,7 +152,9 @@ def _read(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
             if header.get("kind") != kind:
                 raise CheckpointError(f"{path}: not a {kind} file of hidascan")
             if header.get("format_version") != FORMAT_VERSION:
-                raise CheckpointError(f"{path}: format {header.get('format_version')}, this hidascan reads {FORMAT_VERSION}")
+                raise CheckpointError(
+                    f"{path}: format {header.get('format_version')}, this hidascan reads {FORMAT_VERSION}"
+                )
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a sound safetensors file ({error})") from None

@@ -115,7 +115,9 @@ def _draw_legend(page: Image.Image, top: int, finding: Finding) -> None:
     for share in (0, 0.25, 0.5, 0.75, 1):
         x = _MARGIN + share * bar_width
         draw.line((min(x, _MARGIN + bar_width - 1), bar_top + 14, min(x, _MARGIN + bar_width - 1), bar_top + 18), _INK)
-        draw.text((x, bar_top + 20), f"{share:g}", _INK, small, anchor="la" if share == 0 else "ra" if share == 1 else "ma")
+        draw.text(
+            (x, bar_top + 20), f"{share:g}", _INK, small, anchor="la" if share == 0 else "ra" if share == 1 else "ma"
+        )
     draw.text((_MARGIN, bar_top + 38), "probability that the cell (16 x 16 px) holds AI-made pixels", _FAINT, small)
 
 

@@ -1,0 +1,288 @@
+"""hidalab: the sample law, forging, figures, and a whole training on pictures made here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hidascan import Scanner, ScanOptions
+from hidascan.errors import RecipeError
+from hidascan.lab import cache as feature_cache
+from hidascan.lab.calibrate import fit_calibration
+from hidascan.lab.data import BalancedPicker, read_table
+from hidascan.lab.degrade import CLEAN_QUALITY, Compression, Delivery, deliver, draw_delivery, known_quality
+from hidascan.lab.evaluate import evaluate
+from hidascan.lab.forge import Autoencoder, _decoder, _encoder, random_region, swap_region
+from hidascan.lab.localise import cell_shares
+from hidascan.lab.metrics import auc, balanced_accuracy, tpr_at_fpr
+from hidascan.lab.recipe import read_recipe
+from hidascan.lab.train import train
+from tests.conftest import picture, save_picture
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+def test_figures_by_hand():
+    labels, scores = np.array([0, 0, 0, 1, 1, 1]), np.array([0.1, 0.4, 0.6, 0.4, 0.7, 0.9])
+    assert auc(labels, scores) == pytest.approx((1.5 + 3 + 3) / 9)
+    assert balanced_accuracy(labels, scores, 0.5) == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert tpr_at_fpr(labels, scores, 0.0) == pytest.approx(2 / 3)
+    assert tpr_at_fpr(labels, scores, 0.34) == pytest.approx(2 / 3)
+
+
+def table_of(folder: Path, rows: list[tuple[str, int, str, str]]) -> Path:
+    lines = ["path\tlabel\tgroup\tsource", *("\t".join(map(str, row)) for row in rows)]
+    (folder / "table.tsv").write_text("\n".join(lines) + "\n")
+    return folder / "table.tsv"
+
+
+@pytest.mark.skipif(not (SHARED / "tools/score.py").exists(), reason="needs ../shared")
+def test_figures_agree_with_the_yardstick(tiny_weights, tmp_path):
+    rows = []
+    for number in range(24):
+        save_picture(tmp_path / "t/x" / f"{number}.png", 224, 224, seed=number)
+        rows.append((f"t/x/{number}.png", number % 2, f"group{number % 4}", "here"))
+    (tmp_path / "t/x/5.png").write_bytes(b"broken")
+    table = table_of(tmp_path, rows)
+    evaluation = evaluate(Scanner(ScanOptions(str(tiny_weights))), read_table(table))
+    hidascan = [sys.executable, "-m", "hidascan.cli", tmp_path / "t", "--weights", tiny_weights]
+    subprocess.run([*hidascan, "--csv", tmp_path / "out.csv"], capture_output=True)
+    score = [sys.executable, SHARED / "tools/score.py", tmp_path / "out.csv", table]
+    wanted = json.loads(subprocess.run(score, capture_output=True, text=True).stdout.splitlines()[-1])
+    assert {k: v for k, v in evaluation.figures.items() if k in wanted} == pytest.approx(wanted, abs=1e-4)
+    assert evaluation.figures["missing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("path\tlabel\n", "no rows"),
+        ("path\tlabel\na\t1\n", "column missing"),
+        ("path\tlabel\tgroup\tsource\na\t2\tb\tc\n", "labels"),
+    ],
+)
+def test_malformed_tables_are_refused(tmp_path, text, complaint):
+    (tmp_path / "t.tsv").write_text(text)
+    with pytest.raises(RecipeError, match=complaint):
+        read_table(tmp_path / "t.tsv")
+
+
+def test_a_big_source_does_not_drown_a_small_one(tmp_path):
+    rows = [(f"{n}.png", 1, "big", "a") for n in range(100)] + [("x.png", 1, "small", "b")]
+    picker = BalancedPicker(read_table(table_of(tmp_path, rows)), 1, power=0.5)
+    rng = np.random.default_rng(0)
+    share = np.mean([picker.pick(rng).group == "small" for _ in range(2000)])
+    assert share == pytest.approx(1 / 11, abs=0.03)
+
+
+def test_a_delivery_can_be_given_again():
+    pixels = picture(200, 300)
+    for seed in range(20):
+        delivery = draw_delivery(np.random.default_rng(seed))
+        assert (deliver(pixels, delivery) == deliver(pixels, delivery)).all()
+
+
+def delivery(*saves: Compression) -> Delivery:
+    return Delivery("none", 0.0, saves, (3, 5), 0)
+
+
+def test_the_known_quality_is_the_lowest_of_the_history():
+    jpeg = lambda quality: Compression("JPEG", quality)  # noqa: E731
+    assert known_quality(CLEAN_QUALITY, delivery()) == 100
+    assert known_quality(90.0, delivery(jpeg(95))) == 90
+    assert known_quality(CLEAN_QUALITY, delivery(jpeg(40), jpeg(95))) == 40
+    assert known_quality(None, delivery(jpeg(95))) is None
+    assert known_quality(None, delivery(jpeg(50))) == 50
+    assert known_quality(90.0, delivery(Compression("WEBP", 80))) is None
+
+
+@pytest.mark.parametrize("share", [(0.1, 0.3), (0.05, 0.1), (0.4, 0.5)])
+def test_regions_have_the_share_that_was_asked_for(share):
+    rng = np.random.default_rng(0)
+    shares = [random_region(480, 640, share, rng).mean() for _ in range(50)]
+    assert share[0] - 0.03 <= min(shares) and max(shares) <= share[1] + 0.03 and np.ptp(shares) > 0.01
+
+
+def test_a_swap_takes_the_donor_inside_and_the_base_outside():
+    base, donor = picture(64, 64, 1), picture(64, 64, 2)
+    mask = random_region(64, 64, (0.2, 0.4), np.random.default_rng(0))
+    swapped = swap_region(base, donor, mask)
+    assert (swapped[mask] == donor[mask]).all() and (swapped[~mask] == base[~mask]).all()
+
+
+def test_cell_shares_are_exact_at_the_edges():
+    mask = np.zeros((40, 50), bool)
+    mask[32:, 48:] = True
+    mask[:16, :8] = True
+    shares = cell_shares(mask)
+    assert shares.shape == (3, 4) and shares[2, 3] == 1 and shares[0, 0] == 0.5 and shares.sum() == 1.5
+
+
+def test_calibration_recovers_probabilities_and_keeps_its_promises():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 4000)
+    logits = 3 * (labels - 0.5) + rng.normal(0, 1, 8000) * 1.0 + 2
+    calibration = fit_calibration(labels, logits, rng.random(10_000))
+    scores = np.array([calibration.score(x) for x in logits])
+    middle = (scores > 0.6) & (scores < 0.8)
+    assert labels[middle].mean() == pytest.approx(0.7, abs=0.08)
+    verdicts = np.array([calibration.verdict(s) for s in scores])
+    assert (verdicts[labels == 0] == "ai").mean() <= 0.055 and (verdicts[labels == 1] == "real").mean() <= 0.055
+    assert calibration.localisation == pytest.approx(0.97, abs=0.01)
+
+
+@pytest.fixture
+def autoencoder_folder(tmp_path):
+    torch.manual_seed(0)
+    for name, network in (("encoder", _encoder()), ("decoder", _decoder())):
+        save_file(network.half().state_dict(), tmp_path / f"taef2_{name}.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize("size", [(64, 64), (61, 83)])
+def test_an_autoencoder_gives_back_the_shape_it_got(autoencoder_folder, size):
+    out = Autoencoder(autoencoder_folder).reconstruct(picture(*size))
+    assert out.shape == (*size, 3) and out.dtype == np.uint8
+
+
+@pytest.mark.skipif(not (SHARED / "data/models").exists(), reason="needs ../shared")
+def test_taef2_gives_back_nearly_what_it_got():
+    pixels = cv2.GaussianBlur(picture(128, 192), (0, 0), 3)
+    out = Autoencoder(SHARED / "data/models", torch.float32).reconstruct(pixels)
+    assert np.abs(out.astype(int) - pixels).mean() < 8
+
+
+RECIPE = """
+[network]
+backbone = "vit_tiny_patch16_224"
+taps = [1, 2]
+dim = 32
+refiner_depth = 1
+aggregator_depth = 1
+heads = 2
+[data]
+tables = ["{folder}/table.tsv"]
+backbone = "{backbone}"
+autoencoder = "{folder}"
+holdout = ["held"]
+[samples]
+real = 0.4
+ai = 0.4
+pair = 0.1
+swap = 0.1
+reconstruction_side = 128
+[cache]
+draws = 60
+draws_per_shard = 20
+holdout_draws = 20
+[optimisation]
+epochs = 4
+lr = 3e-3
+batch = 8
+"""
+
+
+@pytest.fixture
+def recipe(autoencoder_folder, tiny_weights):
+    """Pictures of two kinds that a small network can tell apart: soft ones, and ones with a pattern of 2 pixels."""
+    rows = []
+    for number in range(16):
+        pixels, label = picture(240, 260, number), number % 2
+        if label:
+            pixels[::2, ::2] //= 3
+        cv2.imwrite(str(autoencoder_folder / f"{number}.png"), pixels)
+        rows.append((f"{number}.png", label, "held" if number >= 12 else f"g{number % 4}", "here"))
+    table_of(autoencoder_folder, rows)
+    backbone = tiny_weights.parent / "backbone-tiny.safetensors"
+    path = autoencoder_folder / "recipe.toml"
+    path.write_text(RECIPE.format(folder=autoencoder_folder, backbone=backbone))
+    return read_recipe(path)
+
+
+def train_into(recipe, cache: Path, out: Path) -> None:
+    feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
+    train(recipe, cache, out, torch.device("cpu"), bf16=False)
+
+
+def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recipe, tmp_path, tiny_weights):
+    out = tiny_weights.parent / "trained.safetensors"
+    train_into(recipe, tmp_path / "cache", out)
+    log = [json.loads(line) for line in (tmp_path / "cache/trained.log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in log] == [1, 2, 3, 4] and log[-1]["cls"] < log[0]["cls"]
+    scanner = Scanner(ScanOptions(str(out), precision="fp32"))
+    assert scanner.header.training["tables_sha256"] and scanner.header.training["recipe"]["seed"] == 0
+    again = tiny_weights.parent / "again.safetensors"
+    train_into(recipe, tmp_path / "cache", again)
+    found = [Scanner(ScanOptions(str(w), precision="fp32")).scan_array(picture(240, 240)) for w in (out, again)]
+    assert found[0].logit == pytest.approx(found[1].logit, abs=1e-4)
+
+
+def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weights, monkeypatch):
+    import hidascan.lab.train as training
+
+    whole, broken = (tiny_weights.parent / f"{name}.safetensors" for name in ("whole", "broken"))
+    train_into(recipe, tmp_path / "cache", whole)
+    log = training._log
+
+    def killed(path, row):
+        log(path, row)
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_log", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_into(recipe, tmp_path / "cache", broken)
+    monkeypatch.setattr(training, "_log", log)
+    (tmp_path / "cache/train/000020.safetensors").unlink()  # as if the features, too, had been cut off
+    train_into(recipe, tmp_path / "cache", broken)
+    found = [Scanner(ScanOptions(str(w), precision="fp32")).scan_array(picture(240, 240)) for w in (whole, broken)]
+    assert found[0].logit == pytest.approx(found[1].logit, abs=1e-4)
+
+
+def test_a_cache_of_another_recipe_is_not_mixed_in(recipe, tmp_path):
+    from dataclasses import replace
+
+    feature_cache.build_cache(
+        replace(recipe, cache=replace(recipe.cache, draws=20, holdout_draws=0)),
+        tmp_path / "cache",
+        "cpu",
+        torch.float32,
+    )
+    with pytest.raises(RecipeError, match="another recipe"):
+        feature_cache.build_cache(replace(recipe, seed=1), tmp_path / "cache", "cpu", torch.float32)
+
+
+def test_samples_carry_exact_labels(recipe):
+    from dataclasses import replace
+
+    from hidascan.lab.samples import SampleMaker
+
+    images = feature_cache.split_by_source(recipe).train
+    assert {i.group for i in images} == {"g0", "g1", "g2", "g3"}
+    pickers = BalancedPicker(images, 0, 0.5), BalancedPicker(images, 1, 0.5)
+    autoencoder = Autoencoder(Path(recipe.data.autoencoder))
+    law = replace(recipe.samples, real=0, ai=0, pair=0, swap=1.0)
+    partly = 0
+    for seed in range(15):
+        (sample,) = SampleMaker(law, *pickers, autoencoder, 14).make(np.random.default_rng(seed))
+        assert sample.views.shape == (1 + len(sample.token_labels), 224, 224, 3) and sample.views.dtype == np.uint8
+        assert sample.label == 1 and sample.token_labels.max() > 0
+        partly += 0 < sample.token_labels.mean() < 1
+    assert partly >= 10
+    pair = replace(recipe.samples, real=0, ai=0, pair=1.0, swap=0)
+    photo, reconstruction = SampleMaker(pair, *pickers, autoencoder, 14).make(np.random.default_rng(0))
+    assert (photo.label, reconstruction.label) == (0, 1) and photo.token_labels.max() == 0
+    assert reconstruction.token_labels.min() == 1
+
+
+@pytest.mark.parametrize("text", ["[nonsense]\na = 1", "[data]\nno_such_key = 1", "not toml at all ["])
+def test_malformed_recipes_are_refused(tmp_path, text):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(RecipeError):
+        read_recipe(tmp_path / "r.toml")
