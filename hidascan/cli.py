@@ -167,6 +167,11 @@ def run(arguments: list[str]) -> int:
             raise
         _complain(str(error))
         return error.exit_code
+    except OSError as error:  # an output that can no longer be written: the disk is full
+        if debug:
+            raise
+        _complain(f"output: {(error.strerror or str(error)).lower()}; what was done until then is written")
+        return ExitCode.USAGE_OR_MODEL
     except Exception as error:
         if debug:
             raise

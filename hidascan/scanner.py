@@ -87,6 +87,10 @@ class Scanner:
         side = self._engine.network.config.patch
         height, width = image.pixels.shape[:2]
         notes = image.notes
+        if max(height, side) * max(width, side) > (self.options.max_pixels or MAX_PIXELS):
+            raise ImageError(
+                f"{width}x{height} is too thin: mirrored to {side} px it would be over the limit of pixels"
+            )
         if min(height, width) < side:
             notes = (*notes, f"a side is under {side} px: extended by mirroring")
         pixels = mirror_to_patch(image.pixels, side)

@@ -99,6 +99,19 @@ def test_orientation_is_reported_and_not_applied(tmp_path, orientation):
     assert (upright(image.pixels, orientation) == wanted).all()
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "webp", "avif", "heic"])
+def test_every_format_can_be_turned_upright(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"a.{suffix}"
+    picture_with_exif = Image.fromarray(PIXELS)
+    picture_with_exif.info["exif"] = exif.tobytes()  # the HEIC writer turns what it finds here into a rotation box
+    picture_with_exif.save(path, quality=95, **({} if suffix == "heic" else {"exif": exif}))
+    image = decode(path)
+    turned = upright(image.pixels, image.orientation).astype(int)
+    assert turned.shape == (90, 60, 3) and np.abs(turned - np.rot90(PIXELS, -1)).mean() < 8
+
+
 def test_icc_profiles_are_left_alone(tmp_path):
     from PIL import ImageCms
 

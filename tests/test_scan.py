@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hidascan import Scanner, ScanOptions
 from hidascan.finding import COLUMNS
@@ -158,6 +159,18 @@ def test_rows_come_in_the_order_of_the_input_while_small_and_large_mix(tiny_weig
     sizes = [(900, 900), (1, 1), (230, 230), (700, 300), (50, 50)] * 3
     paths = [str(save_picture(tmp_path / f"{n:02}.png", *size, seed=n)) for n, size in enumerate(sizes)]
     assert [f.path for f in Scanner(ScanOptions(str(tiny_weights), batch_size=7)).scan(paths)] == paths
+
+
+def test_a_thread_of_pixels_is_refused_before_it_is_mirrored_into_gigabytes(hidascan, tmp_path):
+    Image.fromarray(np.zeros((1, 3_000_000, 3), np.uint8)).save(tmp_path / "thin.png")
+    ran = hidascan(tmp_path / "thin.png")
+    assert ran.code == 3 and "too thin" in ran.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_one_line_and_exit_code_2(hidascan, folder):
+    ran = hidascan(folder, "--csv", "/dev/full")
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "no space left" in ran.err
 
 
 def test_help_and_version_load_no_torch():

@@ -101,13 +101,13 @@ def _decode_opened(image: Image.Image, max_pixels: int, before_load: Callable[[i
     if frames > 1:
         notes.append(f"first of {frames} frames")
     quality = quality_from_tables(getattr(image, "quantization", None) or {})
-    orientation = _orientation(image)
     format_name = image.format or "unknown"
     provenance = strongest_claim(image)
     before_load(width * height)
     if _is_deep_colour(image):
         notes.append(_SCALED)
     image.load()
+    orientation = _orientation(image)  # after loading: TIFF and HEIC are turned upright by their decoders, and say so
     pixels = _to_rgb(image, notes)
     return DecodedImage(pixels, format_name, orientation, quality, provenance, tuple(notes))
 
@@ -119,9 +119,7 @@ def _is_deep_colour(image: Image.Image) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, or 1 where there is none. HEIC and AVIF come from their decoder already upright."""
-    if image.format in ("HEIF", "AVIF"):
-        return 1
+    """EXIF orientation, or 1 where there is none."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # broken EXIF must not cost us sound pixels

@@ -65,7 +65,8 @@ class Optimisation:
     alpha: float = 0.5
     beta: float = 4.0  # on squared errors of quality / 100
     label_smoothing: float = 0.05
-    drop_global: float = 0.3  # probability of hiding f_global, so that the local path carries weight of its own
+    drop_channels: float = 0.1  # probability of hiding a frozen channel of a tap from a whole view
+    drop_global: float = 0.4  # probability of hiding f_global, so that the local path carries weight of its own
     drop_detail: float = 0.1
     ema: float = 0.995
 

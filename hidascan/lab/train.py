@@ -112,7 +112,7 @@ def _train_epoch(recipe, head, averaged, optimiser, schedule, data, rng, ai_shar
     for batch in bar:
         batch = batch.to(device)
         hidden = _hidden_paths(len(batch.counts), spec, rng, device)
-        losses = _losses(_forward(head, batch, bf16, hidden), batch, ai_share, spec.label_smoothing)
+        losses = _losses(_forward(head, batch, bf16, hidden, spec.drop_channels), batch, ai_share, spec.label_smoothing)
         optimiser.zero_grad()
         losses.total(spec.alpha, spec.beta).backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -176,7 +176,13 @@ def _hidden_paths(size: int, spec, rng: np.random.Generator, device: torch.devic
     )
 
 
-def _forward(head: TrainedHead, batch: Batch, bf16: bool, hidden: tuple[Tensor, Tensor] | None = None) -> Outputs:
+def _forward(
+    head: TrainedHead,
+    batch: Batch,
+    bf16: bool,
+    hidden: tuple[Tensor, Tensor] | None = None,
+    drop_channels: float = 0.0,
+) -> Outputs:
     """The trained part over one batch, in bf16 where wanted; FAM with padding to the largest K."""
     device = batch.tokens.device
     starts = torch.tensor([0, *batch.counts[:-1]]).cumsum(0)
@@ -184,6 +190,9 @@ def _forward(head: TrainedHead, batch: Batch, bf16: bool, hidden: tuple[Tensor, 
     is_global[starts] = True
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         standard = batch.tokens.to(torch.bfloat16 if bf16 else torch.float32) * TapNorm.QUANTUM
+        if drop_channels:
+            views, taps, _, channels = standard.shape
+            standard *= torch.rand(views, taps, 1, channels, device=device) >= drop_channels
         refined = head.refiner(standard, is_global)  # (V, 1 + N, D)
         token_logits = head.localiser(refined[~is_global][:, 1:])
     f_global, cls = refined[is_global, 0].float(), refined[~is_global, 0].float()

@@ -41,10 +41,10 @@ class HeatmapReport:
             return
         if self._overlay:
             try:
-                pixels = decode(finding.path).pixels
-            except ImageError as error:
+                overlay = draw_overlay(decode(finding.path).pixels, finding)
+            except (ImageError, cv2.error) as error:  # the file has changed since, or is beyond OpenCV's sides
                 raise HidascanError(f"no heatmap: {error}") from None
-            _save(draw_overlay(pixels, finding), self._target(finding.path, HEATMAP_SUFFIX))
+            _save(overlay, self._target(finding.path, HEATMAP_SUFFIX))
         if self._raw:
             values = upright(finding.token_map, finding.orientation)
             sixteen = np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16)
