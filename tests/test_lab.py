@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from hidascan import Scanner, ScanOptions
 from hidascan.errors import RecipeError
 from hidascan.lab import cache as feature_cache
-from hidascan.lab.calibrate import fit_calibration
+from hidascan.lab.calibrate import calibrate, fit_calibration
 from hidascan.lab.data import BalancedPicker, read_table
 from hidascan.lab.degrade import CLEAN_QUALITY, Compression, Delivery, deliver, draw_delivery, known_quality
 from hidascan.lab.evaluate import evaluate
@@ -84,7 +85,7 @@ def test_a_big_source_does_not_drown_a_small_one(tmp_path):
 def test_a_delivery_can_be_given_again():
     pixels = picture(200, 300)
     for seed in range(20):
-        delivery = draw_delivery(np.random.default_rng(seed))
+        delivery = draw_delivery(np.random.default_rng(seed), 0.5, (0.1, 0.4, 0.3, 0.2), (30, 100))
         assert (deliver(pixels, delivery) == deliver(pixels, delivery)).all()
 
 
@@ -170,17 +171,19 @@ heads = 2
 tables = ["{folder}/table.tsv"]
 backbone = "{backbone}"
 autoencoder = "{folder}"
-holdout = ["held"]
-[samples]
-real = 0.4
-ai = 0.4
-pair = 0.1
-swap = 0.1
-reconstruction_side = 128
+[[rounds]]
+name = "wide"
+draws = 40
+without = ["rare"]
+law = {{ real = 0.4, ai = 0.4, pair = 0.1, swap = 0.1, reconstruction_side = 128 }}
+[[rounds]]
+name = "rare"
+seed = 1
+draws = 20
+only = ["rare"]
+law = {{ real = 0.5, ai = 0.5, pair = 0, swap = 0 }}
 [cache]
-draws = 60
 draws_per_shard = 20
-holdout_draws = 20
 [optimisation]
 epochs = 4
 lr = 3e-3
@@ -197,7 +200,7 @@ def recipe(autoencoder_folder, tiny_weights):
         if label:
             pixels[::2, ::2] //= 3
         cv2.imwrite(str(autoencoder_folder / f"{number}.png"), pixels)
-        rows.append((f"{number}.png", label, "held" if number >= 12 else f"g{number % 4}", "here"))
+        rows.append((f"{number}.png", label, "rare" if number >= 12 else f"g{number % 4}", "here"))
     table_of(autoencoder_folder, rows)
     backbone = tiny_weights.parent / "backbone-tiny.safetensors"
     path = autoencoder_folder / "recipe.toml"
@@ -239,35 +242,28 @@ def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weight
     with pytest.raises(KeyboardInterrupt):
         train_into(recipe, tmp_path / "cache", broken)
     monkeypatch.setattr(training, "_log", log)
-    (tmp_path / "cache/train/000020.safetensors").unlink()  # as if the features, too, had been cut off
+    (tmp_path / "cache/wide/000020.safetensors").unlink()  # as if the features, too, had been cut off
     train_into(recipe, tmp_path / "cache", broken)
     found = [Scanner(ScanOptions(str(w), precision="fp32")).scan_array(picture(240, 240)) for w in (whole, broken)]
     assert found[0].logit == pytest.approx(found[1].logit, abs=1e-4)
 
 
 def test_a_cache_of_another_recipe_is_not_mixed_in(recipe, tmp_path):
-    from dataclasses import replace
-
-    feature_cache.build_cache(
-        replace(recipe, cache=replace(recipe.cache, draws=20, holdout_draws=0)),
-        tmp_path / "cache",
-        "cpu",
-        torch.float32,
-    )
+    recipe = replace(recipe, rounds=(replace(recipe.rounds[1], draws=4),))
+    feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
     with pytest.raises(RecipeError, match="another recipe"):
         feature_cache.build_cache(replace(recipe, seed=1), tmp_path / "cache", "cpu", torch.float32)
 
 
 def test_samples_carry_exact_labels(recipe):
-    from dataclasses import replace
-
     from hidascan.lab.samples import SampleMaker
 
-    images = feature_cache.split_by_source(recipe).train
+    images = feature_cache.images_of(recipe, recipe.rounds[0])
     assert {i.group for i in images} == {"g0", "g1", "g2", "g3"}
+    assert {i.group for i in feature_cache.images_of(recipe, recipe.rounds[1])} == {"rare"}
     pickers = BalancedPicker(images, 0, 0.5), BalancedPicker(images, 1, 0.5)
     autoencoder = Autoencoder(Path(recipe.data.autoencoder))
-    law = replace(recipe.samples, real=0, ai=0, pair=0, swap=1.0)
+    law = replace(recipe.rounds[0].law, real=0, ai=0, pair=0, swap=1.0)
     partly = 0
     for seed in range(15):
         (sample,) = SampleMaker(law, *pickers, autoencoder, 14).make(np.random.default_rng(seed))
@@ -275,10 +271,23 @@ def test_samples_carry_exact_labels(recipe):
         assert sample.label == 1 and sample.token_labels.max() > 0
         partly += 0 < sample.token_labels.mean() < 1
     assert partly >= 10
-    pair = replace(recipe.samples, real=0, ai=0, pair=1.0, swap=0)
+    pair = replace(recipe.rounds[0].law, real=0, ai=0, pair=1.0, swap=0)
     photo, reconstruction = SampleMaker(pair, *pickers, autoencoder, 14).make(np.random.default_rng(0))
     assert (photo.label, reconstruction.label) == (0, 1) and photo.token_labels.max() == 0
     assert reconstruction.token_labels.min() == 1
+
+
+def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weights):
+    import shutil
+
+    weights = tiny_weights.parent / "calibrated.safetensors"
+    shutil.copy(tiny_weights, weights)
+    figures = calibrate(weights, Path(recipe.data.tables[0]), ScanOptions(precision="fp32"))
+    assert 0 <= figures["cross_fitted_balanced_accuracy"] <= 1
+    before, after = (Scanner(ScanOptions(str(w), precision="fp32")) for w in (tiny_weights, weights))
+    assert after.header.calibration != before.header.calibration
+    finding, same = (s.scan_array(picture(240, 240)) for s in (before, after))
+    assert finding.logit == pytest.approx(same.logit, abs=1e-6) and finding.score != same.score
 
 
 @pytest.mark.parametrize("text", ["[nonsense]\na = 1", "[data]\nno_such_key = 1", "not toml at all ["])

@@ -23,90 +23,81 @@ from tqdm import tqdm
 from hidascan.errors import HidascanError, RecipeError
 from hidascan.lab.data import BalancedPicker, LabelledImage, read_table, tables_sha256
 from hidascan.lab.forge import Autoencoder
-from hidascan.lab.recipe import Recipe
+from hidascan.lab.recipe import Recipe, Round
 from hidascan.lab.samples import SampleMaker, TrainingSample
 from hidascan.model.backbone import FrozenViT
 from hidascan.model.checkpoint import load_backbone
 from hidascan.model.refiner import TapNorm
 
-_STATISTICS_DRAWS = 48
+_STATISTICS_DRAWS, _STATISTICS_SEED = 48, 2
 
 
-@dataclass(frozen=True)
-class Split:
-    """Training images, and those of sources held out to fit the calibration."""
-
-    train: list[LabelledImage]
-    holdout: list[LabelledImage]
-
-
-def split_by_source(recipe: Recipe) -> Split:
-    """Hold out whole groups or sources, never single images."""
+def images_of(recipe: Recipe, part: Round) -> list[LabelledImage]:
+    """The images that a round draws from: whole groups or sources, never single images."""
     images = [image for table in recipe.data.tables for image in read_table(Path(table))]
-    held = set(recipe.data.holdout)
-    unknown = held - {i.group for i in images} - {i.source for i in images}
+    named = {*part.only, *part.without}
+    unknown = named - {i.group for i in images} - {i.source for i in images}
     if unknown:
-        raise RecipeError(f"held out, but not in the tables: {', '.join(sorted(unknown))}")
-    holdout = [i for i in images if i.group in held or i.source in held]
-    return Split([i for i in images if i not in set(holdout)], holdout)
+        raise RecipeError(f"round {part.name} names what is not in the tables: {', '.join(sorted(unknown))}")
+    wanted = [i for i in images if not part.only or {i.group, i.source} & set(part.only)]
+    return [i for i in wanted if not {i.group, i.source} & set(part.without)]
 
 
 def build_cache(recipe: Recipe, folder: Path, device: str, dtype: torch.dtype) -> None:
-    """Fill `folder` with the shards of both splits that are not there yet."""
+    """Fill `folder` with the shards of all rounds that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    _check_same_recipe(recipe, folder)
     backbone = load_backbone(recipe.network, Path(recipe.data.backbone), dtype).to(device)
     autoencoder = Autoencoder(Path(recipe.data.autoencoder), dtype, device)
-    split = split_by_source(recipe)
-    power = recipe.data.group_power
-    makers = {}
-    for name, images in (("train", split.train), ("holdout", split.holdout)):
-        law = (
-            recipe.samples if name == "train" else dataclasses.replace(recipe.samples, real=0.5, ai=0.5, pair=0, swap=0)
-        )
-        pickers = (BalancedPicker(images, 0, power), BalancedPicker(images, 1, power)) if images else None
-        makers[name] = pickers and SampleMaker(law, *pickers, autoencoder, backbone.grid)
-    norm = _statistics(recipe, folder, makers["train"], backbone).to(device)
-    for name, draws in (("train", recipe.cache.draws), ("holdout", recipe.cache.holdout_draws)):
-        if makers[name]:
-            _fill_split(recipe, folder / name, makers[name], draws, backbone, norm)
+    makers = [_maker(recipe, part, autoencoder, backbone.grid) for part in recipe.rounds]
+    norm = _statistics(recipe, folder, makers[0], backbone).to(device)
+    for part, maker in zip(recipe.rounds, makers, strict=True):
+        _fill_round(recipe, folder / part.name, maker, part, backbone, norm)
 
 
-def _check_same_recipe(recipe: Recipe, folder: Path) -> None:
-    """A cache holds the samples of one recipe; what only concerns the optimisation may change."""
-    relevant = dataclasses.asdict(recipe)
-    relevant.pop("optimisation")
-    relevant["cache"] = {k: v for k, v in relevant["cache"].items() if k == "draws_per_shard"}
-    relevant["network"] = {k: relevant["network"][k] for k in ("backbone", "taps", "patch")}
-    relevant["tables_sha256"] = tables_sha256([Path(t) for t in recipe.data.tables])
-    text, path = json.dumps(relevant, indent=1), folder / "recipe.json"
+def _maker(recipe: Recipe, part: Round, autoencoder: Autoencoder, grid: int) -> SampleMaker:
+    images = images_of(recipe, part)
+    real, ai = (BalancedPicker(images, label, part.group_power) for label in (0, 1))
+    return SampleMaker(part.law, real, ai, autoencoder, grid)
+
+
+def _check_same_round(recipe: Recipe, part: Round, folder: Path) -> None:
+    """A folder holds the samples of one round; more draws and another optimisation may come later."""
+    relevant = {
+        "round": {k: v for k, v in dataclasses.asdict(part).items() if k != "draws"},
+        "network": [recipe.network.backbone, recipe.network.taps, recipe.network.patch],
+        "seed": recipe.seed,
+        "draws_per_shard": recipe.cache.draws_per_shard,
+        "tables_sha256": tables_sha256([Path(t) for t in recipe.data.tables]),
+    }
+    text, path = json.dumps(relevant, indent=1), folder / "round.json"
     if path.exists() and path.read_text() != text:
-        raise RecipeError(f"{folder}: this cache was made by another recipe; name another folder with --cache")
+        raise RecipeError(f"{folder}: made by another recipe; name another folder with --cache")
     path.write_text(text)
 
 
 def _statistics(recipe: Recipe, folder: Path, maker: SampleMaker, backbone: FrozenViT) -> TapNorm:
     norm, path = TapNorm(len(recipe.network.taps), backbone.dim), folder / "tap_norm.safetensors"
     if not path.exists():
-        samples = [s for draw in range(_STATISTICS_DRAWS) for s in _draw(maker, recipe.seed, "statistics", draw)]
+        samples = [s for draw in range(_STATISTICS_DRAWS) for s in _draw(maker, [recipe.seed, _STATISTICS_SEED, draw])]
         norm.measure(torch.cat([_tokens(backbone, s.views, recipe.cache.batch).float() for s in samples]))
         save_file(norm.state_dict(), path)
     norm.load_state_dict(load_file(path))
     return norm
 
 
-def _fill_split(
-    recipe: Recipe, folder: Path, maker: SampleMaker, draws: int, backbone: FrozenViT, norm: TapNorm
+def _fill_round(
+    recipe: Recipe, folder: Path, maker: SampleMaker, part: Round, backbone: FrozenViT, norm: TapNorm
 ) -> None:
     folder.mkdir(exist_ok=True)
-    step = recipe.cache.draws_per_shard
+    _check_same_round(recipe, part, folder)
+    step, draws = recipe.cache.draws_per_shard, part.draws
     missing = [first for first in range(0, draws, step) if not _shard_path(folder, first).exists()]
     with (
         ThreadPoolExecutor(1) as ahead,
         tqdm(total=len(missing) * step, desc=f"features {folder.name}", disable=None) as bar,
     ):
         made = _ahead(
-            ahead, maker, recipe.seed, folder.name, [d for f in missing for d in range(f, min(f + step, draws))]
+            ahead, maker, [[recipe.seed, part.seed, d] for f in missing for d in range(f, min(f + step, draws))]
         )
         for first in missing:
             samples = []
@@ -116,22 +107,20 @@ def _fill_split(
             _write_shard(_shard_path(folder, first), samples, backbone, norm, recipe.cache.batch)
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, maker: SampleMaker, seed: int, split: str, draws: list[int]
-) -> Iterator[list[TrainingSample]]:
+def _ahead(pool: ThreadPoolExecutor, maker: SampleMaker, seeds: list[list[int]]) -> Iterator[list[TrainingSample]]:
     """Draws in order, made by a thread up to a shard ahead of the backbone."""
-    waiting, queue = iter(draws), []
-    for draw in waiting:
-        queue.append(pool.submit(_draw, maker, seed, split, draw))
+    queue: list = []
+    for seed in seeds:
+        queue.append(pool.submit(_draw, maker, seed))
         if len(queue) >= 48:
             yield queue.pop(0).result()
     for future in queue:
         yield future.result()
 
 
-def _draw(maker: SampleMaker, seed: int, split: str, draw: int) -> list[TrainingSample]:
+def _draw(maker: SampleMaker, seed: list[int]) -> list[TrainingSample]:
     """The samples of one draw; a file that cannot be read is replaced by the next draw of the same generator."""
-    rng = np.random.default_rng([seed, {"train": 0, "holdout": 1, "statistics": 2}[split], draw])
+    rng = np.random.default_rng(seed)
     for _ in range(20):
         try:
             return maker.make(rng)
@@ -179,11 +168,12 @@ class CachedSample:
 
 
 class FeatureCache:
-    """Random access to the samples of one split. Tokens are read from disk when asked for."""
+    """Random access to the samples of some rounds. Tokens are read from disk when asked for."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, *folders: Path):
         self._files, self._index = [], []
-        for number, path in enumerate(sorted(Path(folder).glob("*.safetensors"))):
+        paths = [path for folder in folders for path in sorted(Path(folder).glob("*.safetensors"))]
+        for number, path in enumerate(paths):
             file = safe_open(path, framework="pt")
             small = {name: file.get_tensor(name) for name in ("views", "labels", "quality", "token_labels")}
             self._files.append((file.get_slice("tokens"), small))

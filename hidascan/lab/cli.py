@@ -34,7 +34,7 @@ def train(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Make the features that are missing, train, calibrate, write the weights. A killed run goes on where it was."""
+    """Make the features that are missing, train, write the weights, calibrate. A killed run goes on where it was."""
     import torch
 
     from hidascan.engine import choose_device, choose_dtype
@@ -46,6 +46,28 @@ def train(
     dtype = choose_dtype(precision, where)
     build_cache(spec, cache, str(where), dtype)
     run(spec, cache, out, where, dtype == torch.bfloat16)
+    if spec.data.calibration:
+        calibrate(out, Path(spec.data.calibration), device, precision)
+
+
+@app.command()
+def calibrate(
+    weights: Annotated[Path, typer.Argument(help="A trained part; its header is rewritten.", show_default=False)],
+    table: Table,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Fit temperature and thresholds on a table that training never saw; figures are cross-fitted by source."""
+    from hidascan.lab.calibrate import calibrate as run
+    from hidascan.options import ScanOptions
+    from hidascan.progress import ScanProgress
+
+    progress = ScanProgress(hidden=False)
+    try:
+        figures = run(weights, table, ScanOptions(device=device, precision=precision), progress.on_batch)
+    finally:
+        progress.close()
+    print(json.dumps(figures))
 
 
 @app.command()

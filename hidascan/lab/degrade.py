@@ -40,25 +40,27 @@ class Delivery:
     noise_seed: int
 
 
-def draw_delivery(rng: np.random.Generator) -> Delivery:
-    """Filters in 15 % of cases; no save 25 %, JPEG 50 %, two JPEGs 12 %, WebP 13 %."""
+def draw_delivery(
+    rng: np.random.Generator, filtered: float, saves: tuple[float, float, float, float], jpeg_quality: tuple[int, int]
+) -> Delivery:
+    """filtered: probability of a filter. saves: probabilities of no save, JPEG, two JPEGs, WebP. jpeg_quality: range."""
     filter_name, strength = "none", 0.0
-    if rng.random() < 0.15:
+    if rng.random() < filtered:
         filter_name = str(rng.choice(["blur", "sharpen", "noise"]))
         low, high = {"blur": (0.4, 1.5), "sharpen": (0.3, 1.2), "noise": (1.0, 6.0)}[filter_name]
         strength = float(rng.uniform(low, high))
-    kind = rng.choice(4, p=[0.25, 0.50, 0.12, 0.13])
-    saves: tuple[Compression, ...] = ()
+    kind = rng.choice(4, p=saves)
+    drawn: tuple[Compression, ...] = ()
     if kind == 3:
-        saves = (Compression("WEBP", int(rng.integers(50, 96))),)
+        drawn = (Compression("WEBP", int(rng.integers(50, 96))),)
     elif kind:
-        saves = tuple(_draw_jpeg(rng) for _ in range(kind))
+        drawn = tuple(_draw_jpeg(rng, jpeg_quality) for _ in range(kind))
     shift = (int(rng.integers(0, 8)), int(rng.integers(0, 8)))
-    return Delivery(filter_name, strength, saves, shift, int(rng.integers(2**31)))
+    return Delivery(filter_name, strength, drawn, shift, int(rng.integers(2**31)))
 
 
-def _draw_jpeg(rng: np.random.Generator) -> Compression:
-    return Compression("JPEG", int(rng.integers(30, 101)), int(rng.choice([0, 2], p=[0.3, 0.7])))
+def _draw_jpeg(rng: np.random.Generator, quality: tuple[int, int]) -> Compression:
+    return Compression("JPEG", int(rng.integers(quality[0], quality[1] + 1)), int(rng.choice([0, 2], p=[0.3, 0.7])))
 
 
 def deliver(pixels: np.ndarray, delivery: Delivery) -> np.ndarray:

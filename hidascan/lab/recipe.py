@@ -23,8 +23,7 @@ class DataSpec:
     tables: tuple[str, ...] = ()  # label tables (TSV)
     backbone: str = "weights/backbone-clip-vit-b16.safetensors"
     autoencoder: str = ""  # folder with the taef2 weights
-    holdout: tuple[str, ...] = ()  # groups or sources kept out of training, to fit the calibration
-    group_power: float = 0.5  # a source of n images is drawn with weight n ** group_power
+    calibration: str = ""  # label table to fit temperature and thresholds on; none of its sources in `tables`
 
 
 @dataclass(frozen=True)
@@ -41,34 +40,48 @@ class SampleLaw:
     reconstruction_side: int = 448  # largest side sent through the autoencoder, pixels
     swap_share: tuple[float, float] = (0.05, 0.5)  # area of a swapped region
     patch_counts: tuple[int, ...] = (1, 2, 2, 3, 4, 4, 4, 6, 8, 16)  # K is one of these, or all there are
+    filter: float = 0.15  # probability of blur, sharpening or noise
+    saves: tuple[float, float, float, float] = (0.25, 0.50, 0.12, 0.13)  # none, JPEG, two JPEGs, WebP
+    jpeg_quality: tuple[int, int] = (30, 100)
 
 
 @dataclass(frozen=True)
 class CacheSpec:
     """Frozen features are computed once and kept on disk."""
 
-    draws: int = 4000  # draws from the sample law (a pair counts once)
     draws_per_shard: int = 40
     batch: int = 16  # views a pass through the backbone
-    holdout_draws: int = 400  # real and AI draws from the held-out groups
+
+
+@dataclass(frozen=True)
+class Round:
+    """So many draws from some of the sources by one law; the training set is all rounds together."""
+
+    name: str = "train"
+    seed: int = 0
+    draws: int = 4000  # a pair counts once
+    only: tuple[str, ...] = ()  # groups or sources; empty: all
+    without: tuple[str, ...] = ()
+    group_power: float = 0.5  # a source of n images is drawn with weight n ** group_power
+    law: SampleLaw = field(default_factory=SampleLaw)
 
 
 @dataclass(frozen=True)
 class Optimisation:
     """The loss L = L_cls + alpha * L_tfl + beta * L_qfe and how it is brought down."""
 
-    epochs: int = 8
+    epochs: int = 6
     batch: int = 32  # samples
     lr: float = 6e-4
-    weight_decay: float = 0.05
+    weight_decay: float = 0.3
     warmup: float = 0.05  # share of the steps
     alpha: float = 0.5
     beta: float = 4.0  # on squared errors of quality / 100
     label_smoothing: float = 0.05
-    drop_channels: float = 0.1  # probability of hiding a frozen channel of a tap from a whole view
-    drop_global: float = 0.4  # probability of hiding f_global, so that the local path carries weight of its own
-    drop_detail: float = 0.1
-    ema: float = 0.995
+    drop_channels: float = 0.5  # probability of hiding a frozen channel of a tap from a whole view
+    drop_global: float = 0.3  # probability of hiding f_global, so that the local path carries weight of its own
+    drop_detail: float = 0.2
+    ema: float = 0.99
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ class Recipe:
     seed: int = 0
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataSpec = field(default_factory=DataSpec)
-    samples: SampleLaw = field(default_factory=SampleLaw)
+    rounds: tuple[Round, ...] = (Round(),)
     cache: CacheSpec = field(default_factory=CacheSpec)
     optimisation: Optimisation = field(default_factory=Optimisation)
 
@@ -94,6 +107,8 @@ def read_recipe(path: Path) -> Recipe:
 
 def _fill(kind: type, values: dict, where: str):
     """A frozen dataclass from a table of TOML, tables inside it likewise; lists become tuples."""
+    if "rounds" in values:
+        values = values | {"rounds": [_fill(Round, r, f"{where}: [[rounds]]") for r in values["rounds"]]}
     fields = {f.name: f for f in dataclasses.fields(kind)}
     unknown = values.keys() - fields.keys()
     if unknown:

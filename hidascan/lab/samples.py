@@ -47,7 +47,7 @@ class SampleMaker:
         """One sample, or two for a pair: a photo and its reconstruction with the same delivery."""
         law = self.law
         kind = rng.choice(["real", "ai", "pair", "swap"], p=[law.real, law.ai, law.pair, law.swap])
-        delivery = draw_delivery(rng)
+        delivery = draw_delivery(rng, law.filter, law.saves, law.jpeg_quality)
         if kind == "ai":
             return [self._finish(self._frame(self.ai, rng), delivery, rng)]
         canvas = self._frame(self.real, rng)

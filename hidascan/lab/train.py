@@ -1,4 +1,4 @@
-"""Trains the refiner, FAM and the heads on cached features, calibrates them, and writes the trained part."""
+"""Trains the refiner, FAM and the heads on cached features, and writes the trained part."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.lab.cache import CachedSample, FeatureCache
-from hidascan.lab.calibrate import fit_calibration
 from hidascan.lab.data import tables_sha256
 from hidascan.lab.losses import Losses, classification_loss, localisation_loss, quality_loss
-from hidascan.lab.metrics import auc
 from hidascan.lab.recipe import Recipe
 from hidascan.model.checkpoint import CheckpointHeader, save_trained, sha256_of
 from hidascan.model.hidanet import TrainedHead
@@ -56,7 +54,7 @@ class Outputs:
 def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, bf16: bool) -> None:
     """Train on `cache`, going on from the last whole epoch if there is one, and write the weights to `out`."""
     torch.manual_seed(recipe.seed)
-    data, holdout = FeatureCache(cache / "train"), FeatureCache(cache / "holdout")
+    data = FeatureCache(*(cache / part.name for part in recipe.rounds))
     head = _new_head(recipe, cache).to(device)
     averaged = torch.optim.swa_utils.AveragedModel(
         head, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.optimisation.ema), use_buffers=True
@@ -71,10 +69,9 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, bf16: bo
         rng = np.random.default_rng([recipe.seed, 7, epoch])
         torch.manual_seed(recipe.seed * 1000 + epoch)
         means = _train_epoch(recipe, head, averaged, optimiser, schedule, data, rng, ai_share, bf16, epoch)
-        figures = _holdout_figures(predict(averaged.module, holdout, device, bf16))
-        _log(log_file, {"epoch": epoch + 1, **means, **figures, "minutes": round((time.time() - started) / 60, 1)})
+        _log(log_file, {"epoch": epoch + 1, **means, "minutes": round((time.time() - started) / 60, 1)})
         _save_state(recipe, state_file, epoch + 1, head, averaged, optimiser, schedule)
-    _write(recipe, averaged.module, predict(averaged.module, holdout, device, bf16), out)
+    _write(recipe, averaged.module, out)
 
 
 def _new_head(recipe: Recipe, cache: Path) -> TrainedHead:
@@ -125,9 +122,9 @@ def _train_epoch(recipe, head, averaged, optimiser, schedule, data, rng, ai_shar
     return {name: round(value / count, 4) for name, value in zip(("cls", "tfl", "qfe"), sums, strict=True)}
 
 
-def _batches(data: FeatureCache, order: np.ndarray, size: int, rng: np.random.Generator | None) -> Iterator[Batch]:
-    """Batches in order, read by a thread ahead of the training; with `rng`, patches are dropped at random."""
-    seeds = rng.integers(2**63, size=len(order)) if rng is not None else [None] * len(order)
+def _batches(data: FeatureCache, order: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """Batches in order, read by a thread ahead of the training; patches are dropped at random."""
+    seeds = rng.integers(2**63, size=len(order))
 
     def load(start: int) -> Batch:
         chosen = slice(start, start + size)
@@ -145,12 +142,12 @@ def _batches(data: FeatureCache, order: np.ndarray, size: int, rng: np.random.Ge
             yield batch
 
 
-def _thin(sample: CachedSample, seed: int | None) -> CachedSample:
+def _thin(sample: CachedSample, seed: int) -> CachedSample:
     """Half the time, keep a random number of the patches; never of an image that is AI only in part."""
     rng = np.random.default_rng(seed)
     patches = len(sample.token_labels)
     partly = 0 < float(sample.token_labels.float().mean()) < 1
-    if seed is None or partly or patches == 1 or rng.random() < 0.5:
+    if partly or patches == 1 or rng.random() < 0.5:
         return sample
     kept = torch.from_numpy(np.sort(rng.choice(patches, rng.integers(1, patches + 1), replace=False)))
     tokens = torch.cat([sample.tokens[:1], sample.tokens[1 + kept]])
@@ -192,7 +189,8 @@ def _forward(
         standard = batch.tokens.to(torch.bfloat16 if bf16 else torch.float32) * TapNorm.QUANTUM
         if drop_channels:
             views, taps, _, channels = standard.shape
-            standard *= torch.rand(views, taps, 1, channels, device=device) >= drop_channels
+            kept = torch.rand(views, taps, 1, channels, device=device) >= drop_channels
+            standard *= kept.to(standard.dtype) / (1 - drop_channels)
         refined = head.refiner(standard, is_global)  # (V, 1 + N, D)
         token_logits = head.localiser(refined[~is_global][:, 1:])
     f_global, cls = refined[is_global, 0].float(), refined[~is_global, 0].float()
@@ -219,39 +217,6 @@ def _losses(outputs: Outputs, batch: Batch, ai_share: float, smoothing: float) -
     )
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """labels, logits, quality errors (known ones only), and token probabilities of real images."""
-
-    labels: np.ndarray
-    logits: np.ndarray
-    quality_errors: np.ndarray
-    real_tokens: np.ndarray
-
-
-@torch.no_grad()
-def predict(head: TrainedHead, data: FeatureCache, device: torch.device, bf16: bool) -> Predictions:
-    """Run a trained part over a cached split."""
-    head.eval()
-    labels, logits, errors, tokens = [], [], [], []
-    for batch in _batches(data, np.arange(len(data)), 16, None):
-        batch = batch.to(device)
-        outputs = _forward(head, batch, bf16)
-        labels.append(batch.labels)
-        logits.append(outputs.logits)
-        errors.append((outputs.qualities - batch.qualities)[~batch.qualities.isnan()].abs())
-        real = torch.repeat_interleave(batch.labels == 0, torch.tensor(batch.counts, device=device) - 1)
-        tokens.append(torch.sigmoid(outputs.token_logits[real]).flatten())
-    return Predictions(*(torch.cat(part).cpu().numpy() for part in (labels, logits, errors, tokens)))
-
-
-def _holdout_figures(predictions: Predictions) -> dict[str, float]:
-    return {
-        "holdout_auc": round(auc(predictions.labels, predictions.logits), 4),
-        "holdout_quality_mae": round(float(predictions.quality_errors.mean()), 2),
-    }
-
-
 def _log(path: Path, row: dict) -> None:
     tqdm.write(json.dumps(row))
     with path.open("a") as file:
@@ -276,15 +241,14 @@ def _resume(recipe: Recipe, path: Path, *parts) -> int:
     return state["epoch"]
 
 
-def _write(recipe: Recipe, head: TrainedHead, holdout: Predictions, out: Path) -> None:
-    """Calibrate on the held-out sources and write the checkpoint."""
+def _write(recipe: Recipe, head: TrainedHead, out: Path) -> None:
+    """The checkpoint, as yet without a calibration."""
     backbone = Path(recipe.data.backbone)
     training = {
         "recipe": dataclasses.asdict(recipe),
         "tables_sha256": tables_sha256([Path(t) for t in recipe.data.tables]),
-        **_holdout_figures(holdout),
     }
-    calibration = fit_calibration(holdout.labels, holdout.logits, holdout.real_tokens)
-    header = CheckpointHeader(out.stem, recipe.network, backbone.name, sha256_of(backbone), calibration, training)
-    save_trained(out, head, header)
-    tqdm.write(f"wrote {out}: {calibration}")
+    save_trained(
+        out, head, CheckpointHeader(out.stem, recipe.network, backbone.name, sha256_of(backbone), training=training)
+    )
+    tqdm.write(f"wrote {out}")
