@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hidascan.errors import DeviceError
-from hidascan.model.hidanet import HiDANet
+from hidascan.model.hidanet import HiDANet, ViewOutputs
 
 Ticket = TypeVar("Ticket")
 
@@ -32,8 +32,7 @@ class _InFlight:
     """An image some of whose views are still on their way."""
 
     ticket: object
-    cls: torch.Tensor | None  # (1 + K, D) on the CPU
-    tokens: torch.Tensor | None  # (1 + K, N)
+    outputs: ViewOutputs | None  # of its 1 + K views, on the CPU
     missing: int
     seconds: float = 0.0
 
@@ -84,9 +83,10 @@ class Engine:
 
     def _enter(self, ticket: Ticket, views: list[np.ndarray] | None) -> _InFlight:
         if views is None:
-            return _InFlight(ticket, None, None, 0)
-        count, grid = len(views), self.network.backbone.grid
-        return _InFlight(ticket, torch.empty(count, self.network.config.dim), torch.empty(count, grid * grid), count)
+            return _InFlight(ticket, None, 0)
+        count, tokens = len(views), self.network.backbone.grid**2
+        empty = ViewOutputs(torch.empty(count, self.network.config.dim), torch.empty(count), torch.empty(count, tokens))
+        return _InFlight(ticket, empty, count)
 
     def _flush(self, batch: _Batch) -> int:
         """Run one batch and hand its results to the images they belong to."""
@@ -94,22 +94,24 @@ class Engine:
         views = torch.from_numpy(batch.views[:count]).to(self.device).permute(0, 3, 1, 2)
         is_global = torch.tensor([number == 0 for _, number in batch.owners], device=self.device)
         with torch.inference_mode():
-            cls, tokens = (output.cpu() for output in self.network.views(views, is_global))
+            outputs = [output.cpu() for output in self.network.views(views, is_global)]
         each = (time.perf_counter() - started) / count
         for row, (image, number) in enumerate(batch.owners):
-            image.cls[number], image.tokens[number] = cls[row], tokens[row]
+            for kept, computed in zip(image.outputs, outputs, strict=True):
+                kept[number] = computed[row]
             image.missing -= 1
             image.seconds += each
         batch.owners.clear()
         return count
 
     def _leave(self, image: _InFlight) -> tuple[Ticket, ImageOutput | None]:
-        if image.cls is None:
+        if image.outputs is None:
             return image.ticket, None
         started, grid = time.perf_counter(), self.network.backbone.grid
         with torch.inference_mode():
-            logit, quality = self.network.fuse(image.cls[0].to(self.device), image.cls[1:].to(self.device))
-        tokens = image.tokens[1:].reshape(-1, grid, grid).numpy()
+            cls, evidence = image.outputs.cls.to(self.device), image.outputs.evidence.to(self.device)
+            logit, quality = self.network.fuse(cls, evidence)
+        tokens = image.outputs.tokens[1:].reshape(-1, grid, grid).numpy()
         seconds = image.seconds + time.perf_counter() - started
         return image.ticket, ImageOutput(float(logit), float(quality), tokens, seconds)
 

@@ -19,11 +19,13 @@ from hidascan.lab.calibrate import calibrate, fit_calibration
 from hidascan.lab.data import BalancedPicker, read_table
 from hidascan.lab.degrade import CLEAN_QUALITY, Compression, Delivery, deliver, draw_delivery, known_quality
 from hidascan.lab.evaluate import evaluate
+from hidascan.lab.evidence import fit_evidence
 from hidascan.lab.forge import Autoencoder, _decoder, _encoder, random_region, swap_region
 from hidascan.lab.localise import cell_shares
 from hidascan.lab.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.recipe import read_recipe
 from hidascan.lab.train import train
+from hidascan.model.heads import LinearEvidence
 from tests.conftest import picture, save_picture
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -138,6 +140,17 @@ def test_calibration_recovers_probabilities_and_keeps_its_promises():
     assert calibration.localisation == pytest.approx(0.97, abs=0.01)
 
 
+def test_calibration_converges_on_logits_of_any_scale():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 500)
+    logits = 2 * (labels - 0.5) + rng.normal(0, 1, 1000)
+    scores = []
+    for scale, shift in ((1, 0), (30, 100), (0.01, -5)):
+        calibration = fit_calibration(labels, scale * logits + shift, rng.random(100))
+        scores.append([calibration.score(scale * x + shift) for x in logits])
+    assert np.allclose(scores[0], scores[1], atol=1e-3) and np.allclose(scores[0], scores[2], atol=1e-3)
+
+
 @pytest.fixture
 def autoencoder_folder(tmp_path):
     torch.manual_seed(0)
@@ -184,6 +197,10 @@ only = ["rare"]
 law = {{ real = 0.5, ai = 0.5, pair = 0, swap = 0 }}
 [cache]
 draws_per_shard = 20
+[evidence]
+taps = [2]
+ridge = 1.0
+scale = 5.0
 [optimisation]
 epochs = 4
 lr = 3e-3
@@ -224,6 +241,20 @@ def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recip
     train_into(recipe, tmp_path / "cache", again)
     found = [Scanner(ScanOptions(str(w), precision="fp32")).scan_array(picture(240, 240)) for w in (out, again)]
     assert found[0].logit == pytest.approx(found[1].logit, abs=1e-4)
+
+
+def test_linear_evidence_tells_the_classes_apart_from_the_wanted_taps_alone(recipe, tmp_path):
+    feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
+    evidence = LinearEvidence(taps=2, backbone_dim=192)
+    fit_evidence(recipe, tmp_path / "cache", evidence)
+    thumbnails, means, labels = feature_cache.FeatureCache(
+        *(tmp_path / "cache" / r.name for r in recipe.rounds)
+    ).cls_tokens()
+    said = evidence(thumbnails, torch.ones(len(labels), dtype=torch.bool)) + evidence(
+        means, torch.zeros(len(labels), dtype=torch.bool)
+    )
+    assert auc(labels.numpy(), said.numpy()) > 0.8
+    assert (evidence.weight[:, :192] == 0).all() and (evidence.weight[:, 192:] != 0).any()
 
 
 def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weights, monkeypatch):
@@ -282,7 +313,9 @@ def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weight
 
     weights = tiny_weights.parent / "calibrated.safetensors"
     shutil.copy(tiny_weights, weights)
-    figures = calibrate(weights, Path(recipe.data.tables[0]), ScanOptions(precision="fp32"))
+    folder = Path(recipe.data.tables[0]).parent
+    table = table_of(folder, [(f"{n}.png", n % 2, "any", f"source{n % 6}") for n in range(16)])
+    figures = calibrate(weights, table, ScanOptions(precision="fp32"))
     assert 0 <= figures["cross_fitted_balanced_accuracy"] <= 1
     before, after = (Scanner(ScanOptions(str(w), precision="fp32")) for w in (tiny_weights, weights))
     assert after.header.calibration != before.header.calibration

@@ -24,8 +24,8 @@ def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
     assert len(network.backbone.vit.blocks) == taps[-1]
     views = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
     assert network.backbone(views).shape == (3, len(taps), 1 + grid * grid, dim)
-    cls, tokens = network.views(views, torch.tensor([True, False, False]))
-    logit, quality = network.fuse(cls[0], cls[1:])
+    cls, evidence, tokens = network.views(views, torch.tensor([True, False, False]))
+    logit, quality = network.fuse(cls, evidence)
     assert tokens.shape == (3, grid * grid) and ((tokens >= 0) & (tokens <= 1)).all()
     assert logit.shape == () and 1 <= quality <= 100
 
@@ -87,3 +87,12 @@ def test_fam_does_see_every_patch():
         changed = cls.clone()
         changed[:, patch] = torch.randn(32)
         assert not torch.allclose(fam(cls), fam(changed), atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_evidence_of_thumbnail_and_patches_adds_to_the_logit():
+    torch.manual_seed(0)
+    network, cls = HiDANet(TINY).eval(), torch.randn(4, 32)
+    plain, _ = network.fuse(cls, torch.zeros(4))
+    with_evidence, _ = network.fuse(cls, torch.tensor([2.0, 1.0, 3.0, 5.0]))
+    assert with_evidence - plain == pytest.approx(2.0 + 3.0, abs=1e-5)

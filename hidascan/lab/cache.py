@@ -63,7 +63,7 @@ def _maker(recipe: Recipe, part: Round, autoencoder: Autoencoder, grid: int) -> 
 def _check_same_round(recipe: Recipe, part: Round, folder: Path) -> None:
     """A folder holds the samples of one round; more draws and another optimisation may come later."""
     relevant = {
-        "round": {k: v for k, v in dataclasses.asdict(part).items() if k != "draws"},
+        "round": {k: v for k, v in dataclasses.asdict(part).items() if k not in ("draws", "evidence_weight")},
         "network": [recipe.network.backbone, recipe.network.taps, recipe.network.patch],
         "seed": recipe.seed,
         "draws_per_shard": recipe.cache.draws_per_shard,
@@ -183,6 +183,17 @@ class FeatureCache:
 
     def __len__(self) -> int:
         return len(self._index)
+
+    def cls_tokens(self) -> tuple[Tensor, Tensor, Tensor]:
+        """[CLS] tokens of all samples, standardised: thumbnails (S, T, C), means over patches (S, T, C), labels (S,)."""
+        thumbnails, means = [], []
+        for tokens, small in self._files:
+            cls = tokens[:, :, 0:1].squeeze(2).float() * TapNorm.QUANTUM
+            for views in cls.split(small["views"].tolist()):
+                thumbnails.append(views[0])
+                means.append(views[1:].mean(0))
+        labels = torch.cat([small["labels"] for _, small in self._files])
+        return torch.stack(thumbnails), torch.stack(means), labels
 
     def label(self, item: int) -> int:
         """Label of a sample, without reading its tokens."""

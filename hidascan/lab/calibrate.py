@@ -45,12 +45,17 @@ def calibrate(
 
 
 def _cross_fitted(images: list[LabelledImage], labels: np.ndarray, logits: np.ndarray, tokens: np.ndarray) -> dict:
-    """Balanced accuracy at 0.5 and the rates of `ai`, where no source was calibrated by itself; five folds."""
+    """Balanced accuracy at 0.5 and the rates of `ai`, where no source was calibrated by itself; five folds.
+
+    Empty if some fold would leave only one class to fit on.
+    """
     sources = np.array([image.source for image in images])
     folds = {source: number % 5 for number, source in enumerate(dict.fromkeys(sources))}
     fold = np.array([folds[source] for source in sources])
     scores, verdicts = np.zeros(len(labels)), np.full(len(labels), "", dtype=object)
     for number in set(fold):
+        if len(set(labels[fold != number])) < 2:
+            return {}
         calibration = fit_calibration(labels[fold != number], logits[fold != number], tokens)
         for i in np.flatnonzero(fold == number):
             scores[i] = calibration.score(logits[i])
@@ -82,16 +87,18 @@ def fit_calibration(
 
 
 def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
-    """Logistic regression of one variable by Newton's method."""
-    design = np.stack([logits, np.ones_like(logits)], axis=1).astype(float)
+    """Logistic regression of one variable by Newton's method, from zero and on standardised logits: else it diverges."""
+    centre, spread = logits.mean(), logits.std() + 1e-6
+    design = np.stack([(logits - centre) / spread, np.ones(len(logits))], axis=1)
     weight = np.where(labels == 1, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
-    theta = np.array([1.0, 0.0])
+    theta = np.zeros(2)
     for _ in range(50):
-        p = 1 / (1 + np.exp(-design @ theta))
+        p = 1 / (1 + np.exp(-np.clip(design @ theta, -50, 50)))
         gradient = design.T @ (weight * (p - labels)) + _RIDGE * theta
         hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + _RIDGE * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
         theta = theta - step
         if np.abs(step).max() < 1e-9:
             break
-    return float(theta[0]), float(theta[1])
+    scale = theta[0] / spread
+    return float(scale), float(theta[1] - scale * centre)

@@ -63,6 +63,7 @@ class Round:
     only: tuple[str, ...] = ()  # groups or sources; empty: all
     without: tuple[str, ...] = ()
     group_power: float = 0.5  # a source of n images is drawn with weight n ** group_power
+    evidence_weight: float = 1.0  # of its samples in the fit of the linear evidence
     law: SampleLaw = field(default_factory=SampleLaw)
 
 
@@ -85,6 +86,15 @@ class Optimisation:
 
 
 @dataclass(frozen=True)
+class EvidenceSpec:
+    """The ridge regression behind the linear evidence."""
+
+    taps: tuple[int, ...] = ()  # of the network's taps; empty: all
+    ridge: float = 100.0  # on the diagonal of the features' covariance, summed over samples and divided by C
+    scale: float = 0.0  # logits for one unit of the regression's target (-1 real, 1 AI); 0: no evidence
+
+
+@dataclass(frozen=True)
 class Recipe:
     seed: int = 0
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -92,6 +102,7 @@ class Recipe:
     rounds: tuple[Round, ...] = (Round(),)
     cache: CacheSpec = field(default_factory=CacheSpec)
     optimisation: Optimisation = field(default_factory=Optimisation)
+    evidence: EvidenceSpec = field(default_factory=EvidenceSpec)
 
 
 def read_recipe(path: Path) -> Recipe:

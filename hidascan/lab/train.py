@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from hidascan.lab.cache import CachedSample, FeatureCache
 from hidascan.lab.data import tables_sha256
+from hidascan.lab.evidence import fit_evidence
 from hidascan.lab.losses import Losses, classification_loss, localisation_loss, quality_loss
-from hidascan.lab.recipe import Recipe
+from hidascan.lab.recipe import EvidenceSpec, Recipe
 from hidascan.model.checkpoint import CheckpointHeader, save_trained, sha256_of
 from hidascan.model.hidanet import TrainedHead
 from hidascan.model.refiner import TapNorm
@@ -71,6 +72,8 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, bf16: bo
         means = _train_epoch(recipe, head, averaged, optimiser, schedule, data, rng, ai_share, bf16, epoch)
         _log(log_file, {"epoch": epoch + 1, **means, "minutes": round((time.time() - started) / 60, 1)})
         _save_state(recipe, state_file, epoch + 1, head, averaged, optimiser, schedule)
+    if recipe.evidence.scale:
+        fit_evidence(recipe, cache, averaged.module.evidence)
     _write(recipe, averaged.module, out)
 
 
@@ -225,8 +228,18 @@ def _log(path: Path, row: dict) -> None:
 
 def _save_state(recipe: Recipe, path: Path, epoch: int, *parts) -> None:
     partial = path.with_suffix(".partial")
-    torch.save({"recipe": repr(recipe), "epoch": epoch, "parts": [part.state_dict() for part in parts]}, partial)
+    torch.save(
+        {"recipe": _what_decides_descent(recipe), "epoch": epoch, "parts": [part.state_dict() for part in parts]},
+        partial,
+    )
     partial.replace(path)
+
+
+def _what_decides_descent(recipe: Recipe) -> str:
+    """The recipe without what is only fitted afterwards: evidence and calibration."""
+    rounds = tuple(dataclasses.replace(part, evidence_weight=1.0) for part in recipe.rounds)
+    data = dataclasses.replace(recipe.data, calibration="")
+    return repr(dataclasses.replace(recipe, rounds=rounds, data=data, evidence=EvidenceSpec()))
 
 
 def _resume(recipe: Recipe, path: Path, *parts) -> int:
@@ -234,7 +247,7 @@ def _resume(recipe: Recipe, path: Path, *parts) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    if state["recipe"] != repr(recipe):
+    if state["recipe"] != _what_decides_descent(recipe):
         return 0
     for part, saved in zip(parts, state["parts"], strict=True):
         part.load_state_dict(saved)

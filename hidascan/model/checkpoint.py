@@ -49,9 +49,10 @@ def sha256_of(path: Path) -> str:
 
 
 def save_trained(path: Path, head: torch.nn.Module, header: CheckpointHeader) -> None:
-    """Write the trained part: weights in half precision, the statistics of the frozen tokens in full."""
+    """Write the trained part: parameters in half precision, buffers (statistics, linear evidence) in full."""
+    halved = {name for name, _ in head.named_parameters()}
     tensors = {
-        name: tensor.detach().cpu().to(torch.float32 if name.startswith("tap_norm") else torch.float16).contiguous()
+        name: tensor.detach().cpu().to(torch.float16 if name in halved else torch.float32).contiguous()
         for name, tensor in head.state_dict().items()
     }
     _write(path, tensors, {"kind": "trained", **dataclasses.asdict(header)})

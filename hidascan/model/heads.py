@@ -1,4 +1,4 @@
-"""The three heads: the verdict (classifier), where (TFL) and how hard the pixels were compressed (QFE)."""
+"""The heads: the verdict (classifier and linear evidence), where (TFL) and how hard the pixels were compressed (QFE)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,24 @@ class Classifier(nn.Module):
     def forward(self, f_global: Tensor, f_detail: Tensor) -> Tensor:
         """(B, D), (B, D) -> (B,)"""
         return self.mlp(torch.cat([f_global, f_detail], dim=-1)).squeeze(-1)
+
+
+class LinearEvidence(nn.Module):
+    """Two linear readouts of the frozen [CLS] tokens, one for thumbnails and one for patches -> evidence of each view.
+
+    Fitted in closed form (ridge regression), not by descent. It adds to the classifier's logit: what is linear in
+    frozen features holds on generators that training never saw longer than what deeper layers learn.
+    """
+
+    def __init__(self, taps: int, backbone_dim: int):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(2, taps * backbone_dim))  # 0: patches, 1: thumbnails
+        self.register_buffer("bias", torch.zeros(2))
+
+    def forward(self, cls: Tensor, is_global: Tensor) -> Tensor:
+        """Standardised frozen [CLS] tokens (B, T, C), is_global (B,) bool -> (B,) float32, over 0 leans to AI."""
+        both = cls.flatten(1).float() @ self.weight.float().T + self.bias.float()  # (B, 2)
+        return torch.where(is_global, both[:, 1], both[:, 0])
 
 
 class TokenLocaliser(nn.Module):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from hidascan.model.aggregator import LocalAggregator
 from hidascan.model.backbone import FrozenViT
-from hidascan.model.heads import Classifier, QualityEstimator, TokenLocaliser
+from hidascan.model.heads import Classifier, LinearEvidence, QualityEstimator, TokenLocaliser
 from hidascan.model.refiner import Refiner, TapNorm
 
 
@@ -27,6 +28,14 @@ class NetworkConfig:
     dropout: float = 0.1  # in FAM and classifier; in the refiner, of whole blocks (drop path)
 
 
+class ViewOutputs(NamedTuple):
+    """Of each of B views, float32: refined [CLS] (B, D), evidence (B,), p(AI) of its N patch tokens (B, N)."""
+
+    cls: Tensor
+    evidence: Tensor
+    tokens: Tensor
+
+
 class HiDANet(nn.Module):
     """The whole network. `backbone` is frozen; all else is the trained part (`head`).
 
@@ -41,16 +50,18 @@ class HiDANet(nn.Module):
         self.head = TrainedHead(config, self.backbone.dim)
 
     @torch.no_grad()
-    def views(self, views: Tensor, is_global: Tensor) -> tuple[Tensor, Tensor]:
-        """views (B, 3, 224, 224) uint8, is_global (B,) bool -> refined [CLS] (B, D) and token p(AI) (B, N), float32."""
-        tokens = self.head.refine(self.backbone(views), is_global)
-        return tokens[:, 0].float(), torch.sigmoid(self.head.localiser(tokens[:, 1:]).float())
+    def views(self, views: Tensor, is_global: Tensor) -> ViewOutputs:
+        """views (B, 3, 224, 224) uint8, is_global (B,) bool -> what each view gives by itself."""
+        standard = self.head.tap_norm(self.backbone(views))
+        refined = self.head.refiner(standard, is_global)
+        tokens = torch.sigmoid(self.head.localiser(refined[:, 1:]).float())
+        return ViewOutputs(refined[:, 0].float(), self.head.evidence(standard[:, :, 0], is_global), tokens)
 
     @torch.no_grad()
-    def fuse(self, f_global: Tensor, patch_cls: Tensor) -> tuple[Tensor, Tensor]:
-        """One image: f_global (D,), patch_cls (K, D) -> logit (), quality () in 1..100."""
-        logit, quality = self.head.fuse(f_global[None], patch_cls[None])
-        return logit[0], quality[0]
+    def fuse(self, cls: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """One image, its thumbnail first: cls (1 + K, D), evidence (1 + K,) -> logit (), quality () in 1..100."""
+        logit, quality = self.head.fuse(cls[:1], cls[None, 1:])
+        return logit[0] + evidence[0] + evidence[1:].mean(), quality[0]
 
 
 class TrainedHead(nn.Module):
@@ -63,19 +74,16 @@ class TrainedHead(nn.Module):
         self.refiner = Refiner(taps, backbone_dim, dim, config.refiner_depth, config.heads, dropout)
         self.aggregator = LocalAggregator(dim, config.aggregator_depth, config.heads, dropout)
         self.classifier = Classifier(dim, dropout)
+        self.evidence = LinearEvidence(taps, backbone_dim)
         self.localiser = TokenLocaliser(dim)
         self.quality = QualityEstimator(dim)
 
     def fusion_in_float32(self) -> None:
         """The few tokens of FAM and its heads cost nothing, so they keep full precision whatever the rest runs in."""
-        for part in (self.aggregator, self.classifier, self.quality):
+        for part in (self.aggregator, self.classifier, self.evidence, self.quality):
             part.float()
 
-    def refine(self, tokens: Tensor, is_global: Tensor) -> Tensor:
-        """Frozen tokens (B, T, 1 + N, C), is_global (B,) bool -> refined tokens (B, 1 + N, D)."""
-        return self.refiner(self.tap_norm(tokens), is_global)
-
     def fuse(self, f_global: Tensor, patch_cls: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """f_global (B, D), patch_cls (B, K, D), padding (B, K) bool -> logits (B,), qualities (B,) in 1..100."""
+        """f_global (B, D), patch_cls (B, K, D), padding (B, K) bool -> logits (B,) without evidence, qualities (B,) in 1..100."""
         f_detail = self.aggregator(patch_cls, padding)
         return self.classifier(f_global, f_detail), self.quality(f_detail)
