@@ -11,13 +11,17 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from hidascan import __version__
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.options import ScanOptions
+
+if TYPE_CHECKING:
+    from hidascan.finding import Finding
+    from hidascan.report.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,13 @@ def _paths(request: Request) -> Iterator[str]:
             yield path
 
 
-def _reporters(request: Request) -> list:
+def _reporters(request: Request) -> list[Reporter]:
     from hidascan.report.csv_report import CsvReport
     from hidascan.report.heatmap import HeatmapReport
     from hidascan.report.jsonl_report import JsonlReport
     from hidascan.report.lines import PlainLines, TerminalTable
 
-    reporters: list = []
+    reporters: list[Reporter] = []
     if request.csv:
         reporters.append(CsvReport(request.csv))
     if request.jsonl:
@@ -127,7 +131,7 @@ def _reporters(request: Request) -> list:
     return reporters
 
 
-def _report(reporters: list, finding) -> bool:
+def _report(reporters: list[Reporter], finding: Finding) -> bool:
     """Tell every reporter. False if the file could not be read or one of its reports not be written."""
     if finding.error:
         _complain(f"{finding.path}: {finding.error}")

@@ -80,7 +80,10 @@ class Scanner:
         try:
             return self._prepare(path, decode(path, self.options.max_pixels or MAX_PIXELS, admit), started)
         except ImageError as error:
-            return _Job(Finding(path, "error", seconds=time.perf_counter() - started, error=str(error)))
+            reason = str(error)
+        except MemoryError:
+            reason = "too large for the memory of this machine"
+        return _Job(Finding(path, "error", seconds=time.perf_counter() - started, error=reason))
 
     def _prepare(self, path: str, image: DecodedImage, started: float) -> _Job:
         """Cut an image into views: the thumbnail upright, the patches as stored."""

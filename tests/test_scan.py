@@ -167,6 +167,21 @@ def test_a_thread_of_pixels_is_refused_before_it_is_mirrored_into_gigabytes(hida
     assert ran.code == 3 and "too thin" in ran.err
 
 
+def test_an_image_that_does_not_fit_into_memory_costs_its_own_row_only(hidascan, folder, monkeypatch):
+    import hidascan.scanner as scanner
+
+    cut = scanner.patch_grid
+
+    def short_of_memory(height, width, patch):
+        if (height, width) == (300, 500):
+            raise MemoryError
+        return cut(height, width, patch)
+
+    monkeypatch.setattr(scanner, "patch_grid", short_of_memory)
+    found = rows(hidascan(folder, "--csv", "-").out)
+    assert [row["status"] for row in found] == ["ok", "error", "ok", "ok", "ok"] and "memory" in found[1]["error"]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_one_line_and_exit_code_2(hidascan, folder):
     ran = hidascan(folder, "--csv", "/dev/full")
