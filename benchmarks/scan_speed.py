@@ -25,11 +25,12 @@ def limit(scanner: Scanner, views: int) -> float:
     engine = scanner._engine
     batch = torch.randint(0, 256, (engine.batch_size, 224, 224, 3), dtype=torch.uint8, device=engine.device)
     batch, is_global = batch.permute(0, 3, 1, 2), torch.zeros(engine.batch_size, dtype=torch.bool, device=engine.device)
+    corners = torch.zeros(engine.batch_size, 2, dtype=torch.int64, device=engine.device)
     passes = max(1, round(views / engine.batch_size))
     with torch.inference_mode():
         started = time.perf_counter()
         for _ in range(passes):
-            [output.cpu() for output in engine.network.views(batch, is_global)]
+            [output.cpu() for output in engine.network.views(batch, is_global, corners)]
     return passes * engine.batch_size / (time.perf_counter() - started)
 
 

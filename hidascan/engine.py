@@ -18,6 +18,18 @@ Ticket = TypeVar("Ticket")
 
 
 @dataclass(frozen=True)
+class Views:
+    """What the network sees of one image: the thumbnail first, then its K patches.
+
+    pixels: each (patch, patch, 3) uint8. corners: where each starts in the image, (top, left) in pixels; the
+    thumbnail at (0, 0).
+    """
+
+    pixels: list[np.ndarray]
+    corners: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class ImageOutput:
     """logit; quality 1..100; tokens (K, grid, grid) float32, p(AI) per token; seconds of device time."""
 
@@ -39,9 +51,10 @@ class _InFlight:
 
 @dataclass
 class _Batch:
-    """uint8 views waiting for the device, and whose they are."""
+    """uint8 views waiting for the device, where they lie, and whose they are."""
 
     views: np.ndarray  # (B, 224, 224, 3)
+    corners: np.ndarray  # (B, 2), where each starts in its image
     owners: list[tuple[_InFlight, int]] = field(default_factory=list)
 
 
@@ -54,22 +67,23 @@ class Engine:
 
     def run(
         self,
-        images: Iterable[tuple[Ticket, list[np.ndarray] | None]],
+        images: Iterable[tuple[Ticket, Views | None]],
         on_batch: Callable[[int], None] = lambda views: None,
     ) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Take (ticket, views) and yield (ticket, output) in the same order.
 
-        views: the thumbnail, then K patches, each (224, 224, 3) uint8; None passes through as an output of None.
+        Views of None pass through as an output of None.
         on_batch is called with the number of views of every batch that the device has finished.
         """
         waiting: deque[_InFlight] = deque()
         side = self.network.config.patch
-        batch = _Batch(np.empty((self.batch_size, side, side, 3), np.uint8))
+        batch = _Batch(np.empty((self.batch_size, side, side, 3), np.uint8), np.empty((self.batch_size, 2), np.int64))
         for ticket, views in images:
             image = self._enter(ticket, views)
             waiting.append(image)
-            for number, view in enumerate(views or ()):
-                batch.views[len(batch.owners)] = view
+            for number in range(image.missing):
+                batch.views[len(batch.owners)] = views.pixels[number]
+                batch.corners[len(batch.owners)] = views.corners[number]
                 batch.owners.append((image, number))
                 if len(batch.owners) == self.batch_size:
                     on_batch(self._flush(batch))
@@ -81,10 +95,10 @@ class Engine:
         while waiting:
             yield self._leave(waiting.popleft())
 
-    def _enter(self, ticket: Ticket, views: list[np.ndarray] | None) -> _InFlight:
+    def _enter(self, ticket: Ticket, views: Views | None) -> _InFlight:
         if views is None:
             return _InFlight(ticket, None, 0)
-        count, tokens = len(views), self.network.backbone.grid**2
+        count, tokens = len(views.pixels), self.network.backbone.grid**2
         empty = ViewOutputs(torch.empty(count, self.network.config.dim), torch.empty(count), torch.empty(count, tokens))
         return _InFlight(ticket, empty, count)
 
@@ -93,8 +107,9 @@ class Engine:
         started, count = time.perf_counter(), len(batch.owners)
         views = torch.from_numpy(batch.views[:count]).to(self.device).permute(0, 3, 1, 2)
         is_global = torch.tensor([number == 0 for _, number in batch.owners], device=self.device)
+        corners = torch.from_numpy(batch.corners[:count]).to(self.device)
         with torch.inference_mode():
-            outputs = [output.cpu() for output in self.network.views(views, is_global)]
+            outputs = [output.cpu() for output in self.network.views(views, is_global, corners)]
         each = (time.perf_counter() - started) / count
         for row, (image, number) in enumerate(batch.owners):
             for kept, computed in zip(image.outputs, outputs, strict=True):

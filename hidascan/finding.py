@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,7 +33,8 @@ class Finding:
     jpeg_quality: IJG quality 1..100 from the file's tables. jpeg_quality_estimated: 1..100 from the pixels.
     ai_area: share of the image whose tokens are over the localisation threshold, 0..1. seconds: of work on this image.
     token_map: (ceil(height / 16), ceil(width / 16)) float32, probability of AI in each cell, as stored; `orientation`
-    is the EXIF orientation (1..8) under which it should be looked at. notes: what else a reader should know.
+    is the EXIF orientation (1..8) under which it should be looked at. notes: what else a reader should know. stress: of
+    each copy that a stress test made of the image, its score.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Finding:
     orientation: int = 1
     token_map: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    stress: dict[str, float] = field(default_factory=dict)
 
     def row(self) -> dict[str, str | int | float | None]:
         """The columns of `COLUMNS`, in their order, rounded as they are written."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hidascan.engine import Engine, ImageOutput, choose_device, choose_dtype, default_batch_size
+from hidascan.engine import Engine, ImageOutput, Views, choose_device, choose_dtype, default_batch_size
 from hidascan.errors import CheckpointError, ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.image.decode import MAX_PIXELS, DecodedImage, decode, upright
+from hidascan.image.redeliver import STRESS
 from hidascan.image.sources import expand
 from hidascan.image.tiles import PatchGrid, mirror_to_patch, patch_grid, patches, thumbnail, token_map
 from hidascan.model.checkpoint import load_network
@@ -26,13 +27,14 @@ _PIXELS_AHEAD = 64_000_000
 
 @dataclass
 class _Job:
-    """One image on its way through: a Finding that still lacks what the network says, and its views."""
+    """One image on its way through: a Finding that still lacks what the network says, its views, and its copies."""
 
     finding: Finding
     grid: PatchGrid | None = None
-    views: list[np.ndarray] | None = None
+    views: Views | None = None
+    copies: dict[str, _Job] = field(default_factory=dict)
 
-    def take_views(self) -> list[np.ndarray] | None:
+    def take_views(self) -> Views | None:
         """Hand the views over and forget them: the job waits for its batch, the pixels need not."""
         views, self.views = self.views, None
         return views
@@ -66,19 +68,26 @@ class Scanner:
         """Finding for pixels in memory: (H, W, 3) uint8 RGB. Raises UsageError for anything else."""
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
-        job = self._prepare(name, DecodedImage(pixels, "array"), time.perf_counter())
+        image = DecodedImage(pixels, "array")
+        job = self._with_copies(self._prepare(name, image, time.perf_counter()), image)
         return next(self._findings(iter([job])))
 
     def _findings(
         self, jobs: Iterator[_Job], on_batch: Callable[[int], None] = lambda views: None
     ) -> Iterator[Finding]:
-        for job, output in self._engine.run(((job, job.take_views()) for job in jobs), on_batch):
-            yield job.finding if output is None else self._complete(job.finding, job.grid, output)
+        """Findings of jobs in order; the copies of an image go through right after it, and into its finding."""
+        queue = ((one, one.take_views()) for job in jobs for one in (job, *job.copies.values()))
+        outputs = self._engine.run(queue, on_batch)
+        for job, output in outputs:
+            finding = job.finding if output is None else self._complete(job, output)
+            copies = {name: self._complete(*next(outputs)) for name in job.copies}
+            yield _stressed(finding, copies) if copies else finding
 
     def _prepare_file(self, path: str, admit: Callable[[int], None]) -> _Job:
         started = time.perf_counter()
         try:
-            return self._prepare(path, decode(path, self.options.max_pixels or MAX_PIXELS, admit), started)
+            image = decode(path, self.options.max_pixels or MAX_PIXELS, admit)
+            return self._with_copies(self._prepare(path, image, started), image)
         except ImageError as error:
             reason = str(error)
         except MemoryError:
@@ -112,16 +121,27 @@ class Scanner:
             orientation=image.orientation,
             notes=notes,
         )
-        return _Job(finding, grid, [small, *patches(pixels, grid, side)])
+        views = Views([small, *patches(pixels, grid, side)], [(0, 0), *grid.corners()])
+        return _Job(finding, grid, views)
 
-    def _complete(self, finding: Finding, grid: PatchGrid, output: ImageOutput) -> Finding:
-        calibration = self.header.calibration
+    def _with_copies(self, job: _Job, image: DecodedImage) -> _Job:
+        """The job, and for a stress test its copies; those that their format cannot hold are left out."""
+        for name, deliver in (STRESS if self.options.stress else {}).items():
+            try:
+                copy = replace(image, pixels=deliver(image.pixels))
+                job.copies[name] = self._prepare(name, copy, time.perf_counter())
+            except (ValueError, OSError, ImageError):
+                job.finding = replace(job.finding, notes=(*job.finding.notes, f"stress: no copy as {name}"))
+        return job
+
+    def _complete(self, job: _Job, output: ImageOutput) -> Finding:
+        finding, grid, calibration = job.finding, job.grid, self.header.calibration
         cells = token_map(output.tokens, grid, CELL, self._engine.network.config.patch)
         cells = cells[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
         score = calibration.score(output.logit)
         return replace(
             finding,
-            verdict=calibration.verdict(score, self.options.threshold),
+            verdict=calibration.verdict(score, self.options.profile, self.options.threshold),
             score=score,
             logit=output.logit,
             jpeg_quality_estimated=output.quality,
@@ -129,6 +149,21 @@ class Scanner:
             token_map=cells,
             seconds=finding.seconds + output.seconds,
         )
+
+
+def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
+    """What the copies say besides; `inconclusive` where one verdict is ai and another one real."""
+    verdicts = {finding.verdict, *(copy.verdict for copy in copies.values())}
+    scores = [finding.score, *(copy.score for copy in copies.values())]
+    flips = {"ai", "real"} <= verdicts
+    note = f"stress: score {min(scores):.3f}..{max(scores):.3f}" + (", the verdict flips" if flips else "")
+    return replace(
+        finding,
+        verdict="inconclusive" if flips else finding.verdict,
+        stress={name: round(copy.score, 6) for name, copy in copies.items()},
+        notes=(*finding.notes, note),
+        seconds=finding.seconds + sum(copy.seconds for copy in copies.values()),
+    )
 
 
 def find_weights(name: str) -> Path:

@@ -23,10 +23,12 @@ def test_a_checkpoint_says_all_that_its_network_needs(tiny_weights):
     assert json.loads(json.dumps(header.training)) == header.training
 
 
-def test_bf16_keeps_the_fusion_in_full_precision(tiny_weights):
+def test_bf16_keeps_residuals_statistics_and_fusion_in_full_precision(tiny_weights):
     network, _ = load_network(tiny_weights, torch.bfloat16)
-    assert network.backbone.vit.cls_token.dtype == network.head.refiner.fuse.weight.dtype == torch.bfloat16
-    assert network.head.aggregator.out_token.dtype == torch.float32
+    vit, head = network.backbone.vit, network.head
+    assert vit.blocks[0].mlp.fc1.weight.dtype == head.refiner.fuse.weight.dtype == torch.bfloat16
+    assert vit.cls_token.dtype == head.aggregator.out_token.dtype == head.tap_norm.mean.dtype == torch.float32
+    assert network.backbone(torch.zeros(1, 3, 224, 224, dtype=torch.uint8)).dtype == torch.float32
 
 
 def test_int8_matrices_are_scaled_by_row(tmp_path, tiny_weights):

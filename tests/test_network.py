@@ -4,6 +4,7 @@ import torch
 from hidascan.errors import CheckpointError
 from hidascan.model.aggregator import LocalAggregator
 from hidascan.model.backbone import FrozenViT
+from hidascan.model.detail import DetailStem, in_phase
 from hidascan.model.hidanet import HiDANet, NetworkConfig
 from tests.conftest import TINY
 
@@ -24,9 +25,11 @@ def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
     assert len(network.backbone.vit.blocks) == taps[-1]
     views = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
     assert network.backbone(views).shape == (3, len(taps), 1 + grid * grid, dim)
-    cls, evidence, tokens = network.views(views, torch.tensor([True, False, False]))
+    corners = torch.tensor([[0, 0], [0, 224], [13, 3]])
+    cls, evidence, tokens = network.views(views, torch.tensor([True, False, False]), corners)
     logit, quality = network.fuse(cls, evidence)
     assert tokens.shape == (3, grid * grid) and ((tokens >= 0) & (tokens <= 1)).all()
+    assert tokens[0].max() == 0 and tokens[1:].min() > 0
     assert logit.shape == () and 1 <= quality <= 100
 
 
@@ -57,6 +60,27 @@ def test_the_backbone_is_frozen_and_the_head_is_not():
     network = HiDANet(TINY).train()
     assert not any(p.requires_grad for p in network.backbone.parameters()) and not network.backbone.training
     assert all(p.requires_grad for p in network.head.parameters())
+
+
+def test_detail_tokens_read_whole_blocks_wherever_a_view_starts():
+    """A view that starts 3 pixels after a block's border is read as the one that starts at the next border."""
+    image = torch.randint(0, 256, (1, 3, 240, 240), dtype=torch.uint8)
+    odd, even = image[..., 3 : 3 + 224, 6 : 6 + 224], image[..., 8 : 8 + 224, 8 : 8 + 224]
+    assert (in_phase(even, torch.tensor([[8, 8]])) == even).all()
+    rolled = in_phase(odd, torch.tensor([[3, 6]]))
+    assert (rolled[..., :216, :216] == even[..., :216, :216]).all()
+    assert sorted(rolled.flatten().tolist()) == sorted(odd.flatten().tolist())
+
+
+def test_the_detail_stem_brings_out_a_weak_pattern_of_8_pixels():
+    """A pattern of 1 step under noise of 12: profiles of two views with it are more alike than with one without."""
+    torch.manual_seed(0)
+    noise, pattern = torch.randn(3, 3, 224, 224) * 12, torch.randn(1, 3, 8, 8).repeat(1, 1, 28, 28)
+    views = (128 + noise + pattern * torch.tensor([1, 1, 0])[:, None, None, None]).round().byte()
+    signed = DetailStem(14)(views).unflatten(2, (9, -1))[:, :, :3, :64].mean(1).flatten(1)
+    assert signed.shape == (3, 192)
+    alike = torch.corrcoef(signed)
+    assert alike[0, 1] > 0.5 and alike[0, 2] < 0.3
 
 
 def aggregator():

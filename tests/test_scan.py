@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from hidascan import Scanner, ScanOptions
 from hidascan.finding import COLUMNS
 from hidascan.image.sources import expand
+from hidascan.model.checkpoint import load_network, save_trained
 from tests.conftest import picture, save_picture
 from tests.test_decode import broken_files
 
@@ -90,10 +92,42 @@ def test_exit_codes(hidascan, folder, tmp_path):
     assert ran.code == 3 and ran.err == f"hidascan: {missing}: no such file or directory\n"
 
 
+def test_a_profile_chooses_between_calibrated_thresholds(tiny_weights, folder, tmp_path):
+    network, header = load_network(tiny_weights)
+    thresholds = {"low-fpr": (0.0, 0.99999), "balanced": (0.99999, 1.0), "high-recall": (0.0, 0.00001)}
+    calibration = replace(header.calibration, thresholds=thresholds)
+    weights = tiny_weights.parent / "profiles.safetensors"
+    save_trained(weights, network.head, replace(header, calibration=calibration))
+    said = {
+        profile: next(Scanner(ScanOptions(str(weights), profile=profile)).scan([str(folder / "0.png")])).verdict
+        for profile in thresholds
+    }
+    assert said == {"low-fpr": "inconclusive", "balanced": "real", "high-recall": "ai"}
+
+
+def test_a_stress_test_says_inconclusive_where_copies_disagree(hidascan, tiny_weights, folder):
+    """With a threshold between the lowest and the highest score of the copies the verdict flips; over all, it holds."""
+    options = ScanOptions(str(tiny_weights), stress=True, precision="fp32")
+    given = str(folder / "1.png")
+    before = next(Scanner(replace(options, stress=False)).scan([given]))
+    stressed, after = Scanner(options).scan([given, str(folder / "0.png")])
+    assert stressed.score == pytest.approx(before.score, abs=1e-6) and after.path.endswith("0.png")
+    assert set(stressed.stress) == {"JPEG 90", "JPEG 75", "WebP 80", "half size", "centre 60 %"}
+    scores = sorted([stressed.score, *stressed.stress.values()])
+    middle = (scores[0] + scores[-1]) / 2
+    flipped = next(Scanner(replace(options, threshold=middle)).scan([given]))
+    assert flipped.verdict == "inconclusive" and "flips" in flipped.notes[-1]
+    held = next(Scanner(replace(options, threshold=scores[0] / 2)).scan([given]))
+    assert held.verdict == "ai" and "flips" not in held.notes[-1]
+    ran = hidascan(given, folder / "notes.txt", "--stress", "--jsonl", "-", "--precision", "fp32")
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert found[0]["stress"] == pytest.approx(stressed.stress, abs=1e-5) and found[1]["stress"] == {}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [["--threshold", "2"], ["--batch-size", "0"], ["--device", "abacus"], ["--device", "cuda:99"], ["--no-such-option"],
-     ["--csv", "/no/such/folder/a.csv"], ["--csv", "-", "--jsonl", "-"], ["--precision", "int3"]],
+     ["--csv", "/no/such/folder/a.csv"], ["--csv", "-", "--jsonl", "-"], ["--precision", "int3"], ["--profile", "brave"]],
 )  # fmt: skip
 def test_wrong_usage_is_exit_code_2_and_no_traceback(hidascan, folder, wrong):
     ran = hidascan(folder / "0.png", *wrong)

@@ -22,7 +22,7 @@ def test_photos_are_not_called_ai(scanner, name):
 
 
 def test_a_harder_compression_is_seen_in_the_pixels(scanner):
-    from hidascan.lab.degrade import Compression, compress
+    from hidascan.image.redeliver import Compression, compress
 
     pixels = decode(EXAMPLES / "coffee.png").pixels
     seen = [scanner.scan_array(compress(pixels, Compression("JPEG", q))).jpeg_quality_estimated for q in (30, 60, 95)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def _fill_round(
         for first in missing:
             samples = []
             for _ in range(min(step, draws - first)):
-                samples += next(made)
+                samples.append(next(made))
                 bar.update()
             _write_shard(_shard_path(folder, first), samples, backbone, norm, recipe.cache.batch)
 
@@ -140,7 +141,8 @@ def _tokens(backbone: FrozenViT, views: np.ndarray, batch: int) -> Tensor:
     return torch.cat([backbone(part.to(backbone.mean.device)).cpu() for part in x.split(batch)])
 
 
-def _write_shard(path: Path, samples: list[TrainingSample], backbone: FrozenViT, norm: TapNorm, batch: int) -> None:
+def _write_shard(path: Path, draws: list[list[TrainingSample]], backbone: FrozenViT, norm: TapNorm, batch: int) -> None:
+    samples = [sample for draw in draws for sample in draw]
     views = np.concatenate([s.views for s in samples])
     quantised = []
     for part in torch.from_numpy(views).split(batch * 4):
@@ -148,7 +150,9 @@ def _write_shard(path: Path, samples: list[TrainingSample], backbone: FrozenViT,
         quantised.append((standard / norm.QUANTUM).round().to(torch.int8).cpu())
     tensors = {
         "tokens": torch.cat(quantised),
+        "pixels": torch.from_numpy(views),
         "views": torch.tensor([len(s.views) for s in samples]),
+        "canvas": torch.tensor([2 * number + s.canvas for number, draw in enumerate(draws) for s in draw]),
         "labels": torch.tensor([s.label for s in samples]),
         "quality": torch.tensor([s.quality for s in samples]),
         "token_labels": torch.from_numpy(np.concatenate([s.token_labels for s in samples])).half().flatten(1),
@@ -159,24 +163,37 @@ def _write_shard(path: Path, samples: list[TrainingSample], backbone: FrozenViT,
 
 @dataclass(frozen=True)
 class CachedSample:
-    """tokens (1 + K, T, 1 + N, C) int8, thumbnail first; token_labels (K, N); label; quality (NaN = unknown)."""
+    """tokens (1 + K, T, 1 + N, C) int8, thumbnail first; token_labels (K, N); label; quality (NaN = unknown); pixels
+    (1 + K, 224, 224, 3) uint8, None where nobody asked for them."""
 
     tokens: Tensor
     token_labels: Tensor
     label: float
     quality: float
+    pixels: Tensor | None
+
+
+@dataclass(frozen=True)
+class ClsTokens:
+    """Of S samples: thumbnails (S, T, C), means over patches (S, T, C), labels (S,) and canvases (S,): deliveries of
+    the same pixels share a number."""
+
+    thumbnails: Tensor
+    means: Tensor
+    labels: Tensor
+    canvases: Tensor
 
 
 class FeatureCache:
-    """Random access to the samples of some rounds. Tokens are read from disk when asked for."""
+    """Random access to the samples of some rounds. Tokens, and pixels if wanted, are read from disk when asked for."""
 
-    def __init__(self, *folders: Path):
-        self._files, self._index = [], []
+    def __init__(self, *folders: Path, pixels: bool = False):
+        self._files, self._index, self._pixels = [], [], pixels
         paths = [path for folder in folders for path in sorted(Path(folder).glob("*.safetensors"))]
         for number, path in enumerate(paths):
             file = safe_open(path, framework="pt")
-            small = {name: file.get_tensor(name) for name in ("views", "labels", "quality", "token_labels")}
-            self._files.append((file.get_slice("tokens"), small))
+            small = {name: file.get_tensor(name) for name in ("views", "labels", "quality", "token_labels", "canvas")}
+            self._files.append((file.get_slice("tokens"), file.get_slice("pixels"), small))
             ends = small["views"].cumsum(0).tolist()
             for sample, (end, count) in enumerate(zip(ends, small["views"].tolist(), strict=True)):
                 self._index.append((number, sample, end - count, end))
@@ -184,26 +201,33 @@ class FeatureCache:
     def __len__(self) -> int:
         return len(self._index)
 
-    def cls_tokens(self) -> tuple[Tensor, Tensor, Tensor]:
-        """[CLS] tokens of all samples, standardised: thumbnails (S, T, C), means over patches (S, T, C), labels (S,)."""
-        thumbnails, means = [], []
-        for tokens, small in self._files:
+    @property
+    def grid(self) -> int:
+        """Patch tokens along a side of a view."""
+        return math.isqrt(self._files[0][0].get_shape()[2] - 1)
+
+    def cls_tokens(self) -> ClsTokens:
+        """The [CLS] tokens of all samples, standardised."""
+        thumbnails, means, canvases, first = [], [], [], 0
+        for tokens, _, small in self._files:
             cls = tokens[:, :, 0:1].squeeze(2).float() * TapNorm.QUANTUM
             for views in cls.split(small["views"].tolist()):
                 thumbnails.append(views[0])
                 means.append(views[1:].mean(0))
-        labels = torch.cat([small["labels"] for _, small in self._files])
-        return torch.stack(thumbnails), torch.stack(means), labels
+            canvases.append(small["canvas"] + first)
+            first = int(canvases[-1].max()) + 1
+        labels = torch.cat([small["labels"] for _, _, small in self._files])
+        return ClsTokens(torch.stack(thumbnails), torch.stack(means), labels, torch.cat(canvases))
 
     def label(self, item: int) -> int:
         """Label of a sample, without reading its tokens."""
         number, sample, _, _ = self._index[item]
-        return int(self._files[number][1]["labels"][sample])
+        return int(self._files[number][2]["labels"][sample])
 
     def __getitem__(self, item: int) -> CachedSample:
         number, sample, start, end = self._index[item]
-        tokens, small = self._files[number]
+        tokens, pixels, small = self._files[number]
         token_labels = small["token_labels"][start - sample : end - sample - 1]  # thumbnails have none
-        return CachedSample(
-            tokens[start:end], token_labels, float(small["labels"][sample]), float(small["quality"][sample])
-        )
+        label, quality = float(small["labels"][sample]), float(small["quality"][sample])
+        shown = pixels[start:end] if self._pixels else None
+        return CachedSample(tokens[start:end], token_labels, label, quality, shown)

@@ -17,6 +17,8 @@ from hidascan.scanner import Scanner
 from hidascan.verdict import Calibration
 
 _RIDGE = 1e-3
+# Of each profile: the share of real images that may be called ai, and of AI images that may be called real.
+ERRORS = {"low-fpr": (0.01, 0.05), "balanced": (0.02, 0.05), "high-recall": (0.10, 0.02)}
 
 
 def calibrate(
@@ -59,7 +61,7 @@ def _cross_fitted(images: list[LabelledImage], labels: np.ndarray, logits: np.nd
         calibration = fit_calibration(labels[fold != number], logits[fold != number], tokens)
         for i in np.flatnonzero(fold == number):
             scores[i] = calibration.score(logits[i])
-            verdicts[i] = calibration.verdict(scores[i])
+            verdicts[i] = calibration.verdict(scores[i], "balanced")
     figures = {
         "cross_fitted_balanced_accuracy": balanced_accuracy(labels, scores, 0.5),
         "cross_fitted_ai_on_real": (verdicts[labels == 0] == "ai").mean(),
@@ -70,20 +72,25 @@ def _cross_fitted(images: list[LabelledImage], labels: np.ndarray, logits: np.nd
 
 
 def fit_calibration(
-    labels: np.ndarray, logits: np.ndarray, real_tokens: np.ndarray, error: float = 0.05, false_area: float = 0.03
+    labels: np.ndarray, logits: np.ndarray, real_tokens: np.ndarray, false_area: float = 0.03
 ) -> Calibration:
-    """Platt scaling p = sigmoid(scale * logit + shift) with both classes weighing the same, then two thresholds.
+    """Platt scaling p = sigmoid(scale * logit + shift) with both classes weighing the same, then two thresholds for
+    each profile.
 
-    `ai` from the score that at most a share `error` of real images reaches, `real` under the score that at most a
-    share `error` of AI images stays under; neither crosses 0.5, so what lies between is inconclusive. Localisation:
+    `ai` from the score that at most a share `false_alarms` of real images reaches, `real` under the score that at
+    most a share `misses` of AI images stays under (ERRORS); neither crosses 0.5, so what lies between is
+    inconclusive. Localisation:
     the token probability that a share `false_area` of the tokens of real images (`real_tokens`) reaches, but >= 0.5.
     """
     scale, shift = _platt(labels, logits)
     scores = 1 / (1 + np.exp(-(scale * logits + shift)))
-    ai_threshold = max(0.5, float(np.quantile(scores[labels == 0], 1 - error)))
-    real_threshold = min(0.5, float(np.quantile(scores[labels == 1], error)))
+    thresholds = {}
+    for profile, (false_alarms, misses) in ERRORS.items():
+        ai_from = max(0.5, float(np.quantile(scores[labels == 0], 1 - false_alarms)))
+        real_below = min(0.5, float(np.quantile(scores[labels == 1], misses)))
+        thresholds[profile] = (round(real_below, 3), round(ai_from, 3))
     localisation = max(0.5, float(np.quantile(real_tokens, 1 - false_area)))
-    return Calibration(scale, shift, *(round(t, 3) for t in (ai_threshold, real_threshold, localisation)))
+    return Calibration(scale, shift, thresholds, round(localisation, 3))
 
 
 def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:

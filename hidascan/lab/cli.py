@@ -29,7 +29,7 @@ def _hidalab() -> None:
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe, such as recipes/hidascan-b.toml.", show_default=False)],
-    cache: Annotated[Path, typer.Option(help="Folder for frozen features (3 MB a sample).", show_default=False)],
+    cache: Annotated[Path, typer.Option(help="Folder for frozen features (4 MB a sample).", show_default=False)],
     out: Annotated[Path, typer.Option(help="Where the trained part goes.", show_default=False)],
     device: Device = "auto",
     precision: Precision = "auto",
@@ -39,12 +39,14 @@ def train(
 
     from hidascan.engine import choose_device, choose_dtype
     from hidascan.lab.cache import build_cache
+    from hidascan.lab.pairs import build_pairs
     from hidascan.lab.recipe import read_recipe
     from hidascan.lab.train import train as run
 
     spec, where = read_recipe(recipe), choose_device(device)
     dtype = choose_dtype(precision, where)
     build_cache(spec, cache, str(where), dtype)
+    build_pairs(spec, cache / "pairs", str(where), dtype)
     run(spec, cache, out, where, dtype == torch.bfloat16)
     if spec.data.calibration:
         calibrate(out, Path(spec.data.calibration), device, precision)

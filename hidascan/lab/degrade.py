@@ -5,24 +5,15 @@ A law that differs between real and AI images would train a compression detector
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image
+
+from hidascan.image.redeliver import Compression, compress
 
 _KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 CLEAN_QUALITY = 100.0  # label of pixels that were never in a JPEG
-
-
-@dataclass(frozen=True)
-class Compression:
-    """One save: format JPEG or WEBP, quality 1..100, chroma subsampling (0: 4:4:4, 2: 4:2:0; JPEG only)."""
-
-    format: str
-    quality: int
-    subsampling: int = 2
 
 
 @dataclass(frozen=True)
@@ -85,14 +76,6 @@ def known_quality(before: float | None, delivery: Delivery) -> float | None:
     if before is None:
         return lowest if lowest < 85 else None
     return min(before, lowest)
-
-
-def compress(pixels: np.ndarray, save: Compression) -> np.ndarray:
-    """Save and load again, (H, W, 3) uint8."""
-    file = io.BytesIO()
-    options = {"subsampling": save.subsampling} if save.format == "JPEG" else {"method": 2}
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, save.format, quality=save.quality, **options)
-    return np.asarray(Image.open(file).convert("RGB"))
 
 
 def resize(pixels: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hidascan.errors import RecipeError
 from hidascan.lab.cache import FeatureCache
-from hidascan.lab.recipe import Recipe
+from hidascan.lab.recipe import EvidenceSpec, Recipe
 from hidascan.model.heads import LinearEvidence
 
 
@@ -23,15 +23,24 @@ def fit_evidence(recipe: Recipe, cache: Path, evidence: LinearEvidence) -> None:
         raise RecipeError(f"evidence taps {taps} are not among the taps {recipe.network.taps}")
     wanted = [recipe.network.taps.index(tap) for tap in taps]
     parts = [FeatureCache(cache / part.name).cls_tokens() for part in recipe.rounds]
-    thumbnails, means, labels = (torch.cat(column) for column in zip(*parts, strict=True))
-    rounds = [torch.full((len(p[2]),), r.evidence_weight) for p, r in zip(parts, recipe.rounds, strict=True)]
+    labels = torch.cat([part.labels for part in parts])
+    rounds = [torch.full((len(p.labels),), r.evidence_weight) for p, r in zip(parts, recipe.rounds, strict=True)]
     weights, target = _balanced(torch.cat(rounds), labels), labels.float() * 2 - 1
     evidence.weight.zero_()
-    for row, features in enumerate((means, thumbnails)):
-        slope, bias = _ridge(features[:, wanted].flatten(1), target, weights, recipe.evidence.ridge)
+    for row, kind in enumerate(("means", "thumbnails")):
+        features = [getattr(part, kind)[:, wanted].flatten(1) for part in parts]
+        shifts = torch.cat([delivery_shifts(f, part.canvases) for f, part in zip(features, parts, strict=True)])
+        slope, bias = ridge(torch.cat(features), target, weights, shifts, recipe.evidence)
         by_tap = evidence.weight[row].view(len(recipe.network.taps), -1)
         by_tap[wanted] = (slope * recipe.evidence.scale).view(len(wanted), -1).to(by_tap)
         evidence.bias[row] = bias * recipe.evidence.scale
+
+
+def delivery_shifts(features: Tensor, canvases: Tensor) -> Tensor:
+    """features (S, F), canvases (S,) -> (P, F), what changed between one delivery of a canvas and its next."""
+    order = torch.argsort(canvases, stable=True)
+    same = canvases[order][1:] == canvases[order][:-1]
+    return (features[order][1:] - features[order][:-1])[same]
 
 
 def _balanced(weights: Tensor, labels: Tensor) -> Tensor:
@@ -40,17 +49,24 @@ def _balanced(weights: Tensor, labels: Tensor) -> Tensor:
     return weights / shares * len(labels) / 2
 
 
-def _ridge(features: Tensor, target: Tensor, weights: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """features (S, F), target (S,), weights (S,) -> slope (F,) and bias () on features as they are, penalised as if
-    they were standardised."""
+def ridge(
+    features: Tensor, target: Tensor, weights: Tensor, shifts: Tensor, spec: EvidenceSpec
+) -> tuple[Tensor, Tensor]:
+    """Ridge regression that also pays for every direction in which a delivery moves the features.
+
+    features (S, F), target (S,), weights (S,), shifts (P, F) -> slope (F,) and bias () on features as they are,
+    penalised as if they were standardised: (C + ridge I + stability D) slope = X^T y, D the covariance of shifts.
+    """
     mean = (features * weights[:, None]).sum(0) / weights.sum()
     centred = (features - mean) * weights[:, None].sqrt()
     spread = (centred.square().sum(0) / weights.sum()).sqrt() + 1e-3
-    centred = centred / spread
+    centred, shifts = centred / spread, shifts / spread
     size = features.shape[1]
     covariance = (centred.T @ centred / size).double()
+    if len(shifts):
+        covariance += spec.stability * (shifts.T @ shifts / size * (len(features) / len(shifts))).double()
     slope = torch.linalg.solve(
-        covariance + ridge * torch.eye(size).double(), (centred.T @ (target * weights.sqrt()) / size).double()
+        covariance + spec.ridge * torch.eye(size).double(), (centred.T @ (target * weights.sqrt()) / size).double()
     )
     slope = slope.float() / spread
     return slope, -(mean * slope).sum()

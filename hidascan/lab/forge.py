@@ -123,6 +123,12 @@ def repaint_region(
     return swap_region(pixels, repainted, mask), mask
 
 
-def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """RPS: `base` (H, W, 3) with the pixels of `donor` (same shape) where `mask` (H, W) is true."""
-    return np.where(mask[..., None], donor, base)
+def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness: float = 0.0) -> np.ndarray:
+    """RPS: `base` (H, W, 3) with the pixels of `donor` (same shape) where `mask` (H, W) is true.
+
+    softness: sigma in pixels by which the border is feathered; 0 for a hard one.
+    """
+    if not softness:
+        return np.where(mask[..., None], donor, base)
+    share = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), softness)[..., None]
+    return np.rint(donor * share + base * (1 - share)).astype(np.uint8)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hidascan.image.decode import decode
+from hidascan.image.redeliver import Compression, compress
 from hidascan.lab.data import LabelledImage
-from hidascan.lab.degrade import Compression, compress
 from hidascan.lab.forge import Autoencoder, repaint_region
 from hidascan.lab.metrics import auc
 from hidascan.scanner import CELL, Scanner

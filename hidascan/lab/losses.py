@@ -1,24 +1,13 @@
-"""L = L_cls + alpha * L_tfl + beta * L_qfe, as in HiDA-Net."""
+"""The three parts of L = L_cls + alpha * L_tfl + beta * L_qfe, as in HiDA-Net.
+
+TFL has parameters of its own here, so alpha would only scale its learning rate, and it is left out.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The three parts, unweighted."""
-
-    cls: Tensor
-    tfl: Tensor
-    qfe: Tensor
-
-    def total(self, alpha: float, beta: float) -> Tensor:
-        return self.cls + alpha * self.tfl + beta * self.qfe
 
 
 def classification_loss(logits: Tensor, labels: Tensor, ai_share: float, smoothing: float) -> Tensor:

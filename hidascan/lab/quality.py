@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from hidascan.image.decode import decode
+from hidascan.image.redeliver import Compression, compress
 from hidascan.lab.data import LabelledImage
-from hidascan.lab.degrade import Compression, compress
 from hidascan.scanner import Scanner
 
 QUALITIES = (30, 50, 70, 80, 90, 95)

@@ -34,6 +34,8 @@ class SampleLaw:
     ai: float = 0.36
     pair: float = 0.13  # a photo and its reconstruction: two samples
     swap: float = 0.15  # RPS
+    deliveries: int = 2  # of each draw: the same pixels, delivered in so many ways
+    history: float = 0.5  # probability that a lossless AI image gets the JPEG past that photos have
     resize: float = 0.5  # probability of a random resize
     whole: float = 0.3  # probability that the whole image is used, and not a window of it
     window_side: tuple[int, int] = (160, 900)  # pixels, drawn log-uniformly
@@ -68,21 +70,53 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Optimisation:
-    """The loss L = L_cls + alpha * L_tfl + beta * L_qfe and how it is brought down."""
+class DescentSpec:
+    """How a loss is brought down."""
 
     epochs: int = 6
     batch: int = 32  # samples
     lr: float = 6e-4
     weight_decay: float = 0.3
     warmup: float = 0.05  # share of the steps
-    alpha: float = 0.5
+    ema: float = 0.99  # of the averaged weights, a step
+
+
+@dataclass(frozen=True)
+class Optimisation(DescentSpec):
+    """L_cls + beta * L_qfe: refiner, FAM and the heads of the whole image."""
+
     beta: float = 4.0  # on squared errors of quality / 100
     label_smoothing: float = 0.05
     drop_channels: float = 0.5  # probability of hiding a frozen channel of a tap from a whole view
     drop_global: float = 0.3  # probability of hiding f_global, so that the local path carries weight of its own
     drop_detail: float = 0.2
-    ema: float = 0.99
+
+
+@dataclass(frozen=True)
+class PairLaw:
+    """Photos and their reconstructions, and what is made of them for the token head."""
+
+    count: int = 640  # pairs, a multiple of 40
+    seed: int = 20
+    side: int = 448  # pixels
+    group_power: float = 0.35  # as in a round
+    resize: float = 0.3  # probability that a large photo is shrunk first
+    untouched: float = 0.25  # probability that no pixel is swapped
+    whole: float = 0.25  # probability that all are
+    region_share: tuple[float, float] = (0.05, 0.5)  # area of the region otherwise
+    filter: float = 0.05
+    saves: tuple[float, float, float, float] = (0.1, 0.8, 0.1, 0.0)
+    jpeg_quality: tuple[int, int] = (70, 100)
+
+
+@dataclass(frozen=True)
+class TokenSpec(DescentSpec):
+    """L_tfl: the token head, on pairs and on cached samples. `batch` counts pairs."""
+
+    steps: int = 1000  # an epoch
+    samples_of: tuple[str, ...] = ()  # rounds whose cached samples join the pairs of a batch
+    samples: int = 3  # a batch
+    pairs: PairLaw = field(default_factory=PairLaw)
 
 
 @dataclass(frozen=True)
@@ -91,6 +125,7 @@ class EvidenceSpec:
 
     taps: tuple[int, ...] = ()  # of the network's taps; empty: all
     ridge: float = 100.0  # on the diagonal of the features' covariance, summed over samples and divided by C
+    stability: float = 0.0  # weight of the penalty on directions in which deliveries move the features
     scale: float = 0.0  # logits for one unit of the regression's target (-1 real, 1 AI); 0: no evidence
 
 
@@ -102,6 +137,7 @@ class Recipe:
     rounds: tuple[Round, ...] = (Round(),)
     cache: CacheSpec = field(default_factory=CacheSpec)
     optimisation: Optimisation = field(default_factory=Optimisation)
+    tokens: TokenSpec = field(default_factory=TokenSpec)
     evidence: EvidenceSpec = field(default_factory=EvidenceSpec)
 
 

@@ -7,9 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hidascan.image.decode import DecodedImage, decode
+from hidascan.image.redeliver import Compression, compress
 from hidascan.image.tiles import PATCH, mirror_to_patch, patch_grid, patches, thumbnail
 from hidascan.lab.data import BalancedPicker
-from hidascan.lab.degrade import CLEAN_QUALITY, Delivery, deliver, draw_delivery, known_quality, resize
+from hidascan.lab.degrade import (
+    CLEAN_QUALITY,
+    Delivery,
+    deliver,
+    draw_delivery,
+    known_quality,
+    resize,
+)
 from hidascan.lab.forge import Autoencoder, random_region, swap_region
 from hidascan.lab.recipe import SampleLaw
 
@@ -29,12 +37,14 @@ class TrainingSample:
 
     views: (1 + K, 224, 224, 3) uint8, the thumbnail first. token_labels: (K, 14, 14) float32 in 0..1, the share of
     AI pixels in each token's cell. label: 1 if there is any AI pixel. quality: 1..100, NaN where it is not known.
+    canvas: number, within its draw, of the canvas that was delivered; deliveries of one canvas show the same places.
     """
 
     views: np.ndarray
     token_labels: np.ndarray
     label: int
     quality: float
+    canvas: int
 
 
 class SampleMaker:
@@ -44,25 +54,39 @@ class SampleMaker:
         self.law, self.real, self.ai, self.autoencoder, self.grid = law, real, ai, autoencoder, grid
 
     def make(self, rng: np.random.Generator) -> list[TrainingSample]:
-        """One sample, or two for a pair: a photo and its reconstruction with the same delivery."""
+        """Each canvas of one draw (two for a pair: a photo and its reconstruction) in `law.deliveries` deliveries.
+
+        All canvases of the draw get the same deliveries, cut at the same places: only the generator's trace differs.
+        """
+        canvases, places = self._canvases(rng), int(rng.integers(2**63))
+        samples = []
+        for _ in range(self.law.deliveries):
+            delivery = draw_delivery(rng, self.law.filter, self.law.saves, self.law.jpeg_quality)
+            for number, canvas in enumerate(canvases):
+                samples.append(self._finish(canvas, number, delivery, np.random.default_rng(places)))
+        return samples
+
+    def _canvases(self, rng: np.random.Generator) -> list[Canvas]:
         law = self.law
         kind = rng.choice(["real", "ai", "pair", "swap"], p=[law.real, law.ai, law.pair, law.swap])
-        delivery = draw_delivery(rng, law.filter, law.saves, law.jpeg_quality)
         if kind == "ai":
-            return [self._finish(self._frame(self.ai, rng), delivery, rng)]
-        canvas = self._frame(self.real, rng)
+            return [self._frame(self.ai, rng)]
+        photo = self._frame(self.real, rng)
         if kind == "real":
-            return [self._finish(canvas, delivery, rng)]
-        if kind == "pair":
-            canvas = _within(canvas, law.reconstruction_side, rng)
-            return [self._finish(c, delivery, rng) for c in (canvas, self._reconstruct(canvas, rng))]
-        return [self._finish(self._swap(canvas, rng), delivery, rng)]
+            return [photo]
+        if kind == "swap":
+            return [self._swap(photo, rng)]
+        photo = _within(_without_history(photo, rng), law.reconstruction_side, rng)
+        return [photo, self._reconstruct(photo, rng)]
 
     def _frame(self, picker: BalancedPicker, rng: np.random.Generator) -> Canvas:
         """Draw an image; turn over, resize and crop it at random, by one law for both classes."""
         image = decode(picker.pick(rng).path)
         label = picker is self.ai
         pixels, quality = image.pixels, _native_quality(image)
+        if label and quality is None and rng.random() < self.law.history:
+            quality = float(rng.integers(75, 99))
+            pixels = compress(pixels, Compression("JPEG", int(quality), int(rng.choice([0, 2]))))
         if rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         if rng.random() < self.law.resize:
@@ -95,10 +119,12 @@ class SampleMaker:
         if rng.random() < 0.25:
             canvas, donor = donor, canvas
         both = canvas.quality if canvas.quality == donor.quality else None
-        return Canvas(swap_region(canvas.pixels, donor.pixels, region), np.where(region, donor.mask, canvas.mask), both)
+        softness = float(rng.choice([0.0, 0.0, 1.0, 3.0]))
+        pixels = swap_region(canvas.pixels, donor.pixels, region, softness)
+        return Canvas(pixels, np.where(region, donor.mask, canvas.mask), both)
 
-    def _finish(self, canvas: Canvas, delivery: Delivery, rng: np.random.Generator) -> TrainingSample:
-        """Deliver, cut into views, label."""
+    def _finish(self, canvas: Canvas, number: int, delivery: Delivery, rng: np.random.Generator) -> TrainingSample:
+        """Deliver, cut into views (which, by rng), label."""
         delivered = deliver(canvas.pixels, delivery)
         cut = [a - b for a, b in zip(canvas.pixels.shape[:2], delivered.shape[:2], strict=True)]
         mask = canvas.mask[cut[0] :, cut[1] :]
@@ -113,12 +139,22 @@ class SampleMaker:
         grid_patches, labels = patches(pixels, grid), patches(ai_share, grid)
         views = np.stack([thumbnail(pixels), *(grid_patches[i] for i in chosen)])
         token_labels = np.stack([_cell_means(labels[i], self.grid) for i in chosen])
-        return TrainingSample(views, token_labels, int(mask.any()), float("nan") if quality is None else quality)
+        quality = float("nan") if quality is None else quality
+        return TrainingSample(views, token_labels, int(mask.any()), quality, number)
 
 
 def _native_quality(image: DecodedImage) -> float | None:
     """Quality of the stored pixels: from the tables of a JPEG; unknown for lossless files, whose past is untold."""
     return None if image.jpeg_quality is None else float(image.jpeg_quality)
+
+
+def _without_history(canvas: Canvas, rng: np.random.Generator) -> Canvas:
+    """Shrunk by 2 or more where that leaves 224 pixels: the camera's own JPEG must not tell a photo from its copy."""
+    lowest = PATCH / min(canvas.mask.shape)
+    if lowest > 0.5:
+        return canvas
+    pixels = resize(np.ascontiguousarray(canvas.pixels), float(rng.uniform(max(lowest, 0.3), 0.5)), rng)
+    return Canvas(pixels, np.zeros(pixels.shape[:2], bool), CLEAN_QUALITY)
 
 
 def _within(canvas: Canvas, side: int, rng: np.random.Generator) -> Canvas:

@@ -82,11 +82,15 @@ def read_header(path: Path) -> CheckpointHeader:
             network=NetworkConfig(**network),
             backbone_file=raw["backbone_file"],
             backbone_sha256=raw["backbone_sha256"],
-            calibration=Calibration(**raw["calibration"]),
+            calibration=_calibration(raw["calibration"]),
             training=raw["training"],
         )
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: the header of these weights is incomplete ({error})") from None
+
+
+def _calibration(raw: dict) -> Calibration:
+    return Calibration(**raw | {"thresholds": {name: tuple(pair) for name, pair in raw["thresholds"].items()}})
 
 
 def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANet, CheckpointHeader]:
@@ -104,6 +108,7 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
         network = HiDANet(header.network)
     _assign(network.head, _read(path, "trained")[1], path, dtype)
     _assign_backbone(network.backbone, backbone_path, dtype)
+    network.backbone.residual_in_float32()
     network.head.fusion_in_float32()
     return network.eval(), header
 

@@ -1,4 +1,4 @@
-"""The heads: the verdict (classifier and linear evidence), where (TFL) and how hard the pixels were compressed (QFE)."""
+"""The heads of the whole image: the verdict (classifier and linear evidence) and the JPEG quality (QFE)."""
 
 from __future__ import annotations
 
@@ -34,18 +34,6 @@ class LinearEvidence(nn.Module):
         """Standardised frozen [CLS] tokens (B, T, C), is_global (B,) bool -> (B,) float32, over 0 leans to AI."""
         both = cls.flatten(1).float() @ self.weight.float().T + self.bias.float()  # (B, 2)
         return torch.where(is_global, both[:, 1], both[:, 0])
-
-
-class TokenLocaliser(nn.Module):
-    """TFL: one linear layer shared by all refined patch tokens -> logit that the token's cell holds AI pixels."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.linear = nn.Linear(dim, 1)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Patch tokens (..., N, D) -> logits (..., N)"""
-        return self.linear(tokens).squeeze(-1)
 
 
 class QualityEstimator(nn.Module):

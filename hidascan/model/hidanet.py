@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from hidascan.model.aggregator import LocalAggregator
 from hidascan.model.backbone import FrozenViT
-from hidascan.model.heads import Classifier, LinearEvidence, QualityEstimator, TokenLocaliser
+from hidascan.model.heads import Classifier, LinearEvidence, QualityEstimator
+from hidascan.model.localiser import TokenLocaliser
 from hidascan.model.refiner import Refiner, TapNorm
 
 
@@ -21,10 +22,12 @@ class NetworkConfig:
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
     taps: tuple[int, ...] = (4, 6, 8, 10, 12)  # blocks whose tokens are used, counted from 1
     patch: int = 224  # side of patches and thumbnail, pixels
-    dim: int = 256  # width of everything that is trained
+    dim: int = 256  # width of refiner, FAM and heads
     refiner_depth: int = 2
     aggregator_depth: int = 2
     heads: int = 4
+    detail_dim: int = 128  # width of the detail path and of TFL
+    detail_depth: int = 1
     dropout: float = 0.1  # in FAM and classifier; in the refiner, of whole blocks (drop path)
 
 
@@ -47,14 +50,18 @@ class HiDANet(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = FrozenViT(config.backbone, config.taps, config.patch)
-        self.head = TrainedHead(config, self.backbone.dim)
+        self.head = TrainedHead(config, self.backbone.dim, self.backbone.grid)
 
     @torch.no_grad()
-    def views(self, views: Tensor, is_global: Tensor) -> ViewOutputs:
-        """views (B, 3, 224, 224) uint8, is_global (B,) bool -> what each view gives by itself."""
+    def views(self, views: Tensor, is_global: Tensor, corners: Tensor) -> ViewOutputs:
+        """views (B, 3, 224, 224) uint8, is_global (B,) bool, corners (B, 2) where each starts in its image, pixels
+        -> what each view gives by itself. A thumbnail has no token map: zeros."""
         standard = self.head.tap_norm(self.backbone(views))
-        refined = self.head.refiner(standard, is_global)
-        tokens = torch.sigmoid(self.head.localiser(refined[:, 1:]).float())
+        refined = self.head.refiner(standard.to(self.head.refiner.fuse.weight.dtype), is_global)
+        tokens = torch.zeros(len(views), self.backbone.grid**2, device=views.device)
+        if not is_global.all():
+            located = self.head.localiser(views[~is_global], corners[~is_global])
+            tokens[~is_global] = torch.sigmoid(located.float())
         return ViewOutputs(refined[:, 0].float(), self.head.evidence(standard[:, :, 0], is_global), tokens)
 
     @torch.no_grad()
@@ -67,7 +74,7 @@ class HiDANet(nn.Module):
 class TrainedHead(nn.Module):
     """All that is trained: refiner, FAM, classifier, TFL, QFE; and the measured statistics of the frozen tokens."""
 
-    def __init__(self, config: NetworkConfig, backbone_dim: int):
+    def __init__(self, config: NetworkConfig, backbone_dim: int, grid: int):
         super().__init__()
         taps, dim, dropout = len(config.taps), config.dim, config.dropout
         self.tap_norm = TapNorm(taps, backbone_dim)
@@ -75,12 +82,19 @@ class TrainedHead(nn.Module):
         self.aggregator = LocalAggregator(dim, config.aggregator_depth, config.heads, dropout)
         self.classifier = Classifier(dim, dropout)
         self.evidence = LinearEvidence(taps, backbone_dim)
-        self.localiser = TokenLocaliser(dim)
+        self.localiser = TokenLocaliser(config.detail_dim, config.detail_depth, config.heads, grid, dropout)
         self.quality = QualityEstimator(dim)
 
     def fusion_in_float32(self) -> None:
-        """The few tokens of FAM and its heads cost nothing, so they keep full precision whatever the rest runs in."""
-        for part in (self.aggregator, self.classifier, self.evidence, self.quality):
+        """Statistics and the few tokens of FAM cost nothing, so they keep full precision whatever the rest runs in."""
+        for part in (
+            self.tap_norm,
+            self.localiser.standard,
+            self.aggregator,
+            self.classifier,
+            self.evidence,
+            self.quality,
+        ):
             part.float()
 
     def fuse(self, f_global: Tensor, patch_cls: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:

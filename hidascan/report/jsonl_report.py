@@ -9,13 +9,14 @@ from hidascan.report.reporter import close_text, open_text
 
 
 class JsonlReport:
-    """One object a line: `finding.COLUMNS`, then `logit` (raw), `orientation` (EXIF) and `notes` (list of str)."""
+    """One object a line: `finding.COLUMNS`, then `logit` (raw), `orientation` (EXIF), `notes` (list of str) and
+    `stress` (copy -> score; empty without a stress test)."""
 
     def __init__(self, target: str):
         self._file = open_text(target)
 
     def add(self, finding: Finding) -> None:
-        more = {"logit": finding.logit, "orientation": finding.orientation, "notes": list(finding.notes)}
+        more = {name: getattr(finding, name) for name in ("logit", "orientation", "notes", "stress")}
         self._file.write(json.dumps({**finding.row(), **more}) + "\n")
         self._file.flush()
 

@@ -1,0 +1,116 @@
+"""Photos and their reconstructions, made once: the material of the token head (TFL).
+
+A region of one in the other is a forgery whose every pixel is labelled, and content tells nothing about it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from hidascan.errors import ImageError, RecipeError
+from hidascan.image.decode import decode
+from hidascan.image.tiles import patch_grid, patches
+from hidascan.lab.data import BalancedPicker, read_table, tables_sha256
+from hidascan.lab.degrade import deliver, draw_delivery, resize
+from hidascan.lab.forge import Autoencoder, random_region, swap_region
+from hidascan.lab.recipe import PairLaw, Recipe
+
+_PER_SHARD = 40
+
+
+def build_pairs(recipe: Recipe, folder: Path, device: str, dtype: torch.dtype) -> None:
+    """Fill `folder` with the shards of pairs that are not there yet."""
+    law, tables = recipe.tokens.pairs, [Path(t) for t in recipe.data.tables]
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_same_pairs(folder, {"law": asdict(law), "seed": recipe.seed, "tables_sha256": tables_sha256(tables)})
+    picker = BalancedPicker([image for table in tables for image in read_table(table)], 0, law.group_power)
+    autoencoder = Autoencoder(Path(recipe.data.autoencoder), dtype, device)
+    for first in tqdm(range(0, law.count, _PER_SHARD), desc="pairs", disable=None):
+        path = folder / f"{first:06d}.safetensors"
+        if path.exists():
+            continue
+        made = [
+            _make_pair(picker, autoencoder, law, [recipe.seed, law.seed, n])
+            for n in range(first, min(first + _PER_SHARD, law.count))
+        ]
+        photos, copies = (torch.from_numpy(np.stack(side)) for side in zip(*made, strict=True))
+        save_file({"photos": photos, "copies": copies}, path.with_suffix(".partial"))
+        path.with_suffix(".partial").replace(path)
+
+
+def _check_same_pairs(folder: Path, made_by: dict) -> None:
+    path, text = folder / "pairs.json", json.dumps(made_by, indent=1)
+    if path.exists() and path.read_text() != text:
+        raise RecipeError(f"{folder}: made by another recipe; name another folder with --cache")
+    path.write_text(text)
+
+
+def _make_pair(
+    picker: BalancedPicker, autoencoder: Autoencoder, law: PairLaw, seed: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window of a photo, (side, side, 3) uint8, and the same through the autoencoder."""
+    rng = np.random.default_rng(seed)
+    photo = _window(picker, law, rng)
+    return photo, autoencoder.reconstruct(photo, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
+
+
+def _window(picker: BalancedPicker, law: PairLaw, rng: np.random.Generator) -> np.ndarray:
+    """At native size, where blocks of its JPEG start with the window, or shrunk."""
+    while True:
+        try:
+            pixels = decode(picker.pick(rng).path).pixels
+        except ImageError as error:
+            tqdm.write(f"skipped: {error}")
+            continue
+        shortest = min(pixels.shape[:2])
+        if shortest < law.side:
+            continue
+        if rng.random() < law.resize and shortest >= 2 * law.side:
+            pixels = resize(np.ascontiguousarray(pixels), float(rng.uniform(law.side / shortest, 1)), rng)
+        top, left = (8 * int(rng.integers(0, max(0, side - law.side) // 8 + 1)) for side in pixels.shape[:2])
+        return np.ascontiguousarray(pixels[top : top + law.side, left : left + law.side])
+
+
+class PairPool:
+    """Endless patches from a folder of pairs: untouched, repainted in a region, or reconstructed as a whole."""
+
+    def __init__(self, folder: Path, law: PairLaw, grid: int):
+        self._law, self._grid = law, grid
+        files = [safe_open(path, framework="np") for path in sorted(folder.glob("*.safetensors"))]
+        self._places = [(file, n) for file in files for n in range(file.get_slice("photos").get_shape()[0])]
+
+    def draw(self, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(K, 224, 224, 3) uint8 and the shares of AI pixels (K, N) float32, of one pair in one delivery."""
+        rng, law = np.random.default_rng(seed), self._law
+        file, number = self._places[rng.integers(len(self._places))]
+        photo, copy = (file.get_slice(kind)[number] for kind in ("photos", "copies"))
+        mask = self._mask(photo.shape[:2], rng)
+        pixels = swap_region(photo, copy, mask, float(rng.choice([0.0, 0.0, 1.0, 3.0])))
+        delivered = deliver(np.ascontiguousarray(pixels), draw_delivery(rng, law.filter, law.saves, law.jpeg_quality))
+        cut = [a - b for a, b in zip(pixels.shape[:2], delivered.shape[:2], strict=True)]
+        grid = patch_grid(*delivered.shape[:2])
+        shares = [_cell_means(patch, self._grid) for patch in patches(mask[cut[0] :, cut[1] :, None], grid)]
+        return np.stack(patches(delivered, grid)), np.stack(shares)
+
+    def _mask(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """A region; or nothing, or all: most patches of a real image lie wholly in or out of what was repainted."""
+        kind = rng.random()
+        if kind < self._law.untouched:
+            return np.zeros(shape, bool)
+        if kind < self._law.untouched + self._law.whole:
+            return np.ones(shape, bool)
+        return random_region(*shape, self._law.region_share, rng)
+
+
+def _cell_means(mask: np.ndarray, grid: int) -> np.ndarray:
+    """(224, 224, 1) bool -> (grid * grid,) float32 shares."""
+    cell = mask.shape[0] // grid
+    return mask.reshape(grid, cell, grid, cell).mean(axis=(1, 3)).astype(np.float32).ravel()
