@@ -21,8 +21,7 @@ from hidascan.lab.data import BalancedPicker, read_table
 from hidascan.lab.degrade import CLEAN_QUALITY, Delivery, deliver, draw_delivery, known_quality
 from hidascan.lab.evaluate import evaluate
 from hidascan.lab.evidence import delivery_shifts, fit_evidence, ridge
-from hidascan.lab.forge import Autoencoder, _decoder, _encoder, random_region, swap_region
-from hidascan.lab.localise import cell_shares
+from hidascan.lab.forge import Autoencoder, _decoder, _encoder, cell_shares, random_region, swap_region
 from hidascan.lab.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.pairs import PairPool, build_pairs
 from hidascan.lab.recipe import EvidenceSpec, read_recipe
@@ -133,7 +132,7 @@ def test_cell_shares_are_exact_at_the_edges():
     mask = np.zeros((40, 50), bool)
     mask[32:, 48:] = True
     mask[:16, :8] = True
-    shares = cell_shares(mask)
+    shares = cell_shares(mask, 16)
     assert shares.shape == (3, 4) and shares[2, 3] == 1 and shares[0, 0] == 0.5 and shares.sum() == 1.5
 
 

@@ -132,3 +132,11 @@ def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness:
         return np.where(mask[..., None], donor, base)
     share = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), softness)[..., None]
     return np.rint(donor * share + base * (1 - share)).astype(np.uint8)
+
+
+def cell_shares(mask: np.ndarray, cell: int) -> np.ndarray:
+    """(H, W) bool -> (ceil(H / cell), ceil(W / cell)) share of true pixels in each cell."""
+    rows, cols = (np.arange(0, side, cell) for side in mask.shape)
+    sums = np.add.reduceat(np.add.reduceat(mask.astype(np.float64), rows, axis=0), cols, axis=1)
+    heights, widths = (np.diff([*starts, side]) for starts, side in zip((rows, cols), mask.shape, strict=True))
+    return sums / np.outer(heights, widths)

@@ -10,7 +10,7 @@ import numpy as np
 from hidascan.image.decode import decode
 from hidascan.image.redeliver import Compression, compress
 from hidascan.lab.data import LabelledImage
-from hidascan.lab.forge import Autoencoder, repaint_region
+from hidascan.lab.forge import Autoencoder, cell_shares, repaint_region
 from hidascan.lab.metrics import auc
 from hidascan.scanner import CELL, Scanner
 
@@ -44,7 +44,7 @@ def measure_localisation(
         pixels = decode(image.path).pixels
         forged, mask = repaint_region(pixels, autoencoder, share, rng)
         cells = scanner.scan_array(compress(forged, save)).token_map
-        truth = cell_shares(mask)
+        truth = cell_shares(mask, CELL)
         clear = (truth == 0) | (truth == 1)
         inside.append(truth[clear] == 1)
         values.append(cells[clear])
@@ -56,11 +56,3 @@ def measure_localisation(
         on_image()
     pooled = auc(np.concatenate(inside).astype(int), np.concatenate(values))
     return LocalisationFigures(pooled, float(np.mean(per_image)), float(np.mean(ious)), float(np.mean(false_areas)))
-
-
-def cell_shares(mask: np.ndarray, cell: int = CELL) -> np.ndarray:
-    """(H, W) bool -> (ceil(H / cell), ceil(W / cell)) share of true pixels in each cell."""
-    rows, cols = (np.arange(0, side, cell) for side in mask.shape)
-    sums = np.add.reduceat(np.add.reduceat(mask.astype(np.float64), rows, axis=0), cols, axis=1)
-    heights, widths = (np.diff([*starts, side]) for starts, side in zip((rows, cols), mask.shape, strict=True))
-    return sums / np.outer(heights, widths)

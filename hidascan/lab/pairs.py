@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from hidascan.errors import ImageError, RecipeError
 from hidascan.image.decode import decode
-from hidascan.image.tiles import patch_grid, patches
+from hidascan.image.tiles import PATCH, patch_grid, patches
 from hidascan.lab.data import BalancedPicker, read_table, tables_sha256
 from hidascan.lab.degrade import deliver, draw_delivery, resize
-from hidascan.lab.forge import Autoencoder, random_region, swap_region
+from hidascan.lab.forge import Autoencoder, cell_shares, random_region, swap_region
 from hidascan.lab.recipe import PairLaw, Recipe
 
 _PER_SHARD = 40
@@ -97,7 +97,8 @@ class PairPool:
         delivered = deliver(np.ascontiguousarray(pixels), draw_delivery(rng, law.filter, law.saves, law.jpeg_quality))
         cut = [a - b for a, b in zip(pixels.shape[:2], delivered.shape[:2], strict=True)]
         grid = patch_grid(*delivered.shape[:2])
-        shares = [_cell_means(patch, self._grid) for patch in patches(mask[cut[0] :, cut[1] :, None], grid)]
+        masks = patches(mask[cut[0] :, cut[1] :], grid)
+        shares = [cell_shares(part, PATCH // self._grid).astype(np.float32).ravel() for part in masks]
         return np.stack(patches(delivered, grid)), np.stack(shares)
 
     def _mask(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -108,9 +109,3 @@ class PairPool:
         if kind < self._law.untouched + self._law.whole:
             return np.ones(shape, bool)
         return random_region(*shape, self._law.region_share, rng)
-
-
-def _cell_means(mask: np.ndarray, grid: int) -> np.ndarray:
-    """(224, 224, 1) bool -> (grid * grid,) float32 shares."""
-    cell = mask.shape[0] // grid
-    return mask.reshape(grid, cell, grid, cell).mean(axis=(1, 3)).astype(np.float32).ravel()

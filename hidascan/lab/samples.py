@@ -18,7 +18,7 @@ from hidascan.lab.degrade import (
     known_quality,
     resize,
 )
-from hidascan.lab.forge import Autoencoder, random_region, swap_region
+from hidascan.lab.forge import Autoencoder, cell_shares, random_region, swap_region
 from hidascan.lab.recipe import SampleLaw
 
 
@@ -138,7 +138,7 @@ class SampleMaker:
             chosen = _with_most_ai(chosen, grid.corners(), ai_share)
         grid_patches, labels = patches(pixels, grid), patches(ai_share, grid)
         views = np.stack([thumbnail(pixels), *(grid_patches[i] for i in chosen)])
-        token_labels = np.stack([_cell_means(labels[i], self.grid) for i in chosen])
+        token_labels = np.stack([cell_shares(labels[i], PATCH // self.grid) for i in chosen]).astype(np.float32)
         quality = float("nan") if quality is None else quality
         return TrainingSample(views, token_labels, int(mask.any()), quality, number)
 
@@ -174,9 +174,3 @@ def _with_most_ai(chosen: list[int], corners: list[tuple[int, int]], ai_share: n
     amount = [ai_share[t : t + PATCH, left : left + PATCH].sum() for t, left in corners]
     best = int(np.argmax(amount))
     return chosen if best in chosen else sorted([*chosen[1:], best])
-
-
-def _cell_means(label: np.ndarray, grid: int) -> np.ndarray:
-    """(224, 224) 0/1 -> (grid, grid) float32 shares."""
-    cell = label.shape[0] // grid
-    return label.reshape(grid, cell, grid, cell).mean(axis=(1, 3)).astype(np.float32)

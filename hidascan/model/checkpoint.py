@@ -108,7 +108,6 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
         network = HiDANet(header.network)
     _assign(network.head, _read(path, "trained")[1], path, dtype)
     _assign_backbone(network.backbone, backbone_path, dtype)
-    network.backbone.residual_in_float32()
     network.head.fusion_in_float32()
     return network.eval(), header
 
@@ -138,6 +137,7 @@ def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> Non
     pretrained = backbone.vit.pretrained_cfg
     backbone.mean = torch.tensor(pretrained["mean"], dtype=dtype).view(1, 3, 1, 1)
     backbone.std = torch.tensor(pretrained["std"], dtype=dtype).view(1, 3, 1, 1)
+    backbone.residual_in_float32()
 
 
 def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path, dtype: torch.dtype) -> None:

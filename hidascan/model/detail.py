@@ -54,11 +54,16 @@ class DetailStem(nn.Module):
 
     def _window_means(self, blocks: Tensor) -> Tensor:
         """(B, C, 28, 28) -> (B, C, grid, grid), windows cut off at the border of the view."""
-        side = blocks.shape[-1]
-        if side == 2 * self.grid:
-            return F.avg_pool2d(blocks, self.window, 2, self.window // 2 - 1, count_include_pad=False)
-        means = F.avg_pool2d(blocks, self.window + 1, 1, self.window // 2, count_include_pad=False)
+        if blocks.shape[-1] == 2 * self.grid:
+            return _box_means(blocks, self.window, 2, self.window // 2 - 1)
+        means = _box_means(blocks, self.window + 1, 1, self.window // 2)
         return F.interpolate(means, (self.grid, self.grid), mode="bilinear", align_corners=False)
+
+
+def _box_means(x: Tensor, size: int, stride: int, padding: int) -> Tensor:
+    """Means over boxes of size x size of (B, C, H, W), cut off at the border; one axis after the other is cheaper."""
+    rows = F.avg_pool2d(x, (size, 1), (stride, 1), (padding, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, size), (1, stride), (0, padding), count_include_pad=False)
 
 
 def _residues(pixels: Tensor) -> Tensor:
