@@ -285,9 +285,9 @@ def test_stability_turns_the_evidence_away_from_what_deliveries_change():
     assert any(torch.equal(shift, features[pair[1]] - features[pair[0]]) for shift in shifts)
     moved = torch.stack([torch.zeros(200), 3 * torch.randn(200, generator=rng)], dim=1)
     weights, spec = torch.ones(400), EvidenceSpec(ridge=0.1)
-    plain, _ = ridge(features, target, weights, moved, spec)
-    steady, _ = ridge(features, target, weights, moved, replace(spec, stability=1.0))
-    assert plain[1] == pytest.approx(plain[0], rel=0.3) and steady[1] < 0.3 * steady[0]
+    plain = ridge(features, target, weights, moved, spec)[0].tolist()
+    steady = ridge(features, target, weights, moved, replace(spec, stability=1.0))[0].tolist()
+    assert plain[1] > 0.5 * plain[0] and steady[1] < 0.3 * steady[0]
 
 
 def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weights, monkeypatch):

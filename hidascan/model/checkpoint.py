@@ -130,7 +130,7 @@ def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> Non
             continue
         if name.endswith(".q8"):
             name = name.removesuffix(".q8")
-            tensor = tensor.float() * stored[name + ".scale"][:, None]
+            tensor = (tensor.float() * stored[name + ".scale"][:, None]).bfloat16()  # the same in every precision
         tensors[name] = tensor
     wanted = backbone.vit.state_dict().keys()  # blocks after the last tap are in the file, but not in the network
     _assign(backbone.vit, {name: tensor for name, tensor in tensors.items() if name in wanted}, path, dtype)
