@@ -31,11 +31,11 @@ class Views:
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """logit; quality 1..100; tokens (K, grid, grid) float32, p(AI) per token; seconds of device time."""
+    """logit; quality 1..100; traces (K, 14, 14, E) float32 of the cells of its patches; seconds of device time."""
 
     logit: float
     quality: float
-    tokens: np.ndarray
+    traces: np.ndarray
     seconds: float
 
 
@@ -59,7 +59,7 @@ class _Batch:
 
 
 class Engine:
-    """Runs a network on full batches. Memory is bounded by one batch and the tokens of the images in flight."""
+    """Runs a network on full batches. Memory is bounded by one batch and the traces of the images in flight."""
 
     def __init__(self, network: HiDANet, device: torch.device, batch_size: int):
         self.network = network.to(device)
@@ -98,8 +98,10 @@ class Engine:
     def _enter(self, ticket: Ticket, views: Views | None) -> _InFlight:
         if views is None:
             return _InFlight(ticket, None, 0)
-        count, tokens = len(views.pixels), self.network.backbone.grid**2
-        empty = ViewOutputs(torch.empty(count, self.network.config.dim), torch.empty(count), torch.empty(count, tokens))
+        count, cells, config = len(views.pixels), self.network.cells, self.network.config
+        empty = ViewOutputs(
+            torch.empty(count, config.dim), torch.empty(count), torch.empty(count, cells, cells, config.traces)
+        )
         return _InFlight(ticket, empty, count)
 
     def _flush(self, batch: _Batch) -> int:
@@ -122,13 +124,17 @@ class Engine:
     def _leave(self, image: _InFlight) -> tuple[Ticket, ImageOutput | None]:
         if image.outputs is None:
             return image.ticket, None
-        started, grid = time.perf_counter(), self.network.backbone.grid
+        started = time.perf_counter()
         with torch.inference_mode():
             cls, evidence = image.outputs.cls.to(self.device), image.outputs.evidence.to(self.device)
             logit, quality = self.network.fuse(cls, evidence)
-        tokens = image.outputs.tokens[1:].reshape(-1, grid, grid).numpy()
         seconds = image.seconds + time.perf_counter() - started
-        return image.ticket, ImageOutput(float(logit), float(quality), tokens, seconds)
+        return image.ticket, ImageOutput(float(logit), float(quality), image.outputs.traces[1:].numpy(), seconds)
+
+    def locate(self, traces: np.ndarray) -> np.ndarray:
+        """Traces (h, w, E) of the cells of one image -> p(AI) of each (h, w), float32."""
+        with torch.inference_mode():
+            return self.network.locate(torch.from_numpy(traces).to(self.device)).cpu().numpy()
 
 
 def choose_device(name: str) -> torch.device:

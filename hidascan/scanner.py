@@ -16,7 +16,7 @@ from hidascan.finding import Finding
 from hidascan.image.decode import MAX_PIXELS, DecodedImage, decode, upright
 from hidascan.image.redeliver import STRESS
 from hidascan.image.sources import expand
-from hidascan.image.tiles import PatchGrid, mirror_to_patch, patch_grid, patches, thumbnail, token_map
+from hidascan.image.tiles import PatchGrid, cell_map, mirror_to_patch, patch_grid, patches, thumbnail
 from hidascan.model.checkpoint import load_network
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
@@ -136,8 +136,10 @@ class Scanner:
 
     def _complete(self, job: _Job, output: ImageOutput) -> Finding:
         finding, grid, calibration = job.finding, job.grid, self.header.calibration
-        cells = token_map(output.tokens, grid, CELL, self._engine.network.config.patch)
-        cells = cells[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
+        traces = cell_map(output.traces, grid, CELL, self._engine.network.config.patch)
+        cells = self._engine.locate(
+            traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]
+        )  # not the mirrored
         score = calibration.score(output.logit)
         return replace(
             finding,

@@ -41,6 +41,7 @@ def tiny_weights(tmp_path_factory) -> Path:
     backbone = FrozenViT(TINY.backbone, TINY.taps)
     save_backbone(folder / "backbone-tiny.safetensors", backbone.vit.state_dict(), TINY.backbone, "none: random")
     head = HiDANet(TINY).head
+    head.localiser.stem.filters.normal_(std=0.1)
     header = CheckpointHeader(
         "tiny", TINY, "backbone-tiny.safetensors", sha256_of(folder / "backbone-tiny.safetensors")
     )

@@ -15,18 +15,23 @@ from safetensors.torch import save_file
 from hidascan import Scanner, ScanOptions
 from hidascan.errors import RecipeError
 from hidascan.image.redeliver import Compression
+from hidascan.image.tiles import cell_map, patch_grid
 from hidascan.lab import cache as feature_cache
 from hidascan.lab.calibrate import ERRORS, calibrate, fit_calibration
 from hidascan.lab.data import BalancedPicker, read_table
 from hidascan.lab.degrade import CLEAN_QUALITY, Delivery, deliver, draw_delivery, known_quality
 from hidascan.lab.evaluate import evaluate
 from hidascan.lab.evidence import delivery_shifts, fit_evidence, ridge
+from hidascan.lab.filters import TRACES
 from hidascan.lab.forge import Autoencoder, _decoder, _encoder, cell_shares, random_region, swap_region
+from hidascan.lab.locate import train_localiser
 from hidascan.lab.metrics import auc, balanced_accuracy, tpr_at_fpr
-from hidascan.lab.pairs import PairPool, build_pairs
+from hidascan.lab.pairs import Pairs, build_pairs
 from hidascan.lab.recipe import EvidenceSpec, read_recipe
+from hidascan.lab.traces import views_of
 from hidascan.lab.train import train
 from hidascan.model.heads import LinearEvidence
+from hidascan.model.localiser import TokenLocaliser
 from tests.conftest import picture, save_picture
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -220,8 +225,6 @@ batch = 8
 epochs = 2
 steps = 6
 batch = 1
-samples_of = ["wide"]
-samples = 1
 pairs = {{ count = 2, side = 240, resize = 0 }}
 """
 
@@ -346,20 +349,41 @@ def test_samples_carry_exact_labels(recipe):
     assert reconstruction.token_labels.min() == 1
 
 
-def test_pairs_carry_exact_labels_and_a_whole_reconstruction_is_all_ai(recipe, tmp_path):
+def test_pairs_are_delivered_alike_and_more_of_them_may_come_later(recipe, tmp_path):
     (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # a photo that cannot be read is passed over
-    build_pairs(recipe, tmp_path / "pairs", "cpu", torch.float32)
-    law = replace(recipe.tokens.pairs, saves=(1, 0, 0, 0), filter=0, untouched=0, whole=1)
-    pixels, shares = PairPool(tmp_path / "pairs", law, 14).draw([0])
-    assert pixels.shape == (4, 224, 224, 3) and shares.shape == (4, 196) and shares.min() == 1
-    untouched, none = PairPool(tmp_path / "pairs", replace(law, untouched=1, whole=0), 14).draw([0])
-    assert none.max() == 0 and (untouched != pixels).any()
-    law = replace(law, whole=0, region_share=(0.2, 0.4))
-    for seed in range(5):
-        _, shares = PairPool(tmp_path / "pairs", law, 14).draw([seed])
-        assert 0.1 < shares.mean() < 0.5 and ((shares == 0) | (shares == 1)).mean() > 0.6
+    build_pairs(recipe, tmp_path, "cpu", torch.float32)
+    law = replace(recipe.tokens.pairs, saves=(1, 0, 0, 0), filter=0)
+    untouched = Pairs(with_pairs(recipe, law), tmp_path)
+    assert len(untouched) == 2 * law.deliveries
+    photo, copy, delivery = untouched[0]
+    assert photo.shape == copy.shape == (240, 240, 3) and not delivery.saves
+    assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
+    saved = Pairs(with_pairs(recipe, replace(law, saves=(0, 0, 1, 0))), tmp_path)[1]
+    assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
+    build_pairs(with_pairs(recipe, replace(law, count=45)), tmp_path, "cpu", torch.float32)
+    assert (tmp_path / "000040.safetensors").exists()
     with pytest.raises(RecipeError, match="another recipe"):
-        build_pairs(replace(recipe, seed=5), tmp_path / "pairs", "cpu", torch.float32)
+        build_pairs(replace(recipe, seed=5), tmp_path, "cpu", torch.float32)
+
+
+def with_pairs(recipe, law):
+    return replace(recipe, tokens=replace(recipe.tokens, pairs=law))
+
+
+def test_the_token_head_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
+    recipe = replace(recipe, tokens=replace(recipe.tokens, epochs=1, steps=60, batch=4, lr=5e-3))
+    build_pairs(recipe, tmp_path / "pairs", "cpu", torch.float32)
+    torch.manual_seed(0)
+    localiser = train_localiser(recipe, tmp_path, TokenLocaliser(TRACES, 16), tmp_path / "state").eval()
+    photo, copy, _ = Pairs(recipe, tmp_path / "pairs")[0]
+    forged = photo.copy()
+    forged[64:160, 64:160] = copy[64:160, 64:160]
+    traces = cell_map(localiser.stem(*views_of(forged)).numpy(), patch_grid(240, 240))
+    with torch.no_grad():
+        said = localiser(torch.from_numpy(traces).permute(2, 0, 1)[None])[0].numpy()
+    inside = np.zeros((15, 15), int)
+    inside[4:10, 4:10] = 1
+    assert auc(inside.ravel(), said.ravel()) > 0.9
 
 
 def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weights):

@@ -4,8 +4,9 @@ import torch
 from hidascan.errors import CheckpointError
 from hidascan.model.aggregator import LocalAggregator
 from hidascan.model.backbone import FrozenViT
-from hidascan.model.detail import DetailStem, in_phase
+from hidascan.model.detail import FEATURES, HISTOGRAM, PROFILES, DetailStem, in_phase
 from hidascan.model.hidanet import HiDANet, NetworkConfig
+from hidascan.model.localiser import TokenLocaliser
 from tests.conftest import TINY
 
 
@@ -26,10 +27,11 @@ def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
     views = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
     assert network.backbone(views).shape == (3, len(taps), 1 + grid * grid, dim)
     corners = torch.tensor([[0, 0], [0, 224], [13, 3]])
-    cls, evidence, tokens = network.views(views, torch.tensor([True, False, False]), corners)
+    cls, evidence, traces = network.views(views, torch.tensor([True, False, False]), corners)
     logit, quality = network.fuse(cls, evidence)
-    assert tokens.shape == (3, grid * grid) and ((tokens >= 0) & (tokens <= 1)).all()
-    assert tokens[0].max() == 0 and tokens[1:].min() > 0
+    assert traces.shape == (3, 14, 14, config.traces) and not traces[0].any()
+    located = network.locate(torch.randn(5, 9, config.traces))
+    assert located.shape == (5, 9) and ((located > 0) & (located < 1)).all()
     assert logit.shape == () and 1 <= quality <= 100
 
 
@@ -62,7 +64,7 @@ def test_the_backbone_is_frozen_and_the_head_is_not():
     assert all(p.requires_grad for p in network.head.parameters())
 
 
-def test_detail_tokens_read_whole_blocks_wherever_a_view_starts():
+def test_traces_are_of_whole_blocks_wherever_a_view_starts():
     """A view that starts 3 pixels after a block's border is read as the one that starts at the next border."""
     image = torch.randint(0, 256, (1, 3, 240, 240), dtype=torch.uint8)
     odd, even = image[..., 3 : 3 + 224, 6 : 6 + 224], image[..., 8 : 8 + 224, 8 : 8 + 224]
@@ -77,10 +79,35 @@ def test_the_detail_stem_brings_out_a_weak_pattern_of_8_pixels():
     torch.manual_seed(0)
     noise, pattern = torch.randn(3, 3, 224, 224) * 12, torch.randn(1, 3, 8, 8).repeat(1, 1, 28, 28)
     views = (128 + noise + pattern * torch.tensor([1, 1, 0])[:, None, None, None]).round().byte()
-    signed = DetailStem(14)(views).unflatten(2, (9, -1))[:, :, :3, :64].mean(1).flatten(1)
-    assert signed.shape == (3, 192)
+    features = DetailStem(1).features(views)
+    assert features.shape == (3, 14, 14, FEATURES)
+    signed = features[..., : 3 * 64].mean((1, 2))
     alike = torch.corrcoef(signed)
     assert alike[0, 1] > 0.5 and alike[0, 2] < 0.3
+
+
+def test_co_occurrences_are_the_frequencies_of_triples():
+    """Columns that go up by 10 and down again: every second difference across is far over the largest level."""
+    stripes = torch.tensor([100, 110]).repeat(112).expand(1, 3, 224, 224).to(torch.uint8)
+    frequencies = DetailStem(1).features(stripes)[..., PROFILES:].unflatten(3, (-1, HISTOGRAM))
+    assert torch.allclose(frequencies.sum(-1), torch.ones(()))
+    high_low_high, low_high_low, flat = 4 * 25 + 0 + 4, 0 + 4 * 5 + 0, 2 * 25 + 2 * 5 + 2
+    along = frequencies[0, 5, 5, 0]  # brightness, fine steps: half of the triples lie across, half down
+    assert along[[high_low_high, low_high_low]].tolist() == [0.25, 0.25] and along[flat] == 0.5
+    assert frequencies[0, 5, 5, 4, flat] == 1  # grey has no colour
+
+
+@torch.no_grad()
+def test_the_token_head_finds_cells_that_differ_wherever_they_lie():
+    """What it says of a region moves with the region: nothing in it knows of places."""
+    torch.manual_seed(0)
+    localiser, traces = TokenLocaliser(4, 16).eval(), torch.randn(1, 4, 60, 60) * 0.01
+    here, there = traces.clone(), traces.clone()
+    here[..., 10:20, 10:20] += 3
+    there[..., 30:40, 35:45] += 3
+    moved = localiser(there)[0, 25:45, 30:50]
+    assert torch.allclose(localiser(here)[0, 5:25, 5:25], moved, atol=0.05)
+    assert moved[5:15, 5:15].mean() - moved[:3, :3].mean() != pytest.approx(0, abs=0.01)
 
 
 def aggregator():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidascan.image.tiles import PATCH, mirror_to_patch, patch_grid, patches, starts, thumbnail, token_map
+from hidascan.image.tiles import PATCH, cell_map, mirror_to_patch, patch_grid, patches, starts, thumbnail
 
 SIDES = st.one_of(st.sampled_from([224, 225, 447, 448, 449, 227, 443, 997]), st.integers(224, 1500))
 
@@ -68,30 +68,32 @@ def test_thumbnail_shows_the_whole_image(size):
 
 
 @given(SIDES, SIDES)
-def test_token_map_of_a_constant_is_that_constant(height, width):
+def test_cell_map_of_a_constant_is_that_constant(height, width):
     grid = patch_grid(height, width)
-    cells = token_map(np.full((len(grid), 14, 14), 0.3, np.float32), grid)
-    assert cells.shape == (math.ceil(height / 16), math.ceil(width / 16))
+    cells = cell_map(np.full((len(grid), 14, 14, 2), 0.3, np.float32), grid)
+    assert cells.shape == (math.ceil(height / 16), math.ceil(width / 16), 2)
     assert np.allclose(cells, 0.3, atol=1e-5)
 
 
-@pytest.mark.parametrize("tokens", [14, 16])
-def test_token_map_puts_each_token_where_its_pixels_are(tokens):
+@pytest.mark.parametrize("parts", [14, 16])
+def test_cell_map_puts_each_part_where_its_pixels_are(parts):
     grid = patch_grid(300, 500)
-    values = np.zeros((len(grid), tokens, tokens), np.float32)
-    values[-1, -1, -1] = 1  # the last token of the last patch: the bottom right corner of the image
-    cells = token_map(values, grid)
+    values = np.zeros((len(grid), parts, parts, 3), np.float32)
+    values[-1, -1, -1, 1] = 1  # the last part of the last patch: the bottom right corner of the image
+    cells = cell_map(values, grid)
+    assert (cells[..., [0, 2]] == 0).all()
+    cells = cells[..., 1]
     assert np.unravel_index(cells.argmax(), cells.shape) == (18, 31)
     assert (cells > 0).sum() <= 4
 
 
-def test_token_map_agrees_with_averaging_pixel_by_pixel():
+def test_cell_map_agrees_with_averaging_pixel_by_pixel():
     grid = patch_grid(250, 400)
-    tokens = np.random.default_rng(0).random((len(grid), 14, 14)).astype(np.float32)
+    parts = np.random.default_rng(0).random((len(grid), 14, 14)).astype(np.float32)
     total, count = np.zeros((250, 400)), np.zeros((250, 400))
-    for (top, left), values in zip(grid.corners(), tokens, strict=True):
+    for (top, left), values in zip(grid.corners(), parts, strict=True):
         total[top : top + 224, left : left + 224] += np.kron(values, np.ones((16, 16)))
         count[top : top + 224, left : left + 224] += 1
-    cells = token_map(tokens, grid)
+    cells = cell_map(parts[..., None], grid)[..., 0]
     block = (slice(224, 240), slice(0, 16))  # one patch of four covers these pixels
     assert cells[14, 0] == pytest.approx((total / count)[block].mean(), abs=1e-5)

@@ -80,21 +80,22 @@ def _resize(pixels: np.ndarray, height: int, width: int, grows: bool) -> np.ndar
     return cv2.resize(pixels, (width, height), interpolation=kernel)
 
 
-def token_map(tokens: np.ndarray, grid: PatchGrid, cell: int = 16, patch: int = PATCH) -> np.ndarray:
-    """Fuse the token values of overlapping patches into one map of `cell` x `cell` pixel cells.
+def cell_map(values: np.ndarray, grid: PatchGrid, cell: int = 16, patch: int = PATCH) -> np.ndarray:
+    """Fuse what overlapping patches say of their parts into one map of `cell` x `cell` pixel cells.
 
-    tokens: (K, h, w) float, one value a token, patches in the order of `grid.corners()`. Returns
-    (ceil(height / cell), ceil(width / cell)) float32: each cell is the mean of the tokens over it, weighted by the
-    area they share. The weights are separable, M = R T C^t, so the cost stays linear in the number of tokens.
+    values: (K, h, w, E) float, E numbers for each of the h x w parts of a patch, patches in the order of
+    `grid.corners()`. Returns (ceil(height / cell), ceil(width / cell), E) float32: each cell is the mean of the parts
+    over it, weighted by the area they share. The weights are separable: M = R V C^t.
     """
-    count, rows, cols = tokens.shape
+    count, rows, cols, numbers = values.shape
     if count != len(grid):
-        raise ValueError(f"{count} patches of tokens for a grid of {len(grid)}")
-    mosaic = tokens.reshape(len(grid.tops), len(grid.lefts), rows, cols).transpose(0, 2, 1, 3)
-    mosaic = mosaic.reshape(len(grid.tops) * rows, len(grid.lefts) * cols)
+        raise ValueError(f"{count} patches of values for a grid of {len(grid)}")
+    mosaic = values.reshape(len(grid.tops), len(grid.lefts), rows, cols, numbers).transpose(0, 2, 1, 3, 4)
+    mosaic = mosaic.reshape(len(grid.tops) * rows, len(grid.lefts) * cols, numbers)
     down = _overlap(grid.tops, rows, grid.height, cell, patch)
     across = _overlap(grid.lefts, cols, grid.width, cell, patch)
-    return (down @ mosaic.astype(np.float32) @ across.T).astype(np.float32)
+    mosaic = np.tensordot(down, mosaic.astype(np.float32, copy=False), 1)
+    return np.tensordot(across, mosaic, (1, 1)).transpose(1, 0, 2)
 
 
 def _overlap(first: tuple[int, ...], tokens: int, length: int, cell: int, patch: int) -> np.ndarray:

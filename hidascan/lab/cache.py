@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from tqdm import tqdm
 
 from hidascan.errors import HidascanError, RecipeError
 from hidascan.lab.data import BalancedPicker, LabelledImage, read_table, tables_sha256
+from hidascan.lab.descent import read_ahead
 from hidascan.lab.forge import Autoencoder
 from hidascan.lab.recipe import Recipe, Round
 from hidascan.lab.samples import SampleMaker, TrainingSample
@@ -93,30 +91,15 @@ def _fill_round(
     _check_same_round(recipe, part, folder)
     step, draws = recipe.cache.draws_per_shard, part.draws
     missing = [first for first in range(0, draws, step) if not _shard_path(folder, first).exists()]
-    with (
-        ThreadPoolExecutor(1) as ahead,
-        tqdm(total=len(missing) * step, desc=f"features {folder.name}", disable=None) as bar,
-    ):
-        made = _ahead(
-            ahead, maker, [[recipe.seed, part.seed, d] for f in missing for d in range(f, min(f + step, draws))]
-        )
+    seeds = [[recipe.seed, part.seed, d] for f in missing for d in range(f, min(f + step, draws))]
+    made = read_ahead(lambda number: _draw(maker, seeds[number]), len(seeds), ahead=step)
+    with tqdm(total=len(missing) * step, desc=f"features {folder.name}", disable=None) as bar:
         for first in missing:
             samples = []
             for _ in range(min(step, draws - first)):
                 samples.append(next(made))
                 bar.update()
             _write_shard(_shard_path(folder, first), samples, backbone, norm, recipe.cache.batch)
-
-
-def _ahead(pool: ThreadPoolExecutor, maker: SampleMaker, seeds: list[list[int]]) -> Iterator[list[TrainingSample]]:
-    """Draws in order, made by a thread up to a shard ahead of the backbone."""
-    queue: list = []
-    for seed in seeds:
-        queue.append(pool.submit(_draw, maker, seed))
-        if len(queue) >= 48:
-            yield queue.pop(0).result()
-    for future in queue:
-        yield future.result()
 
 
 def _draw(maker: SampleMaker, seed: list[int]) -> list[TrainingSample]:
@@ -150,7 +133,6 @@ def _write_shard(path: Path, draws: list[list[TrainingSample]], backbone: Frozen
         quantised.append((standard / norm.QUANTUM).round().to(torch.int8).cpu())
     tensors = {
         "tokens": torch.cat(quantised),
-        "pixels": torch.from_numpy(views),
         "views": torch.tensor([len(s.views) for s in samples]),
         "canvas": torch.tensor([2 * number + s.canvas for number, draw in enumerate(draws) for s in draw]),
         "labels": torch.tensor([s.label for s in samples]),
@@ -163,14 +145,12 @@ def _write_shard(path: Path, draws: list[list[TrainingSample]], backbone: Frozen
 
 @dataclass(frozen=True)
 class CachedSample:
-    """tokens (1 + K, T, 1 + N, C) int8, thumbnail first; token_labels (K, N); label; quality (NaN = unknown); pixels
-    (1 + K, 224, 224, 3) uint8, None where nobody asked for them."""
+    """tokens (1 + K, T, 1 + N, C) int8, thumbnail first; token_labels (K, N); label; quality (NaN = unknown)."""
 
     tokens: Tensor
     token_labels: Tensor
     label: float
     quality: float
-    pixels: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -185,15 +165,15 @@ class ClsTokens:
 
 
 class FeatureCache:
-    """Random access to the samples of some rounds. Tokens, and pixels if wanted, are read from disk when asked for."""
+    """Random access to the samples of some rounds. Tokens are read from disk when asked for."""
 
-    def __init__(self, *folders: Path, pixels: bool = False):
-        self._files, self._index, self._pixels = [], [], pixels
+    def __init__(self, *folders: Path):
+        self._files, self._index = [], []
         paths = [path for folder in folders for path in sorted(Path(folder).glob("*.safetensors"))]
         for number, path in enumerate(paths):
             file = safe_open(path, framework="pt")
             small = {name: file.get_tensor(name) for name in ("views", "labels", "quality", "token_labels", "canvas")}
-            self._files.append((file.get_slice("tokens"), file.get_slice("pixels"), small))
+            self._files.append((file.get_slice("tokens"), small))
             ends = small["views"].cumsum(0).tolist()
             for sample, (end, count) in enumerate(zip(ends, small["views"].tolist(), strict=True)):
                 self._index.append((number, sample, end - count, end))
@@ -201,33 +181,27 @@ class FeatureCache:
     def __len__(self) -> int:
         return len(self._index)
 
-    @property
-    def grid(self) -> int:
-        """Patch tokens along a side of a view."""
-        return math.isqrt(self._files[0][0].get_shape()[2] - 1)
-
     def cls_tokens(self) -> ClsTokens:
         """The [CLS] tokens of all samples, standardised."""
         thumbnails, means, canvases, first = [], [], [], 0
-        for tokens, _, small in self._files:
+        for tokens, small in self._files:
             cls = tokens[:, :, 0:1].squeeze(2).float() * TapNorm.QUANTUM
             for views in cls.split(small["views"].tolist()):
                 thumbnails.append(views[0])
                 means.append(views[1:].mean(0))
             canvases.append(small["canvas"] + first)
             first = int(canvases[-1].max()) + 1
-        labels = torch.cat([small["labels"] for _, _, small in self._files])
+        labels = torch.cat([small["labels"] for _, small in self._files])
         return ClsTokens(torch.stack(thumbnails), torch.stack(means), labels, torch.cat(canvases))
 
     def label(self, item: int) -> int:
         """Label of a sample, without reading its tokens."""
         number, sample, _, _ = self._index[item]
-        return int(self._files[number][2]["labels"][sample])
+        return int(self._files[number][1]["labels"][sample])
 
     def __getitem__(self, item: int) -> CachedSample:
         number, sample, start, end = self._index[item]
-        tokens, pixels, small = self._files[number]
+        tokens, small = self._files[number]
         token_labels = small["token_labels"][start - sample : end - sample - 1]  # thumbnails have none
         label, quality = float(small["labels"][sample]), float(small["quality"][sample])
-        shown = pixels[start:end] if self._pixels else None
-        return CachedSample(tokens[start:end], token_labels, label, quality, shown)
+        return CachedSample(tokens[start:end], token_labels, label, quality)

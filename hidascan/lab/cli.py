@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Optional
@@ -137,17 +138,18 @@ def localise(
     images: Annotated[int, typer.Option(help="Number of photos, spread evenly over the table.")] = 40,
     jpeg: Annotated[int, typer.Option(help="Quality of the final save.")] = 90,
     share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
+    without: Annotated[Optional[list[str]], typer.Option(help="A group to leave out; may be repeated.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
-) -> None:
+) -> None:  # fmt: skip
     """Token AUC inside against outside a region of a photo that went through an autoencoder."""
     from tqdm import tqdm
 
     from hidascan.lab.forge import Autoencoder
     from hidascan.lab.localise import measure_localisation
 
-    chosen = _spread(table, images, label=0)
+    chosen = _spread(table, images, label=0, without=without or [])
     scanner, network = _scanner(weights, device, precision), Autoencoder(autoencoder)
     with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
         figures = measure_localisation(scanner, chosen, network, share, jpeg, on_image=bar.update)
@@ -186,11 +188,11 @@ def _scanner(weights: str, device: str, precision: str):
     return Scanner(ScanOptions(weights, device, precision))
 
 
-def _spread(table: Path, count: int, label: int | None = None) -> list:
+def _spread(table: Path, count: int, label: int | None = None, without: Sequence[str] = ()) -> list:
     """`count` images at even steps through the table, so that every source has its share."""
     from hidascan.lab.data import read_table
 
-    images = [image for image in read_table(table) if label in (None, image.label)]
+    images = [image for image in read_table(table) if label in (None, image.label) and image.group not in without]
     count = min(count, len(images))
     return [images[i * len(images) // count] for i in range(count)]
 

@@ -1,6 +1,6 @@
 """Photos and their reconstructions, made once: the material of the token head (TFL).
 
-A region of one in the other is a forgery whose every pixel is labelled, and content tells nothing about it.
+They differ in a decoder's traces alone: content tells nothing about which is which.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from tqdm import tqdm
 
 from hidascan.errors import ImageError, RecipeError
 from hidascan.image.decode import decode
-from hidascan.image.tiles import PATCH, patch_grid, patches
 from hidascan.lab.data import BalancedPicker, read_table, tables_sha256
-from hidascan.lab.degrade import deliver, draw_delivery, resize
-from hidascan.lab.forge import Autoencoder, cell_shares, random_region, swap_region
+from hidascan.lab.degrade import Delivery, deliver, draw_delivery, resize
+from hidascan.lab.forge import Autoencoder
 from hidascan.lab.recipe import PairLaw, Recipe
 
 _PER_SHARD = 40
@@ -30,7 +29,7 @@ def build_pairs(recipe: Recipe, folder: Path, device: str, dtype: torch.dtype) -
     """Fill `folder` with the shards of pairs that are not there yet."""
     law, tables = recipe.tokens.pairs, [Path(t) for t in recipe.data.tables]
     folder.mkdir(parents=True, exist_ok=True)
-    _check_same_pairs(folder, {"law": asdict(law), "seed": recipe.seed, "tables_sha256": tables_sha256(tables)})
+    _check_same_pairs(folder, {"law": _what_decides(law), "seed": recipe.seed, "tables_sha256": tables_sha256(tables)})
     picker = BalancedPicker([image for table in tables for image in read_table(table)], 0, law.group_power)
     autoencoder = Autoencoder(Path(recipe.data.autoencoder), dtype, device)
     for first in tqdm(range(0, law.count, _PER_SHARD), desc="pairs", disable=None):
@@ -51,6 +50,11 @@ def _check_same_pairs(folder: Path, made_by: dict) -> None:
     if path.exists() and path.read_text() != text:
         raise RecipeError(f"{folder}: made by another recipe; name another folder with --cache")
     path.write_text(text)
+
+
+def _what_decides(law: PairLaw) -> dict:
+    """More pairs, and other deliveries of them, may come later."""
+    return {name: value for name, value in asdict(law).items() if name in ("seed", "side", "group_power", "resize")}
 
 
 def _make_pair(
@@ -79,33 +83,21 @@ def _window(picker: BalancedPicker, law: PairLaw, rng: np.random.Generator) -> n
         return np.ascontiguousarray(pixels[top : top + law.side, left : left + law.side])
 
 
-class PairPool:
-    """Endless patches from a folder of pairs: untouched, repainted in a region, or reconstructed as a whole."""
+class Pairs:
+    """A folder of pairs, and each of them delivered in several ways."""
 
-    def __init__(self, folder: Path, law: PairLaw, grid: int):
-        self._law, self._grid = law, grid
+    def __init__(self, recipe: Recipe, folder: Path):
+        self._seed, self._law = recipe.seed, recipe.tokens.pairs
         files = [safe_open(path, framework="np") for path in sorted(folder.glob("*.safetensors"))]
         self._places = [(file, n) for file in files for n in range(file.get_slice("photos").get_shape()[0])]
 
-    def draw(self, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(K, 224, 224, 3) uint8 and the shares of AI pixels (K, N) float32, of one pair in one delivery."""
-        rng, law = np.random.default_rng(seed), self._law
-        file, number = self._places[rng.integers(len(self._places))]
-        photo, copy = (file.get_slice(kind)[number] for kind in ("photos", "copies"))
-        mask = self._mask(photo.shape[:2], rng)
-        pixels = swap_region(photo, copy, mask, float(rng.choice([0.0, 0.0, 1.0, 3.0])))
-        delivered = deliver(np.ascontiguousarray(pixels), draw_delivery(rng, law.filter, law.saves, law.jpeg_quality))
-        cut = [a - b for a, b in zip(pixels.shape[:2], delivered.shape[:2], strict=True)]
-        grid = patch_grid(*delivered.shape[:2])
-        masks = patches(mask[cut[0] :, cut[1] :], grid)
-        shares = [cell_shares(part, PATCH // self._grid).astype(np.float32).ravel() for part in masks]
-        return np.stack(patches(delivered, grid)), np.stack(shares)
+    def __len__(self) -> int:
+        return len(self._places) * self._law.deliveries
 
-    def _mask(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-        """A region; or nothing, or all: most patches of a real image lie wholly in or out of what was repainted."""
-        kind = rng.random()
-        if kind < self._law.untouched:
-            return np.zeros(shape, bool)
-        if kind < self._law.untouched + self._law.whole:
-            return np.ones(shape, bool)
-        return random_region(*shape, self._law.region_share, rng)
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, Delivery]:
+        """Photo and reconstruction, (H, W, 3) uint8 each, after the same delivery."""
+        rng, law = np.random.default_rng([self._seed, 10, number]), self._law
+        file, place = self._places[number % len(self._places)]
+        delivery = draw_delivery(rng, law.filter, law.saves, law.jpeg_quality)
+        photo, copy = (deliver(file.get_slice(kind)[place], delivery) for kind in ("photos", "copies"))
+        return photo, copy, delivery

@@ -94,15 +94,15 @@ class Optimisation(DescentSpec):
 
 @dataclass(frozen=True)
 class PairLaw:
-    """Photos and their reconstructions, and what is made of them for the token head."""
+    """Photos and their reconstructions, how they are delivered, and the regions of one in the other."""
 
     count: int = 640  # pairs, a multiple of 40
     seed: int = 20
     side: int = 448  # pixels
     group_power: float = 0.35  # as in a round
     resize: float = 0.3  # probability that a large photo is shrunk first
-    untouched: float = 0.25  # probability that no pixel is swapped
-    whole: float = 0.25  # probability that all are
+    deliveries: int = 2  # of each pair
+    untouched: float = 0.15  # probability that no cell is swapped
     region_share: tuple[float, float] = (0.05, 0.5)  # area of the region otherwise
     filter: float = 0.05
     saves: tuple[float, float, float, float] = (0.1, 0.8, 0.1, 0.0)
@@ -111,11 +111,10 @@ class PairLaw:
 
 @dataclass(frozen=True)
 class TokenSpec(DescentSpec):
-    """L_tfl: the token head, on pairs and on cached samples. `batch` counts pairs."""
+    """L_tfl: the token head, on forgeries put together from pairs. `batch` counts forgeries."""
 
-    steps: int = 1000  # an epoch
-    samples_of: tuple[str, ...] = ()  # rounds whose cached samples join the pairs of a batch
-    samples: int = 3  # a batch
+    steps: int = 400  # an epoch
+    ridge: float = 1e-3  # of the filters, on the covariance of standardised features
     pairs: PairLaw = field(default_factory=PairLaw)
 
 

@@ -20,7 +20,7 @@ from hidascan.lab.descent import Descent, hide_channels, read_ahead
 from hidascan.lab.evidence import fit_evidence
 from hidascan.lab.locate import train_localiser
 from hidascan.lab.losses import classification_loss, quality_loss
-from hidascan.lab.recipe import EvidenceSpec, Optimisation, Recipe, TokenSpec
+from hidascan.lab.recipe import Optimisation, Recipe
 from hidascan.model.checkpoint import CheckpointHeader, save_trained, sha256_of
 from hidascan.model.hidanet import TrainedHead
 from hidascan.model.refiner import TapNorm
@@ -43,9 +43,9 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, bf16: bo
     """Train on `cache`, going on from the last whole epoch if there is one, and write the weights to `out`."""
     torch.manual_seed(recipe.seed)
     head = _new_head(recipe, cache).to(device)
-    head.localiser = train_localiser(recipe, cache, head.localiser, cache / f"{out.stem}.tokens.state", bf16)
-    head.localiser.requires_grad_(False)
+    localiser, head.localiser = head.localiser, None  # it learns apart
     head = _train_fusion(recipe, cache, head, cache / f"{out.stem}.state", bf16)
+    head.localiser = train_localiser(recipe, cache, localiser, cache / f"{out.stem}.tokens.state")
     if recipe.evidence.scale:
         fit_evidence(recipe, cache, head.evidence)
     _write(recipe, head, out)
@@ -53,8 +53,7 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, bf16: bo
 
 def _new_head(recipe: Recipe, cache: Path) -> TrainedHead:
     statistics = load_file(cache / "tap_norm.safetensors")
-    grid = FeatureCache(*(cache / part.name for part in recipe.rounds)).grid
-    head = TrainedHead(recipe.network, statistics["mean"].shape[-1], grid)
+    head = TrainedHead(recipe.network, statistics["mean"].shape[-1])
     head.tap_norm.load_state_dict(statistics)
     return head
 
@@ -163,9 +162,8 @@ def _pad(cls: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
 
 def _what_decides_descent(recipe: Recipe) -> str:
     """The recipe without what is fitted apart: tokens, evidence and calibration."""
-    rounds = tuple(dataclasses.replace(part, evidence_weight=1.0) for part in recipe.rounds)
-    data = dataclasses.replace(recipe.data, calibration="")
-    return repr(dataclasses.replace(recipe, rounds=rounds, data=data, tokens=TokenSpec(), evidence=EvidenceSpec()))
+    rounds = [dataclasses.replace(part, evidence_weight=1.0) for part in recipe.rounds]
+    return repr((recipe.seed, recipe.network, recipe.data.tables, rounds, recipe.cache, recipe.optimisation))
 
 
 def _write(recipe: Recipe, head: TrainedHead, out: Path) -> None:

@@ -94,7 +94,10 @@ def _calibration(raw: dict) -> Calibration:
 
 
 def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANet, CheckpointHeader]:
-    """Build the network of a trained part and of the backbone that lies beside it, weights in `dtype`.
+    """Build the network of a trained part and of the backbone that lies beside it.
+
+    The layers that see every token, backbone and refiner, compute in `dtype`, with the same weights whatever it is.
+    The rest costs nothing and keeps full precision: rounded evidence would move the score.
 
     Raises CheckpointError if either file is missing, broken or foreign, or the backbone is not the one it names.
     """
@@ -106,9 +109,9 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
         raise CheckpointError(f"{backbone_path}: not the backbone that {Path(path).name} was trained on (sha256)")
     with torch.device("meta"):
         network = HiDANet(header.network)
-    _assign(network.head, _read(path, "trained")[1], path, dtype)
+    _assign(network.head, _read(path, "trained")[1], path, torch.float32)
+    network.head.refiner.bfloat16().to(dtype)
     _assign_backbone(network.backbone, backbone_path, dtype)
-    network.head.fusion_in_float32()
     return network.eval(), header
 
 

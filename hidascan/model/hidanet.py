@@ -1,4 +1,4 @@
-"""HiDA-Net, top to bottom: views -> tokens -> refined tokens -> f_global, f_detail -> logit, token map, quality."""
+"""HiDA-Net, top to bottom: views -> tokens -> refined tokens -> f_global, f_detail -> logit, quality; traces -> map."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hidascan.model.aggregator import LocalAggregator
 from hidascan.model.backbone import FrozenViT
+from hidascan.model.detail import CELL
 from hidascan.model.heads import Classifier, LinearEvidence, QualityEstimator
 from hidascan.model.localiser import TokenLocaliser
 from hidascan.model.refiner import Refiner, TapNorm
@@ -26,43 +27,43 @@ class NetworkConfig:
     refiner_depth: int = 2
     aggregator_depth: int = 2
     heads: int = 4
-    detail_dim: int = 128  # width of the detail path and of TFL
-    detail_depth: int = 1
+    traces: int = 24  # filters of the detail path: numbers a cell
+    detail_dim: int = 64  # width of TFL
     dropout: float = 0.1  # in FAM and classifier; in the refiner, of whole blocks (drop path)
 
 
 class ViewOutputs(NamedTuple):
-    """Of each of B views, float32: refined [CLS] (B, D), evidence (B,), p(AI) of its N patch tokens (B, N)."""
+    """Of each of B views, float32: refined [CLS] (B, D), evidence (B,), traces of its cells (B, 14, 14, E)."""
 
     cls: Tensor
     evidence: Tensor
-    tokens: Tensor
+    traces: Tensor
 
 
 class HiDANet(nn.Module):
     """The whole network. `backbone` is frozen; all else is the trained part (`head`).
 
-    A scan calls `views` on full batches of views from many images, then `fuse` once an image, so that the result
-    for an image does not depend on which images share its batches.
+    A scan calls `views` on full batches of views from many images, then `fuse` and `locate` once an image, so that the
+    result for an image does not depend on which images share its batches.
     """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
         self.backbone = FrozenViT(config.backbone, config.taps, config.patch)
-        self.head = TrainedHead(config, self.backbone.dim, self.backbone.grid)
+        self.head = TrainedHead(config, self.backbone.dim)
+        self.cells = config.patch // CELL  # along a side of a view
 
     @torch.no_grad()
     def views(self, views: Tensor, is_global: Tensor, corners: Tensor) -> ViewOutputs:
         """views (B, 3, 224, 224) uint8, is_global (B,) bool, corners (B, 2) where each starts in its image, pixels
-        -> what each view gives by itself. A thumbnail has no token map: zeros."""
+        -> what each view gives by itself. A thumbnail has no traces: zeros."""
         standard = self.head.tap_norm(self.backbone(views))
         refined = self.head.refiner(standard.to(self.head.refiner.fuse.weight.dtype), is_global)
-        tokens = torch.zeros(len(views), self.backbone.grid**2, device=views.device)
+        traces = torch.zeros(len(views), self.cells, self.cells, self.config.traces, device=views.device)
         if not is_global.all():
-            located = self.head.localiser(views[~is_global], corners[~is_global])
-            tokens[~is_global] = torch.sigmoid(located.float())
-        return ViewOutputs(refined[:, 0].float(), self.head.evidence(standard[:, :, 0], is_global), tokens)
+            traces[~is_global] = self.head.localiser.stem(views[~is_global], corners[~is_global])
+        return ViewOutputs(refined[:, 0].float(), self.head.evidence(standard[:, :, 0], is_global), traces)
 
     @torch.no_grad()
     def fuse(self, cls: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,11 +71,16 @@ class HiDANet(nn.Module):
         logit, quality = self.head.fuse(cls[:1], cls[None, 1:])
         return logit[0] + evidence[0] + evidence[1:].mean(), quality[0]
 
+    @torch.no_grad()
+    def locate(self, traces: Tensor) -> Tensor:
+        """traces (h, w, E) of the cells of one image -> p(AI) of each (h, w), float32."""
+        return torch.sigmoid(self.head.localiser(traces.permute(2, 0, 1)[None])[0])
+
 
 class TrainedHead(nn.Module):
     """All that is trained: refiner, FAM, classifier, TFL, QFE; and the measured statistics of the frozen tokens."""
 
-    def __init__(self, config: NetworkConfig, backbone_dim: int, grid: int):
+    def __init__(self, config: NetworkConfig, backbone_dim: int):
         super().__init__()
         taps, dim, dropout = len(config.taps), config.dim, config.dropout
         self.tap_norm = TapNorm(taps, backbone_dim)
@@ -82,20 +88,8 @@ class TrainedHead(nn.Module):
         self.aggregator = LocalAggregator(dim, config.aggregator_depth, config.heads, dropout)
         self.classifier = Classifier(dim, dropout)
         self.evidence = LinearEvidence(taps, backbone_dim)
-        self.localiser = TokenLocaliser(config.detail_dim, config.detail_depth, config.heads, grid, dropout)
         self.quality = QualityEstimator(dim)
-
-    def fusion_in_float32(self) -> None:
-        """Statistics and the few tokens of FAM cost nothing, so they keep full precision whatever the rest runs in."""
-        for part in (
-            self.tap_norm,
-            self.localiser.standard,
-            self.aggregator,
-            self.classifier,
-            self.evidence,
-            self.quality,
-        ):
-            part.float()
+        self.localiser = TokenLocaliser(config.traces, config.detail_dim, dropout)
 
     def fuse(self, f_global: Tensor, patch_cls: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """f_global (B, D), patch_cls (B, K, D), padding (B, K) bool -> logits (B,) without evidence, qualities (B,) in 1..100."""

@@ -1,36 +1,78 @@
-"""TFL, the token head: which cells of a patch hold AI pixels."""
+"""TFL, the token head: which cells of an image hold AI pixels."""
 
 from __future__ import annotations
 
-from timm.models.vision_transformer import Block
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hidascan.model.detail import DetailStem, in_phase
+from hidascan.model.detail import DetailStem
+
+_WINDOWS = (3, 7, 13)  # cells; and the whole image
+_MIDDLE = 1  # of them: the one in which a cell is compared with what was found
 
 
 class TokenLocaliser(nn.Module):
-    """Detail tokens, transformer layers over those of one patch, and one linear layer shared by all.
+    """The traces of an image's cells, averaged over windows of several sizes, and two perceptrons.
+
+    The first says where AI pixels seem to be. The second sees besides how much each cell is like the mean of what was
+    found, and how much like the rest: a region that differs from all around it is told by that.
 
     It reads pixels and not the frozen tokens: those tell well what a patch shows and badly how it was made, and a
     region that went through a decoder differs in its texture alone.
     """
 
-    def __init__(self, dim: int, depth: int, heads: int, grid: int, dropout: float = 0.0):
+    def __init__(self, traces: int, dim: int, dropout: float = 0.0):
         super().__init__()
-        self.stem = DetailStem(grid)
-        self.standard = nn.BatchNorm1d(DetailStem.FEATURES, affine=False)
-        self.embed = nn.Sequential(nn.Dropout(dropout), nn.Linear(DetailStem.FEATURES, dim))
-        self.blocks = nn.Sequential(*(Block(dim, heads, 2, qkv_bias=True, proj_drop=dropout) for _ in range(depth)))
-        self.norm = nn.LayerNorm(dim)
-        self.linear = nn.Linear(dim, 1)
+        self.stem = DetailStem(traces)
+        pooled = traces * (len(_WINDOWS) + 1)
+        self.first = _perceptron(pooled, dim, dropout)
+        self.second = _perceptron(pooled + 2 * traces + 4, dim, dropout)
 
-    def forward(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
-        """views (B, 3, 224, 224) uint8 -> logits (B, N) that a token's cell holds AI pixels.
+    def forward(self, traces: Tensor) -> Tensor:
+        """traces (B, E, h, w) float32 of the cells of whole images -> logits (B, h, w) that a cell holds AI pixels."""
+        return self.both(traces)[1]
 
-        corners (B, 2): where each view starts in its image, pixels; multiples of 8 if there are none.
-        """
-        if corners is not None:
-            views = in_phase(views, corners)
-        features = self.standard(self.stem(views).transpose(1, 2)).transpose(1, 2).clamp(-6, 6)
-        x = self.embed(features.to(self.linear.weight.dtype))
-        return self.linear(self.norm(self.blocks(x))).squeeze(-1)
+    def both(self, traces: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first and what the second perceptron say, (B, h, w) each."""
+        windows = [_box_means(traces, size) for size in _WINDOWS]
+        pooled = torch.cat([*windows, traces.mean((2, 3), keepdim=True).expand_as(traces)], dim=1)
+        first = self.first(pooled)
+        second = self.second(torch.cat([pooled, *_compared(windows[_MIDDLE], first.detach())], dim=1))
+        return first[:, 0], second[:, 0]
+
+
+def _perceptron(inputs: int, dim: int, dropout: float) -> nn.Sequential:
+    """Cell by cell: (B, inputs, h, w) -> (B, 1, h, w)."""
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs),
+        nn.Dropout(dropout),
+        nn.Conv2d(inputs, dim, 1),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Conv2d(dim, dim, 1),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Conv2d(dim, 1, 1),
+    )
+
+
+def _compared(traces: Tensor, logits: Tensor) -> list[Tensor]:
+    """traces (B, E, h, w) and a first guess (B, 1, h, w) -> 2 E + 4 channels: nearness to found and rest, and the guess."""
+    found = torch.sigmoid(logits)
+    inside, outside = (_weighted_mean(traces, weights.square()) for weights in (found, 1 - found))
+    nearer = (traces - outside).square() - (traces - inside).square()
+    area = found.mean((2, 3), keepdim=True).expand_as(found)
+    guess = [logits, area, _box_means(found, _WINDOWS[_MIDDLE]), nearer.mean(1, keepdim=True)]
+    return [nearer, (inside - outside).expand_as(traces), *guess]
+
+
+def _weighted_mean(x: Tensor, weights: Tensor) -> Tensor:
+    """(B, E, h, w), (B, 1, h, w) -> (B, E, 1, 1)"""
+    return (x * weights).sum((2, 3), keepdim=True) / weights.sum((2, 3), keepdim=True).clamp_min(1e-3)
+
+
+def _box_means(x: Tensor, size: int) -> Tensor:
+    """Means over boxes of size x size of (B, C, h, w), cut off at the border; one axis after the other is cheaper."""
+    rows = F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, size), 1, (0, size // 2), count_include_pad=False)

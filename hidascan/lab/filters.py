@@ -1,0 +1,106 @@
+"""Fits the filters of the detail path: linear discriminants of photos and their reconstructions, in closed form.
+
+Descent finds such faint directions only after a very long time; a covariance matrix shows them at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from hidascan.lab.degrade import Delivery
+from hidascan.lab.pairs import Pairs
+from hidascan.lab.traces import views_of
+from hidascan.model.detail import FEATURES, PROFILES, DetailStem
+
+_BANDS = 4  # of compression
+_WINDOW = 7  # cells: half a patch
+_FOR_STATISTICS = 60  # pairs
+STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are kept as they are
+TRACES = 3 * (_BANDS + 1) + 9
+
+
+@dataclass
+class _Moments:
+    """Of the features of windows in one band of compression: sums over windows, and of copy minus photo."""
+
+    count: int
+    sum: Tensor
+    squares: Tensor
+    shift: Tensor
+
+    @classmethod
+    def empty(cls) -> _Moments:
+        return cls(0, torch.zeros(FEATURES), torch.zeros(FEATURES, FEATURES), torch.zeros(FEATURES))
+
+    def add(self, photo: Tensor, copy: Tensor) -> None:
+        """Windows (n, FEATURES) of both."""
+        both = torch.cat([photo, copy])
+        self.count += len(both)
+        self.sum += both.sum(0)
+        self.squares += both.T @ both
+        self.shift += 2 * (copy - photo).sum(0)
+
+    def covariance(self) -> Tensor:
+        mean = self.sum / self.count
+        return self.squares / self.count - torch.outer(mean, mean)
+
+
+def fit_filters(stem: DetailStem, pairs: Pairs, ridge: float) -> None:
+    """Set all of `stem`: for each band of compression and for all, w = (C + ridge I)^-1 (mean of copies - mean of
+    photos), of the phase profiles, the co-occurrences, and both; C is the covariance within the classes. And the
+    strengths as they are."""
+    _measure_features(stem, pairs)
+    bands = _moments(stem, pairs)
+    covariances = [band.covariance() for band in bands]
+    overall, mean = sum(covariances) / len(bands), sum(band.sum / band.count for band in bands) / len(bands)
+    shifts = [band.shift / band.count for band in bands]
+    targets = [((own + overall) / 2, shift) for own, shift in zip(covariances, shifts, strict=True)]
+    targets.append((overall, sum(shifts) / len(shifts)))
+    kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
+    columns = [_discriminant(covariance, shift, kind, ridge) for kind in kinds for covariance, shift in targets]
+    filters = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
+    filters /= ((filters * (overall @ filters)).sum(0) + 1e-6).sqrt()
+    stem.filters.copy_(filters)
+    stem.offset.copy_(mean @ filters)
+
+
+def _discriminant(covariance: Tensor, shift: Tensor, kind: slice, ridge: float) -> Tensor:
+    """(FEATURES,), zero outside of `kind`"""
+    found = torch.zeros(FEATURES)
+    regular = covariance[kind, kind].double() + ridge * torch.eye(len(shift[kind])).double()
+    found[kind] = torch.linalg.solve(regular, shift[kind].double()).float()
+    return found
+
+
+def _measure_features(stem: DetailStem, pairs: Pairs) -> None:
+    chosen = range(0, len(pairs), max(1, len(pairs) // _FOR_STATISTICS))
+    found = [stem.features(views_of(side)[0]).flatten(0, 2) for n in chosen for side in pairs[n][:2]]
+    cells = torch.cat(found)
+    stem.mean.copy_(cells.mean(0))
+    stem.spread.copy_(cells.std(0) + 1e-3)
+
+
+def _moments(stem: DetailStem, pairs: Pairs) -> list[_Moments]:
+    bands = [_Moments.empty() for _ in range(_BANDS)]
+    for number in tqdm(range(len(pairs)), desc="filters", disable=None):
+        photo, copy, delivery = pairs[number]
+        bands[_band(delivery)].add(*(_windows(stem.standard(*views_of(side))) for side in (photo, copy)))
+    return [band for band in bands if band.count]
+
+
+def _band(delivery: Delivery) -> int:
+    """0: never saved; 1..3: by the lowest JPEG quality of its saves, from light to heavy."""
+    if not delivery.saves:
+        return 0
+    lowest = min(save.quality for save in delivery.saves)
+    return 1 if lowest >= 93 else 2 if lowest >= 84 else 3
+
+
+def _windows(features: Tensor) -> Tensor:
+    """(B, 14, 14, FEATURES) -> (4 B, FEATURES), means over the quarters of views."""
+    blocks = features.unflatten(2, (-1, _WINDOW)).unflatten(1, (-1, _WINDOW))
+    return blocks.mean((2, 4)).flatten(0, 2)
