@@ -61,7 +61,7 @@ def main() -> None:
     figures = {
         "views": views,
         "batch_size": scanner._engine.batch_size,
-        "dtype": str(scanner._engine.network.backbone.mean.dtype),
+        "dtype": str(scanner._engine.network.backbone.vit.blocks[0].mlp.fc1.weight.dtype),
         "device": str(scanner._engine.device),
         "scan_views_per_second": round(statistics.median(scans), 2),
         "limit_views_per_second": round(statistics.median(limits), 2),

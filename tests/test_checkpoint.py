@@ -38,12 +38,25 @@ def test_int8_matrices_are_scaled_by_row(tmp_path, tiny_weights):
     stored = {k: v for k, v in plain.items() if k != name}
     stored |= {name + ".q8": (plain[name] / scale[:, None]).round().to(torch.int8), name + ".scale": scale}
     save_backbone(tmp_path / "b.safetensors", stored, TINY.backbone, "none")
-    weight, narrow = (
-        load_backbone(TINY, tmp_path / "b.safetensors", dtype).vit.blocks[0].mlp.fc1.weight
+    weight = load_backbone(TINY, tmp_path / "b.safetensors").vit.blocks[0].mlp.fc1.weight
+    assert ((weight - plain[name]).abs() <= scale[:, None] / 2 + plain[name].abs() / 200 + 1e-7).all()
+
+
+def test_the_weights_that_views_meet_are_the_same_in_every_precision(tmp_path, tiny_weights):
+    """Norms, biases and position embeddings too: once, bf16 rounded them and fp32 did not, and every score moved."""
+    tensors = load_file(tiny_weights.parent / "backbone-tiny.safetensors")
+    save_backbone(
+        tmp_path / "b.safetensors", {k: v + torch.randn_like(v) * 0.1 for k, v in tensors.items()}, TINY.backbone, ""
+    )
+    whole, narrow = (
+        load_backbone(TINY, tmp_path / "b.safetensors", dtype).vit.state_dict()
         for dtype in (torch.float32, torch.bfloat16)
     )
-    assert ((weight - plain[name]).abs() <= scale[:, None] / 2 + plain[name].abs() / 200 + 1e-7).all()
-    assert torch.equal(weight, narrow.float())  # the same weights in every precision
+    assert all(torch.equal(whole[name], narrow[name].float()) for name in whole)
+    whole, narrow = (
+        load_network(tiny_weights, dtype)[0].head.state_dict() for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert all(torch.equal(whole[name], narrow[name].float()) for name in whole)
 
 
 def cut_in_half(path):

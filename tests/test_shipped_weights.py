@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hidascan import Scanner, ScanOptions
 from hidascan.image.decode import decode
+from hidascan.lab.metrics import auc
+from hidascan.scanner import CELL
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+REPAINTED = {
+    "china.jpg": (340, 190, 622, 386),
+    "chelsea.jpg": (28, 50, 167, 239),
+    "astronaut.jpg": (199, 246, 370, 475),
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,4 +34,14 @@ def test_a_harder_compression_is_seen_in_the_pixels(scanner):
 
     pixels = decode(EXAMPLES / "coffee.png").pixels
     seen = [scanner.scan_array(compress(pixels, Compression("JPEG", q))).jpeg_quality_estimated for q in (30, 60, 95)]
-    assert seen == sorted(seen) and abs(seen[1] - 60) < 15
+    assert seen == sorted(seen) and abs(seen[0] - 30) < 15 and abs(seen[1] - 60) < 15
+
+
+@pytest.mark.parametrize(("name", "region"), REPAINTED.items())
+def test_the_heatmap_is_hotter_where_a_photo_was_repainted(scanner, name, region):
+    """region: left, top, right, bottom in pixels, as examples/README.md has them."""
+    cells = next(scanner.scan([EXAMPLES / "repainted" / name])).token_map
+    left, top, right, bottom = (side // CELL for side in region)
+    inside = np.zeros(cells.shape, int)
+    inside[top : bottom + 1, left : right + 1] = 1
+    assert auc(inside.ravel(), cells.ravel()) > 0.8

@@ -30,7 +30,7 @@ def _hidalab() -> None:
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe, such as recipes/hidascan-b.toml.", show_default=False)],
-    cache: Annotated[Path, typer.Option(help="Folder for frozen features (4 MB a sample).", show_default=False)],
+    cache: Annotated[Path, typer.Option(help="Folder for frozen features (3 MB a sample).", show_default=False)],
     out: Annotated[Path, typer.Option(help="Where the trained part goes.", show_default=False)],
     device: Device = "auto",
     precision: Precision = "auto",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hidascan.errors import RecipeError
 from hidascan.lab.degrade import Delivery
 from hidascan.lab.pairs import Pairs
 from hidascan.lab.traces import views_of
@@ -25,12 +26,12 @@ TRACES = 3 * (_BANDS + 1) + 9
 
 @dataclass
 class _Moments:
-    """Of the features of windows in one band of compression: sums over windows, and of copy minus photo."""
+    """Of the features of windows in one band of compression: sums over windows, and over copies minus photos."""
 
     count: int
     sum: Tensor
     squares: Tensor
-    shift: Tensor
+    shifts: Tensor
 
     @classmethod
     def empty(cls) -> _Moments:
@@ -42,26 +43,37 @@ class _Moments:
         self.count += len(both)
         self.sum += both.sum(0)
         self.squares += both.T @ both
-        self.shift += 2 * (copy - photo).sum(0)
+        self.shifts += 2 * (copy - photo).sum(0)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.sum / self.count
+
+    @property
+    def shift(self) -> Tensor:
+        """Mean of copies minus mean of photos."""
+        return self.shifts / self.count
 
     def covariance(self) -> Tensor:
-        mean = self.sum / self.count
-        return self.squares / self.count - torch.outer(mean, mean)
+        return self.squares / self.count - torch.outer(self.mean, self.mean)
 
 
 def fit_filters(stem: DetailStem, pairs: Pairs, ridge: float) -> None:
     """Set all of `stem`: for each band of compression and for all, w = (C + ridge I)^-1 (mean of copies - mean of
     photos), of the phase profiles, the co-occurrences, and both; C is the covariance within the classes. And the
-    strengths as they are."""
+    strengths as they are. Raises RecipeError if `stem` has room for another number of filters."""
+    if stem.filters.shape[1] != TRACES:
+        raise RecipeError(f"network.traces must be {TRACES}, the number of filters that are fitted")
     _measure_features(stem, pairs)
     bands = _moments(stem, pairs)
-    covariances = [band.covariance() for band in bands]
-    overall, mean = sum(covariances) / len(bands), sum(band.sum / band.count for band in bands) / len(bands)
-    shifts = [band.shift / band.count for band in bands]
-    targets = [((own + overall) / 2, shift) for own, shift in zip(covariances, shifts, strict=True)]
-    targets.append((overall, sum(shifts) / len(shifts)))
+    known = [band for band in bands if band.count]
+    overall, shift, mean = (
+        sum(values) / len(known) for values in zip(*((b.covariance(), b.shift, b.mean) for b in known), strict=True)
+    )
+    targets = [((b.covariance() + overall) / 2, b.shift) if b.count else (overall, shift) for b in bands]
+    targets.append((overall, shift))
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
-    columns = [_discriminant(covariance, shift, kind, ridge) for kind in kinds for covariance, shift in targets]
+    columns = [_discriminant(*target, kind, ridge) for kind in kinds for target in targets]
     filters = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     filters /= ((filters * (overall @ filters)).sum(0) + 1e-6).sqrt()
     stem.filters.copy_(filters)
@@ -89,7 +101,7 @@ def _moments(stem: DetailStem, pairs: Pairs) -> list[_Moments]:
     for number in tqdm(range(len(pairs)), desc="filters", disable=None):
         photo, copy, delivery = pairs[number]
         bands[_band(delivery)].add(*(_windows(stem.standard(*views_of(side))) for side in (photo, copy)))
-    return [band for band in bands if band.count]
+    return bands
 
 
 def _band(delivery: Delivery) -> int:

@@ -40,29 +40,26 @@ class FrozenViT(nn.Module):
         """Frozen: stays in evaluation mode whatever its parent does."""
         return super().train(False)
 
-    def residual_in_float32(self) -> None:
-        """Keep what the blocks add up to in full precision, and compute in the dtype of the weights between.
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Let the matrices of the blocks work in `dtype`, and keep all else in full precision.
 
-        In bf16, each addition would round away what late blocks add to the large channels of early ones.
+        In bf16, each addition to the residual stream would round away what late blocks add to the large channels of
+        early ones, and rounded norms and position embeddings would shift every token. The matrices are rounded to
+        bf16 whatever `dtype` is, so that the network is the same in every precision.
         """
-        narrow = self.mean.dtype
-        self.vit.patch_embed.float()
-        self.vit.norm_pre.float()
-        for name in ("cls_token", "reg_token", "pos_embed"):
-            if getattr(self.vit, name, None) is not None:
-                setattr(self.vit, name, nn.Parameter(getattr(self.vit, name).float(), requires_grad=False))
         for block in self.vit.blocks:
+            for part in (block.attn, block.mlp):
+                part.bfloat16().to(dtype)
             for norm in (block.norm1, block.norm2):
-                norm.float().register_forward_hook(lambda norm, inputs, output: output.to(narrow))
+                norm.register_forward_hook(lambda norm, inputs, output: output.to(dtype))
 
     @torch.no_grad()
     def forward(self, views: Tensor) -> Tensor:
-        """views (B, 3, 224, 224) uint8 RGB -> tokens (B, T, 1 + N, C) in the dtype of the residual stream.
+        """views (B, 3, 224, 224) uint8 RGB -> tokens (B, T, 1 + N, C) float32.
 
         T taps; token 0 is [CLS], then the N = grid * grid patch tokens row by row (register tokens are dropped).
         """
-        x = (views.float() / 255 - self.mean.float()) / self.std.float()
-        x = x.to(self.vit.patch_embed.proj.weight.dtype)
+        x = (views.float() / 255 - self.mean) / self.std
         x = self.vit.norm_pre(self.vit.patch_drop(self.vit._pos_embed(self.vit.patch_embed(x))))  # (B, P + N, C)
         tapped = []
         for number, block in enumerate(self.vit.blocks, start=1):

@@ -109,7 +109,7 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
         raise CheckpointError(f"{backbone_path}: not the backbone that {Path(path).name} was trained on (sha256)")
     with torch.device("meta"):
         network = HiDANet(header.network)
-    _assign(network.head, _read(path, "trained")[1], path, torch.float32)
+    _assign(network.head, _read(path, "trained")[1], path)
     network.head.refiner.bfloat16().to(dtype)
     _assign_backbone(network.backbone, backbone_path, dtype)
     return network.eval(), header
@@ -133,19 +133,19 @@ def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> Non
             continue
         if name.endswith(".q8"):
             name = name.removesuffix(".q8")
-            tensor = (tensor.float() * stored[name + ".scale"][:, None]).bfloat16()  # the same in every precision
+            tensor = tensor.float() * stored[name + ".scale"][:, None]
         tensors[name] = tensor
     wanted = backbone.vit.state_dict().keys()  # blocks after the last tap are in the file, but not in the network
-    _assign(backbone.vit, {name: tensor for name, tensor in tensors.items() if name in wanted}, path, dtype)
+    _assign(backbone.vit, {name: tensor for name, tensor in tensors.items() if name in wanted}, path)
     pretrained = backbone.vit.pretrained_cfg
-    backbone.mean = torch.tensor(pretrained["mean"], dtype=dtype).view(1, 3, 1, 1)
-    backbone.std = torch.tensor(pretrained["std"], dtype=dtype).view(1, 3, 1, 1)
-    backbone.residual_in_float32()
+    backbone.mean = torch.tensor(pretrained["mean"]).view(1, 3, 1, 1)
+    backbone.std = torch.tensor(pretrained["std"]).view(1, 3, 1, 1)
+    backbone.compute_in(dtype)
 
 
-def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path, dtype: torch.dtype) -> None:
+def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     try:
-        module.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+        module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: the tensors do not fit the network ({reason})") from None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hidascan.model.detail import DetailStem
 
 _WINDOWS = (3, 7, 13)  # cells; and the whole image
+_ROWS = 64  # cells
 _MIDDLE = 1  # of them: the one in which a cell is compared with what was found
 
 
@@ -36,9 +37,9 @@ class TokenLocaliser(nn.Module):
     def both(self, traces: Tensor) -> tuple[Tensor, Tensor]:
         """What the first and what the second perceptron say, (B, h, w) each."""
         windows = [_box_means(traces, size) for size in _WINDOWS]
-        pooled = torch.cat([*windows, traces.mean((2, 3), keepdim=True).expand_as(traces)], dim=1)
-        first = self.first(pooled)
-        second = self.second(torch.cat([pooled, *_compared(windows[_MIDDLE], first.detach())], dim=1))
+        pooled = [*windows, traces.mean((2, 3), keepdim=True).expand_as(traces)]
+        first = _by_rows(self.first, pooled)
+        second = _by_rows(self.second, [*pooled, *_compared(windows[_MIDDLE], first.detach())])
         return first[:, 0], second[:, 0]
 
 
@@ -55,6 +56,12 @@ def _perceptron(inputs: int, dim: int, dropout: float) -> nn.Sequential:
         nn.Dropout(dropout),
         nn.Conv2d(dim, 1, 1),
     )
+
+
+def _by_rows(perceptron: nn.Module, channels: list[Tensor]) -> Tensor:
+    """The perceptron over channels (B, C_i, h, w), some rows at a time: all of a huge image would not fit in memory."""
+    strips = zip(*(part.split(_ROWS, dim=2) for part in channels), strict=True)
+    return torch.cat([perceptron(torch.cat(strip, dim=1)) for strip in strips], dim=2)
 
 
 def _compared(traces: Tensor, logits: Tensor) -> list[Tensor]:
