@@ -386,6 +386,23 @@ def test_the_token_head_learns_to_find_regions_of_reconstructions(recipe, tmp_pa
     assert auc(inside.ravel(), said.ravel()) > 0.9
 
 
+def test_localisation_is_measured_on_photos_without_the_groups_left_out(autoencoder_folder, tiny_weights):
+    from typer.testing import CliRunner
+
+    from hidascan.lab.cli import app
+
+    for number in range(2):
+        save_picture(autoencoder_folder / f"{number}.png", seed=number)
+    (autoencoder_folder / "chart.png").write_bytes(b"cannot be read, so must not be")
+    rows = [("0.png", 0, "photos", "a"), ("1.png", 0, "photos", "b"), ("chart.png", 0, "charts", "c")]
+    table = table_of(autoencoder_folder, rows)
+    options = ["--autoencoder", autoencoder_folder, "--without", "charts", "--weights", tiny_weights]
+    ran = CliRunner().invoke(app, [str(a) for a in ("localise", table, *options)], catch_exceptions=False)
+    figures = json.loads(ran.stdout.splitlines()[-1])
+    assert figures["images"] == 2
+    assert all(0 <= figures[name] <= 1 for name in ("pooled_auc", "mean_auc", "iou", "false_area"))
+
+
 def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weights):
     import shutil
 

@@ -18,7 +18,7 @@ def classification_loss(logits: Tensor, labels: Tensor, ai_share: float, smoothi
 
 
 def localisation_loss(logits: Tensor, shares: Tensor) -> Tensor:
-    """L_tfl: BCE, mean over tokens. logits, shares (V, N); shares: of AI pixels in each token's cell, 0..1."""
+    """L_tfl: BCE, mean over cells. logits, shares (B, h, w); shares: of AI pixels in each cell, 0..1."""
     return F.binary_cross_entropy_with_logits(logits, shares)
 
 
