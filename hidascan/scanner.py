@@ -137,9 +137,8 @@ class Scanner:
     def _complete(self, job: _Job, output: ImageOutput) -> Finding:
         finding, grid, calibration = job.finding, job.grid, self.header.calibration
         traces = cell_map(output.traces, grid, CELL, self._engine.network.config.patch)
-        cells = self._engine.locate(
-            traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]
-        )  # not the mirrored
+        traces = traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
+        cells = self._engine.locate(traces)
         score = calibration.score(output.logit)
         return replace(
             finding,
