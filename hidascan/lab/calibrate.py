@@ -79,7 +79,8 @@ def fit_calibration(
 
     `ai` from the score that at most a share `false_alarms` of real images reaches, `real` under the score that at
     most a share `misses` of AI images stays under (ERRORS); neither crosses 0.5, so what lies between is
-    inconclusive. Localisation: the token probability that a share `false_area` of the tokens of real images (`real_tokens`) reaches, but >= 0.5.
+    inconclusive. Localisation: the token probability that a share `false_area` of the tokens of real images
+    (`real_tokens`) reaches, but >= 0.5.
     """
     scale, shift = _platt(labels, logits)
     scores = 1 / (1 + np.exp(-(scale * logits + shift)))
