@@ -66,11 +66,11 @@ class Scanner:
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
         """Finding for pixels in memory: (H, W, 3) uint8 RGB. Raises UsageError for anything else."""
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
-        image = DecodedImage(pixels, "array")
-        job = self._with_copies(self._prepare(name, image, time.perf_counter()), image)
-        return next(self._findings(iter([job])))
+        return next(self.scan_arrays([(name, pixels)]))
+
+    def scan_arrays(self, arrays: Iterable[tuple[str, np.ndarray]]) -> Iterator[Finding]:
+        """Findings for (name, pixels) in order, in full batches across images; pixels as of `scan_array`."""
+        yield from self._findings(self._prepare_array(name, pixels) for name, pixels in arrays)
 
     def _findings(
         self, jobs: Iterator[_Job], on_batch: Callable[[int], None] = lambda views: None
@@ -93,6 +93,12 @@ class Scanner:
         except MemoryError:
             reason = "too large for the memory of this machine"
         return _Job(Finding(path, "error", seconds=time.perf_counter() - started, error=reason))
+
+    def _prepare_array(self, name: str, pixels: np.ndarray) -> _Job:
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
+        image = DecodedImage(pixels, "array")
+        return self._with_copies(self._prepare(name, image, time.perf_counter()), image)
 
     def _prepare(self, path: str, image: DecodedImage, started: float) -> _Job:
         """Cut an image into views: the thumbnail upright, the patches as stored."""

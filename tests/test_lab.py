@@ -21,7 +21,7 @@ from hidascan.lab.calibrate import ERRORS, calibrate, fit_calibration
 from hidascan.lab.data import BalancedPicker, read_table
 from hidascan.lab.degrade import CLEAN_QUALITY, Delivery, deliver, draw_delivery, known_quality
 from hidascan.lab.evaluate import evaluate
-from hidascan.lab.evidence import delivery_shifts, fit_evidence, ridge
+from hidascan.lab.evidence import delivery_shifts, evidence_samples, fit_evidence, ridge
 from hidascan.lab.filters import TRACES
 from hidascan.lab.forge import Autoencoder, _decoder, _encoder, cell_shares, random_region, swap_region
 from hidascan.lab.locate import train_localiser
@@ -268,7 +268,7 @@ def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recip
 def test_linear_evidence_tells_the_classes_apart_from_the_wanted_taps_alone(recipe, tmp_path):
     feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
     evidence = LinearEvidence(taps=2, backbone_dim=192)
-    fit_evidence(recipe, tmp_path / "cache", evidence)
+    fit_evidence(recipe, evidence_samples(recipe, tmp_path / "cache"), evidence)
     cls = feature_cache.FeatureCache(*(tmp_path / "cache" / r.name for r in recipe.rounds)).cls_tokens()
     are_global = torch.ones(len(cls.labels), dtype=torch.bool)
     said = evidence(cls.thumbnails, are_global) + evidence(cls.means, ~are_global)

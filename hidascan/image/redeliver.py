@@ -28,9 +28,9 @@ def compress(pixels: np.ndarray, save: Compression) -> np.ndarray:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def half_size(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> half of each side, at least a pixel, area-averaged."""
-    height, width = (max(1, side // 2) for side in pixels.shape[:2])
+def shrink(pixels: np.ndarray, scale: float) -> np.ndarray:
+    """(H, W, 3) uint8 -> `scale` (under 1) of each side, at least a pixel, area-averaged."""
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
@@ -41,10 +41,17 @@ def centre(pixels: np.ndarray, share: float = 0.6) -> np.ndarray:
     return pixels[top : top + height, left : left + width]
 
 
+def letterbox(pixels: np.ndarray, aspect: float = 16 / 9) -> np.ndarray:
+    """(H, W, 3) uint8 -> the same picture between black bars, width / height as near to `aspect` as pixels allow."""
+    height, width = pixels.shape[:2]
+    right, below = max(0, round(height * aspect) - width), max(0, round(width / aspect) - height)
+    return np.pad(pixels, ((below // 2, below - below // 2), (right // 2, right - right // 2), (0, 0)))
+
+
 STRESS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "JPEG 90": lambda pixels: compress(pixels, Compression("JPEG", 90)),
     "JPEG 75": lambda pixels: compress(pixels, Compression("JPEG", 75)),
     "WebP 80": lambda pixels: compress(pixels, Compression("WEBP", 80)),
-    "half size": half_size,
+    "half size": lambda pixels: shrink(pixels, 0.5),
     "centre 60 %": centre,
 }

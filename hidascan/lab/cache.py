@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +118,11 @@ def _shard_path(folder: Path, first: int) -> Path:
     return folder / f"{first:06d}.safetensors"
 
 
+def _groups_path(shard: Path) -> Path:
+    """Of each sample of a shard, the groups of its images: a JSON list of lists."""
+    return shard.with_suffix(".groups.json")
+
+
 @torch.no_grad()
 def _tokens(backbone: FrozenViT, views: np.ndarray, batch: int) -> Tensor:
     """(V, 224, 224, 3) uint8 -> (V, T, 1 + N, C) on the CPU."""
@@ -139,6 +145,7 @@ def _write_shard(path: Path, draws: list[list[TrainingSample]], backbone: Frozen
         "quality": torch.tensor([s.quality for s in samples]),
         "token_labels": torch.from_numpy(np.concatenate([s.token_labels for s in samples])).half().flatten(1),
     }
+    _groups_path(path).write_text(json.dumps([s.groups for s in samples]))
     save_file(tensors, path.with_suffix(".partial"))
     path.with_suffix(".partial").replace(path)
 
@@ -155,24 +162,35 @@ class CachedSample:
 
 @dataclass(frozen=True)
 class ClsTokens:
-    """Of S samples: thumbnails (S, T, C), means over patches (S, T, C), labels (S,) and canvases (S,): deliveries of
-    the same pixels share a number."""
+    """Of S samples: thumbnails (S, T, C), means over patches (S, T, C), labels (S,), canvases (S,): deliveries of
+    the same pixels share a number; and the groups of the images in each."""
 
     thumbnails: Tensor
     means: Tensor
     labels: Tensor
     canvases: Tensor
+    groups: list[set[str]]
+
+    def only(self, kept: Tensor) -> ClsTokens:
+        """The samples for which kept (S,) bool is true."""
+        tensors = (part[kept] for part in (self.thumbnails, self.means, self.labels, self.canvases))
+        return ClsTokens(*tensors, [found for found, keep in zip(self.groups, kept.tolist(), strict=True) if keep])
+
+    def holding(self, groups: Collection[str]) -> Tensor:
+        """(S,) bool: which samples hold an image of `groups`."""
+        return torch.tensor([bool(found & set(groups)) for found in self.groups], dtype=torch.bool)
 
 
 class FeatureCache:
     """Random access to the samples of some rounds. Tokens are read from disk when asked for."""
 
     def __init__(self, *folders: Path):
-        self._files, self._index = [], []
+        self._files, self._index, self._groups = [], [], []
         paths = [path for folder in folders for path in sorted(Path(folder).glob("*.safetensors"))]
         for number, path in enumerate(paths):
             file = safe_open(path, framework="pt")
             small = {name: file.get_tensor(name) for name in ("views", "labels", "quality", "token_labels", "canvas")}
+            self._groups += [set(groups) for groups in json.loads(_groups_path(path).read_text())]
             self._files.append((file.get_slice("tokens"), small))
             ends = small["views"].cumsum(0).tolist()
             for sample, (end, count) in enumerate(zip(ends, small["views"].tolist(), strict=True)):
@@ -192,7 +210,7 @@ class FeatureCache:
             canvases.append(small["canvas"] + first)
             first = int(canvases[-1].max()) + 1
         labels = torch.cat([small["labels"] for _, small in self._files])
-        return ClsTokens(torch.stack(thumbnails), torch.stack(means), labels, torch.cat(canvases))
+        return ClsTokens(torch.stack(thumbnails), torch.stack(means), labels, torch.cat(canvases), self._groups)
 
     def label(self, item: int) -> int:
         """Label of a sample, without reading its tokens."""

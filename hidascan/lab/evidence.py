@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from hidascan.errors import RecipeError
-from hidascan.lab.cache import FeatureCache
+from hidascan.lab.cache import ClsTokens, FeatureCache
 from hidascan.lab.recipe import EvidenceSpec, Recipe
 from hidascan.model.heads import LinearEvidence
 
 
-def fit_evidence(recipe: Recipe, cache: Path, evidence: LinearEvidence) -> None:
-    """Set weights and biases of `evidence` from all rounds in `cache`; taps that are not wanted get weights of zero.
+def evidence_samples(recipe: Recipe, cache: Path) -> list[ClsTokens]:
+    """The [CLS] tokens of each round of the recipe."""
+    return [FeatureCache(cache / part.name).cls_tokens() for part in recipe.rounds]
+
+
+def fit_evidence(
+    recipe: Recipe, parts: list[ClsTokens], evidence: LinearEvidence, without: Collection[str] = ()
+) -> None:
+    """Set weights and biases of `evidence` from the samples of all rounds but those with an image of the groups
+    `without`; taps that are not wanted get weights of zero.
 
     One regression on the thumbnail and one on the mean over the patches; the sum of both is what adds to the logit.
     """
@@ -22,7 +31,7 @@ def fit_evidence(recipe: Recipe, cache: Path, evidence: LinearEvidence) -> None:
     if not set(taps) <= set(recipe.network.taps):
         raise RecipeError(f"evidence taps {taps} are not among the taps {recipe.network.taps}")
     wanted = [recipe.network.taps.index(tap) for tap in taps]
-    parts = [FeatureCache(cache / part.name).cls_tokens() for part in recipe.rounds]
+    parts = [part.only(~part.holding(without)) for part in parts]
     labels = torch.cat([part.labels for part in parts])
     rounds = [torch.full((len(p.labels),), r.evidence_weight) for p, r in zip(parts, recipe.rounds, strict=True)]
     weights, target = _balanced(torch.cat(rounds), labels), labels.float() * 2 - 1

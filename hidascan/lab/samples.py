@@ -24,11 +24,13 @@ from hidascan.lab.recipe import SampleLaw
 
 @dataclass(frozen=True)
 class Canvas:
-    """Pixels before delivery. mask (H, W) bool: true where pixels are AI. quality: JPEG history, None = unknown."""
+    """Pixels before delivery. mask (H, W) bool: true where pixels are AI. quality: JPEG history, None = unknown.
+    groups: of the images that it was made of."""
 
     pixels: np.ndarray
     mask: np.ndarray
     quality: float | None
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class TrainingSample:
     views: (1 + K, 224, 224, 3) uint8, the thumbnail first. token_labels: (K, 14, 14) float32 in 0..1, the share of
     AI pixels in each token's cell. label: 1 if there is any AI pixel. quality: 1..100, NaN where it is not known.
     canvas: number, within its draw, of the canvas that was delivered; deliveries of one canvas show the same places.
+    groups: of the images in it, as their table names them.
     """
 
     views: np.ndarray
@@ -45,6 +48,7 @@ class TrainingSample:
     label: int
     quality: float
     canvas: int
+    groups: tuple[str, ...]
 
 
 class SampleMaker:
@@ -81,7 +85,8 @@ class SampleMaker:
 
     def _frame(self, picker: BalancedPicker, rng: np.random.Generator) -> Canvas:
         """Draw an image; turn over, resize and crop it at random, by one law for both classes."""
-        image = decode(picker.pick(rng).path)
+        picked = picker.pick(rng)
+        image = decode(picked.path)
         label = picker is self.ai
         pixels, quality = image.pixels, _native_quality(image)
         if label and quality is None and rng.random() < self.law.history:
@@ -94,7 +99,7 @@ class SampleMaker:
             scale = float(np.exp(rng.uniform(np.log(lowest), np.log(1.25))))
             pixels = resize(np.ascontiguousarray(pixels), scale, rng)
             quality = CLEAN_QUALITY if scale <= 0.5 or quality == CLEAN_QUALITY else None
-        canvas = Canvas(pixels, np.full(pixels.shape[:2], label), quality)
+        canvas = Canvas(pixels, np.full(pixels.shape[:2], label), quality, (picked.group,))
         return canvas if rng.random() < self.law.whole else _within(canvas, self._window_side(rng), rng)
 
     def _window_side(self, rng: np.random.Generator) -> int:
@@ -104,7 +109,7 @@ class SampleMaker:
     def _reconstruct(self, canvas: Canvas, rng: np.random.Generator) -> Canvas:
         noise = float(rng.choice([0.0, 0.05, 0.15]))
         pixels = self.autoencoder.reconstruct(np.ascontiguousarray(canvas.pixels), noise, rng)
-        return Canvas(pixels, np.ones_like(canvas.mask), CLEAN_QUALITY)
+        return Canvas(pixels, np.ones_like(canvas.mask), CLEAN_QUALITY, canvas.groups)
 
     def _swap(self, canvas: Canvas, rng: np.random.Generator) -> Canvas:
         """RPS: a region of the photo from its own reconstruction, or from an AI image; or the other way round."""
@@ -121,7 +126,8 @@ class SampleMaker:
         both = canvas.quality if canvas.quality == donor.quality else None
         softness = float(rng.choice([0.0, 0.0, 1.0, 3.0]))
         pixels = swap_region(canvas.pixels, donor.pixels, region, softness)
-        return Canvas(pixels, np.where(region, donor.mask, canvas.mask), both)
+        groups = tuple(dict.fromkeys((*canvas.groups, *donor.groups)))
+        return Canvas(pixels, np.where(region, donor.mask, canvas.mask), both, groups)
 
     def _finish(self, canvas: Canvas, number: int, delivery: Delivery, rng: np.random.Generator) -> TrainingSample:
         """Deliver, cut into views (which, by rng), label."""
@@ -140,7 +146,7 @@ class SampleMaker:
         views = np.stack([thumbnail(pixels), *(grid_patches[i] for i in chosen)])
         token_labels = np.stack([cell_shares(labels[i], PATCH // self.grid) for i in chosen]).astype(np.float32)
         quality = float("nan") if quality is None else quality
-        return TrainingSample(views, token_labels, int(mask.any()), quality, number)
+        return TrainingSample(views, token_labels, int(mask.any()), quality, number, canvas.groups)
 
 
 def _native_quality(image: DecodedImage) -> float | None:
@@ -154,7 +160,7 @@ def _without_history(canvas: Canvas, rng: np.random.Generator) -> Canvas:
     if lowest > 0.5:
         return canvas
     pixels = resize(np.ascontiguousarray(canvas.pixels), float(rng.uniform(max(lowest, 0.3), 0.5)), rng)
-    return Canvas(pixels, np.zeros(pixels.shape[:2], bool), CLEAN_QUALITY)
+    return Canvas(pixels, np.zeros(pixels.shape[:2], bool), CLEAN_QUALITY, canvas.groups)
 
 
 def _within(canvas: Canvas, side: int, rng: np.random.Generator) -> Canvas:

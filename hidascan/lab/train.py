@@ -17,7 +17,7 @@ from tqdm import tqdm
 from hidascan.lab.cache import CachedSample, FeatureCache
 from hidascan.lab.data import tables_sha256
 from hidascan.lab.descent import Descent, hide_channels, read_ahead
-from hidascan.lab.evidence import fit_evidence
+from hidascan.lab.evidence import evidence_samples, fit_evidence
 from hidascan.lab.locate import train_localiser
 from hidascan.lab.losses import classification_loss, quality_loss
 from hidascan.lab.recipe import Optimisation, Recipe
@@ -47,7 +47,7 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, bf16: bo
     head = _train_fusion(recipe, cache, head, cache / f"{out.stem}.state", bf16)
     head.localiser = train_localiser(recipe, cache, localiser, cache / f"{out.stem}.tokens.state")
     if recipe.evidence.scale:
-        fit_evidence(recipe, cache, head.evidence)
+        fit_evidence(recipe, evidence_samples(recipe, cache), head.evidence)
     _write(recipe, head, out)
 
 
