@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from hidascan import cli
+from hidascan.lab.autoencoder import _decoder, _encoder
+from hidascan.lab.recipe import read_recipe
 from hidascan.model.backbone import FrozenViT
 from hidascan.model.checkpoint import CheckpointHeader, save_backbone, save_trained, sha256_of
 from hidascan.model.hidanet import HiDANet, NetworkConfig
+from tests.lab import RECIPE, table_of
 
 TINY = NetworkConfig(backbone="vit_tiny_patch16_224", taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
 
@@ -68,3 +72,28 @@ def hidascan(tiny_weights, capfd):
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def autoencoder_folder(tmp_path):
+    torch.manual_seed(0)
+    for name, network in (("encoder", _encoder()), ("decoder", _decoder())):
+        save_file(network.half().state_dict(), tmp_path / f"taef2_{name}.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def recipe(autoencoder_folder, tiny_weights):
+    """Pictures of two kinds that a small network can tell apart: soft ones, and ones with a pattern of 2 pixels."""
+    rows = []
+    for number in range(16):
+        pixels, label = picture(240, 260, number), number % 2
+        if label:
+            pixels[::2, ::2] //= 3
+        cv2.imwrite(str(autoencoder_folder / f"{number}.png"), pixels)
+        rows.append((f"{number}.png", label, "rare" if number >= 12 else f"g{number % 4}", "here"))
+    table_of(autoencoder_folder, rows)
+    backbone = tiny_weights.parent / "backbone-tiny.safetensors"
+    path = autoencoder_folder / "recipe.toml"
+    path.write_text(RECIPE.format(folder=autoencoder_folder, backbone=backbone))
+    return read_recipe(path)

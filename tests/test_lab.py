@@ -6,35 +6,32 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from hidascan import Scanner, ScanOptions
 from hidascan.errors import RecipeError
 from hidascan.image.redeliver import Compression
 from hidascan.image.tiles import cell_map, patch_grid
 from hidascan.lab import cache as feature_cache
+from hidascan.lab.autoencoder import load_autoencoder
 from hidascan.lab.calibrate import ERRORS, calibrate, fit_calibration
 from hidascan.lab.data import BalancedPicker, read_table
 from hidascan.lab.degrade import CLEAN_QUALITY, Delivery, deliver, draw_delivery, known_quality
 from hidascan.lab.evaluate import evaluate
 from hidascan.lab.evidence import delivery_shifts, evidence_samples, fit_evidence, ridge
-from hidascan.lab.filters import TRACES
-from hidascan.lab.forge import Autoencoder, _decoder, _encoder, cell_shares, random_region, swap_region
+from hidascan.lab.filters import traces_of
+from hidascan.lab.forge import cell_shares, random_region, swap_region
 from hidascan.lab.locate import train_localiser
 from hidascan.lab.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.pairs import Pairs, build_pairs
 from hidascan.lab.recipe import EvidenceSpec, read_recipe
 from hidascan.lab.traces import views_of
-from hidascan.lab.train import train
 from hidascan.model.heads import LinearEvidence
 from hidascan.model.localiser import TokenLocaliser
 from tests.conftest import picture, save_picture
-
-SHARED = Path(__file__).parent.parent.parent / "shared"
+from tests.lab import SHARED, table_of, train_into
 
 
 def test_figures_by_hand():
@@ -43,12 +40,6 @@ def test_figures_by_hand():
     assert balanced_accuracy(labels, scores, 0.5) == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert tpr_at_fpr(labels, scores, 0.0) == pytest.approx(2 / 3)
     assert tpr_at_fpr(labels, scores, 0.34) == pytest.approx(2 / 3)
-
-
-def table_of(folder: Path, rows: list[tuple[str, int, str, str]]) -> Path:
-    lines = ["path\tlabel\tgroup\tsource", *("\t".join(map(str, row)) for row in rows)]
-    (folder / "table.tsv").write_text("\n".join(lines) + "\n")
-    return folder / "table.tsv"
 
 
 @pytest.mark.skipif(not (SHARED / "tools/score.py").exists(), reason="needs ../shared")
@@ -167,91 +158,6 @@ def test_calibration_converges_on_logits_of_any_scale():
     assert np.allclose(scores[0], scores[1], atol=1e-3) and np.allclose(scores[0], scores[2], atol=1e-3)
 
 
-@pytest.fixture
-def autoencoder_folder(tmp_path):
-    torch.manual_seed(0)
-    for name, network in (("encoder", _encoder()), ("decoder", _decoder())):
-        save_file(network.half().state_dict(), tmp_path / f"taef2_{name}.safetensors")
-    return tmp_path
-
-
-@pytest.mark.parametrize("size", [(64, 64), (61, 83)])
-def test_an_autoencoder_gives_back_the_shape_it_got(autoencoder_folder, size):
-    out = Autoencoder(autoencoder_folder).reconstruct(picture(*size))
-    assert out.shape == (*size, 3) and out.dtype == np.uint8
-
-
-@pytest.mark.skipif(not (SHARED / "data/models").exists(), reason="needs ../shared")
-def test_taef2_gives_back_nearly_what_it_got():
-    pixels = cv2.GaussianBlur(picture(128, 192), (0, 0), 3)
-    out = Autoencoder(SHARED / "data/models", torch.float32).reconstruct(pixels)
-    assert np.abs(out.astype(int) - pixels).mean() < 8
-
-
-RECIPE = """
-[network]
-backbone = "vit_tiny_patch16_224"
-taps = [1, 2]
-dim = 32
-refiner_depth = 1
-aggregator_depth = 1
-heads = 2
-[data]
-tables = ["{folder}/table.tsv"]
-backbone = "{backbone}"
-autoencoder = "{folder}"
-[[rounds]]
-name = "wide"
-draws = 40
-without = ["rare"]
-law = {{ real = 0.4, ai = 0.4, pair = 0.1, swap = 0.1, reconstruction_side = 128 }}
-[[rounds]]
-name = "rare"
-seed = 1
-draws = 20
-only = ["rare"]
-law = {{ real = 0.5, ai = 0.5, pair = 0, swap = 0 }}
-[cache]
-draws_per_shard = 20
-[evidence]
-taps = [2]
-ridge = 1.0
-scale = 5.0
-[optimisation]
-epochs = 4
-lr = 3e-3
-batch = 8
-[tokens]
-epochs = 2
-steps = 6
-batch = 1
-pairs = {{ count = 2, side = 240, resize = 0 }}
-"""
-
-
-@pytest.fixture
-def recipe(autoencoder_folder, tiny_weights):
-    """Pictures of two kinds that a small network can tell apart: soft ones, and ones with a pattern of 2 pixels."""
-    rows = []
-    for number in range(16):
-        pixels, label = picture(240, 260, number), number % 2
-        if label:
-            pixels[::2, ::2] //= 3
-        cv2.imwrite(str(autoencoder_folder / f"{number}.png"), pixels)
-        rows.append((f"{number}.png", label, "rare" if number >= 12 else f"g{number % 4}", "here"))
-    table_of(autoencoder_folder, rows)
-    backbone = tiny_weights.parent / "backbone-tiny.safetensors"
-    path = autoencoder_folder / "recipe.toml"
-    path.write_text(RECIPE.format(folder=autoencoder_folder, backbone=backbone))
-    return read_recipe(path)
-
-
-def train_into(recipe, cache: Path, out: Path) -> None:
-    build_pairs(recipe, cache / "pairs", "cpu", torch.float32)
-    feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
-    train(recipe, cache, out, torch.device("cpu"), bf16=False)
-
-
 def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recipe, tmp_path, tiny_weights):
     out = tiny_weights.parent / "trained.safetensors"
     train_into(recipe, tmp_path / "cache", out)
@@ -329,7 +235,7 @@ def test_samples_carry_exact_labels(recipe):
     assert {i.group for i in images} == {"g0", "g1", "g2", "g3"}
     assert {i.group for i in feature_cache.images_of(recipe, recipe.rounds[1])} == {"rare"}
     pickers = BalancedPicker(images, 0, 0.5), BalancedPicker(images, 1, 0.5)
-    autoencoder = Autoencoder(Path(recipe.data.autoencoder))
+    autoencoder = load_autoencoder(recipe.data.autoencoder)
     law = replace(recipe.rounds[0].law, real=0, ai=0, pair=0, swap=1.0)
     partly = 0
     for seed in range(15):
@@ -351,7 +257,7 @@ def test_samples_carry_exact_labels(recipe):
 
 def test_pairs_are_delivered_alike_and_more_of_them_may_come_later(recipe, tmp_path):
     (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # a photo that cannot be read is passed over
-    build_pairs(recipe, tmp_path / "pairs", "cpu", torch.float32)
+    build_pairs(recipe, tmp_path, "cpu", torch.float32)
     law = replace(recipe.tokens.pairs, saves=(1, 0, 0, 0), filter=0)
     untouched = Pairs(with_pairs(recipe, law), tmp_path / "pairs")
     assert len(untouched) == 2 * law.deliveries
@@ -360,10 +266,10 @@ def test_pairs_are_delivered_alike_and_more_of_them_may_come_later(recipe, tmp_p
     assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
     saved = Pairs(with_pairs(recipe, replace(law, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
-    build_pairs(with_pairs(recipe, replace(law, count=45)), tmp_path / "pairs", "cpu", torch.float32)
+    build_pairs(with_pairs(recipe, replace(law, count=45)), tmp_path, "cpu", torch.float32)
     assert (tmp_path / "pairs" / "000040.safetensors").exists()
     with pytest.raises(RecipeError, match="another recipe"):
-        build_pairs(replace(recipe, seed=5), tmp_path / "pairs", "cpu", torch.float32)
+        build_pairs(replace(recipe, seed=5), tmp_path, "cpu", torch.float32)
 
 
 def with_pairs(recipe, law):
@@ -372,9 +278,9 @@ def with_pairs(recipe, law):
 
 def test_the_token_head_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
     recipe = replace(recipe, tokens=replace(recipe.tokens, epochs=1, steps=60, batch=4, lr=5e-3))
-    build_pairs(recipe, tmp_path / "pairs", "cpu", torch.float32)
+    build_pairs(recipe, tmp_path, "cpu", torch.float32)
     torch.manual_seed(0)
-    localiser = train_localiser(recipe, tmp_path, TokenLocaliser(TRACES, 16), tmp_path / "state").eval()
+    localiser = train_localiser(recipe, tmp_path, TokenLocaliser(traces_of(1), 16), tmp_path / "state").eval()
     photo, copy, _ = Pairs(recipe, tmp_path / "pairs")[0]
     forged = photo.copy()
     forged[64:160, 64:160] = copy[64:160, 64:160]

@@ -20,9 +20,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.errors import HidascanError, RecipeError
+from hidascan.lab.autoencoder import Autoencoder, load_autoencoder
 from hidascan.lab.data import BalancedPicker, LabelledImage, read_table, tables_sha256
 from hidascan.lab.descent import read_ahead
-from hidascan.lab.forge import Autoencoder
 from hidascan.lab.recipe import Recipe, Round
 from hidascan.lab.samples import SampleMaker, TrainingSample
 from hidascan.model.backbone import FrozenViT
@@ -47,7 +47,7 @@ def build_cache(recipe: Recipe, folder: Path, device: str, dtype: torch.dtype) -
     """Fill `folder` with the shards of all rounds that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     backbone = load_backbone(recipe.network, Path(recipe.data.backbone), dtype).to(device)
-    autoencoder = Autoencoder(Path(recipe.data.autoencoder), dtype, device)
+    autoencoder = load_autoencoder(recipe.data.autoencoder, dtype, device)
     makers = [_maker(recipe, part, autoencoder, backbone.grid) for part in recipe.rounds]
     norm = _statistics(recipe, folder, makers[0], backbone).to(device)
     for part, maker in zip(recipe.rounds, makers, strict=True):

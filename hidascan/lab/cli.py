@@ -19,6 +19,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")]
 Precision = Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")]
 Weights = Annotated[str, typer.Option(metavar="NAME|PATH", help="Shipped weights by name, or a file.")]
+Autoencoder = Annotated[str, typer.Option(metavar="PATH|diffusers:NAME", help="Folder with the taef2 weights, a member of the zoo, or an autoencoder of diffusers.", show_default=False)]  # fmt: skip
 Table = Annotated[Path, typer.Argument(help="Label table: TSV with path, label, group, source.", show_default=False)]
 
 
@@ -47,7 +48,7 @@ def train(
     spec, where = read_recipe(recipe), choose_device(device)
     dtype = choose_dtype(precision, where)
     build_cache(spec, cache, str(where), dtype)
-    build_pairs(spec, cache / "pairs", str(where), dtype)
+    build_pairs(spec, cache, str(where), dtype)
     run(spec, cache, out, where, dtype == torch.bfloat16)
     if spec.data.calibration:
         calibrate(out, Path(spec.data.calibration), device, precision)
@@ -134,7 +135,7 @@ def quality(
 @app.command()
 def localise(
     table: Table,
-    autoencoder: Annotated[Path, typer.Option(help="Folder with the taef2 weights.", show_default=False)],
+    autoencoder: Autoencoder,
     images: Annotated[int, typer.Option(help="Number of photos, spread evenly over the table.")] = 40,
     jpeg: Annotated[int, typer.Option(help="Quality of the final save.")] = 90,
     share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
@@ -146,21 +147,60 @@ def localise(
     """Token AUC inside against outside a region of a photo that went through an autoencoder."""
     from tqdm import tqdm
 
-    from hidascan.lab.forge import Autoencoder
+    from hidascan.lab.autoencoder import load_autoencoder
     from hidascan.lab.localise import measure_localisation
 
     chosen = _spread(table, images, label=0, without=without or [])
-    scanner, network = _scanner(weights, device, precision), Autoencoder(autoencoder)
+    scanner, network = _scanner(weights, device, precision), load_autoencoder(autoencoder)
     with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
         figures = measure_localisation(scanner, chosen, network, share, jpeg, on_image=bar.update)
     print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in asdict(figures).items()}}))
 
 
 @app.command()
+def robustness(
+    table: Table,
+    images: Annotated[int, typer.Option(help="Number of images, spread evenly over the table.")] = 1_000_000,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Detection under JPEG, WebP, resizing, blur, noise, crops and borders; and how often they flip a verdict."""
+    from tqdm import tqdm
+
+    from hidascan.lab.robustness import as_markdown, measure_robustness
+
+    chosen = _spread(table, images)
+    with tqdm(total=len(chosen), desc="robustness", disable=None) as bar:
+        print(as_markdown(measure_robustness(_scanner(weights, device, precision), chosen, bar.update)))
+
+
+@app.command()
+def families(
+    recipe: Annotated[Path, typer.Argument(help="The recipe of the weights.", show_default=False)],
+    photos: Annotated[Path, typer.Argument(help="Table whose real images training never saw.", show_default=False)],
+    tables: Annotated[Optional[list[Path]], typer.Argument(help="More tables with AI images of the families.", show_default=False)] = None,
+    cache: Annotated[Path, typer.Option(help="Folder with the frozen features of `train`.", show_default=False)] = Path("cache"),
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Leave each family of generators out of the linear evidence, and find its images among photos."""
+    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.lab.clean import clean_tokens
+    from hidascan.lab.lofo import as_markdown, leave_one_family_out
+    from hidascan.lab.recipe import read_recipe
+
+    spec, where = read_recipe(recipe), choose_device(device)
+    dtype = choose_dtype(precision, where)
+    clean = [clean_tokens(spec, table, cache, str(where), dtype) for table in (photos, *(tables or []))]
+    print(as_markdown(leave_one_family_out(spec, cache, clean, clean[0])))
+
+
+@app.command()
 def forge(
     image: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Where the forgery goes (JPEG).", show_default=False)],
-    autoencoder: Annotated[Path, typer.Option(help="Folder with the taef2 weights.", show_default=False)],
+    autoencoder: Autoencoder,
     share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
     jpeg: Annotated[int, typer.Option(help="Quality of the save.")] = 90,
     seed: Annotated[int, typer.Option(help="Of the region.")] = 0,
@@ -170,10 +210,11 @@ def forge(
     from PIL import Image
 
     from hidascan.image.decode import decode
-    from hidascan.lab.forge import Autoencoder, repaint_region
+    from hidascan.lab.autoencoder import load_autoencoder
+    from hidascan.lab.forge import repaint_region
 
     rng = np.random.default_rng(seed)
-    pixels, mask = repaint_region(decode(image).pixels, Autoencoder(autoencoder), share, rng)
+    pixels, mask = repaint_region(decode(image).pixels, load_autoencoder(autoencoder), share, rng)
     Image.fromarray(pixels).save(out, quality=jpeg)
     rows, cols = np.nonzero(mask)
     print(

@@ -21,7 +21,11 @@ _BANDS = 4  # of compression
 _WINDOW = 7  # cells: half a patch
 _FOR_STATISTICS = 60  # pairs
 STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are kept as they are
-TRACES = 3 * (_BANDS + 1) + 9
+
+
+def traces_of(makers: int) -> int:
+    """Number of filters that are fitted to copies by so many autoencoders; network.traces must say the same."""
+    return 3 * (_BANDS + 1) + 9 + (makers if makers > 1 else 0)
 
 
 @dataclass
@@ -59,13 +63,15 @@ class _Moments:
 
 
 def fit_filters(stem: DetailStem, pairs: Pairs, ridge: float) -> None:
-    """Set all of `stem`: for each band of compression and for all, w = (C + ridge I)^-1 (mean of copies - mean of
-    photos), of the phase profiles, the co-occurrences, and both; C is the covariance within the classes. And the
-    strengths as they are. Raises RecipeError if `stem` has room for another number of filters."""
-    if stem.filters.shape[1] != TRACES:
-        raise RecipeError(f"network.traces must be {TRACES}, the number of filters that are fitted")
+    """Set all of `stem`: w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes,
+    for each band of compression and for all, of the phase profiles, the co-occurrences, and both; for each
+    autoencoder, of both; and the strengths as they are. Raises RecipeError if `stem` has room for another number of
+    filters."""
+    makers = 1 + max(pairs.maker(number) for number in range(len(pairs)))
+    if stem.filters.shape[1] != traces_of(makers):
+        raise RecipeError(f"network.traces must be {traces_of(makers)}, the number of filters that are fitted")
     _measure_features(stem, pairs)
-    bands = _moments(stem, pairs)
+    bands, by_maker = _moments(stem, pairs, makers)
     known = [band for band in bands if band.count]
     overall, shift, mean = (
         sum(values) / len(known) for values in zip(*((b.covariance(), b.shift, b.mean) for b in known), strict=True)
@@ -74,6 +80,7 @@ def fit_filters(stem: DetailStem, pairs: Pairs, ridge: float) -> None:
     targets.append((overall, shift))
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
     columns = [_discriminant(*target, kind, ridge) for kind in kinds for target in targets]
+    columns += [_discriminant(overall, shift, kinds[-1], ridge) for shift in by_maker if makers > 1]
     filters = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     filters /= ((filters * (overall @ filters)).sum(0) + 1e-6).sqrt()
     stem.filters.copy_(filters)
@@ -96,12 +103,17 @@ def _measure_features(stem: DetailStem, pairs: Pairs) -> None:
     stem.spread.copy_(cells.std(0) + 1e-3)
 
 
-def _moments(stem: DetailStem, pairs: Pairs) -> list[_Moments]:
+def _moments(stem: DetailStem, pairs: Pairs, makers: int) -> tuple[list[_Moments], Tensor]:
+    """-> moments by band, and mean of copies minus mean of photos by autoencoder (makers, FEATURES)."""
     bands = [_Moments.empty() for _ in range(_BANDS)]
+    shifts, counts = torch.zeros(makers, FEATURES), torch.zeros(makers, 1)
     for number in tqdm(range(len(pairs)), desc="filters", disable=None):
         photo, copy, delivery = pairs[number]
-        bands[_band(delivery)].add(*(_windows(stem.standard(*views_of(side))) for side in (photo, copy)))
-    return bands
+        windows = [_windows(stem.standard(*views_of(side))) for side in (photo, copy)]
+        bands[_band(delivery)].add(*windows)
+        shifts[pairs.maker(number)] += (windows[1] - windows[0]).mean(0)
+        counts[pairs.maker(number)] += 1
+    return bands, shifts / counts.clamp(min=1)
 
 
 def _band(delivery: Delivery) -> int:

@@ -1,98 +1,11 @@
-"""Forgeries made here: reconstructions by an autoencoder, and swaps of regions between images (RPS)."""
+"""Forgeries made here: regions repainted by an autoencoder, and swaps of regions between images (RPS)."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
-from hidascan.errors import RecipeError
-
-
-class _Block(nn.Module):
-    """conv-ReLU-conv-ReLU-conv plus a skip; with `pool`, a grouped 1x1 branch is added to the input first."""
-
-    def __init__(self, width: int, pool: bool = False):
-        super().__init__()
-        self.conv = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
-        self.pool = None
-        if pool:
-            self.pool = nn.Sequential(
-                nn.Conv2d(width, 4 * width, 1, bias=False),
-                nn.GroupNorm(4, 4 * width),
-                nn.ReLU(),
-                nn.Conv2d(4 * width, width, 1, bias=False),
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.pool is not None:
-            x = x + self.pool(x)
-        return torch.relu(self.conv(x) + x)
-
-
-class _Clamp(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return 3 * torch.tanh(x / 3)
-
-
-def _encoder(width: int = 64, latent: int = 32) -> nn.Sequential:
-    layers = [nn.Conv2d(3, width, 3, padding=1), _Block(width)]
-    for stage in range(3):
-        layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False))
-        layers += [_Block(width, pool=stage == 2) for _ in range(3)]
-    return nn.Sequential(*layers, nn.Conv2d(width, latent, 3, padding=1))
-
-
-def _decoder(width: int = 64, latent: int = 32) -> nn.Sequential:
-    layers = [_Clamp(), nn.Conv2d(latent, width, 3, padding=1), nn.ReLU()]
-    for stage, blocks in enumerate((3, 3, 3)):
-        layers += [_Block(width, pool=stage == 0) for _ in range(blocks)]
-        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1, bias=False)]
-    return nn.Sequential(*layers, _Block(width), nn.Conv2d(width, 3, 3, padding=1))
-
-
-class Autoencoder:
-    """The tiny autoencoder for FLUX.2 latents (taef2): what it gives back differs by a decoder's traces only.
-
-    folder: holds taef2_encoder.safetensors and taef2_decoder.safetensors. Raises RecipeError if they do not fit.
-    """
-
-    def __init__(self, folder: Path, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"):
-        self.dtype, self.device = dtype, device
-        self.encoder = self._load(_encoder(), Path(folder) / "taef2_encoder.safetensors")
-        self.decoder = self._load(_decoder(), Path(folder) / "taef2_decoder.safetensors")
-
-    def _load(self, network: nn.Module, path: Path) -> nn.Module:
-        try:
-            network.load_state_dict(load_file(path))
-        except Exception as error:
-            raise RecipeError(f"{path}: not the weights of taef2: {error}") from error
-        return network.eval().to(self.device, self.dtype, memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def reconstruct(
-        self, pixels: np.ndarray, latent_noise: float = 0.0, rng: np.random.Generator | None = None
-    ) -> np.ndarray:
-        """(H, W, 3) uint8 -> the same shape, through encoder and decoder; latent_noise is the sigma of noise from rng."""
-        height, width = pixels.shape[:2]
-        padded = np.pad(pixels, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge")
-        x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].to(self.dtype) / 255
-        latent = self.encoder(x.contiguous(memory_format=torch.channels_last))
-        if latent_noise:
-            noise = rng.normal(0, latent_noise, tuple(latent.shape))
-            latent = latent + torch.from_numpy(noise).to(latent)
-        out = self.decoder(latent)[0, :, :height, :width].float().clamp(0, 1)
-        return (out * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+from hidascan.lab.autoencoder import Autoencoder
 
 
 def random_region(height: int, width: int, share: tuple[float, float], rng: np.random.Generator) -> np.ndarray:

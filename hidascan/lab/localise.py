@@ -9,8 +9,9 @@ import numpy as np
 
 from hidascan.image.decode import decode
 from hidascan.image.redeliver import Compression, compress
+from hidascan.lab.autoencoder import Autoencoder
 from hidascan.lab.data import LabelledImage
-from hidascan.lab.forge import Autoencoder, cell_shares, repaint_region
+from hidascan.lab.forge import cell_shares, repaint_region
 from hidascan.lab.metrics import auc
 from hidascan.scanner import CELL, Scanner
 

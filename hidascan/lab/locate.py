@@ -51,13 +51,17 @@ def _train_epoch(descent: Descent, material: _Material, steps) -> float:
 
 
 def _what_decides(recipe: Recipe) -> str:
-    return repr((recipe.seed, recipe.network, recipe.data.tables, recipe.tokens))
+    return repr((recipe.seed, recipe.network, recipe.data.tables, recipe.tokens, recipe.zoo))
 
 
 def _traces(recipe: Recipe, cache: Path, stem: DetailStem) -> dict[str, Tensor]:
     """Filters into `stem`, and what they make of all pairs; kept in `cache` for the same recipe."""
     path, spec = cache / "traces.safetensors", recipe.tokens
-    made_by = {"made by": json.dumps([recipe.seed, dataclasses.asdict(spec.pairs), spec.ridge])}
+    made_by = {
+        "made by": json.dumps(
+            [recipe.seed, dataclasses.asdict(spec.pairs), spec.ridge, [dataclasses.asdict(m) for m in recipe.zoo]]
+        )
+    }
     if path.exists():
         with safe_open(path, framework="pt") as file:
             known = file.metadata() == made_by

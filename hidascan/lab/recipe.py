@@ -93,10 +93,29 @@ class Optimisation(DescentSpec):
 
 
 @dataclass(frozen=True)
+class ZooMember:
+    """One autoencoder of the zoo: how it is built and trained."""
+
+    name: str = "nearest8"
+    up: str = "nearest"  # nearest, bilinear, transposed or shuffle
+    factor: int = 8  # pixels a latent, 4 or 8
+    width: int = 32
+    latent: int = 32  # channels
+    quantised: bool = False  # latents rounded to a few levels (finite scalar quantisation)
+    adversarial: float = 0.0  # weight of a discriminator in the second half of the training
+    steps: int = 900
+    batch: int = 8
+    lr: float = 2e-3
+    seed: int = 0
+    held_out: bool = False  # for measuring only, never for training
+
+
+@dataclass(frozen=True)
 class PairLaw:
     """Photos and their reconstructions, how they are delivered, and the regions of one in the other."""
 
-    count: int = 640  # pairs, a multiple of 40
+    count: int = 640  # pairs by taef2, a multiple of 40
+    zoo_count: int = 0  # pairs by the members of the zoo that are not held out, in turn; a multiple of 40
     seed: int = 20
     side: int = 448  # pixels
     group_power: float = 0.35  # as in a round
@@ -135,6 +154,7 @@ class Recipe:
     data: DataSpec = field(default_factory=DataSpec)
     rounds: tuple[Round, ...] = (Round(),)
     cache: CacheSpec = field(default_factory=CacheSpec)
+    zoo: tuple[ZooMember, ...] = ()
     optimisation: Optimisation = field(default_factory=Optimisation)
     tokens: TokenSpec = field(default_factory=TokenSpec)
     evidence: EvidenceSpec = field(default_factory=EvidenceSpec)
@@ -153,8 +173,9 @@ def read_recipe(path: Path) -> Recipe:
 
 def _fill(kind: type, values: dict, where: str):
     """A frozen dataclass from a table of TOML, tables inside it likewise; lists become tuples."""
-    if "rounds" in values:
-        values = values | {"rounds": [_fill(Round, r, f"{where}: [[rounds]]") for r in values["rounds"]]}
+    for name, entry in {"rounds": Round, "zoo": ZooMember}.items():
+        if name in values:
+            values = values | {name: [_fill(entry, each, f"{where}: [[{name}]]") for each in values[name]]}
     fields = {f.name: f for f in dataclasses.fields(kind)}
     unknown = values.keys() - fields.keys()
     if unknown:

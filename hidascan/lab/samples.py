@@ -9,6 +9,7 @@ import numpy as np
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.redeliver import Compression, compress
 from hidascan.image.tiles import PATCH, mirror_to_patch, patch_grid, patches, thumbnail
+from hidascan.lab.autoencoder import Autoencoder
 from hidascan.lab.data import BalancedPicker
 from hidascan.lab.degrade import (
     CLEAN_QUALITY,
@@ -18,7 +19,7 @@ from hidascan.lab.degrade import (
     known_quality,
     resize,
 )
-from hidascan.lab.forge import Autoencoder, cell_shares, random_region, swap_region
+from hidascan.lab.forge import cell_shares, random_region, swap_region
 from hidascan.lab.recipe import SampleLaw
 
 

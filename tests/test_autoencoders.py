@@ -1,0 +1,95 @@
+"""Autoencoders: taef2, the zoo that is trained here, and those of diffusers."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hidascan.errors import RecipeError
+from hidascan.lab.autoencoder import load_autoencoder
+from hidascan.lab.data import BalancedPicker, read_table
+from hidascan.lab.pairs import Pairs, build_pairs
+from hidascan.lab.recipe import ZooMember
+from hidascan.lab.zoo import build_zoo, member_path
+from tests.conftest import picture
+from tests.lab import SHARED
+
+
+@pytest.mark.parametrize("size", [(64, 64), (61, 83)])
+def test_an_autoencoder_gives_back_the_shape_it_got(autoencoder_folder, size):
+    out = load_autoencoder(autoencoder_folder).reconstruct(picture(*size))
+    assert out.shape == (*size, 3) and out.dtype == np.uint8
+
+
+@pytest.mark.skipif(not (SHARED / "data/models").exists(), reason="needs ../shared")
+def test_taef2_gives_back_nearly_what_it_got():
+    pixels = cv2.GaussianBlur(picture(128, 192), (0, 0), 3)
+    out = load_autoencoder(SHARED / "data/models", torch.float32).reconstruct(pixels)
+    assert np.abs(out.astype(int) - pixels).mean() < 8
+
+
+SMALL = ZooMember("small", factor=4, width=8, latent=4, batch=2, steps=40, lr=1e-2)
+
+
+def photos_of(recipe) -> BalancedPicker:
+    return BalancedPicker(read_table(recipe.data.tables[0]), 0, 0.5)
+
+
+@pytest.mark.parametrize("changes", [
+    {"up": "nearest", "adversarial": 0.1},
+    {"up": "bilinear", "factor": 8},
+    {"up": "transposed"},
+    {"up": "shuffle", "quantised": True},
+])  # fmt: skip
+def test_members_of_the_zoo_learn_to_give_back_photos(recipe, tmp_path, changes):
+    member, untrained = (replace(SMALL, **changes, steps=steps) for steps in (40, 1))
+    errors = []
+    for number, one in enumerate((untrained, member)):
+        build_zoo((one,), photos_of(recipe), tmp_path / f"zoo{number}", "cpu", bf16=False)
+        autoencoder = load_autoencoder(member_path(tmp_path / f"zoo{number}", one), torch.float32)
+        photo = cv2.GaussianBlur(picture(64, 83), (0, 0), 3)
+        copy = autoencoder.reconstruct(photo)
+        assert copy.shape == photo.shape and copy.dtype == np.uint8
+        errors.append(np.abs(copy.astype(int) - photo).mean())
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_a_trained_member_stays_and_another_is_not_taken_for_it(recipe, tmp_path):
+    build_zoo((SMALL,), photos_of(recipe), tmp_path, "cpu", bf16=False)
+    before = member_path(tmp_path, SMALL).stat().st_mtime_ns
+    build_zoo((replace(SMALL, held_out=True),), photos_of(recipe), tmp_path, "cpu", bf16=False)
+    assert member_path(tmp_path, SMALL).stat().st_mtime_ns == before
+    with pytest.raises(RecipeError, match="another recipe"):
+        build_zoo((replace(SMALL, up="shuffle"),), photos_of(recipe), tmp_path, "cpu", bf16=False)
+
+
+def test_pairs_by_the_zoo_come_after_those_by_taef2_and_none_by_a_member_held_out(recipe, tmp_path):
+    zoo = (
+        SMALL,
+        replace(SMALL, name="apart", up="shuffle", held_out=True),
+        replace(SMALL, name="other", up="transposed"),
+    )
+    pairs = replace(recipe.tokens.pairs, zoo_count=4)
+    recipe = replace(recipe, zoo=zoo, tokens=replace(recipe.tokens, pairs=pairs))
+    build_pairs(recipe, tmp_path, "cpu", torch.float32)
+    found = Pairs(recipe, tmp_path / "pairs")
+    assert [found.maker(n) for n in range(6)] == [0, 0, 1, 2, 1, 2]
+    assert all((found[n][0] != found[n][1]).any() for n in range(6))
+
+
+def test_a_zoo_without_a_member_for_training_is_refused(recipe, tmp_path):
+    pairs = replace(recipe.tokens.pairs, zoo_count=4)
+    recipe = replace(recipe, zoo=(replace(SMALL, held_out=True),), tokens=replace(recipe.tokens, pairs=pairs))
+    with pytest.raises(RecipeError, match="not held out"):
+        build_pairs(recipe, tmp_path, "cpu", torch.float32)
+
+
+def test_what_is_no_autoencoder_is_refused_in_one_line(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for where in (tmp_path / "a.png", tmp_path / "none.safetensors", tmp_path, "diffusers:no/such"):
+        with pytest.raises(RecipeError) as refused:
+            load_autoencoder(where)
+        assert "\n" not in str(refused.value)
