@@ -23,11 +23,13 @@ from hidascan.lab.evaluate import evaluate
 from hidascan.lab.evidence import delivery_shifts, evidence_samples, fit_evidence, ridge
 from hidascan.lab.filters import traces_of
 from hidascan.lab.forge import cell_shares, random_region, swap_region
+from hidascan.lab.localise import token_map
 from hidascan.lab.locate import train_localiser
 from hidascan.lab.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.pairs import Pairs, build_pairs
 from hidascan.lab.recipe import EvidenceSpec, read_recipe
 from hidascan.lab.traces import views_of
+from hidascan.model.checkpoint import load_network
 from hidascan.model.heads import LinearEvidence
 from hidascan.model.localiser import TokenLocaliser
 from tests.conftest import picture, save_picture
@@ -307,6 +309,13 @@ def test_localisation_is_measured_on_photos_without_the_groups_left_out(autoenco
     figures = json.loads(ran.stdout.splitlines()[-1])
     assert figures["images"] == 2
     assert all(0 <= figures[name] <= 1 for name in ("pooled_auc", "mean_auc", "iou", "false_area"))
+
+
+@pytest.mark.parametrize("size", [(240, 460), (100, 300)])
+def test_the_token_map_that_is_measured_is_the_one_of_a_scan(tiny_weights, size):
+    network, _ = load_network(tiny_weights)
+    scanned = Scanner(ScanOptions(str(tiny_weights), precision="fp32")).scan_array(picture(*size)).token_map
+    assert token_map(network.head.localiser, picture(*size)) == pytest.approx(scanned, abs=1e-5)
 
 
 def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weights):

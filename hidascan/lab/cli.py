@@ -137,24 +137,28 @@ def localise(
     table: Table,
     autoencoder: Autoencoder,
     images: Annotated[int, typer.Option(help="Number of photos, spread evenly over the table.")] = 40,
-    jpeg: Annotated[int, typer.Option(help="Quality of the final save.")] = 90,
+    jpeg: Annotated[list[int], typer.Option(help="Quality of the final save; may be repeated.")] = [90],  # noqa: B006
     share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
     without: Annotated[Optional[list[str]], typer.Option(help="A group to leave out; may be repeated.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
-    device: Device = "auto",
-    precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Token AUC inside against outside a region of a photo that went through an autoencoder."""
+    """Token AUC inside against outside a region of a photo that went through an autoencoder: a line a quality."""
     from tqdm import tqdm
 
     from hidascan.lab.autoencoder import load_autoencoder
     from hidascan.lab.localise import measure_localisation
+    from hidascan.model.checkpoint import load_network
+    from hidascan.scanner import find_weights
 
     chosen = _spread(table, images, label=0, without=without or [])
-    scanner, network = _scanner(weights, device, precision), load_autoencoder(autoencoder)
+    network, header = load_network(find_weights(weights))
+    localiser, threshold = network.head.localiser, header.calibration.localisation
     with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
-        figures = measure_localisation(scanner, chosen, network, share, jpeg, on_image=bar.update)
-    print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in asdict(figures).items()}}))
+        found = measure_localisation(
+            localiser, threshold, chosen, load_autoencoder(autoencoder), share, jpeg, on_image=bar.update
+        )
+    for figures in found:
+        print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in asdict(figures).items()}}))
 
 
 @app.command()

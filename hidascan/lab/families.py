@@ -22,8 +22,3 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "other": ("auraflow", "cosmos_predict2", "kandinsky_2"),
 }  # fmt: skip
-
-
-def family_of(group: str) -> str:
-    """The family of a generator; one that no family names is a family of its own."""
-    return next((name for name, groups in FAMILIES.items() if group in groups), group)
