@@ -14,6 +14,7 @@ from hidascan.engine import Engine, ImageOutput, Views, choose_device, choose_dt
 from hidascan.errors import CheckpointError, ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.image.decode import MAX_PIXELS, DecodedImage, decode, upright
+from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.redeliver import STRESS
 from hidascan.image.sources import expand
 from hidascan.image.tiles import PatchGrid, cell_map, mirror_to_patch, patch_grid, patches, thumbnail
@@ -30,6 +31,7 @@ class _Job:
     """One image on its way through: a Finding that still lacks what the network says, its views, and its copies."""
 
     finding: Finding
+    trace: JpegTrace | None = None
     grid: PatchGrid | None = None
     views: Views | None = None
     copies: dict[str, _Job] = field(default_factory=dict)
@@ -48,9 +50,10 @@ class Scanner:
 
     def __init__(self, options: ScanOptions = ScanOptions()):  # noqa: B008 - frozen
         self.options = options
-        device = choose_device(options.device)
-        network, self.header = load_network(find_weights(options.weights), choose_dtype(options.precision, device))
-        self._engine = Engine(network, device, options.batch_size or default_batch_size(device))
+        self.device = choose_device(options.device)
+        self.dtype = choose_dtype(options.precision, self.device)
+        self.network, self.header = load_network(find_weights(options.weights), self.dtype)
+        self._engine = Engine(self.network, self.device, options.batch_size or default_batch_size(self.device))
 
     def scan(
         self, paths: Iterable[str | os.PathLike], on_batch: Callable[[int], None] = lambda views: None
@@ -102,7 +105,7 @@ class Scanner:
 
     def _prepare(self, path: str, image: DecodedImage, started: float) -> _Job:
         """Cut an image into views: the thumbnail upright, the patches as stored."""
-        side = self._engine.network.config.patch
+        side = self.network.config.patch
         height, width = image.pixels.shape[:2]
         notes = image.notes
         if max(height, side) * max(width, side) > (self.options.max_pixels or MAX_PIXELS):
@@ -111,6 +114,9 @@ class Scanner:
             )
         if min(height, width) < side:
             notes = (*notes, f"a side is under {side} px: extended by mirroring")
+        trace = jpeg_trace(image.pixels)
+        if trace and (image.jpeg_quality is None or (trace.top, trace.left) != (0, 0)):
+            notes = (*notes, _told(trace))
         pixels = mirror_to_patch(image.pixels, side)
         grid = patch_grid(*pixels.shape[:2], side)
         small = upright(thumbnail(image.pixels, side), image.orientation)
@@ -128,7 +134,7 @@ class Scanner:
             notes=notes,
         )
         views = Views([small, *patches(pixels, grid, side)], [(0, 0), *grid.corners()])
-        return _Job(finding, grid, views)
+        return _Job(finding, trace, grid, views)
 
     def _with_copies(self, job: _Job, image: DecodedImage) -> _Job:
         """The job, and for a stress test its copies; those that their format cannot hold are left out."""
@@ -142,7 +148,7 @@ class Scanner:
 
     def _complete(self, job: _Job, output: ImageOutput) -> Finding:
         finding, grid, calibration = job.finding, job.grid, self.header.calibration
-        traces = cell_map(output.traces, grid, CELL, self._engine.network.config.patch)
+        traces = cell_map(output.traces, grid, CELL, self.network.config.patch)
         traces = traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
         cells = self._engine.locate(traces)
         score = calibration.score(output.logit)
@@ -151,11 +157,19 @@ class Scanner:
             verdict=calibration.verdict(score, self.options.profile, self.options.threshold),
             score=score,
             logit=output.logit,
-            jpeg_quality_estimated=output.quality,
+            jpeg_quality_estimated=float(job.trace.quality) if job.trace else output.quality,
             ai_area=float((cells >= calibration.localisation).mean()),
             token_map=cells,
             seconds=finding.seconds + output.seconds,
         )
+
+
+def _told(trace: JpegTrace) -> str:
+    """In words, a save as JPEG that the file itself does not tell of."""
+    note = f"the pixels were a JPEG of quality {trace.quality} before"
+    if (trace.top, trace.left) == (0, 0):
+        return note
+    return f"{note}, and were cropped since: its blocks start at x {trace.left}, y {trace.top}"
 
 
 def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:

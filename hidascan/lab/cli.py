@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Optional
@@ -119,9 +118,10 @@ def quality(
     """Mean absolute error of the estimated JPEG quality, on images shrunk by 2 and compressed at six qualities."""
     from tqdm import tqdm
 
+    from hidascan.lab.data import read_table, spread
     from hidascan.lab.quality import quality_errors
 
-    chosen = _spread(table, images)
+    chosen = spread(read_table(table), images)
     with tqdm(total=len(chosen), desc="quality", disable=None) as bar:
         errors = quality_errors(_scanner(weights, device, precision), chosen, bar.update)
     mean = sum(errors.values()) / len(errors)
@@ -146,11 +146,13 @@ def localise(
     from tqdm import tqdm
 
     from hidascan.lab.autoencoder import load_autoencoder
+    from hidascan.lab.data import read_table, spread
     from hidascan.lab.localise import measure_localisation
     from hidascan.model.checkpoint import load_network
     from hidascan.scanner import find_weights
 
-    chosen = _spread(table, images, label=0, without=without or [])
+    photos = [image for image in read_table(table) if not image.label and image.group not in (without or ())]
+    chosen = spread(photos, images)
     network, header = load_network(find_weights(weights))
     localiser, threshold = network.head.localiser, header.calibration.localisation
     with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
@@ -172,9 +174,10 @@ def robustness(
     """Detection under JPEG, WebP, resizing, blur, noise, crops and borders; and how often they flip a verdict."""
     from tqdm import tqdm
 
+    from hidascan.lab.data import read_table, spread
     from hidascan.lab.robustness import as_markdown, measure_robustness
 
-    chosen = _spread(table, images)
+    chosen = spread(read_table(table), images)
     with tqdm(total=len(chosen), desc="robustness", disable=None) as bar:
         print(as_markdown(measure_robustness(_scanner(weights, device, precision), chosen, bar.update)))
 
@@ -198,6 +201,31 @@ def families(
     dtype = choose_dtype(precision, where)
     clean = [clean_tokens(spec, table, cache, str(where), dtype) for table in (photos, *(tables or []))]
     print(as_markdown(leave_one_family_out(spec, cache, clean, clean[0])))
+
+
+@app.command()
+def card(
+    card: Annotated[Path, typer.Argument(help="A model card with marks for its sections.", show_default=False)],
+    recipe: Annotated[Path, typer.Argument(help="The recipe of the weights.", show_default=False)],
+    cache: Annotated[Path, typer.Option(help="Folder with the frozen features of `train`.", show_default=False)],
+    only: Annotated[Optional[list[str]], typer.Option(metavar="SECTION", help="Measure this section alone; may be repeated.", show_default=False)] = None,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Measure what a model card says (detection, families, robustness, quality, where) and write it there."""
+    from hidascan.lab.card import CardSpec, fill_card
+    from hidascan.lab.recipe import read_recipe
+    from hidascan.options import ScanOptions
+
+    spec = read_recipe(recipe)
+    known = tuple(Path(table) for table in spec.data.tables[:1])
+    fill_card(
+        card,
+        ScanOptions(weights, device, precision),
+        CardSpec(Path(spec.data.calibration), spec, cache, known),
+        tuple(only or ()),
+    )
 
 
 @app.command()
@@ -231,15 +259,6 @@ def _scanner(weights: str, device: str, precision: str):
     from hidascan.scanner import Scanner
 
     return Scanner(ScanOptions(weights, device, precision))
-
-
-def _spread(table: Path, count: int, label: int | None = None, without: Sequence[str] = ()) -> list:
-    """`count` images at even steps through the table, so that every source has its share."""
-    from hidascan.lab.data import read_table
-
-    images = [image for image in read_table(table) if label in (None, image.label) and image.group not in without]
-    count = min(count, len(images))
-    return [images[i * len(images) // count] for i in range(count)]
 
 
 def main() -> None:

@@ -44,6 +44,12 @@ def read_table(table: Path) -> list[LabelledImage]:
     return [LabelledImage(base / r["path"], int(r["label"]), r["group"], r["source"]) for r in rows]
 
 
+def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
+    """`count` of the images at even steps, so that every source has its share; all if there are no more."""
+    count = min(count, len(images))
+    return [images[i * len(images) // count] for i in range(count)]
+
+
 def tables_sha256(tables: list[Path]) -> str:
     """One digest over the bytes of all tables, so that a checkpoint can say what it was trained on."""
     digest = hashlib.sha256()

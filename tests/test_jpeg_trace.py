@@ -1,0 +1,55 @@
+"""The trace of JPEG in pixels: found with its quality and its grid, and never where there is none."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
+from hidascan.image.redeliver import Compression, compress, shrink
+from tests.conftest import picture
+
+
+def lively(seed: int = 0) -> np.ndarray:
+    """A picture without clipped pixels."""
+    return (40 + picture(300, 340, seed) * 0.7).astype(np.uint8)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(25, 95), st.integers(0, 7), st.integers(0, 7), st.sampled_from([0, 2]))
+def test_quality_and_grid_of_the_last_save_are_exact(quality, top, left, subsampling):
+    saved = compress(lively(), Compression("JPEG", quality, subsampling))
+    cropped = saved[top:, left:]
+    assert jpeg_trace(cropped) == JpegTrace(quality, -top % 8, -left % 8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pixels_without_a_trace_have_none(seed):
+    clean, saved = lively(seed), compress(lively(seed), Compression("JPEG", 75))
+    for pixels in (
+        clean,
+        shrink(saved, 0.7),
+        compress(clean, Compression("WEBP", 80)),
+        clean[:14],
+        np.zeros_like(clean),
+    ):
+        assert jpeg_trace(pixels) is None
+
+
+def test_a_png_that_was_a_jpeg_is_said_to_be_one(hidascan, tmp_path):
+    import json
+
+    from PIL import Image
+
+    saved = compress(lively(), Compression("JPEG", 70))
+    Image.fromarray(saved).save(tmp_path / "whole.png")
+    Image.fromarray(saved[5:, 2:]).save(tmp_path / "crop.png")
+    Image.fromarray(lively()).save(tmp_path / "clean.png")
+    Image.fromarray(lively()).save(tmp_path / "a.jpg", quality=70)
+    names = ("whole.png", "crop.png", "clean.png", "a.jpg")
+    rows = [json.loads(line) for line in hidascan(*(tmp_path / n for n in names), "--jsonl", "-").out.splitlines()]
+    whole, crop, clean, jpeg = rows
+    assert whole["jpeg_quality_estimated"] == crop["jpeg_quality_estimated"] == jpeg["jpeg_quality_estimated"] == 70
+    assert any("were a JPEG of quality 70" in note and "cropped" not in note for note in whole["notes"])
+    assert any("x 6, y 3" in note for note in crop["notes"])
+    assert not any("JPEG" in note for row in (clean, jpeg) for note in row["notes"])
