@@ -27,24 +27,29 @@ from hidascan.lab.descent import read_ahead
 from hidascan.lab.recipe import ZooMember
 
 _WINDOW = 128  # pixels, of training
-_LEVELS = 4.0  # of a quantised latent on either side of zero
+_LEVELS = 8.0  # of a quantised latent on either side of zero
 
 
 class _Residual(nn.Module):
+    """Adds nothing at first, so that training starts from what passes through all blocks."""
+
     def __init__(self, width: int):
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1))
+        self.conv = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1)
+        )
+        nn.init.zeros_(self.conv[-1].weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(x + self.conv(x))
+        return x + self.conv(x)
 
 
 class _Rounded(nn.Module):
     """Latents on a grid of levels; the gradient passes as if they were not."""
 
     def forward(self, latent: Tensor) -> Tensor:
-        bounded = _LEVELS * torch.tanh(latent / _LEVELS)
-        return bounded + (bounded.round() - bounded).detach()
+        bounded = _LEVELS * torch.tanh(2 * latent)
+        return (bounded + (bounded.round() - bounded).detach()) / _LEVELS
 
 
 def _upsampling(kind: str, width: int) -> list[nn.Module]:
@@ -69,7 +74,30 @@ def build_member(member: ZooMember) -> tuple[nn.Sequential, nn.Sequential]:
         decoder += [*_upsampling(member.up, width), _Residual(width)]
     encoder.append(nn.Conv2d(width, member.latent, 3, 1, 1))
     decoder.append(nn.Conv2d(width, 3, 3, 1, 1))
+    for layer in (*encoder, *decoder):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            _let_colours_pass(layer)
     return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+@torch.no_grad()
+def _let_colours_pass(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Start from a layer whose first three channels are those before it, shrunk or enlarged: a blurred copy of the
+    picture, to which training adds detail."""
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    weight = layer.weight.transpose(0, 1) if transposed else layer.weight  # (out, in, height, width)
+    repeats = weight.shape[0] // weight.shape[1] if weight.shape[0] == 4 * weight.shape[1] else 1  # of pixel shuffle
+    weight[: 3 * repeats] = 0
+    for channel in range(3):
+        for copy in range(repeats):
+            kernel = weight[channel * repeats + copy, channel]
+            if transposed:  # bilinear
+                line = torch.tensor([0.25, 0.75, 0.75, 0.25])
+                kernel.copy_(torch.outer(line, line))
+            elif layer.stride[0] == 2:
+                kernel.fill_(1 / 9)
+            else:
+                kernel[1, 1] = 1
 
 
 def load_member(path: Path) -> tuple[nn.Sequential, nn.Sequential]:
