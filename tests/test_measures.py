@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from hidascan.image.redeliver import letterbox, shrink
 from hidascan.lab import cache as feature_cache
 from hidascan.lab import lofo
-from hidascan.lab.clean import clean_tokens
+from hidascan.lab.clean import clean_images
 from hidascan.lab.cli import app
 from hidascan.lab.data import LabelledImage
 from hidascan.lab.evidence import evidence_samples, fit_evidence
@@ -25,8 +25,8 @@ def test_a_family_is_found_by_evidence_that_never_saw_it(recipe, tmp_path, monke
     monkeypatch.setattr(lofo, "FAMILIES", {"one": ("g1",), "other": ("g3",), "absent": ("nowhere",)})
     cache = tmp_path / "cache"
     feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
-    clean = clean_tokens(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
-    rows = lofo.leave_one_family_out(recipe, cache, [clean], clean)
+    clean = clean_images(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
+    rows = lofo.leave_one_family_out(recipe, cache, clean, clean)
     assert [row.family for row in rows] == ["one", "other"]
     assert all(row.images == 3 and row.left_out > 0 and row.auc > 0.8 for row in rows)
     assert f"**{min(rows, key=lambda row: row.auc).family}**" in lofo.as_markdown(rows)
@@ -41,15 +41,16 @@ def test_a_family_is_found_by_evidence_that_never_saw_it(recipe, tmp_path, monke
     assert not torch.equal(evidence.weight, again.weight)
 
 
-def test_clean_tokens_are_computed_once_and_of_the_whole_image(recipe, tmp_path):
+def test_clean_images_are_computed_once_and_of_the_whole_image(recipe, tmp_path):
     cache, table = tmp_path / "cache", recipe.data.tables[0]
     feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
-    first = clean_tokens(recipe, table, cache, "cpu", torch.float32)
-    assert first.means.shape == first.thumbnails.shape == (16, 2, 192) and first.labels.tolist() == [0, 1] * 8
+    first = clean_images(recipe, table, cache, "cpu", torch.float32)
+    assert all(image.cls.shape == (1 + 4, 2, 192) for image in first) and [i.label for i in first] == [0, 1] * 8
     for image in feature_cache.images_of(recipe, recipe.rounds[0]):
         image.path.unlink()
-    again = clean_tokens(recipe, table, cache, "cpu", torch.float32)
-    assert torch.equal(first.means, again.means) and again.groups[1] == {"g1"}
+    again = clean_images(recipe, table, cache, "cpu", torch.float32)
+    assert all(torch.equal(one.cls, two.cls) for one, two in zip(first, again, strict=True))
+    assert again[1].group == "g1"
 
 
 @given(st.integers(1, 300), st.integers(1, 300))

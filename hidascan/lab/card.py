@@ -16,7 +16,7 @@ from tqdm import tqdm
 from hidascan.errors import RecipeError
 from hidascan.lab import evaluate, lofo, robustness
 from hidascan.lab.autoencoder import load_autoencoder
-from hidascan.lab.clean import clean_tokens
+from hidascan.lab.clean import clean_images
 from hidascan.lab.data import read_table, spread
 from hidascan.lab.localise import measure_localisation
 from hidascan.lab.quality import quality_errors
@@ -88,8 +88,10 @@ def _detection(scanner: Scanner, spec: CardSpec) -> str:
 
 def _families(scanner: Scanner, spec: CardSpec) -> str:
     device = str(scanner.device)
-    clean = [clean_tokens(spec.recipe, table, spec.cache, device, scanner.dtype) for table in (spec.table, *spec.known)]
-    return lofo.as_markdown(lofo.leave_one_family_out(spec.recipe, spec.cache, clean, clean[0]))
+    clean = [clean_images(spec.recipe, table, spec.cache, device, scanner.dtype) for table in (spec.table, *spec.known)]
+    return lofo.as_markdown(
+        lofo.leave_one_family_out(spec.recipe, spec.cache, [image for table in clean for image in table], clean[0])
+    )
 
 
 def _robustness(scanner: Scanner, spec: CardSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from tqdm import tqdm
 
 from hidascan.image.decode import decode
 from hidascan.image.tiles import mirror_to_patch, patch_grid, patches, thumbnail
-from hidascan.lab.cache import ClsTokens
 from hidascan.lab.data import LabelledImage, read_table, tables_sha256
 from hidascan.lab.descent import read_ahead
 from hidascan.lab.recipe import Recipe
@@ -20,36 +20,38 @@ from hidascan.model.checkpoint import load_backbone
 from hidascan.model.refiner import TapNorm
 
 
-def clean_tokens(recipe: Recipe, table: Path, cache: Path, device: str, dtype: torch.dtype) -> ClsTokens:
-    """[CLS] tokens of every image of `table`, standardised by the statistics in `cache`; kept there in fp16."""
+@dataclass(frozen=True)
+class CleanImage:
+    """label: 1 = AI. cls: standardised [CLS] tokens of its views (1 + K, T, C) float32, the thumbnail first."""
+
+    label: int
+    group: str
+    cls: Tensor
+
+
+def clean_images(recipe: Recipe, table: Path, cache: Path, device: str, dtype: torch.dtype) -> list[CleanImage]:
+    """Every image of `table`; tokens are standardised by the statistics in `cache`, and kept there in fp16."""
     images, digest = read_table(table), tables_sha256([table])
     path = cache / f"clean-{digest[:12]}.safetensors"
     if not path.exists():
-        means, thumbnails = _compute(recipe, images, cache, device, dtype)
-        save_file({"means": means.half(), "thumbnails": thumbnails.half()}, path)
+        found = _compute(recipe, images, cache, device, dtype)
+        save_file({"cls": torch.cat(found).half(), "views": torch.tensor([len(cls) for cls in found])}, path)
     tensors = load_file(path)
-    labels = torch.tensor([image.label for image in images])
-    groups = [{image.group} for image in images]
-    thumbnails, means = tensors["thumbnails"].float(), tensors["means"].float()
-    return ClsTokens(thumbnails, means, labels, torch.arange(len(images)), groups)
+    parts = tensors["cls"].float().split(tensors["views"].tolist())
+    return [CleanImage(image.label, image.group, cls) for image, cls in zip(images, parts, strict=True)]
 
 
-def _compute(
-    recipe: Recipe, images: list[LabelledImage], cache: Path, device: str, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """-> means over the patches and thumbnails, each (S, T, C)."""
+def _compute(recipe: Recipe, images: list[LabelledImage], cache: Path, device: str, dtype: torch.dtype) -> list[Tensor]:
+    """-> of each image (1 + K, T, C)"""
     backbone = load_backbone(recipe.network, Path(recipe.data.backbone), dtype).to(device)
     norm = TapNorm(len(recipe.network.taps), backbone.dim).to(device)
     norm.load_state_dict(load_file(cache / "tap_norm.safetensors"))
-    means, thumbnails = [], []
-    ahead = read_ahead(lambda number: _views(images[number].path), len(images))
+    ahead, found = read_ahead(lambda number: _views(images[number].path), len(images)), []
     for views in tqdm(ahead, total=len(images), desc="clean features", disable=None):
         parts = torch.from_numpy(views).permute(0, 3, 1, 2).split(recipe.cache.batch)
         with torch.inference_mode():
-            cls = torch.cat([norm(backbone(part.to(device)).float())[:, :, 0].cpu() for part in parts])
-        thumbnails.append(cls[0])
-        means.append(cls[1:].mean(0))
-    return torch.stack(means), torch.stack(thumbnails)
+            found.append(torch.cat([norm(backbone(part.to(device)).float())[:, :, 0].cpu() for part in parts]))
+    return found
 
 
 def _views(path: Path) -> np.ndarray:

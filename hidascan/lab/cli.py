@@ -193,14 +193,14 @@ def families(
 ) -> None:  # fmt: skip
     """Leave each family of generators out of the linear evidence, and find its images among photos."""
     from hidascan.engine import choose_device, choose_dtype
-    from hidascan.lab.clean import clean_tokens
+    from hidascan.lab.clean import clean_images
     from hidascan.lab.lofo import as_markdown, leave_one_family_out
     from hidascan.lab.recipe import read_recipe
 
     spec, where = read_recipe(recipe), choose_device(device)
     dtype = choose_dtype(precision, where)
-    clean = [clean_tokens(spec, table, cache, str(where), dtype) for table in (photos, *(tables or []))]
-    print(as_markdown(leave_one_family_out(spec, cache, clean, clean[0])))
+    clean = [clean_images(spec, table, cache, str(where), dtype) for table in (photos, *(tables or []))]
+    print(as_markdown(leave_one_family_out(spec, cache, [image for table in clean for image in table], clean[0])))
 
 
 @app.command()

@@ -25,7 +25,8 @@ def fit_evidence(
     """Set weights and biases of `evidence` from the samples of all rounds but those with an image of the groups
     `without`; taps that are not wanted get weights of zero.
 
-    One regression on the thumbnail and one on the mean over the patches; the sum of both is what adds to the logit.
+    One regression on the thumbnail and one on the mean over the patches; the sum of both, the latter pooled by
+    `LinearEvidence.pool`, is what adds to the logit.
     """
     taps = recipe.evidence.taps or recipe.network.taps
     if not set(taps) <= set(recipe.network.taps):
@@ -36,13 +37,17 @@ def fit_evidence(
     rounds = [torch.full((len(p.labels),), r.evidence_weight) for p, r in zip(parts, recipe.rounds, strict=True)]
     weights, target = _balanced(torch.cat(rounds), labels), labels.float() * 2 - 1
     evidence.weight.zero_()
-    for row, kind in enumerate(("means", "thumbnails")):
+    scales = [
+        2 * share * recipe.evidence.scale for share in (recipe.evidence.local_share, 1 - recipe.evidence.local_share)
+    ]
+    evidence.sharpness.fill_(recipe.evidence.sharpness / (scales[0] or 1))
+    for row, (kind, scale) in enumerate(zip(("means", "thumbnails"), scales, strict=True)):
         features = [getattr(part, kind)[:, wanted].flatten(1) for part in parts]
         shifts = torch.cat([delivery_shifts(f, part.canvases) for f, part in zip(features, parts, strict=True)])
         slope, bias = ridge(torch.cat(features), target, weights, shifts, recipe.evidence)
         by_tap = evidence.weight[row].view(len(recipe.network.taps), -1)
-        by_tap[wanted] = (slope * recipe.evidence.scale).view(len(wanted), -1).to(by_tap)
-        evidence.bias[row] = bias * recipe.evidence.scale
+        by_tap[wanted] = (slope * scale).view(len(wanted), -1).to(by_tap)
+        evidence.bias[row] = bias * scale
 
 
 def delivery_shifts(features: Tensor, canvases: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hidascan.lab.cache import ClsTokens
+from hidascan.lab.clean import CleanImage
 from hidascan.lab.evidence import evidence_samples, fit_evidence
 from hidascan.lab.families import FAMILIES
 from hidascan.lab.metrics import auc, tpr_at_fpr
@@ -32,24 +32,31 @@ class FamilyFigures:
 
 
 def leave_one_family_out(
-    recipe: Recipe, cache: Path, tables: list[ClsTokens], photos: ClsTokens
+    recipe: Recipe, cache: Path, images: list[CleanImage], photos: list[CleanImage]
 ) -> list[FamilyFigures]:
-    """tables: images as they are, of all kinds. photos: the real ones among these are the negatives."""
-    parts = evidence_samples(recipe, cache)
-    negatives = photos.only(photos.labels == 0)
-    rows = []
+    """images: of all kinds, as they are. photos: the real ones among these are the negatives."""
+    parts, rows = evidence_samples(recipe, cache), []
+    negatives = [image for image in photos if not image.label]
     for family, groups in FAMILIES.items():
-        held_out = [table.only(table.holding(groups)) for table in tables]
-        if not sum(len(part.labels) for part in held_out):
+        held_out = [image for image in images if image.group in groups]
+        if not held_out:
             continue
-        images = [*held_out, negatives]
-        labels = torch.cat([part.labels for part in images]).numpy()
-        local, whole = _said(_evidence(recipe, parts, groups), images)
+        evidence = LinearEvidence(parts[0].means.shape[1], parts[0].means.shape[2])
+        fit_evidence(recipe, parts, evidence, groups)
+        labels = np.array([image.label for image in (*held_out, *negatives)])
+        local, whole = np.array([_said(evidence, image) for image in (*held_out, *negatives)]).T
         left_out = int(sum(part.holding(groups).sum() for part in parts))
         figures = [auc(labels, z) for z in (local + whole, local, whole)]
         rates = [tpr_at_fpr(labels, local + whole, rate) for rate in (0.01, 0.05)]
-        rows.append(FamilyFigures(family, int(labels.sum()), left_out, *figures, *rates))
+        rows.append(FamilyFigures(family, len(held_out), left_out, *figures, *rates))
     return rows
+
+
+def _said(evidence: LinearEvidence, image: CleanImage) -> tuple[float, float]:
+    """Evidence of the patches and of the thumbnail."""
+    is_global = torch.arange(len(image.cls)) == 0
+    local, whole = evidence.pool(evidence(image.cls, is_global))
+    return float(local), float(whole)
 
 
 def as_markdown(rows: list[FamilyFigures]) -> str:
@@ -64,16 +71,3 @@ def as_markdown(rows: list[FamilyFigures]) -> str:
         cells = [row.family, str(row.images), str(row.left_out), *(f"{value:.3f}" for value in figures)]
         lines.append("| " + " | ".join(f"**{cell}**" if row is worst else cell for cell in cells) + " |")
     return "\n".join(lines)
-
-
-def _evidence(recipe: Recipe, parts: list[ClsTokens], without: tuple[str, ...]) -> LinearEvidence:
-    evidence = LinearEvidence(parts[0].means.shape[1], parts[0].means.shape[2])
-    fit_evidence(recipe, parts, evidence, without)
-    return evidence
-
-
-def _said(evidence: LinearEvidence, images: list[ClsTokens]) -> tuple[np.ndarray, np.ndarray]:
-    """Evidence of the patches and of the thumbnail, each (S,)."""
-    means, thumbnails = (torch.cat([getattr(p, kind) for p in images]) for kind in ("means", "thumbnails"))
-    are_global = torch.ones(len(means), dtype=torch.bool)
-    return evidence(means, ~are_global).numpy(), evidence(thumbnails, are_global).numpy()

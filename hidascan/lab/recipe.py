@@ -144,6 +144,8 @@ class EvidenceSpec:
     taps: tuple[int, ...] = ()  # of the network's taps; empty: all
     ridge: float = 100.0  # on the diagonal of the features' covariance, summed over samples and divided by C
     stability: float = 0.0  # weight of the penalty on directions in which deliveries move the features
+    local_share: float = 0.5  # of the patches in the sum; the rest is the thumbnail's
+    sharpness: float = 0.0  # of the pooling over patches, by unit of the regression's target; 0: their mean
     scale: float = 0.0  # logits for one unit of the regression's target (-1 real, 1 AI); 0: no evidence
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -22,18 +24,28 @@ class LinearEvidence(nn.Module):
     """Two linear readouts of the frozen [CLS] tokens, one for thumbnails and one for patches -> evidence of each view.
 
     Fitted in closed form (ridge regression), not by descent. It adds to the classifier's logit: what is linear in
-    frozen features holds on generators that training never saw longer than what deeper layers learn.
+    frozen features holds on generators that training never saw longer than what deeper layers learn. `sharpness` turns
+    the mean over the patches towards their maximum: sky and bare walls tell little, and need not outvote the rest.
     """
 
     def __init__(self, taps: int, backbone_dim: int):
         super().__init__()
         self.register_buffer("weight", torch.zeros(2, taps * backbone_dim))  # 0: patches, 1: thumbnails
         self.register_buffer("bias", torch.zeros(2))
+        self.register_buffer("sharpness", torch.zeros(()))  # 1 / logits; 0: the mean
 
     def forward(self, cls: Tensor, is_global: Tensor) -> Tensor:
         """Standardised frozen [CLS] tokens (B, T, C), is_global (B,) bool -> (B,) float32, over 0 leans to AI."""
         both = cls.flatten(1).float() @ self.weight.float().T + self.bias.float()  # (B, 2)
         return torch.where(is_global, both[:, 1], both[:, 0])
+
+    def pool(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Evidence (1 + K,) of the views of one image, its thumbnail first -> that of all patches () and of the
+        thumbnail (): log(mean(exp(sharpness * e))) / sharpness over the patches."""
+        patches, sharpness = evidence[1:], self.sharpness.float()
+        if not sharpness:
+            return patches.mean(), evidence[0]
+        return (torch.logsumexp(sharpness * patches, 0) - math.log(len(patches))) / sharpness, evidence[0]
 
 
 class QualityEstimator(nn.Module):

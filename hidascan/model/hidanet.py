@@ -69,7 +69,7 @@ class HiDANet(nn.Module):
     def fuse(self, cls: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """One image, its thumbnail first: cls (1 + K, D), evidence (1 + K,) -> logit (), quality () in 1..100."""
         logit, quality = self.head.fuse(cls[:1], cls[None, 1:])
-        return logit[0] + evidence[0] + evidence[1:].mean(), quality[0]
+        return logit[0] + sum(self.head.evidence.pool(evidence)), quality[0]
 
     @torch.no_grad()
     def locate(self, traces: Tensor) -> Tensor:
