@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 from hidascan.image.redeliver import letterbox, shrink
 from hidascan.lab import cache as feature_cache
 from hidascan.lab import lofo
-from hidascan.lab.clean import clean_images
+from hidascan.lab.ablate import VARIANTS, ablate, as_markdown
+from hidascan.lab.clean import clean_cache, clean_images
 from hidascan.lab.cli import app
 from hidascan.lab.data import LabelledImage
 from hidascan.lab.evidence import evidence_samples, fit_evidence
+from hidascan.lab.losses import contrastive_loss
 from hidascan.lab.robustness import DELIVERIES, STABILITY, measure_robustness
 from hidascan.model.heads import LinearEvidence
 from tests.conftest import picture, save_picture
@@ -95,3 +97,35 @@ def test_robustness_is_measured_under_every_delivery(tiny_weights, tmp_path):
     ran = CliRunner().invoke(app, ["robustness", str(table), "--weights", str(tiny_weights)], catch_exceptions=False)
     rows = [line.split("|")[1].strip(" *") for line in ran.stdout.splitlines() if line.startswith("|")]
     assert rows[2:] == list(DELIVERIES) and "flip" in ran.stdout
+
+
+def test_every_variant_of_the_ablations_trains_and_is_tested_on_images_as_they_are(recipe, tmp_path):
+    cache = tmp_path / "cache"
+    feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
+    test = clean_cache(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
+    assert len(test) == 16 and test[1].label == 1 and test[0].tokens.shape == (5, 2, 197, 192)
+    rows = ablate(recipe, cache, test, samples=60)
+    assert [row.variant for row in rows] == list(VARIANTS)
+    assert all(0 <= row.auc <= 1 and 0.5 <= row.balanced <= 1 for row in rows) and rows[0].auc > 0.6
+    assert as_markdown(rows).count("**") == 10
+
+
+def test_what_is_hidden_from_a_variant_does_not_reach_its_verdict(recipe, tmp_path):
+    from hidascan.lab.ablate import _fuse, _Joint
+    from hidascan.lab.train import new_head
+
+    feature_cache.build_cache(recipe, tmp_path, "cpu", torch.float32)
+    model = _Joint(new_head(recipe, tmp_path), recipe.network.dim).eval()
+    refined, is_global = torch.randn(3, 197, 32), torch.tensor([True, False, False])
+    other = refined.clone()
+    other[0] += 1
+    for views, same in (((False, True), True), ((True, True), False)):
+        logits = [_fuse(model, tokens, is_global, [3], views)[0] for tokens in (refined, other)]
+        assert torch.equal(*logits) == same
+
+
+def test_the_contrastive_loss_is_least_where_classes_lie_apart():
+    shares = torch.tensor([1.0, 0.9, 0.0, 0.1])
+    apart = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    assert contrastive_loss(apart, shares) < 1e-5
+    assert contrastive_loss(apart[[0, 2, 1, 3]], shares) > 1

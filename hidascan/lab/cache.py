@@ -100,7 +100,7 @@ def _fill_round(
             for _ in range(min(step, draws - first)):
                 samples.append(next(made))
                 bar.update()
-            _write_shard(_shard_path(folder, first), samples, backbone, norm, recipe.cache.batch)
+            write_shard(_shard_path(folder, first), samples, backbone, norm, recipe.cache.batch)
 
 
 def _draw(maker: SampleMaker, seed: list[int]) -> list[TrainingSample]:
@@ -130,7 +130,8 @@ def _tokens(backbone: FrozenViT, views: np.ndarray, batch: int) -> Tensor:
     return torch.cat([backbone(part.to(backbone.mean.device)).cpu() for part in x.split(batch)])
 
 
-def _write_shard(path: Path, draws: list[list[TrainingSample]], backbone: FrozenViT, norm: TapNorm, batch: int) -> None:
+def write_shard(path: Path, draws: list[list[TrainingSample]], backbone: FrozenViT, norm: TapNorm, batch: int) -> None:
+    """Samples of some draws -> a shard, whole or not at all."""
     samples = [sample for draw in draws for sample in draw]
     views = np.concatenate([s.views for s in samples])
     quantised = []

@@ -111,10 +111,11 @@ def evaluate(
 def quality(
     table: Table,
     images: Annotated[int, typer.Option(help="Number of images, spread evenly over the table.")] = 100,
+    resized: Annotated[Optional[float], typer.Option(help="Shrink by this after compression, too.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
-) -> None:
+) -> None:  # fmt: skip
     """Mean absolute error of the estimated JPEG quality, on images shrunk by 2 and compressed at six qualities."""
     from tqdm import tqdm
 
@@ -123,7 +124,7 @@ def quality(
 
     chosen = spread(read_table(table), images)
     with tqdm(total=len(chosen), desc="quality", disable=None) as bar:
-        errors = quality_errors(_scanner(weights, device, precision), chosen, bar.update)
+        errors = quality_errors(_scanner(weights, device, precision), chosen, resized, bar.update)
     mean = sum(errors.values()) / len(errors)
     print(
         json.dumps(
@@ -201,6 +202,30 @@ def families(
     dtype = choose_dtype(precision, where)
     clean = [clean_images(spec, table, cache, str(where), dtype) for table in (photos, *(tables or []))]
     print(as_markdown(leave_one_family_out(spec, cache, [image for table in clean for image in table], clean[0])))
+
+
+@app.command()
+def ablate(
+    recipe: Annotated[Path, typer.Argument(help="The recipe whose cached features are used.", show_default=False)],
+    table: Table,
+    cache: Annotated[Path, typer.Option(help="Folder with the frozen features of `train`.", show_default=False)],
+    samples: Annotated[int, typer.Option(help="Training samples of each variant.")] = 2000,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """The paper's ablations: short trainings that differ in one thing each, tested on a table as it is."""
+    from tqdm import tqdm
+
+    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.lab.ablate import VARIANTS, as_markdown
+    from hidascan.lab.ablate import ablate as run
+    from hidascan.lab.clean import clean_cache
+    from hidascan.lab.recipe import read_recipe
+
+    spec, where = read_recipe(recipe), choose_device(device)
+    test = clean_cache(spec, table, cache, str(where), choose_dtype(precision, where))
+    with tqdm(total=len(VARIANTS), desc="ablations", disable=None) as bar:
+        print(as_markdown(run(spec, cache, test, samples, on_row=lambda row: bar.update())))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The three parts of L = L_cls + alpha * L_tfl + beta * L_qfe, as in HiDA-Net.
 
-TFL has parameters of its own here, so alpha would only scale its learning rate, and it is left out.
+TFL has parameters of its own in the shipped network, so alpha would only scale its learning rate there; it is for
+ablations (lab.ablate), as is L_con.
 """
 
 from __future__ import annotations
@@ -28,3 +29,12 @@ def quality_loss(estimates: Tensor, qualities: Tensor) -> Tensor:
     if not known.any():
         return estimates.sum() * 0
     return F.mse_loss(estimates[known] / 100, qualities[known] / 100)
+
+
+def contrastive_loss(tokens: Tensor, shares: Tensor, margin: float = 1.0) -> Tensor:
+    """L_con of PCL ("All Patches Matter"): over pairs of tokens at distance d, d^2 where both are AI or both real, else
+    max(0, margin - d)^2. tokens (n, D), each of unit length here; shares (n,) of AI pixels, 0..1."""
+    tokens, are_ai = F.normalize(tokens, dim=-1), shares > 0.5
+    distance = (2 - 2 * tokens @ tokens.T).clamp_min(1e-6).sqrt()
+    same = are_ai[:, None] == are_ai[None]
+    return torch.where(same, distance.square(), (margin - distance).clamp_min(0).square()).mean()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
 from hidascan.image.decode import decode
-from hidascan.image.redeliver import Compression, compress
+from hidascan.image.redeliver import Compression, compress, shrink
 from hidascan.lab.data import LabelledImage
 from hidascan.scanner import Scanner
 
@@ -16,15 +15,19 @@ QUALITIES = (30, 50, 70, 80, 90, 95)
 
 
 def quality_errors(
-    scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], None] = lambda: None
+    scanner: Scanner,
+    images: list[LabelledImage],
+    resized: float | None = None,
+    on_image: Callable[[], None] = lambda: None,
 ) -> dict[int, float]:
-    """Mean absolute error of the estimated quality at each quality of QUALITIES, JPEG 4:2:0 as Pillow writes it."""
+    """Mean absolute error of the estimated quality at each quality of QUALITIES, JPEG 4:2:0 as Pillow writes it; with
+    `resized` (under 1), after the sides were shrunk to that share once more."""
     errors: dict[int, list[float]] = {quality: [] for quality in QUALITIES}
     for image in images:
-        pixels = decode(image.path).pixels
-        half = cv2.resize(pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        half = shrink(decode(image.path).pixels, 0.5)
         for quality in QUALITIES:
-            finding = scanner.scan_array(compress(half, Compression("JPEG", quality)))
+            saved = compress(half, Compression("JPEG", quality))
+            finding = scanner.scan_array(shrink(saved, resized) if resized else saved)
             errors[quality].append(abs(finding.jpeg_quality_estimated - quality))
         on_image()
     return {quality: float(np.mean(values)) for quality, values in errors.items()}

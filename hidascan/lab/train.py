@@ -42,7 +42,7 @@ class Batch:
 def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, bf16: bool) -> None:
     """Train on `cache`, going on from the last whole epoch if there is one, and write the weights to `out`."""
     torch.manual_seed(recipe.seed)
-    head = _new_head(recipe, cache).to(device)
+    head = new_head(recipe, cache).to(device)
     localiser, head.localiser = head.localiser, None  # it learns apart
     head = _train_fusion(recipe, cache, head, cache / f"{out.stem}.state", bf16)
     head.localiser = train_localiser(recipe, cache, localiser, cache / f"{out.stem}.tokens.state")
@@ -51,7 +51,8 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, bf16: bo
     _write(recipe, head, out)
 
 
-def _new_head(recipe: Recipe, cache: Path) -> TrainedHead:
+def new_head(recipe: Recipe, cache: Path) -> TrainedHead:
+    """The trained part before training, with the statistics of the cached tokens."""
     statistics = load_file(cache / "tap_norm.safetensors")
     head = TrainedHead(recipe.network, statistics["mean"].shape[-1])
     head.tap_norm.load_state_dict(statistics)
@@ -97,7 +98,7 @@ def _batches(data: FeatureCache, order: np.ndarray, size: int, rng: np.random.Ge
 
     def load(number: int) -> Batch:
         chosen = slice(number * size, (number + 1) * size)
-        return _collate([_thin(data[int(i)], seed) for i, seed in zip(order[chosen], seeds[chosen], strict=True)])
+        return collate([_thin(data[int(i)], seed) for i, seed in zip(order[chosen], seeds[chosen], strict=True)])
 
     return read_ahead(load, math.ceil(len(order) / size))
 
@@ -114,7 +115,8 @@ def _thin(sample: CachedSample, seed: int) -> CachedSample:
     return dataclasses.replace(sample, tokens=tokens, token_labels=sample.token_labels[kept])
 
 
-def _collate(samples: list[CachedSample]) -> Batch:
+def collate(samples: list[CachedSample]) -> Batch:
+    """Samples side by side."""
     return Batch(
         torch.cat([s.tokens for s in samples]),
         [len(s.tokens) for s in samples],
@@ -147,13 +149,13 @@ def _forward(
         standard = batch.tokens.to(torch.bfloat16 if bf16 else torch.float32) * TapNorm.QUANTUM
         refined = head.refiner(hide_channels(standard, drop_channels), is_global)  # (V, 1 + N, D)
     f_global, cls = refined[is_global, 0].float(), refined[~is_global, 0].float()
-    patches, padding = _pad(cls, [count - 1 for count in batch.counts])
+    patches, padding = pad(cls, [count - 1 for count in batch.counts])
     f_detail = head.aggregator(patches, padding)
     qualities = head.quality(f_detail)
     return head.classifier(f_global * hidden[0], f_detail * hidden[1]), qualities
 
 
-def _pad(cls: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
+def pad(cls: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     """(sum K, D) -> (B, max K, D) and a mask (B, max K), True where there is no patch."""
     padded = torch.nn.utils.rnn.pad_sequence(list(cls.split(counts)), batch_first=True)
     lengths = torch.tensor(counts, device=cls.device)
@@ -161,9 +163,10 @@ def _pad(cls: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def _what_decides_descent(recipe: Recipe) -> str:
-    """The recipe without what is fitted apart: tokens, evidence and calibration."""
+    """The recipe without what is fitted apart: tokens and the width of their head, evidence and calibration."""
+    network = dataclasses.replace(recipe.network, traces=0, detail_dim=0)
     rounds = [dataclasses.replace(part, evidence_weight=1.0) for part in recipe.rounds]
-    return repr((recipe.seed, recipe.network, recipe.data.tables, rounds, recipe.cache, recipe.optimisation))
+    return repr((recipe.seed, network, recipe.data.tables, rounds, recipe.cache, recipe.optimisation))
 
 
 def _write(recipe: Recipe, head: TrainedHead, out: Path) -> None:
