@@ -101,7 +101,7 @@ class ZooMember:
     factor: int = 8  # pixels a latent, 4 or 8
     width: int = 32
     latent: int = 32  # channels
-    quantised: bool = False  # latents rounded to a few levels (finite scalar quantisation)
+    quantised: bool = False  # latents rounded to a few levels (scalar quantisation)
     adversarial: float = 0.0  # weight of a discriminator in the second half of the training
     steps: int = 900
     batch: int = 8

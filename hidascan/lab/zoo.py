@@ -27,7 +27,7 @@ from hidascan.lab.descent import read_ahead
 from hidascan.lab.recipe import ZooMember
 
 _WINDOW = 128  # pixels, of training
-_LEVELS = 8.0  # of a quantised latent on either side of zero
+_LEVELS = 8.0  # of a quantised latent between 0 and 1
 
 
 class _Residual(nn.Module):
@@ -48,8 +48,7 @@ class _Rounded(nn.Module):
     """Latents on a grid of levels; the gradient passes as if they were not."""
 
     def forward(self, latent: Tensor) -> Tensor:
-        bounded = _LEVELS * torch.tanh(2 * latent)
-        return (bounded + (bounded.round() - bounded).detach()) / _LEVELS
+        return latent + ((latent * _LEVELS).round() / _LEVELS - latent).detach()
 
 
 def _upsampling(kind: str, width: int) -> list[nn.Module]:
