@@ -51,17 +51,18 @@ def _train_epoch(descent: Descent, material: _Material, steps) -> float:
 
 
 def _what_decides(recipe: Recipe) -> str:
-    return repr((recipe.seed, recipe.network, recipe.data.tables, recipe.tokens, recipe.zoo))
+    return repr((recipe.seed, recipe.network, recipe.data.tables, recipe.tokens, _zoo(recipe)))
+
+
+def _zoo(recipe: Recipe) -> list[dict]:
+    """The members that make pairs."""
+    return [dataclasses.asdict(member) for member in recipe.zoo if not member.held_out]
 
 
 def _traces(recipe: Recipe, cache: Path, stem: DetailStem) -> dict[str, Tensor]:
     """Filters into `stem`, and what they make of all pairs; kept in `cache` for the same recipe."""
     path, spec = cache / "traces.safetensors", recipe.tokens
-    made_by = {
-        "made by": json.dumps(
-            [recipe.seed, dataclasses.asdict(spec.pairs), spec.ridge, [dataclasses.asdict(m) for m in recipe.zoo]]
-        )
-    }
+    made_by = {"made by": json.dumps([recipe.seed, dataclasses.asdict(spec.pairs), spec.ridge, _zoo(recipe)])}
     if path.exists():
         with safe_open(path, framework="pt") as file:
             known = file.metadata() == made_by
