@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hidascan.image.provenance import Claim
+
 COLUMNS = (
     "path",
     "status",
@@ -33,8 +35,9 @@ class Finding:
     jpeg_quality: IJG quality 1..100 from the file's tables. jpeg_quality_estimated: 1..100 from the pixels.
     ai_area: share of the image whose tokens are over the localisation threshold, 0..1. seconds: of work on this image.
     token_map: (ceil(height / 16), ceil(width / 16)) float32, probability of AI in each cell, as stored; `orientation`
-    is the EXIF orientation (1..8) under which it should be looked at. notes: what else a reader should know. stress: of
-    each copy that a stress test made of the image, its score.
+    is the EXIF orientation (1..8) under which it should be looked at. claims: what the file says of its origin, the
+    strongest first; provenance is that one in short. notes: what else a reader should know. stress: of each copy that a
+    stress test made of the image, its score.
     """
 
     path: str
@@ -54,6 +57,7 @@ class Finding:
     logit: float | None = None
     orientation: int = 1
     token_map: np.ndarray | None = None
+    claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
     stress: dict[str, float] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from hidascan.errors import CheckpointError, ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.image.decode import MAX_PIXELS, DecodedImage, decode, upright
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
+from hidascan.image.provenance import conflict
 from hidascan.image.redeliver import STRESS
 from hidascan.image.sources import expand
 from hidascan.image.tiles import PatchGrid, cell_map, mirror_to_patch, patch_grid, patches, thumbnail
@@ -128,7 +129,8 @@ class Scanner:
             format=image.format,
             patches=len(grid),
             jpeg_quality=image.jpeg_quality,
-            provenance=image.provenance,
+            provenance=image.claims[0].short() if image.claims else "",
+            claims=image.claims,
             seconds=time.perf_counter() - started,
             orientation=image.orientation,
             notes=notes,
@@ -152,9 +154,12 @@ class Scanner:
         traces = traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
         cells = self._engine.locate(traces)
         score = calibration.score(output.logit)
+        verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
+        disagree = conflict(finding.claims, verdict)
         return replace(
             finding,
-            verdict=calibration.verdict(score, self.options.profile, self.options.threshold),
+            verdict=verdict,
+            notes=(*finding.notes, disagree) if disagree else finding.notes,
             score=score,
             logit=output.logit,
             jpeg_quality_estimated=float(job.trace.quality) if job.trace else output.quality,

@@ -120,20 +120,6 @@ def test_icc_profiles_are_left_alone(tmp_path):
     assert (decode(tmp_path / "a.png").pixels == PIXELS).all()
 
 
-def test_a_camera_and_a_generator_are_named(tmp_path):
-    from PIL.PngImagePlugin import PngInfo
-
-    exif = Image.Exif()
-    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS 5D"
-    Image.fromarray(PIXELS).save(tmp_path / "camera.jpg", exif=exif)
-    assert decode(tmp_path / "camera.jpg").provenance == "exif:Canon EOS 5D"
-    text = PngInfo()
-    text.add_text("parameters", "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7")
-    Image.fromarray(PIXELS).save(tmp_path / "sd.png", pnginfo=text)
-    assert decode(tmp_path / "sd.png").provenance == "png:A1111"
-    assert decode(save_picture(tmp_path / "plain.png")).provenance == ""
-
-
 def broken_files(folder):
     whole = save_picture(folder / "whole.jpg", 200, 200).read_bytes()
     contents = {

@@ -16,7 +16,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError
 from hidascan.image.jpeg import quality_from_tables
-from hidascan.image.provenance import strongest_claim
+from hidascan.image.provenance import Claim, read_claims
 
 pillow_heif.register_heif_opener()
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -34,7 +34,7 @@ class DecodedImage:
 
     pixels: (H, W, 3) uint8 RGB, read-only, before any EXIF rotation: turning an image would move its JPEG grid.
     orientation: EXIF orientation 1..8 (1 = as stored). jpeg_quality: 1..100 from the tables, None if no JPEG.
-    provenance: the strongest claim of the metadata, "" if none. notes: what a reader should know (first frame only,
+    claims: what the metadata says of its origin, the strongest first. notes: what a reader should know (first frame only,
     alpha composited, 16 bits scaled).
     """
 
@@ -42,7 +42,7 @@ class DecodedImage:
     format: str
     orientation: int = 1
     jpeg_quality: int | None = None
-    provenance: str = ""
+    claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -64,7 +64,7 @@ def decode(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
-                return _decode_opened(image, max_pixels, before_load)
+                return _decode_opened(image, data, max_pixels, before_load)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -89,7 +89,9 @@ def _read_file(path: Path) -> bytes:
         raise ImageError(str(error)) from None
 
 
-def _decode_opened(image: Image.Image, max_pixels: int, before_load: Callable[[int], None]) -> DecodedImage:
+def _decode_opened(
+    image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
+) -> DecodedImage:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(f"{width}x{height} is over the limit of {max_pixels / 1e6:.0f} megapixels")
@@ -102,14 +104,14 @@ def _decode_opened(image: Image.Image, max_pixels: int, before_load: Callable[[i
         notes.append(f"first of {frames} frames")
     quality = quality_from_tables(getattr(image, "quantization", None) or {})
     format_name = image.format or "unknown"
-    provenance = strongest_claim(image)
+    claims = read_claims(image, data)
     before_load(width * height)
     if _is_deep_colour(image):
         notes.append(_SCALED)
     image.load()
     orientation = _orientation(image)  # after loading: TIFF and HEIC are turned upright by their decoders, and say so
     pixels = _to_rgb(image, notes)
-    return DecodedImage(pixels, format_name, orientation, quality, provenance, tuple(notes))
+    return DecodedImage(pixels, format_name, orientation, quality, claims, tuple(notes))
 
 
 def _is_deep_colour(image: Image.Image) -> bool:

@@ -126,11 +126,8 @@ def quality(
     with tqdm(total=len(chosen), desc="quality", disable=None) as bar:
         errors = quality_errors(_scanner(weights, device, precision), chosen, resized, bar.update)
     mean = sum(errors.values()) / len(errors)
-    print(
-        json.dumps(
-            {"images": len(chosen), "mae": round(mean, 3), "by_quality": {q: round(e, 2) for q, e in errors.items()}}
-        )
-    )
+    by_quality = {q: round(e, 2) for q, e in errors.items()}
+    print(json.dumps({"images": len(chosen), "mae": round(mean, 3), "by_quality": by_quality}))
 
 
 @app.command()

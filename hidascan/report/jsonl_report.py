@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from hidascan.finding import Finding
 from hidascan.report.reporter import close_text, open_text
 
 
 class JsonlReport:
-    """One object a line: `finding.COLUMNS`, then `logit` (raw), `orientation` (EXIF), `notes` (list of str) and
-    `stress` (copy -> score; empty without a stress test)."""
+    """One object a line: `finding.COLUMNS`, then `logit` (raw), `orientation` (EXIF), `notes` (list of str), `stress`
+    (copy -> score; empty without a stress test) and `claims` (kind, source, text, signature, detail)."""
 
     def __init__(self, target: str):
         self._file = open_text(target)
 
     def add(self, finding: Finding) -> None:
         more = {name: getattr(finding, name) for name in ("logit", "orientation", "notes", "stress")}
+        more["claims"] = [asdict(claim) for claim in finding.claims]
         self._file.write(json.dumps({**finding.row(), **more}) + "\n")
         self._file.flush()
 

@@ -1,0 +1,214 @@
+"""What files say of their origin: read from every place, told apart by source and signature, never mixed with scores."""
+
+import csv
+import datetime
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from hidascan.image.decode import decode
+from hidascan.image.provenance import Claim, conflict
+from tests.conftest import picture, save_picture
+from tests.lab import SHARED
+
+PIXELS = Image.fromarray(picture(240, 300))
+XMP = '<x:xmpmeta><rdf:Description Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{}" xmp:CreatorTool="{}"/></x:xmpmeta>'
+
+
+def saved(path: Path, **options) -> Path:
+    PIXELS.save(path, **options)
+    return path
+
+
+def exif(**tags) -> Image.Exif:
+    numbers = {"make": 0x010F, "model": 0x0110, "software": 0x0131, "description": 0x010E}
+    made = Image.Exif()
+    for name, value in tags.items():
+        made[numbers[name]] = value
+    return made
+
+
+def png_text(key: str, value: str) -> dict:
+    info = PngInfo()
+    info.add_text(key, value)
+    return {"pnginfo": info}
+
+
+CASES = {
+    "png:A1111": ("a.png", png_text("parameters", "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7"), "ai"),
+    "png:ComfyUI": ("a.png", png_text("prompt", '{"3": {"class_type": "KSampler"}}'), "ai"),
+    "png:InvokeAI": ("a.png", png_text("invokeai_metadata", "{}"), "ai"),
+    "png:NovelAI": ("a.png", png_text("Software", "NovelAI"), "ai"),
+    "png:Midjourney": ("a.png", png_text("Description", "a cat --v 6 Job ID: 1 (Midjourney)"), "ai"),
+    "exif:OpenAI": ("a.jpg", {"exif": exif(description="Made with OpenAI Labs")}, "ai"),
+    "exif:Canon EOS 5D": ("a.jpg", {"exif": exif(make="Canon", model="Canon EOS 5D")}, "camera"),
+    "exif:NIKON CORPORATION D90": ("a.jpg", {"exif": exif(make="NIKON CORPORATION", model="D90")}, "camera"),
+    "exif:GIMP 2.10": ("a.jpg", {"exif": exif(software="GIMP 2.10")}, "software"),
+    "xmp:trainedAlgorithmicMedia": ("a.jpg", {"xmp": XMP.format("trainedAlgorithmicMedia", "Tool").encode()}, "ai"),
+    "xmp:digitalCapture": ("a.webp", {"xmp": XMP.format("digitalCapture", "Tool").encode()}, "camera"),
+    "xmp:Adobe Firefly": ("a.jpg", {"xmp": XMP.format("other", "Adobe Firefly 3").encode()}, "ai"),
+}
+
+
+@pytest.mark.parametrize("wanted", CASES)
+def test_each_claim_is_read_from_its_place(tmp_path, wanted):
+    name, options, kind = CASES[wanted]
+    strongest = decode(saved(tmp_path / name, **options)).claims[0]
+    assert (strongest.short(), strongest.kind, strongest.signature) == (wanted, kind, "")
+
+
+def test_a_generator_is_a_stronger_claim_than_a_camera(tmp_path):
+    both = saved(
+        tmp_path / "a.jpg",
+        exif=exif(make="Canon", model="EOS"),
+        xmp=XMP.format("trainedAlgorithmicMedia", "x").encode(),
+    )
+    assert [claim.kind for claim in decode(both).claims] == ["ai", "camera", "software"]
+    assert decode(save_picture(tmp_path / "plain.png")).claims == ()
+
+
+def test_what_does_not_agree_with_the_pixels_is_said_in_words():
+    camera, ai = Claim("camera", "exif", "Canon"), Claim("ai", "png", "A1111")
+    assert "camera (exif:Canon)" in conflict((camera,), "ai") and "generated (png:A1111)" in conflict(
+        (ai, camera), "real"
+    )
+    agreed = [((camera,), "real"), ((ai,), "ai"), ((ai,), "inconclusive"), ((), "ai"), ((ai, camera), "ai")]
+    assert not any(conflict(*pair) for pair in agreed)
+
+
+def test_claims_stand_beside_the_score_and_do_not_change_it(hidascan, tmp_path):
+    saved(tmp_path / "plain.png")
+    saved(tmp_path / "told.png", **png_text("parameters", "<b>\x1b[31m Steps: 20, Sampler: Euler"))
+    ran = hidascan(tmp_path, "--jsonl", "-", "--threshold", "1", "--precision", "fp32")
+    plain, told = (json.loads(line) for line in ran.out.splitlines())
+    assert plain["score"] == told["score"] and plain["claims"] == [] and plain["provenance"] == ""
+    assert told["claims"][0] | {"detail": ""} == {
+        "kind": "ai",
+        "source": "png",
+        "text": "A1111",
+        "signature": "",
+        "detail": "",
+    }
+    assert "\x1b" not in told["claims"][0]["detail"] and any(note.startswith("conflict") for note in told["notes"])
+
+
+@pytest.fixture(scope="module")
+def signer():
+    """A signer with a chain of two certificates of its own making, on nobody's trust list."""
+    import c2pa
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    def certificate(name, key, issuer, issuer_key, is_root):
+        def called(text):
+            return x509.Name(
+                [x509.NameAttribute(NameOID.COMMON_NAME, text), x509.NameAttribute(NameOID.ORGANIZATION_NAME, text)]
+            )
+
+        now = datetime.datetime.now(datetime.timezone.utc)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(called(name))
+            .issuer_name(called(issuer))
+            .public_key(key.public_key())
+        )
+        made = made.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
+        made = made.not_valid_after(now + datetime.timedelta(days=30))
+        made = made.add_extension(x509.BasicConstraints(is_root, None), critical=True)
+        usage = dict.fromkeys(
+            (
+                "content_commitment",
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+                "encipher_only",
+                "decipher_only",
+            ),
+            False,
+        )
+        made = made.add_extension(
+            x509.KeyUsage(digital_signature=True, key_cert_sign=is_root, crl_sign=is_root, **usage), critical=True
+        )
+        made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        made = made.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
+        )
+        if not is_root:
+            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+        return made.sign(issuer_key, hashes.SHA256())
+
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    chain = [
+        certificate("A studio", keys[0], "A root", keys[1], False),
+        certificate("A root", keys[1], "A root", keys[1], True),
+    ]
+    pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+    private = keys[0].private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return c2pa.Signer.from_info(c2pa.C2paSignerInfo(alg=b"es256", sign_cert=pem, private_key=private, ta_url=None))
+
+
+def signed(signer, source_type: str) -> bytes:
+    import c2pa
+
+    plain, out = io.BytesIO(), io.BytesIO()
+    PIXELS.save(plain, "JPEG", quality=95)
+    action = {
+        "action": "c2pa.created",
+        "softwareAgent": "A painter",
+        "digitalSourceType": f"http://cv.iptc.org/newscodes/digitalsourcetype/{source_type}",
+    }
+    manifest = {
+        "claim_generator_info": [{"name": "tests", "version": "1"}],
+        "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
+    }
+    plain.seek(0)
+    c2pa.Builder(manifest).sign(signer, "image/jpeg", plain, out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("source_type", "kind"), [("trainedAlgorithmicMedia", "ai"), ("digitalCapture", "camera")])
+def test_a_signed_manifest_names_its_kind_and_its_signer(signer, tmp_path, source_type, kind):
+    (tmp_path / "a.jpg").write_bytes(signed(signer, source_type))
+    claim = decode(tmp_path / "a.jpg").claims[0]
+    assert (claim.kind, claim.source, claim.text, claim.signature) == (kind, "c2pa", "A painter", "unverified")
+    assert "signed by A studio" in claim.detail and source_type in claim.detail and "created" in claim.detail
+
+
+def test_a_file_that_was_changed_after_signing_has_a_broken_signature(signer, tmp_path):
+    data = bytearray(signed(signer, "digitalCapture"))
+    data[-2000] ^= 1  # a bit of the picture
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert decode(tmp_path / "a.jpg").claims[0].signature == "broken"
+
+
+def test_a_damaged_manifest_costs_no_pixels(signer, tmp_path):
+    data = signed(signer, "digitalCapture")
+    start = data.index(b"c2pa.assertions")
+    (tmp_path / "a.jpg").write_bytes(data[:start] + b"\0" * 200 + data[start + 200 :])
+    assert decode(tmp_path / "a.jpg").pixels.shape == (240, 300, 3)
+
+
+@pytest.mark.skipif(not (SHARED / "data/provenance.tsv").exists(), reason="needs ../shared")
+def test_original_files_say_where_they_are_from_and_stripped_ones_nothing():
+    wanted = {
+        "gpt_image_1_4o.png": ("ai", "c2pa", "unverified"),
+        "dalle2.jpg": ("ai", "exif", ""),
+        "flux1_dev.png": ("ai", "png", ""),
+        "sd35_medium.png": ("ai", "png", ""),
+        "sd15.png": ("ai", "png", ""),
+        "dalle3.jpg": ("ai", "c2pa", "unverified"),
+        "camera_Canon_PowerShot_S40.jpg": ("camera", "exif", ""),
+    }
+    for row in csv.DictReader((SHARED / "data/provenance.tsv").open(), delimiter="\t"):
+        claim = decode(SHARED / "data/provenance" / row["path"]).claims[0]
+        assert (claim.kind, claim.source, claim.signature) == wanted[row["path"]]
+    rows = list(csv.DictReader((SHARED / "data/dev.tsv").open(), delimiter="\t"))[::40]
+    assert not any(decode(SHARED / "data" / row["path"]).claims for row in rows)
