@@ -65,6 +65,8 @@ def scan(
     batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Patches a pass of the network.  [default: by device]", show_default=False)] = None,
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: calls real photos ai least often, or misses least.")] = "balanced",
     threshold: Annotated[Optional[float], typer.Option(metavar="T", help="ai from this score on, else real; never inconclusive.  [default: the profile's]", show_default=False)] = None,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = 500_000_000,
+    explain: Annotated[bool, typer.Option("--explain", help="In JSONL, how much each patch decides: the logit with all patches minus that without it.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Also scan re-saved, shrunk and cropped copies; inconclusive where they disagree. Takes 5 times as long.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Unreadable files (exit code 3) win over AI found (1).")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines, no progress: only the files asked for, and errors.")] = False,
@@ -78,7 +80,7 @@ def scan(
     """
     if csv == "-" and jsonl == "-":
         raise UsageError("--csv - and --jsonl - cannot share stdout")
-    options = ScanOptions(weights, device, precision, batch_size, profile, threshold, stress=stress)
+    options = ScanOptions(weights, device, precision, batch_size, profile, threshold, max_pixels, stress, explain)
     context.obj.append(Request(paths, options, null, csv, jsonl, heatmap, heatmap_raw, heatmap_dir, strict, quiet))
 
 

@@ -31,12 +31,14 @@ class Views:
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """logit; quality 1..100; traces (K, 14, 14, E) float32 of the cells of its patches; seconds of device time."""
+    """logit; quality 1..100; traces (K, 14, 14, E) float32 of the cells of its patches; seconds of device time; where
+    they were asked for, the effect of each patch on the logit."""
 
     logit: float
     quality: float
     traces: np.ndarray
     seconds: float
+    effects: list[float]
 
 
 @dataclass
@@ -61,9 +63,9 @@ class _Batch:
 class Engine:
     """Runs a network on full batches. Memory is bounded by one batch and the traces of the images in flight."""
 
-    def __init__(self, network: HiDANet, device: torch.device, batch_size: int):
+    def __init__(self, network: HiDANet, device: torch.device, batch_size: int, explain: bool = False):
         self.network = network.to(device)
-        self.device, self.batch_size = device, batch_size
+        self.device, self.batch_size, self.explain = device, batch_size, explain
 
     def run(
         self,
@@ -128,8 +130,10 @@ class Engine:
         with torch.inference_mode():
             cls, evidence = image.outputs.cls.to(self.device), image.outputs.evidence.to(self.device)
             logit, quality = self.network.fuse(cls, evidence)
+            effects = self.network.effects(cls, evidence, logit).tolist() if self.explain else []
         seconds = image.seconds + time.perf_counter() - started
-        return image.ticket, ImageOutput(float(logit), float(quality), image.outputs.traces[1:].numpy(), seconds)
+        traces = image.outputs.traces[1:].numpy()
+        return image.ticket, ImageOutput(float(logit), float(quality), traces, seconds, effects)
 
     def locate(self, traces: np.ndarray) -> np.ndarray:
         """Traces (h, w, E) of the cells of one image -> p(AI) of each (h, w), float32."""

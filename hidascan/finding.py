@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hidascan.image.provenance import Claim
+from hidascan.regions import Region
 
 COLUMNS = (
     "path",
@@ -27,6 +28,16 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
+class Effect:
+    """Of one patch, its top left corner in pixels as stored: the raw logit with all patches minus that without it
+    (total direct effect); over 0 it speaks for AI."""
+
+    left: int
+    top: int
+    effect: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """One row of results. For a file that could not be read, `status` is "error" and most fields are None.
 
@@ -35,7 +46,8 @@ class Finding:
     jpeg_quality: IJG quality 1..100 from the file's tables. jpeg_quality_estimated: 1..100 from the pixels.
     ai_area: share of the image whose tokens are over the localisation threshold, 0..1. seconds: of work on this image.
     token_map: (ceil(height / 16), ceil(width / 16)) float32, probability of AI in each cell, as stored; `orientation`
-    is the EXIF orientation (1..8) under which it should be looked at. claims: what the file says of its origin, the
+    is the EXIF orientation (1..8) under which it should be looked at. regions: of the map over the localisation
+    threshold. effects: with `explain`, how much each patch decides. claims: what the file says of its origin, the
     strongest first; provenance is that one in short. notes: what else a reader should know. stress: of each copy that a
     stress test made of the image, its score.
     """
@@ -57,6 +69,8 @@ class Finding:
     logit: float | None = None
     orientation: int = 1
     token_map: np.ndarray | None = None
+    regions: tuple[Region, ...] = ()
+    effects: tuple[Effect, ...] = ()
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
     stress: dict[str, float] = field(default_factory=dict)

@@ -15,8 +15,9 @@ class ScanOptions:
 
     weights: a name of shipped weights, or a path. device: auto, cpu, cuda, cuda:N or mps. precision: auto, bf16 or
     fp32. batch_size: views a pass, None = by device. profile: which of the calibrated thresholds, one of PROFILES.
-    threshold: own threshold for `ai`, 0..1, None = those of the profile. max_pixels: of one image, None = 500 million. stress: also scan re-saved, shrunk and cropped
-    copies of each image, and call it inconclusive where they disagree.
+    threshold: own threshold for `ai`, 0..1, None = those of the profile. max_pixels: of one image. stress: also scan
+    re-saved, shrunk and cropped copies of each image, and call it inconclusive where they disagree. explain: how much
+    each patch decides.
     """
 
     weights: str = "hidascan-b"
@@ -25,12 +26,15 @@ class ScanOptions:
     batch_size: int | None = None
     profile: str = "balanced"
     threshold: float | None = None
-    max_pixels: int | None = None
+    max_pixels: int = 500_000_000
     stress: bool = False
+    explain: bool = False
 
     def __post_init__(self):
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}")
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels must be at least 1, not {self.max_pixels}")
         if self.profile not in PROFILES:
             raise UsageError(f"--profile must be one of {', '.join(PROFILES)}, not {self.profile}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:

@@ -12,8 +12,8 @@ import numpy as np
 
 from hidascan.engine import Engine, ImageOutput, Views, choose_device, choose_dtype, default_batch_size
 from hidascan.errors import CheckpointError, ImageError, UsageError
-from hidascan.finding import Finding
-from hidascan.image.decode import MAX_PIXELS, DecodedImage, decode, upright
+from hidascan.finding import Effect, Finding
+from hidascan.image.decode import DecodedImage, decode, upright
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.provenance import conflict
 from hidascan.image.redeliver import STRESS
@@ -22,6 +22,7 @@ from hidascan.image.tiles import PatchGrid, cell_map, mirror_to_patch, patch_gri
 from hidascan.model.checkpoint import load_network
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
+from hidascan.regions import find_regions
 
 CELL = 16  # side of a cell of the token map, pixels
 _PIXELS_AHEAD = 64_000_000
@@ -54,7 +55,9 @@ class Scanner:
         self.device = choose_device(options.device)
         self.dtype = choose_dtype(options.precision, self.device)
         self.network, self.header = load_network(find_weights(options.weights), self.dtype)
-        self._engine = Engine(self.network, self.device, options.batch_size or default_batch_size(self.device))
+        self._engine = Engine(
+            self.network, self.device, options.batch_size or default_batch_size(self.device), options.explain
+        )
 
     def scan(
         self, paths: Iterable[str | os.PathLike], on_batch: Callable[[int], None] = lambda views: None
@@ -90,7 +93,7 @@ class Scanner:
     def _prepare_file(self, path: str, admit: Callable[[int], None]) -> _Job:
         started = time.perf_counter()
         try:
-            image = decode(path, self.options.max_pixels or MAX_PIXELS, admit)
+            image = decode(path, self.options.max_pixels, admit)
             return self._with_copies(self._prepare(path, image, started), image)
         except ImageError as error:
             reason = str(error)
@@ -109,7 +112,7 @@ class Scanner:
         side = self.network.config.patch
         height, width = image.pixels.shape[:2]
         notes = image.notes
-        if max(height, side) * max(width, side) > (self.options.max_pixels or MAX_PIXELS):
+        if max(height, side) * max(width, side) > (self.options.max_pixels):
             raise ImageError(
                 f"{width}x{height} is too thin: mirrored to {side} px it would be over the limit of pixels"
             )
@@ -153,6 +156,9 @@ class Scanner:
         traces = cell_map(output.traces, grid, CELL, self.network.config.patch)
         traces = traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
         cells = self._engine.locate(traces)
+        regions = find_regions(cells, calibration.localisation, finding.width, finding.height, CELL)
+        corners = grid.corners() if output.effects else []
+        effects = [Effect(left, top, effect) for (top, left), effect in zip(corners, output.effects, strict=True)]
         score = calibration.score(output.logit)
         verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
         disagree = conflict(finding.claims, verdict)
@@ -165,6 +171,8 @@ class Scanner:
             jpeg_quality_estimated=float(job.trace.quality) if job.trace else output.quality,
             ai_area=float((cells >= calibration.localisation).mean()),
             token_map=cells,
+            regions=regions,
+            effects=tuple(effects),
             seconds=finding.seconds + output.seconds,
         )
 

@@ -41,8 +41,10 @@ class LinearEvidence(nn.Module):
 
     def pool(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
         """Evidence (1 + K,) of the views of one image, its thumbnail first -> that of all patches () and of the
-        thumbnail (): log(mean(exp(sharpness * e))) / sharpness over the patches."""
+        thumbnail (): log(mean(exp(sharpness * e))) / sharpness over the patches, 0 if there are none."""
         patches, sharpness = evidence[1:], self.sharpness.float()
+        if not len(patches):
+            return patches.new_zeros(()), evidence[0]
         if not sharpness:
             return patches.mean(), evidence[0]
         return (torch.logsumexp(sharpness * patches, 0) - math.log(len(patches))) / sharpness, evidence[0]

@@ -72,6 +72,14 @@ class HiDANet(nn.Module):
         return logit[0] + sum(self.head.evidence.pool(evidence)), quality[0]
 
     @torch.no_grad()
+    def effects(self, cls: Tensor, evidence: Tensor, logit: Tensor) -> Tensor:
+        """Total direct effect of each patch ("All Patches Matter"): the logit of one image with all patches minus that
+        with its token and evidence left out. Arguments and logit as of `fuse` -> (K,). K passes of FAM."""
+        numbers = torch.arange(len(cls), device=cls.device)
+        rest = (numbers != patch for patch in numbers[1:])
+        return torch.stack([logit - self.fuse(cls[kept], evidence[kept])[0] for kept in rest])
+
+    @torch.no_grad()
     def locate(self, traces: Tensor) -> Tensor:
         """traces (h, w, E) of the cells of one image -> p(AI) of each (h, w), float32."""
         return torch.sigmoid(self.head.localiser(traces.permute(2, 0, 1)[None])[0])

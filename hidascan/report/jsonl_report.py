@@ -11,14 +11,16 @@ from hidascan.report.reporter import close_text, open_text
 
 class JsonlReport:
     """One object a line: `finding.COLUMNS`, then `logit` (raw), `orientation` (EXIF), `notes` (list of str), `stress`
-    (copy -> score; empty without a stress test) and `claims` (kind, source, text, signature, detail)."""
+    (copy -> score; empty without a stress test), `claims` (kind, source, text, signature, detail), `regions` (left, top,
+    right, bottom, area, score) and, with `--explain`, `effects` (left, top, effect)."""
 
     def __init__(self, target: str):
         self._file = open_text(target)
 
     def add(self, finding: Finding) -> None:
         more = {name: getattr(finding, name) for name in ("logit", "orientation", "notes", "stress")}
-        more["claims"] = [asdict(claim) for claim in finding.claims]
+        for name in ("claims", "regions", "effects"):
+            more[name] = [asdict(entry) for entry in getattr(finding, name)]
         self._file.write(json.dumps({**finding.row(), **more}) + "\n")
         self._file.flush()
 
