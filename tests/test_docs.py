@@ -26,7 +26,10 @@ def test_every_option_of_hidascan_is_in_the_readme_and_no_other():
     assert set(re.findall(r"(?<!\w)--[a-z][a-z-]+", section)) == real
 
 
-@pytest.mark.parametrize("command", ["train", "calibrate", "evaluate", "quality", "localise", "forge"])
+@pytest.mark.parametrize(
+    "command",
+    ["train", "calibrate", "evaluate", "quality", "localise", "robustness", "families", "ablate", "card", "forge"],
+)
 def test_every_command_of_hidalab_is_in_the_readme(command):
     assert f"hidalab {command}" in README
     assert options_of("hidascan.lab.cli", command)
