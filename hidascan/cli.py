@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -22,6 +22,7 @@ from hidascan.options import ScanOptions
 if TYPE_CHECKING:
     from hidascan.finding import Finding
     from hidascan.report.reporter import Reporter
+    from hidascan.scanner import Scanner
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Request:
     heatmap_dir: str | None
     strict: bool
     quiet: bool
+    resume: bool
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -68,6 +70,7 @@ def scan(
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = 500_000_000,
     explain: Annotated[bool, typer.Option("--explain", help="In JSONL, how much each patch decides: the logit with all patches minus that without it.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Also scan re-saved, shrunk and cropped copies; inconclusive where they disagree. Takes 5 times as long.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the CSV or JSONL of a scan that was killed.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Unreadable files (exit code 3) win over AI found (1).")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines, no progress: only the files asked for, and errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -80,20 +83,27 @@ def scan(
     """
     if csv == "-" and jsonl == "-":
         raise UsageError("--csv - and --jsonl - cannot share stdout")
+    if resume and not {csv, jsonl} - {None, "-"}:
+        raise UsageError("--resume needs --csv FILE or --jsonl FILE")
     options = ScanOptions(weights, device, precision, batch_size, profile, threshold, max_pixels, stress, explain)
-    context.obj.append(Request(paths, options, null, csv, jsonl, heatmap, heatmap_raw, heatmap_dir, strict, quiet))
+    context.obj.append(
+        Request(paths, options, null, csv, jsonl, heatmap, heatmap_raw, heatmap_dir, strict, quiet, resume)
+    )
 
 
 def _scan(request: Request) -> ExitCode:
     from hidascan.progress import ScanProgress
+    from hidascan.report import resume
     from hidascan.scanner import Scanner
 
     scanner = Scanner(request.options)
-    reporters = _reporters(request)
+    outputs = [output for output in (request.csv, request.jsonl) if output]
+    before = resume.begin(outputs, _made_by(request, scanner), request.resume)
+    reporters = _reporters(request, before.anything)
     progress = ScanProgress(hidden=request.quiet)
-    found = failed = False
+    found, failed = before.found, before.failed
     try:
-        for finding in scanner.scan(_paths(request), progress.on_batch):
+        for finding in scanner.scan(_paths(request), progress.on_batch, before.paths):
             with progress.reporting():
                 found |= finding.verdict == "ai"
                 failed |= not _report(reporters, finding)
@@ -101,9 +111,20 @@ def _scan(request: Request) -> ExitCode:
         progress.close()
         for reporter in reporters:
             reporter.close()
+    resume.end(outputs)
     if found and not (failed and request.strict):
         return ExitCode.AI_FOUND
     return ExitCode.UNREADABLE_FILES if failed else ExitCode.NOTHING_FOUND
+
+
+def _made_by(request: Request, scanner: Scanner) -> dict:
+    """What must be the same for a scan to be gone on with; where it runs need not."""
+    from hidascan.model.checkpoint import sha256_of
+    from hidascan.scanner import find_weights
+
+    options = asdict(replace(request.options, precision=str(scanner.dtype)))
+    told = {"version": __version__, "weights": sha256_of(find_weights(request.options.weights))}
+    return told | {name: value for name, value in options.items() if name not in ("weights", "device", "batch_size")}
 
 
 def _paths(request: Request) -> Iterator[str]:
@@ -116,7 +137,7 @@ def _paths(request: Request) -> Iterator[str]:
             yield path
 
 
-def _reporters(request: Request) -> list[Reporter]:
+def _reporters(request: Request, append: bool) -> list[Reporter]:
     from hidascan.report.csv_report import CsvReport
     from hidascan.report.heatmap import HeatmapReport
     from hidascan.report.jsonl_report import JsonlReport
@@ -124,9 +145,9 @@ def _reporters(request: Request) -> list[Reporter]:
 
     reporters: list[Reporter] = []
     if request.csv:
-        reporters.append(CsvReport(request.csv))
+        reporters.append(CsvReport(request.csv, append))
     if request.jsonl:
-        reporters.append(JsonlReport(request.jsonl))
+        reporters.append(JsonlReport(request.jsonl, append))
     if not request.quiet and "-" not in (request.csv, request.jsonl):
         reporters.append(TerminalTable() if sys.stdout.isatty() else PlainLines())
     if request.heatmap or request.heatmap_raw or request.heatmap_dir:

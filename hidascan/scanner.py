@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -60,15 +60,19 @@ class Scanner:
         )
 
     def scan(
-        self, paths: Iterable[str | os.PathLike], on_batch: Callable[[int], None] = lambda views: None
+        self,
+        paths: Iterable[str | os.PathLike],
+        on_batch: Callable[[int], None] = lambda views: None,
+        without: Collection[str] = (),
     ) -> Iterator[Finding]:
-        """Findings for files and folders (recursively), in order, as they are ready.
+        """Findings for files and folders (recursively), in order, as they are ready; files named in `without` are
+        passed over.
 
         A file that cannot be read gives a Finding with status "error"; the scan goes on. on_batch is told the number
         of views that the device has finished, for a progress bar.
         """
         threads = max(1, min(8, (os.cpu_count() or 2) - 1))
-        files = expand(os.fspath(path) for path in paths)
+        files = (file for file in expand(os.fspath(path) for path in paths) if file not in without)
         yield from self._findings(prefetch(self._prepare_file, files, threads, _PIXELS_AHEAD), on_batch)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:

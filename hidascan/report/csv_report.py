@@ -12,12 +12,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 class CsvReport:
     """Each row is flushed as it is written, so that an interrupted scan leaves whole rows. A text that a spreadsheet
-    would run as a formula gets an apostrophe in front."""
+    would run as a formula gets an apostrophe in front. An output that is gone on with has its header."""
 
-    def __init__(self, target: str):
-        self._file = open_text(target)
+    def __init__(self, target: str, append: bool = False):
+        self._file = open_text(target, append)
         self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
-        self._writer.writeheader()
+        if not append or not self._file.tell():
+            self._writer.writeheader()
         self._file.flush()
 
     def add(self, finding: Finding) -> None:
@@ -26,6 +27,11 @@ class CsvReport:
 
     def close(self) -> None:
         close_text(self._file)
+
+
+def as_it_was(text: str) -> str:
+    """A cell of a CSV without the apostrophe that was put in front."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
 def _harmless(value: object) -> object:

@@ -14,8 +14,8 @@ class JsonlReport:
     (copy -> score; empty without a stress test), `claims` (kind, source, text, signature, detail), `regions` (left, top,
     right, bottom, area, score) and, with `--explain`, `effects` (left, top, effect)."""
 
-    def __init__(self, target: str):
-        self._file = open_text(target)
+    def __init__(self, target: str, append: bool = False):
+        self._file = open_text(target, append)
 
     def add(self, finding: Finding) -> None:
         more = {name: getattr(finding, name) for name in ("logit", "orientation", "notes", "stress")}

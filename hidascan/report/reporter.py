@@ -18,15 +18,15 @@ class Reporter(Protocol):
     def close(self) -> None: ...
 
 
-def open_text(target: str) -> TextIO:
-    """`-` is stdout, else a new file. Names that are not UTF-8 go through as the bytes they are.
+def open_text(target: str, append: bool = False) -> TextIO:
+    """`-` is stdout, else a new file, or the end of what there is. Names that are not UTF-8 go through as the bytes they are.
 
     Raises UsageError if the file cannot be written.
     """
     if target == "-":
         return sys.stdout
     try:
-        return open(target, "w", encoding="utf-8", errors="surrogateescape", newline="")
+        return open(target, "a" if append else "w", encoding="utf-8", errors="surrogateescape", newline="")
     except OSError as error:
         raise UsageError(f"{os.fsdecode(target)}: {(error.strerror or str(error)).lower()}") from None
 

@@ -1,0 +1,113 @@
+"""A killed scan is gone on with: what was whole stays, what was torn is done again, and nothing is mixed."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import save_picture
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(8):
+        save_picture(tmp_path / "in" / f"{number}.png", 230, 240, seed=number)
+    (tmp_path / "in" / "5.png").write_bytes(b"broken")
+    return tmp_path / "in"
+
+
+def without_time(text: str) -> list:
+    if text.startswith("path"):
+        return [{**row, "seconds": ""} for row in csv.DictReader(text.splitlines())]
+    return [json.loads(line) | {"seconds": 0} for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.03, 0.3, 0.55, 0.9, 0.999])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_torn_output_is_completed_to_what_an_unbroken_scan_gives(hidascan, folder, tmp_path, kind, cut):
+    out, options = tmp_path / f"out.{kind}", ("--precision", "fp32", "--resume")
+    code = hidascan(folder, f"--{kind}", out, *options).code
+    whole, mark = out.read_bytes(), tmp_path / f"out.{kind}.unfinished"
+    assert not mark.exists()
+    assert "is no unfinished scan" in hidascan(folder, f"--{kind}", out, *options).err
+    out.unlink()
+    (tmp_path / "in.txt").write_text("\n".join(str(p) for p in sorted(folder.iterdir())[:1]))
+    mark_of(hidascan, folder, out, kind, mark)
+    out.write_bytes(whole[: int(len(whole) * cut)])
+    ran = hidascan(folder, f"--{kind}", out, *options)
+    assert ran.code == code and not mark.exists()
+    assert without_time(out.read_text()) == without_time(whole.decode())
+    if cut > 0.5:
+        assert len(ran.out.splitlines()) < 8  # those done were not scanned again
+
+
+def mark_of(hidascan, folder, out, kind, mark):
+    """Leave the mark of a scan that was broken off, with the options of the tests."""
+    import hidascan.report.resume as resume
+
+    kept = resume.end
+    try:
+        resume.end = lambda outputs: None
+        hidascan(folder, f"--{kind}", out, "--precision", "fp32")
+    finally:
+        resume.end = kept
+    assert mark.exists()
+
+
+def test_csv_and_jsonl_are_cut_back_to_the_rows_that_both_have(hidascan, folder, tmp_path):
+    one, two = tmp_path / "a.csv", tmp_path / "a.jsonl"
+    mark_of(hidascan, folder, one, "csv", tmp_path / "a.csv.unfinished")
+    mark_of(hidascan, folder, two, "jsonl", tmp_path / "a.jsonl.unfinished")
+    wanted = without_time(one.read_text()), without_time(two.read_text())
+    two.write_text("".join(two.read_text().splitlines(keepends=True)[:3]))
+    hidascan(folder, "--csv", one, "--jsonl", two, "--precision", "fp32", "--resume")
+    assert (without_time(one.read_text()), without_time(two.read_text())) == wanted
+
+
+@pytest.mark.parametrize(("option", "named"), [(("--threshold", "0.3"), "threshold"), (("--stress",), "stress")])
+def test_other_options_are_refused(hidascan, folder, tmp_path, option, named):
+    out = tmp_path / "out.csv"
+    mark_of(hidascan, folder, out, "csv", tmp_path / "out.csv.unfinished")
+    before = out.read_bytes()
+    ran = hidascan(folder, "--csv", out, "--precision", "fp32", "--resume", *option)
+    assert ran.code == 2 and f"with other {named}" in ran.err and out.read_bytes() == before
+
+
+def test_resume_needs_a_file_and_a_name_with_line_breaks_is_one_row(hidascan, tmp_path):
+    assert hidascan(tmp_path, "--csv", "-", "--resume").code == 2
+    for name in ("a\nb.png", "=c.png", "d.png"):
+        save_picture(tmp_path / "odd" / name, 230, 230)
+    out = tmp_path / "out.csv"
+    mark_of(hidascan, tmp_path / "odd", out, "csv", tmp_path / "out.csv.unfinished")
+    whole = out.read_text()
+    out.write_text(whole[:-20])
+    hidascan(tmp_path / "odd", "--csv", out, "--precision", "fp32", "--resume")
+    assert without_time(out.read_text()) == without_time(whole)
+
+
+def test_a_scan_that_is_killed_at_any_moment_can_be_gone_on_with(tiny_weights, folder, tmp_path, hidascan):
+    out = tmp_path / "killed.jsonl"
+    hidascan(folder, "--jsonl", tmp_path / "whole.jsonl", "--precision", "fp32")
+    command = [sys.executable, "-m", "hidascan.cli", folder, "--jsonl", out, "--precision", "fp32", "--batch-size", "1"]
+    scan = subprocess.Popen([*command, "--weights", tiny_weights], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not (out.exists() and out.stat().st_size) and scan.poll() is None and time.monotonic() < until:
+        time.sleep(random.uniform(0, 0.02))
+    scan.send_signal(signal.SIGKILL)
+    scan.wait(60)
+    assert all(json.loads(line) for line in out.read_text().splitlines(keepends=True) if line.endswith("\n"))
+    if (tmp_path / "killed.jsonl.unfinished").exists():  # else it was faster than the kill
+        hidascan(folder, "--jsonl", out, "--precision", "fp32", "--resume")
+    rounded = [
+        [
+            row | {"seconds": 0, "logit": round(row["logit"] or 0, 4), "score": round(row["score"] or 0, 4)}
+            for row in map(json.loads, path.read_text().splitlines())
+        ]
+        for path in (out, tmp_path / "whole.jsonl")
+    ]
+    assert rounded[0] == rounded[1]
