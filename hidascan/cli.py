@@ -34,6 +34,7 @@ class Request:
     null: bool
     csv: str | None
     jsonl: str | None
+    html: str | None
     heatmap: bool
     heatmap_raw: bool
     heatmap_dir: str | None
@@ -58,6 +59,7 @@ def scan(
     null: Annotated[bool, typer.Option("-0", "--null", help="The list on stdin is separated by NUL, as of find -print0.")] = False,
     csv: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a CSV; - is stdout.", show_default=False)] = None,
     jsonl: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write JSON lines; - is stdout.", show_default=False)] = None,
+    html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a report to read in a browser: one file, pictures in it.", show_default=False)] = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png beside each image.")] = False,
     heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png: p(AI) of each 16x16 cell, 16 bits.")] = False,
     heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put heatmaps there, not beside the images.", show_default=False)] = None,
@@ -83,11 +85,11 @@ def scan(
     """
     if csv == "-" and jsonl == "-":
         raise UsageError("--csv - and --jsonl - cannot share stdout")
-    if resume and not {csv, jsonl} - {None, "-"}:
-        raise UsageError("--resume needs --csv FILE or --jsonl FILE")
+    if resume and (html or not {csv, jsonl} - {None, "-"}):
+        raise UsageError("--resume needs --csv FILE or --jsonl FILE, and cannot go on with --html")
     options = ScanOptions(weights, device, precision, batch_size, profile, threshold, max_pixels, stress, explain)
     context.obj.append(
-        Request(paths, options, null, csv, jsonl, heatmap, heatmap_raw, heatmap_dir, strict, quiet, resume)
+        Request(paths, options, null, csv, jsonl, html, heatmap, heatmap_raw, heatmap_dir, strict, quiet, resume)
     )
 
 
@@ -99,7 +101,7 @@ def _scan(request: Request) -> ExitCode:
     scanner = Scanner(request.options)
     outputs = [output for output in (request.csv, request.jsonl) if output]
     before = resume.begin(outputs, _made_by(request, scanner), request.resume)
-    reporters = _reporters(request, before.anything)
+    reporters = _reporters(request, before.anything, scanner)
     progress = ScanProgress(hidden=request.quiet)
     found, failed = before.found, before.failed
     try:
@@ -137,7 +139,7 @@ def _paths(request: Request) -> Iterator[str]:
             yield path
 
 
-def _reporters(request: Request, append: bool) -> list[Reporter]:
+def _reporters(request: Request, append: bool, scanner: Scanner) -> list[Reporter]:
     from hidascan.report.csv_report import CsvReport
     from hidascan.report.heatmap import HeatmapReport
     from hidascan.report.jsonl_report import JsonlReport
@@ -150,6 +152,10 @@ def _reporters(request: Request, append: bool) -> list[Reporter]:
         reporters.append(JsonlReport(request.jsonl, append))
     if not request.quiet and "-" not in (request.csv, request.jsonl):
         reporters.append(TerminalTable() if sys.stdout.isatty() else PlainLines())
+    if request.html:
+        from hidascan.report.html_report import HtmlReport
+
+        reporters.append(HtmlReport(request.html, scanner.header.name, *scanner.thresholds))
     if request.heatmap or request.heatmap_raw or request.heatmap_dir:
         overlay = request.heatmap or not request.heatmap_raw
         reporters.append(HeatmapReport(request.heatmap_dir, overlay, request.heatmap_raw))

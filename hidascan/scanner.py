@@ -59,6 +59,12 @@ class Scanner:
             self.network, self.device, options.batch_size or default_batch_size(self.device), options.explain
         )
 
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """Scores in 0..1: `real` below the first, `ai` from the second on."""
+        own = self.options.threshold
+        return self.header.calibration.thresholds[self.options.profile] if own is None else (own, own)
+
     def scan(
         self,
         paths: Iterable[str | os.PathLike],

@@ -95,10 +95,10 @@ def _at_pixels(cells: np.ndarray, full: tuple[int, int], size: tuple[int, int]) 
 def _blend(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
     strength = (0.25 + 0.45 * values)[..., None]
-    return np.rint(grey * (1 - strength) + _colours(values) * strength).astype(np.uint8)
+    return np.rint(grey * (1 - strength) + colours(values) * strength).astype(np.uint8)
 
 
-def _colours(values: np.ndarray) -> np.ndarray:
+def colours(values: np.ndarray) -> np.ndarray:
     """(H, W) in 0..1 -> (H, W, 3) float32 RGB; Turbo, which keeps its order for most colour-blind readers."""
     levels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(np.float32)
@@ -111,7 +111,7 @@ def _draw_legend(page: Image.Image, top: int, finding: Finding) -> None:
     draw.text((_MARGIN, top + 8), title, _INK, font)
     bar_top, bar_width = top + 34, page.width - 2 * _MARGIN
     ramp = np.tile(np.linspace(0, 1, bar_width, dtype=np.float32), (14, 1))
-    page.paste(Image.fromarray(_colours(ramp).astype(np.uint8)), (_MARGIN, bar_top))
+    page.paste(Image.fromarray(colours(ramp).astype(np.uint8)), (_MARGIN, bar_top))
     for share in (0, 0.25, 0.5, 0.75, 1):
         x = _MARGIN + share * bar_width
         draw.line((min(x, _MARGIN + bar_width - 1), bar_top + 14, min(x, _MARGIN + bar_width - 1), bar_top + 18), _INK)

@@ -1,0 +1,50 @@
+"""The HTML report: one file that needs no other, in which hostile names and metadata are text."""
+
+import html
+import re
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tests.conftest import picture, save_picture
+
+HOSTILE = "<img src=x onerror=alert(1)>.png"
+
+
+@pytest.fixture
+def page(hidascan, tmp_path):
+    info = PngInfo()
+    info.add_text("parameters", "</script><script>alert(2)</script> Steps: 20, Sampler: Euler")
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture(240, 480)).save(tmp_path / "in" / HOSTILE, pnginfo=info)
+    save_picture(tmp_path / "in/plain.jpg", 300, 400, quality=90)
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    ran = hidascan(tmp_path / "in", "--html", tmp_path / "out.html", "--explain", "-q")
+    assert "broken.png" in ran.err
+    return (tmp_path / "out.html").read_text()
+
+
+def test_every_file_has_its_row_and_readable_ones_their_pictures(page):
+    rows = re.findall(r'<article class="row".*?</article>', page, re.S)
+    assert len(rows) == 3
+    assert [row.count("data:image/webp") == row.count("data:image/png") == 1 for row in rows] == [True, False, True]
+    assert "not an image in a known format" in rows[1] and "what each patch decides" in rows[0]
+    assert "90 by its tables" in rows[2] and page.rstrip().endswith("</html>")
+
+
+def test_names_and_metadata_are_text(page):
+    assert HOSTILE not in page and html.escape(HOSTILE) in page
+    assert "<script>alert" not in page and "&lt;script&gt;alert(2)" in page
+    assert page.count("<script>") == 1
+
+
+def test_nothing_is_fetched(page):
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?!data:)[^"'>\s]""", page.replace(html.escape(HOSTILE), ""))
+    assert "default-src 'none'" in page and "url(" not in page and "@import" not in page
+
+
+def test_a_report_that_cannot_be_written_is_said(hidascan, tmp_path):
+    save_picture(tmp_path / "a.png")
+    ran = hidascan(tmp_path / "a.png", "--html", tmp_path / "none/out.html")
+    assert ran.code == 2 and "no such file" in ran.err
