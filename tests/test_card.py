@@ -1,0 +1,55 @@
+"""The model card: its figures are measured and written between marks, and nothing else is touched."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from hidascan.errors import RecipeError
+from hidascan.lab import cache as feature_cache
+from hidascan.lab import lofo
+from hidascan.lab.card import SECTIONS, CardSpec, fill_card
+from hidascan.options import ScanOptions
+
+CARD = "# A card\n\nBy hand.\n" + "".join(
+    f"\n## {name}\n<!-- hidalab card: {name} -->\nold {name}\n<!-- end -->\nafter {name}\n" for name in SECTIONS
+)
+
+
+@pytest.fixture
+def spec(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(lofo, "FAMILIES", {"one": ("g1",), "other": ("g3",)})
+    table = recipe.data.tables[0]
+    lines = [line.replace("png\t0\tg0", "png\t0\thn_astro") for line in Path(table).read_text().splitlines()]
+    (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
+    feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
+    images = {"quality": 1, "where": 2, "robustness": 2}
+    return CardSpec(tmp_path / "test.tsv", recipe, tmp_path / "cache", images=images)
+
+
+def test_every_section_is_measured_and_what_is_written_by_hand_stays(spec, tiny_weights, tmp_path):
+    card = tmp_path / "CARD.md"
+    card.write_text(CARD)
+    fill_card(card, ScanOptions(str(tiny_weights), precision="fp32"), spec)
+    text = card.read_text()
+    assert not re.search(r"^old", text, re.M) and text.startswith("# A card\n\nBy hand.\n")
+    for name in SECTIONS:
+        section = text.split(f"<!-- hidalab card: {name} -->\n")[1].split("<!-- end -->")[0]
+        assert section.count("\n|") >= 3 and f"after {name}\n" in text
+    assert "2 photos (without" in text and "| taef2 | 75 |" in text and "| as it is |" in text
+
+
+def test_one_section_alone_leaves_the_others(spec, tiny_weights, tmp_path):
+    card = tmp_path / "CARD.md"
+    card.write_text(CARD)
+    fill_card(card, ScanOptions(str(tiny_weights), precision="fp32"), spec, only=("families",))
+    text = card.read_text()
+    assert "old families" not in text and all(f"old {name}" in text for name in SECTIONS if name != "families")
+
+
+def test_a_section_that_is_not_known_is_refused_before_anything_is_measured(spec, tmp_path):
+    card = tmp_path / "CARD.md"
+    card.write_text(CARD.replace("card: quality", "card: nonsense"))
+    with pytest.raises(RecipeError, match="nonsense"):
+        fill_card(card, ScanOptions("no-such-weights"), spec)
