@@ -25,7 +25,8 @@ STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are kept as they are
 
 def traces_of(makers: int) -> int:
     """Number of filters that are fitted to copies by so many autoencoders; network.traces must say the same."""
-    return 3 * (_BANDS + 1) + 9 + (makers if makers > 1 else 0)
+    by_band = 3 * (_BANDS + 1)
+    return by_band + 9 + (by_band + makers - 1 if makers > 1 else 0)
 
 
 @dataclass
@@ -64,23 +65,30 @@ class _Moments:
 
 def fit_filters(stem: DetailStem, pairs: Pairs, ridge: float) -> None:
     """Set all of `stem`: w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes,
-    for each band of compression and for all, of the phase profiles, the co-occurrences, and both; for each
-    autoencoder, of both; and the strengths as they are. Raises RecipeError if `stem` has room for another number of
-    filters."""
+    for each band of compression and for all, of the phase profiles, the co-occurrences, and both; the same of the
+    copies by the first autoencoder alone; of each other one, for all bands, both; and the strengths as they are.
+    Raises RecipeError if `stem` has room for another number of filters."""
     makers = 1 + max(pairs.maker(number) for number in range(len(pairs)))
     if stem.filters.shape[1] != traces_of(makers):
         raise RecipeError(f"network.traces must be {traces_of(makers)}, the number of filters that are fitted")
     _measure_features(stem, pairs)
-    bands, by_maker = _moments(stem, pairs, makers)
+    bands, shifts = _moments(stem, pairs, makers)
     known = [band for band in bands if band.count]
     overall, shift, mean = (
         sum(values) / len(known) for values in zip(*((b.covariance(), b.shift, b.mean) for b in known), strict=True)
     )
-    targets = [((b.covariance() + overall) / 2, b.shift) if b.count else (overall, shift) for b in bands]
-    targets.append((overall, shift))
+    within = [(band.covariance() + overall) / 2 if band.count else overall for band in bands] + [overall]
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
-    columns = [_discriminant(*target, kind, ridge) for kind in kinds for target in targets]
-    columns += [_discriminant(overall, shift, kinds[-1], ridge) for shift in by_maker if makers > 1]
+    towards = [[band.shift if band.count else shift for band in bands] + [shift]]
+    if makers > 1:
+        towards.append([*shifts[0]])
+    columns = [
+        _discriminant(covariance, direction, kind, ridge)
+        for kind in kinds
+        for directions in towards
+        for covariance, direction in zip(within, directions, strict=True)
+    ]
+    columns += [_discriminant(overall, directions[-1], kinds[-1], ridge) for directions in shifts[1:]]
     filters = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     filters /= ((filters * (overall @ filters)).sum(0) + 1e-6).sqrt()
     stem.filters.copy_(filters)
@@ -104,16 +112,19 @@ def _measure_features(stem: DetailStem, pairs: Pairs) -> None:
 
 
 def _moments(stem: DetailStem, pairs: Pairs, makers: int) -> tuple[list[_Moments], Tensor]:
-    """-> moments by band, and mean of copies minus mean of photos by autoencoder (makers, FEATURES)."""
+    """-> moments by band; and by autoencoder mean of copies minus mean of photos in each band, and in all last:
+    (makers, _BANDS + 1, FEATURES). Of a band that an autoencoder has no copies in, that of all."""
     bands = [_Moments.empty() for _ in range(_BANDS)]
-    shifts, counts = torch.zeros(makers, FEATURES), torch.zeros(makers, 1)
+    shifts, counts = torch.zeros(makers, _BANDS + 1, FEATURES), torch.zeros(makers, _BANDS + 1, 1)
     for number in tqdm(range(len(pairs)), desc="filters", disable=None):
         photo, copy, delivery = pairs[number]
         windows = [_windows(stem.standard(*views_of(side))) for side in (photo, copy)]
         bands[_band(delivery)].add(*windows)
-        shifts[pairs.maker(number)] += (windows[1] - windows[0]).mean(0)
-        counts[pairs.maker(number)] += 1
-    return bands, shifts / counts.clamp(min=1)
+        for band in (_band(delivery), -1):
+            shifts[pairs.maker(number), band] += (windows[1] - windows[0]).mean(0)
+            counts[pairs.maker(number), band] += 1
+    shifts /= counts.clamp(min=1)
+    return bands, torch.where(counts > 0, shifts, shifts[:, -1:])
 
 
 def _band(delivery: Delivery) -> int:
