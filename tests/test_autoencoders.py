@@ -11,9 +11,11 @@ from PIL import Image
 from hidascan.errors import RecipeError
 from hidascan.lab.autoencoder import load_autoencoder
 from hidascan.lab.data import BalancedPicker, read_table
+from hidascan.lab.filters import fit_filters, traces_of
 from hidascan.lab.pairs import Pairs, build_pairs
 from hidascan.lab.recipe import ZooMember
 from hidascan.lab.zoo import build_zoo, member_path
+from hidascan.model.detail import DetailStem
 from tests.conftest import picture
 from tests.lab import SHARED
 
@@ -78,6 +80,11 @@ def test_pairs_by_the_zoo_come_after_those_by_taef2_and_none_by_a_member_held_ou
     found = Pairs(recipe, tmp_path / "pairs")
     assert [found.maker(n) for n in range(6)] == [0, 0, 1, 2, 1, 2]
     assert all((found[n][0] != found[n][1]).any() for n in range(6))
+    stem = DetailStem(traces_of(3))
+    fit_filters(stem, found, ridge=1e-3)
+    assert stem.filters.isfinite().all() and (stem.filters.abs().sum(0) > 0).all()
+    with pytest.raises(RecipeError, match=str(traces_of(3))):
+        fit_filters(DetailStem(traces_of(1)), found, ridge=1e-3)
 
 
 def test_a_zoo_without_a_member_for_training_is_refused(recipe, tmp_path):
