@@ -38,7 +38,7 @@ class CardSpec:
     recipe: Recipe
     cache: Path
     known: tuple[Path, ...] = ()
-    images: dict[str, int] = field(default_factory=lambda: {"quality": 20, "where": 40, "robustness": 48})
+    images: dict[str, int] = field(default_factory=lambda: {"quality": 20, "where": 24, "robustness": 32})
 
 
 def fill_card(card: Path, options: ScanOptions, spec: CardSpec, only: tuple[str, ...] = ()) -> None:

@@ -79,27 +79,28 @@ def fit_filters(stem: DetailStem, pairs: Pairs, ridge: float) -> None:
     )
     within = [(band.covariance() + overall) / 2 if band.count else overall for band in bands] + [overall]
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
-    towards = [[band.shift if band.count else shift for band in bands] + [shift]]
+    towards = [torch.stack([band.shift if band.count else shift for band in bands] + [shift])]
     if makers > 1:
-        towards.append([*shifts[0]])
+        towards.append(shifts[0])
     columns = [
-        _discriminant(covariance, direction, kind, ridge)
+        _discriminants(covariance, torch.stack(directions), kind, ridge)
         for kind in kinds
-        for directions in towards
-        for covariance, direction in zip(within, directions, strict=True)
+        for covariance, *directions in zip(within, *towards, strict=True)
     ]
-    columns += [_discriminant(overall, directions[-1], kinds[-1], ridge) for directions in shifts[1:]]
-    filters = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
+    if makers > 1:
+        columns.append(_discriminants(overall, shifts[1:, -1], kinds[-1], ridge))
+    filters = torch.cat([*columns, torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     filters /= ((filters * (overall @ filters)).sum(0) + 1e-6).sqrt()
     stem.filters.copy_(filters)
     stem.offset.copy_(mean @ filters)
 
 
-def _discriminant(covariance: Tensor, shift: Tensor, kind: slice, ridge: float) -> Tensor:
-    """(FEATURES,), zero outside of `kind`"""
-    found = torch.zeros(FEATURES)
-    regular = covariance[kind, kind].double() + ridge * torch.eye(len(shift[kind])).double()
-    found[kind] = torch.linalg.solve(regular, shift[kind].double()).float()
+def _discriminants(covariance: Tensor, directions: Tensor, kind: slice, ridge: float) -> Tensor:
+    """directions (n, FEATURES) -> (FEATURES, n), zero outside of `kind`"""
+    found = torch.zeros(FEATURES, len(directions))
+    wanted = directions[:, kind].T.double()
+    regular = covariance[kind, kind].double() + ridge * torch.eye(len(wanted)).double()
+    found[kind] = torch.linalg.solve(regular, wanted).float()
     return found
 
 
