@@ -25,8 +25,7 @@ STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are kept as they are
 
 def traces_of(makers: int) -> int:
     """Number of filters that are fitted to copies by so many autoencoders; network.traces must say the same."""
-    by_band = 3 * (_BANDS + 1)
-    return by_band + 9 + (by_band + makers - 1 if makers > 1 else 0)
+    return 3 * (_BANDS + 1) + 9 + (makers if makers > 1 else 0)
 
 
 @dataclass
@@ -65,42 +64,34 @@ class _Moments:
 
 def fit_filters(stem: DetailStem, pairs: Pairs, ridge: float) -> None:
     """Set all of `stem`: w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes,
-    for each band of compression and for all, of the phase profiles, the co-occurrences, and both; the same of the
-    copies by the first autoencoder alone; of each other one, for all bands, both; and the strengths as they are.
-    Raises RecipeError if `stem` has room for another number of filters."""
+    for each band of compression and for all, of the phase profiles, the co-occurrences, and both; for each
+    autoencoder, of both; and the strengths as they are. Raises RecipeError if `stem` has room for another number of
+    filters."""
     makers = 1 + max(pairs.maker(number) for number in range(len(pairs)))
     if stem.filters.shape[1] != traces_of(makers):
         raise RecipeError(f"network.traces must be {traces_of(makers)}, the number of filters that are fitted")
     _measure_features(stem, pairs)
-    bands, shifts = _moments(stem, pairs, makers)
+    bands, by_maker = _moments(stem, pairs, makers)
     known = [band for band in bands if band.count]
     overall, shift, mean = (
         sum(values) / len(known) for values in zip(*((b.covariance(), b.shift, b.mean) for b in known), strict=True)
     )
-    within = [(band.covariance() + overall) / 2 if band.count else overall for band in bands] + [overall]
+    targets = [((b.covariance() + overall) / 2, b.shift) if b.count else (overall, shift) for b in bands]
+    targets.append((overall, shift))
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
-    towards = [torch.stack([band.shift if band.count else shift for band in bands] + [shift])]
-    if makers > 1:
-        towards.append(shifts[0])
-    columns = [
-        _discriminants(covariance, torch.stack(directions), kind, ridge)
-        for kind in kinds
-        for covariance, *directions in zip(within, *towards, strict=True)
-    ]
-    if makers > 1:
-        columns.append(_discriminants(overall, shifts[1:, -1], kinds[-1], ridge))
-    filters = torch.cat([*columns, torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
+    columns = [_discriminant(*target, kind, ridge) for kind in kinds for target in targets]
+    columns += [_discriminant(overall, shift, kinds[-1], ridge) for shift in by_maker if makers > 1]
+    filters = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     filters /= ((filters * (overall @ filters)).sum(0) + 1e-6).sqrt()
     stem.filters.copy_(filters)
     stem.offset.copy_(mean @ filters)
 
 
-def _discriminants(covariance: Tensor, directions: Tensor, kind: slice, ridge: float) -> Tensor:
-    """directions (n, FEATURES) -> (FEATURES, n), zero outside of `kind`"""
-    found = torch.zeros(FEATURES, len(directions))
-    wanted = directions[:, kind].T.double()
-    regular = covariance[kind, kind].double() + ridge * torch.eye(len(wanted)).double()
-    found[kind] = torch.linalg.solve(regular, wanted).float()
+def _discriminant(covariance: Tensor, shift: Tensor, kind: slice, ridge: float) -> Tensor:
+    """(FEATURES,), zero outside of `kind`"""
+    found = torch.zeros(FEATURES)
+    regular = covariance[kind, kind].double() + ridge * torch.eye(len(shift[kind])).double()
+    found[kind] = torch.linalg.solve(regular, shift[kind].double()).float()
     return found
 
 
@@ -113,19 +104,16 @@ def _measure_features(stem: DetailStem, pairs: Pairs) -> None:
 
 
 def _moments(stem: DetailStem, pairs: Pairs, makers: int) -> tuple[list[_Moments], Tensor]:
-    """-> moments by band; and by autoencoder mean of copies minus mean of photos in each band, and in all last:
-    (makers, _BANDS + 1, FEATURES). Of a band that an autoencoder has no copies in, that of all."""
+    """-> moments by band, and mean of copies minus mean of photos by autoencoder (makers, FEATURES)."""
     bands = [_Moments.empty() for _ in range(_BANDS)]
-    shifts, counts = torch.zeros(makers, _BANDS + 1, FEATURES), torch.zeros(makers, _BANDS + 1, 1)
+    shifts, counts = torch.zeros(makers, FEATURES), torch.zeros(makers, 1)
     for number in tqdm(range(len(pairs)), desc="filters", disable=None):
         photo, copy, delivery = pairs[number]
         windows = [_windows(stem.standard(*views_of(side))) for side in (photo, copy)]
         bands[_band(delivery)].add(*windows)
-        for band in (_band(delivery), -1):
-            shifts[pairs.maker(number), band] += (windows[1] - windows[0]).mean(0)
-            counts[pairs.maker(number), band] += 1
-    shifts /= counts.clamp(min=1)
-    return bands, torch.where(counts > 0, shifts, shifts[:, -1:])
+        shifts[pairs.maker(number)] += (windows[1] - windows[0]).mean(0)
+        counts[pairs.maker(number)] += 1
+    return bands, shifts / counts.clamp(min=1)
 
 
 def _band(delivery: Delivery) -> int:

@@ -54,6 +54,11 @@ def _what_decides(recipe: Recipe) -> str:
     return repr((recipe.seed, recipe.network, recipe.data.tables, recipe.tokens, _zoo(recipe)))
 
 
+def _pairs(law: PairLaw) -> dict:
+    """The law without what only decides how forgeries are put together."""
+    return {name: value for name, value in dataclasses.asdict(law).items() if name != "taef2_share"}
+
+
 def _zoo(recipe: Recipe) -> list[dict]:
     """The members that make pairs."""
     return [dataclasses.asdict(member) for member in recipe.zoo if not member.held_out]
@@ -62,7 +67,7 @@ def _zoo(recipe: Recipe) -> list[dict]:
 def _traces(recipe: Recipe, cache: Path, stem: DetailStem) -> dict[str, Tensor]:
     """Filters into `stem`, and what they make of all pairs; kept in `cache` for the same recipe."""
     path, spec = cache / "traces.safetensors", recipe.tokens
-    made_by = {"made by": json.dumps([recipe.seed, dataclasses.asdict(spec.pairs), spec.ridge, _zoo(recipe)])}
+    made_by = {"made by": json.dumps([recipe.seed, _pairs(spec.pairs), spec.ridge, _zoo(recipe)])}
     if path.exists():
         with safe_open(path, framework="pt") as file:
             known = file.metadata() == made_by
@@ -89,10 +94,19 @@ class _Material:
         """Batch of a number: traces (B, E, h, w) and whether cells are of a copy (B, h, w), float32."""
         rng = np.random.default_rng([self._seed, 9, number])
         photos, copies = self._traces["photos"], self._traces["copies"]
-        chosen = torch.from_numpy(rng.integers(0, len(photos), self._spec.batch))
+        chosen = torch.from_numpy(self._draw(len(photos), rng))
         mask = torch.from_numpy(np.stack([_cell_mask(photos.shape[1:3], self._spec.pairs, rng) for _ in chosen]))
         traces = torch.where(mask[..., None], copies[chosen], photos[chosen])
         return traces.float().permute(0, 3, 1, 2), mask.float()
+
+    def _draw(self, deliveries: int, rng: np.random.Generator) -> np.ndarray:
+        """(batch,) numbers of deliveries; each way of delivering goes through all pairs, those by taef2 first."""
+        law, size = self._spec.pairs, self._spec.batch
+        pairs = deliveries // law.deliveries
+        first = pairs - law.zoo_count  # that is by the zoo
+        by_taef2 = (rng.random(size) < law.taef2_share) | (law.zoo_count == 0)
+        pair = np.where(by_taef2, rng.integers(0, first, size), rng.integers(min(first, pairs - 1), pairs, size))
+        return pair + pairs * rng.integers(0, law.deliveries, size)
 
 
 def _cell_mask(shape: tuple[int, int], law: PairLaw, rng: np.random.Generator) -> np.ndarray:

@@ -116,6 +116,7 @@ class PairLaw:
 
     count: int = 640  # pairs by taef2, a multiple of 40
     zoo_count: int = 0  # pairs by the members of the zoo that are not held out, in turn; a multiple of 40
+    taef2_share: float = 0.6  # of the forgeries that come from pairs by taef2, if there are others
     seed: int = 20
     side: int = 448  # pixels
     group_power: float = 0.35  # as in a round
