@@ -20,6 +20,7 @@ from hidascan.scanner import Scanner
 from hidascan.verdict import Calibration
 
 _RIDGE = 1e-3
+_SHARES = np.linspace(0, 1, 401)
 # Of each profile: the share of real images that may be called ai, and of AI images that may be called real.
 ERRORS = {"low-fpr": (0.01, 0.05), "balanced": (0.02, 0.05), "high-recall": (0.10, 0.02)}
 
@@ -51,10 +52,10 @@ def calibrate(
 
 def _real_tokens(scanner: Scanner, photos: list[LabelledImage]) -> np.ndarray:
     """p(AI) of all cells of real images saved at JPEG 90: the token head raises more false alarms there than in the
-    same images as they are."""
+    same images as they are. Of each image as many, so that large ones do not count for more."""
     localiser, save = scanner.network.head.localiser.cpu(), Compression("JPEG", 90)
     maps = [token_map(localiser, compress(decode(photo.path).pixels, save)) for photo in photos]
-    return np.concatenate([cells.ravel() for cells in maps]) if maps else np.zeros(1)
+    return np.concatenate([np.quantile(cells, _SHARES) for cells in maps]) if maps else np.zeros(1)
 
 
 def _cross_fitted(images: list[LabelledImage], labels: np.ndarray, logits: np.ndarray, tokens: np.ndarray) -> dict:
@@ -83,7 +84,7 @@ def _cross_fitted(images: list[LabelledImage], labels: np.ndarray, logits: np.nd
 
 
 def fit_calibration(
-    labels: np.ndarray, logits: np.ndarray, real_tokens: np.ndarray, false_area: float = 0.03
+    labels: np.ndarray, logits: np.ndarray, real_tokens: np.ndarray, false_area: float = 0.02
 ) -> Calibration:
     """Platt scaling p = sigmoid(scale * logit + shift) with both classes weighing the same, then two thresholds for
     each profile.
