@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hidascan.image.jpeg_trace import jpeg_trace
 from hidascan.image.redeliver import Compression, compress, shrink
@@ -13,16 +15,14 @@ def lively(seed: int = 0) -> np.ndarray:
     return (40 + picture(300, 340, seed) * 0.7).astype(np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("quality", "top", "left", "subsampling"),
-    [(30, 0, 0, 2), (50, 3, 0, 0), (70, 0, 5, 2), (75, 7, 7, 2), (85, 2, 6, 0), (90, 0, 0, 2), (95, 4, 1, 2)],
-)
-def test_quality_to_one_and_grid_of_the_last_save_are_found(quality, top, left, subsampling):
+@settings(deadline=None, max_examples=25)
+@given(st.integers(25, 95), st.integers(0, 7), st.integers(0, 7), st.sampled_from([0, 2]))
+def test_quality_to_two_and_grid_of_the_last_save_are_found(quality, top, left, subsampling):
     saved = compress(lively(), Compression("JPEG", quality, subsampling))
     cropped = saved[top:, left:]
     found = jpeg_trace(cropped)
     assert (found.top, found.left) == (-top % 8, -left % 8)
-    assert abs(found.quality - quality) <= 1  # the tables of 49 and 50 are nearly the same
+    assert abs(found.quality - quality) <= 2  # the tables of 49 to 51 agree in nearly all frequencies of a soft picture
 
 
 @pytest.mark.parametrize("seed", range(4))
