@@ -26,7 +26,8 @@ _FOUND, _EVIDENCE = 0.25, 150  # log-likelihood ratio a coefficient, and coeffic
 
 @dataclass(frozen=True)
 class JpegTrace:
-    """quality: IJG, 1..100, to within two where neighbouring tables agree in the frequencies that a picture has. top, left: where its grid of 8x8 blocks starts, 0..7 pixels; not at (0, 0) in a crop."""
+    """quality: IJG, 1..100, to within two where neighbouring tables agree in the frequencies that a picture has. top,
+    left: where its grid of 8x8 blocks starts, 0..7 pixels; not at (0, 0) in a crop."""
 
     quality: int
     top: int
