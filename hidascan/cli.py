@@ -17,7 +17,7 @@ import typer
 
 from hidascan import __version__
 from hidascan.errors import ExitCode, HidascanError, UsageError
-from hidascan.options import ScanOptions
+from hidascan.options import MAX_PIXELS, ScanOptions
 
 if TYPE_CHECKING:
     from hidascan.finding import Finding
@@ -69,7 +69,7 @@ def scan(
     batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Patches a pass of the network.  [default: by device]", show_default=False)] = None,
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: calls real photos ai least often, or misses least.")] = "balanced",
     threshold: Annotated[Optional[float], typer.Option(metavar="T", help="ai from this score on, else real; never inconclusive.  [default: the profile's]", show_default=False)] = None,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = 500_000_000,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = MAX_PIXELS,
     explain: Annotated[bool, typer.Option("--explain", help="In JSONL, how much each patch decides: the logit with all patches minus that without it.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Also scan re-saved, shrunk and cropped copies; inconclusive where they disagree. Takes 5 times as long.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the CSV or JSONL of a scan that was killed.")] = False,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hidascan.errors import UsageError
 
+MAX_PIXELS = 500_000_000  # of one image, if nobody says otherwise
 PROFILES = ("low-fpr", "balanced", "high-recall")
 
 
@@ -26,7 +27,7 @@ class ScanOptions:
     batch_size: int | None = None
     profile: str = "balanced"
     threshold: float | None = None
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
     stress: bool = False
     explain: bool = False
 

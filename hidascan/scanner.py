@@ -122,7 +122,7 @@ class Scanner:
         side = self.network.config.patch
         height, width = image.pixels.shape[:2]
         notes = image.notes
-        if max(height, side) * max(width, side) > (self.options.max_pixels):
+        if max(height, side) * max(width, side) > self.options.max_pixels:
             raise ImageError(
                 f"{width}x{height} is too thin: mirrored to {side} px it would be over the limit of pixels"
             )

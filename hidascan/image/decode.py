@@ -17,12 +17,12 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from hidascan.errors import ImageError
 from hidascan.image.jpeg import quality_from_tables
 from hidascan.image.provenance import Claim, read_claims
+from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # our own limit below, as an error and not as a warning
 
-MAX_PIXELS = 500_000_000
 _ORIENTATION_TAG = 0x0112
 _SCALED = "more than 8 bits a channel, scaled to 8"
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
