@@ -13,7 +13,8 @@ import numpy as np
 from hidascan.engine import Engine, ImageOutput, Views, choose_device, choose_dtype, default_batch_size
 from hidascan.errors import CheckpointError, ImageError, UsageError
 from hidascan.finding import Effect, Finding
-from hidascan.image.decode import DecodedImage, decode, upright
+from hidascan.image.decode import DecodedImage, upright
+from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.provenance import conflict
 from hidascan.image.redeliver import STRESS
@@ -52,12 +53,18 @@ class Scanner:
 
     def __init__(self, options: ScanOptions = ScanOptions()):  # noqa: B008 - frozen
         self.options = options
+        self._decoders = decoders()  # the first starts while the network loads
         self.device = choose_device(options.device)
         self.dtype = choose_dtype(options.precision, self.device)
         self.network, self.header = load_network(find_weights(options.weights), self.dtype)
         self._engine = Engine(
             self.network, self.device, options.batch_size or default_batch_size(self.device), options.explain
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Views a batch."""
+        return self._engine.batch_size
 
     @property
     def thresholds(self) -> tuple[float, float]:
@@ -103,7 +110,7 @@ class Scanner:
     def _prepare_file(self, path: str, admit: Callable[[int], None]) -> _Job:
         started = time.perf_counter()
         try:
-            image = decode(path, self.options.max_pixels, admit)
+            image = self._decoders.decode(path, self.options.max_pixels, admit)
             return self._with_copies(self._prepare(path, image, started), image)
         except ImageError as error:
             reason = str(error)

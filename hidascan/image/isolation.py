@@ -1,0 +1,125 @@
+"""Decoding in processes of their own: a file that crashes its decoder, or keeps it busy for ever, costs its own row."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from hidascan.errors import ImageError
+from hidascan.image.decode import DecodedImage
+from hidascan.image.provenance import Claim
+
+# Without the folder that the scan runs in: it may be full of strangers' files, a PIL.py among them.
+COMMAND = [sys.executable, "-c", "import sys; del sys.path[0]; from hidascan.image.worker import main; main()"]
+
+
+@functools.cache
+def decoders() -> Decoders:
+    """Those of this process, whatever the number of scanners in it."""
+    return Decoders()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=decoders.cache_clear)  # one end of a pipe cannot serve two
+
+
+class Decoders:
+    """As many decoding processes as threads ask for at once. They end when this process does."""
+
+    def __init__(self):
+        self._idle: list[_Worker] = [_Worker()]  # starts while the network loads
+        self._lock = threading.Lock()
+
+    def decode(
+        self, path: str | os.PathLike, max_pixels: int, before_load: Callable[[int], None] = lambda pixels: None
+    ) -> DecodedImage:
+        """As `hidascan.image.decode.decode`; besides, ImageError where the decoder crashes or takes too long."""
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        if worker is None or not worker.lives():
+            worker = _Worker()
+        try:
+            return worker.decode(os.fspath(path), max_pixels, before_load)
+        finally:
+            with self._lock:
+                self._idle.append(worker)
+
+
+class _Worker:
+    """The other end of `hidascan.image.worker`."""
+
+    def __init__(self):
+        path = os.pathsep.join(folder for folder in sys.path if folder)
+        self._process = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the scan: what it has begun to decode is still wanted
+        )
+
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def decode(self, path: str, max_pixels: int, before_load: Callable[[int], None]) -> DecodedImage:
+        try:
+            self._send({"path": path, "max_pixels": max_pixels})
+            reply = self._receive()
+            if "pixels" in reply:
+                before_load(reply["pixels"])
+                self._send({})
+                reply = self._receive()
+            if "error" in reply:
+                raise ImageError(reply["error"])
+            return self._image(reply)
+        except ImageError:
+            raise
+        except (OSError, EOFError):
+            raise ImageError(self._how_it_ended()) from None
+        except BaseException:
+            self.end()  # in the middle of a conversation
+            raise
+
+    def _image(self, reply: dict) -> DecodedImage:
+        pixels = np.empty(reply["shape"], np.uint8)
+        if self._process.stdout.readinto(pixels.data.cast("B")) < pixels.nbytes:
+            raise EOFError
+        pixels.flags.writeable = False
+        said = reply["image"]
+        claims = tuple(Claim(**claim) for claim in said.pop("claims"))
+        return DecodedImage(pixels, **said | {"claims": claims, "notes": tuple(said["notes"])})
+
+    def _send(self, message: dict) -> None:
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _receive(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            raise EOFError
+        return json.loads(line)
+
+    def _how_it_ended(self) -> str:
+        code = self._process.wait()
+        if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
+            return "damaged image: decoding it takes too long"
+        if code in (-9, 137):
+            return "the decoder was killed: too large for the memory of this machine?"
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"damaged image: its decoder crashed ({name})"
+
+    def end(self) -> None:
+        """Now, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()

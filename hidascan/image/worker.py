@@ -1,0 +1,86 @@
+"""A process that decodes for another one, so that a decoder that hangs or crashes takes nothing else down with it.
+
+On stdin a line of JSON for each file, on stdout lines of JSON, and after the one that tells their shape the pixels.
+No pickle: what comes out of here was made from a hostile file. `isolation` is the other end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from hidascan.errors import ImageError
+from hidascan.image.decode import decode
+
+try:
+    import resource
+except ImportError:  # Windows: no limits there, but still a process of its own
+    resource = None
+
+_SECONDS, _PIXELS_A_SECOND = 10, 5e6
+_BYTES, _BYTES_A_PIXEL = 1 << 30, 24
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library that prints must not write among the replies
+    size = _address_space()
+    while line := requests.readline():
+        _answer(json.loads(line), requests, replies, size)
+
+
+def _answer(request: dict, requests: BinaryIO, replies: BinaryIO, size: int) -> None:
+    """Decode one file. Its pixels take memory only when the other side has let them in."""
+
+    def announce(pixels: int) -> None:
+        _allow_seconds(0)
+        _send(replies, {"pixels": pixels})
+        requests.readline()
+        _allow_memory(size + _BYTES + _BYTES_A_PIXEL * pixels)
+        _allow_seconds(_SECONDS + int(pixels / _PIXELS_A_SECOND))
+
+    _allow_memory(size + _BYTES)
+    _allow_seconds(_SECONDS)
+    try:
+        image = decode(request["path"], request["max_pixels"], announce)
+        said = {field.name: getattr(image, field.name) for field in dataclasses.fields(image) if field.name != "pixels"}
+        said["claims"] = [dataclasses.asdict(claim) for claim in image.claims]
+        _allow_seconds(0)
+        _send(replies, {"shape": image.pixels.shape, "image": said})
+        replies.write(image.pixels.tobytes() if not image.pixels.flags.c_contiguous else image.pixels.data)
+        replies.flush()
+    except (ImageError, MemoryError) as error:
+        _allow_seconds(0)
+        _send(replies, {"error": str(error) or "too large for the memory of this machine"})
+
+
+def _send(replies: BinaryIO, message: dict) -> None:
+    replies.write(json.dumps(message).encode() + b"\n")
+    replies.flush()
+
+
+def _allow_seconds(seconds: int) -> None:
+    """The system ends this process when they are over, whatever it is doing; 0: no limit."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
+def _allow_memory(size: int) -> None:
+    """Bytes of address space, over which allocations fail."""
+    if resource:
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
+
+
+def _address_space() -> int:
+    """Bytes that this process has taken already."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # no Linux
+        return 1 << 30

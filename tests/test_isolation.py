@@ -1,0 +1,119 @@
+"""Decoders in processes of their own: what they say of sound and of hostile files, and that nothing else goes down."""
+
+import csv
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from hidascan.errors import ImageError
+from hidascan.image import isolation
+from hidascan.image.decode import decode
+from hidascan.image.isolation import Decoders
+from tests.conftest import save_picture
+
+# Stands for a decoder with a fault: what it does depends on the name of the file.
+FAULTY = """
+import os, signal, sys, time
+del sys.path[0]
+from hidascan.image import worker
+sound = worker.decode
+def decode(path, *rest):
+    name = os.path.basename(path)
+    if name == "crash.png":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "hang.png":
+        while True:
+            pass
+    if name == "greedy.png":
+        bytearray(1 << 34)
+    if name == "chatty.png":
+        os.write(1, b"libfoo: warning\\n"), os.write(2, b"libfoo: warning\\n")
+    return sound(path, *rest)
+worker.decode, worker._SECONDS = decode, 1
+worker.main()
+"""
+
+
+@pytest.fixture
+def faulty(monkeypatch):
+    monkeypatch.setattr(isolation, "COMMAND", [sys.executable, "-c", FAULTY])
+    isolation.decoders.cache_clear()
+    yield
+    isolation.decoders.cache_clear()
+
+
+def test_pixels_and_all_that_is_known_come_over_unchanged(tmp_path):
+    exif = save_picture(tmp_path / "a.jpg", 301, 203, quality=83)
+    save_picture(tmp_path / "b.png", 240, 300)
+    pool = Decoders()
+    for path in (exif, tmp_path / "b.png"):
+        there, here = pool.decode(path, 10**9), decode(path)
+        assert np.array_equal(there.pixels, here.pixels) and not there.pixels.flags.writeable
+        assert (there.format, there.jpeg_quality, there.notes, there.claims) == (
+            here.format,
+            here.jpeg_quality,
+            here.notes,
+            here.claims,
+        )
+
+
+def test_an_image_waits_until_its_pixels_are_let_in(tmp_path):
+    seen = []
+    Decoders().decode(save_picture(tmp_path / "a.png", 100, 70), 10**9, seen.append)
+    assert seen == [7000]
+
+
+def test_names_that_are_no_text_come_over(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff\n\xe2\x80\xae.png"
+    os.rename(save_picture(tmp_path / "a.png"), path)
+    assert Decoders().decode(os.fsdecode(path), 10**9).pixels.shape == (240, 300, 3)
+
+
+def test_a_limit_and_a_damaged_file_are_told_in_the_same_words(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    save_picture(tmp_path / "big.png")
+    pool = Decoders()
+    for path, limit in ((tmp_path / "bad.png", 10**9), (tmp_path / "big.png", 10), (tmp_path / "gone.png", 10)):
+        with pytest.raises(ImageError) as here:
+            decode(path, limit)
+        with pytest.raises(ImageError) as there:
+            pool.decode(path, limit)
+        assert str(there.value) == str(here.value)
+
+
+def test_crashes_hangs_and_greed_cost_their_own_rows_only(hidascan, faulty, tmp_path):
+    for name in ("a", "chatty", "crash", "greedy", "hang", "z"):
+        save_picture(tmp_path / f"{name}.png")
+    ran = hidascan(tmp_path, "--csv", "-")
+    found = {os.path.basename(row["path"]): row["error"] for row in csv.DictReader(ran.out.splitlines())}
+    assert "crashed (SIGSEGV)" in found.pop("crash.png")
+    assert "takes too long" in found.pop("hang.png")
+    assert "memory" in found.pop("greedy.png")
+    assert found == {"a.png": "", "chatty.png": "", "z.png": ""} and ran.code == 3 and "libfoo" not in ran.err
+
+
+def test_a_scan_does_not_import_what_lies_in_the_folder_it_runs_in(tmp_path, monkeypatch):
+    (tmp_path / "PIL.py").write_text("open('owned', 'w')")
+    path = save_picture(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    Decoders().decode(path, 10**9)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_decoder_ends_when_the_scan_is_killed(tmp_path):
+    pool = Decoders()
+    pool.decode(save_picture(tmp_path / "a.png"), 10**9)
+    process = pool._idle[0]._process
+    process.stdin.close()  # what the system does when a process ends, however it does
+    assert process.wait(5) == 0
+
+
+def test_a_decoder_that_died_meanwhile_is_replaced(tmp_path):
+    pool, path = Decoders(), save_picture(tmp_path / "a.png")
+    pool.decode(path, 10**9)
+    pool._idle[0]._process.send_signal(signal.SIGKILL)
+    pool._idle[0]._process.wait()
+    assert pool.decode(path, 10**9).pixels.shape == (240, 300, 3)
