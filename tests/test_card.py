@@ -24,7 +24,7 @@ def spec(recipe, tmp_path, monkeypatch):
     lines = [line.replace("png\t0\tg0", "png\t0\thn_astro") for line in Path(table).read_text().splitlines()]
     (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
     feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
-    images = {"quality": 1, "where": 2, "robustness": 3}
+    images = {"quality": 1, "where": 2, "robustness": 3, "speed": 2}
     return CardSpec(tmp_path / "test.tsv", recipe, tmp_path / "cache", images=images)
 
 
@@ -37,6 +37,7 @@ def test_every_section_is_measured_and_what_is_written_by_hand_stays(spec, tiny_
     for name in SECTIONS:
         section = text.split(f"<!-- hidalab card: {name} -->\n")[1].split("<!-- end -->")[0]
         assert section.count("\n|") >= 3 and f"after {name}\n" in text
+    assert "Scores in float32 against fp32 on the same images: mean difference 0.0000" in text
     assert "2 photos (without" in text and "taef2 | 75 |" in text.replace("**", "") and "as it is" in text
 
 

@@ -30,12 +30,14 @@ _BATCH = 32  # views, in the test
 
 @dataclass(frozen=True)
 class Variant:
-    """One row. patches: at most so many of a sample in training, None = all that are cached. alpha, beta, contrast:
-    weights of L_tfl, L_qfe and L_con. swaps: with samples of RPS. views: whether f_global and f_detail are seen."""
+    """One row. patches: at most so many of a sample in training, None = all that are cached; shown: at most so many, at
+    random, of an image in the test. alpha, beta, contrast: weights of L_tfl, L_qfe and L_con. swaps: with samples of
+    RPS. views: whether f_global and f_detail are seen."""
 
     part: str
     name: str
     patches: int | None = None
+    shown: int | None = None
     alpha: float = 0.5
     beta: float = 4.0
     contrast: float = 0.0
@@ -45,9 +47,8 @@ class Variant:
 
 VARIANTS = (
     Variant("all", "FAM + TFL + QFE, RPS, 1 to 6 patches"),
-    Variant("patches", "1", patches=1),
-    Variant("patches", "2", patches=2),
-    Variant("patches", "4", patches=4),
+    *(Variant("patches shown in the test", str(count), shown=count) for count in (1, 2, 4, 8, 16)),
+    *(Variant("patches in training", str(count), patches=count) for count in (1, 2, 4)),
     Variant("losses", "FAM", alpha=0, beta=0),
     Variant("losses", "FAM + TFL", beta=0),
     Variant("losses", "FAM + QFE", alpha=0),
@@ -84,13 +85,16 @@ def ablate(
     variants: tuple[Variant, ...] = VARIANTS,
     on_row: Callable[[AblationFigures], None] = lambda row: None,
 ) -> list[AblationFigures]:
-    """Train each variant for one pass over `samples` samples of the recipe's rounds, and test it."""
-    rows = []
+    """Train each variant for one pass over `samples` samples of the recipe's rounds, and test it; those that follow
+    each other and differ in the test alone share a training."""
+    rows, trained_as = [], None
     for variant in variants:
-        rounds = [part for part in recipe.rounds if variant.swaps or part.law.swap < 0.5]
-        data = FeatureCache(*(cache / part.name for part in rounds))
-        torch.manual_seed(recipe.seed)
-        model = _train(recipe, new_head(recipe, cache), data, samples, variant)
+        training = dataclasses.replace(variant, part="", name="", shown=None)
+        if training != trained_as:
+            rounds = [part for part in recipe.rounds if variant.swaps or part.law.swap < 0.5]
+            data = FeatureCache(*(cache / part.name for part in rounds))
+            torch.manual_seed(recipe.seed)
+            model, trained_as = _train(recipe, new_head(recipe, cache), data, samples, variant), training
         rows.append(_test(model, test, variant))
         on_row(rows[-1])
     return rows
@@ -119,6 +123,15 @@ def _thin(sample: CachedSample, patches: int | None) -> CachedSample:
     if patches is None:
         return sample
     return dataclasses.replace(sample, tokens=sample.tokens[: 1 + patches], token_labels=sample.token_labels[:patches])
+
+
+def _some_shown(sample: CachedSample, count: int | None, rng: np.random.Generator) -> CachedSample:
+    """`count` of the patches at random: those of a whole image lie in order."""
+    patches = len(sample.tokens) - 1
+    if count is None or count >= patches:
+        return sample
+    chosen = torch.from_numpy(np.sort(rng.choice(patches, count, replace=False)))
+    return dataclasses.replace(sample, tokens=torch.cat([sample.tokens[:1], sample.tokens[1 + chosen]]))
 
 
 def _loss(
@@ -161,8 +174,9 @@ def _fuse(
 
 @torch.no_grad()
 def _test(model: _Joint, test: FeatureCache, variant: Variant) -> AblationFigures:
-    logits, labels = [], []
+    logits, labels, rng = [], [], np.random.default_rng(0)
     for sample in read_ahead(test.__getitem__, len(test)):
+        sample = _some_shown(sample, variant.shown, rng)
         is_global = torch.arange(len(sample.tokens)) == 0
         parts = zip(sample.tokens.split(_BATCH), is_global.split(_BATCH), strict=True)
         refined = torch.cat([_refine(model, *part) for part in parts])

@@ -21,6 +21,7 @@ from hidascan.lab.data import read_table, spread
 from hidascan.lab.localise import measure_localisation
 from hidascan.lab.quality import QUALITIES, quality_errors
 from hidascan.lab.recipe import Recipe
+from hidascan.lab.speed import compare_precisions, measure_speed
 from hidascan.lab.zoo import member_path
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
@@ -38,7 +39,7 @@ class CardSpec:
     recipe: Recipe
     cache: Path
     known: tuple[Path, ...] = ()
-    images: dict[str, int] = field(default_factory=lambda: {"quality": 20, "where": 24, "robustness": 32})
+    images: dict[str, int] = field(default_factory=lambda: {"quality": 20, "where": 40, "robustness": 64, "speed": 27})
 
 
 def fill_card(card: Path, options: ScanOptions, spec: CardSpec, only: tuple[str, ...] = ()) -> None:
@@ -136,12 +137,29 @@ def _where(scanner: Scanner, spec: CardSpec) -> str:
     return f"{len(photos)} photos (without {left_out}), {share[0]:.0%} to {share[1]:.0%} of the area repainted.\n\n{_table(rows)}"
 
 
+def _speed(scanner: Scanner, spec: CardSpec) -> str:
+    paths = [str(image.path) for image in spread(read_table(spec.table), spec.images["speed"])]
+    with tqdm(total=3 * len(paths), desc="speed", disable=None) as bar:
+        found = measure_speed(scanner, paths, 2, bar.update)
+        other = compare_precisions(scanner, paths, "fp32", bar.update)
+    head = ["views", "views a second, files to findings", "the bare network alone", "ratio", "peak memory"]
+    speeds = (found.scan_views_per_second, found.limit_views_per_second, found.ratio)
+    row = [str(found.views), *map(str, speeds), f"{found.peak_memory_mb / 1000:.2f} GB"]
+    return (
+        f"{len(paths)} images on {found.device} in {found.dtype}, {found.batch_size} views a batch.\n\n"
+        f"{_table([head, row])}\n\n"
+        f"Scores in {found.dtype} against fp32 on the same images: mean difference {other.mean:.4f}, largest "
+        f"{other.largest:.4f}; verdicts that differ: {other.verdicts}."
+    )
+
+
 SECTIONS: dict[str, Callable[[Scanner, CardSpec], str]] = {
     "detection": _detection,
     "families": _families,
     "robustness": _robustness,
     "quality": _quality,
     "where": _where,
+    "speed": _speed,
 }
 
 
