@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ _BATCH = 32  # views, in the test
 class Variant:
     """One row. patches: at most so many of a sample in training, None = all that are cached; shown: at most so many, at
     random, of an image in the test. alpha, beta, contrast: weights of L_tfl, L_qfe and L_con. swaps: with samples of
-    RPS. views: whether f_global and f_detail are seen."""
+    RPS. views: whether f_global and f_detail are seen. network: what differs in NetworkConfig."""
 
     part: str
     name: str
@@ -43,6 +43,7 @@ class Variant:
     contrast: float = 0.0
     swaps: bool = True
     views: tuple[bool, bool] = (True, True)
+    network: dict[str, int] = field(default_factory=dict)
 
 
 VARIANTS = (
@@ -56,6 +57,9 @@ VARIANTS = (
     Variant("views", "no local view", views=(True, False)),
     Variant("tokens", "without RPS", swaps=False),
     Variant("tokens", "with PCL", contrast=0.5),
+    Variant("FAM", "1 layer instead of 2", network={"aggregator_depth": 1}),
+    Variant("FAM", "4 layers", network={"aggregator_depth": 4}),
+    Variant("refiner and FAM", "96 wide instead of 192", network={"dim": 96}),
 )
 
 
@@ -93,8 +97,9 @@ def ablate(
         if training != trained_as:
             rounds = [part for part in recipe.rounds if variant.swaps or part.law.swap < 0.5]
             data = FeatureCache(*(cache / part.name for part in rounds))
+            changed = dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, **variant.network))
             torch.manual_seed(recipe.seed)
-            model, trained_as = _train(recipe, new_head(recipe, cache), data, samples, variant), training
+            model, trained_as = _train(changed, new_head(changed, cache), data, samples, variant), training
         rows.append(_test(model, test, variant))
         on_row(rows[-1])
     return rows
