@@ -23,6 +23,8 @@ pillow_heif.register_heif_opener()
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # our own limit below, as an error and not as a warning
 
+# No others (an MPO opens as JPEG): Pillow would hand an EPS to Ghostscript, whatever its name ends in.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "HEIF", "AVIF")
 _ORIENTATION_TAG = 0x0112
 _SCALED = "more than 8 bits a channel, scaled to 8"
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -63,7 +65,7 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 return _decode_opened(image, data, max_pixels, before_load)
     except ImageError:
         raise
