@@ -18,6 +18,7 @@ import typer
 from hidascan import __version__
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.options import MAX_PIXELS, ScanOptions
+from hidascan.printable import printable
 
 if TYPE_CHECKING:
     from hidascan.finding import Finding
@@ -40,6 +41,7 @@ class Request:
     heatmap_dir: str | None
     strict: bool
     quiet: bool
+    verbose: bool
     resume: bool
 
 
@@ -75,6 +77,7 @@ def scan(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the CSV or JSONL of a scan that was killed.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Unreadable files (exit code 3) win over AI found (1).")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines, no progress: only the files asked for, and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, a panel for each image.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:  # fmt: skip
@@ -89,7 +92,9 @@ def scan(
         raise UsageError("--resume needs --csv FILE or --jsonl FILE, and cannot go on with --html")
     options = ScanOptions(weights, device, precision, batch_size, profile, threshold, max_pixels, stress, explain)
     context.obj.append(
-        Request(paths, options, null, csv, jsonl, html, heatmap, heatmap_raw, heatmap_dir, strict, quiet, resume)
+        Request(
+            paths, options, null, csv, jsonl, html, heatmap, heatmap_raw, heatmap_dir, strict, quiet, verbose, resume
+        )
     )
 
 
@@ -143,7 +148,8 @@ def _reporters(request: Request, append: bool, scanner: Scanner) -> list[Reporte
     from hidascan.report.csv_report import CsvReport
     from hidascan.report.heatmap import HeatmapReport
     from hidascan.report.jsonl_report import JsonlReport
-    from hidascan.report.lines import PlainLines, TerminalTable
+    from hidascan.report.lines import PlainLines
+    from hidascan.report.terminal import Terminal
 
     reporters: list[Reporter] = []
     if request.csv:
@@ -151,7 +157,8 @@ def _reporters(request: Request, append: bool, scanner: Scanner) -> list[Reporte
     if request.jsonl:
         reporters.append(JsonlReport(request.jsonl, append))
     if not request.quiet and "-" not in (request.csv, request.jsonl):
-        reporters.append(TerminalTable() if sys.stdout.isatty() else PlainLines())
+        terminal = sys.stdout.isatty()
+        reporters.append(Terminal(*scanner.thresholds, request.verbose) if terminal else PlainLines())
     if request.html:
         from hidascan.report.html_report import HtmlReport
 
@@ -177,7 +184,7 @@ def _report(reporters: list[Reporter], finding: Finding) -> bool:
 
 
 def _complain(message: str) -> None:
-    print(f"hidascan: {message}", file=sys.stderr)
+    print(f"hidascan: {printable(message)}", file=sys.stderr)
 
 
 def run(arguments: list[str]) -> int:

@@ -1,0 +1,94 @@
+"""Kills a scan at random moments and goes on with --resume; is the result that of an unbroken scan?
+
+    python benchmarks/kill_and_resume.py [--images 300] [--kills 20] [--seed 0]
+
+Pictures are made on the spot. CSV and JSONL are compared byte by byte but for the column `seconds`; after every kill
+each of them must hold whole, valid lines, but perhaps for the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SECONDS = (0.5, 9.0)  # from the start of a scan to its kill, the time to load the network included
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        height, width = rng.integers(200, 300, 2)
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((int(width), int(height)))
+        coarse.save(folder / f"{number:03d}.{('jpg', 'png')[number % 2]}")
+    (folder / "150-broken.png").write_bytes(b"no image")
+
+
+def scan(folder: Path, out: Path, *more: str) -> subprocess.Popen:
+    outputs = [f"--{kind}={out}.{kind}" for kind in ("csv", "jsonl")]
+    command = [sys.executable, "-m", "hidascan.cli", str(folder), *outputs, "--precision", "fp32", *more]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def without_seconds(out: Path) -> tuple[list, list]:
+    with Path(f"{out}.csv").open(newline="", encoding="utf-8") as file:
+        table = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+    lines = Path(f"{out}.jsonl").read_text(encoding="utf-8").splitlines()
+    return table, [{**json.loads(line), "seconds": 0} for line in lines]
+
+
+def check_lines(out: Path) -> int:
+    """The number of whole rows; raises ValueError if one of them, the torn last line aside, is not valid."""
+    path = Path(f"{out}.jsonl")
+    whole = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
+    for line in whole:
+        json.loads(line)
+    return len(whole)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    rng = random.Random(given.seed)
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        make_pictures(base / "in", given.images)
+        scan(base / "in", base / "whole").communicate()
+        kills, rows, more = 0, [], ()
+        while kills < given.kills:
+            running = scan(base / "in", base / "torn", *more)
+            try:
+                running.communicate(timeout=rng.uniform(*SECONDS))
+                break
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.communicate()
+            kills += 1
+            rows.append(check_lines(base / "torn"))
+            more = ("--resume",) if Path(f"{base / 'torn'}.csv").exists() else ()
+            time.sleep(0.1)
+        last = scan(base / "in", base / "torn", *more)
+        said = last.communicate()[1].strip().splitlines()
+        same = without_seconds(base / "whole") == without_seconds(base / "torn")
+        print(
+            json.dumps(
+                {"images": given.images, "kills": kills, "rows_after_each": rows, "same": same, "end": said[-1:]}
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()

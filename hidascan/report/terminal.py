@@ -1,0 +1,119 @@
+"""Findings for people at a terminal: a panel for one image, a table that grows and a closing line for many."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from hidascan.finding import Finding
+from hidascan.printable import printable
+
+_STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}
+_PANEL, _BAR = 88, 24  # columns at most
+
+
+class Terminal:
+    """Each row is printed as it is ready, so its columns have fixed widths; the first waits for the second, as it may be
+    the only one. verbose: a panel for each image."""
+
+    def __init__(self, real_below: float, ai_from: float, verbose: bool = False):
+        self._console = Console(file=sys.stdout, highlight=False)
+        self._thresholds, self._verbose = (real_below, ai_from), verbose
+        self._counts: dict[str, int] = {}
+        self._first: Finding | None = None
+        self._started = time.monotonic()
+
+    def add(self, finding: Finding) -> None:
+        if self._verbose:
+            self._console.print(_panel(finding, *self._thresholds, self._console.width))
+        elif not self._counts:
+            self._first = finding
+        else:
+            if self._first:
+                self._console.print(Text(f"{'verdict':12} {'score':>6} {'jpeg':>5} {'AI area':>8}  path", style="bold"))
+                self._console.print(_row(self._first), soft_wrap=True)
+                self._first = None
+            self._console.print(_row(finding), soft_wrap=True)
+        verdict = finding.verdict or "error"
+        self._counts[verdict] = self._counts.get(verdict, 0) + 1
+
+    def close(self) -> None:
+        if self._first:
+            self._console.print(_panel(self._first, *self._thresholds, self._console.width))
+        total, seconds = sum(self._counts.values()), time.monotonic() - self._started
+        if total > 1:
+            counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self._counts.items()))
+            self._console.print(f"{total} files in {seconds:.1f} s: {counts}")
+
+
+def _row(finding: Finding) -> Text:
+    verdict = finding.verdict or "error"
+    line = Text(f"{verdict:12} ", style=_STYLES[verdict])
+    if finding.status == "ok":
+        line.append(f"{finding.score:6.3f} {_quality(finding):>5} {finding.ai_area:8.1%}  ", style="default")
+    else:
+        line.append(" " * 23)
+    line.append(printable(finding.path), style="default")
+    if finding.error:
+        line.append(f"  ({printable(finding.error)})", style="dim")
+    for note in (*finding.notes, *filter(None, [finding.provenance])):
+        line.append(f"  [{printable(note)}]", style="dim")
+    return line
+
+
+def _quality(finding: Finding) -> str:
+    """From the tables as it is, from the pixels with a ~."""
+    if finding.jpeg_quality is not None:
+        return str(finding.jpeg_quality)
+    return f"~{finding.jpeg_quality_estimated:.0f}"
+
+
+def _panel(finding: Finding, real_below: float, ai_from: float, width: int) -> Panel:
+    """All that is known of one image, in words."""
+    verdict = finding.verdict or "error"
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    rows.add_row("verdict", Text(verdict, style=_STYLES[verdict]))
+    for name, text in _facts(finding, real_below, ai_from):
+        rows.add_row(name, Text(printable(text)))
+    title = Text(printable(finding.path), overflow="ellipsis", no_wrap=True)
+    return Panel(rows, title=title, title_align="left", border_style=_STYLES[verdict], width=min(width, _PANEL))
+
+
+def _facts(finding: Finding, real_below: float, ai_from: float) -> list[tuple[str, str]]:
+    if finding.status != "ok":
+        return [("error", finding.error)]
+    facts = [
+        ("score", f"{_bar(finding.score)} {finding.score:.3f} (real below {real_below:g}, ai from {ai_from:g})"),
+        ("image", f"{finding.width}x{finding.height} {finding.format}, {finding.patches} patches"),
+        ("JPEG", _history(finding)),
+        ("where", _where(finding)),
+    ]
+    facts += [("claim", f"{claim.short()} ({claim.signature or 'unsigned'})") for claim in finding.claims]
+    return facts + [("note", note) for note in finding.notes]
+
+
+def _bar(score: float) -> str:
+    full = round(score * _BAR)
+    return "█" * full + "░" * (_BAR - full)
+
+
+def _history(finding: Finding) -> str:
+    estimated = f"{finding.jpeg_quality_estimated:.0f} by its pixels"
+    return estimated if finding.jpeg_quality is None else f"quality {finding.jpeg_quality} by its tables, {estimated}"
+
+
+def _where(finding: Finding) -> str:
+    if not finding.regions:
+        return "nothing stands out"
+    box = finding.regions[0]
+    return (
+        f"{finding.ai_area:.1%} stands out in {len(finding.regions)} regions, the largest {box.right - box.left}x"
+        f"{box.bottom - box.top} px at x {box.left}, y {box.top}"
+    )

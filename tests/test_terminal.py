@@ -1,0 +1,71 @@
+"""What a person sees at a terminal: a panel for one image, a table for many, and no escape codes of strangers."""
+
+import os
+import re
+import sys
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tests.conftest import picture, save_picture
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture
+def terminal(hidascan, monkeypatch):
+    """Run hidascan as at a terminal so many columns wide: -> its stdout."""
+
+    def run(*arguments, columns=100, **environment):
+        for name in ("NO_COLOR", "COLORTERM", "TTY_COMPATIBLE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"COLUMNS": str(columns), "TERM": "xterm", **environment}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        return hidascan(*arguments)
+
+    return run
+
+
+def test_one_image_gives_a_panel_with_all_that_is_known_of_it(terminal, tmp_path):
+    out = COLOUR.sub("", terminal(save_picture(tmp_path / "a.jpg", 300, 500, quality=83), "--threshold", "0").out)
+    assert re.search(r"verdict +ai", out) and re.search(r"score +[█░]{24} [01]\.\d{3} \(real below 0, ai from 0\)", out)
+    assert "500x300 JPEG, 6 patches" in out and "quality 83 by its tables" in out and "a.jpg" in out
+    assert "files in" not in out
+
+
+def test_many_images_give_a_table_and_a_line_with_counts_and_time(terminal, tmp_path):
+    for number in range(3):
+        save_picture(tmp_path / f"{number}.png", seed=number)
+    (tmp_path / "3.png").write_bytes(b"broken")
+    lines = COLOUR.sub("", terminal(tmp_path, "--threshold", "1").out).splitlines()
+    assert lines[0].split()[:3] == ["verdict", "score", "jpeg"] and len(lines) == 6
+    assert all(line.startswith("real") for line in lines[1:4]) and lines[4].startswith("error")
+    assert re.fullmatch(r"4 files in \d+\.\d s: 1 error, 3 real", lines[5])
+    assert terminal(tmp_path, "-v").out.count("╭") == 4
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60])
+def test_a_narrow_terminal_is_not_overrun_by_the_panel(terminal, tmp_path, columns):
+    out = terminal(save_picture(tmp_path / ("long" * 20 + ".png")), columns=columns).out
+    assert max(len(line) for line in COLOUR.sub("", out).splitlines()) <= columns
+
+
+def test_colours_are_left_out_where_nobody_wants_them(terminal, tmp_path):
+    path = save_picture(tmp_path / "a.png")
+    assert "\x1b[" in terminal(path).out and not re.search(r"\x1b\[[0-9;]*3\d", terminal(path, NO_COLOR="1").out)
+
+
+def test_escape_codes_in_names_and_metadata_are_shown_and_not_run(terminal, tmp_path):
+    info = PngInfo()
+    info.add_text("Software", "Midjourney\x1b[2J")
+    path = os.fsencode(tmp_path) + b"/\x1b[31mred\xff\n\xe2\x80\xae.png"
+    with open(path, "wb") as file:
+        Image.fromarray(picture(240, 300)).save(file, "PNG", pnginfo=info)
+    one = terminal(os.fsdecode(path)).out
+    assert "\x1b[2J" not in one and "\x1b[31mred" not in one and "\\x1b[31mred\\udcff\\n\\u202e.png" in one
+    with open(path, "wb") as file:
+        file.write(b"broken")
+    ran = terminal(os.fsdecode(path), save_picture(tmp_path / "b.png"))
+    assert "\x1b[31mred" not in ran.out + ran.err and len(ran.err.splitlines()) == 1
