@@ -141,7 +141,8 @@ def _absurd(sound: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
         yield f"{width}x{height}.png", _png(width, height, zlib.compress(bytes(10)))
         yield f"{width}x{height}.tiff", _tiff(width, height, height)
         yield f"{width}x{height}-rows.tiff", _tiff(width, height, 1)
-        yield f"{width % 65536}x{height % 65536}.gif", b"GIF89a" + struct.pack("<HH", width % 65536, height % 65536) + sound["L.gif"][10:]  # fmt: skip
+        screen = [min(width, 65535), min(height, 65535)]
+        yield f"{screen[0]}x{screen[1]}.gif", b"GIF89a" + struct.pack("<HH", *screen) + sound["L.gif"][10:]
         yield f"{width}x{-height}.bmp", sound["RGB.bmp"][:18] + struct.pack("<Ii", width, -height) + sound["RGB.bmp"][26:]  # fmt: skip
     text = PngImagePlugin.PngInfo()
     text.add_text("parameters", "x" * 3_000_000)
