@@ -3,6 +3,9 @@ import shutil
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hidascan.errors import CheckpointError
@@ -72,8 +75,6 @@ def replace_by_foreign_tensors(path):
 
 
 def lose_a_tensor(path):
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     tensors = load_file(path)
@@ -106,3 +107,55 @@ def test_a_backbone_in_place_of_the_trained_part_is_refused(tiny_weights):
 def test_unknown_names_are_answered_with_the_known_ones(hidascan, tmp_path):
     ran = hidascan(save_picture(tmp_path / "a.png"), "--weights", "hidascan-z")
     assert ran.code == 2 and "no such weights" in ran.err
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=8,
+)
+
+
+def loads_or_says_why(path):
+    try:
+        load_network(path)
+    except CheckpointError as error:
+        assert str(path.parent) in str(error) and "\n" not in str(error)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_value_anywhere_in_the_header_is_taken_or_refused_in_words(copied, data):
+    with safe_open(copied, "pt") as file:
+        header = json.loads(file.metadata()["hidascan"])
+    inner = data.draw(st.sampled_from([header, header["network"], header["calibration"]]))
+    inner[data.draw(st.sampled_from(sorted(inner)))] = data.draw(ANYTHING)
+    changed = copied.parent / "changed.safetensors"
+    save_file(load_file(copied), changed, {"hidascan": json.dumps(header)})
+    loads_or_says_why(changed)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_bytes_in_front_are_refused_in_words_and_take_no_memory(copied, data):
+    whole = copied.read_bytes()
+    place = data.draw(st.integers(0, 3000))
+    changed = copied.parent / "changed.safetensors"
+    changed.write_bytes(whole[:place] + data.draw(st.binary(min_size=1, max_size=40)) + whole[place:])
+    loads_or_says_why(changed)
+
+
+def test_a_network_out_of_this_world_is_refused_at_once(copied):
+    with safe_open(copied, "pt") as file:
+        header = json.loads(file.metadata()["hidascan"])
+    for name, value in (
+        ("aggregator_depth", 10**9),
+        ("dim", 10**9),
+        ("taps", [1, 10**12]),
+        ("heads", 0),
+        ("dim", 32.5),
+    ):
+        wrong = header | {"network": header["network"] | {name: value}}
+        save_file(load_file(copied), copied.parent / "wrong.safetensors", {"hidascan": json.dumps(wrong)})
+        with pytest.raises(CheckpointError, match=name):
+            load_network(copied.parent / "wrong.safetensors")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,13 @@ from torch import Tensor
 from hidascan.errors import CheckpointError
 from hidascan.model.backbone import FrozenViT
 from hidascan.model.hidanet import HiDANet, NetworkConfig
+from hidascan.options import PROFILES
 from hidascan.verdict import Calibration
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "hidascan"
+_HEADER_BYTES = 4 << 20
+_WIDEST, _DEEPEST = 4096, 64  # of a network that a file may ask for
 
 
 @dataclass(frozen=True)
@@ -76,21 +81,38 @@ def read_header(path: Path) -> CheckpointHeader:
     """Header of a trained part. Raises CheckpointError for a missing, broken or foreign file."""
     raw = _read(path, "trained")[0]
     try:
-        network = dict(raw["network"], taps=tuple(raw["network"]["taps"]))
         return CheckpointHeader(
-            name=raw["name"],
-            network=NetworkConfig(**network),
-            backbone_file=raw["backbone_file"],
-            backbone_sha256=raw["backbone_sha256"],
+            name=str(raw["name"]),
+            network=_network(raw["network"]),
+            backbone_file=str(raw["backbone_file"]),
+            backbone_sha256=str(raw["backbone_sha256"]),
             calibration=_calibration(raw["calibration"]),
-            training=raw["training"],
+            training=dict(raw["training"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: the header of these weights is incomplete ({error})") from None
 
 
+def _network(raw: dict) -> NetworkConfig:
+    """Raises ValueError for a network that is not of this world: a file must not make us build for ever."""
+    config = NetworkConfig(**dict(raw, taps=tuple(raw["taps"])))
+    for name, value in dataclasses.asdict(config).items():
+        most = _DEEPEST if name.endswith("depth") else _WIDEST
+        numbers = value if name == "taps" else (value,) if name not in ("backbone", "dropout") else ()
+        if not all(type(number) is int and 0 < number <= most for number in numbers):
+            raise ValueError(f"{name} is {value!r:.40}")
+    return config
+
+
 def _calibration(raw: dict) -> Calibration:
-    return Calibration(**raw | {"thresholds": {name: tuple(pair) for name, pair in raw["thresholds"].items()}})
+    """Raises ValueError for what is no number."""
+    thresholds = {name: tuple(float(value) for value in raw["thresholds"][name]) for name in PROFILES}
+    numbers = [float(raw[name]) for name in ("scale", "shift", "localisation")]
+    if not all(math.isfinite(value) for value in (*numbers, *itertools.chain(*thresholds.values()))):
+        raise ValueError("a number of the calibration is not finite")
+    if any(len(pair) != 2 for pair in thresholds.values()):
+        raise ValueError("a profile has two thresholds")
+    return Calibration(numbers[0], numbers[1], thresholds, numbers[2])
 
 
 def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANet, CheckpointHeader]:
@@ -102,13 +124,16 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
     Raises CheckpointError if either file is missing, broken or foreign, or the backbone is not the one it names.
     """
     header = read_header(path)
-    backbone_path = Path(path).parent / header.backbone_file
-    if not backbone_path.exists():
+    backbone_path = Path(path).parent / Path(header.backbone_file).name
+    if not backbone_path.is_file():
         raise CheckpointError(f"{backbone_path}: the backbone that {Path(path).name} needs is not there")
     if sha256_of(backbone_path) != header.backbone_sha256:
         raise CheckpointError(f"{backbone_path}: not the backbone that {Path(path).name} was trained on (sha256)")
-    with torch.device("meta"):
-        network = HiDANet(header.network)
+    try:
+        with torch.device("meta"):
+            network = HiDANet(header.network)
+    except Exception as error:  # timm raises nearly anything for what it does not know
+        raise CheckpointError(f"{path}: no network can be built as its header says ({error})") from None
     _assign(network.head, _read(path, "trained")[1], path)
     network.head.refiner.bfloat16().to(dtype)
     _assign_backbone(network.backbone, backbone_path, dtype)
@@ -156,6 +181,9 @@ def _read(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such weights")
     try:
+        with Path(path).open("rb") as file:
+            if int.from_bytes(file.read(8), "little") > _HEADER_BYTES:
+                raise CheckpointError(f"{path}: not a sound safetensors file (its header is too long)")
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
             if header.get("kind") != kind:
