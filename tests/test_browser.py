@@ -52,7 +52,7 @@ def page(browser, report, request):
 
 
 def shown(page) -> list[str]:
-    return page.locator("article.row:visible .path").all_inner_texts()
+    return page.locator("article.row:visible .path").all_text_contents()
 
 
 def test_hostile_names_and_metadata_show_as_text(page):
@@ -69,7 +69,7 @@ def test_rows_are_filtered_and_ordered(page):
     page.get_by_role("button", name="1 error").click()
     assert len(shown(page)) == 3
     page.locator("#order").select_option("high")
-    scores = [float(text.split("score ")[1]) for text in page.locator("article.row:visible div:has(> .verdict)").all_inner_texts()]  # fmt: skip
+    scores = [float(text.split("score ")[1]) for text in page.locator("article.row:visible div:has(> .verdict)").all_text_contents()]  # fmt: skip
     assert scores == sorted(scores, reverse=True)
 
 

@@ -117,3 +117,10 @@ def test_a_decoder_that_died_meanwhile_is_replaced(tmp_path):
     pool._idle[0]._process.send_signal(signal.SIGKILL)
     pool._idle[0]._process.wait()
     assert pool.decode(path, 10**9).pixels.shape == (240, 300, 3)
+
+
+def test_a_relative_name_is_of_the_folder_that_this_process_is_in_by_now(tmp_path, monkeypatch):
+    pool = Decoders()
+    save_picture(tmp_path / "there" / "a.png")
+    monkeypatch.chdir(tmp_path / "there")
+    assert pool.decode("a.png", 10**9).pixels.shape == (240, 300, 3)

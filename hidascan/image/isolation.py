@@ -47,10 +47,18 @@ class Decoders:
         if worker is None or not worker.lives():
             worker = _Worker()
         try:
-            return worker.decode(os.fspath(path), max_pixels, before_load)
+            return worker.decode(_from_the_root(os.fspath(path)), max_pixels, before_load)
         finally:
             with self._lock:
                 self._idle.append(worker)
+
+
+def _from_the_root(path: str) -> str:
+    """This process may have moved to another folder since the other one started."""
+    try:
+        return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    except OSError as error:  # that folder is gone
+        raise ImageError((error.strerror or str(error)).lower()) from None
 
 
 class _Worker:
