@@ -211,23 +211,16 @@ def ablate(
     precision: Precision = "auto",
 ) -> None:
     """The paper's ablations: short trainings that differ in one thing each, tested on a table as it is."""
-    from tqdm import tqdm
-
     from hidascan.engine import choose_device, choose_dtype
-    from hidascan.lab.ablate import VARIANTS, AblationFigures, as_markdown
     from hidascan.lab.ablate import ablate as run
+    from hidascan.lab.ablate import as_markdown
     from hidascan.lab.clean import clean_cache
     from hidascan.lab.recipe import read_recipe
 
     spec, where = read_recipe(recipe), choose_device(device)
     test = clean_cache(spec, table, cache, str(where), choose_dtype(precision, where))
-    with tqdm(total=len(VARIANTS), desc="ablations", disable=None) as bar:
-
-        def on_row(row: AblationFigures) -> None:
-            bar.update()
-            tqdm.write(f"{row.variant.part}, {row.variant.name}: AUC {row.auc:.3f}", file=sys.stderr)
-
-        print(as_markdown(run(spec, cache, test, samples, on_row=on_row)))
+    rows = run(spec, cache, test, samples, on_row=lambda row: print(row, file=sys.stderr))
+    print(as_markdown(rows))
 
 
 @app.command()
