@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from hidascan import cli
@@ -21,6 +22,8 @@ from hidascan.model.hidanet import HiDANet, NetworkConfig
 from tests.lab import RECIPE, table_of
 
 TINY = NetworkConfig(backbone="vit_tiny_patch16_224", taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
+
+HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -35,6 +38,14 @@ def save_picture(path: Path, height: int = 240, width: int = 300, seed: int = 0,
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture(height, width, seed)).save(path, **options)
     return path
+
+
+def save_hostile(folder: Path) -> None:
+    """A picture whose name and metadata are HTML."""
+    info = PngInfo()
+    info.add_text("parameters", "</script><script>alert(2)</script><b>bold</b> Steps: 20, Sampler: Euler")
+    folder.mkdir()
+    Image.fromarray(picture(240, 480)).save(folder / HOSTILE, pnginfo=info)
 
 
 @pytest.fixture(scope="session")

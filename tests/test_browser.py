@@ -3,23 +3,17 @@
 import shutil
 
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from tests.conftest import picture, save_picture
+from tests.conftest import HOSTILE, save_hostile, save_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
-HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 
 @pytest.fixture
 def report(hidascan, tmp_path):
     """A report on a hostile file, two harmless ones and one that is no image."""
-    info = PngInfo()
-    info.add_text("parameters", "<script>alert(2)</script><b>bold</b> Steps: 20, Sampler: Euler")
-    (tmp_path / "in").mkdir()
-    Image.fromarray(picture(240, 480)).save(tmp_path / "in" / HOSTILE, pnginfo=info)
+    save_hostile(tmp_path / "in")
     for number in range(2):
         save_picture(tmp_path / "in" / f"plain{number}.png", seed=number)
     (tmp_path / "in/broken.png").write_bytes(b"no picture")

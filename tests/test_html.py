@@ -4,20 +4,13 @@ import html
 import re
 
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from tests.conftest import picture, save_picture
-
-HOSTILE = "<img src=x onerror=alert(1)>.png"
+from tests.conftest import HOSTILE, save_hostile, save_picture
 
 
 @pytest.fixture
 def page(hidascan, tmp_path):
-    info = PngInfo()
-    info.add_text("parameters", "</script><script>alert(2)</script> Steps: 20, Sampler: Euler")
-    (tmp_path / "in").mkdir()
-    Image.fromarray(picture(240, 480)).save(tmp_path / "in" / HOSTILE, pnginfo=info)
+    save_hostile(tmp_path / "in")
     save_picture(tmp_path / "in/plain.jpg", 300, 400, quality=90)
     (tmp_path / "in/broken.png").write_bytes(b"no picture")
     ran = hidascan(tmp_path / "in", "--html", tmp_path / "out.html", "--explain", "-q")

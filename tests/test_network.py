@@ -147,3 +147,10 @@ def test_the_evidence_of_thumbnail_and_patches_adds_to_the_logit():
     plain, _ = network.fuse(cls, torch.zeros(4))
     with_evidence, _ = network.fuse(cls, torch.tensor([2.0, 1.0, 3.0, 5.0]))
     assert with_evidence - plain == pytest.approx(2.0 + 3.0, abs=1e-5)
+
+
+def test_the_map_of_a_tall_image_does_not_depend_on_the_rows_it_is_made_in(monkeypatch):
+    localiser, traces = TokenLocaliser(4, 16).eval(), torch.randn(1, 4, 150, 20)
+    in_strips = localiser(traces)
+    monkeypatch.setattr("hidascan.model.localiser._ROWS", 1000)
+    assert torch.allclose(in_strips, localiser(traces), atol=1e-5)
