@@ -1,6 +1,6 @@
 """Kills a scan at random moments and goes on with --resume; is the result that of an unbroken scan?
 
-    python benchmarks/kill_and_resume.py [--images 300] [--kills 20] [--seed 0]
+    python benchmarks/kill_and_resume.py [--images 300] [--kills 20] [--seed 0] [--precision auto]
 
 Pictures are made on the spot. CSV and JSONL are compared byte by byte but for the column `seconds`; after every kill
 each of them must hold whole, valid lines, but perhaps for the last.
@@ -36,7 +36,7 @@ def make_pictures(folder: Path, count: int) -> None:
 
 def scan(folder: Path, out: Path, *more: str) -> subprocess.Popen:
     outputs = [f"--{kind}={out}.{kind}" for kind in ("csv", "jsonl")]
-    command = [sys.executable, "-m", "hidascan.cli", str(folder), *outputs, "--precision", "fp32", *more]
+    command = [sys.executable, "-m", "hidascan.cli", str(folder), *outputs, *more]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -61,15 +61,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", default="auto")
     given = parser.parse_args()
+    options = ("--precision", given.precision)
     rng = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         make_pictures(base / "in", given.images)
-        scan(base / "in", base / "whole").communicate()
+        scan(base / "in", base / "whole", *options).communicate()
         kills, rows, more = 0, [], ()
         while kills < given.kills:
-            running = scan(base / "in", base / "torn", *more)
+            running = scan(base / "in", base / "torn", *options, *more)
             try:
                 running.communicate(timeout=rng.uniform(*SECONDS))
                 break
@@ -80,7 +82,7 @@ def main() -> None:
             rows.append(check_lines(base / "torn"))
             more = ("--resume",) if Path(f"{base / 'torn'}.csv").exists() else ()
             time.sleep(0.1)
-        last = scan(base / "in", base / "torn", *more)
+        last = scan(base / "in", base / "torn", *options, *more)
         said = last.communicate()[1].strip().splitlines()
         same = without_seconds(base / "whole") == without_seconds(base / "torn")
         print(

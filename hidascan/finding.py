@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hidascan.image.jpeg import JpegSave
+from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance import Claim
 from hidascan.regions import Region
 
@@ -44,6 +46,7 @@ class Finding:
     verdict: "ai", "real" or "inconclusive". score: calibrated probability of AI, 0..1. logit: the network's raw output.
     width, height: pixels as stored, before EXIF rotation. patches: K, the 224x224 patches that covered the image.
     jpeg_quality: IJG quality 1..100 from the file's tables. jpeg_quality_estimated: 1..100 from the pixels.
+    jpeg_saved: what the file tells of its save. jpeg_trace: of the last save that the pixels themselves tell of.
     ai_area: share of the image whose tokens are over the localisation threshold, 0..1. seconds: of work on this image.
     token_map: (ceil(height / 16), ceil(width / 16)) float32, probability of AI in each cell, as stored; `orientation`
     is the EXIF orientation (1..8) under which it should be looked at. regions: of the map over the localisation
@@ -67,6 +70,8 @@ class Finding:
     seconds: float | None = None
     error: str | None = None
     logit: float | None = None
+    jpeg_saved: JpegSave | None = None
+    jpeg_trace: JpegTrace | None = None
     orientation: int = 1
     token_map: np.ndarray | None = None
     regions: tuple[Region, ...] = ()

@@ -15,6 +15,7 @@ from hidascan.errors import CheckpointError, ImageError, UsageError
 from hidascan.finding import Effect, Finding
 from hidascan.image.decode import DecodedImage, upright
 from hidascan.image.isolation import decoders
+from hidascan.image.jpeg import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.provenance import conflict
 from hidascan.image.redeliver import STRESS
@@ -27,6 +28,7 @@ from hidascan.regions import find_regions
 
 CELL = 16  # side of a cell of the token map, pixels
 _PIXELS_AHEAD = 64_000_000
+_CLEARLY = 5  # steps of quality: the trace is exact to two
 
 
 @dataclass
@@ -34,7 +36,6 @@ class _Job:
     """One image on its way through: a Finding that still lacks what the network says, its views, and its copies."""
 
     finding: Finding
-    trace: JpegTrace | None = None
     grid: PatchGrid | None = None
     views: Views | None = None
     copies: dict[str, _Job] = field(default_factory=dict)
@@ -136,8 +137,8 @@ class Scanner:
         if min(height, width) < side:
             notes = (*notes, f"a side is under {side} px: extended by mirroring")
         trace = jpeg_trace(image.pixels)
-        if trace and (image.jpeg_quality is None or (trace.top, trace.left) != (0, 0)):
-            notes = (*notes, _told(trace))
+        if told := _told(trace, image.jpeg):
+            notes = (*notes, told)
         pixels = mirror_to_patch(image.pixels, side)
         grid = patch_grid(*pixels.shape[:2], side)
         small = upright(thumbnail(image.pixels, side), image.orientation)
@@ -148,7 +149,9 @@ class Scanner:
             height=height,
             format=image.format,
             patches=len(grid),
-            jpeg_quality=image.jpeg_quality,
+            jpeg_quality=image.jpeg.quality if image.jpeg else None,
+            jpeg_saved=image.jpeg,
+            jpeg_trace=trace,
             provenance=image.claims[0].short() if image.claims else "",
             claims=image.claims,
             seconds=time.perf_counter() - started,
@@ -156,7 +159,7 @@ class Scanner:
             notes=notes,
         )
         views = Views([small, *patches(pixels, grid, side)], [(0, 0), *grid.corners()])
-        return _Job(finding, trace, grid, views)
+        return _Job(finding, grid, views)
 
     def _with_copies(self, job: _Job, image: DecodedImage) -> _Job:
         """The job, and for a stress test its copies; those that their format cannot hold are left out."""
@@ -185,7 +188,7 @@ class Scanner:
             notes=(*finding.notes, disagree) if disagree else finding.notes,
             score=score,
             logit=output.logit,
-            jpeg_quality_estimated=float(job.trace.quality) if job.trace else output.quality,
+            jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else output.quality,
             ai_area=float((cells >= calibration.localisation).mean()),
             token_map=cells,
             regions=regions,
@@ -194,12 +197,17 @@ class Scanner:
         )
 
 
-def _told(trace: JpegTrace) -> str:
-    """In words, a save as JPEG that the file itself does not tell of."""
+def _told(trace: JpegTrace | None, saved: JpegSave | None) -> str:
+    """In words, a save as JPEG that the file itself does not tell of; "" where there is none."""
+    if trace is None:
+        return ""
     note = f"the pixels were a JPEG of quality {trace.quality} before"
-    if (trace.top, trace.left) == (0, 0):
+    if (trace.top, trace.left) != (0, 0):
+        return f"{note}, and were cropped since: its blocks start at x {trace.left}, y {trace.top}"
+    if saved is None:
         return note
-    return f"{note}, and were cropped since: its blocks start at x {trace.left}, y {trace.top}"
+    harder = saved.tables == "IJG" and trace.quality <= saved.quality - _CLEARLY
+    return f"{note}, lower than the {saved.quality} it is saved at now" if harder else ""
 
 
 def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:

@@ -17,7 +17,7 @@ def report(hidascan, tmp_path):
     for number in range(2):
         save_picture(tmp_path / "in" / f"plain{number}.png", seed=number)
     (tmp_path / "in/broken.png").write_bytes(b"no picture")
-    hidascan(tmp_path / "in", "--html", tmp_path / "out.html", "-q")
+    hidascan(tmp_path / "in", "--html", tmp_path / "out.html", "--explain", "-q")
     return tmp_path / "out.html"
 
 
@@ -71,11 +71,14 @@ def test_the_heatmap_comes_with_the_slider_and_by_keyboard(page):
     heat = page.locator("img.heat").first
     opacity = "element => getComputedStyle(element).opacity"
     assert heat.evaluate(opacity) == "0"
-    page.locator("#heat").focus()
+    page.locator("#strength").focus()
     page.keyboard.press("End")
     assert heat.evaluate(opacity) == "1"
     boxes = [page.locator(f"article.row img{kind}").first.bounding_box() for kind in (":not(.heat)", ".heat")]
     assert boxes[0] == pytest.approx(boxes[1], abs=1)
+
+    page.locator("#map").select_option("effects")
+    assert not heat.is_visible() and page.locator("img.effects").first.is_visible()
 
 
 def test_ink_and_paper_contrast_in_light_and_dark(page):

@@ -21,7 +21,7 @@ PIXELS = picture(60, 90)
 def test_lossless_formats_keep_every_pixel(tmp_path, suffix, format_name, options):
     image = decode(save_picture(tmp_path / f"a.{suffix}", 60, 90, **options))
     assert image.format == format_name and (image.pixels == PIXELS).all()
-    assert image.jpeg_quality is None
+    assert image.jpeg is None
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_lossy_formats_are_close(tmp_path, suffix, options):
 def test_cmyk_jpeg_becomes_rgb(tmp_path):
     Image.fromarray(PIXELS).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     image = decode(tmp_path / "a.jpg")
-    assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 6 and image.jpeg_quality == 95
+    assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 6 and image.jpeg.quality == 95
 
 
 def test_mpo_is_read_as_its_first_picture(tmp_path):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hidascan.finding import Finding
-from hidascan.report.heatmap import draw_overlay
+from hidascan.finding import Effect, Finding
+from hidascan.report.overlay import draw_effects, draw_overlay
 from tests.conftest import picture, save_picture
 
 
@@ -46,6 +46,22 @@ def test_an_overlay_is_hot_where_the_tokens_are():
     page = np.asarray(draw_overlay(np.full((320, 480, 3), 128, np.uint8), finding)).astype(int)
     redness = (page[..., 0] - page[..., 2])[:320]
     assert redness[170:230, 330:390].min() > 40 and redness[:100, :100].max() < 10
+
+
+def test_effects_are_red_where_a_patch_speaks_for_ai_and_blue_where_for_real():
+    effects = (Effect(0, 0, 0.5), Effect(200, 0, -0.25))
+    finding = Finding("a", "ok", verdict="ai", score=0.9, effects=effects)
+    page = np.asarray(draw_effects(np.full((224, 424, 3), 128, np.uint8), finding)).astype(int)
+    redness = (page[..., 0] - page[..., 2])[:224]
+    assert redness[:, :190].min() > 60 and redness[:, 240:].max() < -30
+    assert 0 < redness[:, 205:220].mean() < redness[:, :190].mean()  # where they overlap, their mean
+
+
+def test_explain_draws_its_map_beside_the_heatmap(hidascan, tmp_path):
+    save_picture(tmp_path / "a.png", 300, 500)
+    hidascan(tmp_path, "--heatmap", "--explain")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.png", "a.png.heatmap.png", "a.png.effects.png"}
+    assert len(hidascan(tmp_path).out.splitlines()) == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 100), (40, 2500)])

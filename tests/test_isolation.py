@@ -52,9 +52,9 @@ def test_pixels_and_all_that_is_known_come_over_unchanged(tmp_path):
     for path in (exif, tmp_path / "b.png"):
         there, here = pool.decode(path, 10**9), decode(path)
         assert np.array_equal(there.pixels, here.pixels) and not there.pixels.flags.writeable
-        assert (there.format, there.jpeg_quality, there.notes, there.claims) == (
+        assert (there.format, there.jpeg, there.notes, there.claims) == (
             here.format,
-            here.jpeg_quality,
+            here.jpeg,
             here.notes,
             here.claims,
         )

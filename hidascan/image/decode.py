@@ -15,7 +15,7 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError
-from hidascan.image.jpeg import quality_from_tables
+from hidascan.image.jpeg import JpegSave, read_save
 from hidascan.image.provenance import Claim, read_claims
 from hidascan.options import MAX_PIXELS
 
@@ -35,7 +35,7 @@ class DecodedImage:
     """The pixels of one image as they are stored, and what its container says of them.
 
     pixels: (H, W, 3) uint8 RGB, read-only, before any EXIF rotation: turning an image would move its JPEG grid.
-    orientation: EXIF orientation 1..8 (1 = as stored). jpeg_quality: 1..100 from the tables, None if no JPEG.
+    orientation: EXIF orientation 1..8 (1 = as stored). jpeg: how it was saved, None if no JPEG.
     claims: what the metadata says of its origin, the strongest first. notes: what a reader should know (first frame only,
     alpha composited, 16 bits scaled).
     """
@@ -43,7 +43,7 @@ class DecodedImage:
     pixels: np.ndarray
     format: str
     orientation: int = 1
-    jpeg_quality: int | None = None
+    jpeg: JpegSave | None = None
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -104,7 +104,7 @@ def _decode_opened(
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"first of {frames} frames")
-    quality = quality_from_tables(getattr(image, "quantization", None) or {})
+    saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
     claims = read_claims(image, data)
     before_load(width * height)
@@ -113,7 +113,7 @@ def _decode_opened(
     image.load()
     orientation = _orientation(image)  # after loading: TIFF and HEIC are turned upright by their decoders, and say so
     pixels = _to_rgb(image, notes)
-    return DecodedImage(pixels, format_name, orientation, quality, claims, tuple(notes))
+    return DecodedImage(pixels, format_name, orientation, saved, claims, tuple(notes))
 
 
 def _is_deep_colour(image: Image.Image) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from hidascan.errors import ImageError
 from hidascan.image.decode import DecodedImage
+from hidascan.image.jpeg import JpegSave
 from hidascan.image.provenance import Claim
 
 # Without the folder that the scan runs in: it may be full of strangers' files, a PIL.py among them.
@@ -103,8 +104,9 @@ class _Worker:
             raise EOFError
         pixels.flags.writeable = False
         said = reply["image"]
-        claims = tuple(Claim(**claim) for claim in said.pop("claims"))
-        return DecodedImage(pixels, **said | {"claims": claims, "notes": tuple(said["notes"])})
+        jpeg = said["jpeg"] and JpegSave(**said["jpeg"])
+        claims = tuple(Claim(**claim) for claim in said["claims"])
+        return DecodedImage(pixels, **said | {"jpeg": jpeg, "claims": claims, "notes": tuple(said["notes"])})
 
     def _send(self, message: dict) -> None:
         self._process.stdin.write(json.dumps(message).encode() + b"\n")

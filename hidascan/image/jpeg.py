@@ -1,10 +1,13 @@
-"""Quantisation tables -> JPEG quality factor, on the scale of the Independent JPEG Group (IJG, libjpeg)."""
+"""What the headers of a JPEG tell of its last save: quality on the scale of the Independent JPEG Group (IJG, libjpeg),
+whose tables, and how the colours were subsampled."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from PIL import JpegPresets
 
 # ITU-T T.81, annex K, tables K.1 and K.2, row by row.
 _LUMA = np.array(
@@ -24,6 +27,49 @@ _CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66
 _CHROMA = _CHROMA.ravel()
 
 
+_NEAR = 0.1  # mean |log ratio| of a table to that of IJG: rounding, or a maker's small change
+_SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1", (4, 2): "4:1:0"}
+
+
+@dataclass(frozen=True)
+class JpegSave:
+    """quality: IJG, 1..100, the nearest. tables: whose they are: "IJG" exactly, "near IJG", "Photoshop" with the name of
+    its setting, or "own", as of many cameras. subsampling: of the colours, such as "4:2:0"; "" for grey and where it
+    follows no scheme with a name."""
+
+    quality: int
+    tables: str
+    subsampling: str = ""
+
+
+def read_save(tables: dict[int, list[int]], layers: list[tuple[int, int, int, int]]) -> JpegSave | None:
+    """tables: as in Pillow's `JpegImageFile.quantization`: {index: 64 numbers, row by row}; table 0 is luma, table 1,
+    where there is one, chroma. layers: as in `JpegImageFile.layer`: (id, horizontal, vertical factor, table) of each.
+    The quality is exact for files written by libjpeg; else it is that of the tables with the least mean |log ratio|, so
+    that fine and coarse ones weigh alike. None if there is no table.
+    """
+    if not tables:
+        return None
+    own = [np.maximum(np.asarray(tables[index]), 1) for index in sorted(tables)[:2]]
+    distance = sum(_log_distance(known, table) for known, table in zip(_all_tables(), own, strict=False)) / len(own)
+    return JpegSave(int(distance.argmin()) + 1, _maker(own, float(distance.min())), _subsampling(layers))
+
+
+def _maker(tables: list[np.ndarray], distance: float) -> str:
+    if not distance:
+        return "IJG"
+    for name, preset in JpegPresets.presets.items():
+        known = preset["quantization"]
+        if all(np.array_equal(table, known[index]) for index, table in enumerate(tables)):
+            return f"Photoshop {name.replace('_', ' ')}"
+    return "near IJG" if distance < _NEAR else "own"
+
+
+def _subsampling(layers: list[tuple[int, int, int, int]]) -> str:
+    factors = [(across, down) for _, across, down, _ in layers]
+    return _SUBSAMPLING.get(factors[0], "") if len(factors) == 3 and factors[1:] == [(1, 1)] * 2 else ""
+
+
 def ijg_table(quality: int, base: np.ndarray = _LUMA) -> np.ndarray:
     """(64,) int quantisation table that libjpeg makes for `quality` in 1..100 (baseline: entries in 1..255)."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
@@ -36,21 +82,5 @@ def _all_tables() -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.stack([ijg_table(q, base) for q in range(1, 101)]) for base in (_LUMA, _CHROMA))
 
 
-def quality_from_tables(tables: dict[int, list[int]]) -> int | None:
-    """The IJG quality, 1..100, whose tables are nearest to those of a file; exact for files written by libjpeg.
-
-    tables: as in Pillow's `JpegImageFile.quantization`: {index: 64 numbers, row by row}; table 0 is luma, table 1,
-    where there is one, chroma. Nearest is the least mean |log ratio|, so that fine and coarse tables weigh alike.
-    None if there is no table.
-    """
-    if not tables:
-        return None
-    luma, chroma = _all_tables()
-    distance = _log_distance(luma, tables[min(tables)])
-    if len(tables) > 1:
-        distance = distance + _log_distance(chroma, tables[sorted(tables)[1]])
-    return int(distance.argmin()) + 1
-
-
-def _log_distance(candidates: np.ndarray, table: list[int]) -> np.ndarray:
-    return np.abs(np.log(candidates / np.maximum(np.asarray(table), 1))).mean(axis=1)
+def _log_distance(candidates: np.ndarray, table: np.ndarray) -> np.ndarray:
+    return np.abs(np.log(candidates / table)).mean(axis=1)

@@ -29,6 +29,7 @@ SUFFIXES = frozenset(
 )
 HEATMAP_SUFFIX = ".heatmap.png"
 RAW_HEATMAP_SUFFIX = ".heatmap-raw.png"
+EFFECTS_SUFFIX = ".effects.png"
 
 
 def expand(paths: Iterable[str]) -> Iterator[str]:
@@ -61,7 +62,7 @@ def _walk(folder: str) -> Iterator[str]:
         folders.sort()
         for name in sorted(files):
             lower = name.lower()
-            if lower.endswith((HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX)):
+            if lower.endswith((HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, EFFECTS_SUFFIX)):
                 continue
             if os.path.splitext(lower)[1] in SUFFIXES:
                 yield os.path.join(base, name)

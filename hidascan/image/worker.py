@@ -50,6 +50,7 @@ def _answer(request: dict, requests: BinaryIO, replies: BinaryIO, size: int) -> 
     try:
         image = decode(request["path"], request["max_pixels"], announce)
         said = {field.name: getattr(image, field.name) for field in dataclasses.fields(image) if field.name != "pixels"}
+        said["jpeg"] = image.jpeg and dataclasses.asdict(image.jpeg)
         said["claims"] = [dataclasses.asdict(claim) for claim in image.claims]
         _allow_seconds(0)
         _send(replies, {"shape": image.pixels.shape, "image": said})

@@ -152,7 +152,7 @@ class SampleMaker:
 
 def _native_quality(image: DecodedImage) -> float | None:
     """Quality of the stored pixels: from the tables of a JPEG; unknown for lossless files, whose past is untold."""
-    return None if image.jpeg_quality is None else float(image.jpeg_quality)
+    return None if image.jpeg is None else float(image.jpeg.quality)
 
 
 def _without_history(canvas: Canvas, rng: np.random.Generator) -> Canvas:

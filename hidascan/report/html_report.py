@@ -18,14 +18,16 @@ from PIL import Image
 from hidascan import __version__
 from hidascan.errors import HidascanError, ImageError
 from hidascan.finding import Finding
-from hidascan.image.decode import decode, upright
-from hidascan.report.heatmap import colours
-from hidascan.report.reporter import close_text, open_text
+from hidascan.image.decode import upright
+from hidascan.report.overlay import colours, effect_colours, shrink_to
+from hidascan.report.reporter import close_text, open_text, pixels_of
+from hidascan.report.words import jpeg_history
 
 _SIDE = 400  # longest, of a preview, pixels
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
+_PAGES.filters["jpeg_history"] = jpeg_history
 
 
 class HtmlReport:
@@ -41,16 +43,14 @@ class HtmlReport:
 
     def add(self, finding: Finding) -> None:
         self._number += 1
-        preview = heat = ""
-        if finding.status == "ok":
-            try:
-                preview, heat = _pictures(finding)
-            except (ImageError, cv2.error) as error:  # the file has changed since
-                raise HidascanError(f"no picture in the report: {error}") from None
-            finally:
-                self._write("row.html", finding=finding, number=self._number, preview=preview, heat=heat)
-        else:
-            self._write("row.html", finding=finding, number=self._number, preview="", heat="")
+        layers = {}
+        try:
+            if finding.status == "ok":
+                layers = _pictures(finding)
+        except (ImageError, cv2.error) as error:  # OpenCV has limits of its own for sides
+            raise HidascanError(f"no picture in the report: {error}") from None
+        finally:
+            self._write("row.html", finding=finding, number=self._number, layers=layers)
 
     def close(self) -> None:
         self._write("tail.html")
@@ -61,17 +61,20 @@ class HtmlReport:
         self._file.flush()
 
 
-def _pictures(finding: Finding) -> tuple[str, str]:
-    """The upright image, shrunk, and its token map, as data URIs."""
-    pixels = upright(decode(finding.path).pixels, finding.orientation)
-    scale = min(1.0, _SIDE / max(pixels.shape[:2]))
-    size = tuple(max(1, round(side * scale)) for side in (pixels.shape[1], pixels.shape[0]))
-    small = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
-    cells = np.ascontiguousarray(upright(finding.token_map, finding.orientation))
-    return _uri(small, "WEBP", quality=75), _uri(colours(cells).astype(np.uint8), "PNG")
+def _pictures(finding: Finding) -> dict[str, str]:
+    """The upright image, shrunk, its token map, and where they are known the effects of its patches, as data URIs."""
+    pixels = pixels_of(finding)
+    small = shrink_to(pixels, _SIDE)
+    layers = {"preview": _uri(small, finding, "WEBP", quality=75)}
+    layers["heat"] = _uri(colours(finding.token_map).astype(np.uint8), finding, "PNG")
+    if finding.effects:
+        painted = effect_colours(finding.effects, pixels.shape[:2], small.shape[:2])
+        layers["effects"] = _uri(painted, finding, "PNG")
+    return layers
 
 
-def _uri(pixels: np.ndarray, format: str, **options: object) -> str:
+def _uri(pixels: np.ndarray, finding: Finding, format: str, **options: object) -> str:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format, **options)
+    turned = np.ascontiguousarray(upright(pixels, finding.orientation))
+    Image.fromarray(turned).save(file, format, **options)
     return f"data:image/{format.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

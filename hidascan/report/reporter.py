@@ -6,8 +6,11 @@ import os
 import sys
 from typing import Protocol, TextIO
 
-from hidascan.errors import UsageError
+import numpy as np
+
+from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding
+from hidascan.image.isolation import decoders
 
 
 class Reporter(Protocol):
@@ -16,6 +19,15 @@ class Reporter(Protocol):
     def add(self, finding: Finding) -> None: ...
 
     def close(self) -> None: ...
+
+
+def pixels_of(finding: Finding) -> np.ndarray:
+    """(H, W, 3) uint8 as stored, of an image that was scanned. Raises ImageError if it has changed since."""
+    height, width = finding.height, finding.width
+    pixels = decoders().decode(finding.path, height * width).pixels
+    if pixels.shape[:2] != (height, width):
+        raise ImageError("the file has changed since it was scanned")
+    return pixels
 
 
 def open_text(target: str, append: bool = False) -> TextIO:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from hidascan.finding import Finding
 from hidascan.printable import printable
+from hidascan.report.words import jpeg_history
 
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}
 _PANEL, _BAR = 88, 24  # columns at most
@@ -92,7 +93,7 @@ def _facts(finding: Finding, real_below: float, ai_from: float) -> list[tuple[st
     facts = [
         ("score", f"{_bar(finding.score)} {finding.score:.3f} (real below {real_below:g}, ai from {ai_from:g})"),
         ("image", f"{finding.width}x{finding.height} {finding.format}, {finding.patches} patches"),
-        ("JPEG", _history(finding)),
+        ("JPEG", jpeg_history(finding)),
         ("where", _where(finding)),
     ]
     facts += [("claim", f"{claim.short()} ({claim.signature or 'unsigned'})") for claim in finding.claims]
@@ -102,11 +103,6 @@ def _facts(finding: Finding, real_below: float, ai_from: float) -> list[tuple[st
 def _bar(score: float) -> str:
     full = round(score * _BAR)
     return "█" * full + "░" * (_BAR - full)
-
-
-def _history(finding: Finding) -> str:
-    estimated = f"{finding.jpeg_quality_estimated:.0f} by its pixels"
-    return estimated if finding.jpeg_quality is None else f"quality {finding.jpeg_quality} by its tables, {estimated}"
 
 
 def _where(finding: Finding) -> str:
