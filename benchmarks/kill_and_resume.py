@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SECONDS = (0.5, 9.0)  # from the start of a scan to its kill, the time to load the network included
+START = 4.0  # seconds that a scan needs before its first row, about
 
 
 def make_pictures(folder: Path, count: int) -> None:
@@ -68,12 +68,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         make_pictures(base / "in", given.images)
+        started = time.monotonic()
         scan(base / "in", base / "whole", *options).communicate()
+        latest = START + 1.5 * (time.monotonic() - started) / given.kills  # so that the kills lie all over the scan
         kills, rows, more = 0, [], ()
         while kills < given.kills:
             running = scan(base / "in", base / "torn", *options, *more)
             try:
-                running.communicate(timeout=rng.uniform(*SECONDS))
+                running.communicate(timeout=rng.uniform(0.5, latest))
                 break
             except subprocess.TimeoutExpired:
                 running.kill()

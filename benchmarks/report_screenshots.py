@@ -26,7 +26,7 @@ PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame
 
 def make_pictures(folder: Path, count: int) -> None:
     folder.mkdir()
-    sources = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(EXAMPLES.rglob("*.[jp][pn]g"))]
+    sources = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(EXAMPLES.glob("*.[jp][pn]g"))]
     rng = np.random.default_rng(0)
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", "Midjourney <script>alert(2)</script>")

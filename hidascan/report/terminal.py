@@ -110,6 +110,6 @@ def _where(finding: Finding) -> str:
         return "nothing stands out"
     box = finding.regions[0]
     return (
-        f"{finding.ai_area:.1%} stands out in {len(finding.regions)} regions, the largest {box.right - box.left}x"
+        f"{finding.ai_area:.1%} stands out in {len(finding.regions)} region{"s" * (len(finding.regions) > 1)}, the largest {box.right - box.left}x"
         f"{box.bottom - box.top} px at x {box.left}, y {box.top}"
     )
