@@ -67,8 +67,10 @@ def scan(
     heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put heatmaps there, not beside the images.", show_default=False)] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")] = "auto",
+    backend: Annotated[str, typer.Option(metavar="torch|openvino", help="What runs the network on a CPU; openvino is faster, in int8.")] = "torch",
     weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Shipped weights by name, or a file.")] = "hidascan-b",
     batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Patches a pass of the network.  [default: by device]", show_default=False)] = None,
+    patches: Annotated[Optional[int], typer.Option(metavar="N", help="Look at no more than N patches an image, spread over it: faster, but not every pixel.  [default: all]", show_default=False)] = None,
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: calls real photos ai least often, or misses least.")] = "balanced",
     threshold: Annotated[Optional[float], typer.Option(metavar="T", help="ai from this score on, else real; never inconclusive.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = MAX_PIXELS,
@@ -90,7 +92,11 @@ def scan(
         raise UsageError("--csv - and --jsonl - cannot share stdout")
     if resume and (html or not {csv, jsonl} - {None, "-"}):
         raise UsageError("--resume needs --csv FILE or --jsonl FILE, and cannot go on with --html")
-    options = ScanOptions(weights, device, precision, batch_size, profile, threshold, max_pixels, stress, explain)
+    if patches is not None and (heatmap or heatmap_raw or heatmap_dir):
+        raise UsageError("--heatmap needs every patch: not with --patches")
+    options = ScanOptions(
+        weights, device, precision, batch_size, profile, threshold, max_pixels, stress, explain, backend, patches
+    )
     context.obj.append(
         Request(
             paths, options, null, csv, jsonl, html, heatmap, heatmap_raw, heatmap_dir, strict, quiet, verbose, resume

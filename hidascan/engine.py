@@ -10,11 +10,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hidascan.errors import DeviceError
 from hidascan.model.hidanet import HiDANet, ViewOutputs
 
 Ticket = TypeVar("Ticket")
+ViewsPass = Callable[[Tensor, Tensor, Tensor], ViewOutputs]  # `HiDANet.views`, or what stands in for it
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,14 @@ class Views:
 
     pixels: list[np.ndarray]
     corners: list[tuple[int, int]]
+
+    def only(self, numbers: list[int]) -> Views:
+        """Those with these numbers."""
+        return Views([self.pixels[n] for n in numbers], [self.corners[n] for n in numbers])
+
+    def after(self, thumbnail: np.ndarray) -> Views:
+        """The thumbnail, and then these."""
+        return Views([thumbnail, *self.pixels], [(0, 0), *self.corners])
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,13 @@ class _Batch:
 
 
 class Engine:
-    """Runs a network on full batches. Memory is bounded by one batch and the traces of the images in flight."""
+    """Runs a network on full batches; views: what takes them through its layers. Memory is bounded by one batch and the traces of the images in flight."""
 
-    def __init__(self, network: HiDANet, device: torch.device, batch_size: int, explain: bool = False):
+    def __init__(
+        self, network: HiDANet, device: torch.device, batch_size: int, views: ViewsPass, explain: bool = False
+    ):
         self.network = network.to(device)
-        self.device, self.batch_size, self.explain = device, batch_size, explain
+        self.device, self.batch_size, self.views, self.explain = device, batch_size, views, explain
 
     def run(
         self,
@@ -113,7 +125,7 @@ class Engine:
         is_global = torch.tensor([number == 0 for _, number in batch.owners], device=self.device)
         corners = torch.from_numpy(batch.corners[:count]).to(self.device)
         with torch.inference_mode():
-            outputs = [output.cpu() for output in self.network.views(views, is_global, corners)]
+            outputs = [output.cpu() for output in self.views(views, is_global, corners)]
         each = (time.perf_counter() - started) / count
         for row, (image, number) in enumerate(batch.owners):
             for kept, computed in zip(image.outputs, outputs, strict=True):

@@ -44,10 +44,11 @@ class Finding:
     """One row of results. For a file that could not be read, `status` is "error" and most fields are None.
 
     verdict: "ai", "real" or "inconclusive". score: calibrated probability of AI, 0..1. logit: the network's raw output.
-    width, height: pixels as stored, before EXIF rotation. patches: K, the 224x224 patches that covered the image.
+    width, height: pixels as stored, before EXIF rotation. patches: K, the 224x224 patches that were looked at.
     jpeg_quality: IJG quality 1..100 from the file's tables. jpeg_quality_estimated: 1..100 from the pixels.
     jpeg_saved: what the file tells of its save. jpeg_trace: of the last save that the pixels themselves tell of.
-    ai_area: share of the image whose tokens are over the localisation threshold, 0..1. seconds: of work on this image.
+    ai_area: share of the image whose tokens are over the localisation threshold, 0..1; None without a map, which takes
+    all patches. seconds: of work on this image.
     token_map: (ceil(height / 16), ceil(width / 16)) float32, probability of AI in each cell, as stored; `orientation`
     is the EXIF orientation (1..8) under which it should be looked at. regions: of the map over the localisation
     threshold. effects: with `explain`, how much each patch decides. claims: what the file says of its origin, the

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from hidascan.engine import Engine, ImageOutput, Views, choose_device, choose_dtype, default_batch_size
-from hidascan.errors import CheckpointError, ImageError, UsageError
+from hidascan.engine import Engine, ImageOutput, Views, ViewsPass, choose_device, choose_dtype, default_batch_size
+from hidascan.errors import CheckpointError, DeviceError, ImageError, UsageError
 from hidascan.finding import Effect, Finding
 from hidascan.image.decode import DecodedImage, upright
 from hidascan.image.isolation import decoders
@@ -20,8 +21,9 @@ from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.provenance import conflict
 from hidascan.image.redeliver import STRESS
 from hidascan.image.sources import expand
-from hidascan.image.tiles import PatchGrid, cell_map, mirror_to_patch, patch_grid, patches, thumbnail
-from hidascan.model.checkpoint import load_network
+from hidascan.image.tiles import PatchGrid, cell_map, mirror_to_patch, patch_grid, patches, spread, thumbnail
+from hidascan.model.checkpoint import CheckpointHeader, load_network, sha256_of
+from hidascan.model.hidanet import HiDANet
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.regions import find_regions
@@ -33,11 +35,13 @@ _CLEARLY = 5  # steps of quality: the trace is exact to two
 
 @dataclass
 class _Job:
-    """One image on its way through: a Finding that still lacks what the network says, its views, and its copies."""
+    """One image on its way through: a Finding that still lacks what the network says, its views, and its copies; its
+    grid if all patches are looked at; where those that are begin."""
 
     finding: Finding
     grid: PatchGrid | None = None
     views: Views | None = None
+    corners: list[tuple[int, int]] = field(default_factory=list)
     copies: dict[str, _Job] = field(default_factory=dict)
 
     def take_views(self) -> Views | None:
@@ -55,12 +59,26 @@ class Scanner:
     def __init__(self, options: ScanOptions = ScanOptions()):  # noqa: B008 - frozen
         self.options = options
         self._decoders = decoders()  # the first starts while the network loads
-        self.device = choose_device(options.device)
-        self.dtype = choose_dtype(options.precision, self.device)
-        self.network, self.header = load_network(find_weights(options.weights), self.dtype)
-        self._engine = Engine(
-            self.network, self.device, options.batch_size or default_batch_size(self.device), options.explain
+        self.device = choose_device(
+            "cpu" if (options.backend, options.device) == ("openvino", "auto") else options.device
         )
+        self.dtype = choose_dtype(options.precision, self.device)
+        self.network, self.header, self.views = self._load(find_weights(options.weights))
+        batch_size = options.batch_size or default_batch_size(self.device)
+        self._engine = Engine(self.network, self.device, batch_size, self.views, options.explain)
+
+    def _load(self, weights: Path) -> tuple[HiDANet, CheckpointHeader, ViewsPass]:
+        """The network, what its file says of it, and what runs its passes over views."""
+        if self.options.backend == "torch":
+            network, header = load_network(weights, self.dtype)
+            return network, header, network.views
+        if self.device.type != "cpu":
+            raise DeviceError(f"--backend openvino runs on the CPU, not on {self.device}")
+        from hidascan.model.openvino import OpenVinoViews
+
+        network, header = load_network(weights, torch.float32)
+        key = f"{sha256_of(weights)} {header.backbone_sha256}"
+        return network, header, OpenVinoViews(network, key, self.dtype)
 
     @property
     def batch_size(self) -> int:
@@ -141,6 +159,10 @@ class Scanner:
             notes = (*notes, told)
         pixels = mirror_to_patch(image.pixels, side)
         grid = patch_grid(*pixels.shape[:2], side)
+        views = Views(patches(pixels, grid, side), grid.corners())
+        if self.options.patches and self.options.patches < len(grid):
+            views = views.only(spread(grid, self.options.patches))
+            notes = (*notes, f"only {len(views.pixels)} of {len(grid)} patches were looked at, so there is no map")
         small = upright(thumbnail(image.pixels, side), image.orientation)
         finding = Finding(
             path=path,
@@ -148,7 +170,7 @@ class Scanner:
             width=width,
             height=height,
             format=image.format,
-            patches=len(grid),
+            patches=len(views.pixels),
             jpeg_quality=image.jpeg.quality if image.jpeg else None,
             jpeg_saved=image.jpeg,
             jpeg_trace=trace,
@@ -158,8 +180,7 @@ class Scanner:
             orientation=image.orientation,
             notes=notes,
         )
-        views = Views([small, *patches(pixels, grid, side)], [(0, 0), *grid.corners()])
-        return _Job(finding, grid, views)
+        return _Job(finding, grid if len(views.pixels) == len(grid) else None, views.after(small), views.corners)
 
     def _with_copies(self, job: _Job, image: DecodedImage) -> _Job:
         """The job, and for a stress test its copies; those that their format cannot hold are left out."""
@@ -172,29 +193,31 @@ class Scanner:
         return job
 
     def _complete(self, job: _Job, output: ImageOutput) -> Finding:
-        finding, grid, calibration = job.finding, job.grid, self.header.calibration
-        traces = cell_map(output.traces, grid, CELL, self.network.config.patch)
-        traces = traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
-        cells = self._engine.locate(traces)
-        regions = find_regions(cells, calibration.localisation, finding.width, finding.height, CELL)
-        corners = grid.corners() if output.effects else []
-        effects = [Effect(left, top, effect) for (top, left), effect in zip(corners, output.effects, strict=True)]
+        finding, calibration = job.finding, self.header.calibration
         score = calibration.score(output.logit)
         verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
         disagree = conflict(finding.claims, verdict)
+        corners = job.corners if output.effects else []
+        effects = [Effect(left, top, effect) for (top, left), effect in zip(corners, output.effects, strict=True)]
         return replace(
-            finding,
+            self._located(finding, job.grid, output.traces) if job.grid else finding,
             verdict=verdict,
             notes=(*finding.notes, disagree) if disagree else finding.notes,
             score=score,
             logit=output.logit,
             jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else output.quality,
-            ai_area=float((cells >= calibration.localisation).mean()),
-            token_map=cells,
-            regions=regions,
             effects=tuple(effects),
             seconds=finding.seconds + output.seconds,
         )
+
+    def _located(self, finding: Finding, grid: PatchGrid, traces: np.ndarray) -> Finding:
+        """With the token map, and the regions over its threshold."""
+        least = self.header.calibration.localisation
+        traces = cell_map(traces, grid, CELL, self.network.config.patch)
+        traces = traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
+        cells = self._engine.locate(traces)
+        regions = find_regions(cells, least, finding.width, finding.height, CELL)
+        return replace(finding, token_map=cells, ai_area=float((cells >= least).mean()), regions=regions)
 
 
 def _told(trace: JpegTrace | None, saved: JpegSave | None) -> str:

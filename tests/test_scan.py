@@ -267,3 +267,27 @@ def test_ctrl_c_leaves_a_whole_csv_of_what_was_done(tiny_weights, tmp_path):
     text = out.read_text()
     assert text.endswith("\n")
     assert [row["path"] for row in rows(text)] == paths[: text.count("\n") - 1] and text.count("\n") > 2
+
+
+def test_patches_limits_what_is_looked_at_and_says_so(hidascan, tmp_path):
+    save_picture(tmp_path / "large.png", 700, 900)
+    save_picture(tmp_path / "small.png", 224, 300)
+    ran = hidascan(tmp_path, "--patches", 4, "--jsonl", "-", "--explain")
+    large, small = (json.loads(line) for line in ran.out.splitlines())
+    assert (large["patches"], small["patches"]) == (4, 2) and len(large["effects"]) == 4
+    assert any("only 4 of 20 patches" in note for note in large["notes"]) and not small["notes"]
+    assert large["ai_area"] is None and large["regions"] == [] and small["ai_area"] is not None
+    assert hidascan(tmp_path, "--patches", 4, "--jsonl", "-").out.count("looked at") == 1
+
+
+def test_patches_and_heatmaps_exclude_each_other(hidascan, folder):
+    ran = hidascan(folder, "--patches", 4, "--heatmap")
+    assert ran.code == 2 and "needs every patch" in ran.err
+    assert hidascan(folder, "--patches", 0).code == 2
+
+
+def test_a_report_of_few_patches_has_no_map(hidascan, tmp_path):
+    save_picture(tmp_path / "large.png", 700, 900)
+    hidascan(tmp_path, "--patches", 4, "--html", tmp_path / "out.html", "-q")
+    page = (tmp_path / "out.html").read_text()
+    assert "data:image/webp" in page and "data:image/png" not in page and "AI area" not in page

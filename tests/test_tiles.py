@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidascan.image.tiles import PATCH, cell_map, mirror_to_patch, patch_grid, patches, starts, thumbnail
+from hidascan.image.tiles import PATCH, cell_map, mirror_to_patch, patch_grid, patches, spread, starts, thumbnail
 
 SIDES = st.one_of(st.sampled_from([224, 225, 447, 448, 449, 227, 443, 997]), st.integers(224, 1500))
 
@@ -97,3 +97,14 @@ def test_cell_map_agrees_with_averaging_pixel_by_pixel():
     cells = cell_map(parts[..., None], grid)[..., 0]
     block = (slice(224, 240), slice(0, 16))  # one patch of four covers these pixels
     assert cells[14, 0] == pytest.approx((total / count)[block].mean(), abs=1e-5)
+
+
+@given(SIDES, SIDES, st.integers(1, 60))
+def test_patches_that_are_drawn_are_different_few_and_spread_over_the_image(height, width, most):
+    grid = patch_grid(height, width)
+    drawn = spread(grid, most)
+    assert drawn == sorted(set(drawn)) == spread(grid, most) and 1 <= len(drawn) <= min(most, len(grid))
+    assert len(drawn) > min(most, len(grid)) / 2
+    if most >= 4 and min(len(grid.tops), len(grid.lefts)) >= 2 and len(drawn) > 3:
+        rows, cols = {n // len(grid.lefts) for n in drawn}, {n % len(grid.lefts) for n in drawn}
+        assert len(rows) > 1 and len(cols) > 1

@@ -66,6 +66,22 @@ def patches(pixels: np.ndarray, grid: PatchGrid, patch: int = PATCH) -> list[np.
     return [pixels[top : top + patch, left : left + patch] for top, left in grid.corners()]
 
 
+def spread(grid: PatchGrid, most: int, seed: int = 0) -> list[int]:
+    """Numbers of at most `most` >= 1 patches, in order, spread over the image: its rows and columns are parted into
+    rectangles of about equal sides, and of each one patch is drawn, always the same for a seed."""
+    rows, cols = len(grid.tops), len(grid.lefts)
+    down = min(rows, max(1, round(math.sqrt(most * rows / cols))), most)
+    across = min(cols, most // down)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for top in range(down):
+        for left in range(across):
+            row = rng.integers(top * rows // down, (top + 1) * rows // down)
+            col = rng.integers(left * cols // across, (left + 1) * cols // across)
+            drawn.append(int(row * cols + col))
+    return sorted(drawn)
+
+
 def thumbnail(pixels: np.ndarray, side: int = PATCH) -> np.ndarray:
     """The whole image as (side, side, 3) uint8: area-averaged where it shrinks, bicubic where it grows."""
     height, width = pixels.shape[:2]

@@ -75,7 +75,7 @@ def _limit(scanner: Scanner, views: int) -> float:
     with torch.inference_mode():
         started = time.perf_counter()
         for _ in range(passes):
-            [output.cpu() for output in scanner.network.views(batch, is_global, corners)]
+            [output.cpu() for output in scanner.views(batch, is_global, corners)]
     return passes * size / (time.perf_counter() - started)
 
 

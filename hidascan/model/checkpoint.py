@@ -134,7 +134,8 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
             network = HiDANet(header.network)
     except Exception as error:  # timm raises nearly anything for what it does not know
         raise CheckpointError(f"{path}: no network can be built as its header says ({error})") from None
-    _assign(network.head, _read(path, "trained")[1], path)
+    trained = _read(path, "trained")[1]
+    _assign(network.head, {name: tensor.float() for name, tensor in trained.items()}, path)
     network.head.refiner.bfloat16().to(dtype)
     _assign_backbone(network.backbone, backbone_path, dtype)
     return network.eval(), header
@@ -153,15 +154,12 @@ def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> Non
     if header.get("name") != backbone.name:
         raise CheckpointError(f"{path}: holds {header.get('name')}, not {backbone.name}")
     tensors = {}
-    for name, tensor in stored.items():
-        if name.endswith(".scale"):
-            continue
-        if name.endswith(".q8"):
-            name = name.removesuffix(".q8")
-            tensor = tensor.float() * stored[name + ".scale"][:, None]
-        tensors[name] = tensor
-    wanted = backbone.vit.state_dict().keys()  # blocks after the last tap are in the file, but not in the network
-    _assign(backbone.vit, {name: tensor for name, tensor in tensors.items() if name in wanted}, path)
+    for name in backbone.vit.state_dict():  # blocks after the last tap are in the file, but not in the network
+        if name + ".q8" in stored:  # one by one, so that the whole is never there in full precision
+            tensors[name] = (stored.pop(name + ".q8").float() * stored[name + ".scale"][:, None]).bfloat16().to(dtype)
+        elif name in stored:
+            tensors[name] = stored.pop(name).float()
+    _assign(backbone.vit, tensors, path)
     pretrained = backbone.vit.pretrained_cfg
     backbone.mean = torch.tensor(pretrained["mean"]).view(1, 3, 1, 1)
     backbone.std = torch.tensor(pretrained["std"]).view(1, 3, 1, 1)
@@ -170,7 +168,7 @@ def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> Non
 
 def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     try:
-        module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        module.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: the tensors do not fit the network ({reason})") from None

@@ -60,10 +60,16 @@ class HiDANet(nn.Module):
         -> what each view gives by itself. A thumbnail has no traces: zeros."""
         standard = self.head.tap_norm(self.backbone(views))
         refined = self.head.refiner(standard.to(self.head.refiner.fuse.weight.dtype), is_global)
+        evidence = self.head.evidence(standard[:, :, 0], is_global)
+        return ViewOutputs(refined[:, 0].float(), evidence, self.traces(views, is_global, corners))
+
+    @torch.no_grad()
+    def traces(self, views: Tensor, is_global: Tensor, corners: Tensor) -> Tensor:
+        """The detail path of `views`: (B, 14, 14, E) float32."""
         traces = torch.zeros(len(views), self.cells, self.cells, self.config.traces, device=views.device)
         if not is_global.all():
             traces[~is_global] = self.head.localiser.stem(views[~is_global], corners[~is_global])
-        return ViewOutputs(refined[:, 0].float(), self.head.evidence(standard[:, :, 0], is_global), traces)
+        return traces
 
     @torch.no_grad()
     def fuse(self, cls: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:

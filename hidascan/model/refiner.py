@@ -31,11 +31,12 @@ class TapNorm(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, T, 1 + N, C) -> the same, standardised, in -LIMIT..LIMIT."""
-        scale = (1 / self.std).to(tokens.dtype)
-        shift = (-self.mean / self.std).to(tokens.dtype)
-        cls = tokens[:, :, :1] * scale[:, :1] + shift[:, :1]
-        patch = tokens[:, :, 1:] * scale[:, 1:] + shift[:, 1:]
-        return torch.cat([cls, patch], dim=2).clamp(-self.LIMIT, self.LIMIT)
+        scale, shift = 1 / self.std, -self.mean / self.std
+        parts = [
+            torch.addcmul(shift[:, kind, None], tokens[:, :, part], scale[:, kind, None])
+            for kind, part in enumerate((slice(0, 1), slice(1, None)))
+        ]
+        return torch.cat(parts, dim=2).clamp_(-self.LIMIT, self.LIMIT)
 
 
 class Refiner(nn.Module):

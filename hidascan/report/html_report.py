@@ -62,11 +62,12 @@ class HtmlReport:
 
 
 def _pictures(finding: Finding) -> dict[str, str]:
-    """The upright image, shrunk, its token map, and where they are known the effects of its patches, as data URIs."""
+    """The upright image, shrunk, and where they are known its token map and the effects of its patches, as data URIs."""
     pixels = pixels_of(finding)
     small = shrink_to(pixels, _SIDE)
     layers = {"preview": _uri(small, finding, "WEBP", quality=75)}
-    layers["heat"] = _uri(colours(finding.token_map).astype(np.uint8), finding, "PNG")
+    if finding.token_map is not None:
+        layers["heat"] = _uri(colours(finding.token_map).astype(np.uint8), finding, "PNG")
     if finding.effects:
         painted = effect_colours(finding.effects, pixels.shape[:2], small.shape[:2])
         layers["effects"] = _uri(painted, finding, "PNG")

@@ -56,7 +56,7 @@ def _row(finding: Finding) -> Text:
     verdict = finding.verdict or "error"
     line = Text(f"{verdict:12} ", style=_STYLES[verdict])
     if finding.status == "ok":
-        line.append(f"{finding.score:6.3f} {_quality(finding):>5} {finding.ai_area:8.1%}  ", style="default")
+        line.append(f"{finding.score:6.3f} {_quality(finding):>5} {_area(finding):>8}  ", style="default")
     else:
         line.append(" " * 23)
     line.append(printable(finding.path), style="default")
@@ -65,6 +65,10 @@ def _row(finding: Finding) -> Text:
     for note in (*finding.notes, *filter(None, [finding.provenance])):
         line.append(f"  [{printable(note)}]", style="dim")
     return line
+
+
+def _area(finding: Finding) -> str:
+    return "" if finding.ai_area is None else f"{finding.ai_area:.1%}"
 
 
 def _quality(finding: Finding) -> str:
@@ -106,10 +110,12 @@ def _bar(score: float) -> str:
 
 
 def _where(finding: Finding) -> str:
+    if finding.ai_area is None:
+        return "not looked for"
     if not finding.regions:
         return "nothing stands out"
     box = finding.regions[0]
     return (
-        f"{finding.ai_area:.1%} stands out in {len(finding.regions)} region{"s" * (len(finding.regions) > 1)}, the largest {box.right - box.left}x"
+        f"{finding.ai_area:.1%} stands out in {len(finding.regions)} region{'s' * (len(finding.regions) > 1)}, the largest {box.right - box.left}x"
         f"{box.bottom - box.top} px at x {box.left}, y {box.top}"
     )
