@@ -116,7 +116,7 @@ def _co_occurrences(planes: Tensor) -> Tensor:
     batch, _, height, width = planes.shape
     across, down = _second_differences(planes)
     rows, columns = height // CELL, width // CELL
-    cells = torch.arange(batch * rows * columns, device=planes.device).view(batch, rows, 1, columns, 1)
+    cells = torch.arange(batch * rows * columns, dtype=torch.int32, device=planes.device).view(batch, rows, 1, columns, 1)
     cells = cells.expand(-1, -1, CELL, -1, CELL).reshape(batch, height, width) * HISTOGRAM
     found = []
     for channel, step in _STEPS:
@@ -135,4 +135,4 @@ def _triples(levels: Tensor, axis: int) -> Tensor:
     """(B, H, W) levels 0..4 -> the number 0..124 of each three neighbours along an axis, which gets 2 shorter."""
     length = levels.shape[axis] - 2
     first, second, third = (levels.narrow(axis, start, length) for start in range(3))
-    return (first * _LEVELS + second) * _LEVELS + third
+    return third.add(second, alpha=_LEVELS).add_(first, alpha=_LEVELS**2)
