@@ -26,6 +26,8 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit below, as an error and not as a w
 # No others (an MPO opens as JPEG): Pillow would hand an EPS to Ghostscript, whatever its name ends in.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "HEIF", "AVIF")
 _ORIENTATION_TAG = 0x0112
+_STRIP = 1 << 20  # pixels that are converted at a time
+_SEEN_THROUGH = "transparency put on white"
 _SCALED = "more than 8 bits a channel, scaled to 8"
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -132,18 +134,25 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
-    """(H, W, 3) uint8 from any Pillow mode."""
+    """(H, W, 3) uint8 from any Pillow mode, strip by strip: of the whole there is one copy besides Pillow's own."""
     if image.mode in _DEEP_GREY or image.mode in ("I", "F"):
         notes.append(_SCALED)
         return np.repeat(_deep_grey_to_8_bits(image)[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if image.getextrema()[3][0] < 255:
-            notes.append("transparency put on white")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        white.alpha_composite(image)
-        image = white
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels, seen_through = np.empty((image.height, image.width, 3), np.uint8), False
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            seen_through |= strip.getextrema()[3][0] < 255
+            white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
+            white.alpha_composite(strip)
+            strip = white
+        pixels[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    if seen_through:
+        notes.append(_SEEN_THROUGH)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def _deep_grey_to_8_bits(image: Image.Image) -> np.ndarray:
