@@ -33,6 +33,7 @@ from hidascan import Scanner, ScanOptions
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_trace import jpeg_trace
 from hidascan.image.tiles import mirror_to_patch, patch_grid, patches, thumbnail
+from hidascan.lab.speed import limit, whole_scan
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -86,27 +87,6 @@ class PlainLoop:
         return views / (time.perf_counter() - started)
 
 
-def limit(scanner: Scanner, views: int) -> float:
-    """Views a second of the network alone."""
-    size, side, device = scanner.batch_size, scanner.network.config.patch, scanner.device
-    batch = torch.randint(0, 256, (size, side, side, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
-    is_global = torch.arange(size, device=device) == 0
-    corners = torch.zeros(size, 2, dtype=torch.int64, device=device)
-    passes = max(1, round(views / size))
-    with torch.inference_mode():
-        seconds = timed(
-            lambda: [[out.cpu() for out in scanner.views(batch, is_global, corners)] for _ in range(passes)]
-        )
-    return passes * size / seconds
-
-
-def scan(scanner: Scanner, paths: list[str]) -> tuple[float, int]:
-    """Seconds from files on disk to findings, and views."""
-    started = time.perf_counter()
-    views = sum(finding.patches + 1 for finding in scanner.scan(paths))
-    return time.perf_counter() - started, views
-
-
 def stages(scanner: Scanner, path: str, views: int) -> dict[str, float]:
     """Seconds of each stage of one image, one after the other; those of the network scaled up from one batch."""
     found, side, network = {}, scanner.network.config.patch, scanner.network
@@ -115,7 +95,8 @@ def stages(scanner: Scanner, path: str, views: int) -> dict[str, float]:
     found["decode"] = time.perf_counter() - started
     found["JPEG trace"] = timed(lambda: jpeg_trace(image.pixels))
     started = time.perf_counter()
-    cut = [thumbnail(image.pixels), *patches(image.pixels, patch_grid(*image.pixels.shape[:2]))]
+    pixels = mirror_to_patch(image.pixels, side)
+    cut = [thumbnail(image.pixels), *patches(pixels, patch_grid(*pixels.shape[:2]))]
     found["tile"] = time.perf_counter() - started
     batch = np.empty((scanner.batch_size, side, side, 3), np.uint8)
     share = views / scanner.batch_size
@@ -169,8 +150,8 @@ def _pss(pid: int) -> int:
 def measure(scanner: Scanner, loop: PlainLoop, name: str, paths: list[str], given: argparse.Namespace) -> dict:
     limits, scans, plain, plain_bf16, views = [], [], [], [], 0
     for _ in range(given.rounds):
-        seconds, views = scan(scanner, paths)
-        scans.append(seconds)
+        speed, views = whole_scan(scanner, paths)
+        scans.append(views / speed)
         limits.append(limit(scanner, min(views, given.most)))
         if len(paths) > 1:
             plain.append(loop.speed(paths, False))

@@ -46,26 +46,26 @@ def measure_speed(
     scanner: Scanner, paths: list[str], rounds: int = 3, on_image: Callable[[], None] = lambda: None
 ) -> SpeedFigures:
     """Both sides in turns, in one process, with the same network, batch size and dtype."""
-    _limit(scanner, 1)  # warm up
+    limit(scanner, 1)  # warm up
     scans, limits, views = [], [], 0
     for _ in range(rounds):
-        speed, views = _whole_scan(scanner, paths, on_image)
+        speed, views = whole_scan(scanner, paths, on_image)
         scans.append(speed)
-        limits.append(_limit(scanner, min(views, _LIMIT_VIEWS)))
-    scan, limit = statistics.median(scans), statistics.median(limits)
+        limits.append(limit(scanner, min(views, _LIMIT_VIEWS)))
+    scan, bare = statistics.median(scans), statistics.median(limits)
     return SpeedFigures(
         views,
         scanner.batch_size,
         str(scanner.dtype).removeprefix("torch."),
         str(scanner.device),
         round(scan, 2),
-        round(limit, 2),
-        round(scan / limit, 4),
+        round(bare, 2),
+        round(scan / bare, 4),
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     )
 
 
-def _limit(scanner: Scanner, views: int) -> float:
+def limit(scanner: Scanner, views: int) -> float:
     """Views a second of the network alone, on at least `views` views in full batches."""
     size, side, device = scanner.batch_size, scanner.network.config.patch, scanner.device
     batch = torch.randint(0, 256, (size, side, side, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
@@ -79,7 +79,7 @@ def _limit(scanner: Scanner, views: int) -> float:
     return passes * size / (time.perf_counter() - started)
 
 
-def _whole_scan(scanner: Scanner, paths: list[str], on_image: Callable[[], None]) -> tuple[float, int]:
+def whole_scan(scanner: Scanner, paths: list[str], on_image: Callable[[], None] = lambda: None) -> tuple[float, int]:
     """Views a second from files on disk to findings, and the number of views."""
     started, views = time.perf_counter(), 0
     for finding in scanner.scan(paths):

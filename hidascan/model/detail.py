@@ -116,7 +116,9 @@ def _co_occurrences(planes: Tensor) -> Tensor:
     batch, _, height, width = planes.shape
     across, down = _second_differences(planes)
     rows, columns = height // CELL, width // CELL
-    cells = torch.arange(batch * rows * columns, dtype=torch.int32, device=planes.device).view(batch, rows, 1, columns, 1)
+    cells = torch.arange(batch * rows * columns, dtype=torch.int32, device=planes.device).view(
+        batch, rows, 1, columns, 1
+    )
     cells = cells.expand(-1, -1, CELL, -1, CELL).reshape(batch, height, width) * HISTOGRAM
     found = []
     for channel, step in _STEPS:
