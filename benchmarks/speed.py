@@ -1,7 +1,7 @@
 """How fast hidascan is, and where the time goes: its limit (the bare network on ready tensors), the whole scan from
 files on disk, a plain loop as one would write it with timm, and the stages one by one.
 
-    python benchmarks/speed.py [--sizes 1 4 12 24] [--many 500] [--rounds 3] [--backend torch] [--json FILE]
+    python -m benchmarks.speed [--sizes 1 4 12 24] [--many 500] [--rounds 3] [--backend torch] [--json FILE]
 
 Sizes are megapixels, JPEG and PNG of each; --many is a folder of images of 1 MP, --small of 0.25 MP. All sides of a row
 are measured in turns in one process, medians over the rounds; a side over --most views is measured on so many. Memory
@@ -29,6 +29,7 @@ import timm
 import torch
 from PIL import Image
 
+from benchmarks.memory import tree_memory
 from hidascan import Scanner, ScanOptions
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_trace import jpeg_trace
@@ -127,24 +128,8 @@ def peak_memory(paths: list[str], *options: str) -> int:
     done = threading.Event()
     threading.Thread(target=lambda: (running.wait(), done.set()), daemon=True).start()
     while not done.wait(0.1):
-        peak = max(peak, sum(_pss(pid) for pid in (running.pid, *_children(running.pid))))
-    return peak // 1024
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        tasks = [task.read_text().split() for task in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:
-        return []
-    return [int(child) for children in tasks for child in children]
-
-
-def _pss(pid: int) -> int:
-    """kB, shared pages divided among those that share them."""
-    try:
-        return int(Path(f"/proc/{pid}/smaps_rollup").read_text().split("\nPss:")[1].split()[0])
-    except (OSError, IndexError):
-        return 0
+        peak = max(peak, tree_memory(running.pid))
+    return peak
 
 
 def measure(scanner: Scanner, loop: PlainLoop, name: str, paths: list[str], given: argparse.Namespace) -> dict:

@@ -59,10 +59,12 @@ class Scanner:
     def __init__(self, options: ScanOptions = ScanOptions()):  # noqa: B008 - frozen
         self.options = options
         self._decoders = decoders()  # the first starts while the network loads
-        self.device = choose_device(
-            "cpu" if (options.backend, options.device) == ("openvino", "auto") else options.device
-        )
-        self.dtype = choose_dtype(options.precision, self.device)
+        device, precision = options.device, options.precision
+        if options.backend == "openvino":  # its bf16 rounds the residual stream too: only for those who ask for it
+            device = "cpu" if device == "auto" else device
+            precision = "fp32" if precision == "auto" else precision
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(precision, self.device)
         self.network, self.header, self.views = self._load(find_weights(options.weights))
         batch_size = options.batch_size or default_batch_size(self.device)
         self._engine = Engine(self.network, self.device, batch_size, self.views, options.explain)
