@@ -6,9 +6,11 @@ The network is converted once, which takes half a minute, and kept in the user's
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -51,23 +53,33 @@ class OpenVinoViews:
 
 
 def _converted(openvino: object, core: object, network: HiDANet, key: str) -> object:
-    """The network in OpenVINO's own form, from the cache where it is there."""
+    """The network in OpenVINO's own form, from the cache where it is there; always read from a file, as what is written
+    and read again computes a little differently."""
     digest = hashlib.sha256(f"{key} {openvino.__version__} {torch.__version__}".encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hidascan"
-    kept = folder / f"openvino-{digest}.xml"
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / f"hidascan/openvino-{digest}.xml"
+    core.set_property({"ENABLE_MMAP": False})  # the file may be gone before the network is
     if kept.is_file():
         return core.read_model(kept)
-    model = _convert(network)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as partial:
-            made = Path(partial) / kept.name
-            openvino.save_model(model, made, compress_to_fp16=False)
-            made.with_suffix(".bin").replace(kept.with_suffix(".bin"))
-            made.replace(kept)
-    except OSError:  # no place to keep it: next time anew
-        pass
-    return model
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "made.xml"
+        openvino.save_model(_convert(network), made, compress_to_fp16=False)
+        _keep(made, kept)
+        return core.read_model(made)
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Copy a model, .xml and .bin, to its place, each whole or not at all; without a place the next run makes it anew."""
+    for suffix in (".bin", ".xml"):  # the one that is looked for comes last
+        partial = kept.with_suffix(f"{suffix}.{os.getpid()}.partial")
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made.with_suffix(suffix), partial)
+            partial.replace(kept.with_suffix(suffix))
+        except OSError:
+            return
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 def _convert(network: HiDANet) -> object:
