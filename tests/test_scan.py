@@ -255,7 +255,9 @@ def test_ctrl_c_leaves_a_whole_csv_of_what_was_done(tiny_weights, tmp_path):
     listed = "\n".join(paths * 1 + [str(tmp_path / f"later{n}.png") for n in range(3)]).encode()
     out = tmp_path / "out.csv"
     command = [sys.executable, "-m", "hidascan.cli", "-", "--csv", out, "--batch-size", "1", "--weights", tiny_weights]
-    scan = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # A shell starts what runs in the background deaf to Ctrl-C, and tests may run there
+    scan = subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     scan.stdin.write(listed + b"\n")
     scan.stdin.flush()  # the list stays open: the scan cannot end by itself
     until = time.monotonic() + 60
