@@ -2,8 +2,8 @@
 
     python benchmarks/kill_and_resume.py [--images 300] [--kills 20] [--seed 0] [--precision auto]
 
-Pictures are made on the spot. CSV and JSONL are compared byte by byte but for the column `seconds`; after every kill
-each of them must hold whole, valid lines, but perhaps for the last.
+Pictures are made on the spot. Rows of CSV and objects of JSONL are compared, all but `seconds`; after every kill
+both must hold whole, valid lines, but perhaps for the last.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from hidascan.finding import COLUMNS
 
 START = 4.0  # seconds that a scan needs before its first row, about
 
@@ -48,12 +50,17 @@ def without_seconds(out: Path) -> tuple[list, list]:
 
 
 def check_lines(out: Path) -> int:
-    """The number of whole rows; raises ValueError if one of them, the torn last line aside, is not valid."""
-    path = Path(f"{out}.jsonl")
-    whole = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
-    for line in whole:
-        json.loads(line)
-    return len(whole)
+    """The number of whole rows of the JSONL; raises ValueError if one of either file, the torn last line aside, is not
+    valid."""
+    for row in csv.reader(line.decode() for line in _whole_lines(Path(f"{out}.csv"))):
+        if len(row) != len(COLUMNS):
+            raise ValueError(f"a row of {len(row)} cells: {row}")
+    objects = [json.loads(line) for line in _whole_lines(Path(f"{out}.jsonl"))]
+    return len(objects)
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    return path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
 
 
 def main() -> None:

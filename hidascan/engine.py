@@ -71,7 +71,8 @@ class _Batch:
 
 
 class Engine:
-    """Runs a network on full batches; views: what takes them through its layers. Memory is bounded by one batch and the traces of the images in flight."""
+    """Runs a network on full batches. views: what takes them through its layers. Memory is bounded by one batch and the
+    traces of the images in flight."""
 
     def __init__(
         self, network: HiDANet, device: torch.device, batch_size: int, views: ViewsPass, explain: bool = False

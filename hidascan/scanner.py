@@ -21,16 +21,15 @@ from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.provenance import conflict
 from hidascan.image.redeliver import STRESS
 from hidascan.image.sources import expand
-from hidascan.image.tiles import PatchGrid, cell_map, mirror_to_patch, patch_grid, patches, spread, thumbnail
+from hidascan.image.tiles import CELL, PatchGrid, cell_map, mirror_to_patch, patch_grid, patches, spread, thumbnail
 from hidascan.model.checkpoint import CheckpointHeader, load_network, sha256_of
 from hidascan.model.hidanet import HiDANet
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.regions import find_regions
 
-CELL = 16  # side of a cell of the token map, pixels
 _PIXELS_AHEAD = 64_000_000
-_CLEARLY = 5  # steps of quality: the trace is exact to two
+_HARDER_BY = 5  # quality, between header and trace, that tells of an earlier save: the trace is exact to two
 
 
 @dataclass
@@ -157,8 +156,8 @@ class Scanner:
         if min(height, width) < side:
             notes = (*notes, f"a side is under {side} px: extended by mirroring")
         trace = jpeg_trace(image.pixels)
-        if told := _told(trace, image.jpeg):
-            notes = (*notes, told)
+        if earlier := _earlier_save(trace, image.jpeg):
+            notes = (*notes, earlier)
         pixels = mirror_to_patch(image.pixels, side)
         grid = patch_grid(*pixels.shape[:2], side)
         views = Views(patches(pixels, grid, side), grid.corners())
@@ -222,7 +221,7 @@ class Scanner:
         return replace(finding, token_map=cells, ai_area=float((cells >= least).mean()), regions=regions)
 
 
-def _told(trace: JpegTrace | None, saved: JpegSave | None) -> str:
+def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
     """In words, a save as JPEG that the file itself does not tell of; "" where there is none."""
     if trace is None:
         return ""
@@ -231,7 +230,7 @@ def _told(trace: JpegTrace | None, saved: JpegSave | None) -> str:
         return f"{note}, and were cropped since: its blocks start at x {trace.left}, y {trace.top}"
     if saved is None:
         return note
-    harder = saved.tables == "IJG" and trace.quality <= saved.quality - _CLEARLY
+    harder = saved.tables == "IJG" and trace.quality <= saved.quality - _HARDER_BY
     return f"{note}, lower than the {saved.quality} it is saved at now" if harder else ""
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from hidascan import Scanner, ScanOptions
 from hidascan.image.decode import decode
+from hidascan.image.tiles import CELL
 from hidascan.lab.metrics import auc
-from hidascan.scanner import CELL
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 REPAINTED = {  # and astronaut.jpg, in which these weights miss the part

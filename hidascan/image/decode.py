@@ -27,7 +27,6 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit below, as an error and not as a w
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "HEIF", "AVIF")
 _ORIENTATION_TAG = 0x0112
 _STRIP = 1 << 20  # pixels that are converted at a time
-_SEEN_THROUGH = "transparency put on white"
 _SCALED = "more than 8 bits a channel, scaled to 8"
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -150,7 +149,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
             strip = white
         pixels[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     if seen_through:
-        notes.append(_SEEN_THROUGH)
+        notes.append("transparency put on white")
     pixels.flags.writeable = False
     return pixels
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 PATCH = 224
+CELL = 16  # side of a cell of the token map, pixels
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _resize(pixels: np.ndarray, height: int, width: int, grows: bool) -> np.ndar
     return cv2.resize(pixels, (width, height), interpolation=kernel)
 
 
-def cell_map(values: np.ndarray, grid: PatchGrid, cell: int = 16, patch: int = PATCH) -> np.ndarray:
+def cell_map(values: np.ndarray, grid: PatchGrid, cell: int = CELL, patch: int = PATCH) -> np.ndarray:
     """Fuse what overlapping patches say of their parts into one map of `cell` x `cell` pixel cells.
 
     values: (K, h, w, E) float, E numbers for each of the h x w parts of a patch, patches in the order of

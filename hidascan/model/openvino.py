@@ -1,7 +1,7 @@
 """The passes over views by OpenVINO on a CPU: matrices in int8, as the backbone is stored, activations quantised as they
 come, in groups of channels. Faster than torch, with scores that move a little (benchmarks/EXPERIMENTS.md says by how much).
 
-The network is converted once, which takes half a minute, and kept in the user's cache.
+The network is converted once, which takes a quarter of a minute, and kept in the user's cache.
 """
 
 from __future__ import annotations

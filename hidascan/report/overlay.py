@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hidascan.finding import Effect, Finding
 from hidascan.image.decode import upright
-from hidascan.image.tiles import PATCH
+from hidascan.image.tiles import CELL, PATCH
 
 _LONGEST_SIDE = 1600
 _SHORTEST_WIDTH = 420
@@ -87,9 +87,8 @@ def _signed(values: np.ndarray) -> np.ndarray:
 
 def _at_pixels(cells: np.ndarray, full: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """The value at each pixel of the shrunk image, between the centres of the cells, which may overhang the edge."""
-    cell = 16
-    rows = ((np.arange(size[0]) + 0.5) * full[0] / size[0] / cell - 0.5).astype(np.float32)
-    cols = ((np.arange(size[1]) + 0.5) * full[1] / size[1] / cell - 0.5).astype(np.float32)
+    rows = ((np.arange(size[0]) + 0.5) * full[0] / size[0] / CELL - 0.5).astype(np.float32)
+    cols = ((np.arange(size[1]) + 0.5) * full[1] / size[1] / CELL - 0.5).astype(np.float32)
     cols, rows = np.meshgrid(cols, rows)
     return cv2.remap(cells, cols, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 

@@ -114,8 +114,8 @@ def _where(finding: Finding) -> str:
         return "not looked for"
     if not finding.regions:
         return "nothing stands out"
-    box = finding.regions[0]
+    box, count = finding.regions[0], len(finding.regions)
     return (
-        f"{finding.ai_area:.1%} stands out in {len(finding.regions)} region{'s' * (len(finding.regions) > 1)}, the largest {box.right - box.left}x"
+        f"{finding.ai_area:.1%} stands out in {count} region{'s' * (count > 1)}, the largest {box.right - box.left}x"
         f"{box.bottom - box.top} px at x {box.left}, y {box.top}"
     )
