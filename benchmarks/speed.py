@@ -111,7 +111,7 @@ def stages(scanner: Scanner, path: str, views: int) -> dict[str, float]:
         network.backbone(x)
         found["backbone"] = share * timed(lambda: network.backbone(x))
         tokens = network.head.tap_norm(network.backbone(x))
-        dtype = network.head.refiner.fuse.weight.dtype
+        dtype = network.head.refiner.is_global.dtype
         found["refiner"] = share * timed(lambda: network.head.refiner(network.head.tap_norm(tokens).to(dtype), none))
         found["traces"] = share * timed(lambda: network.traces(x, none, corners))
         cls, evidence = torch.randn(views, network.config.dim), torch.randn(views)

@@ -72,6 +72,8 @@ class Scanner:
         """The network, what its file says of it, and what runs its passes over views."""
         if self.options.backend == "torch":
             network, header = load_network(weights, self.dtype)
+            if self.device.type == "cpu":
+                network.pack()
             return network, header, network.views
         if self.device.type != "cpu":
             raise DeviceError(f"--backend openvino runs on the CPU, not on {self.device}")

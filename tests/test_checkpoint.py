@@ -145,6 +145,17 @@ def test_any_bytes_in_front_are_refused_in_words_and_take_no_memory(copied, data
     loads_or_says_why(changed)
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "two\nlines", "\0"])
+def test_a_backbone_whose_name_no_file_can_have_is_refused_in_words(copied, name):
+    with safe_open(copied, "pt") as file:
+        header = json.loads(file.metadata()["hidascan"]) | {"backbone_file": name}
+    changed = copied.parent / "changed.safetensors"
+    save_file(load_file(copied), changed, {"hidascan": json.dumps(header)})
+    with pytest.raises(CheckpointError) as raised:
+        load_network(changed)
+    assert "is not there" in str(raised.value) and "\n" not in str(raised.value)
+
+
 def test_a_network_out_of_this_world_is_refused_at_once(copied):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"])

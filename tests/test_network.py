@@ -1,5 +1,9 @@
+import copy
+
 import pytest
+import timm
 import torch
+from torch import nn
 
 from hidascan.errors import CheckpointError
 from hidascan.model.aggregator import LocalAggregator
@@ -7,6 +11,7 @@ from hidascan.model.backbone import FrozenViT
 from hidascan.model.detail import FEATURES, HISTOGRAM, PROFILES, DetailStem, in_phase
 from hidascan.model.hidanet import HiDANet, NetworkConfig
 from hidascan.model.localiser import TokenLocaliser
+from hidascan.model.packed import pack_linears
 from tests.conftest import TINY
 
 
@@ -56,6 +61,34 @@ def test_taps_are_what_timm_says_the_blocks_give():
     for tap, (patches, prefix) in enumerate(wanted):
         assert torch.allclose(tokens[:, tap, 0], prefix[:, 0], atol=1e-5)
         assert torch.allclose(tokens[:, tap, 1:], patches, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16_clip_quickgelu_224", "vit_large_patch14_clip_224.openai"])
+def test_a_vit_of_our_own_computes_what_timm_does(name):
+    ours = FrozenViT(name, (1, 2))
+    nn.init.normal_(ours.vit.pos_embed)
+    theirs = timm.create_model(name, pretrained=False, num_classes=0).eval()
+    theirs.load_state_dict(ours.vit.state_dict(), strict=False)
+    views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    x = (views.float() / 255 - ours.mean) / ours.std
+    with torch.no_grad():
+        wanted = theirs.forward_intermediates(
+            x, [0, 1], return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
+        )
+    assert (ours.mean.flatten() == torch.tensor(theirs.pretrained_cfg["mean"])).all()
+    for tokens, (patches, cls) in zip(ours(views).unbind(1), wanted, strict=True):
+        assert torch.allclose(tokens, torch.cat([cls, patches], dim=1), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packing_changes_no_token(dtype):
+    torch.manual_seed(0)
+    plain = FrozenViT("vit_base_patch16_clip_quickgelu_224", (2,))
+    plain.compute_in(dtype)
+    packed = copy.deepcopy(plain)
+    pack_linears(packed)
+    views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    assert torch.allclose(packed(views), plain(views), atol=1e-4)
 
 
 def test_the_backbone_is_frozen_and_the_head_is_not():

@@ -11,7 +11,7 @@ class LocalAggregator(nn.Module):
 
     def __init__(self, dim: int, depth: int, heads: int, dropout: float = 0.0):
         super().__init__()
-        self.out_token = nn.Parameter(torch.randn(dim) * 0.02)
+        self.out_token = nn.Parameter(nn.init.normal_(torch.empty(dim), std=0.02))
         layer = nn.TransformerEncoderLayer(
             dim, heads, 2 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
         )

@@ -1,16 +1,16 @@
-"""A frozen timm ViT, tapped after chosen blocks and cut off after the last of them."""
+"""A frozen ViT, tapped after chosen blocks and cut off after the last of them."""
 
 from __future__ import annotations
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from hidascan.errors import CheckpointError
+from hidascan.model.vit import CLIP, PlainViT
 
 
 class FrozenViT(nn.Module):
-    """Any timm vision transformer by name, e.g. `vit_base_patch16_clip_quickgelu_224`, with random weights.
+    """Any vision transformer by timm's name, e.g. `vit_base_patch16_clip_quickgelu_224`, with random weights.
 
     taps: numbers of the blocks whose output is wanted, counted from 1, ascending. Blocks after the last tap are not
     built, nor is the head. `dim` is the token width C, `grid` the number of patch tokens along a side (14 or 16).
@@ -19,16 +19,10 @@ class FrozenViT(nn.Module):
 
     def __init__(self, name: str, taps: tuple[int, ...], image_size: int = 224):
         super().__init__()
-        try:
-            vit = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
-        except (RuntimeError, TypeError) as error:
-            raise CheckpointError(f"timm cannot build the backbone {name!r}: {error}") from error
-        if not isinstance(vit, timm.models.VisionTransformer) or not vit.has_class_token:
-            raise CheckpointError(f"the backbone {name!r} is not a ViT with a [CLS] token")
+        vit = PlainViT(CLIP[name], image_size) if name in CLIP else _from_timm(name, image_size)
         if list(taps) != sorted(set(taps)) or not 1 <= taps[0] <= taps[-1] <= len(vit.blocks):
             raise CheckpointError(f"taps {taps} do not fit a backbone of {len(vit.blocks)} blocks")
         vit.blocks = vit.blocks[: taps[-1]]
-        vit.norm = vit.fc_norm = vit.head = nn.Identity()
         self.vit = vit.requires_grad_(False).eval()
         self.name, self.taps = name, tuple(taps)
         self.dim = vit.embed_dim
@@ -59,11 +53,35 @@ class FrozenViT(nn.Module):
 
         T taps; token 0 is [CLS], then the N = grid * grid patch tokens row by row (register tokens are dropped).
         """
-        x = (views.float() / 255 - self.mean) / self.std
-        x = self.vit.norm_pre(self.vit.patch_drop(self.vit._pos_embed(self.vit.patch_embed(x))))  # (B, P + N, C)
+        x = _embedded(self.vit, (views.float() / 255 - self.mean) / self.std)  # (B, P + N, C)
         tapped = []
         for number, block in enumerate(self.vit.blocks, start=1):
             x = block(x)
             if number in self.taps:
-                tapped.append(torch.cat([x[:, :1], x[:, self.vit.num_prefix_tokens :]], dim=1))
+                tapped.append(_without_registers(x, self.vit.num_prefix_tokens))
         return torch.stack(tapped, dim=1)  # (B, T, 1 + N, C)
+
+
+def _from_timm(name: str, image_size: int) -> nn.Module:
+    """A ViT that is not one of CLIP's, without what comes after its blocks."""
+    import timm
+
+    try:
+        vit = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"timm cannot build the backbone {name!r}: {error}") from error
+    if not isinstance(vit, timm.models.VisionTransformer) or not vit.has_class_token:
+        raise CheckpointError(f"the backbone {name!r} is not a ViT with a [CLS] token")
+    vit.norm = vit.fc_norm = vit.head = nn.Identity()
+    return vit
+
+
+def _embedded(vit: nn.Module, x: Tensor) -> Tensor:
+    """Standardised views -> tokens as the first block takes them."""
+    return (
+        vit.embed(x) if isinstance(vit, PlainViT) else vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(x))))
+    )
+
+
+def _without_registers(x: Tensor, prefix: int) -> Tensor:
+    return x if prefix == 1 else torch.cat([x[:, :1], x[:, prefix:]], dim=1)

@@ -10,6 +10,8 @@ import hashlib
 import itertools
 import json
 import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from hidascan.errors import CheckpointError
 from hidascan.model.backbone import FrozenViT
 from hidascan.model.hidanet import HiDANet, NetworkConfig
 from hidascan.options import PROFILES
+from hidascan.printable import printable
 from hidascan.verdict import Calibration
 
 FORMAT_VERSION = 1
@@ -125,12 +129,12 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
     """
     header = read_header(path)
     backbone_path = Path(path).parent / Path(header.backbone_file).name
-    if not backbone_path.is_file():
-        raise CheckpointError(f"{backbone_path}: the backbone that {Path(path).name} needs is not there")
+    if not os.path.isfile(backbone_path):  # Path.is_file raises for a name that no file system takes
+        raise CheckpointError(f"{printable(str(backbone_path))}: the backbone that {Path(path).name} needs is not there")
     if sha256_of(backbone_path) != header.backbone_sha256:
         raise CheckpointError(f"{backbone_path}: not the backbone that {Path(path).name} was trained on (sha256)")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             network = HiDANet(header.network)
     except Exception as error:  # timm raises nearly anything for what it does not know
         raise CheckpointError(f"{path}: no network can be built as its header says ({error})") from None
@@ -141,9 +145,18 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
     return network.eval(), header
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves new parameters as they are. Filled on the meta device, they would take torch's compiler along: a second."""
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"]
+        return function(*args, **kwargs or {})
+
+
 def load_backbone(config: NetworkConfig, path: Path, dtype: torch.dtype = torch.float32) -> FrozenViT:
     """The frozen backbone alone, as training needs it. Raises CheckpointError like `load_network`."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         backbone = FrozenViT(config.backbone, config.taps, config.patch)
     _assign_backbone(backbone, path, dtype)
     return backbone

@@ -13,6 +13,7 @@ from hidascan.model.backbone import FrozenViT
 from hidascan.model.detail import CELL
 from hidascan.model.heads import Classifier, LinearEvidence, QualityEstimator
 from hidascan.model.localiser import TokenLocaliser
+from hidascan.model.packed import pack_linears
 from hidascan.model.refiner import Refiner, TapNorm
 
 
@@ -54,12 +55,17 @@ class HiDANet(nn.Module):
         self.head = TrainedHead(config, self.backbone.dim)
         self.cells = config.patch // CELL  # along a side of a view
 
+    def pack(self) -> None:
+        """Make the layers that see every token ready for a CPU: no training, saving or moving after that."""
+        pack_linears(self.backbone)
+        pack_linears(self.head.refiner)
+
     @torch.no_grad()
     def views(self, views: Tensor, is_global: Tensor, corners: Tensor) -> ViewOutputs:
         """views (B, 3, 224, 224) uint8, is_global (B,) bool, corners (B, 2) where each starts in its image, pixels
         -> what each view gives by itself. A thumbnail has no traces: zeros."""
         standard = self.head.tap_norm(self.backbone(views))
-        refined = self.head.refiner(standard.to(self.head.refiner.fuse.weight.dtype), is_global)
+        refined = self.head.refiner(standard.to(self.head.refiner.is_global.dtype), is_global)
         evidence = self.head.evidence(standard[:, :, 0], is_global)
         return ViewOutputs(refined[:, 0].float(), evidence, self.traces(views, is_global, corners))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+
+from hidascan.model.vit import Block
 
 
 class TapNorm(nn.Module):
@@ -49,7 +50,7 @@ class Refiner(nn.Module):
         super().__init__()
         self.fuse = nn.Linear(taps * backbone_dim, dim)
         self.is_global = nn.Parameter(torch.zeros(dim))
-        self.blocks = nn.Sequential(*(Block(dim, heads, 3, qkv_bias=True, drop_path=drop_path) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(dim, heads, 3, drop_path=drop_path) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, is_global: Tensor) -> Tensor:
