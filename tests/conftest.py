@@ -48,20 +48,24 @@ def save_hostile(folder: Path) -> None:
     Image.fromarray(picture(240, 480)).save(folder / HOSTILE, pnginfo=info)
 
 
-@pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory) -> Path:
-    """The trained part of a two-block network; its backbone lies beside it."""
+def save_random_weights(folder: Path, config: NetworkConfig) -> Path:
+    """The trained part of a random network; its backbone lies beside it."""
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("weights")
-    backbone = FrozenViT(TINY.backbone, TINY.taps)
-    save_backbone(folder / "backbone-tiny.safetensors", backbone.vit.state_dict(), TINY.backbone, "none: random")
-    head = HiDANet(TINY).head
+    backbone = FrozenViT(config.backbone, config.taps)
+    save_backbone(folder / "backbone-tiny.safetensors", backbone.vit.state_dict(), config.backbone, "none: random")
+    head = HiDANet(config).head
     head.localiser.stem.filters.normal_(std=0.1)
     header = CheckpointHeader(
-        "tiny", TINY, "backbone-tiny.safetensors", sha256_of(folder / "backbone-tiny.safetensors")
+        "tiny", config, "backbone-tiny.safetensors", sha256_of(folder / "backbone-tiny.safetensors")
     )
     save_trained(folder / "tiny.safetensors", head, header)
     return folder / "tiny.safetensors"
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory) -> Path:
+    """Weights of a two-block network by timm."""
+    return save_random_weights(tmp_path_factory.mktemp("weights"), TINY)
 
 
 @dataclass(frozen=True)

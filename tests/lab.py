@@ -43,9 +43,10 @@ law = {{ real = 0.5, ai = 0.5, pair = 0, swap = 0 }}
 [cache]
 draws_per_shard = 20
 [evidence]
+scale = 5.0
+[[evidence.regressions]]
 taps = [2]
 ridge = 1.0
-scale = 5.0
 [optimisation]
 epochs = 4
 lr = 3e-3

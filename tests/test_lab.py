@@ -27,7 +27,7 @@ from hidascan.lab.localise import token_map
 from hidascan.lab.locate import train_localiser
 from hidascan.lab.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.pairs import Pairs, build_pairs
-from hidascan.lab.recipe import EvidenceSpec, read_recipe
+from hidascan.lab.recipe import Regression, read_recipe
 from hidascan.lab.traces import views_of
 from hidascan.model.checkpoint import load_network
 from hidascan.model.heads import LinearEvidence
@@ -184,6 +184,21 @@ def test_linear_evidence_tells_the_classes_apart_from_the_wanted_taps_alone(reci
     assert (evidence.weight[:, :192] == 0).all() and (evidence.weight[:, 192:] != 0).any()
 
 
+def test_several_regressions_say_what_each_says_in_the_mean(recipe, tmp_path):
+    feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
+    samples, one, other = evidence_samples(recipe, tmp_path / "cache"), Regression((1, 2), 3.0), Regression((2,), 1.0)
+    fitted = []
+    for regressions in ((one,), (other,), (one, other)):
+        evidence = LinearEvidence(taps=2, backbone_dim=192)
+        spec = replace(recipe.evidence, regressions=regressions)
+        fit_evidence(replace(recipe, evidence=spec), samples, evidence)
+        fitted.append(evidence)
+    first, second, both = fitted
+    assert torch.allclose(both.weight, (first.weight + second.weight) / 2, atol=1e-5)
+    assert torch.allclose(both.bias, (first.bias + second.bias) / 2, atol=1e-5)
+    assert not torch.allclose(first.weight, second.weight, atol=1e-2)
+
+
 def test_stability_turns_the_evidence_away_from_what_deliveries_change():
     """Two features tell the classes apart; the second also moves with the delivery."""
     rng = torch.Generator().manual_seed(0)
@@ -195,9 +210,10 @@ def test_stability_turns_the_evidence_away_from_what_deliveries_change():
     pair = (canvases == 7).nonzero().squeeze(1)
     assert any(torch.equal(shift, features[pair[1]] - features[pair[0]]) for shift in shifts)
     moved = torch.stack([torch.zeros(200), 3 * torch.randn(200, generator=rng)], dim=1)
-    weights, spec = torch.ones(400), EvidenceSpec(ridge=0.1)
-    plain = ridge(features, target, weights, moved, spec)[0].tolist()
-    steady = ridge(features, target, weights, moved, replace(spec, stability=1.0))[0].tolist()
+    plain, steady = (
+        ridge(features, target, torch.ones(400), moved, penalty=0.1, stability=stability)[0].tolist()
+        for stability in (0.0, 1.0)
+    )
     assert plain[1] > 0.5 * plain[0] and steady[1] < 0.3 * steady[0]
 
 

@@ -2,10 +2,11 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tests.conftest import save_picture
+from tests.conftest import TINY, save_picture, save_random_weights
 
 
 @pytest.fixture(autouse=True)
@@ -21,11 +22,13 @@ def pictures(tmp_path):
     return tmp_path / "in"
 
 
-def test_it_says_what_torch_says(hidascan, pictures, cache):
+@pytest.mark.parametrize("backbone", [TINY.backbone, "vit_base_patch16_clip_quickgelu_224"])  # by timm, and our own
+def test_it_says_what_torch_says(hidascan, pictures, tmp_path, backbone):
     pytest.importorskip("openvino")
+    weights = save_random_weights(tmp_path, replace(TINY, backbone=backbone))
     said = {}
     for backend in ("torch", "openvino"):
-        ran = hidascan(pictures, "--jsonl", "-", "--backend", backend, "--precision", "fp32")
+        ran = hidascan(pictures, "--jsonl", "-", "--backend", backend, "--precision", "fp32", "--weights", weights)
         said[backend] = [json.loads(line) for line in ran.out.splitlines()]
     for one, other in zip(said["torch"], said["openvino"], strict=True):
         assert one["score"] == pytest.approx(other["score"], abs=0.02)

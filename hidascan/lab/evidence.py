@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hidascan.errors import RecipeError
 from hidascan.lab.cache import ClsTokens, FeatureCache
-from hidascan.lab.recipe import EvidenceSpec, Recipe
+from hidascan.lab.recipe import Recipe
 from hidascan.model.heads import LinearEvidence
 
 
@@ -23,31 +23,39 @@ def fit_evidence(
     recipe: Recipe, parts: list[ClsTokens], evidence: LinearEvidence, without: Collection[str] = ()
 ) -> None:
     """Set weights and biases of `evidence` from the samples of all rounds but those with an image of the groups
-    `without`; taps that are not wanted get weights of zero.
+    `without`; taps that no regression wants get weights of zero.
 
-    One regression on the thumbnail and one on the mean over the patches; the sum of both, the latter pooled by
+    Regressions on the thumbnail and on the mean over the patches; the sum of both, the latter pooled by
     `LinearEvidence.pool`, is what adds to the logit.
     """
-    taps = recipe.evidence.taps or recipe.network.taps
-    if not set(taps) <= set(recipe.network.taps):
-        raise RecipeError(f"evidence taps {taps} are not among the taps {recipe.network.taps}")
-    wanted = [recipe.network.taps.index(tap) for tap in taps]
     parts = [part.only(~part.holding(without)) for part in parts]
     labels = torch.cat([part.labels for part in parts])
     rounds = [torch.full((len(p.labels),), r.evidence_weight) for p, r in zip(parts, recipe.rounds, strict=True)]
     weights, target = _balanced(torch.cat(rounds), labels), labels.float() * 2 - 1
     evidence.weight.zero_()
+    evidence.bias.zero_()
     scales = [
         2 * share * recipe.evidence.scale for share in (recipe.evidence.local_share, 1 - recipe.evidence.local_share)
     ]
     evidence.sharpness.fill_(recipe.evidence.sharpness / (scales[0] or 1))
-    for row, (kind, scale) in enumerate(zip(("means", "thumbnails"), scales, strict=True)):
-        features = [getattr(part, kind)[:, wanted].flatten(1) for part in parts]
-        shifts = torch.cat([delivery_shifts(f, part.canvases) for f, part in zip(features, parts, strict=True)])
-        slope, bias = ridge(torch.cat(features), target, weights, shifts, recipe.evidence)
-        by_tap = evidence.weight[row].view(len(recipe.network.taps), -1)
-        by_tap[wanted] = (slope * scale).view(len(wanted), -1).to(by_tap)
-        evidence.bias[row] = bias * scale
+    for regression in recipe.evidence.regressions:
+        wanted = _places(regression.taps, recipe.network.taps)
+        for row, (kind, scale) in enumerate(zip(("means", "thumbnails"), scales, strict=True)):
+            features = [getattr(part, kind)[:, wanted].flatten(1) for part in parts]
+            shifts = torch.cat([delivery_shifts(f, part.canvases) for f, part in zip(features, parts, strict=True)])
+            penalties = (regression.ridge, recipe.evidence.stability)
+            slope, bias = ridge(torch.cat(features), target, weights, shifts, *penalties)
+            share = scale / len(recipe.evidence.regressions)
+            by_tap = evidence.weight[row].view(len(recipe.network.taps), -1)
+            by_tap[wanted] += (slope * share).view(len(wanted), -1).to(by_tap)
+            evidence.bias[row] += bias * share
+
+
+def _places(taps: tuple[int, ...], known: tuple[int, ...]) -> list[int]:
+    """Where `taps` stand among those of the network."""
+    if not set(taps) <= set(known):
+        raise RecipeError(f"evidence taps {taps} are not among the taps {known}")
+    return [known.index(tap) for tap in taps or known]
 
 
 def delivery_shifts(features: Tensor, canvases: Tensor) -> Tensor:
@@ -64,12 +72,12 @@ def _balanced(weights: Tensor, labels: Tensor) -> Tensor:
 
 
 def ridge(
-    features: Tensor, target: Tensor, weights: Tensor, shifts: Tensor, spec: EvidenceSpec
+    features: Tensor, target: Tensor, weights: Tensor, shifts: Tensor, penalty: float, stability: float
 ) -> tuple[Tensor, Tensor]:
     """Ridge regression that also pays for every direction in which a delivery moves the features.
 
     features (S, F), target (S,), weights (S,), shifts (P, F) -> slope (F,) and bias () on features as they are,
-    penalised as if they were standardised: (C + ridge I + stability D) slope = X^T y, D the covariance of shifts.
+    penalised as if they were standardised: (C + penalty I + stability D) slope = X^T y, D the covariance of shifts.
     """
     mean = (features * weights[:, None]).sum(0) / weights.sum()
     centred = (features - mean) * weights[:, None].sqrt()
@@ -78,9 +86,9 @@ def ridge(
     size = features.shape[1]
     covariance = (centred.T @ centred / size).double()
     if len(shifts):
-        covariance += spec.stability * (shifts.T @ shifts / size * (len(features) / len(shifts))).double()
+        covariance += stability * (shifts.T @ shifts / size * (len(features) / len(shifts))).double()
     slope = torch.linalg.solve(
-        covariance + spec.ridge * torch.eye(size).double(), (centred.T @ (target * weights.sqrt()) / size).double()
+        covariance + penalty * torch.eye(size).double(), (centred.T @ (target * weights.sqrt()) / size).double()
     )
     slope = slope.float() / spread
     return slope, -(mean * slope).sum()

@@ -139,11 +139,18 @@ class TokenSpec(DescentSpec):
 
 
 @dataclass(frozen=True)
-class EvidenceSpec:
-    """The ridge regression behind the linear evidence."""
+class Regression:
+    """One ridge regression on the frozen [CLS] tokens."""
 
     taps: tuple[int, ...] = ()  # of the network's taps; empty: all
     ridge: float = 100.0  # on the diagonal of the features' covariance, summed over samples and divided by C
+
+
+@dataclass(frozen=True)
+class EvidenceSpec:
+    """The linear evidence: the mean of several regressions, which is one again."""
+
+    regressions: tuple[Regression, ...] = (Regression(),)
     stability: float = 0.0  # weight of the penalty on directions in which deliveries move the features
     local_share: float = 0.5  # of the patches in the sum; the rest is the thumbnail's
     sharpness: float = 0.0  # of the pooling over patches, by unit of the regression's target; 0: their mean
@@ -176,7 +183,7 @@ def read_recipe(path: Path) -> Recipe:
 
 def _fill(kind: type, values: dict, where: str):
     """A frozen dataclass from a table of TOML, tables inside it likewise; lists become tuples."""
-    for name, entry in {"rounds": Round, "zoo": ZooMember}.items():
+    for name, entry in {"rounds": Round, "zoo": ZooMember, "regressions": Regression}.items():
         if name in values:
             values = values | {name: [_fill(entry, each, f"{where}: [[{name}]]") for each in values[name]]}
     fields = {f.name: f for f in dataclasses.fields(kind)}

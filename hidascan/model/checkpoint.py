@@ -130,7 +130,9 @@ def load_network(path: Path, dtype: torch.dtype = torch.float32) -> tuple[HiDANe
     header = read_header(path)
     backbone_path = Path(path).parent / Path(header.backbone_file).name
     if not os.path.isfile(backbone_path):  # Path.is_file raises for a name that no file system takes
-        raise CheckpointError(f"{printable(str(backbone_path))}: the backbone that {Path(path).name} needs is not there")
+        raise CheckpointError(
+            f"{printable(str(backbone_path))}: the backbone that {Path(path).name} needs is not there"
+        )
     if sha256_of(backbone_path) != header.backbone_sha256:
         raise CheckpointError(f"{backbone_path}: not the backbone that {Path(path).name} was trained on (sha256)")
     try:

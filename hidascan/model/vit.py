@@ -50,7 +50,7 @@ class PlainViT(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """Standardised views (B, 3, S, S) -> tokens (B, 1 + N, C) as the first block takes them."""
         x = self.patch_embed.proj(x).flatten(2).transpose(1, 2)
-        return self.norm_pre(torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed)
+        return self.norm_pre(torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed)
 
 
 class PatchEmbed(nn.Module):
