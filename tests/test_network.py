@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -47,6 +49,14 @@ def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
 def test_a_backbone_that_cannot_be_is_refused(name, taps):
     with pytest.raises(CheckpointError):
         FrozenViT(name, taps)
+
+
+def test_without_timm_clip_runs_and_others_say_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    views = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
+    assert FrozenViT("vit_base_patch16_clip_quickgelu_224", (1,))(views).shape == (1, 1, 197, 768)
+    with pytest.raises(CheckpointError, match=r"pip install 'hidascan\[timm\]'"):
+        FrozenViT("vit_tiny_patch16_224", (1,))
 
 
 def test_taps_are_what_timm_says_the_blocks_give():
@@ -187,3 +197,19 @@ def test_the_map_of_a_tall_image_does_not_depend_on_the_rows_it_is_made_in(monke
     in_strips = localiser(traces)
     monkeypatch.setattr("hidascan.model.localiser._ROWS", 1000)
     assert torch.allclose(in_strips, localiser(traces), atol=1e-5)
+
+
+def test_fusing_thousands_of_patches_takes_memory_by_their_number_not_its_square():
+    code = """
+import resource, torch
+from hidascan.model.aggregator import LocalAggregator
+aggregator = LocalAggregator(32, 1, 4).eval()
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+with torch.inference_mode():
+    aggregator(torch.randn(1, 100, 32))
+    before = peak()
+    aggregator(torch.randn(1, 8000, 32))
+    print(peak() - before)
+"""
+    grown = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+    assert grown < 250  # MB; the attention of all pairs alone would be 1,000

@@ -1,5 +1,7 @@
 """The weights that ship, on the examples that ship."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +46,15 @@ def test_the_heatmap_is_hotter_where_a_photo_was_repainted(scanner, name, region
     inside = np.zeros(cells.shape, int)
     inside[top : bottom + 1, left : right + 1] = 1
     assert auc(inside.ravel(), cells.ravel()) > 0.8
+
+
+def test_loading_the_network_brings_in_no_second_framework():
+    """timm, torchvision and torch's compiler would each take a second or so before the first verdict."""
+    code = """
+import sys, torch
+before = set(sys.modules)
+from hidascan import Scanner
+Scanner()
+print(*({"timm", "torchvision", "torch._dynamo", "sympy"} & (set(sys.modules) - before)))
+"""
+    assert not subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()

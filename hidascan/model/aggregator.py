@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +21,21 @@ class LocalAggregator(nn.Module):
         self.layers = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
 
     def forward(self, patch_cls: Tensor, padding: Tensor | None = None) -> Tensor:
-        """patch_cls (B, K, D), padding (B, K) bool, True where there is no patch -> f_detail (B, D)."""
+        """patch_cls (B, K, D), padding (B, K) bool, True where there is no patch -> f_detail (B, D). Memory grows with
+        K, not with its square."""
         out = self.out_token.to(patch_cls.dtype).expand(len(patch_cls), 1, -1)
         if padding is not None:
             padding = torch.cat([padding.new_zeros(len(padding), 1), padding], dim=1)
-        return self.layers(torch.cat([out, patch_cls], dim=1), src_key_padding_mask=padding)[:, 0]
+        with _attention_in_linear_memory():
+            return self.layers(torch.cat([out, patch_cls], dim=1), src_key_padding_mask=padding)[:, 0]
+
+
+@contextmanager
+def _attention_in_linear_memory() -> Iterator[None]:
+    """Without torch's "fast path" for transformers, which writes out the weights of all pairs: 1 GB for 8,000 patches."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

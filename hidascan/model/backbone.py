@@ -64,8 +64,10 @@ class FrozenViT(nn.Module):
 
 def _from_timm(name: str, image_size: int) -> nn.Module:
     """A ViT that is not one of CLIP's, without what comes after its blocks."""
-    import timm
-
+    try:
+        import timm
+    except ImportError:
+        raise CheckpointError(f"the backbone {name!r} needs timm: pip install 'hidascan[timm]'") from None
     try:
         vit = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
     except (RuntimeError, TypeError) as error:
