@@ -58,6 +58,7 @@ class _InFlight:
     ticket: object
     outputs: ViewOutputs | None  # of its 1 + K views, on the CPU
     missing: int
+    repeats: dict[int, int] = field(default_factory=dict)  # views that are not run -> those that say the same
     seconds: float = 0.0
 
 
@@ -96,7 +97,9 @@ class Engine:
         for ticket, views in images:
             image = self._enter(ticket, views)
             waiting.append(image)
-            for number in range(image.missing):
+            for number in range(len(views.pixels) if views else 0):
+                if number in image.repeats:
+                    continue
                 batch.views[len(batch.owners)] = views.pixels[number]
                 batch.corners[len(batch.owners)] = views.corners[number]
                 batch.owners.append((image, number))
@@ -117,7 +120,8 @@ class Engine:
         empty = ViewOutputs(
             torch.empty(count, config.dim), torch.empty(count), torch.empty(count, cells, cells, config.traces)
         )
-        return _InFlight(ticket, empty, count)
+        repeats = _repeats(views.pixels)
+        return _InFlight(ticket, empty, count - len(repeats), repeats)
 
     def _flush(self, batch: _Batch) -> int:
         """Run one batch and hand its results to the images they belong to."""
@@ -140,6 +144,8 @@ class Engine:
         if image.outputs is None:
             return image.ticket, None
         started = time.perf_counter()
+        for output in image.outputs:
+            output[list(image.repeats)] = output[list(image.repeats.values())]
         with torch.inference_mode():
             cls, evidence = image.outputs.cls.to(self.device), image.outputs.evidence.to(self.device)
             logit, quality = self.network.fuse(cls, evidence)
@@ -152,6 +158,20 @@ class Engine:
         """Traces (h, w, E) of the cells of one image -> p(AI) of each (h, w), float32."""
         with torch.inference_mode():
             return self.network.locate(torch.from_numpy(traces).to(self.device)).cpu().numpy()
+
+
+def _repeats(views: list[np.ndarray]) -> dict[int, int]:
+    """Numbers of patches that are all of one colour -> number of the first of that colour: the margins of a screenshot
+    need the network once. The thumbnail, first of the views, is not among them."""
+    first: dict[bytes, int] = {}
+    repeats = {}
+    for number, view in enumerate(views[1:], start=1):
+        colour = view[0, 0]
+        if (view[-1, -1] == colour).all() and (view == colour).all():
+            before = first.setdefault(colour.tobytes(), number)
+            if before != number:
+                repeats[number] = before
+    return repeats
 
 
 def choose_device(name: str) -> torch.device:

@@ -195,6 +195,21 @@ def test_rows_come_in_the_order_of_the_input_while_small_and_large_mix(tiny_weig
     assert [f.path for f in Scanner(ScanOptions(str(tiny_weights), batch_size=7)).scan(paths)] == paths
 
 
+def test_margins_of_one_colour_are_looked_at_once_and_say_the_same(tiny_weights, tmp_path, monkeypatch):
+    page = np.full((1100, 900, 3), 255, np.uint8)
+    page[:150] = (20, 30, 40)
+    page[500:800, 300:700] = picture(300, 400)
+    Image.fromarray(page).save(tmp_path / "page.png")
+    scanner, seen = Scanner(ScanOptions(str(tiny_weights), precision="fp32")), []
+    (once,) = scanner.scan([tmp_path], seen.append)
+    views = sum(seen)
+    monkeypatch.setattr("hidascan.engine._repeats", lambda views: {})
+    (each,) = scanner.scan([tmp_path], seen.append)
+    assert sum(seen) - views == 1 + each.patches == 26 and views < 20
+    assert once.logit == pytest.approx(each.logit, abs=1e-4)
+    assert np.allclose(once.token_map, each.token_map, atol=1e-5)
+
+
 def test_a_thread_of_pixels_is_refused_before_it_is_mirrored_into_gigabytes(hidascan, tmp_path):
     Image.fromarray(np.zeros((1, 3_000_000, 3), np.uint8)).save(tmp_path / "thin.png")
     ran = hidascan(tmp_path / "thin.png")

@@ -80,9 +80,9 @@ def _from_timm(name: str, image_size: int) -> nn.Module:
 
 def _embedded(vit: nn.Module, x: Tensor) -> Tensor:
     """Standardised views -> tokens as the first block takes them."""
-    return (
-        vit.embed(x) if isinstance(vit, PlainViT) else vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(x))))
-    )
+    if isinstance(vit, PlainViT):
+        return vit.embed(x)
+    return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(x))))
 
 
 def _without_registers(x: Tensor, prefix: int) -> Tensor:

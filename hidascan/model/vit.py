@@ -10,36 +10,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
 
 @dataclass(frozen=True)
 class ViTShape:
-    """dim: width C of tokens, a multiple of 64 a head. patch: side of what a token sees, pixels. mean, std: of RGB in 0..1."""
+    """dim: width C of tokens, 64 for each head. patch: side of what a token sees, pixels."""
 
     dim: int
     depth: int
     patch: int
     quick_gelu: bool = False
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
 
 
 CLIP = {  # image encoders of CLIP by timm's names
     "vit_base_patch16_clip_quickgelu_224": ViTShape(768, 12, 16, quick_gelu=True),
     "vit_large_patch14_clip_224.openai": ViTShape(1024, 24, 14),
 }
+_OF_CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}  # RGB in 0..1
 
 
 class PlainViT(nn.Module):
     """The encoder of CLIP up to its last block, its weights still to be loaded; image_size: side of its views, pixels."""
 
     num_prefix_tokens = 1
+    pretrained_cfg = _OF_CLIP
 
     def __init__(self, shape: ViTShape, image_size: int = 224):
         super().__init__()
         self.embed_dim = shape.dim
-        self.pretrained_cfg = {"mean": shape.mean, "std": shape.std}
         self.patch_embed = PatchEmbed(shape.dim, shape.patch, image_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.patch_embed.grid_size[0] ** 2, shape.dim))
@@ -98,9 +95,8 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        )  # (B, heads, N, C / heads)
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
         if x.dtype == torch.bfloat16 and x.device.type == "cpu":  # for so few tokens, a third sooner than the fused one
             x = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3), dim=3) @ v
         else:
