@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from hidascan import Scanner, ScanOptions
+from hidascan.model.backbone import FrozenViT
 from hidascan.model.hidanet import HiDANet, NetworkConfig
 
 LARGE = NetworkConfig("vit_large_patch14_clip_224.openai", taps=(8, 12, 16, 20, 24))
@@ -46,9 +47,11 @@ def matrix_peak(device: torch.device, side: int, passes: int) -> float:
 
 def operations(network: HiDANet) -> float:
     """Of one view: two for each weight of the blocks and token, and those of attention."""
-    vit, tokens = network.backbone.vit, network.backbone.grid**2 + 1
-    weights = sum(p.numel() for p in vit.blocks.parameters() if p.ndim == 2)
-    return 2 * tokens * weights + len(vit.blocks) * 4 * tokens**2 * network.backbone.dim
+    with torch.device("meta"):  # packed layers have no parameters to count
+        backbone = FrozenViT(network.config.backbone, network.config.taps, network.config.patch)
+    blocks, tokens = backbone.vit.blocks, backbone.grid**2 + 1
+    weights = sum(p.numel() for p in blocks.parameters() if p.ndim == 2)
+    return 2 * tokens * weights + len(blocks) * 4 * tokens**2 * backbone.dim
 
 
 def one_row(name: str, network: HiDANet, device: torch.device, size: int, peak: float, passes: int) -> dict:
