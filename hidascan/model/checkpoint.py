@@ -151,9 +151,10 @@ class _Unfilled(TorchFunctionMode):
     """Leaves new parameters as they are. Filled on the meta device, they would take torch's compiler along: a second."""
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
         if getattr(function, "__module__", "") == "torch.nn.init":
-            return kwargs["tensor"]
-        return function(*args, **kwargs or {})
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
 
 
 def load_backbone(config: NetworkConfig, path: Path, dtype: torch.dtype = torch.float32) -> FrozenViT:
