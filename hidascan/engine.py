@@ -105,12 +105,16 @@ class Engine:
                 batch.owners.append((image, number))
                 if len(batch.owners) == self.batch_size:
                     on_batch(self._flush(batch))
+                    yield from self._finished(waiting)  # they need not wait for the rest of a large image
             views = None  # let go of the pixels before the next image is asked for
-            while waiting and not waiting[0].missing:
-                yield self._leave(waiting.popleft())
+            yield from self._finished(waiting)
         if batch.owners:
             on_batch(self._flush(batch))
-        while waiting:
+        yield from self._finished(waiting)
+
+    def _finished(self, waiting: deque[_InFlight]) -> Iterator[tuple[Ticket, ImageOutput | None]]:
+        """Those in front that have all their outputs."""
+        while waiting and not waiting[0].missing:
             yield self._leave(waiting.popleft())
 
     def _enter(self, ticket: Ticket, views: Views | None) -> _InFlight:

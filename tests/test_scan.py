@@ -195,6 +195,14 @@ def test_rows_come_in_the_order_of_the_input_while_small_and_large_mix(tiny_weig
     assert [f.path for f in Scanner(ScanOptions(str(tiny_weights), batch_size=7)).scan(paths)] == paths
 
 
+def test_a_finished_image_does_not_wait_for_the_large_one_after_it(tiny_weights, tmp_path):
+    paths = [save_picture(tmp_path / "1.png", 224, 300), save_picture(tmp_path / "2.png", 1200, 1200)]
+    batches: list[int] = []
+    findings = Scanner(ScanOptions(str(tiny_weights), batch_size=4)).scan(paths, batches.append)
+    assert next(findings).path == str(paths[0]) and batches == [4]
+    assert next(findings).path == str(paths[1]) and sum(batches) == 3 + 37
+
+
 def test_margins_of_one_colour_are_looked_at_once_and_say_the_same(tiny_weights, tmp_path, monkeypatch):
     page = np.full((1100, 900, 3), 255, np.uint8)
     page[:150] = (20, 30, 40)
