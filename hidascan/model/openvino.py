@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hidascan import __version__
 from hidascan.errors import DeviceError
 from hidascan.model.hidanet import HiDANet, ViewOutputs
 
@@ -55,7 +56,7 @@ class OpenVinoViews:
 def _converted(openvino: object, core: object, network: HiDANet, key: str) -> object:
     """The network in OpenVINO's own form, from the cache where it is there; always read from a file, as what is written
     and read again computes a little differently."""
-    digest = hashlib.sha256(f"{key} {openvino.__version__} {torch.__version__}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{key} {__version__} {openvino.__version__} {torch.__version__}".encode()).hexdigest()[:16]
     kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / f"hidascan/openvino-{digest}.xml"
     core.set_property({"ENABLE_MMAP": False})  # the file may be gone before the network is
     if kept.is_file():

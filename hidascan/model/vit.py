@@ -5,6 +5,7 @@ timm would do, but takes torchvision and torch's compiler with it: two seconds b
 
 from __future__ import annotations
 
+import types
 from dataclasses import dataclass
 
 import torch
@@ -25,14 +26,15 @@ CLIP = {  # image encoders of CLIP by timm's names
     "vit_base_patch16_clip_quickgelu_224": ViTShape(768, 12, 16, quick_gelu=True),
     "vit_large_patch14_clip_224.openai": ViTShape(1024, 24, 14),
 }
-_OF_CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}  # RGB in 0..1
 
 
 class PlainViT(nn.Module):
     """The encoder of CLIP up to its last block, its weights still to be loaded; image_size: side of its views, pixels."""
 
     num_prefix_tokens = 1
-    pretrained_cfg = _OF_CLIP
+    pretrained_cfg = types.MappingProxyType(  # of RGB in 0..1
+        {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+    )
 
     def __init__(self, shape: ViTShape, image_size: int = 224):
         super().__init__()
