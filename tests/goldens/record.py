@@ -1,0 +1,106 @@
+"""Record what `hidascan` says of the examples and of images made here, through its command line alone.
+
+    python -m tests.goldens.record FILE [--precision bf16]     write the outputs of this checkout
+    python -m tests.goldens.record --compare ONE OTHER         print the largest differences of two such files
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent.parent
+HERE = Path(__file__).parent
+SHIPPED = HERE / "shipped.json"
+TINY = HERE / "tiny.json"
+TINY_WEIGHTS = HERE / "tiny-v1.safetensors"
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("**/*.[jp][pn]g") if path.parent.name != "heatmaps")
+NUMBERS = ("logit", "score", "jpeg_quality_estimated", "heatmap_mean")
+
+
+def made_images(folder: Path) -> list[Path]:
+    """Make three images without random generators of any library: large, under a patch in height, and turned by EXIF."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, height, width, options in (
+        ("large.png", 500, 700, {}),
+        ("low.png", 100, 300, {}),
+        ("turned.jpg", 260, 450, {"quality": 88, "exif": exif}),
+    ):
+        rows, columns = np.mgrid[:height, :width]
+        waves = [np.sin(rows / (7 + c)) + np.cos(columns / (5 + 2 * c)) + np.sin(rows * columns / 900) for c in range(3)]
+        grain = (rows * 7919 + columns * 104729) % 31
+        pixels = np.clip(128 + 36 * np.stack(waves, axis=2) + grain[..., None] - 15, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / name, **options)
+    return sorted(folder.iterdir())
+
+
+def record(paths: list[Path], weights: str | Path, precision: str) -> dict[str, dict]:
+    """Scan `paths` and return, by file name, the numbers that a change of the code must not move."""
+    from hidascan import cli
+
+    with tempfile.TemporaryDirectory() as name:
+        out, maps = Path(name) / "out.jsonl", Path(name) / "maps"
+        options = ["--weights", str(weights), "--precision", precision, "--explain", "-q"]
+        cli.run([*map(str, paths), "--jsonl", str(out), "--heatmap-raw", "--heatmap-dir", str(maps), *options])
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        names = [str(path.relative_to(path.parent.parent)) for path in paths]
+        files = sorted(maps.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+        return {name: _numbers(row, file) for name, row, file in zip(names, rows, files, strict=True)}
+
+
+def _numbers(row: dict, heatmap: Path) -> dict:
+    cells = np.asarray(Image.open(heatmap)).astype(np.float64) / 65535
+    quarters = [[float(part.mean()) for part in np.array_split(rows, 4, 1)] for rows in np.array_split(cells, 4, 0)]
+    numbers = {key: row[key] for key in ("logit", "score", "jpeg_quality_estimated", "patches")}
+    numbers |= {"heatmap_mean": float(cells.mean()), "heatmap_grid": quarters}
+    numbers["regions"] = [[r["left"], r["top"], r["right"], r["bottom"]] for r in row["regions"]]
+    numbers["attributions"] = [[a["left"], a["top"], a["effect"]] for a in row["effects"]]
+    return numbers
+
+
+def difference(one: dict, other: dict) -> dict[str, float]:
+    """Return the largest difference of each kind of number over all images; regions count as 0 (same) or 1."""
+    found: dict[str, float] = {}
+    for name, before in one.items():
+        after = other[name]
+        parts = {key: abs(before[key] - after[key]) for key in NUMBERS}
+        parts["heatmap_grid"] = float(np.abs(np.subtract(before["heatmap_grid"], after["heatmap_grid"])).max())
+        same = np.shape(before["attributions"]) == np.shape(after["attributions"])
+        moved = np.subtract(before["attributions"], after["attributions"]) if same else np.array([np.inf])
+        parts["attributions"] = float(np.abs(moved).max())
+        parts["regions"] = float(before["regions"] != after["regions"])
+        found = {key: max(value, found.get(key, 0.0)) for key, value in parts.items()}
+    return found
+
+
+def record_all(precision: str) -> dict[str, dict[str, dict]]:
+    """Return the outputs of the shipped weights on the examples and of the tiny network on made images."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "made"
+        folder.mkdir()
+        tiny = record(made_images(folder), TINY_WEIGHTS, precision)
+    return {"shipped": record(EXAMPLES, "hidascan-b", precision), "tiny": tiny}
+
+
+def main() -> None:
+    """Write outputs, or compare two files of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--compare", nargs=2, type=Path)
+    given = parser.parse_args()
+    if given.compare:
+        one, other = (json.loads(path.read_text()) for path in given.compare)
+        print(json.dumps({which: difference(one[which], other[which]) for which in one}, indent=1))
+    else:
+        given.file.write_text(json.dumps(record_all(given.precision), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
