@@ -17,10 +17,11 @@ from pathlib import Path
 import torch
 
 from hidascan import Scanner, ScanOptions
-from hidascan.model.backbone import FrozenViT
-from hidascan.model.hidanet import HiDANet, NetworkConfig
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.base import Positions
+from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 
-LARGE = NetworkConfig("vit_large_patch14_clip_224.openai", taps=(8, 12, 16, 20, 24))
+LARGE = HiDANetConfig("vit_large_patch14_clip_224.openai", taps=(8, 12, 16, 20, 24))
 _SIDE = 8192
 
 
@@ -48,19 +49,19 @@ def matrix_peak(device: torch.device, side: int, passes: int) -> float:
 def operations(network: HiDANet) -> float:
     """Of one view: two for each weight of the blocks and token, and those of attention."""
     with torch.device("meta"):  # packed layers have no parameters to count
-        backbone = FrozenViT(network.config.backbone, network.config.taps, network.config.patch)
+        backbone = FrozenViT(network.config.backbone, network.config.taps, network.config.side)
     blocks, tokens = backbone.vit.blocks, backbone.grid**2 + 1
     weights = sum(p.numel() for p in blocks.parameters() if p.ndim == 2)
     return 2 * tokens * weights + len(blocks) * 4 * tokens**2 * backbone.dim
 
 
 def one_row(name: str, network: HiDANet, device: torch.device, size: int, peak: float, passes: int) -> dict:
-    side = network.config.patch
+    side = network.config.side
     views = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, device=device)
-    is_global = torch.arange(size, device=device) == 0
     corners = torch.zeros(size, 2, dtype=torch.int64, device=device)
+    where = Positions(torch.arange(size, device=device) == 0, corners)
     with torch.inference_mode():
-        whole = size / seconds_of(lambda: network.views(views, is_global, corners), device, passes)
+        whole = size / seconds_of(lambda: network.encode(views, where), device, passes)
         backbone = size / seconds_of(lambda: network.backbone(views), device, passes)
     share = backbone * operations(network) / peak
     speeds = {"views/s": round(whole, 1), "backbone alone": round(backbone, 1)}
@@ -88,7 +89,7 @@ def main() -> None:
     scanner = Scanner(ScanOptions(device=given.device, precision="bf16"))
     device, peak = scanner.device, matrix_peak(scanner.device, given.matrix, given.passes)
     rows = [{"device": str(device), "bf16 peak, TFLOP/s": round(peak / 1e12, 2), "cores": os.cpu_count()}]
-    rows.append(network_row("hidascan-b", scanner.network, device, given.batch_sizes, peak, given.passes))
+    rows.append(network_row("hidascan-b", scanner.detector, device, given.batch_sizes, peak, given.passes))
     if given.large:
         large = HiDANet(LARGE).eval()
         large.head.refiner.bfloat16()

@@ -31,10 +31,12 @@ from PIL import Image
 
 from benchmarks.memory import tree_memory
 from hidascan import Scanner, ScanOptions
+from hidascan.detectors.base import Positions
+from hidascan.geometry import ViewPlan
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_trace import jpeg_trace
-from hidascan.image.tiles import mirror_to_patch, patch_grid, patches, thumbnail
-from hidascan.lab.speed import limit, whole_scan
+from hidascan.image.views import cut_views
+from hidascan.lab.measure.speed import limit, whole_scan
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -77,8 +79,7 @@ class PlainLoop:
         """Views a second."""
         views, started = 0, time.perf_counter()
         for path in paths:
-            pixels = mirror_to_patch(np.asarray(Image.open(path).convert("RGB")))
-            for view in (thumbnail(pixels), *patches(pixels, patch_grid(*pixels.shape[:2]))):
+            for view in cut_views(np.asarray(Image.open(path).convert("RGB")), ViewPlan()).pixels:
                 x = torch.from_numpy(np.array(view)).permute(2, 0, 1)[None].float()
                 with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                     self.vit(self.normalise(x))
@@ -90,15 +91,15 @@ class PlainLoop:
 
 def stages(scanner: Scanner, path: str, views: int) -> dict[str, float]:
     """Seconds of each stage of one image, one after the other; those of the network scaled up from one batch."""
-    found, side, network = {}, scanner.network.config.patch, scanner.network
+    found, side, network = {}, scanner.plan.side, scanner.detector
     started = time.perf_counter()
     image = decoders().decode(path, 10**9)
     found["decode"] = time.perf_counter() - started
     found["JPEG trace"] = timed(lambda: jpeg_trace(image.pixels))
     started = time.perf_counter()
-    pixels = mirror_to_patch(image.pixels, side)
-    cut = [thumbnail(image.pixels), *patches(pixels, patch_grid(*pixels.shape[:2]))]
-    found["tile"] = time.perf_counter() - started
+    whole = cut_views(image.pixels, scanner.plan)
+    cut = whole.pixels
+    found["cut"] = time.perf_counter() - started
     batch = np.empty((scanner.batch_size, side, side, 3), np.uint8)
     share = views / scanner.batch_size
     some = (cut * scanner.batch_size)[: scanner.batch_size]
@@ -106,18 +107,17 @@ def stages(scanner: Scanner, path: str, views: int) -> dict[str, float]:
     x = torch.from_numpy(batch).permute(0, 3, 1, 2)
     found["transfer"] = share * timed(lambda: x.to(scanner.device))
     x, none = x.to(scanner.device), torch.zeros(len(x), dtype=torch.bool, device=scanner.device)
-    corners = torch.zeros(len(x), 2, dtype=torch.int64, device=scanner.device)
+    where = Positions(none, torch.zeros(len(x), 2, dtype=torch.int64, device=scanner.device))
     with torch.inference_mode():
         network.backbone(x)
         found["backbone"] = share * timed(lambda: network.backbone(x))
         tokens = network.head.tap_norm(network.backbone(x))
-        dtype = network.head.refiner.is_global.dtype
-        found["refiner"] = share * timed(lambda: network.head.refiner(network.head.tap_norm(tokens).to(dtype), none))
-        found["traces"] = share * timed(lambda: network.traces(x, none, corners))
-        cls, evidence = torch.randn(views, network.config.dim), torch.randn(views)
-        found["FAM"] = timed(lambda: network.fuse(cls.to(scanner.device), evidence.to(scanner.device)))
-        cells = [-(-length // 16) for length in image.pixels.shape[:2]]
-        found["TFL"] = timed(lambda: network.locate(torch.randn(*cells, network.config.traces, device=scanner.device)))
+        found["refiner"] = share * timed(lambda: network.head.refine(network.head.tap_norm(tokens), none))
+        found["residuals"] = share * timed(lambda: network.encode_for_map(x, where))
+        rows = network.encode(x[:1], Positions(none[:1], where.corners[:1]))
+        encoded = {name: part.expand(views, *part.shape[1:]).contiguous() for name, part in rows.items()}
+        found["FAM"] = timed(lambda: network.decide(encoded))
+        found["TFL"] = timed(lambda: network.locate(encoded, whole.grid))
     return {name: round(seconds, 4) for name, seconds in found.items()}
 
 
@@ -175,7 +175,7 @@ def main() -> None:
         given.weights, given.device, given.precision, given.batch_size, backend=given.backend, max_pixels=10**9
     )
     scanner = Scanner(options)
-    loop = PlainLoop(scanner.network.config.backbone, given.most)
+    loop = PlainLoop(scanner.detector.config.backbone, given.most)
     limit(scanner, 1)  # warm up
     cases = [(f"{size:g} MP {suffix}", suffix, size, 1) for size in given.sizes for suffix in given.suffixes]
     cases += [(f"{count} of {size:g} MP", "jpg", size, count) for count, size in ((given.many, 1), (given.small, 0.25))]

@@ -9,11 +9,19 @@ Importing this package loads nothing heavy; torch comes with the first `Scanner`
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hidascan.finding import Finding
+    from hidascan.options import ScanOptions
+    from hidascan.scanner import Scanner
+
+__version__ = "0.2.0"
 __all__ = ["Finding", "ScanOptions", "Scanner", "__version__"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
+    """Import a public class when it is asked for."""
     if name == "Scanner":
         from hidascan.scanner import Scanner
 

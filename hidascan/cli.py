@@ -1,16 +1,17 @@
-"""`hidascan`: options -> Scanner -> reporters -> exit code. Heavy imports wait until there is something to scan.
+"""`hidascan`: parse the command line, scan, report, return an exit code.
 
 Typer only parses: the command puts its Request into the context's `obj`, and `run` carries it out afterwards, so
-that a broken pipe or Ctrl-C meets our handling and not Typer's.
+that a broken pipe or Ctrl-C meets our handling and not Typer's. Heavy imports wait until there is something to scan.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -18,24 +19,35 @@ import typer
 from hidascan import __version__
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.options import MAX_PIXELS, ScanOptions
-from hidascan.printable import printable
+from hidascan.printable import complain
 
 if TYPE_CHECKING:
-    from hidascan.finding import Finding
-    from hidascan.report.reporter import Reporter
-    from hidascan.scanner import Scanner
+    from hidascan.report.reporter import Report
+    from hidascan.run import RunInfo
 
 
 @dataclass(frozen=True)
 class Request:
-    """All that the command line asks for. csv, jsonl: file names, or "-" for stdout."""
+    """All that the command line asks for.
+
+    Attributes:
+        paths: Files, folders, or "-" for a list of them on stdin.
+        options: How to scan.
+        null: Whether the list on stdin is separated by NUL.
+        outputs: Files to write, each with the name of its format; "-" is stdout.
+        heatmap: Whether to draw heatmaps.
+        heatmap_raw: Whether to write them as numbers.
+        heatmap_dir: Where to put them; None for the current folder.
+        strict: Whether unreadable files win in the exit code.
+        quiet: Whether to be silent.
+        verbose: Whether to show a panel for each image.
+        resume: Whether to resume an interrupted scan.
+    """
 
     paths: list[str]
     options: ScanOptions
     null: bool
-    csv: str | None
-    jsonl: str | None
-    html: str | None
+    outputs: list[tuple[str, str]]
     heatmap: bool
     heatmap_raw: bool
     heatmap_dir: str | None
@@ -57,29 +69,30 @@ def _version(wanted: bool) -> None:
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def scan(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images, folders (recursively), or - for a list of paths on stdin.", show_default=False)],
-    null: Annotated[bool, typer.Option("-0", "--null", help="The list on stdin is separated by NUL, as of find -print0.")] = False,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images, folders (searched recursively), or - for a list of paths on stdin.", show_default=False)],
+    null: Annotated[bool, typer.Option("-0", "--null", help="The list on stdin is separated by NUL, as find -print0 writes it.")] = False,
     csv: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a CSV; - is stdout.", show_default=False)] = None,
     jsonl: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write JSON lines; - is stdout.", show_default=False)] = None,
-    html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a report to read in a browser: one file, pictures in it.", show_default=False)] = None,
-    heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png beside each image.")] = False,
+    html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a report for the browser: one file that holds its pictures.", show_default=False)] = None,
+    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write FILE in the format that its suffix names: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
+    heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image, into the current folder.")] = False,
     heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png: p(AI) of each 16x16 cell, 16 bits.")] = False,
-    heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put heatmaps there, not beside the images.", show_default=False)] = None,
+    heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put heatmaps into DIR.", show_default=False)] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")] = "auto",
     backend: Annotated[str, typer.Option(metavar="torch|openvino", help="What runs the network on a CPU; openvino is faster, in int8.")] = "torch",
-    weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Shipped weights by name, or a file.")] = "hidascan-b",
-    batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Patches a pass of the network.  [default: by device]", show_default=False)] = None,
-    patches: Annotated[Optional[int], typer.Option(metavar="N", help="Look at no more than N patches an image, spread over it: faster, but not every pixel.  [default: all]", show_default=False)] = None,
-    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: calls real photos ai least often, or misses least.")] = "balanced",
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Shipped weights by name, or a file or folder of your own.")] = "hidascan-b",
+    batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Views per pass of the network.  [default: by device]", show_default=False)] = None,
+    patches: Annotated[Optional[int], typer.Option(metavar="N", help="Look at no more than N patches per image, spread over it: faster, but not every pixel.  [default: all]", show_default=False)] = None,
+    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: low-fpr calls the fewest real photos ai, high-recall misses the fewest AI images.")] = "balanced",
     threshold: Annotated[Optional[float], typer.Option(metavar="T", help="ai from this score on, else real; never inconclusive.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = MAX_PIXELS,
-    explain: Annotated[bool, typer.Option("--explain", help="In JSONL, how much each patch decides: the logit with all patches minus that without it.")] = False,
-    stress: Annotated[bool, typer.Option("--stress", help="Also scan re-saved, shrunk and cropped copies; inconclusive where they disagree. Takes 5 times as long.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the CSV or JSONL of a scan that was killed.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell how much each patch decides: the logit with all patches minus the logit without it.")] = False,
+    stress: Annotated[bool, typer.Option("--stress", help="Also scan re-saved, shrunk and cropped copies; inconclusive where they disagree. Takes five times as long.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the CSV or JSONL of an interrupted scan.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Unreadable files (exit code 3) win over AI found (1).")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines, no progress: only the files asked for, and errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, a panel for each image.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines and no progress: only the files asked for, and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, show a panel for each image.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:  # fmt: skip
@@ -88,56 +101,37 @@ def scan(
     Exit codes: 0 nothing AI found; 1 at least one image is ai; 2 wrong usage or no model; 3 some files could not be
     read (1 wins, unless --strict).
     """
-    if csv == "-" and jsonl == "-":
+    from hidascan.report.formats import format_of
+
+    named = {"csv": csv, "jsonl": jsonl, "html": html}
+    outputs = [(file, name) for name, file in named.items() if file]
+    outputs += [(file, format_of(file)) for file in output or ()]
+    if sum(file == "-" for file, _ in outputs) > 1:
         raise UsageError("--csv - and --jsonl - cannot share stdout")
-    if resume and (html or not {csv, jsonl} - {None, "-"}):
-        raise UsageError("--resume needs --csv FILE or --jsonl FILE, and cannot go on with --html")
     if patches is not None and (heatmap or heatmap_raw or heatmap_dir):
-        raise UsageError("--heatmap needs every patch: not with --patches")
+        raise UsageError("--heatmap needs every patch, so it does not go with --patches")
     options = ScanOptions(
         weights, device, precision, batch_size, profile, threshold, max_pixels, stress, explain, backend, patches
     )
+    drawn = heatmap or (heatmap_dir is not None and not heatmap_raw)
     context.obj.append(
-        Request(
-            paths, options, null, csv, jsonl, html, heatmap, heatmap_raw, heatmap_dir, strict, quiet, verbose, resume
-        )
-    )
+        Request(paths, options, null, outputs, drawn, heatmap_raw, heatmap_dir, strict, quiet, verbose, resume)
+    )  # fmt: skip
 
 
 def _scan(request: Request) -> ExitCode:
-    from hidascan.progress import ScanProgress
     from hidascan.report import resume
+    from hidascan.runners.local import Task, run_scan
     from hidascan.scanner import Scanner
 
+    resumable = resume.resumable(request.outputs, request.resume)
     scanner = Scanner(request.options)
-    outputs = [output for output in (request.csv, request.jsonl) if output]
-    before = resume.begin(outputs, _made_by(request, scanner), request.resume)
-    reporters = _reporters(request, before.anything, scanner)
-    progress = ScanProgress(hidden=request.quiet)
-    found, failed = before.found, before.failed
-    try:
-        for finding in scanner.scan(_paths(request), progress.on_batch, before.paths):
-            with progress.reporting():
-                found |= finding.verdict == "ai"
-                failed |= not _report(reporters, finding)
-    finally:
-        progress.close()
-        for reporter in reporters:
-            reporter.close()
-    resume.end(outputs)
-    if found and not (failed and request.strict):
-        return ExitCode.AI_FOUND
-    return ExitCode.UNREADABLE_FILES if failed else ExitCode.NOTHING_FOUND
-
-
-def _made_by(request: Request, scanner: Scanner) -> dict:
-    """What must be the same for a scan to be gone on with; where it runs need not."""
-    from hidascan.model.checkpoint import sha256_of
-    from hidascan.scanner import find_weights
-
-    options = asdict(replace(request.options, precision=str(scanner.dtype)))
-    told = {"version": __version__, "weights": sha256_of(find_weights(request.options.weights))}
-    return told | {name: value for name, value in options.items() if name not in ("weights", "device", "batch_size")}
+    if (request.heatmap or request.heatmap_raw) and not scanner.run.has_heatmap:
+        raise UsageError(f"--heatmap: the detector of these weights, {scanner.run.detector}, has no heatmap")
+    before = resume.begin(resumable, scanner.run.fingerprint(), request.resume)
+    reports = _reports(request, scanner.run, before.anything)
+    task = Task(_paths(request), list(resumable), request.resume, request.strict, request.quiet)
+    return run_scan(scanner, task, reports, before)
 
 
 def _paths(request: Request) -> Iterator[str]:
@@ -150,87 +144,63 @@ def _paths(request: Request) -> Iterator[str]:
             yield path
 
 
-def _reporters(request: Request, append: bool, scanner: Scanner) -> list[Reporter]:
-    from hidascan.report.csv_report import CsvReport
+def _reports(request: Request, run: RunInfo, append: bool) -> list[Report]:
+    from hidascan.report.formats import open_report
     from hidascan.report.heatmap import HeatmapReport
-    from hidascan.report.jsonl_report import JsonlReport
     from hidascan.report.lines import PlainLines
     from hidascan.report.terminal import Terminal
 
-    reporters: list[Reporter] = []
-    if request.csv:
-        reporters.append(CsvReport(request.csv, append))
-    if request.jsonl:
-        reporters.append(JsonlReport(request.jsonl, append))
-    if not request.quiet and "-" not in (request.csv, request.jsonl):
-        terminal = sys.stdout.isatty()
-        reporters.append(Terminal(*scanner.thresholds, request.verbose) if terminal else PlainLines())
-    if request.html:
-        from hidascan.report.html_report import HtmlReport
-
-        reporters.append(HtmlReport(request.html, scanner.header.name, *scanner.thresholds))
-    if request.heatmap or request.heatmap_raw or request.heatmap_dir:
-        overlay = request.heatmap or not request.heatmap_raw
-        reporters.append(HeatmapReport(request.heatmap_dir, overlay, request.heatmap_raw))
-    return reporters
-
-
-def _report(reporters: list[Reporter], finding: Finding) -> bool:
-    """Tell every reporter. False if the file could not be read or one of its reports not be written."""
-    if finding.error:
-        _complain(f"{finding.path}: {finding.error}")
-    whole = finding.status == "ok"
-    for reporter in reporters:
-        try:
-            reporter.add(finding)
-        except HidascanError as error:
-            whole = False
-            _complain(f"{finding.path}: {error}")
-    return whole
-
-
-def _complain(message: str) -> None:
-    print(f"hidascan: {printable(message)}", file=sys.stderr)
+    reports = [open_report(name, file, run, append) for file, name in request.outputs]
+    if not request.quiet and all(file != "-" for file, _ in request.outputs):
+        reports.append(Terminal(run, request.verbose) if sys.stdout.isatty() else PlainLines())
+    if request.heatmap or request.heatmap_raw:
+        reports.append(HeatmapReport(request.heatmap_dir, request.heatmap, request.heatmap_raw))
+    return reports
 
 
 def run(arguments: list[str]) -> int:
     """Carry out a command line; every foreseeable failure becomes one line on stderr and an exit code."""
-    requests: list[Request] = []
     debug = "--debug" in arguments
     try:
-        try:
-            app(arguments, prog_name="hidascan", obj=requests)
-        except SystemExit as done:
-            if not requests:
-                return int(done.code or 0)
-        return _scan(requests[0])
+        return _parsed_and_scanned(arguments)
     except BrokenPipeError:  # the reader of our output has gone: end as cat does, without a word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        _complain("interrupted; what was done is written")
+        complain("interrupted; what was done is written")
         return 128 + signal.SIGINT
     except HidascanError as error:
         if debug:
             raise
-        _complain(str(error))
+        complain(str(error))
         return error.exit_code
     except OSError as error:  # an output that can no longer be written: the disk is full
         if debug:
             raise
-        _complain(f"output: {(error.strerror or str(error)).lower()}; what was done until then is written")
+        complain(f"output: {(error.strerror or str(error)).lower()}; what was done until then is written")
         return ExitCode.USAGE_OR_MODEL
     except Exception as error:
         if debug:
             raise
-        _complain(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+        complain(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
         return ExitCode.USAGE_OR_MODEL
 
 
+def _parsed_and_scanned(arguments: list[str]) -> int:
+    requests: list[Request] = []
+    try:
+        app(arguments, prog_name="hidascan", obj=requests)
+    except SystemExit as done:
+        if not requests:
+            return int(done.code or 0)
+    return _scan(requests[0])
+
+
 def main() -> None:
-    """Entry point. Leaves at once: decoding threads still at work must not keep the shell waiting."""
+    """Run, and leave at once: decoding threads still at work must not keep the shell waiting."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="surrogateescape")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     code = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Views of many images -> full batches on one device -> outputs per image, in the order of the images."""
+"""Fill batches with views of many images, run them on one device, and hand out what a detector says of each image."""
 
 from __future__ import annotations
 
@@ -6,80 +6,100 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hidascan.detectors.base import Detector, Encoded, EncodeViews, Positions
 from hidascan.errors import DeviceError
-from hidascan.model.hidanet import HiDANet, ViewOutputs
+from hidascan.image.views import Views
 
 Ticket = TypeVar("Ticket")
-ViewsPass = Callable[[Tensor, Tensor, Tensor], ViewOutputs]  # `HiDANet.views`, or what stands in for it
-
-
-@dataclass(frozen=True)
-class Views:
-    """What the network sees of one image: the thumbnail first, then its K patches.
-
-    pixels: each (patch, patch, 3) uint8. corners: where each starts in the image, (top, left) in pixels; the
-    thumbnail at (0, 0).
-    """
-
-    pixels: list[np.ndarray]
-    corners: list[tuple[int, int]]
-
-    def only(self, numbers: list[int]) -> Views:
-        """Those with these numbers."""
-        return Views([self.pixels[n] for n in numbers], [self.corners[n] for n in numbers])
-
-    def after(self, thumbnail: np.ndarray) -> Views:
-        """The thumbnail, and then these."""
-        return Views([thumbnail, *self.pixels], [(0, 0), *self.corners])
 
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """logit; quality 1..100; traces (K, 14, 14, E) float32 of the cells of its patches; seconds of device time; where
-    they were asked for, the effect of each patch on the logit."""
+    """What a detector says of one image.
+
+    Attributes:
+        logit: Raw, above 0 where it leans to AI.
+        quality: Estimated JPEG quality 1..100, where the detector has it.
+        uncertainty: Standard deviation of the score, where the detector has it.
+        heatmap: (h, w) float32 p(AI) of each cell, where the detector has it and all patches were looked at.
+        attributions: With `explain`, how much each view but the thumbnail decides.
+        seconds: Of device time.
+    """
 
     logit: float
-    quality: float
-    traces: np.ndarray
+    quality: float | None
+    uncertainty: float | None
+    heatmap: np.ndarray | None
+    attributions: list[float]
     seconds: float
-    effects: list[float]
 
 
 @dataclass
-class _InFlight:
+class _InFlight(Generic[Ticket]):
     """An image some of whose views are still on their way."""
 
-    ticket: object
-    outputs: ViewOutputs | None  # of its 1 + K views, on the CPU
+    ticket: Ticket
+    views: Views | None  # without its pixels
     missing: int
+    encoded: Encoded = field(default_factory=dict)  # rows of all its views, on the CPU
     repeats: dict[int, int] = field(default_factory=dict)  # views that are not run -> those that say the same
     seconds: float = 0.0
 
 
-@dataclass
 class _Batch:
-    """uint8 views waiting for the device, where they lie, and whose they are."""
+    """Views of one shape that wait for the device, where they lie, and whose they are."""
 
-    views: np.ndarray  # (B, 224, 224, 3)
-    corners: np.ndarray  # (B, 2), where each starts in its image
-    owners: list[tuple[_InFlight, int]] = field(default_factory=list)
+    def __init__(self, size: int):
+        self.size = size
+        self.pixels = np.empty((0, 0, 0, 3), np.uint8)  # (B, H, W, 3)
+        self.corners = np.empty((size, 2), np.int64)
+        self.is_thumbnail = np.empty(size, bool)
+        self.owners: list[tuple[_InFlight[Any], int]] = []
+
+    def fits(self, view: np.ndarray) -> bool:
+        """Tell whether a view can join those that wait."""
+        return not self.owners or (len(self.owners) < self.room and view.shape == self.pixels.shape[1:])
+
+    @property
+    def room(self) -> int:
+        """Largest number of views; an image that is looked at in its own size goes alone if it is large."""
+        return len(self.pixels)
+
+    def add(
+        self, view: np.ndarray, corner: tuple[int, int], thumbnail: bool, owner: tuple[_InFlight[Any], int]
+    ) -> None:
+        """Copy a view into the batch."""
+        if self.pixels.shape[1:] != view.shape:
+            room = max(1, min(self.size, self.size * 224 * 224 * 3 // view.size)) if view.size else 1
+            self.pixels = np.empty((room, *view.shape), np.uint8)
+        place = len(self.owners)
+        self.pixels[place], self.corners[place], self.is_thumbnail[place] = view, corner, thumbnail
+        self.owners.append(owner)
 
 
 class Engine:
-    """Runs a network on full batches. views: what takes them through its layers. Memory is bounded by one batch and the
-    traces of the images in flight."""
+    """Runs a detector on full batches. Memory is bounded by one batch and what was encoded of the images in flight."""
 
     def __init__(
-        self, network: HiDANet, device: torch.device, batch_size: int, views: ViewsPass, explain: bool = False
+        self, detector: Detector, encode: EncodeViews, device: torch.device, batch_size: int, explain: bool = False
     ):
-        self.network = network.to(device)
-        self.device, self.batch_size, self.views, self.explain = device, batch_size, views, explain
+        """Set up.
+
+        Args:
+            detector: On its device.
+            encode: What encodes batches of views: `detector.runtime(...)`.
+            device: Where both run.
+            batch_size: Views a batch.
+            explain: Whether attributions are wanted.
+        """
+        self.detector, self.encode, self.device = detector, encode, device
+        self.batch_size, self.explain = batch_size, explain
 
     def run(
         self,
@@ -88,88 +108,104 @@ class Engine:
     ) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Take (ticket, views) and yield (ticket, output) in the same order.
 
-        Views of None pass through as an output of None.
-        on_batch is called with the number of views of every batch that the device has finished.
+        Args:
+            images: Views of None pass through as an output of None.
+            on_batch: Told the number of views of every batch that the device has finished.
         """
-        waiting: deque[_InFlight] = deque()
-        side = self.network.config.patch
-        batch = _Batch(np.empty((self.batch_size, side, side, 3), np.uint8), np.empty((self.batch_size, 2), np.int64))
+        waiting: deque[_InFlight[Ticket]] = deque()
+        batch = _Batch(self.batch_size)
         for ticket, views in images:
-            image = self._enter(ticket, views)
+            image = _entered(ticket, views)
             waiting.append(image)
-            for number in range(len(views.pixels) if views else 0):
-                if number in image.repeats:
-                    continue
-                batch.views[len(batch.owners)] = views.pixels[number]
-                batch.corners[len(batch.owners)] = views.corners[number]
-                batch.owners.append((image, number))
-                if len(batch.owners) == self.batch_size:
-                    on_batch(self._flush(batch))
-                    yield from self._finished(waiting)  # they need not wait for the rest of a large image
+            for _ in self._filled(batch, image, views) if views else ():
+                on_batch(self._flush(batch))
+                yield from self._finished(waiting)  # they need not wait for the rest of a large image
             views = None  # let go of the pixels before the next image is asked for
             yield from self._finished(waiting)
         if batch.owners:
             on_batch(self._flush(batch))
         yield from self._finished(waiting)
 
-    def _finished(self, waiting: deque[_InFlight]) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Those in front that have all their outputs."""
+    def _filled(self, batch: _Batch, image: _InFlight[Ticket], views: Views) -> Iterator[None]:
+        """Put the views of an image into the batch; yield whenever it has to be run first."""
+        for number in range(len(views)):
+            if number in image.repeats:
+                continue
+            if not batch.fits(views.pixels[number]):
+                yield
+            box, thumbnail = views.boxes[number], views.thumbnail and number == 0
+            batch.add(views.pixels[number], (box.top, box.left), thumbnail, (image, number))
+            if len(batch.owners) == batch.room:
+                yield
+
+    def _finished(self, waiting: deque[_InFlight[Ticket]]) -> Iterator[tuple[Ticket, ImageOutput | None]]:
+        """Yield those in front that have all that they wait for."""
         while waiting and not waiting[0].missing:
             yield self._leave(waiting.popleft())
 
-    def _enter(self, ticket: Ticket, views: Views | None) -> _InFlight:
-        if views is None:
-            return _InFlight(ticket, None, 0)
-        count, cells, config = len(views.pixels), self.network.cells, self.network.config
-        empty = ViewOutputs(
-            torch.empty(count, config.dim), torch.empty(count), torch.empty(count, cells, cells, config.traces)
-        )
-        repeats = _repeats(views.pixels)
-        return _InFlight(ticket, empty, count - len(repeats), repeats)
-
     def _flush(self, batch: _Batch) -> int:
-        """Run one batch and hand its results to the images they belong to."""
+        """Run one batch and hand its rows to the images that they belong to."""
         started, count = time.perf_counter(), len(batch.owners)
-        views = torch.from_numpy(batch.views[:count]).to(self.device).permute(0, 3, 1, 2)
-        is_global = torch.tensor([number == 0 for _, number in batch.owners], device=self.device)
-        corners = torch.from_numpy(batch.corners[:count]).to(self.device)
+        views = torch.from_numpy(batch.pixels[:count]).to(self.device).permute(0, 3, 1, 2)
+        where = Positions(
+            *(torch.from_numpy(part[:count]).to(self.device) for part in (batch.is_thumbnail, batch.corners))
+        )
         with torch.inference_mode():
-            outputs = [output.cpu() for output in self.views(views, is_global, corners)]
+            encoded = {name: rows.cpu() for name, rows in self.encode(views, where).items()}
         each = (time.perf_counter() - started) / count
         for row, (image, number) in enumerate(batch.owners):
-            for kept, computed in zip(image.outputs, outputs, strict=True):
-                kept[number] = computed[row]
+            for name, rows in encoded.items():
+                if name not in image.encoded:
+                    image.encoded[name] = rows.new_empty((len(image.views or ()), *rows.shape[1:]))
+                image.encoded[name][number] = rows[row]
             image.missing -= 1
             image.seconds += each
         batch.owners.clear()
         return count
 
-    def _leave(self, image: _InFlight) -> tuple[Ticket, ImageOutput | None]:
-        if image.outputs is None:
+    def _leave(self, image: _InFlight[Ticket]) -> tuple[Ticket, ImageOutput | None]:
+        if image.views is None:
             return image.ticket, None
         started = time.perf_counter()
-        for output in image.outputs:
-            output[list(image.repeats)] = output[list(image.repeats.values())]
+        for rows in image.encoded.values():
+            rows[list(image.repeats)] = rows[list(image.repeats.values())]
         with torch.inference_mode():
-            cls, evidence = image.outputs.cls.to(self.device), image.outputs.evidence.to(self.device)
-            logit, quality = self.network.fuse(cls, evidence)
-            effects = self.network.effects(cls, evidence, logit).tolist() if self.explain else []
-        seconds = image.seconds + time.perf_counter() - started
-        traces = image.outputs.traces[1:].numpy()
-        return image.ticket, ImageOutput(float(logit), float(quality), traces, seconds, effects)
+            encoded = {name: rows.to(self.device) for name, rows in image.encoded.items()}
+            decision = self.detector.decide(encoded)
+            grid = image.views.grid
+            heatmap = self.detector.locate(encoded, grid) if grid and self.detector.has_heatmap else None
+            attributions = self.detector.attribute(encoded).tolist() if self.explain else []
+        return image.ticket, ImageOutput(
+            float(decision.logit),
+            _float(decision.quality),
+            _float(decision.uncertainty),
+            None if heatmap is None else heatmap.cpu().numpy(),
+            attributions,
+            image.seconds + time.perf_counter() - started,
+        )
 
-    def locate(self, traces: np.ndarray) -> np.ndarray:
-        """Traces (h, w, E) of the cells of one image -> p(AI) of each (h, w), float32."""
-        with torch.inference_mode():
-            return self.network.locate(torch.from_numpy(traces).to(self.device)).cpu().numpy()
+
+def _float(value: Tensor | None) -> float | None:
+    return None if value is None else float(value)
 
 
-def _repeats(views: list[np.ndarray]) -> dict[int, int]:
-    """Numbers of patches that are all of one colour -> number of the first of that colour: the margins of a screenshot
-    need the network once. The thumbnail, first of the views, is not among them."""
+def _entered(ticket: Ticket, views: Views | None) -> _InFlight[Ticket]:
+    if views is None:
+        return _InFlight(ticket, None, 0)
+    repeats = _repeats(views)
+    without_pixels = Views([], views.boxes, views.thumbnail, views.patches, views.grid)
+    return _InFlight(ticket, without_pixels, len(views) - len(repeats), repeats=repeats)
+
+
+def _repeats(views: Views) -> dict[int, int]:
+    """Map patches that are all of one colour to the first of that colour.
+
+    The margins of a screenshot need the network once. The thumbnail is not among them.
+    """
     first: dict[bytes, int] = {}
     repeats = {}
-    for number, view in enumerate(views[1:], start=1):
+    for number in range(int(views.thumbnail), len(views)):
+        view = views.pixels[number]
         colour = view[0, 0]
         if (view[-1, -1] == colour).all() and (view == colour).all():
             before = first.setdefault(colour.tobytes(), number)
@@ -179,7 +215,11 @@ def _repeats(views: list[np.ndarray]) -> dict[int, int]:
 
 
 def choose_device(name: str) -> torch.device:
-    """auto, cpu, cuda, cuda:N or mps -> a device that is there. Raises DeviceError otherwise."""
+    """Find the device that auto, cpu, cuda, cuda:N or mps names.
+
+    Raises:
+        DeviceError: If it is not there.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -198,7 +238,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """auto, bf16 or fp32 -> a dtype; auto is bf16 where the hardware computes in it, fp32 elsewhere."""
+    """Choose what auto, bf16 or fp32 names; auto is bf16 where the hardware computes in it, fp32 elsewhere.
+
+    Raises:
+        DeviceError: For any other word.
+    """
     if precision == "auto":
         fast = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}.get(device.type, lambda: False)()
         return torch.bfloat16 if fast else torch.float32
@@ -209,7 +253,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def default_batch_size(device: torch.device) -> int:
-    """Views a batch: measured best on 2 CPU cores; large enough to fill a GPU."""
+    """Return the views a batch: measured best on 2 CPU cores; large enough to fill a GPU."""
     return 128 if device.type == "cuda" else 16
 
 
@@ -218,7 +262,7 @@ def _cuda_has_bf16() -> bool:
 
 
 def _cpu_has_bf16() -> bool:
-    """AVX512-BF16 or AMX on x86, BF16 instructions on Arm; without them bf16 is slower than fp32."""
+    """Tell whether the CPU has AVX512-BF16, AMX or Arm's BF16; without them bf16 is slower than fp32."""
     flags = torch.backends.cpu.get_cpu_capability()
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
     return flags != "DEFAULT" and any(getattr(torch.cpu, check, lambda: False)() for check in checks)

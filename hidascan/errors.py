@@ -1,4 +1,4 @@
-"""What can go wrong, each with the message that the user reads and the exit code that a shell sees."""
+"""Name what can go wrong, each with the exit code that a shell sees."""
 
 from __future__ import annotations
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
-from hidascan.image.jpeg import JpegSave
+from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance import Claim
 from hidascan.regions import Region
@@ -27,15 +29,25 @@ COLUMNS = (
     "seconds",
     "error",
 )
+_DIGITS = {"score": 6, "ai_area": 4, "jpeg_quality_estimated": 1, "seconds": 3, "uncertainty": 4}
 
 
 @dataclass(frozen=True)
-class Effect:
-    """Of one patch, its top left corner in pixels as stored: the raw logit with all patches minus that without it
-    (total direct effect); over 0 it speaks for AI."""
+class Attribution:
+    """How much one patch decides: its total direct effect.
+
+    Attributes:
+        left: Left edge of the patch, pixels as stored.
+        top: Top edge.
+        width: Of the patch; one that was mirrored reaches beyond the image.
+        height: Of the patch.
+        effect: The raw logit with all patches minus that without it; above 0 the patch speaks for AI.
+    """
 
     left: int
     top: int
+    width: int
+    height: int
     effect: float
 
 
@@ -43,17 +55,33 @@ class Effect:
 class Finding:
     """One row of results. For a file that could not be read, `status` is "error" and most fields are None.
 
-    verdict: "ai", "real" or "inconclusive". score: calibrated probability of AI, 0..1. logit: the network's raw output.
-    width, height: pixels as stored, before EXIF rotation. patches: K, the 224x224 patches that were looked at.
-    jpeg_quality: IJG quality 1..100 from the file's tables. jpeg_quality_estimated: 1..100 from the pixels.
-    jpeg_saved: what the file tells of its save. jpeg_trace: of the last save that the pixels themselves tell of.
-    ai_area: share of the image whose tokens are over the localisation threshold, 0..1; None without a map, which takes
-    all patches. seconds: of work on this image.
-    token_map: (ceil(height / 16), ceil(width / 16)) float32, probability of AI in each cell, as stored; `orientation`
-    is the EXIF orientation (1..8) under which it should be looked at. regions: of the map over the localisation
-    threshold. effects: with `explain`, how much each patch decides. claims: what the file says of its origin, the
-    strongest first; provenance is that one in short. notes: what else a reader should know. stress: of each copy that a
-    stress test made of the image, its score.
+    Attributes:
+        path: The file, as it was named.
+        status: "ok" or "error".
+        verdict: "ai", "real" or "inconclusive".
+        score: Calibrated probability, 0..1, that the image holds AI-made pixels.
+        width: Pixels as stored, before EXIF rotation.
+        height: Likewise.
+        format: Name of the file format.
+        patches: Patches at native resolution that were looked at; 0 for a detector that cuts none.
+        jpeg_quality: IJG quality 1..100 from the file's tables; None if it is no JPEG.
+        jpeg_quality_estimated: 1..100 from the pixels; None where neither they nor the detector tell.
+        ai_area: Share of the image, 0..1, whose cells are over the localisation threshold; None without a heatmap.
+        provenance: The strongest claim, in short; "" if there is none.
+        seconds: Of work on this image.
+        error: Why it could not be read.
+        logit: The detector's raw output.
+        uncertainty: Standard deviation of the score, 0..0.5; None where the detector does not tell.
+        jpeg_saved: What the file tells of its last save.
+        jpeg_trace: What the pixels tell of theirs.
+        orientation: EXIF orientation 1..8 under which the image should be looked at.
+        heatmap: (ceil(height / 16), ceil(width / 16)) float32, p(AI) of each cell, as stored; None where the detector
+            has none, or did not look at every patch.
+        regions: Of the heatmap, over the localisation threshold, largest first.
+        attributions: With `explain`, how much each patch decides.
+        claims: What the file says of its origin, the strongest first.
+        notes: What else a reader should know.
+        stress: Score of each copy that a stress test made of the image.
     """
 
     path: str
@@ -71,18 +99,71 @@ class Finding:
     seconds: float | None = None
     error: str | None = None
     logit: float | None = None
+    uncertainty: float | None = None
     jpeg_saved: JpegSave | None = None
     jpeg_trace: JpegTrace | None = None
     orientation: int = 1
-    token_map: np.ndarray | None = None
+    heatmap: np.ndarray | None = None
     regions: tuple[Region, ...] = ()
-    effects: tuple[Effect, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
     stress: dict[str, float] = field(default_factory=dict)
 
-    def row(self) -> dict[str, str | int | float | None]:
-        """The columns of `COLUMNS`, in their order, rounded as they are written."""
-        values = {name: getattr(self, name) for name in COLUMNS}
-        digits = {"score": 6, "ai_area": 4, "jpeg_quality_estimated": 1, "seconds": 3}
-        return {name: round(v, digits[name]) if name in digits and v is not None else v for name, v in values.items()}
+    def record(self) -> dict[str, Any]:
+        """Return all but the heatmap as one JSON object: the columns of the CSV first, numbers rounded.
+
+        `effects` are the attributions; the name is part of the contract.
+        """
+        names = (*COLUMNS, "logit", "orientation", "notes", "stress")
+        record = {name: self._rounded(name) for name in names} | {"notes": list(self.notes)}
+        for name in ("jpeg_saved", "jpeg_trace"):
+            known = getattr(self, name)
+            record[name] = known and asdict(known)
+        record["claims"] = [asdict(claim) for claim in self.claims]
+        record["regions"] = [asdict(region) for region in self.regions]
+        record["effects"] = [asdict(attribution) for attribution in self.attributions]
+        record["uncertainty"] = self._rounded("uncertainty")
+        return record
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of `COLUMNS` alone, in their order."""
+        return {name: self._rounded(name) for name in COLUMNS}
+
+    def _rounded(self, name: str) -> Any:
+        value = getattr(self, name)
+        return round(value, _DIGITS[name]) if name in _DIGITS and value is not None else value
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Finding:
+        """Build a finding from a JSON object of `record`, or from a row of a CSV, whose values are all text.
+
+        Raises:
+            KeyError: If a column is missing.
+            ValueError: Or TypeError, for a value of another kind.
+        """
+        texts = {name: record[name] or None for name in ("verdict", "format", "error")}
+        numbers = {name: _number(record[name], int) for name in ("width", "height", "patches", "jpeg_quality")}
+        numbers |= {name: _number(record[name], float) for name in ("score", "ai_area", "seconds")}
+        numbers["jpeg_quality_estimated"] = _number(record["jpeg_quality_estimated"], float)
+        numbers |= {name: _number(record.get(name), float) for name in ("logit", "uncertainty")}
+        saved, trace = record.get("jpeg_saved"), record.get("jpeg_trace")
+        return cls(
+            path=record["path"],
+            status=record["status"],
+            provenance=record["provenance"] if texts["verdict"] else record["provenance"] or None,
+            orientation=int(record.get("orientation", 1)),
+            jpeg_saved=JpegSave(**saved) if saved else None,
+            jpeg_trace=JpegTrace(**trace) if trace else None,
+            regions=tuple(Region(**region) for region in record.get("regions", ())),
+            attributions=tuple(Attribution(**attribution) for attribution in record.get("effects", ())),
+            claims=tuple(Claim(**claim) for claim in record.get("claims", ())),
+            notes=tuple(record.get("notes", ())),
+            stress=dict(record.get("stress", {})),
+            **texts,
+            **numbers,
+        )
+
+
+def _number(value: Any, kind: type) -> Any:
+    return None if value is None or value == "" else kind(value)

@@ -1,4 +1,4 @@
-"""How to scan, as one frozen dataclass. Light: the command line builds it before anything heavy is loaded."""
+"""How to scan: one frozen dataclass that the command line builds before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -13,14 +13,25 @@ PROFILES = ("low-fpr", "balanced", "high-recall")
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """Raises UsageError for a value that can never be right.
+    """The options of a scan.
 
-    weights: a name of shipped weights, or a path. device: auto, cpu, cuda, cuda:N or mps. precision: auto, bf16 or
-    fp32. batch_size: views a pass, None = by device. profile: which of the calibrated thresholds, one of PROFILES.
-    threshold: own threshold for `ai`, 0..1, None = those of the profile. max_pixels: of one image. stress: also scan
-    re-saved, shrunk and cropped copies of each image, and call it inconclusive where they disagree. explain: how much
-    each patch decides. backend: what runs the passes over views, one of BACKENDS. patches: look at no
-    more than so many, spread over the image; None = all, which alone gives a map.
+    Attributes:
+        weights: A name of shipped weights, a path, or a folder with weights.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, bf16 or fp32.
+        batch_size: Views a batch; None for what suits the device.
+        profile: Which of the calibrated thresholds to use, one of PROFILES.
+        threshold: Own threshold for `ai`, 0..1; None for those of the profile.
+        max_pixels: Larger images are refused.
+        stress: Also scan re-saved, shrunk and cropped copies of each image, and call it inconclusive where they
+            disagree.
+        explain: Tell how much each patch decides.
+        backend: What encodes views, one of BACKENDS.
+        patches: Look at no more than so many patches, spread over the image; None for all that the detector wants,
+            which alone gives a heatmap.
+
+    Raises:
+        UsageError: For a value that can never be right.
     """
 
     weights: str = "hidascan-b"
@@ -35,7 +46,8 @@ class ScanOptions:
     backend: str = "torch"
     patches: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Check every value."""
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}")
         if self.patches is not None and self.patches < 1:

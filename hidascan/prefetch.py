@@ -1,11 +1,11 @@
-"""Decoding ahead of the device: a few threads, results in order, the pixels in memory bounded."""
+"""Decode ahead of the device: a few threads, results in order, the pixels in memory bounded."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,7 +13,9 @@ Result = TypeVar("Result")
 
 
 class PixelBudget:
-    """Lets images in, strictly in order, while the pixels already in are under a limit; one is always let in.
+    """A gate that lets images in, strictly in order, while the pixels already in are under a limit.
+
+    One is always let in.
 
     Strictly in order, because the consumer takes them so: a later image that took the last of the budget could
     otherwise keep out the one that everybody waits for.
@@ -54,8 +56,12 @@ def prefetch(
 ) -> Iterator[Result]:
     """Yield work(item, admit) for every item in order, computed up to 2 * threads items ahead.
 
-    work must call admit(pixels) at most once, before it allocates them; they count until the next result is asked
-    for. work must not raise: it is to return what went wrong.
+    Args:
+        work: Must call admit(pixels) at most once, before it allocates them; they count until the next result is
+            asked for. It must not raise, but return what went wrong.
+        items: What to work on; taken as threads become free.
+        threads: How many.
+        max_pixels: Of all results that nobody has taken yet.
     """
     budget = PixelBudget(max_pixels)
 
@@ -72,7 +78,7 @@ def prefetch(
         return result, admitted[0]
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    queue: deque = deque()
+    queue: deque[Future[tuple[Result, int]]] = deque()
     try:
         for turn, item in enumerate(items):
             queue.append(pool.submit(run, turn, item))
@@ -85,7 +91,7 @@ def prefetch(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _take(queue: deque, budget: PixelBudget) -> Iterator[Result]:
+def _take(queue: deque[Future[tuple[Result, int]]], budget: PixelBudget) -> Iterator[Result]:
     result, pixels = queue.popleft().result()
     yield result
     budget.leave(pixels)

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, only when stderr is a terminal."""
+"""Show progress on stderr, where stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from tqdm import tqdm
 
 
 class ScanProgress:
-    """Counts views as the device finishes them, and images as they are reported."""
+    """A bar that counts views as the device finishes them, and images as they are reported."""
 
     def __init__(self, hidden: bool):
-        self._bar = tqdm(unit=" patches", desc="scanning", disable=True if hidden else None, leave=False)
+        self._bar = tqdm(unit=" views", desc="scanning", disable=True if hidden else None, leave=False)
         self._images = 0
 
     def on_batch(self, views: int) -> None:
+        """Count views."""
         self._bar.update(views)
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """While a row is written the bar is out of the way."""
+        """Keep the bar out of the way while a row is written."""
         self._images += 1
         with tqdm.external_write_mode():
             yield
         self._bar.set_postfix_str(f"{self._images} images", refresh=False)
 
     def close(self) -> None:
+        """Take the bar away."""
         self._bar.close()

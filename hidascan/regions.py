@@ -1,19 +1,28 @@
-"""The token map in words: boxes of what lies over the localisation threshold, in pixels of the image as stored."""
+"""Put a heatmap into words: boxes of what lies over the localisation threshold, in pixels of the image as stored."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-_MOST = 100  # regions told, largest first
+_MOST = 100  # regions that are told
 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected region of cells. left, top, right, bottom: its box, pixels, the latter two exclusive. area: share of
-    the image's cells, 0..1. score: mean p(AI) of its cells, 0..1."""
+    """A connected region of cells.
+
+    Attributes:
+        left: Of its box, pixels.
+        top: Of its box.
+        right: Of its box, exclusive.
+        bottom: Of its box, exclusive.
+        area: Share of the image's cells, 0..1.
+        score: Mean p(AI) of its cells, 0..1.
+    """
 
     left: int
     top: int
@@ -24,13 +33,24 @@ class Region:
 
 
 def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, cell: int) -> tuple[Region, ...]:
-    """cells (ceil(height / cell), ceil(width / cell)) float32 in 0..1 -> regions of cells >= threshold that touch at
-    a side or a corner, largest first, at most 100."""
+    """Find regions of cells over a threshold that touch at a side or a corner.
+
+    Args:
+        cells: (ceil(height / cell), ceil(width / cell)) float32 in 0..1.
+        threshold: Least p(AI) of a cell.
+        width: Of the image, pixels.
+        height: Of the image, pixels.
+        cell: Side of a cell, pixels.
+
+    Returns:
+        At most 100 regions, the largest first.
+    """
     count, labels, stats, _ = cv2.connectedComponentsWithStats((cells >= threshold).astype(np.uint8), connectivity=8)
-    largest = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MOST] if count > 1 else []
+    largest: Iterable[int] = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MOST] if count > 1 else []
     regions = []
     for number in largest:
         left, top, across, down, size = (int(value) for value in stats[number])
-        box = (left * cell, top * cell, min(width, (left + across) * cell), min(height, (top + down) * cell))
-        regions.append(Region(*box, size / cells.size, float(cells[labels == number].mean())))
+        right, bottom = min(width, (left + across) * cell), min(height, (top + down) * cell)
+        score = float(cells[labels == number].mean())
+        regions.append(Region(left * cell, top * cell, right, bottom, size / cells.size, score))
     return tuple(regions)

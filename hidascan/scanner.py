@@ -6,27 +6,29 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from hidascan.engine import Engine, ImageOutput, Views, ViewsPass, choose_device, choose_dtype, default_batch_size
-from hidascan.errors import CheckpointError, DeviceError, ImageError, UsageError
-from hidascan.finding import Effect, Finding
-from hidascan.image.decode import DecodedImage, upright
+from hidascan import __version__
+from hidascan.detectors.checkpoint import load_detector, sha256_of
+from hidascan.detectors.weights import find_weights
+from hidascan.engine import Engine, ImageOutput, choose_device, choose_dtype, default_batch_size
+from hidascan.errors import ImageError, UsageError
+from hidascan.finding import Attribution, Finding
+from hidascan.geometry import CELL, Box, patch_grid
+from hidascan.image.decode import DecodedImage
 from hidascan.image.isolation import decoders
-from hidascan.image.jpeg import JpegSave
+from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
+from hidascan.image.perturb import STRESS
 from hidascan.image.provenance import conflict
-from hidascan.image.redeliver import STRESS
 from hidascan.image.sources import expand
-from hidascan.image.tiles import CELL, PatchGrid, cell_map, mirror_to_patch, patch_grid, patches, spread, thumbnail
-from hidascan.model.checkpoint import CheckpointHeader, load_network, sha256_of
-from hidascan.model.hidanet import HiDANet
+from hidascan.image.views import SMALLEST, Views, cut_views
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.regions import find_regions
+from hidascan.run import RunInfo
 
 _PIXELS_AHEAD = 64_000_000
 _HARDER_BY = 5  # quality, between header and trace, that tells of an earlier save: the trace is exact to two
@@ -34,13 +36,11 @@ _HARDER_BY = 5  # quality, between header and trace, that tells of an earlier sa
 
 @dataclass
 class _Job:
-    """One image on its way through: a Finding that still lacks what the network says, its views, and its copies; its
-    grid if all patches are looked at; where those that are begin."""
+    """One image on its way through: a Finding that still lacks what the detector says, its views, and its copies."""
 
     finding: Finding
-    grid: PatchGrid | None = None
     views: Views | None = None
-    corners: list[tuple[int, int]] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)  # of all views but the thumbnail
     copies: dict[str, _Job] = field(default_factory=dict)
 
     def take_views(self) -> Views | None:
@@ -50,12 +50,24 @@ class _Job:
 
 
 class Scanner:
-    """Loads a network once and scans any number of images with it.
+    """Loads a detector once and scans any number of images with it.
 
-    Raises CheckpointError, DeviceError or UsageError if the options cannot be met.
+    Attributes:
+        options: How to scan.
+        run: What it scans with.
+        header: What the weights say of themselves.
+        detector: The network.
+        encode: What encodes batches of views: the network, or what stands in for it.
+        device: Where it runs.
+        dtype: What its costly layers compute in.
     """
 
     def __init__(self, options: ScanOptions = ScanOptions()):  # noqa: B008 - frozen
+        """Load the weights.
+
+        Raises:
+            CheckpointError: Or DeviceError or UsageError, if the options cannot be met.
+        """
         self.options = options
         self._decoders = decoders()  # the first starts while the network loads
         device, precision = options.device, options.precision
@@ -64,70 +76,84 @@ class Scanner:
             precision = "fp32" if precision == "auto" else precision
         self.device = choose_device(device)
         self.dtype = choose_dtype(precision, self.device)
-        self.network, self.header, self.views = self._load(find_weights(options.weights))
+        weights = find_weights(options.weights)
+        loaded_in = self.dtype if options.backend == "torch" else torch.float32
+        self.detector, self.header = load_detector(weights, loaded_in)
+        digest = sha256_of(weights)
+        key = " ".join((digest, *(part.sha256 for part in self.header.parts)))
+        self.encode = self.detector.runtime(options.backend, self.device, self.dtype, key)
+        self.plan = self.detector.plan.limited(options.patches)
+        self.run = RunInfo(
+            version=__version__,
+            weights=self.header.name,
+            digest=digest,
+            detector=self.header.architecture,
+            dtype=str(self.dtype).removeprefix("torch."),
+            real_below=self._thresholds()[0],
+            ai_from=self._thresholds()[1],
+            has_heatmap=self.detector.has_heatmap,
+            options=options,
+        )
         batch_size = options.batch_size or default_batch_size(self.device)
-        self._engine = Engine(self.network, self.device, batch_size, self.views, options.explain)
-
-    def _load(self, weights: Path) -> tuple[HiDANet, CheckpointHeader, ViewsPass]:
-        """The network, what its file says of it, and what runs its passes over views."""
-        if self.options.backend == "torch":
-            network, header = load_network(weights, self.dtype)
-            if self.device.type == "cpu":
-                network.pack()
-            return network, header, network.views
-        if self.device.type != "cpu":
-            raise DeviceError(f"--backend openvino runs on the CPU, not on {self.device}")
-        from hidascan.model.openvino import OpenVinoViews
-
-        network, header = load_network(weights, torch.float32)
-        key = f"{sha256_of(weights)} {header.backbone_sha256}"
-        return network, header, OpenVinoViews(network, key, self.dtype)
+        self._engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain)
 
     @property
     def batch_size(self) -> int:
         """Views a batch."""
         return self._engine.batch_size
 
-    @property
-    def thresholds(self) -> tuple[float, float]:
-        """Scores in 0..1: `real` below the first, `ai` from the second on."""
+    def _thresholds(self) -> tuple[float, float]:
         own = self.options.threshold
         return self.header.calibration.thresholds[self.options.profile] if own is None else (own, own)
 
     def scan(
         self,
-        paths: Iterable[str | os.PathLike],
+        paths: Iterable[str | os.PathLike[str]],
         on_batch: Callable[[int], None] = lambda views: None,
         without: Collection[str] = (),
     ) -> Iterator[Finding]:
-        """Findings for files and folders (recursively), in order, as they are ready; files named in `without` are
-        passed over.
+        """Scan files and folders (recursively), and yield Findings in order, as they are ready.
 
-        A file that cannot be read gives a Finding with status "error"; the scan goes on. on_batch is told the number
-        of views that the device has finished, for a progress bar.
+        A file that cannot be read gives a Finding with status "error"; the scan goes on.
+
+        Args:
+            paths: Files and folders.
+            on_batch: Told the number of views that the device has finished, for a progress bar.
+            without: Files to pass over.
         """
         threads = max(1, min(8, (os.cpu_count() or 2) - 1))
         files = (file for file in expand(os.fspath(path) for path in paths) if file not in without)
         yield from self._findings(prefetch(self._prepare_file, files, threads, _PIXELS_AHEAD), on_batch)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
-        """Finding for pixels in memory: (H, W, 3) uint8 RGB. Raises UsageError for anything else."""
+        """Scan pixels in memory.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+            name: What the finding calls them.
+
+        Raises:
+            UsageError: For an array of any other kind.
+        """
         return next(self.scan_arrays([(name, pixels)]))
 
     def scan_arrays(self, arrays: Iterable[tuple[str, np.ndarray]]) -> Iterator[Finding]:
-        """Findings for (name, pixels) in order, in full batches across images; pixels as of `scan_array`."""
+        """Scan (name, pixels) in order, in full batches across images; pixels as of `scan_array`."""
         yield from self._findings(self._prepare_array(name, pixels) for name, pixels in arrays)
 
     def _findings(
         self, jobs: Iterator[_Job], on_batch: Callable[[int], None] = lambda views: None
     ) -> Iterator[Finding]:
-        """Findings of jobs in order; the copies of an image go through right after it, and into its finding."""
+        """Yield Findings of jobs in order; the copies of an image go through right after it, and into its Finding."""
         queue = ((one, one.take_views()) for job in jobs for one in (job, *job.copies.values()))
         outputs = self._engine.run(queue, on_batch)
         for job, output in outputs:
             finding = job.finding if output is None else self._complete(job, output)
-            copies = {name: self._complete(*next(outputs)) for name in job.copies}
+            copies = {name: self._complete_copy(*next(outputs)) for name in job.copies}
             yield _stressed(finding, copies) if copies else finding
+
+    def _complete_copy(self, job: _Job, output: ImageOutput | None) -> Finding:
+        return job.finding if output is None else self._complete(job, output)
 
     def _prepare_file(self, path: str, admit: Callable[[int], None]) -> _Job:
         started = time.perf_counter()
@@ -147,33 +173,22 @@ class Scanner:
         return self._with_copies(self._prepare(name, image, time.perf_counter()), image)
 
     def _prepare(self, path: str, image: DecodedImage, started: float) -> _Job:
-        """Cut an image into views: the thumbnail upright, the patches as stored."""
-        side = self.network.config.patch
+        """Cut an image into views, and note what a reader should know."""
+        side = self.plan.side or SMALLEST
         height, width = image.pixels.shape[:2]
-        notes = image.notes
         if max(height, side) * max(width, side) > self.options.max_pixels:
             raise ImageError(
                 f"{width}x{height} is too thin: mirrored to {side} px it would be over the limit of pixels"
             )
-        if min(height, width) < side:
-            notes = (*notes, f"a side is under {side} px: extended by mirroring")
         trace = jpeg_trace(image.pixels)
-        if earlier := _earlier_save(trace, image.jpeg):
-            notes = (*notes, earlier)
-        pixels = mirror_to_patch(image.pixels, side)
-        grid = patch_grid(*pixels.shape[:2], side)
-        views = Views(patches(pixels, grid, side), grid.corners())
-        if self.options.patches and self.options.patches < len(grid):
-            views = views.only(spread(grid, self.options.patches))
-            notes = (*notes, f"only {len(views.pixels)} of {len(grid)} patches were looked at, so there is no map")
-        small = upright(thumbnail(image.pixels, side), image.orientation)
+        views = cut_views(image.pixels, self.plan, image.orientation)
         finding = Finding(
             path=path,
             status="ok",
             width=width,
             height=height,
             format=image.format,
-            patches=len(views.pixels),
+            patches=views.patches,
             jpeg_quality=image.jpeg.quality if image.jpeg else None,
             jpeg_saved=image.jpeg,
             jpeg_trace=trace,
@@ -181,15 +196,26 @@ class Scanner:
             claims=image.claims,
             seconds=time.perf_counter() - started,
             orientation=image.orientation,
-            notes=notes,
+            notes=(*image.notes, *self._notes(image, trace, views)),
         )
-        return _Job(finding, grid if len(views.pixels) == len(grid) else None, views.after(small), views.corners)
+        return _Job(finding, views, views.boxes[int(views.thumbnail and len(views) > 1) :])
+
+    def _notes(self, image: DecodedImage, trace: JpegTrace | None, views: Views) -> Iterator[str]:
+        side = self.plan.side or SMALLEST
+        if min(image.pixels.shape[:2]) < side and (views.patches or self.plan.side is None):
+            yield f"a side is under {side} px: extended by mirroring"
+        if earlier := _earlier_save(trace, image.jpeg):
+            yield earlier
+        if self.plan != self.detector.plan and views.grid is None and views.patches:
+            height, width = image.pixels.shape[:2]
+            total = len(patch_grid(height, width, side))
+            yield f"only {views.patches} of {total} patches were looked at, so there is no heatmap"
 
     def _with_copies(self, job: _Job, image: DecodedImage) -> _Job:
-        """The job, and for a stress test its copies; those that their format cannot hold are left out."""
-        for name, deliver in (STRESS if self.options.stress else {}).items():
+        """Add the copies of a stress test to a job; those that their format cannot hold are left out."""
+        for name, perturb in (STRESS if self.options.stress else {}).items():
             try:
-                copy = replace(image, pixels=deliver(image.pixels))
+                copy = replace(image, pixels=perturb(image.pixels))
                 job.copies[name] = self._prepare(name, copy, time.perf_counter())
             except (ValueError, OSError, ImageError):
                 job.finding = replace(job.finding, notes=(*job.finding.notes, f"stress: no copy as {name}"))
@@ -200,31 +226,29 @@ class Scanner:
         score = calibration.score(output.logit)
         verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
         disagree = conflict(finding.claims, verdict)
-        corners = job.corners if output.effects else []
-        effects = [Effect(left, top, effect) for (top, left), effect in zip(corners, output.effects, strict=True)]
+        boxes = job.boxes if output.attributions else []
+        effects = zip(boxes, output.attributions, strict=True)
         return replace(
-            self._located(finding, job.grid, output.traces) if job.grid else finding,
+            finding if output.heatmap is None else self._located(finding, output.heatmap),
             verdict=verdict,
             notes=(*finding.notes, disagree) if disagree else finding.notes,
             score=score,
             logit=output.logit,
+            uncertainty=output.uncertainty,
             jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else output.quality,
-            effects=tuple(effects),
-            seconds=finding.seconds + output.seconds,
+            attributions=tuple(Attribution(*box, effect=effect) for box, effect in effects),
+            seconds=(finding.seconds or 0.0) + output.seconds,
         )
 
-    def _located(self, finding: Finding, grid: PatchGrid, traces: np.ndarray) -> Finding:
-        """With the token map, and the regions over its threshold."""
+    def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
+        """Add a heatmap, and its regions over the threshold."""
         least = self.header.calibration.localisation
-        traces = cell_map(traces, grid, CELL, self.network.config.patch)
-        traces = traces[: -(-finding.height // CELL), : -(-finding.width // CELL)]  # without what was mirrored
-        cells = self._engine.locate(traces)
-        regions = find_regions(cells, least, finding.width, finding.height, CELL)
-        return replace(finding, token_map=cells, ai_area=float((cells >= least).mean()), regions=regions)
+        regions = find_regions(heatmap, least, finding.width or 0, finding.height or 0, CELL)
+        return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()), regions=regions)
 
 
 def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
-    """In words, a save as JPEG that the file itself does not tell of; "" where there is none."""
+    """Put a save as JPEG into words that the file itself does not tell of; "" where there is none."""
     if trace is None:
         return ""
     note = f"the pixels were a JPEG of quality {trace.quality} before"
@@ -237,27 +261,16 @@ def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
 
 
 def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
-    """What the copies say besides; `inconclusive` where one verdict is ai and another one real."""
+    """Add what the copies say; the verdict is `inconclusive` where one of them is ai and another real."""
     verdicts = {finding.verdict, *(copy.verdict for copy in copies.values())}
-    scores = [finding.score, *(copy.score for copy in copies.values())]
+    scores = {name: copy.score or 0.0 for name, copy in copies.items()}
+    everything = [finding.score or 0.0, *scores.values()]
     flips = {"ai", "real"} <= verdicts
-    note = f"stress: score {min(scores):.3f}..{max(scores):.3f}" + (", the verdict flips" if flips else "")
+    note = f"stress: score {min(everything):.3f}..{max(everything):.3f}" + (", the verdict flips" if flips else "")
     return replace(
         finding,
         verdict="inconclusive" if flips else finding.verdict,
-        stress={name: round(copy.score, 6) for name, copy in copies.items()},
+        stress={name: round(score, 6) for name, score in scores.items()},
         notes=(*finding.notes, note),
-        seconds=finding.seconds + sum(copy.seconds for copy in copies.values()),
+        seconds=(finding.seconds or 0.0) + sum(copy.seconds or 0.0 for copy in copies.values()),
     )
-
-
-def find_weights(name: str) -> Path:
-    """A path as it is; a bare name among the shipped weights. Raises CheckpointError if there is no such thing."""
-    if name.endswith(".safetensors") or os.sep in name:
-        return Path(name)
-    folders = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "weights")  # wheel; checkout
-    for folder in folders:
-        if (folder / f"{name}.safetensors").is_file():
-            return folder / f"{name}.safetensors"
-    shipped = sorted(p.stem for f in folders for p in f.glob("*.safetensors") if not p.stem.startswith("backbone"))
-    raise CheckpointError(f"--weights {name}: no such weights; shipped: {', '.join(shipped) or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +15,19 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from hidascan import cli
-from hidascan.lab.autoencoder import _decoder, _encoder
-from hidascan.lab.recipe import read_recipe
-from hidascan.model.backbone import FrozenViT
-from hidascan.model.checkpoint import CheckpointHeader, save_backbone, save_trained, sha256_of
-from hidascan.model.hidanet import HiDANet, NetworkConfig
-from tests.lab import RECIPE, table_of
+from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_backbone, save_trained, sha256_of
+from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
+from hidascan.lab.data.autoencoders.taef2 import decoder, encoder
+from hidascan.lab.training.recipe import read_recipe
+from tests.lab import RECIPE, build_all, table_of
 
-TINY = NetworkConfig(backbone="vit_tiny_patch16_224", taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # side by side, each has its share of the cores
+    share = max(1, (os.cpu_count() or 1) // int(workers))
+    os.environ["OMP_NUM_THREADS"] = str(share)  # for the commands that tests start
+    torch.set_num_threads(share)
+
+OURS = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"  # the smallest backbone that is our own ViT
+TINY = HiDANetConfig(backbone=OURS, taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
@@ -48,23 +54,20 @@ def save_hostile(folder: Path) -> None:
     Image.fromarray(picture(240, 480)).save(folder / HOSTILE, pnginfo=info)
 
 
-def save_random_weights(folder: Path, config: NetworkConfig) -> Path:
+def save_random_weights(folder: Path, config: HiDANetConfig) -> Path:
     """The trained part of a random network; its backbone lies beside it."""
     torch.manual_seed(0)
-    backbone = FrozenViT(config.backbone, config.taps)
-    save_backbone(folder / "backbone-tiny.safetensors", backbone.vit.state_dict(), config.backbone, "none: random")
-    head = HiDANet(config).head
-    head.localiser.stem.filters.normal_(std=0.1)
-    header = CheckpointHeader(
-        "tiny", config, "backbone-tiny.safetensors", sha256_of(folder / "backbone-tiny.safetensors")
-    )
-    save_trained(folder / "tiny.safetensors", head, header)
+    network, backbone = HiDANet(config), folder / "backbone-tiny.safetensors"
+    save_backbone(backbone, network.backbone.vit.state_dict(), config.backbone, "none: random")
+    network.residuals.filters.normal_(std=0.1)
+    parts = (Part("backbone", backbone.name, sha256_of(backbone)),)
+    save_trained(folder / "tiny.safetensors", network, CheckpointHeader("tiny", "hidanet", config, parts))
     return folder / "tiny.safetensors"
 
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory) -> Path:
-    """Weights of a two-block network by timm."""
+    """Weights of a two-block network on our own ViT."""
     return save_random_weights(tmp_path_factory.mktemp("weights"), TINY)
 
 
@@ -89,26 +92,51 @@ def hidascan(tiny_weights, capfd):
     return run
 
 
+def save_autoencoder(folder: Path) -> Path:
+    torch.manual_seed(0)
+    for name, network in (("encoder", encoder()), ("decoder", decoder())):
+        save_file(network.half().state_dict(), folder / f"taef2_{name}.safetensors")
+    return folder
+
+
 @pytest.fixture
 def autoencoder_folder(tmp_path):
-    torch.manual_seed(0)
-    for name, network in (("encoder", _encoder()), ("decoder", _decoder())):
-        save_file(network.half().state_dict(), tmp_path / f"taef2_{name}.safetensors")
-    return tmp_path
+    return save_autoencoder(tmp_path)
 
 
-@pytest.fixture
-def recipe(autoencoder_folder, tiny_weights):
+def save_recipe(folder: Path, tiny_weights: Path):
     """Pictures of two kinds that a small network can tell apart: soft ones, and ones with a pattern of 2 pixels."""
     rows = []
     for number in range(16):
         pixels, label = picture(240, 260, number), number % 2
         if label:
             pixels[::2, ::2] //= 3
-        cv2.imwrite(str(autoencoder_folder / f"{number}.png"), pixels)
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
         rows.append((f"{number}.png", label, "rare" if number >= 12 else f"g{number % 4}", "here"))
-    table_of(autoencoder_folder, rows)
+    table_of(folder, rows)
     backbone = tiny_weights.parent / "backbone-tiny.safetensors"
-    path = autoencoder_folder / "recipe.toml"
-    path.write_text(RECIPE.format(folder=autoencoder_folder, backbone=backbone))
-    return read_recipe(path)
+    (folder / "recipe.toml").write_text(RECIPE.format(folder=folder, backbone=backbone))
+    return read_recipe(folder / "recipe.toml")
+
+
+@pytest.fixture
+def recipe(autoencoder_folder, tiny_weights):
+    """A recipe of HiDA-Net that trains in seconds, and its pictures, for one test alone."""
+    return save_recipe(autoencoder_folder, tiny_weights)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A recipe, and a cache with its features and pairs: to read, not to change."""
+
+    recipe: object
+    cache: Path
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, tiny_weights) -> Lab:
+    """Features and pairs that many tests share, made once."""
+    folder = save_autoencoder(tmp_path_factory.mktemp("lab"))
+    made = Lab(save_recipe(folder, tiny_weights), folder / "cache")
+    build_all(made.recipe, made.cache)
+    return made

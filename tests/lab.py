@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from hidascan.lab import cache as feature_cache
-from hidascan.lab.pairs import build_pairs
-from hidascan.lab.train import train
+from hidascan.lab.hidanet import train
+from hidascan.lab.hidanet.features import build_features
+from hidascan.lab.hidanet.pairs import build_pairs
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -18,8 +18,9 @@ def table_of(folder: Path, rows: list[tuple[str, int, str, str]]) -> Path:
 
 
 RECIPE = """
+detector = "hidanet"
 [network]
-backbone = "vit_tiny_patch16_224"
+backbone = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
 taps = [1, 2]
 dim = 32
 refiner_depth = 1
@@ -33,25 +34,25 @@ autoencoder = "{folder}"
 name = "wide"
 draws = 40
 without = ["rare"]
-law = {{ real = 0.4, ai = 0.4, pair = 0.1, swap = 0.1, reconstruction_side = 128 }}
+sampling = {{ real = 0.4, ai = 0.4, pair = 0.1, swap = 0.1, reconstruction_side = 128 }}
 [[rounds]]
 name = "rare"
 seed = 1
 draws = 20
 only = ["rare"]
-law = {{ real = 0.5, ai = 0.5, pair = 0, swap = 0 }}
+sampling = {{ real = 0.5, ai = 0.5, pair = 0, swap = 0 }}
 [cache]
 draws_per_shard = 20
-[evidence]
+[probe]
 scale = 5.0
-[[evidence.regressions]]
+[[probe.regressions]]
 taps = [2]
 ridge = 1.0
-[optimisation]
+[fusion]
 epochs = 4
 lr = 3e-3
 batch = 8
-[tokens]
+[localiser]
 epochs = 2
 steps = 6
 batch = 1
@@ -59,7 +60,10 @@ pairs = {{ count = 2, side = 240, resize = 0 }}
 """
 
 
-def train_into(recipe, cache: Path, out: Path) -> None:
+def build_all(recipe, cache: Path) -> None:
     build_pairs(recipe, cache, "cpu", torch.float32)
-    feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
-    train(recipe, cache, out, torch.device("cpu"), bf16=False)
+    build_features(recipe, cache, "cpu", torch.float32)
+
+
+def train_into(recipe, cache: Path, out: Path) -> None:
+    train(recipe, cache, out, torch.device("cpu"), torch.float32)

@@ -1,6 +1,8 @@
-"""The directions of imports, as ARCHITECTURE.md draws them."""
+"""The walls of the house, as ARCHITECTURE.md draws them."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,39 +10,93 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hidascan"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
+NETWORKS = ("torch", "timm", "hidascan.detectors", "hidascan.engine", "hidascan.scanner", "hidascan.runners")
 FORBIDDEN = {  # room -> what it must not import
-    "image": (
-        "torch",
-        "timm",
-        "hidascan.model",
+    "image": (*NETWORKS, "hidascan.report", "hidascan.finding", "hidascan.lab"),
+    "detectors": (
+        "PIL",
+        "cv2",
+        "hidascan.image",
         "hidascan.engine",
         "hidascan.scanner",
         "hidascan.report",
         "hidascan.lab",
     ),
-    "model": ("PIL", "cv2", "hidascan.image", "hidascan.engine", "hidascan.scanner", "hidascan.report", "hidascan.lab"),
-    "report": ("torch", "timm", "hidascan.model", "hidascan.engine", "hidascan.scanner", "hidascan.lab"),
+    "report": (*NETWORKS, "hidascan.lab"),
+    "runners": ("hidascan.lab", "hidascan.cli"),
     "": ("hidascan.lab",),
 }
+GROUND_FLOOR = ("geometry.py", "atomic.py", "errors.py", "printable.py", "options.py")
+HIDANET = ("hidascan.detectors.hidanet", "hidascan.lab.hidanet")
 
 
 def imported(path: Path) -> set[str]:
+    """Every module that a file names in an import, wherever it stands; `from a import b` names a and a.b."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
+            assert not node.level, f"{path}: a relative import"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def within(name: str, rooms: tuple[str, ...]) -> bool:
+    return any(name == room or name.startswith(room + ".") for room in rooms)
+
+
+def of_package(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=of_package)
 def test_imports_point_downwards(path):
     room = path.relative_to(PACKAGE).parts[0] if path.parent != PACKAGE else ""
-    wrong = [n for n in imported(path) for f in FORBIDDEN.get(room, ()) if n == f or n.startswith(f + ".")]
-    assert not wrong
+    if room == "lab":
+        return
+    assert not [name for name in imported(path) if within(name, FORBIDDEN[room])]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_modules_stay_short(path):
-    assert len(path.read_text().splitlines()) <= 300
+@pytest.mark.parametrize("name", GROUND_FLOOR)
+def test_the_ground_floor_stands_on_nothing_else(name):
+    floor = tuple(f"hidascan.{other.removesuffix('.py')}" for other in GROUND_FLOOR)
+    ours = {name for name in imported(PACKAGE / name) if name.startswith("hidascan.")}
+    assert not [name for name in ours if not within(name, floor)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=of_package)
+def test_only_the_two_rooms_of_hidanet_import_it(path):
+    if path.parent.name != "hidanet":
+        assert not [name for name in imported(path) if within(name, HIDANET)]
+
+
+def test_only_the_registry_names_hidanet():
+    naming = [of_package(path) for path in MODULES if path.parent.name != "hidanet" and "hidanet" in path.read_text()]
+    assert naming == ["detectors/__init__.py"]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if "lab/data" in str(p) or "lab/training" in str(p)], ids=of_package
+)
+def test_the_rooms_of_the_lab_that_others_stand_on_do_not_look_up(path):
+    assert not [name for name in imported(path) if within(name, ("hidascan.lab.measure", "hidascan.lab.commands"))]
+
+
+def loaded_by(code: str, heavy: set[str]) -> set[str]:
+    code += f"\nimport sys; print(*({heavy!r} & set(sys.modules)))"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_the_images_room_loads_no_torch():
+    names = [f"hidascan.image.{path.stem}" for path in (PACKAGE / "image").glob("*.py") if path.stem != "__init__"]
+    assert not loaded_by(f"import {', '.join(names)}", {"torch", "timm", "rich", "jinja2"})
+
+
+@pytest.mark.parametrize("command", ["hidascan.cli", "hidascan.lab.cli"])
+def test_a_command_line_loads_nothing_heavy_before_it_has_something_to_do(command):
+    assert not loaded_by(f"import {command}", {"torch", "timm", "numpy", "cv2", "PIL", "jinja2", "tqdm", "c2pa"})
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert not loaded_by("import hidascan; hidascan.__version__", {"torch", "numpy", "typer"})

@@ -1,4 +1,4 @@
-"""Autoencoders: taef2, the zoo that is trained here, and those of diffusers."""
+"""Autoencoders: taef2, those that are trained here, and those of diffusers."""
 
 from dataclasses import replace
 
@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.errors import RecipeError
-from hidascan.lab.autoencoder import load_autoencoder
-from hidascan.lab.data import BalancedPicker, read_table
-from hidascan.lab.filters import fit_filters, traces_of
-from hidascan.lab.pairs import Pairs, build_pairs
-from hidascan.lab.recipe import ZooMember
-from hidascan.lab.zoo import build_zoo, member_path
-from hidascan.model.detail import DetailStem
+from hidascan.lab.data.autoencoders.base import load_autoencoder
+from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_autoencoders, trained_path
+from hidascan.lab.data.sampling import BalancedSampler
+from hidascan.lab.data.tables import read_table
+from hidascan.lab.hidanet.filters import filter_count, fit_filters
+from hidascan.lab.hidanet.pairs import Pairs, build_pairs
 from tests.conftest import picture
 from tests.lab import SHARED
 
@@ -33,11 +33,11 @@ def test_taef2_gives_back_nearly_what_it_got():
     assert np.abs(out.astype(int) - pixels).mean() < 8
 
 
-SMALL = ZooMember("small", factor=4, width=8, latent=4, batch=2, steps=40, lr=1e-2)
+SMALL = AutoencoderSpec("small", factor=4, width=8, latent=4, batch=2, steps=40, lr=1e-2)
 
 
-def photos_of(recipe) -> BalancedPicker:
-    return BalancedPicker(read_table(recipe.data.tables[0]), 0, 0.5)
+def photos_of(recipe) -> BalancedSampler:
+    return BalancedSampler(read_table(recipe.data.tables[0]), 0, 0.5)
 
 
 @pytest.mark.parametrize("changes", [
@@ -46,12 +46,12 @@ def photos_of(recipe) -> BalancedPicker:
     {"up": "transposed"},
     {"up": "shuffle", "quantised": True},
 ])  # fmt: skip
-def test_members_of_the_zoo_learn_to_give_back_photos(recipe, tmp_path, changes):
+def test_autoencoders_learn_to_give_back_photos(recipe, tmp_path, changes):
     member, untrained = (replace(SMALL, **changes, steps=steps) for steps in (40, 1))
     errors = []
     for number, one in enumerate((untrained, member)):
-        build_zoo((one,), photos_of(recipe), tmp_path / f"zoo{number}", "cpu", bf16=False)
-        autoencoder = load_autoencoder(member_path(tmp_path / f"zoo{number}", one), torch.float32)
+        build_autoencoders((one,), photos_of(recipe), tmp_path / f"made{number}", "cpu", bf16=False)
+        autoencoder = load_autoencoder(trained_path(tmp_path / f"made{number}", one), torch.float32)
         photo = cv2.GaussianBlur(picture(64, 83), (0, 0), 3)
         copy = autoencoder.reconstruct(photo)
         assert copy.shape == photo.shape and copy.dtype == np.uint8
@@ -59,37 +59,39 @@ def test_members_of_the_zoo_learn_to_give_back_photos(recipe, tmp_path, changes)
     assert errors[1] < 0.7 * errors[0]
 
 
-def test_a_trained_member_stays_and_another_is_not_taken_for_it(recipe, tmp_path):
-    build_zoo((SMALL,), photos_of(recipe), tmp_path, "cpu", bf16=False)
-    before = member_path(tmp_path, SMALL).stat().st_mtime_ns
-    build_zoo((replace(SMALL, held_out=True),), photos_of(recipe), tmp_path, "cpu", bf16=False)
-    assert member_path(tmp_path, SMALL).stat().st_mtime_ns == before
+def test_a_trained_one_stays_and_another_is_not_taken_for_it(recipe, tmp_path):
+    build_autoencoders((SMALL,), photos_of(recipe), tmp_path, "cpu", bf16=False)
+    before = trained_path(tmp_path, SMALL).stat().st_mtime_ns
+    build_autoencoders((replace(SMALL, held_out=True),), photos_of(recipe), tmp_path, "cpu", bf16=False)
+    assert trained_path(tmp_path, SMALL).stat().st_mtime_ns == before
     with pytest.raises(RecipeError, match="another recipe"):
-        build_zoo((replace(SMALL, up="shuffle"),), photos_of(recipe), tmp_path, "cpu", bf16=False)
+        build_autoencoders((replace(SMALL, up="shuffle"),), photos_of(recipe), tmp_path, "cpu", bf16=False)
 
 
-def test_pairs_by_the_zoo_come_after_those_by_taef2_and_none_by_a_member_held_out(recipe, tmp_path):
-    zoo = (
+def test_pairs_by_others_come_after_those_by_taef2_and_none_by_one_held_out(recipe, tmp_path):
+    several = (
         SMALL,
         replace(SMALL, name="apart", up="shuffle", held_out=True),
         replace(SMALL, name="other", up="transposed"),
     )
-    pairs = replace(recipe.tokens.pairs, zoo_count=4)
-    recipe = replace(recipe, zoo=zoo, tokens=replace(recipe.tokens, pairs=pairs))
+    pairs = replace(recipe.localiser.pairs, trained_count=4)
+    recipe = replace(recipe, autoencoders=several, localiser=replace(recipe.localiser, pairs=pairs))
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
     found = Pairs(recipe, tmp_path / "pairs")
     assert [found.maker(n) for n in range(6)] == [0, 0, 1, 2, 1, 2]
     assert all((found[n][0] != found[n][1]).any() for n in range(6))
-    stem = DetailStem(traces_of(3))
-    fit_filters(stem, found, ridge=1e-3)
-    assert stem.filters.isfinite().all() and (stem.filters.abs().sum(0) > 0).all()
-    with pytest.raises(RecipeError, match=str(traces_of(3))):
-        fit_filters(DetailStem(traces_of(1)), found, ridge=1e-3)
+    filters = ResidualFilters(filter_count(3))
+    fit_filters(filters, found, ridge=1e-3)
+    assert filters.filters.isfinite().all() and (filters.filters.abs().sum(0) > 0).all()
+    with pytest.raises(RecipeError, match=str(filter_count(3))):
+        fit_filters(ResidualFilters(filter_count(1)), found, ridge=1e-3)
 
 
-def test_a_zoo_without_a_member_for_training_is_refused(recipe, tmp_path):
-    pairs = replace(recipe.tokens.pairs, zoo_count=4)
-    recipe = replace(recipe, zoo=(replace(SMALL, held_out=True),), tokens=replace(recipe.tokens, pairs=pairs))
+def test_autoencoders_that_are_all_held_out_are_refused(recipe, tmp_path):
+    pairs = replace(recipe.localiser.pairs, trained_count=4)
+    recipe = replace(
+        recipe, autoencoders=(replace(SMALL, held_out=True),), localiser=replace(recipe.localiser, pairs=pairs)
+    )
     with pytest.raises(RecipeError, match="not held out"):
         build_pairs(recipe, tmp_path, "cpu", torch.float32)
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from hidascan.detectors.checkpoint import load_backbone, load_detector, read_header, save_backbone
+from hidascan.detectors.weights import find_weights
 from hidascan.errors import CheckpointError
-from hidascan.model.checkpoint import load_backbone, load_network, read_header, save_backbone
 from tests.conftest import TINY, save_picture
 
 
@@ -21,13 +22,13 @@ def copied(tiny_weights, tmp_path):
 
 
 def test_a_checkpoint_says_all_that_its_network_needs(tiny_weights):
-    network, header = load_network(tiny_weights)
-    assert header.network == TINY == network.config
+    network, header = load_detector(tiny_weights)
+    assert header.architecture == "hidanet" and header.config == TINY == network.config
     assert json.loads(json.dumps(header.training)) == header.training
 
 
 def test_bf16_keeps_residuals_statistics_and_fusion_in_full_precision(tiny_weights):
-    network, _ = load_network(tiny_weights, torch.bfloat16)
+    network, _ = load_detector(tiny_weights, torch.bfloat16)
     vit, head = network.backbone.vit, network.head
     assert vit.blocks[0].mlp.fc1.weight.dtype == head.refiner.fuse.weight.dtype == torch.bfloat16
     assert vit.cls_token.dtype == head.aggregator.out_token.dtype == head.tap_norm.mean.dtype == torch.float32
@@ -41,7 +42,7 @@ def test_int8_matrices_are_scaled_by_row(tmp_path, tiny_weights):
     stored = {k: v for k, v in plain.items() if k != name}
     stored |= {name + ".q8": (plain[name] / scale[:, None]).round().to(torch.int8), name + ".scale": scale}
     save_backbone(tmp_path / "b.safetensors", stored, TINY.backbone, "none")
-    weight = load_backbone(TINY, tmp_path / "b.safetensors").vit.blocks[0].mlp.fc1.weight
+    weight = load_backbone(TINY.backbone, TINY.taps, 224, tmp_path / "b.safetensors").vit.blocks[0].mlp.fc1.weight
     assert ((weight - plain[name]).abs() <= scale[:, None] / 2 + plain[name].abs() / 200 + 1e-7).all()
 
 
@@ -52,12 +53,12 @@ def test_the_weights_that_views_meet_are_the_same_in_every_precision(tmp_path, t
         tmp_path / "b.safetensors", {k: v + torch.randn_like(v) * 0.1 for k, v in tensors.items()}, TINY.backbone, ""
     )
     whole, narrow = (
-        load_backbone(TINY, tmp_path / "b.safetensors", dtype).vit.state_dict()
+        load_backbone(TINY.backbone, TINY.taps, 224, tmp_path / "b.safetensors", dtype).vit.state_dict()
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert all(torch.equal(whole[name], narrow[name].float()) for name in whole)
     whole, narrow = (
-        load_network(tiny_weights, dtype)[0].head.state_dict() for dtype in (torch.float32, torch.bfloat16)
+        load_detector(tiny_weights, dtype)[0].head.state_dict() for dtype in (torch.float32, torch.bfloat16)
     )
     assert all(torch.equal(whole[name], narrow[name].float()) for name in whole)
 
@@ -118,7 +119,7 @@ ANYTHING = st.recursive(
 
 def loads_or_says_why(path):
     try:
-        load_network(path)
+        load_detector(path)
     except CheckpointError as error:
         assert str(path.parent) in str(error) and "\n" not in str(error)
 
@@ -128,7 +129,7 @@ def loads_or_says_why(path):
 def test_any_value_anywhere_in_the_header_is_taken_or_refused_in_words(copied, data):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"])
-    inner = data.draw(st.sampled_from([header, header["network"], header["calibration"]]))
+    inner = data.draw(st.sampled_from([header, header["config"], header["calibration"], header["parts"][0]]))
     inner[data.draw(st.sampled_from(sorted(inner)))] = data.draw(ANYTHING)
     changed = copied.parent / "changed.safetensors"
     save_file(load_file(copied), changed, {"hidascan": json.dumps(header)})
@@ -148,11 +149,12 @@ def test_any_bytes_in_front_are_refused_in_words_and_take_no_memory(copied, data
 @pytest.mark.parametrize("name", ["x" * 300, "two\nlines", "\0"])
 def test_a_backbone_whose_name_no_file_can_have_is_refused_in_words(copied, name):
     with safe_open(copied, "pt") as file:
-        header = json.loads(file.metadata()["hidascan"]) | {"backbone_file": name}
+        header = json.loads(file.metadata()["hidascan"])
+    header["parts"][0]["file"] = name
     changed = copied.parent / "changed.safetensors"
     save_file(load_file(copied), changed, {"hidascan": json.dumps(header)})
     with pytest.raises(CheckpointError) as raised:
-        load_network(changed)
+        load_detector(changed)
     assert "is not there" in str(raised.value) and "\n" not in str(raised.value)
 
 
@@ -166,7 +168,45 @@ def test_a_network_out_of_this_world_is_refused_at_once(copied):
         ("heads", 0),
         ("dim", 32.5),
     ):
-        wrong = header | {"network": header["network"] | {name: value}}
+        wrong = header | {"config": header["config"] | {name: value}}
         save_file(load_file(copied), copied.parent / "wrong.safetensors", {"hidascan": json.dumps(wrong)})
         with pytest.raises(CheckpointError, match=name):
-            load_network(copied.parent / "wrong.safetensors")
+            load_detector(copied.parent / "wrong.safetensors")
+
+
+def test_an_unknown_detector_is_answered_with_the_known_ones(copied):
+    with safe_open(copied, "pt") as file:
+        header = json.loads(file.metadata()["hidascan"]) | {"architecture": "oracle"}
+    save_file(load_file(copied), copied.parent / "wrong.safetensors", {"hidascan": json.dumps(header)})
+    with pytest.raises(CheckpointError, match=r"oracle.*there are: glass, hidanet, npr, swin"):
+        load_detector(copied.parent / "wrong.safetensors")
+
+
+def test_frozen_parts_must_be_those_that_the_network_has(copied):
+    with safe_open(copied, "pt") as file:
+        header = json.loads(file.metadata()["hidascan"])
+    for parts in ([], [header["parts"][0] | {"module": "elsewhere"}], [header["parts"][0] | {"kind": "spell"}]):
+        save_file(
+            load_file(copied), copied.parent / "wrong.safetensors", {"hidascan": json.dumps(header | {"parts": parts})}
+        )
+        with pytest.raises(CheckpointError):
+            load_detector(copied.parent / "wrong.safetensors")
+
+
+def test_weights_are_found_by_name_path_and_folder(copied, monkeypatch):
+    assert find_weights("hidascan-b").name == "hidascan-b.safetensors"
+    assert find_weights(str(copied)) == copied and find_weights(str(copied.parent)) == copied
+    shutil.copy(copied, copied.parent / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"other\.safetensors, tiny\.safetensors"):
+        find_weights(str(copied.parent))
+    with pytest.raises(CheckpointError, match="shipped: hidascan-b"):
+        find_weights("hidascan-z")
+
+
+def test_a_frozen_part_may_lie_among_the_shipped_weights(copied, tmp_path_factory, monkeypatch):
+    apart = tmp_path_factory.mktemp("apart")
+    shutil.move(copied, apart / copied.name)
+    with pytest.raises(CheckpointError, match="is not there"):
+        load_detector(apart / copied.name)
+    monkeypatch.setattr("hidascan.detectors.checkpoint.shipped_folders", lambda: [copied.parent])
+    assert load_detector(apart / copied.name)[1].name == "tiny"

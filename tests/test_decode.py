@@ -3,7 +3,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from hidascan.errors import ImageError
-from hidascan.image.decode import decode, upright
+from hidascan.image.decode import decode
+from hidascan.image.views import upright
 from tests.conftest import picture, save_picture
 
 PIXELS = picture(60, 90)

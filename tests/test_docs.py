@@ -1,49 +1,90 @@
-"""What is written is true: options, columns, figures of the architecture, and the example in the README."""
+"""What is written is true: options, columns, the map of the architecture, the examples of the README."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from hidascan.detectors import DETECTORS
 from hidascan.finding import COLUMNS
+from hidascan.lab.cli import COMMANDS
+from hidascan.lab.commands.reference import options_in_markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def options_of(module: str, *command: str) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *command, "--help"], capture_output=True, text=True, check=True
-    )
-    return set(re.findall(r"(?<!\w)--[a-z][a-z-]+", done.stdout))
+def test_the_options_are_written_as_the_command_lines_have_them():
+    assert (ROOT / "docs/options.md").read_text() == options_in_markdown()
+    assert all(f"## hidalab {command.__name__}\n" in options_in_markdown() for command in COMMANDS)
 
 
-def test_every_option_of_hidascan_is_in_the_readme_and_no_other():
-    real = options_of("hidascan.cli")
-    section = README.split("## Options")[1].split("\n## ")[0]
-    assert set(re.findall(r"(?<!\w)--[a-z][a-z-]+", section)) == real
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["train", "calibrate", "evaluate", "quality", "localise", "robustness", "families", "ablate", "card", "forge"],
-)
-def test_every_command_of_hidalab_is_in_the_readme(command):
-    assert f"hidalab {command}" in README
-    assert options_of("hidascan.lab.cli", command)
-
-
-def test_the_columns_in_the_readme_are_the_real_ones():
+def test_the_columns_are_written_as_they_are():
     assert ", ".join(f"`{c}`" for c in COLUMNS) in README
+    told = re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`.*?) \|", (ROOT / "docs/output.md").read_text())))
+    assert told[: len(COLUMNS)] == list(COLUMNS)
 
 
-def test_every_module_has_its_line_in_the_architecture():
+def test_every_key_of_json_lines_is_written(hidascan, tmp_path):
+    import json
+
+    from tests.conftest import save_picture
+
+    keys = json.loads(hidascan(save_picture(tmp_path / "a.png"), "--jsonl", "-").out).keys()
+    text = (ROOT / "docs/output.md").read_text()
+    assert all(f"`{key}`" in text for key in keys)
+
+
+def test_every_module_has_its_place_in_the_architecture():
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for path in (ROOT / "hidascan").rglob("*.py"):
-        known = path.name in text or (f"{path.parent.name}/" in text and path.parent.name == "report")
-        assert known or path.name == "__init__.py", path
+        name = (
+            path.stem
+            if path.parent.parent.name == "hidascan" or path.parent.parent.parent.name == "hidascan"
+            else path.name
+        )
+        assert path.name == "__init__.py" or re.search(rf"\b{name.removesuffix('.py')}\b", text), path
+
+
+def test_the_architecture_names_nothing_that_is_not_there():
+    tree = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
+    modules = {path.name for path in (ROOT / "hidascan").rglob("*.py")}
+    assert {name for name in re.findall(r"\b\w+\.py\b", tree)} <= modules
+    folders = {path.name for path in (ROOT / "hidascan").rglob("*") if path.is_dir()} | {
+        path.name for path in ROOT.iterdir()
+    }
+    assert {name for name in re.findall(r"(?<![\w/])(\w+)/(?=\s)", tree)} <= folders
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "experiments/README.md", "docs/output.md"])
+def test_links_within_the_repository_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert all((ROOT / page).parent.joinpath(link).exists() for link in links), links
+
+
+def test_every_experiment_is_in_the_index():
+    index = (ROOT / "experiments/README.md").read_text()
+    assert all(f"]({path.name})" in index for path in (ROOT / "experiments").glob("2*.md"))
+
+
+def test_every_detector_has_a_recipe():
+    named = {re.search(r'(?m)^detector = "(\w+)"', path.read_text())[1] for path in (ROOT / "recipes").glob("*.toml")}
+    assert named == {*DETECTORS}
+
+
+def test_the_readme_is_short_and_its_figures_are_filled_in():
+    assert len(README.split()) < 900
+    for page in (README, (ROOT / "weights/MODEL_CARD.md").read_text()):
+        sections = re.findall(r"<!-- hidalab card: \w+ -->\n(.*?)<!-- end -->", page, re.DOTALL)
+        assert sections and all(len(section) > 100 for section in sections)
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    from hidascan import __version__
+
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_the_python_example_runs_as_it_is_written(monkeypatch, capsys):
@@ -52,3 +93,15 @@ def test_the_python_example_runs_as_it_is_written(monkeypatch, capsys):
     exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 5 and printed[0].startswith("examples/rocket.jpg")
+
+
+def test_the_panel_in_the_readme_is_what_a_terminal_shows(monkeypatch, capsys):
+    """But for digits, which another processor may round to the next."""
+    from hidascan import Scanner
+    from hidascan.lab.measure.card import SECTIONS, CardSpec
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = SECTIONS["panel"](Scanner(), CardSpec("", None, Path()))
+    told = re.search(r"<!-- hidalab card: panel -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
+    assert re.sub(r"\d", "0", shown) == re.sub(r"\d", "0", told)

@@ -5,8 +5,14 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
+import torch
 
+import hidascan.image.views as views
+import hidascan.scanner as scanner
+from hidascan.detectors.backbones.frozen import FrozenViT
 from tests.goldens.record import EXAMPLES, SHIPPED, TINY, TINY_WEIGHTS, difference, made_images, record
 
 ACROSS_MACHINES = 1e-4  # of a logit of 20: other processors add up in another order
@@ -25,14 +31,62 @@ def largest(golden: dict, found: dict) -> float:
 
 
 def test_the_tiny_network_says_what_it_always_said(made):
+    """Its file has a header of version 1."""
     assert largest(json.loads(TINY.read_text()), record(made, TINY_WEIGHTS, "fp32")) < ACROSS_MACHINES
 
 
+@pytest.mark.slow
 def test_the_shipped_weights_say_what_they_always_said():
     found = difference(json.loads(SHIPPED.read_text()), record(EXAMPLES, "hidascan-b", "fp32"))
     assert max(found.values()) < ACROSS_MACHINES, found
 
 
+@pytest.mark.slow
 def test_bf16_moves_no_score_of_the_shipped_weights_by_a_hundredth():
     found = difference(json.loads(SHIPPED.read_text()), record(EXAMPLES, "hidascan-b", "bf16"))
     assert found["score"] < IN_BF16 and found["regions"] == 0
+
+
+def half_a_pixel_to_the_right(monkeypatch):
+    def shifted(pixels, *plan):
+        moved = cv2.warpAffine(np.ascontiguousarray(pixels), np.float32([[1, 0, 0.5], [0, 1, 0]]), pixels.shape[1::-1])
+        return views.cut_views(moved, *plan)
+
+    monkeypatch.setattr(scanner, "cut_views", shifted)
+
+
+def blue_for_red(monkeypatch):
+    monkeypatch.setattr(scanner, "cut_views", lambda pixels, *plan: views.cut_views(pixels[..., ::-1], *plan))
+
+
+def another_resampling(monkeypatch):
+    def thumbnail(pixels, side):
+        return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_LINEAR)
+
+    monkeypatch.setattr(views, "thumbnail", thumbnail)
+
+
+def no_normalisation(monkeypatch):
+    def neither(self):
+        self.mean, self.std = torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+
+    monkeypatch.setattr(FrozenViT, "set_standardisation", neither)
+
+
+SABOTAGES = (half_a_pixel_to_the_right, blue_for_red, another_resampling, no_normalisation)
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda f: f.__name__)
+def test_a_changed_preprocessing_moves_the_goldens_of_the_tiny_network(made, monkeypatch, sabotage):
+    sabotage(monkeypatch)
+    moved = difference(json.loads(TINY.read_text()), record(made, TINY_WEIGHTS, "fp32"))
+    assert moved["logit"] > 10 * ACROSS_MACHINES
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda f: f.__name__)
+def test_a_changed_preprocessing_moves_the_goldens_of_the_shipped_weights(monkeypatch, sabotage):
+    sabotage(monkeypatch)
+    golden = {"examples/rocket.jpg": json.loads(SHIPPED.read_text())["examples/rocket.jpg"]}
+    rocket = [path for path in EXAMPLES if path.name == "rocket.jpg"]
+    moved = difference(golden, record(rocket, "hidascan-b", "fp32"))
+    assert moved["logit"] > 100 * ACROSS_MACHINES, moved

@@ -87,7 +87,7 @@ def test_a_limit_and_a_damaged_file_are_told_in_the_same_words(tmp_path):
 def test_crashes_hangs_and_greed_cost_their_own_rows_only(hidascan, faulty, tmp_path):
     for name in ("a", "chatty", "crash", "greedy", "hang", "z"):
         save_picture(tmp_path / f"{name}.png")
-    ran = hidascan(tmp_path, "--csv", "-")
+    ran = hidascan(tmp_path, "--csv", "-", "--threshold", 1)
     found = {os.path.basename(row["path"]): row["error"] for row in csv.DictReader(ran.out.splitlines())}
     assert "crashed (SIGSEGV)" in found.pop("crash.png")
     assert "takes too long" in found.pop("hang.png")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hidascan.image.jpeg_trace import jpeg_trace
-from hidascan.image.redeliver import Compression, compress, shrink
+from hidascan.image.perturb import Compression, compress, shrink
 from tests.conftest import picture
 
 

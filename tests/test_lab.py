@@ -1,4 +1,4 @@
-"""hidalab: the sample law, forging, figures, and a whole training on pictures made here."""
+"""hidalab: sampling, forging, figures, and a whole training on pictures made here."""
 
 import json
 import subprocess
@@ -11,27 +11,33 @@ import pytest
 import torch
 
 from hidascan import Scanner, ScanOptions
+from hidascan.detectors.checkpoint import load_detector
+from hidascan.detectors.hidanet.linear_probe import LinearProbe
+from hidascan.detectors.hidanet.localiser import CellLocaliser
+from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.errors import RecipeError
-from hidascan.image.redeliver import Compression
-from hidascan.image.tiles import cell_map, patch_grid
-from hidascan.lab import cache as feature_cache
-from hidascan.lab.autoencoder import load_autoencoder
-from hidascan.lab.calibrate import ERRORS, calibrate, fit_calibration
-from hidascan.lab.data import BalancedPicker, read_table
-from hidascan.lab.degrade import CLEAN_QUALITY, Delivery, deliver, draw_delivery, known_quality
-from hidascan.lab.evaluate import evaluate
-from hidascan.lab.evidence import delivery_shifts, evidence_samples, fit_evidence, ridge
-from hidascan.lab.filters import traces_of
-from hidascan.lab.forge import cell_shares, random_region, swap_region
-from hidascan.lab.localise import token_map
-from hidascan.lab.locate import train_localiser
-from hidascan.lab.metrics import auc, balanced_accuracy, tpr_at_fpr
-from hidascan.lab.pairs import Pairs, build_pairs
-from hidascan.lab.recipe import Regression, read_recipe
-from hidascan.lab.traces import views_of
-from hidascan.model.checkpoint import load_network
-from hidascan.model.heads import LinearEvidence
-from hidascan.model.localiser import TokenLocaliser
+from hidascan.geometry import cell_map, patch_grid
+from hidascan.image.perturb import Compression
+from hidascan.lab.data.autoencoders.base import load_autoencoder
+from hidascan.lab.data.composites import CompositeMaker
+from hidascan.lab.data.degradations import CLEAN_QUALITY, Degradation, degrade, draw_degradation, known_quality
+from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
+from hidascan.lab.data.layouts import read_images
+from hidascan.lab.data.sampling import BalancedSampler
+from hidascan.lab.data.tables import FOLDS, fold_of, read_table
+from hidascan.lab.hidanet.features import FeatureCache, build_features, images_of
+from hidascan.lab.hidanet.filters import filter_count
+from hidascan.lab.hidanet.linear_probe import degradation_shifts, fit_probe, probe_samples, ridge
+from hidascan.lab.hidanet.localiser import train_localiser
+from hidascan.lab.hidanet.pairs import Pairs, build_pairs
+from hidascan.lab.hidanet.recipe import Regression
+from hidascan.lab.hidanet.residual_features import patches_of
+from hidascan.lab.hidanet.samples import SampleMaker
+from hidascan.lab.measure.calibration import ERRORS, calibrate, fit_calibration
+from hidascan.lab.measure.detection import evaluate
+from hidascan.lab.measure.heatmaps import heatmap_of
+from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
+from hidascan.lab.training.recipe import read_recipe
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED, table_of, train_into
 
@@ -77,31 +83,31 @@ def test_malformed_tables_are_refused(tmp_path, text, complaint):
 
 def test_a_big_source_does_not_drown_a_small_one(tmp_path):
     rows = [(f"{n}.png", 1, "big", "a") for n in range(100)] + [("x.png", 1, "small", "b")]
-    picker = BalancedPicker(read_table(table_of(tmp_path, rows)), 1, power=0.5)
+    sampler = BalancedSampler(read_table(table_of(tmp_path, rows)), 1, power=0.5)
     rng = np.random.default_rng(0)
-    share = np.mean([picker.pick(rng).group == "small" for _ in range(2000)])
+    share = np.mean([sampler.draw(rng).group == "small" for _ in range(2000)])
     assert share == pytest.approx(1 / 11, abs=0.03)
 
 
-def test_a_delivery_can_be_given_again():
+def test_a_degradation_can_be_given_again():
     pixels = picture(200, 300)
     for seed in range(20):
-        delivery = draw_delivery(np.random.default_rng(seed), 0.5, (0.1, 0.4, 0.3, 0.2), (30, 100))
-        assert (deliver(pixels, delivery) == deliver(pixels, delivery)).all()
+        drawn = draw_degradation(np.random.default_rng(seed), 0.5, (0.1, 0.4, 0.3, 0.2), (30, 100))
+        assert (degrade(pixels, drawn) == degrade(pixels, drawn)).all()
 
 
-def delivery(*saves: Compression) -> Delivery:
-    return Delivery("none", 0.0, saves, (3, 5), 0)
+def saved(*saves: Compression) -> Degradation:
+    return Degradation("none", 0.0, saves, (3, 5), 0)
 
 
 def test_the_known_quality_is_the_lowest_of_the_history():
     jpeg = lambda quality: Compression("JPEG", quality)  # noqa: E731
-    assert known_quality(CLEAN_QUALITY, delivery()) == 100
-    assert known_quality(90.0, delivery(jpeg(95))) == 90
-    assert known_quality(CLEAN_QUALITY, delivery(jpeg(40), jpeg(95))) == 40
-    assert known_quality(None, delivery(jpeg(95))) is None
-    assert known_quality(None, delivery(jpeg(50))) == 50
-    assert known_quality(90.0, delivery(Compression("WEBP", 80))) is None
+    assert known_quality(CLEAN_QUALITY, saved()) == 100
+    assert known_quality(90.0, saved(jpeg(95))) == 90
+    assert known_quality(CLEAN_QUALITY, saved(jpeg(40), jpeg(95))) == 40
+    assert known_quality(None, saved(jpeg(95))) is None
+    assert known_quality(None, saved(jpeg(50))) == 50
+    assert known_quality(90.0, saved(Compression("WEBP", 80))) is None
 
 
 @pytest.mark.parametrize("share", [(0.1, 0.3), (0.05, 0.1), (0.4, 0.5)])
@@ -160,6 +166,7 @@ def test_calibration_converges_on_logits_of_any_scale():
     assert np.allclose(scores[0], scores[1], atol=1e-3) and np.allclose(scores[0], scores[2], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recipe, tmp_path, tiny_weights):
     out = tiny_weights.parent / "trained.safetensors"
     train_into(recipe, tmp_path / "cache", out)
@@ -173,41 +180,40 @@ def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recip
     assert found[0].logit == pytest.approx(found[1].logit, abs=1e-4)
 
 
-def test_linear_evidence_tells_the_classes_apart_from_the_wanted_taps_alone(recipe, tmp_path):
-    feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
-    evidence = LinearEvidence(taps=2, backbone_dim=192)
-    fit_evidence(recipe, evidence_samples(recipe, tmp_path / "cache"), evidence)
-    cls = feature_cache.FeatureCache(*(tmp_path / "cache" / r.name for r in recipe.rounds)).cls_tokens()
+def test_a_linear_probe_tells_the_classes_apart_from_the_wanted_taps_alone(lab):
+    probe = LinearProbe(taps=2, backbone_dim=256)
+    fit_probe(lab.recipe, probe_samples(lab.recipe, lab.cache), probe)
+    cls = FeatureCache(*(lab.cache / r.name for r in lab.recipe.rounds)).cls_tokens()
     are_global = torch.ones(len(cls.labels), dtype=torch.bool)
-    said = evidence(cls.thumbnails, are_global) + evidence(cls.means, ~are_global)
+    said = probe(cls.thumbnails, are_global) + probe(cls.means, ~are_global)
     assert auc(cls.labels.numpy(), said.numpy()) > 0.8
-    assert (evidence.weight[:, :192] == 0).all() and (evidence.weight[:, 192:] != 0).any()
+    assert (probe.weight[:, :256] == 0).all() and (probe.weight[:, 256:] != 0).any()
 
 
-def test_several_regressions_say_what_each_says_in_the_mean(recipe, tmp_path):
-    feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
-    samples, one, other = evidence_samples(recipe, tmp_path / "cache"), Regression((1, 2), 3.0), Regression((2,), 1.0)
+def test_several_regressions_say_what_each_says_in_the_mean(lab):
+    recipe = lab.recipe
+    samples, one, other = probe_samples(recipe, lab.cache), Regression((1, 2), 3.0), Regression((2,), 1.0)
     fitted = []
     for regressions in ((one,), (other,), (one, other)):
-        evidence = LinearEvidence(taps=2, backbone_dim=192)
-        spec = replace(recipe.evidence, regressions=regressions)
-        fit_evidence(replace(recipe, evidence=spec), samples, evidence)
-        fitted.append(evidence)
+        probe = LinearProbe(taps=2, backbone_dim=256)
+        spec = replace(recipe.probe, regressions=regressions)
+        fit_probe(replace(recipe, probe=spec), samples, probe)
+        fitted.append(probe)
     first, second, both = fitted
     assert torch.allclose(both.weight, (first.weight + second.weight) / 2, atol=1e-5)
     assert torch.allclose(both.bias, (first.bias + second.bias) / 2, atol=1e-5)
     assert not torch.allclose(first.weight, second.weight, atol=1e-2)
 
 
-def test_stability_turns_the_evidence_away_from_what_deliveries_change():
-    """Two features tell the classes apart; the second also moves with the delivery."""
+def test_stability_turns_the_probe_away_from_what_degradations_change():
+    """Two features tell the classes apart; the second also moves with the degradation."""
     rng = torch.Generator().manual_seed(0)
     target = torch.tensor([-1.0, 1.0]).repeat(200)
     features = target[:, None] + torch.randn(400, 2, generator=rng)
-    canvases = torch.arange(200).repeat_interleave(2)[torch.randperm(400, generator=rng)]
-    shifts = delivery_shifts(features, canvases)
+    composites = torch.arange(200).repeat_interleave(2)[torch.randperm(400, generator=rng)]
+    shifts = degradation_shifts(features, composites)
     assert shifts.shape == (200, 2)
-    pair = (canvases == 7).nonzero().squeeze(1)
+    pair = (composites == 7).nonzero().squeeze(1)
     assert any(torch.equal(shift, features[pair[1]] - features[pair[0]]) for shift in shifts)
     moved = torch.stack([torch.zeros(200), 3 * torch.randn(200, generator=rng)], dim=1)
     plain, steady = (
@@ -217,8 +223,9 @@ def test_stability_turns_the_evidence_away_from_what_deliveries_change():
     assert plain[1] > 0.5 * plain[0] and steady[1] < 0.3 * steady[0]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weights, monkeypatch):
-    import hidascan.lab.descent as training
+    import hidascan.lab.training.trainer as training
 
     whole, broken = (tiny_weights.parent / f"{name}.safetensors" for name in ("whole", "broken"))
     train_into(recipe, tmp_path / "cache", whole)
@@ -241,46 +248,44 @@ def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weight
 
 def test_a_cache_of_another_recipe_is_not_mixed_in(recipe, tmp_path):
     recipe = replace(recipe, rounds=(replace(recipe.rounds[1], draws=4),))
-    feature_cache.build_cache(recipe, tmp_path / "cache", "cpu", torch.float32)
+    build_features(recipe, tmp_path / "cache", "cpu", torch.float32)
     with pytest.raises(RecipeError, match="another recipe"):
-        feature_cache.build_cache(replace(recipe, seed=1), tmp_path / "cache", "cpu", torch.float32)
+        build_features(replace(recipe, seed=1), tmp_path / "cache", "cpu", torch.float32)
 
 
 def test_samples_carry_exact_labels(recipe):
-    from hidascan.lab.samples import SampleMaker
-
-    images = feature_cache.images_of(recipe, recipe.rounds[0])
+    images = images_of(recipe, recipe.rounds[0])
     assert {i.group for i in images} == {"g0", "g1", "g2", "g3"}
-    assert {i.group for i in feature_cache.images_of(recipe, recipe.rounds[1])} == {"rare"}
-    pickers = BalancedPicker(images, 0, 0.5), BalancedPicker(images, 1, 0.5)
+    assert {i.group for i in images_of(recipe, recipe.rounds[1])} == {"rare"}
+    samplers = BalancedSampler(images, 0, 0.5), BalancedSampler(images, 1, 0.5)
     autoencoder = load_autoencoder(recipe.data.autoencoder)
-    law = replace(recipe.rounds[0].law, real=0, ai=0, pair=0, swap=1.0)
+    spec = replace(recipe.rounds[0].sampling, real=0, ai=0, pair=0, swap=1.0)
     partly = 0
     for seed in range(15):
-        sample, again = SampleMaker(law, *pickers, autoencoder, 14).make(np.random.default_rng(seed))
-        assert sample.canvas == again.canvas and (sample.views != again.views).any()
+        sample, again = SampleMaker(CompositeMaker(spec, *samplers, autoencoder), 14).make(np.random.default_rng(seed))
+        assert sample.composite == again.composite and (sample.views != again.views).any()
         assert np.abs(sample.views[0].astype(float) - again.views[0]).mean() < 30
         assert sample.views.shape == (1 + len(sample.token_labels), 224, 224, 3) and sample.views.dtype == np.uint8
         assert sample.label == 1 and sample.token_labels.max() > 0
         partly += 0 < sample.token_labels.mean() < 1
     assert partly >= 10
-    pair = replace(recipe.rounds[0].law, real=0, ai=0, pair=1.0, swap=0)
-    samples = SampleMaker(pair, *pickers, autoencoder, 14).make(np.random.default_rng(0))
-    assert [s.canvas for s in samples] == [0, 1, 0, 1]
+    pair = replace(recipe.rounds[0].sampling, real=0, ai=0, pair=1.0, swap=0)
+    samples = SampleMaker(CompositeMaker(pair, *samplers, autoencoder), 14).make(np.random.default_rng(0))
+    assert [s.composite for s in samples] == [0, 1, 0, 1]
     photo, reconstruction = samples[:2]
     assert photo.views.shape == reconstruction.views.shape
     assert (photo.label, reconstruction.label) == (0, 1) and photo.token_labels.max() == 0
     assert reconstruction.token_labels.min() == 1
 
 
-def test_pairs_are_delivered_alike_and_more_of_them_may_come_later(recipe, tmp_path):
+def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):
     (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # a photo that cannot be read is passed over
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
-    law = replace(recipe.tokens.pairs, saves=(1, 0, 0, 0), filter=0)
+    law = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
     untouched = Pairs(with_pairs(recipe, law), tmp_path / "pairs")
-    assert len(untouched) == 2 * law.deliveries
-    photo, copy, delivery = untouched[0]
-    assert photo.shape == copy.shape == (240, 240, 3) and not delivery.saves
+    assert len(untouched) == 2 * law.degradations
+    photo, copy, degradation = untouched[0]
+    assert photo.shape == copy.shape == (240, 240, 3) and not degradation.saves
     assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
     saved = Pairs(with_pairs(recipe, replace(law, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
@@ -291,20 +296,23 @@ def test_pairs_are_delivered_alike_and_more_of_them_may_come_later(recipe, tmp_p
 
 
 def with_pairs(recipe, law):
-    return replace(recipe, tokens=replace(recipe.tokens, pairs=law))
+    return replace(recipe, localiser=replace(recipe.localiser, pairs=law))
 
 
-def test_the_token_head_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
-    recipe = replace(recipe, tokens=replace(recipe.tokens, epochs=1, steps=60, batch=4, lr=5e-3))
+def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
+    recipe = replace(recipe, localiser=replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3))
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
     torch.manual_seed(0)
-    localiser = train_localiser(recipe, tmp_path, TokenLocaliser(traces_of(1), 16), tmp_path / "state").eval()
+    filters = ResidualFilters(filter_count(1))
+    localiser = train_localiser(
+        recipe, tmp_path, filters, CellLocaliser(filter_count(1), 16), tmp_path / "state"
+    ).eval()
     photo, copy, _ = Pairs(recipe, tmp_path / "pairs")[0]
     forged = photo.copy()
     forged[64:160, 64:160] = copy[64:160, 64:160]
-    traces = cell_map(localiser.stem(*views_of(forged)).numpy(), patch_grid(240, 240))
+    residuals = cell_map(filters(*patches_of(forged)).numpy(), patch_grid(240, 240))
     with torch.no_grad():
-        said = localiser(torch.from_numpy(traces).permute(2, 0, 1)[None])[0].numpy()
+        said = localiser(torch.from_numpy(residuals).permute(2, 0, 1)[None])[0].numpy()
     inside = np.zeros((15, 15), int)
     inside[4:10, 4:10] = 1
     assert auc(inside.ravel(), said.ravel()) > 0.9
@@ -328,10 +336,10 @@ def test_localisation_is_measured_on_photos_without_the_groups_left_out(autoenco
 
 
 @pytest.mark.parametrize("size", [(240, 460), (100, 300)])
-def test_the_token_map_that_is_measured_is_the_one_of_a_scan(tiny_weights, size):
-    network, _ = load_network(tiny_weights)
-    scanned = Scanner(ScanOptions(str(tiny_weights), precision="fp32")).scan_array(picture(*size)).token_map
-    assert token_map(network.head.localiser, picture(*size)) == pytest.approx(scanned, abs=1e-5)
+def test_the_heatmap_that_is_measured_is_the_one_of_a_scan(tiny_weights, size):
+    network, _ = load_detector(tiny_weights)
+    scanned = Scanner(ScanOptions(str(tiny_weights), precision="fp32")).scan_array(picture(*size)).heatmap
+    assert heatmap_of(network, picture(*size)) == pytest.approx(scanned, abs=1e-5)
 
 
 def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weights):
@@ -341,7 +349,7 @@ def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weight
     shutil.copy(tiny_weights, weights)
     folder = Path(recipe.data.tables[0]).parent
     table = table_of(folder, [(f"{n}.png", n % 2, "any", f"source{n % 6}") for n in range(16)])
-    figures = calibrate(weights, table, ScanOptions(precision="fp32"))
+    figures = calibrate(weights, read_table(table), ScanOptions(precision="fp32"))
     assert 0 <= figures["cross_fitted_balanced_accuracy"] <= 1
     before, after = (Scanner(ScanOptions(str(w), precision="fp32")) for w in (tiny_weights, weights))
     assert after.header.calibration != before.header.calibration
@@ -349,8 +357,54 @@ def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weight
     assert finding.logit == pytest.approx(same.logit, abs=1e-6) and finding.score != same.score
 
 
-@pytest.mark.parametrize("text", ["[nonsense]\na = 1", "[data]\nno_such_key = 1", "not toml at all ["])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'detector = "hidanet"\n[nonsense]\na = 1',
+        'detector = "npr"\n[data]\nno_such_key = 1',
+        'detector = "npr"\n[network]\nwidth = 1000000000',
+        'detector = "npr"\n[network]\nno_such_key = 1',
+        'detector = "oracle"',
+        "seed = 1",
+        "not toml at all [",
+    ],
+)
 def test_malformed_recipes_are_refused(tmp_path, text):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(RecipeError):
         read_recipe(tmp_path / "r.toml")
+
+
+def test_every_recipe_in_the_repository_can_be_read():
+    for path in (Path(__file__).parent.parent / "recipes").glob("*.toml"):
+        assert read_recipe(path).detector
+
+
+def test_folds_are_fixed_by_the_source_and_no_source_is_in_two():
+    folds = {source: fold_of(source) for source in (f"owner{n}/repository" for n in range(600))}
+    assert {source: fold_of(source) for source in folds} == folds
+    counts = np.bincount(list(folds.values()), minlength=FOLDS)
+    assert len(counts) == FOLDS and counts.min() > 60
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels", "groups"),
+    [
+        (["0_real", "1_fake"], [0, 1], ["0_real", "1_fake"]),
+        (["Nature", "AI"], [1, 0], ["AI", "Nature"]),
+        (["progan/car/0_real", "progan/car/1_fake"], [0, 1], ["progan (real)", "progan"]),
+        (["Midjourney/real", "Midjourney/fake"], [1, 0], ["Midjourney", "Midjourney (real)"]),
+    ],
+)
+def test_folders_of_benchmarks_are_read_by_their_layout(tmp_path, folders, labels, groups):
+    for folder in folders:
+        save_picture(tmp_path / folder / "a.PNG", 30, 30, format="PNG")
+        (tmp_path / folder / "notes.txt").write_text("no image")
+    images = read_images(tmp_path)
+    assert [image.label for image in images] == labels and [image.group for image in images] == groups
+
+
+def test_a_folder_in_no_known_layout_is_said(tmp_path):
+    save_picture(tmp_path / "cats/a.png", 30, 30)
+    with pytest.raises(RecipeError, match="looked for folders named 0_real"):
+        read_images(tmp_path)

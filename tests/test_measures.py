@@ -1,56 +1,62 @@
-"""hidalab's measurements: leaving families out, deliveries and flips."""
+"""hidalab's measurements: leaving families out, perturbations and flips."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from hidascan.image.redeliver import letterbox, shrink
-from hidascan.lab import cache as feature_cache
-from hidascan.lab import lofo
-from hidascan.lab.ablate import VARIANTS, ablate, as_markdown
-from hidascan.lab.clean import clean_cache, clean_images
+from hidascan.detectors.checkpoint import save_backbone
+from hidascan.detectors.hidanet.linear_probe import LinearProbe
+from hidascan.errors import RecipeError
+from hidascan.image.perturb import PERTURBATIONS, letterbox, shrink
 from hidascan.lab.cli import app
-from hidascan.lab.data import LabelledImage
-from hidascan.lab.evidence import evidence_samples, fit_evidence
-from hidascan.lab.losses import contrastive_loss
-from hidascan.lab.robustness import DELIVERIES, STABILITY, measure_robustness
-from hidascan.model.heads import LinearEvidence
+from hidascan.lab.data.tables import LabelledImage, read_table
+from hidascan.lab.hidanet import left_out_families
+from hidascan.lab.hidanet.ablations import VARIANTS, ablate, as_markdown
+from hidascan.lab.hidanet.features import build_features
+from hidascan.lab.hidanet.fusion import new_head
+from hidascan.lab.hidanet.linear_probe import fit_probe, probe_samples
+from hidascan.lab.hidanet.table_features import table_cache, table_images
+from hidascan.lab.measure.metrics import auc, interval_over_sources
+from hidascan.lab.measure.robustness import STABILITY, UNTOUCHED, measure_robustness
+from hidascan.lab.training.losses import contrastive_loss
 from tests.conftest import picture, save_picture
 from tests.lab import table_of
 
 
-def test_a_family_is_found_by_evidence_that_never_saw_it(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(lofo, "FAMILIES", {"one": ("g1",), "other": ("g3",), "absent": ("nowhere",)})
-    cache = tmp_path / "cache"
-    feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
-    clean = clean_images(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
-    rows = lofo.leave_one_family_out(recipe, cache, clean, clean)
+def test_a_family_is_found_by_a_probe_that_never_saw_it(lab, monkeypatch):
+    recipe, cache = lab.recipe, lab.cache
+    monkeypatch.setattr(left_out_families, "FAMILIES", {"one": ("g1",), "other": ("g3",), "absent": ("nowhere",)})
+    images = table_images(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
+    rows = left_out_families.leave_one_family_out(recipe, cache, images, images)
     assert [row.family for row in rows] == ["one", "other"]
     assert all(row.images == 3 and row.left_out > 0 and row.auc > 0.8 for row in rows)
-    assert f"**{min(rows, key=lambda row: row.auc).family}**" in lofo.as_markdown(rows)
-    parts = evidence_samples(recipe, cache)
-    evidence, again = LinearEvidence(2, 192), LinearEvidence(2, 192)
-    fit_evidence(recipe, parts, evidence, without={"g1"})
+    assert f"**{min(rows, key=lambda row: row.auc).family}**" in left_out_families.as_markdown(rows)
+    parts = probe_samples(recipe, cache)
+    probe, again = LinearProbe(2, 256), LinearProbe(2, 256)
+    fit_probe(recipe, parts, probe, without={"g1"})
     for part in parts:  # what an image of the group says must not matter
         part.means[part.holding({"g1"})] = 1e3
-    fit_evidence(recipe, parts, again, without={"g1"})
-    assert torch.equal(evidence.weight, again.weight)
-    fit_evidence(recipe, parts, again)
-    assert not torch.equal(evidence.weight, again.weight)
+    fit_probe(recipe, parts, again, without={"g1"})
+    assert torch.equal(probe.weight, again.weight)
+    fit_probe(recipe, parts, again)
+    assert not torch.equal(probe.weight, again.weight)
 
 
-def test_clean_images_are_computed_once_and_of_the_whole_image(recipe, tmp_path):
+def test_images_of_a_table_are_encoded_once_and_whole(recipe, tmp_path):
     cache, table = tmp_path / "cache", recipe.data.tables[0]
-    feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
-    first = clean_images(recipe, table, cache, "cpu", torch.float32)
-    assert all(image.cls.shape == (1 + 4, 2, 192) for image in first) and [i.label for i in first] == [0, 1] * 8
-    for image in feature_cache.images_of(recipe, recipe.rounds[0]):
+    build_features(recipe, cache, "cpu", torch.float32)
+    first = table_images(recipe, table, cache, "cpu", torch.float32)
+    assert all(image.cls.shape == (1 + 4, 2, 256) for image in first) and [i.label for i in first] == [0, 1] * 8
+    for image in read_table(table):
         image.path.unlink()
-    again = clean_images(recipe, table, cache, "cpu", torch.float32)
+    again = table_images(recipe, table, cache, "cpu", torch.float32)
     assert all(torch.equal(one.cls, two.cls) for one, two in zip(first, again, strict=True))
     assert again[1].group == "g1"
 
@@ -65,8 +71,8 @@ def test_letterbox_only_adds_borders(height, width):
     assert shrink(pixels, 0.25).shape[:2] == (max(1, round(height / 4)), max(1, round(width / 4)))
 
 
-def test_a_flip_is_ai_and_real_in_one_image_over_the_deliveries_that_count(tmp_path):
-    names, images = list(DELIVERIES), []
+def test_a_flip_is_ai_and_real_in_one_image_over_the_perturbations_that_count(tmp_path):
+    names, images = [UNTOUCHED, *PERTURBATIONS], []
     for number in range(4):
         images.append(LabelledImage(save_picture(tmp_path / f"{number}.png", seed=number), number % 2, "g", "s"))
     said = np.full((4, len(names)), "real", dtype=object)
@@ -86,42 +92,64 @@ def test_a_flip_is_ai_and_real_in_one_image_over_the_deliveries_that_count(tmp_p
 
     found = measure_robustness(Told(), images)
     assert (found.flips, found.flips_real, found.flips_ai) == (0.25, 0.5, 0.0)
-    rows = {row.delivery: row for row in found.deliveries}
+    rows = {row.perturbation: row for row in found.perturbations}
     assert rows["as it is"].auc == 1 and rows["blur 2"].ai_on_real == 0.5 and rows["JPEG 75"].inconclusive == 0.25
 
 
-def test_robustness_is_measured_under_every_delivery(tiny_weights, tmp_path):
+def test_robustness_is_measured_under_every_perturbation(tiny_weights, tmp_path):
     save_picture(tmp_path / "a.png")
     save_picture(tmp_path / "b.png", seed=1)
     table = table_of(tmp_path, [("a.png", 0, "g", "s"), ("b.png", 1, "g", "s")])
     ran = CliRunner().invoke(app, ["robustness", str(table), "--weights", str(tiny_weights)], catch_exceptions=False)
     rows = [line.split("|")[1].strip(" *") for line in ran.stdout.splitlines() if line.startswith("|")]
-    assert rows[2:] == list(DELIVERIES) and "flip" in ran.stdout
+    assert rows[2:] == [UNTOUCHED, *PERTURBATIONS] and "flip" in ran.stdout
 
 
-def test_every_variant_of_the_ablations_trains_and_is_tested_on_images_as_they_are(recipe, tmp_path):
-    cache = tmp_path / "cache"
-    feature_cache.build_cache(recipe, cache, "cpu", torch.float32)
-    test = clean_cache(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
-    assert len(test) == 16 and test[1].label == 1 and test[0].tokens.shape == (5, 2, 197, 192)
+@pytest.mark.slow
+def test_every_variant_of_the_ablations_trains_and_is_tested_on_images_as_they_are(lab):
+    recipe, cache = lab.recipe, lab.cache
+    test = table_cache(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
+    assert len(test) == 16 and test[1].label == 1 and test[0].tokens.shape == (5, 2, 197, 256)
     rows = ablate(recipe, cache, test, samples=60)
     assert [row.variant for row in rows] == list(VARIANTS)
     assert all(0 <= row.auc <= 1 and 0.5 <= row.balanced <= 1 for row in rows) and rows[0].auc > 0.6
     assert as_markdown(rows).count("**") == 10
 
 
-def test_what_is_hidden_from_a_variant_does_not_reach_its_verdict(recipe, tmp_path):
-    from hidascan.lab.ablate import _fuse, _Joint
-    from hidascan.lab.train import new_head
-
-    feature_cache.build_cache(recipe, tmp_path, "cpu", torch.float32)
-    model = _Joint(new_head(recipe, tmp_path), recipe.network.dim).eval()
-    refined, is_global = torch.randn(3, 197, 32), torch.tensor([True, False, False])
-    other = refined.clone()
+def test_what_is_hidden_from_a_variant_does_not_reach_its_verdict(lab):
+    head = new_head(lab.recipe, lab.cache).eval()
+    cls = torch.randn(3, 32)
+    other = cls.clone()
     other[0] += 1
-    for views, same in (((False, True), True), ((True, True), False)):
-        logits = [_fuse(model, tokens, is_global, [3], views)[0] for tokens in (refined, other)]
+    for visible, same in (((0.0, 1.0), True), ((1.0, 1.0), False)):
+        logits = [head.fuse(tokens, [3], visible).logits for tokens in (cls, other)]
         assert torch.equal(*logits) == same
+
+
+def test_a_changed_backbone_does_not_reuse_old_statistics_and_features(recipe, tmp_path, tiny_weights):
+    cache, table = tmp_path / "cache", recipe.data.tables[0]
+    build_features(recipe, cache, "cpu", torch.float32)
+    table_images(recipe, table, cache, "cpu", torch.float32)
+    other = tmp_path / "other.safetensors"
+    tensors = load_file(recipe.data.backbone)
+    save_backbone(other, {name: tensor * 1.1 for name, tensor in tensors.items()}, recipe.network.backbone, "none")
+    changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
+    with pytest.raises(RecipeError, match="no statistics of this recipe"):
+        table_images(changed, table, cache, "cpu", torch.float32)
+    with pytest.raises(RecipeError, match="another recipe"):
+        build_features(changed, cache, "cpu", torch.float32)
+
+
+def test_an_interval_over_sources_is_wider_where_sources_differ():
+    labels = np.repeat([0, 1], 200)
+    sources = [f"{label}-{n // 20}" for label in (0, 1) for n in range(200)]
+    rng = np.random.default_rng(0)
+    alike = labels + rng.normal(0, 1, 400)
+    shift = rng.normal(0, 1, 20)
+    differing = labels + rng.normal(0, 0.1, 400) + np.repeat(shift, 20)
+    widths = [np.ptp(interval_over_sources(auc, labels, scores, sources)) for scores in (alike, differing)]
+    low, high = interval_over_sources(auc, labels, alike, sources)
+    assert low < auc(labels, alike) < high and widths[1] > 2 * widths[0]
 
 
 def test_the_contrastive_loss_is_least_where_classes_lie_apart():

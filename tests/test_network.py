@@ -7,13 +7,15 @@ import timm
 import torch
 from torch import nn
 
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones.packed import pack_linears
+from hidascan.detectors.base import Positions
+from hidascan.detectors.hidanet.aggregator import LocalAggregator
+from hidascan.detectors.hidanet.localiser import CellLocaliser
+from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
+from hidascan.detectors.hidanet.residuals import FEATURES, HISTOGRAM, PROFILES, ResidualFilters, in_phase
 from hidascan.errors import CheckpointError
-from hidascan.model.aggregator import LocalAggregator
-from hidascan.model.backbone import FrozenViT
-from hidascan.model.detail import FEATURES, HISTOGRAM, PROFILES, DetailStem, in_phase
-from hidascan.model.hidanet import HiDANet, NetworkConfig
-from hidascan.model.localiser import TokenLocaliser
-from hidascan.model.packed import pack_linears
+from hidascan.geometry import patch_grid
 from tests.conftest import TINY
 
 
@@ -28,18 +30,20 @@ from tests.conftest import TINY
     ],
 )
 def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
-    config = NetworkConfig(backbone=name, taps=taps, dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
+    config = HiDANetConfig(backbone=name, taps=taps, dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
     network = HiDANet(config).eval()
     assert len(network.backbone.vit.blocks) == taps[-1]
     views = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
     assert network.backbone(views).shape == (3, len(taps), 1 + grid * grid, dim)
-    corners = torch.tensor([[0, 0], [0, 224], [13, 3]])
-    cls, evidence, traces = network.views(views, torch.tensor([True, False, False]), corners)
-    logit, quality = network.fuse(cls, evidence)
-    assert traces.shape == (3, 14, 14, config.traces) and not traces[0].any()
-    located = network.locate(torch.randn(5, 9, config.traces))
-    assert located.shape == (5, 9) and ((located > 0) & (located < 1)).all()
-    assert logit.shape == () and 1 <= quality <= 100
+    grid = patch_grid(300, 224)
+    corners = torch.tensor([[0, 0], *([box.top, box.left] for box in grid.boxes())])
+    encoded = network.encode(views, Positions(torch.tensor([True, False, False]), corners))
+    decision = network.decide(encoded)
+    assert encoded["residuals"].shape == (3, 14, 14, config.residual_filters) and not encoded["residuals"][0].any()
+    with torch.no_grad():
+        located = network.locate(encoded, grid)
+    assert located.shape == (19, 14) and ((located > 0) & (located < 1)).all()
+    assert decision.logit.shape == () and 1 <= decision.quality <= 100
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def test_without_timm_clip_runs_and_others_say_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     views = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
     assert FrozenViT("vit_base_patch16_clip_quickgelu_224", (1,))(views).shape == (1, 1, 197, 768)
-    with pytest.raises(CheckpointError, match=r"pip install 'hidascan\[timm\]'"):
+    with pytest.raises(CheckpointError, match="pip install timm"):
         FrozenViT("vit_tiny_patch16_224", (1,))
 
 
@@ -107,7 +111,7 @@ def test_the_backbone_is_frozen_and_the_head_is_not():
     assert all(p.requires_grad for p in network.head.parameters())
 
 
-def test_traces_are_of_whole_blocks_wherever_a_view_starts():
+def test_residuals_are_of_whole_blocks_wherever_a_view_starts():
     """A view that starts 3 pixels after a block's border is read as the one that starts at the next border."""
     image = torch.randint(0, 256, (1, 3, 240, 240), dtype=torch.uint8)
     odd, even = image[..., 3 : 3 + 224, 6 : 6 + 224], image[..., 8 : 8 + 224, 8 : 8 + 224]
@@ -117,12 +121,12 @@ def test_traces_are_of_whole_blocks_wherever_a_view_starts():
     assert sorted(rolled.flatten().tolist()) == sorted(odd.flatten().tolist())
 
 
-def test_the_detail_stem_brings_out_a_weak_pattern_of_8_pixels():
+def test_the_filters_of_residuals_bring_out_a_weak_pattern_of_8_pixels():
     """A pattern of 1 step under noise of 12: profiles of two views with it are more alike than with one without."""
     torch.manual_seed(0)
     noise, pattern = torch.randn(3, 3, 224, 224) * 12, torch.randn(1, 3, 8, 8).repeat(1, 1, 28, 28)
     views = (128 + noise + pattern * torch.tensor([1, 1, 0])[:, None, None, None]).round().byte()
-    features = DetailStem(1).features(views)
+    features = ResidualFilters(1).features(views)
     assert features.shape == (3, 14, 14, FEATURES)
     signed = features[..., : 3 * 64].mean((1, 2))
     alike = torch.corrcoef(signed)
@@ -132,7 +136,7 @@ def test_the_detail_stem_brings_out_a_weak_pattern_of_8_pixels():
 def test_co_occurrences_are_the_frequencies_of_triples():
     """Columns that go up by 10 and down again: every second difference across is far over the largest level."""
     stripes = torch.tensor([100, 110]).repeat(112).expand(1, 3, 224, 224).to(torch.uint8)
-    frequencies = DetailStem(1).features(stripes)[..., PROFILES:].unflatten(3, (-1, HISTOGRAM))
+    frequencies = ResidualFilters(1).features(stripes)[..., PROFILES:].unflatten(3, (-1, HISTOGRAM))
     assert torch.allclose(frequencies.sum(-1), torch.ones(()))
     high_low_high, low_high_low, flat = 4 * 25 + 0 + 4, 0 + 4 * 5 + 0, 2 * 25 + 2 * 5 + 2
     along = frequencies[0, 5, 5, 0]  # brightness, fine steps: half of the triples lie across, half down
@@ -141,11 +145,11 @@ def test_co_occurrences_are_the_frequencies_of_triples():
 
 
 @torch.no_grad()
-def test_the_token_head_finds_cells_that_differ_wherever_they_lie():
+def test_tfl_finds_cells_that_differ_wherever_they_lie():
     """What it says of a region moves with the region: nothing in it knows of places."""
     torch.manual_seed(0)
-    localiser, traces = TokenLocaliser(4, 16).eval(), torch.randn(1, 4, 60, 60) * 0.01
-    here, there = traces.clone(), traces.clone()
+    localiser, residuals = CellLocaliser(4, 16).eval(), torch.randn(1, 4, 60, 60) * 0.01
+    here, there = residuals.clone(), residuals.clone()
     here[..., 10:20, 10:20] += 3
     there[..., 30:40, 35:45] += 3
     moved = localiser(there)[0, 25:45, 30:50]
@@ -184,25 +188,25 @@ def test_fam_does_see_every_patch():
 
 
 @torch.no_grad()
-def test_the_evidence_of_thumbnail_and_patches_adds_to_the_logit():
+def test_the_probe_of_thumbnail_and_patches_adds_to_the_logit():
     torch.manual_seed(0)
     network, cls = HiDANet(TINY).eval(), torch.randn(4, 32)
-    plain, _ = network.fuse(cls, torch.zeros(4))
-    with_evidence, _ = network.fuse(cls, torch.tensor([2.0, 1.0, 3.0, 5.0]))
-    assert with_evidence - plain == pytest.approx(2.0 + 3.0, abs=1e-5)
+    plain = network.decide({"cls": cls, "probe": torch.zeros(4)}).logit
+    with_probe = network.decide({"cls": cls, "probe": torch.tensor([2.0, 1.0, 3.0, 5.0])}).logit
+    assert with_probe - plain == pytest.approx(2.0 + 3.0, abs=1e-5)
 
 
 def test_the_map_of_a_tall_image_does_not_depend_on_the_rows_it_is_made_in(monkeypatch):
-    localiser, traces = TokenLocaliser(4, 16).eval(), torch.randn(1, 4, 150, 20)
-    in_strips = localiser(traces)
-    monkeypatch.setattr("hidascan.model.localiser._ROWS", 1000)
-    assert torch.allclose(in_strips, localiser(traces), atol=1e-5)
+    localiser, residuals = CellLocaliser(4, 16).eval(), torch.randn(1, 4, 150, 20)
+    in_strips = localiser(residuals)
+    monkeypatch.setattr("hidascan.detectors.hidanet.localiser._ROWS", 1000)
+    assert torch.allclose(in_strips, localiser(residuals), atol=1e-5)
 
 
 def test_fusing_thousands_of_patches_takes_memory_by_their_number_not_its_square():
     code = """
 import resource, torch
-from hidascan.model.aggregator import LocalAggregator
+from hidascan.detectors.hidanet.aggregator import LocalAggregator
 aggregator = LocalAggregator(32, 1, 4).eval()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 with torch.inference_mode():
@@ -213,3 +217,16 @@ with torch.inference_mode():
 """
     grown = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
     assert grown < 250  # MB; the attention of all pairs alone would be 1,000
+
+
+@torch.no_grad()
+def test_images_of_several_k_are_fused_as_each_by_itself():
+    """Training fuses many images side by side, a scan one: through the same code, to the same numbers."""
+    torch.manual_seed(0)
+    head, counts = HiDANet(TINY).eval().head, [1 + 3, 1 + 1, 1 + 6]
+    cls = torch.randn(sum(counts), TINY.dim)
+    together = head.fuse(cls, counts)
+    for number, part in enumerate(cls.split(counts)):
+        alone = head.fuse(part, [len(part)])
+        assert torch.allclose(together.logits[number], alone.logits[0], atol=1e-5)
+        assert torch.allclose(together.qualities[number], alone.qualities[0], atol=1e-4)

@@ -34,7 +34,7 @@ def test_a_torn_output_is_completed_to_what_an_unbroken_scan_gives(hidascan, fol
     code = hidascan(folder, f"--{kind}", out, *options).code
     whole, mark = out.read_bytes(), tmp_path / f"out.{kind}.unfinished"
     assert not mark.exists()
-    assert "is no unfinished scan" in hidascan(folder, f"--{kind}", out, *options).err
+    assert "is not an unfinished scan" in hidascan(folder, f"--{kind}", out, *options).err
     out.unlink()
     (tmp_path / "in.txt").write_text("\n".join(str(p) for p in sorted(folder.iterdir())[:1]))
     mark_of(hidascan, folder, out, kind, mark)

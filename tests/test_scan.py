@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from hidascan import Scanner, ScanOptions
+from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.finding import COLUMNS
 from hidascan.image.sources import expand
-from hidascan.model.checkpoint import load_network, save_trained
 from tests.conftest import picture, save_picture
 from tests.test_decode import broken_files
 
@@ -93,11 +93,11 @@ def test_exit_codes(hidascan, folder, tmp_path):
 
 
 def test_a_profile_chooses_between_calibrated_thresholds(tiny_weights, folder, tmp_path):
-    network, header = load_network(tiny_weights)
+    network, header = load_detector(tiny_weights)
     thresholds = {"low-fpr": (0.0, 0.99999), "balanced": (0.99999, 1.0), "high-recall": (0.0, 0.00001)}
     calibration = replace(header.calibration, thresholds=thresholds)
     weights = tiny_weights.parent / "profiles.safetensors"
-    save_trained(weights, network.head, replace(header, calibration=calibration))
+    save_trained(weights, network, replace(header, calibration=calibration))
     said = {
         profile: next(Scanner(ScanOptions(str(weights), profile=profile)).scan([str(folder / "0.png")])).verdict
         for profile in thresholds
@@ -178,7 +178,7 @@ def test_an_array_gives_what_its_file_gives(tiny_weights, folder):
     from_file = next(scanner.scan([folder / "1.png"]))
     from_array = scanner.scan_array(picture(300, 500, seed=1))
     assert from_array.score == pytest.approx(from_file.score, abs=1e-6)
-    assert np.allclose(from_array.token_map, from_file.token_map, atol=1e-6)
+    assert np.allclose(from_array.heatmap, from_file.heatmap, atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
@@ -215,7 +215,7 @@ def test_margins_of_one_colour_are_looked_at_once_and_say_the_same(tiny_weights,
     (each,) = scanner.scan([tmp_path], seen.append)
     assert sum(seen) - views == 1 + each.patches == 26 and views < 20
     assert once.logit == pytest.approx(each.logit, abs=1e-4)
-    assert np.allclose(once.token_map, each.token_map, atol=1e-5)
+    assert np.allclose(once.heatmap, each.heatmap, atol=1e-5)
 
 
 def test_a_thread_of_pixels_is_refused_before_it_is_mirrored_into_gigabytes(hidascan, tmp_path):
@@ -227,14 +227,14 @@ def test_a_thread_of_pixels_is_refused_before_it_is_mirrored_into_gigabytes(hida
 def test_an_image_that_does_not_fit_into_memory_costs_its_own_row_only(hidascan, folder, monkeypatch):
     import hidascan.scanner as scanner
 
-    cut = scanner.patch_grid
+    cut = scanner.cut_views
 
-    def short_of_memory(height, width, patch):
-        if (height, width) == (300, 500):
+    def short_of_memory(pixels, *plan):
+        if pixels.shape[:2] == (300, 500):
             raise MemoryError
-        return cut(height, width, patch)
+        return cut(pixels, *plan)
 
-    monkeypatch.setattr(scanner, "patch_grid", short_of_memory)
+    monkeypatch.setattr(scanner, "cut_views", short_of_memory)
     found = rows(hidascan(folder, "--csv", "-").out)
     assert [row["status"] for row in found] == ["ok", "error", "ok", "ok", "ok"] and "memory" in found[1]["error"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hidascan import Scanner, ScanOptions
+from hidascan.geometry import CELL
 from hidascan.image.decode import decode
-from hidascan.image.tiles import CELL
-from hidascan.lab.metrics import auc
+from hidascan.lab.measure.metrics import auc
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 REPAINTED = {  # and astronaut.jpg, in which these weights miss the part
@@ -31,7 +31,7 @@ def test_photos_are_not_called_ai(scanner, name):
 
 
 def test_a_harder_compression_is_seen_in_the_pixels(scanner):
-    from hidascan.image.redeliver import Compression, compress
+    from hidascan.image.perturb import Compression, compress
 
     pixels = decode(EXAMPLES / "coffee.png").pixels
     seen = [scanner.scan_array(compress(pixels, Compression("JPEG", q))).jpeg_quality_estimated for q in (30, 60, 95)]
@@ -41,7 +41,7 @@ def test_a_harder_compression_is_seen_in_the_pixels(scanner):
 @pytest.mark.parametrize(("name", "region"), REPAINTED.items())
 def test_the_heatmap_is_hotter_where_a_photo_was_repainted(scanner, name, region):
     """region: left, top, right, bottom in pixels, as examples/README.md has them."""
-    cells = next(scanner.scan([EXAMPLES / "repainted" / name])).token_map
+    cells = next(scanner.scan([EXAMPLES / "repainted" / name])).heatmap
     left, top, right, bottom = (side // CELL for side in region)
     inside = np.zeros(cells.shape, int)
     inside[top : bottom + 1, left : right + 1] = 1

@@ -1,4 +1,4 @@
-"""A file -> RGB pixels, whatever its format, within limits and without surprises."""
+"""Decode a file into RGB pixels, whatever its format, within limits and without surprises."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError
-from hidascan.image.jpeg import JpegSave, read_save
+from hidascan.image.formats import pillow_names
+from hidascan.image.jpeg_header import JpegSave, read_save
 from hidascan.image.provenance import Claim, read_claims
 from hidascan.options import MAX_PIXELS
 
@@ -23,8 +25,6 @@ pillow_heif.register_heif_opener()
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # our own limit below, as an error and not as a warning
 
-# No others (an MPO opens as JPEG): Pillow would hand an EPS to Ghostscript, whatever its name ends in.
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "HEIF", "AVIF")
 _ORIENTATION_TAG = 0x0112
 _STRIP = 1 << 20  # pixels that are converted at a time
 _SCALED = "more than 8 bits a channel, scaled to 8"
@@ -35,10 +35,13 @@ _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 class DecodedImage:
     """The pixels of one image as they are stored, and what its container says of them.
 
-    pixels: (H, W, 3) uint8 RGB, read-only, before any EXIF rotation: turning an image would move its JPEG grid.
-    orientation: EXIF orientation 1..8 (1 = as stored). jpeg: how it was saved, None if no JPEG.
-    claims: what the metadata says of its origin, the strongest first. notes: what a reader should know (first frame only,
-    alpha composited, 16 bits scaled).
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, read-only, before any EXIF rotation: turning an image would move its JPEG grid.
+        format: Pillow's name of the format.
+        orientation: EXIF orientation 1..8; 1 is as stored.
+        jpeg: How it was saved; None if it is no JPEG.
+        claims: What the metadata says of its origin, the strongest first.
+        notes: What a reader should know: first frame only, transparency put on white, 16 bits scaled.
     """
 
     pixels: np.ndarray
@@ -50,15 +53,20 @@ class DecodedImage:
 
 
 def decode(
-    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, before_load: Callable[[int], None] = lambda pixels: None
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, before_load: Callable[[int], None] = lambda pixels: None
 ) -> DecodedImage:
     """Read an image file.
 
-    before_load is called with the number of pixels once it is known and before they take memory; it may block.
+    Of animations the first frame is taken, transparency is put on white, 16 bits are scaled to 8, and ICC profiles
+    are left alone. The formats are those of `image.formats`.
 
-    PNG, JPEG (CMYK, progressive, MPO), WebP, TIFF (8/16 bits), GIF, APNG and animated WebP (first frame), BMP, HEIC,
-    AVIF. Alpha is composited on white, 16 bits are scaled to 8, ICC profiles are left alone.
-    Raises ImageError, with the reason in words, for anything that cannot be read whole.
+    Args:
+        path: The file.
+        max_pixels: Larger images are refused.
+        before_load: Called with the number of pixels once it is known and before they take memory; it may block.
+
+    Raises:
+        ImageError: With the reason in words, for anything that cannot be read whole.
     """
     data = _read_file(Path(path))
     if not data:
@@ -66,7 +74,7 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=pillow_names()) as image:
                 return _decode_opened(image, data, max_pixels, before_load)
     except ImageError:
         raise
@@ -118,13 +126,14 @@ def _decode_opened(
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
-    """16-bit colour, of which Pillow keeps the high bytes as it reads."""
-    raw_modes = [tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in getattr(image, "tile", [])]
+    """Tell 16-bit colour, of which Pillow keeps the high bytes as it reads."""
+    tiles: Any = getattr(image, "tile", [])
+    raw_modes = [tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in tiles]
     return image.mode.startswith(("RGB", "LA", "CMYK")) and any("16" in str(mode) for mode in raw_modes)
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, or 1 where there is none."""
+    """Return the EXIF orientation, or 1 where there is none."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # broken EXIF must not cost us sound pixels
@@ -133,7 +142,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
-    """(H, W, 3) uint8 from any Pillow mode, strip by strip: of the whole there is one copy besides Pillow's own."""
+    """Convert any Pillow mode to (H, W, 3) uint8, strip by strip: there is one copy besides Pillow's own."""
     if image.mode in _DEEP_GREY or image.mode in ("I", "F"):
         notes.append(_SCALED)
         return np.repeat(_deep_grey_to_8_bits(image)[..., None], 3, axis=2)
@@ -143,7 +152,8 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
-            seen_through |= strip.getextrema()[3][0] < 255
+            extrema: Any = strip.getextrema()
+            seen_through |= extrema[3][0] < 255
             white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
             white.alpha_composite(strip)
             strip = white
@@ -155,7 +165,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
 
 
 def _deep_grey_to_8_bits(image: Image.Image) -> np.ndarray:
-    """(H, W) uint8. 16-bit integers are divided by 257; wider or floating values by their own largest."""
+    """Scale grey values to (H, W) uint8: 16-bit integers by 257, wider or floating values by their own largest."""
     values = np.asarray(image).astype(np.float32)
     if image.mode in _DEEP_GREY or (image.mode == "I" and values.max() > 255):
         values = values / (257.0 if values.max() <= 65535 else values.max() / 255.0)
@@ -163,14 +173,6 @@ def _deep_grey_to_8_bits(image: Image.Image) -> np.ndarray:
         values = np.nan_to_num(values)
         values = values * (255.0 if values.max() <= 1.0 else 255.0 / max(values.max(), 255.0))
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an array (H, W, ...) the way EXIF `orientation` 1..8 says it should be looked at."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    flip_rows, flip_cols = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
-    return array[:: -1 if flip_rows else 1, :: -1 if flip_cols else 1]
 
 
 def _one_line(error: Exception) -> str:

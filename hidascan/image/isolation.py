@@ -1,4 +1,4 @@
-"""Decoding in processes of their own: a file that crashes its decoder, or keeps it busy for ever, costs its own row."""
+"""Decode in processes of their own: a file that crashes its decoder, or keeps it busy for ever, costs its own row."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from hidascan.errors import ImageError
 from hidascan.image.decode import DecodedImage
-from hidascan.image.jpeg import JpegSave
+from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.provenance import Claim
 
 # Without the folder that the scan runs in: it may be full of strangers' files, a PIL.py among them.
@@ -24,7 +25,7 @@ COMMAND = [sys.executable, "-c", "import sys; del sys.path[0]; from hidascan.ima
 
 @functools.cache
 def decoders() -> Decoders:
-    """Those of this process, whatever the number of scanners in it."""
+    """Return the decoders of this process, however many scanners it holds."""
     return Decoders()
 
 
@@ -33,16 +34,20 @@ if hasattr(os, "register_at_fork"):
 
 
 class Decoders:
-    """As many decoding processes as threads ask for at once. They end when this process does."""
+    """A pool of decoding processes, as many as threads ask for at once. They end when this process does."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._idle: list[_Worker] = [_Worker()]  # starts while the network loads
         self._lock = threading.Lock()
 
     def decode(
-        self, path: str | os.PathLike, max_pixels: int, before_load: Callable[[int], None] = lambda pixels: None
+        self, path: str | os.PathLike[str], max_pixels: int, before_load: Callable[[int], None] = lambda pixels: None
     ) -> DecodedImage:
-        """As `hidascan.image.decode.decode`; besides, ImageError where the decoder crashes or takes too long."""
+        """Decode as `hidascan.image.decode.decode` does.
+
+        Raises:
+            ImageError: Besides, where the decoder crashes or takes too long.
+        """
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         if worker is None or not worker.lives():
@@ -55,7 +60,7 @@ class Decoders:
 
 
 def _from_the_root(path: str) -> str:
-    """This process may have moved to another folder since the other one started."""
+    """Make a path absolute: this process may have moved to another folder since the other one started."""
     try:
         return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
     except OSError as error:  # that folder is gone
@@ -65,7 +70,7 @@ def _from_the_root(path: str) -> str:
 class _Worker:
     """The other end of `hidascan.image.worker`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         path = os.pathsep.join(folder for folder in sys.path if folder)
         self._process = subprocess.Popen(
             COMMAND,
@@ -75,6 +80,8 @@ class _Worker:
             env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is for the scan: what it has begun to decode is still wanted
         )
+        self._requests: Any = self._process.stdin
+        self._replies: Any = self._process.stdout
 
     def lives(self) -> bool:
         return self._process.poll() is None
@@ -98,22 +105,24 @@ class _Worker:
             self.end()  # in the middle of a conversation
             raise
 
-    def _image(self, reply: dict) -> DecodedImage:
+    def _image(self, reply: dict[str, Any]) -> DecodedImage:
         pixels = np.empty(reply["shape"], np.uint8)
-        if self._process.stdout.readinto(pixels.data.cast("B")) < pixels.nbytes:
+        if self._replies.readinto(pixels.data.cast("B")) < pixels.nbytes:
             raise EOFError
         pixels.flags.writeable = False
-        said = reply["image"]
-        jpeg = said["jpeg"] and JpegSave(**said["jpeg"])
-        claims = tuple(Claim(**claim) for claim in said["claims"])
-        return DecodedImage(pixels, **said | {"jpeg": jpeg, "claims": claims, "notes": tuple(said["notes"])})
+        properties = reply["image"]
+        jpeg = properties["jpeg"] and JpegSave(**properties["jpeg"])
+        claims = tuple(Claim(**claim) for claim in properties["claims"])
+        return DecodedImage(
+            pixels, **properties | {"jpeg": jpeg, "claims": claims, "notes": tuple(properties["notes"])}
+        )
 
-    def _send(self, message: dict) -> None:
-        self._process.stdin.write(json.dumps(message).encode() + b"\n")
-        self._process.stdin.flush()
+    def _send(self, message: dict[str, Any]) -> None:
+        self._requests.write(json.dumps(message).encode() + b"\n")
+        self._requests.flush()
 
-    def _receive(self) -> dict:
-        line = self._process.stdout.readline()
+    def _receive(self) -> dict[str, Any]:
+        line = self._replies.readline()
         if not line:
             raise EOFError
         return json.loads(line)
@@ -128,8 +137,8 @@ class _Worker:
         return f"damaged image: its decoder crashed ({name})"
 
     def end(self) -> None:
-        """Now, whatever it is doing."""
+        """End it now, whatever it is doing."""
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self._requests.close()
+        self._replies.close()

@@ -1,4 +1,4 @@
-"""The trace of JPEG in pixels: DCT coefficients that lie at multiples of a quantisation table, on some grid.
+"""Find the trace of JPEG in pixels: DCT coefficients that lie at multiples of a quantisation table, on some grid.
 
 Compression rounds each coefficient of an 8x8 block to a multiple of its step. Decoded pixels keep that but for
 rounding to whole numbers, whatever file they are put into, until they are resized, filtered or compressed anew
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hidascan.image.jpeg import ijg_table
+from hidascan.image.jpeg_header import ijg_table
 
 _BLOCK = 8
 _NOISE = 0.4  # sigma of a coefficient: brightness was rounded once, the colours it is made from another time
@@ -26,8 +26,13 @@ _FOUND, _EVIDENCE = 0.25, 150  # log-likelihood ratio a coefficient, and coeffic
 
 @dataclass(frozen=True)
 class JpegTrace:
-    """quality: IJG, 1..100, to within two where neighbouring tables agree in the frequencies that a picture has. top,
-    left: where its grid of 8x8 blocks starts, 0..7 pixels; not at (0, 0) in a crop."""
+    """The last save that pixels tell of.
+
+    Attributes:
+        quality: IJG, 1..100, to within two where neighbouring tables agree in the frequencies that a picture has.
+        top: Where its grid of 8x8 blocks starts, 0..7 pixels; not 0 in a crop.
+        left: The same, across.
+    """
 
     quality: int
     top: int
@@ -35,25 +40,29 @@ class JpegTrace:
 
 
 def jpeg_trace(pixels: np.ndarray) -> JpegTrace | None:
-    """(H, W, 3) uint8 -> the last JPEG save that the pixels went through unresized; None where there is no sign of
-    one, as in clean or smooth pixels, at quality 98 and more, and after resizing or filtering."""
+    """Find the last JPEG save that pixels (H, W, 3) uint8 went through without being resized since.
+
+    Returns:
+        None where there is no sign of one, as in clean or smooth pixels, at quality 98 and more, and after resizing
+        or filtering.
+    """
     if min(pixels.shape[:2]) < _WINDOW:
         return None
     windows = _lively_windows(pixels)
-    found = _best(_coefficients(windows, 0, 0), range(1, 101))
-    if found:
-        return JpegTrace(found[1], 0, 0)
+    best = _best(_coefficients(windows, 0, 0), range(1, 101))
+    if best:
+        return JpegTrace(best[1], 0, 0)
     grids = [(top, left) for top in range(_BLOCK) for left in range(_BLOCK) if top or left]
     fits = [_best(_coefficients(windows[:_FEW], *grid), _COARSE, -np.inf) or (-np.inf, 0) for grid in grids]
     grid = max(zip(fits, grids, strict=True))[1]
-    found = _best(_coefficients(windows, *grid), range(1, 101))
-    return JpegTrace(found[1], *grid) if found else None
+    best = _best(_coefficients(windows, *grid), range(1, 101))
+    return JpegTrace(best[1], *grid) if best else None
 
 
 def _best(
     coefficients: np.ndarray, qualities: range | tuple[int, ...], least: float = _FOUND
 ) -> tuple[float, int] | None:
-    """Mean log-likelihood ratio and quality that fit (B, 64) coefficients best; None under `least`."""
+    """Return the mean log-likelihood ratio and the quality that fit (B, 64) coefficients best; None under `least`."""
     counted = np.abs(coefficients) > _SMALLEST
     counted[:, 0] = False  # DC follows content more than any grid
     if counted.sum() < _EVIDENCE:
@@ -61,22 +70,24 @@ def _best(
     which = np.nonzero(counted)[1]
     values = coefficients[counted]
     if len(values) > _ENOUGH:
-        kept = np.linspace(0, len(values) - 1, _ENOUGH).astype(int)
-        values, which = values[kept], which[kept]
+        chosen = np.linspace(0, len(values) - 1, _ENOUGH).astype(int)
+        values, which = values[chosen], which[chosen]
     fit, quality = max((_fit(values, _TABLES[quality][which]), quality) for quality in qualities)
     return (fit, quality) if fit >= least else None
 
 
 def _fit(values: np.ndarray, steps: np.ndarray) -> float:
-    """Mean log-likelihood ratio of values near multiples of their steps against values anywhere."""
+    """Return the mean log-likelihood ratio of values near multiples of their steps against values anywhere."""
     off = values - steps * np.rint(values / steps)
     peak = steps * np.exp(-0.5 * (off / _NOISE) ** 2) / (_NOISE * np.sqrt(2 * np.pi))
     return float(np.log((1 - _OUTLIERS) * peak + _OUTLIERS).mean())
 
 
 def _lively_windows(pixels: np.ndarray) -> np.ndarray:
-    """Brightness of the liveliest of many windows, (B, 15, 15) float32, livelier ones first. They start at multiples
-    of 8 pixels, and none is clipped."""
+    """Return the brightness of the liveliest of many windows, (B, 15, 15) float32, livelier ones first.
+
+    They start at multiples of 8 pixels, and none is clipped.
+    """
     rows, cols = ((side - _WINDOW) // _BLOCK + 1 for side in pixels.shape[:2])
     chosen = np.unique(np.linspace(0, rows * cols - 1, min(rows * cols, 4 * _MANY)).astype(int))
     inside = np.arange(_WINDOW)
@@ -90,12 +101,12 @@ def _lively_windows(pixels: np.ndarray) -> np.ndarray:
 
 
 def _coefficients(windows: np.ndarray, top: int, left: int) -> np.ndarray:
-    """DCT of the block at (top, left) of each window, (B, 64) float32."""
+    """Return the DCT of the block at (top, left) of each window, (B, 64) float32."""
     return (_DCT @ windows[:, top : top + _BLOCK, left : left + _BLOCK] @ _DCT.T).reshape(-1, 64)
 
 
 def _dct_matrix() -> np.ndarray:
-    """Orthonormal DCT-II of 8 samples."""
+    """Return the orthonormal DCT-II of 8 samples."""
     rows, cols = np.mgrid[:_BLOCK, :_BLOCK]
     matrix = np.cos((2 * cols + 1) * rows * np.pi / (2 * _BLOCK)) / 2
     matrix[0] /= np.sqrt(2)
@@ -103,4 +114,4 @@ def _dct_matrix() -> np.ndarray:
 
 
 _DCT = _dct_matrix()
-_TABLES = [None, *(ijg_table(quality).ravel().astype(np.float32) for quality in range(1, 101))]
+_TABLES = [ijg_table(max(1, quality)).ravel().astype(np.float32) for quality in range(101)]  # by quality

@@ -1,41 +1,22 @@
-"""Files, folders and lists on standard input -> paths, each once, in a stable order."""
+"""Turn files, folders and lists on standard input into paths, each once, in a stable order."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any
 
-SUFFIXES = frozenset(
-    [
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".avif",
-    ]
-)
+from hidascan.image.formats import suffixes
+
 HEATMAP_SUFFIX = ".heatmap.png"
 RAW_HEATMAP_SUFFIX = ".heatmap-raw.png"
-EFFECTS_SUFFIX = ".effects.png"
+ATTRIBUTIONS_SUFFIX = ".effects.png"
 
 
 def expand(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the files named by `paths`: files as they are, folders recursively and sorted, each file once.
+    """Yield the files that `paths` name: files as they are, folders recursively and sorted, each file once.
 
-    From folders only names with an image's suffix are taken, and not the heatmaps that hidascan writes itself.
+    From folders only names with the suffix of an image are taken, and not the heatmaps that hidascan writes itself.
     A path that does not exist is yielded too, so that it gets its own row. Links to folders are not followed.
     """
     seen = set()
@@ -47,22 +28,23 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
                 yield path
 
 
-def read_list(stream: BinaryIO, separator: bytes) -> Iterator[str]:
-    """Paths from a binary stream, separated by b"\\n" or b"\\0", as they come; empty ones are skipped."""
+def read_list(stream: Any, separator: bytes) -> Iterator[str]:
+    r"""Yield paths from a buffered binary stream, separated by b"\n" or b"\0", as they come; skip empty ones."""
     rest = b""
     while block := stream.read1(1 << 16):
-        *whole, rest = (rest + block).split(separator)
-        yield from (os.fsdecode(name) for name in whole if name)
+        *names, rest = (rest + block).split(separator)
+        yield from (os.fsdecode(name) for name in names if name)
     if rest:
         yield os.fsdecode(rest)
 
 
 def _walk(folder: str) -> Iterator[str]:
+    known = suffixes()
     for base, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
             lower = name.lower()
-            if lower.endswith((HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, EFFECTS_SUFFIX)):
+            if lower.endswith((HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)):
                 continue
-            if os.path.splitext(lower)[1] in SUFFIXES:
+            if os.path.splitext(lower)[1] in known:
                 yield os.path.join(base, name)

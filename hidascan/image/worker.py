@@ -1,4 +1,4 @@
-"""A process that decodes for another one, so that a decoder that hangs or crashes takes nothing else down with it.
+"""Decode for another process, so that a decoder that hangs or crashes takes nothing else down with it.
 
 On stdin a line of JSON for each file, on stdout lines of JSON, and after the one that tells their shape the pixels.
 No pickle: what comes out of here was made from a hostile file. `isolation` is the other end.
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hidascan.errors import ImageError
 from hidascan.image.decode import decode
@@ -20,7 +20,7 @@ from hidascan.image.decode import decode
 try:
     import resource
 except ImportError:  # Windows: no limits there, but still a process of its own
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 _SECONDS, _PIXELS_A_SECOND = 10, 5e6
 _BYTES, _BYTES_A_PIXEL = 1 << 30, 24
@@ -35,7 +35,7 @@ def main() -> None:
         _answer(json.loads(line), requests, replies, size)
 
 
-def _answer(request: dict, requests: BinaryIO, replies: BinaryIO, size: int) -> None:
+def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size: int) -> None:
     """Decode one file. Its pixels take memory only when the other side has let them in."""
 
     def announce(pixels: int) -> None:
@@ -49,11 +49,13 @@ def _answer(request: dict, requests: BinaryIO, replies: BinaryIO, size: int) -> 
     _allow_seconds(_SECONDS)
     try:
         image = decode(request["path"], request["max_pixels"], announce)
-        said = {field.name: getattr(image, field.name) for field in dataclasses.fields(image) if field.name != "pixels"}
-        said["jpeg"] = image.jpeg and dataclasses.asdict(image.jpeg)
-        said["claims"] = [dataclasses.asdict(claim) for claim in image.claims]
+        properties = {
+            field.name: getattr(image, field.name) for field in dataclasses.fields(image) if field.name != "pixels"
+        }
+        properties["jpeg"] = image.jpeg and dataclasses.asdict(image.jpeg)
+        properties["claims"] = [dataclasses.asdict(claim) for claim in image.claims]
         _allow_seconds(0)
-        _send(replies, {"shape": image.pixels.shape, "image": said})
+        _send(replies, {"shape": image.pixels.shape, "image": properties})
         replies.write(image.pixels.tobytes() if not image.pixels.flags.c_contiguous else image.pixels.data)
         replies.flush()
     except (ImageError, MemoryError) as error:
@@ -61,26 +63,26 @@ def _answer(request: dict, requests: BinaryIO, replies: BinaryIO, size: int) -> 
         _send(replies, {"error": str(error) or "too large for the memory of this machine"})
 
 
-def _send(replies: BinaryIO, message: dict) -> None:
+def _send(replies: BinaryIO, message: dict[str, Any]) -> None:
     replies.write(json.dumps(message).encode() + b"\n")
     replies.flush()
 
 
 def _allow_seconds(seconds: int) -> None:
-    """The system ends this process when they are over, whatever it is doing; 0: no limit."""
+    """Let the system end this process after so many seconds, whatever it is doing; 0 for no limit."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 
 
 def _allow_memory(size: int) -> None:
-    """Bytes of address space, over which allocations fail."""
+    """Set the bytes of address space beyond which allocations fail."""
     if resource:
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
 
 
 def _address_space() -> int:
-    """Bytes that this process has taken already."""
+    """Return the bytes that this process has taken already."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:  # no Linux

@@ -1,1 +1,1 @@
-"""`hidalab`: training and measuring. Nothing outside this package imports it."""
+"""`hidalab`: train detectors and measure them. Nothing outside this package imports it."""

@@ -1,1 +1,1 @@
-"""Findings made readable. Nothing in here imports the model."""
+"""Findings made readable. Nothing in here sees a network."""

@@ -1,20 +1,25 @@
-"""Findings as CSV: the columns of `finding.COLUMNS`, a header even when there is no row."""
+"""Findings as CSV: the columns of `finding.COLUMNS`, with a header even when there is no row."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 
 from hidascan.finding import COLUMNS, Finding
 from hidascan.report.reporter import close_text, open_text
+from hidascan.run import RunInfo
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CsvReport:
-    """Each row is flushed as it is written, so that an interrupted scan leaves whole rows. A text that a spreadsheet
-    would run as a formula gets an apostrophe in front. An output that is gone on with has its header."""
+    """A CSV. Each row is flushed as it is written, so that an interrupted scan leaves whole rows.
 
-    def __init__(self, target: str, append: bool = False):
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
+
+    def __init__(self, target: str, run: RunInfo, append: bool = False):
+        """Open it; a file that is resumed has its header."""
         self._file = open_text(target, append)
         self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
         if not append or not self._file.tell():
@@ -22,15 +27,38 @@ class CsvReport:
         self._file.flush()
 
     def add(self, finding: Finding) -> None:
+        """Write a row."""
         self._writer.writerow({name: _harmless(value) for name, value in finding.row().items()})
         self._file.flush()
 
     def close(self) -> None:
+        """Close the file."""
         close_text(self._file)
 
+    @staticmethod
+    def whole_records(path: str) -> Iterator[tuple[dict[str, str], int]]:
+        """Yield the whole rows of a file, each with the byte where it ends.
 
-def as_it_was(text: str) -> str:
-    """A cell of a CSV without the apostrophe that was put in front."""
+        A row may go over several lines, as a name may; part of the last one may be missing.
+        """
+        end = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal end
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                for line in file:
+                    end += len(line.encode("utf-8", "surrogateescape"))
+                    yield line if line.endswith("\n") else ""
+
+        for number, cells in enumerate(csv.reader(lines())):
+            if len(cells) != len(COLUMNS):
+                return
+            if number:
+                yield {name: _as_it_was(cell) for name, cell in zip(COLUMNS, cells, strict=True)}, end
+
+
+def _as_it_was(text: str) -> str:
+    """Take the apostrophe away again."""
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 

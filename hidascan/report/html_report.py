@@ -15,35 +15,42 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
-from hidascan import __version__
 from hidascan.errors import HidascanError, ImageError
 from hidascan.finding import Finding
-from hidascan.image.decode import upright
-from hidascan.report.overlay import colours, effect_colours, shrink_to
+from hidascan.image.views import upright
+from hidascan.report.overlay import attribution_colours, colours, shrink_to
 from hidascan.report.reporter import close_text, open_text, pixels_of
-from hidascan.report.words import jpeg_history
+from hidascan.report.words import jpeg_history, looked_at, score_in_words
+from hidascan.run import RunInfo
 
 _SIDE = 400  # longest, of a preview, pixels
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
-_PAGES.filters["jpeg_history"] = jpeg_history
+_PAGES.filters |= {"jpeg_history": jpeg_history, "looked_at": looked_at, "score_in_words": score_in_words}
 
 
 class HtmlReport:
-    """model: name of the weights. real_below, ai_from: the thresholds in use, scores in 0..1.
+    """A page with a row for each image, its picture under its maps, filters and an order."""
 
-    Raises UsageError if the file cannot be written.
-    """
+    def __init__(self, target: str, run: RunInfo, append: bool = False):
+        """Open it and write its head.
 
-    def __init__(self, target: str, model: str, real_below: float, ai_from: float):
+        Raises:
+            UsageError: If the file cannot be written.
+        """
         self._file, self._number = open_text(target), 0
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-        self._write("head.html", version=__version__, model=model, real_below=real_below, ai_from=ai_from, made=made)
+        self._write("head.html", run=run, made=made)
 
     def add(self, finding: Finding) -> None:
+        """Write a row; without its picture, if that cannot be read any more.
+
+        Raises:
+            HidascanError: In that case, when the row is written.
+        """
         self._number += 1
-        layers = {}
+        layers: dict[str, str] = {}
         try:
             if finding.status == "ok":
                 layers = _pictures(finding)
@@ -53,6 +60,7 @@ class HtmlReport:
             self._write("row.html", finding=finding, number=self._number, layers=layers)
 
     def close(self) -> None:
+        """Write the end and close the file."""
         self._write("tail.html")
         close_text(self._file)
 
@@ -62,14 +70,14 @@ class HtmlReport:
 
 
 def _pictures(finding: Finding) -> dict[str, str]:
-    """The upright image, shrunk, and where they are known its token map and the effects of its patches, as data URIs."""
+    """Make data URIs of the upright image, shrunk, and of its heatmap and attributions, where it has them."""
     pixels = pixels_of(finding)
     small = shrink_to(pixels, _SIDE)
     layers = {"preview": _uri(small, finding, "WEBP", quality=75)}
-    if finding.token_map is not None:
-        layers["heat"] = _uri(colours(finding.token_map).astype(np.uint8), finding, "PNG")
-    if finding.effects:
-        painted = effect_colours(finding.effects, pixels.shape[:2], small.shape[:2])
+    if finding.heatmap is not None:
+        layers["heat"] = _uri(colours(finding.heatmap).astype(np.uint8), finding, "PNG")
+    if finding.attributions:
+        painted = attribution_colours(finding.attributions, pixels.shape[:2], small.shape[:2])
         layers["effects"] = _uri(painted, finding, "PNG")
     return layers
 

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
+from typing import Any
 
-from hidascan.finding import Finding
+from hidascan.finding import COLUMNS, Finding
 from hidascan.report.reporter import close_text, open_text
+from hidascan.run import RunInfo
 
 
 class JsonlReport:
-    """One object a line: `finding.COLUMNS`, then `logit` (raw), `orientation` (EXIF), `notes` (list of str), `stress`
-    (copy -> score; empty without a stress test), `jpeg_saved` (quality, tables, subsampling) and
-    `jpeg_trace` (quality, top, left) or null, `claims` (kind, source, text, signature, detail), `regions` (left, top,
-    right, bottom, area, score) and, with `--explain`, `effects` (left, top, effect)."""
+    """One object a line: `Finding.record()`."""
 
-    def __init__(self, target: str, append: bool = False):
+    def __init__(self, target: str, run: RunInfo, append: bool = False):
         self._file = open_text(target, append)
 
     def add(self, finding: Finding) -> None:
-        more = {name: getattr(finding, name) for name in ("logit", "orientation", "notes", "stress")}
-        for name in ("jpeg_saved", "jpeg_trace"):
-            known = getattr(finding, name)
-            more[name] = known and asdict(known)
-        for name in ("claims", "regions", "effects"):
-            more[name] = [asdict(entry) for entry in getattr(finding, name)]
-        self._file.write(json.dumps({**finding.row(), **more}) + "\n")
+        """Write a line."""
+        self._file.write(json.dumps(finding.record()) + "\n")
         self._file.flush()
 
     def close(self) -> None:
+        """Close the file."""
         close_text(self._file)
+
+    @staticmethod
+    def whole_records(path: str) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yield the whole records of a file, each with the byte where it ends."""
+        end = 0
+        with open(path, "rb") as file:
+            for line in file:
+                end += len(line)
+                try:
+                    record = json.loads(line) if line.endswith(b"\n") else None
+                except ValueError:
+                    return
+                if not isinstance(record, dict) or not {*COLUMNS} <= record.keys():
+                    return
+                yield record, end

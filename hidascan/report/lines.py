@@ -8,12 +8,14 @@ from hidascan.finding import Finding
 
 
 class PlainLines:
-    """Three fields a line; of a file that could not be read: its path, `error`, and no score."""
+    """Three fields a line; for a file that could not be read its path, `error`, and no score."""
 
     def add(self, finding: Finding) -> None:
+        """Write a line."""
         score = "" if finding.score is None else f"{finding.score:.4f}"
         sys.stdout.write(f"{finding.path}\t{finding.verdict or 'error'}\t{score}\n")
         sys.stdout.flush()
 
     def close(self) -> None:
+        """Flush stdout."""
         sys.stdout.flush()

@@ -13,17 +13,27 @@ from hidascan.finding import Finding
 from hidascan.image.isolation import decoders
 
 
-class Reporter(Protocol):
-    """Opened before the scan, told of each Finding as it is ready, closed at the end (an interrupted one too)."""
+class Report(Protocol):
+    """Opened before the scan, told of each Finding as it is ready, closed at the end (of an interrupted scan too).
 
-    def add(self, finding: Finding) -> None: ...
+    One whose files can be resumed also has a static method `whole_records(path)`: it yields each whole record, with
+    at least the columns of the CSV, and the byte where it ends.
+    """
 
-    def close(self) -> None: ...
+    def add(self, finding: Finding) -> None:
+        """Write a Finding."""
+
+    def close(self) -> None:
+        """Finish."""
 
 
 def pixels_of(finding: Finding) -> np.ndarray:
-    """(H, W, 3) uint8 as stored, of an image that was scanned. Raises ImageError if it has changed since."""
-    height, width = finding.height, finding.width
+    """Decode a scanned image again: (H, W, 3) uint8 as stored.
+
+    Raises:
+        ImageError: If it has changed since.
+    """
+    height, width = finding.height or 0, finding.width or 0
     pixels = decoders().decode(finding.path, height * width).pixels
     if pixels.shape[:2] != (height, width):
         raise ImageError("the file has changed since it was scanned")
@@ -31,9 +41,12 @@ def pixels_of(finding: Finding) -> np.ndarray:
 
 
 def open_text(target: str, append: bool = False) -> TextIO:
-    """`-` is stdout, else a new file, or the end of what there is. Names that are not UTF-8 go through as the bytes they are.
+    """Open a file for text, or its end where there is one, or stdout for "-".
 
-    Raises UsageError if the file cannot be written.
+    Names that are not UTF-8 go through as the bytes that they are.
+
+    Raises:
+        UsageError: If the file cannot be written.
     """
     if target == "-":
         return sys.stdout

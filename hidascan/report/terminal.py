@@ -1,4 +1,4 @@
-"""Findings for people at a terminal: a panel for one image, a table that grows and a closing line for many."""
+"""Show findings to people at a terminal: a panel for one image, a table that grows and a closing line for many."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from rich.text import Text
 
 from hidascan.finding import Finding
 from hidascan.printable import printable
-from hidascan.report.words import jpeg_history
+from hidascan.report.words import jpeg_history, looked_at, score_in_words
+from hidascan.run import RunInfo
 
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}
 _PANEL, _BAR = 88, 24  # columns at most
 
 
 class Terminal:
-    """Each row is printed as it is ready, so its columns have fixed widths; the first waits for the second, as it may be
-    the only one. verbose: a panel for each image."""
+    """Prints each row as it is ready, so columns have fixed widths; the first waits, as it may be the only one."""
 
-    def __init__(self, real_below: float, ai_from: float, verbose: bool = False):
+    def __init__(self, run: RunInfo, verbose: bool = False):
+        """Start; with `verbose`, every image gets a panel."""
         self._console = Console(file=sys.stdout, highlight=False)
-        self._thresholds, self._verbose = (real_below, ai_from), verbose
+        self._run, self._verbose = run, verbose
         self._counts: dict[str, int] = {}
         self._first: Finding | None = None
         self._started = time.monotonic()
 
     def add(self, finding: Finding) -> None:
+        """Print a row or a panel."""
         if self._verbose:
-            self._console.print(_panel(finding, *self._thresholds, self._console.width))
+            self._console.print(_panel(finding, self._run, self._console.width))
         elif not self._counts:
             self._first = finding
         else:
@@ -44,8 +46,9 @@ class Terminal:
         self._counts[verdict] = self._counts.get(verdict, 0) + 1
 
     def close(self) -> None:
+        """Print what waits, and the counts."""
         if self._first:
-            self._console.print(_panel(self._first, *self._thresholds, self._console.width))
+            self._console.print(_panel(self._first, self._run, self._console.width))
         total, seconds = sum(self._counts.values()), time.monotonic() - self._started
         if total > 1:
             counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self._counts.items()))
@@ -72,34 +75,36 @@ def _area(finding: Finding) -> str:
 
 
 def _quality(finding: Finding) -> str:
-    """From the tables as it is, from the pixels with a ~."""
+    """Return the quality from the tables as it is, or from the pixels with a ~."""
     if finding.jpeg_quality is not None:
         return str(finding.jpeg_quality)
-    return f"~{finding.jpeg_quality_estimated:.0f}"
+    return "" if finding.jpeg_quality_estimated is None else f"~{finding.jpeg_quality_estimated:.0f}"
 
 
-def _panel(finding: Finding, real_below: float, ai_from: float, width: int) -> Panel:
-    """All that is known of one image, in words."""
+def _panel(finding: Finding, run: RunInfo, width: int) -> Panel:
+    """Tell all that is known of one image, in words."""
     verdict = finding.verdict or "error"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("verdict", Text(verdict, style=_STYLES[verdict]))
-    for name, text in _facts(finding, real_below, ai_from):
+    for name, text in _facts(finding, run):
         rows.add_row(name, Text(printable(text)))
     title = Text(printable(finding.path), overflow="ellipsis", no_wrap=True)
     return Panel(rows, title=title, title_align="left", border_style=_STYLES[verdict], width=min(width, _PANEL))
 
 
-def _facts(finding: Finding, real_below: float, ai_from: float) -> list[tuple[str, str]]:
-    if finding.status != "ok":
-        return [("error", finding.error)]
+def _facts(finding: Finding, run: RunInfo) -> list[tuple[str, str]]:
+    if finding.status != "ok" or finding.score is None:
+        return [("error", finding.error or "")]
+    thresholds = f"real below {run.real_below:g}, ai from {run.ai_from:g}"
     facts = [
-        ("score", f"{_bar(finding.score)} {finding.score:.3f} (real below {real_below:g}, ai from {ai_from:g})"),
-        ("image", f"{finding.width}x{finding.height} {finding.format}, {finding.patches} patches"),
+        ("score", f"{_bar(finding.score)} {score_in_words(finding)} ({thresholds})"),
+        ("image", f"{finding.width}x{finding.height} {finding.format}, {looked_at(finding)}"),
         ("JPEG", jpeg_history(finding)),
-        ("where", _where(finding)),
     ]
+    if run.has_heatmap:
+        facts.append(("where", _where(finding)))
     facts += [("claim", f"{claim.short()} ({claim.signature or 'unsigned'})") for claim in finding.claims]
     return facts + [("note", note) for note in finding.notes]
 

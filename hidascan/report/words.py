@@ -6,12 +6,24 @@ from hidascan.finding import Finding
 
 
 def jpeg_history(finding: Finding) -> str:
-    """E.g. `quality 95 by its header (IJG tables, 4:2:0), 75 by its pixels: 20 less`."""
-    estimated = f"{finding.jpeg_quality_estimated:.0f} by its pixels"
+    """Tell how often an image was a JPEG: `quality 95 by its header (IJG tables, 4:2:0), 75 by its pixels: 20 less`."""
+    seen = None if finding.jpeg_quality_estimated is None else round(finding.jpeg_quality_estimated)
+    estimated = "no estimate from its pixels" if seen is None else f"{seen} by its pixels"
     saved = finding.jpeg_saved
     if saved is None:
         return estimated
-    told = ", ".join(filter(None, (f"{saved.tables} tables", saved.subsampling)))
-    less = saved.quality - round(finding.jpeg_quality_estimated)
+    tables = ", ".join(filter(None, (f"{saved.tables} tables", saved.subsampling)))
+    less = 0 if seen is None else saved.quality - seen
     difference = f": {abs(less)} {'less' if less > 0 else 'more'}" if less else ""
-    return f"quality {saved.quality} by its header ({told}), {estimated}{difference}"
+    return f"quality {saved.quality} by its header ({tables}), {estimated}{difference}"
+
+
+def looked_at(finding: Finding) -> str:
+    """Tell what was looked at: `6 patches`, or the whole image where a detector cuts none."""
+    return f"{finding.patches} patches" if finding.patches else "looked at as a whole"
+
+
+def score_in_words(finding: Finding) -> str:
+    """Return the score with its spread, where the detector tells one: `0.912 ± 0.031`."""
+    spread = "" if finding.uncertainty is None else f" ± {finding.uncertainty:.3f}"
+    return f"{finding.score:.3f}{spread}"

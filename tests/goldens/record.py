@@ -1,7 +1,7 @@
 """Record what `hidascan` says of the examples and of images made here, through its command line alone.
 
-    python -m tests.goldens.record FILE [--precision bf16]     write the outputs of this checkout
-    python -m tests.goldens.record --compare ONE OTHER         print the largest differences of two such files
+python -m tests.goldens.record FILE [--precision bf16]     write the outputs of this checkout
+python -m tests.goldens.record --compare ONE OTHER         print the largest differences of two such files
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def made_images(folder: Path) -> list[Path]:
         ("turned.jpg", 260, 450, {"quality": 88, "exif": exif}),
     ):
         rows, columns = np.mgrid[:height, :width]
-        waves = [np.sin(rows / (7 + c)) + np.cos(columns / (5 + 2 * c)) + np.sin(rows * columns / 900) for c in range(3)]
+        waves = [
+            np.sin(rows / (7 + c)) + np.cos(columns / (5 + 2 * c)) + np.sin(rows * columns / 900) for c in range(3)
+        ]
         grain = (rows * 7919 + columns * 104729) % 31
         pixels = np.clip(128 + 36 * np.stack(waves, axis=2) + grain[..., None] - 15, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / name, **options)

@@ -1,0 +1,37 @@
+"""Turn a raw logit into a calibrated score and a verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from hidascan.options import PROFILES
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """p = sigmoid(scale * logit + shift); `ai` from one threshold on, `real` below the other, else `inconclusive`.
+
+    Attributes:
+        scale: Factor of the logit.
+        shift: Added to it.
+        thresholds: Of each profile, (real below, ai from), scores in 0..1.
+        localisation: Cells with a probability from here on, 0..1, count as AI-made.
+    """
+
+    scale: float = 1.0
+    shift: float = 0.0
+    thresholds: dict[str, tuple[float, float]] = field(default_factory=lambda: dict.fromkeys(PROFILES, (0.5, 0.5)))
+    localisation: float = 0.5
+
+    def score(self, logit: float) -> float:
+        """Return the calibrated probability, 0..1, that an image holds AI-made pixels."""
+        x = self.scale * logit + self.shift
+        return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+    def verdict(self, score: float, profile: str, threshold: float | None = None) -> str:
+        """Return "ai", "real" or "inconclusive"; with a `threshold` of the user's own there is no middle."""
+        real_below, ai_from = (threshold, threshold) if threshold is not None else self.thresholds[profile]
+        if score >= ai_from:
+            return "ai"
+        return "real" if score < real_below else "inconclusive"

@@ -1,0 +1,47 @@
+"""The detectors, by name.
+
+A name maps to "module:class" and is imported when it is asked for. Packages of others add theirs through the
+entry-point group `hidascan.detectors`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+from hidascan.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from hidascan.detectors.base import Detector
+
+DETECTORS = {
+    "glass": "hidascan.detectors.glass:Glass",
+    "hidanet": "hidascan.detectors.hidanet.network:HiDANet",
+    "npr": "hidascan.detectors.npr:NPR",
+    "swin": "hidascan.detectors.swin:Swin",
+}
+OF_VERSION_1 = "hidanet"  # the detector of checkpoints whose header does not name one
+_GROUP = "hidascan.detectors"
+
+
+def detector_names() -> list[str]:
+    """Return the names of all detectors, those of other packages included."""
+    return sorted({*DETECTORS, *(entry.name for entry in importlib.metadata.entry_points(group=_GROUP))})
+
+
+def detector_class(name: str) -> type[Detector]:
+    """Import a detector by its name.
+
+    Raises:
+        CheckpointError: If there is no such detector.
+    """
+    target = DETECTORS.get(name)
+    if target is None:
+        others = {entry.name: entry.value for entry in importlib.metadata.entry_points(group=_GROUP)}
+        target = others.get(name)
+    if target is None:
+        raise CheckpointError(f"no such detector: {name[:40]!r}; there are: {', '.join(detector_names())}")
+    module, _, attribute = target.partition(":")
+    detector: type[Detector] = getattr(importlib.import_module(module), attribute)
+    return detector

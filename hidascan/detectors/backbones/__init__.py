@@ -1,0 +1,1 @@
+"""Image encoders that detectors stand on."""

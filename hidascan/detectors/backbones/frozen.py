@@ -1,0 +1,90 @@
+"""A frozen ViT, tapped after chosen blocks and cut off after the last of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hidascan.detectors.backbones.timm_vit import build_timm_vit, embed_with_timm, without_registers
+from hidascan.detectors.backbones.vit import CLIP, PlainViT
+from hidascan.errors import CheckpointError
+
+
+class FrozenViT(nn.Module):
+    """Any vision transformer by timm's name, such as `vit_base_patch16_clip_quickgelu_224`.
+
+    Blocks after the last tap are not built, nor is the head.
+
+    Attributes:
+        name: timm's name.
+        taps: Numbers of the blocks whose output is wanted, counted from 1, ascending.
+        dim: Width C of a token.
+        grid: Number of patch tokens along a side of a view (14 or 16).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, taps: tuple[int, ...], image_size: int = 224):
+        """Build it with random weights.
+
+        Raises:
+            CheckpointError: For a name that timm does not know, or a model that is no ViT or has no such block.
+        """
+        super().__init__()
+        vit: Any = PlainViT(CLIP[name], image_size) if name in CLIP else build_timm_vit(name, image_size)
+        if not taps or list(taps) != sorted(set(taps)) or not 1 <= taps[0] <= taps[-1] <= len(vit.blocks):
+            raise CheckpointError(f"taps {taps} do not fit a backbone of {len(vit.blocks)} blocks")
+        vit.blocks = vit.blocks[: taps[-1]]
+        self.vit: Any = vit.requires_grad_(False).eval()
+        self.name, self.taps = name, tuple(taps)
+        self.dim: int = vit.embed_dim
+        self.grid: int = vit.patch_embed.grid_size[0]
+        self.register_buffer("mean", torch.empty(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.empty(1, 3, 1, 1), persistent=False)
+        self.set_standardisation()
+
+    def set_standardisation(self) -> None:
+        """Set mean and standard deviation of RGB in 0..1 to those that the ViT was trained with."""
+        pretrained = self.vit.pretrained_cfg
+        self.mean = torch.tensor(pretrained["mean"]).view(1, 3, 1, 1)
+        self.std = torch.tensor(pretrained["std"]).view(1, 3, 1, 1)
+
+    def train(self, mode: bool = True) -> FrozenViT:
+        """Stay in evaluation mode whatever the parent does: the backbone is frozen."""
+        return super().train(False)
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Let the matrices of the blocks work in `dtype`, and keep all else in full precision.
+
+        In bf16, each addition to the residual stream would round away what late blocks add to the large channels of
+        early ones, and rounded norms and position embeddings would shift every token. The matrices are rounded to
+        bf16 whatever `dtype` is, so that the network is the same in every precision.
+        """
+        for block in self.vit.blocks:
+            for part in (block.attn, block.mlp):
+                part.bfloat16().to(dtype)
+            for norm in (block.norm1, block.norm2):
+                norm.register_forward_hook(lambda norm, inputs, output: output.to(dtype))
+
+    @torch.no_grad()
+    def forward(self, views: Tensor) -> Tensor:
+        """Encode views.
+
+        Args:
+            views: (B, 3, 224, 224) uint8 RGB.
+
+        Returns:
+            (B, T, 1 + N, C) float32 of T taps. Token 0 is [CLS], then the N = grid * grid patch tokens row by row;
+            register tokens are dropped.
+        """
+        x = (views.float() / 255 - self.mean) / self.std
+        x = self.vit.embed(x) if isinstance(self.vit, PlainViT) else embed_with_timm(self.vit, x)  # (B, P + N, C)
+        tapped = []
+        for number, block in enumerate(self.vit.blocks, start=1):
+            x = block(x)
+            if number in self.taps:
+                tapped.append(without_registers(x, self.vit.num_prefix_tokens))
+        return torch.stack(tapped, dim=1)  # (B, T, 1 + N, C)

@@ -1,0 +1,41 @@
+"""Vision transformers by timm's names, for backbones other than CLIP's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hidascan.errors import CheckpointError
+
+
+def build_timm_vit(name: str, image_size: int) -> Any:
+    """Build a ViT with a [CLS] token by its name, with random weights and without what comes after its blocks.
+
+    Raises:
+        CheckpointError: If timm does not know the name or cannot build it for the size, or it is no such ViT.
+    """
+    try:
+        import timm
+    except ImportError:
+        raise CheckpointError(f"the backbone {name!r} needs timm: pip install timm") from None
+    try:
+        vit = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"timm cannot build the backbone {name!r}: {error}") from error
+    if not isinstance(vit, timm.models.VisionTransformer) or not vit.has_class_token:
+        raise CheckpointError(f"the backbone {name!r} is not a ViT with a [CLS] token")
+    vit.norm = vit.fc_norm = vit.head = nn.Identity()
+    return vit
+
+
+def embed_with_timm(vit: Any, x: Tensor) -> Tensor:
+    """Turn standardised views (B, 3, S, S) into tokens (B, P + N, C) as the first block takes them."""
+    tokens: Tensor = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(x))))
+    return tokens
+
+
+def without_registers(x: Tensor, prefix: int) -> Tensor:
+    """Drop the register tokens of (B, P + N, C): [CLS] and the N patch tokens stay."""
+    return x if prefix == 1 else torch.cat([x[:, :1], x[:, prefix:]], dim=1)

@@ -1,0 +1,137 @@
+"""A plain pre-norm ViT with a [CLS] token. Modules and parameters are named as timm's, whose weights fit in.
+
+timm would do, but takes torchvision and torch's compiler with it: two seconds before the first verdict.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ViTShape:
+    """The numbers of a ViT.
+
+    Attributes:
+        dim: Width C of tokens, 64 for each head.
+        depth: Number of blocks.
+        patch: Side of the square of pixels that a token stands for.
+        quick_gelu: Whether the MLP uses x * sigmoid(1.702 x), as the first CLIP did.
+    """
+
+    dim: int
+    depth: int
+    patch: int
+    quick_gelu: bool = False
+
+
+CLIP = {  # image encoders of CLIP and TinyCLIP, by timm's names
+    "vit_base_patch16_clip_quickgelu_224": ViTShape(768, 12, 16, quick_gelu=True),
+    "vit_large_patch14_clip_224.openai": ViTShape(1024, 24, 14),
+    "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m": ViTShape(256, 10, 16),
+}
+
+
+class PlainViT(nn.Module):
+    """The encoder of CLIP up to its last block, its weights still to be loaded."""
+
+    num_prefix_tokens = 1
+    pretrained_cfg = types.MappingProxyType(  # of RGB in 0..1
+        {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+    )
+
+    def __init__(self, shape: ViTShape, image_size: int = 224):
+        """Build it for views of `image_size` pixels a side."""
+        super().__init__()
+        self.embed_dim = shape.dim
+        self.patch_embed = PatchEmbed(shape.dim, shape.patch, image_size)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.patch_embed.grid_size[0] ** 2, shape.dim))
+        self.norm_pre = nn.LayerNorm(shape.dim)
+        heads = shape.dim // 64
+        self.blocks = nn.Sequential(*(Block(shape.dim, heads, 4, shape.quick_gelu) for _ in range(shape.depth)))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Turn standardised views (B, 3, S, S) into tokens (B, 1 + N, C) as the first block takes them."""
+        x = self.patch_embed.proj(x).flatten(2).transpose(1, 2)  # (B, N, C)
+        return self.norm_pre(torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed)
+
+
+class PatchEmbed(nn.Module):
+    """Squares of pixels to tokens."""
+
+    def __init__(self, dim: int, patch: int, image_size: int):
+        super().__init__()
+        self.grid_size = (image_size // patch, image_size // patch)
+        self.proj = nn.Conv2d(3, dim, patch, patch, bias=False)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, dim: int, heads: int, expansion: int, quick_gelu: bool = False, drop_path: float = 0.0):
+        """Build a block.
+
+        Args:
+            dim: Width of tokens.
+            heads: Of attention.
+            expansion: Width of the MLP, in widths of tokens.
+            quick_gelu: As of ViTShape.
+            drop_path: In training, the share of samples that pass a branch by.
+        """
+        super().__init__()
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MLP(dim, dim * expansion, quick_gelu)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, N, C) to the same shape."""
+        x = x + self._thinned(self.attn(self.norm1(x)))
+        return x + self._thinned(self.mlp(self.norm2(x)))
+
+    def _thinned(self, branch: Tensor) -> Tensor:
+        if not self.training or not self.drop_path:
+            return branch
+        mask = torch.empty(len(branch), 1, 1, dtype=branch.dtype, device=branch.device).bernoulli_(1 - self.drop_path)
+        return branch * mask / (1 - self.drop_path)
+
+
+class Attention(nn.Module):
+    """Self-attention of all tokens of a view."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, N, C) to the same shape."""
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu":  # for so few tokens, a third faster than the fused one
+            x = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3), dim=3) @ v
+        else:
+            x = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between them."""
+
+    def __init__(self, dim: int, width: int, quick_gelu: bool):
+        super().__init__()
+        self.quick_gelu = quick_gelu
+        self.fc1 = nn.Linear(dim, width)
+        self.fc2 = nn.Linear(width, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (..., C) to the same shape."""
+        x = self.fc1(x)
+        return self.fc2(torch.sigmoid(1.702 * x) * x if self.quick_gelu else nn.functional.gelu(x))

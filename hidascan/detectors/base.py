@@ -1,0 +1,242 @@
+"""What every detector is: how an image is cut, what a batch of views gives, and what the views of an image mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones.packed import pack_linears
+from hidascan.errors import DeviceError
+from hidascan.geometry import PatchGrid, ViewPlan
+
+Encoded = dict[str, Tensor]  # name -> (V, ...), a row a view
+_LARGEST, _DEEPEST = 4096, 64  # of a network that a file may ask for
+
+
+class Positions(NamedTuple):
+    """Where each of B views lies.
+
+    Attributes:
+        is_thumbnail: (B,) bool, true where a view shows the whole image resized.
+        corners: (B, 2) int64, top and left in its image, pixels.
+    """
+
+    is_thumbnail: Tensor
+    corners: Tensor
+
+
+EncodeViews = Callable[[Tensor, Positions], Encoded]
+
+
+class Decision(NamedTuple):
+    """What a detector says of one image.
+
+    Attributes:
+        logit: () float32, above 0 where it leans to AI.
+        quality: () JPEG quality 1..100 that the pixels look like, where a detector estimates it (QFE).
+        uncertainty: () standard deviation of the score, 0..0.5, where a detector has it (Bayesian heads).
+    """
+
+    logit: Tensor
+    quality: Tensor | None = None
+    uncertainty: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """What a checkpoint says to build its network; subclasses add fields of int, float, bool, str or tuples of int.
+
+    Raises:
+        ValueError: For a number out of this world: a hostile file must not make us build forever.
+    """
+
+    def __post_init__(self) -> None:
+        """Check every field by its type."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
+            if not _is_sane(value, kind, _DEEPEST if field.name.endswith("depth") else _LARGEST):
+                raise ValueError(f"{field.name} is {value!r:.40}")
+
+
+def _is_sane(value: object, kind: str, most: int) -> bool:
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and len(value) <= _DEEPEST and all(_is_sane(one, "int", most) for one in value)
+    if kind == "int":
+        return type(value) is int and 0 < value <= most
+    if kind == "float":
+        return type(value) in (int, float) and math.isfinite(float(str(value)))
+    return type(value).__name__ == kind
+
+
+Config = TypeVar("Config", bound=DetectorConfig)
+
+
+def config_from(kind: type[Config], raw: dict[str, Any]) -> Config:
+    """Build a config from a table of JSON or TOML, in which tuples are lists.
+
+    Raises:
+        TypeError: For an unknown key.
+        ValueError: For an absurd value.
+    """
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
+
+
+class Detector(nn.Module):
+    """A detector of AI-generated images.
+
+    A scan calls `encode` on full batches of views from many images, then `decide` (and `locate` and `attribute`) once
+    an image on the rows of its own views, so that a result does not depend on which images share a batch.
+
+    Submodules that are a `FrozenViT` live in files of their own, shared by many checkpoints; everything else is the
+    trained part.
+
+    Attributes:
+        Config: The frozen dataclass that `__init__` takes.
+        plan: How an image is cut.
+        has_heatmap: Whether `locate` gives a map.
+        backends: What can run `encode`.
+        frozen_encoder: Whether `encode` has nothing to train, so that training can encode each view once.
+    """
+
+    Config: ClassVar[type[DetectorConfig]]
+    has_heatmap: ClassVar[bool] = False
+    backends: ClassVar[tuple[str, ...]] = ("torch",)
+    frozen_encoder: ClassVar[bool] = False
+    plan: ViewPlan
+
+    def __init__(self, config: Any) -> None:
+        """Build the network of `config`; subclasses build on."""
+        super().__init__()
+        self.config = config
+
+    def encode(self, views: Tensor, where: Positions) -> Encoded:
+        """Encode a batch of views of many images, each by itself.
+
+        A view of one colour must give the same wherever it lies: the engine runs the first of its colour alone.
+
+        Args:
+            views: (B, 3, H, W) uint8 RGB.
+            where: Where each lies.
+
+        Returns:
+            Tensors with a row a view.
+        """
+        raise NotImplementedError
+
+    def encode_for_map(self, views: Tensor, where: Positions) -> Encoded:
+        """Encode what `locate` needs and nothing else; by default all of it."""
+        return self.encode(views, where)
+
+    def decide(self, encoded: Encoded) -> Decision:
+        """Decide on one image by its views, the thumbnail first.
+
+        An image may come without a patch, where `attribute` leaves its only one out, if there is a thumbnail.
+        """
+        raise NotImplementedError
+
+    def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor | None:
+        """Locate AI-made pixels: (ceil(height / 16), ceil(width / 16)) p(AI) of each cell of the image, or None."""
+        return None
+
+    @torch.no_grad()
+    def attribute(self, encoded: Encoded) -> Tensor:
+        """Tell how much each patch decides: the total direct effect ("All Patches Matter, More Patches Better").
+
+        Returns:
+            For each view but the thumbnail, the logit with all views minus the logit without it; of an image of one
+            view, its logit.
+        """
+        count = len(next(iter(encoded.values())))
+        logit = self.decide(encoded).logit
+        if count == 1:
+            return logit[None]
+        numbers = torch.arange(count, device=logit.device)
+        rest = (numbers != number for number in numbers[int(self.plan.thumbnail) :])
+        without = ({name: rows[kept] for name, rows in encoded.items()} for kept in rest)
+        return torch.stack([logit - self.decide(others).logit for others in without])
+
+    def measure(self, encoded: Encoded) -> None:
+        """Measure statistics of encoded views, once before training; by default there are none to measure."""
+
+    def frozen_parts(self) -> dict[str, FrozenViT]:
+        """Return the submodules that live in files of their own, by name."""
+        return {name: module for name, module in self.named_children() if isinstance(module, FrozenViT)}
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Let costly trained layers work in `dtype`; frozen parts know how by themselves."""
+
+    def runtime(self, backend: str, device: torch.device, dtype: torch.dtype, digest: str) -> EncodeViews:
+        """Make the detector ready for use and return what encodes views: no training, saving or moving after that.
+
+        Args:
+            backend: One of `backends`.
+            device: Where it runs.
+            dtype: What costly layers compute in.
+            digest: Tells these weights from all others, for a cache of converted networks.
+
+        Raises:
+            DeviceError: If this detector or this machine cannot run so.
+        """
+        self.check_backend(backend, device)
+        self.to(device)
+        if device.type == "cpu":
+            for part in self.frozen_parts().values():
+                pack_linears(part)
+        return self.encode
+
+    def check_backend(self, backend: str, device: torch.device) -> None:
+        """Raise DeviceError where this detector cannot run on a backend, or the backend not on a device."""
+        if backend not in self.backends:
+            raise DeviceError(f"--backend {backend}: this detector runs on {', '.join(self.backends)} only")
+        if backend == "openvino" and device.type != "cpu":
+            raise DeviceError(f"--backend openvino runs on the CPU, not on {device}")
+
+    @classmethod
+    def upgrade(cls, header: dict[str, Any]) -> dict[str, Any]:
+        """Turn a header of version 1 into one of version 2; only the detector that had one can."""
+        raise ValueError("no header of version 1 names this detector")
+
+    @classmethod
+    def upgrade_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the tensors of a file of version 1."""
+        return tensors
+
+
+class SingleView(Detector):
+    """Turn any network (B, 3, H, W) standardised -> logits (B,) into a detector that looks at one view.
+
+    Subclasses set `plan`, and `network` last.
+    """
+
+    mean = (0.485, 0.456, 0.406)  # of RGB in 0..1, as torchvision and timm standardise for ImageNet
+    std = (0.229, 0.224, 0.225)
+    network: nn.Module
+
+    def encode(self, views: Tensor, where: Positions) -> Encoded:
+        """Return the logit of each view."""
+        mean, std = (
+            views.new_tensor(numbers, dtype=torch.float32).view(1, 3, 1, 1) for numbers in (self.mean, self.std)
+        )
+        return {"logit": self.network((views.float() / 255 - mean) / std).float()}
+
+    def decide(self, encoded: Encoded) -> Decision:
+        """Return the logit of the only view."""
+        return Decision(encoded["logit"][0])
+
+    def runtime(self, backend: str, device: torch.device, dtype: torch.dtype, digest: str) -> EncodeViews:
+        """Run the network under autocast where `dtype` is not float32."""
+        super().runtime(backend, device, dtype, digest)
+
+        def encode(views: Tensor, where: Positions) -> Encoded:
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                return self.encode(views, where)
+
+        return encode

@@ -1,0 +1,314 @@
+"""Read and write detectors: a trained part that names its detector, and frozen parts that many trained parts share.
+
+Both are safetensors files with one JSON text under the metadata key `hidascan`. The trained part names each frozen
+part, such as a backbone in int8, by its file and sha256.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from hidascan.atomic import written_whole
+from hidascan.calibration import Calibration
+from hidascan.detectors import OF_VERSION_1, detector_class
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.base import Detector, DetectorConfig, config_from
+from hidascan.detectors.weights import shipped_folders
+from hidascan.errors import CheckpointError
+from hidascan.options import PROFILES
+from hidascan.printable import printable
+
+FORMAT_VERSION = 2
+_METADATA_KEY = "hidascan"
+_HEADER_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A frozen part that a trained part needs.
+
+    Attributes:
+        module: Name of the submodule that it fills.
+        file: Name of its file, which lies beside the trained part or among the shipped weights.
+        sha256: Of that file.
+        kind: What it is; "backbone" is the only kind so far.
+    """
+
+    module: str
+    file: str
+    sha256: str
+    kind: str = "backbone"
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """What a trained part says of itself.
+
+    Attributes:
+        name: Of the weights.
+        architecture: Name of the detector, as the registry has it.
+        config: What the detector is built with.
+        parts: The frozen parts that it needs.
+        calibration: From its logits to verdicts.
+        training: The recipe and figures of its training, JSON.
+        licence: Of the trained part.
+        format_version: 1 or 2.
+    """
+
+    name: str
+    architecture: str
+    config: DetectorConfig
+    parts: tuple[Part, ...] = ()
+    calibration: Calibration = field(default_factory=Calibration)
+    training: dict[str, Any] = field(default_factory=dict)
+    licence: str = "Apache-2.0"
+    format_version: int = FORMAT_VERSION
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex digest of a file."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_trained(path: Path, detector: Detector, header: CheckpointHeader) -> None:
+    """Write the trained part: parameters in half precision, buffers (statistics, closed-form fits) in full."""
+    frozen = tuple(f"{name}." for name in detector.frozen_parts())
+    halved = {name for name, _ in detector.named_parameters()}
+    tensors = {
+        name: tensor.detach().cpu().to(torch.float16 if name in halved else torch.float32).contiguous()
+        for name, tensor in detector.state_dict().items()
+        if not name.startswith(frozen)
+    }
+    _write(path, tensors, {"kind": "trained", **dataclasses.asdict(header), "format_version": FORMAT_VERSION})
+
+
+def save_backbone(path: Path, tensors: dict[str, Tensor], name: str, licence: str) -> None:
+    """Write a frozen backbone.
+
+    Args:
+        path: Where.
+        tensors: By timm's names; a matrix W may be `W.q8` (int8) with `W.scale` (one number a row).
+        name: timm's name of the model.
+        licence: Of the weights.
+    """
+    _write(path, tensors, {"kind": "backbone", "format_version": 1, "name": name, "licence": licence})
+
+
+def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    with written_whole(path) as partial:
+        save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(header, sort_keys=True)})
+        partial.chmod(0o644)
+
+
+def read_header(path: Path) -> CheckpointHeader:
+    """Read the header of a trained part.
+
+    Raises:
+        CheckpointError: For a missing, broken or foreign file.
+    """
+    return _parsed(path, _read_metadata(path, "trained"))
+
+
+def _parsed(path: Path, raw: dict[str, Any]) -> CheckpointHeader:
+    """Check a header that may be hostile."""
+    version = raw.get("format_version")
+    if version not in (1, FORMAT_VERSION):
+        raise CheckpointError(f"{path}: format {version!r:.40}, this hidascan reads 1 and {FORMAT_VERSION}")
+    architecture = str(raw.get("architecture", "")) if version == FORMAT_VERSION else OF_VERSION_1
+    try:
+        kind = detector_class(architecture)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {printable(str(error))}") from None
+    try:
+        upgraded = raw if version == FORMAT_VERSION else kind.upgrade(raw)
+        return CheckpointHeader(
+            name=str(upgraded["name"]),
+            architecture=architecture,
+            config=config_from(kind.Config, upgraded["config"]),
+            parts=tuple(_part(part) for part in upgraded["parts"]),
+            calibration=_calibration(upgraded["calibration"]),
+            training=dict(upgraded["training"]),
+            licence=str(upgraded["licence"]),
+            format_version=int(version),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: the header of these weights is incomplete ({printable(str(error))})") from None
+
+
+def _part(raw: dict[str, Any]) -> Part:
+    part = Part(**{name: str(value) for name, value in raw.items()})
+    if part.kind != "backbone":
+        raise ValueError(f"a part is of the kind {part.kind!r:.40}")
+    return part
+
+
+def _calibration(raw: dict[str, Any]) -> Calibration:
+    """Check a calibration; ValueError for what is no number."""
+    thresholds = {name: tuple(float(value) for value in raw["thresholds"][name]) for name in PROFILES}
+    numbers = [float(raw[name]) for name in ("scale", "shift", "localisation")]
+    if not all(math.isfinite(value) for value in (*numbers, *itertools.chain(*thresholds.values()))):
+        raise ValueError("a number of the calibration is not finite")
+    if any(len(pair) != 2 for pair in thresholds.values()):
+        raise ValueError("a profile has two thresholds")
+    pairs = {name: (pair[0], pair[1]) for name, pair in thresholds.items()}
+    return Calibration(numbers[0], numbers[1], pairs, numbers[2])
+
+
+def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detector, CheckpointHeader]:
+    """Build a detector from its trained part and the frozen parts that it names.
+
+    Costly layers compute in `dtype`, with the same weights whatever it is. The rest costs nothing and keeps full
+    precision.
+
+    Raises:
+        CheckpointError: If a file is missing, broken or foreign, or a frozen part is not the one that is named.
+    """
+    raw, trained = _read(path, "trained")
+    header = _parsed(path, raw)
+    detector = _built(path, header)
+    parts = {part.module: (part, _part_path(path, part)) for part in header.parts}
+    missing = detector.frozen_parts().keys() ^ parts.keys()
+    if missing:
+        raise CheckpointError(
+            f"{path}: its frozen parts do not fit its network: {printable(', '.join(sorted(missing)))}"
+        )
+    if header.format_version == 1:
+        trained = detector.upgrade_tensors(trained)
+    _assign(detector, {name: tensor.float() for name, tensor in trained.items()}, path, tuple(parts))
+    detector.compute_in(dtype)
+    for module, backbone in detector.frozen_parts().items():
+        _assign_backbone(backbone, parts[module][1], dtype)
+    return detector.eval(), header
+
+
+def _built(path: Path, header: CheckpointHeader) -> Detector:
+    """Build the network without memory for its weights, which are to come.
+
+    One that computes tables as it is built, which no file holds, is built for real.
+    """
+    kind = detector_class(header.architecture)
+    try:
+        with torch.device("meta"), _Unfilled():
+            detector = kind(header.config)
+        return kind(header.config) if _computes_tables(detector) else detector
+    except Exception as error:  # timm raises nearly anything for what it does not know
+        raise CheckpointError(f"{path}: no network can be built as its header says ({printable(str(error))})") from None
+
+
+def _computes_tables(detector: Detector) -> bool:
+    frozen = {module for part in detector.frozen_parts().values() for module in part.modules()}
+    return any(module._non_persistent_buffers_set for module in detector.modules() if module not in frozen)
+
+
+def _part_path(path: Path, part: Part) -> Path:
+    """Find a frozen part beside the trained one or among the shipped weights."""
+    name = Path(part.file).name
+    for folder in (Path(path).parent, *shipped_folders()):
+        if os.path.isfile(folder / name):  # Path.is_file raises for a name that no file system takes
+            if sha256_of(folder / name) == part.sha256:
+                return folder / name
+            raise CheckpointError(
+                f"{folder / name}: not the {part.kind} that {Path(path).name} was trained on (sha256)"
+            )
+    where = printable(str(Path(path).parent / name))
+    raise CheckpointError(f"{where}: the {part.kind} that {Path(path).name} needs is not there")
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves new parameters as they are. Filled on the meta device, they would take torch's compiler along: a second."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
+
+
+def load_backbone(
+    name: str, taps: tuple[int, ...], side: int, path: Path, dtype: torch.dtype = torch.float32
+) -> FrozenViT:
+    """Load a frozen backbone alone, as training needs it.
+
+    Raises:
+        CheckpointError: As `load_detector` does.
+    """
+    with torch.device("meta"), _Unfilled():
+        backbone = FrozenViT(name, taps, side)
+    _assign_backbone(backbone, path, dtype)
+    return backbone
+
+
+def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> None:
+    header, stored = _read(path, "backbone")
+    if header.get("name") != backbone.name:
+        raise CheckpointError(f"{path}: holds {printable(str(header.get('name')))}, not {backbone.name}")
+    tensors = {}
+    for name in backbone.vit.state_dict():  # blocks after the last tap are in the file, but not in the network
+        if name + ".q8" in stored:  # one by one, so that the whole is never there in full precision
+            tensors[name] = (stored.pop(name + ".q8").float() * stored[name + ".scale"][:, None]).bfloat16().to(dtype)
+        elif name in stored:
+            tensors[name] = stored.pop(name).float()
+    _assign(backbone.vit, tensors, path)
+    backbone.set_standardisation()
+    backbone.compute_in(dtype)
+
+
+def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path, without: tuple[str, ...] = ()) -> None:
+    """Put tensors in the place of those of a module, all but those of the submodules `without`."""
+    try:
+        keys = module.load_state_dict(tensors, assign=True, strict=False)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: the tensors do not fit the network ({reason})") from None
+    missing = [name for name in keys.missing_keys if not name.startswith(tuple(f"{part}." for part in without))]
+    if missing or keys.unexpected_keys:
+        names = printable(", ".join([*missing, *keys.unexpected_keys])[:200])
+        raise CheckpointError(f"{path}: the tensors do not fit the network (missing or unknown: {names})")
+
+
+def _read_metadata(path: Path, kind: str) -> dict[str, Any]:
+    """Read the header alone."""
+    return _opened(path, kind, lambda file, header: header)
+
+
+def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read header and tensors of one of our files."""
+    return _opened(path, kind, lambda file, header: (header, {name: file.get_tensor(name) for name in file.keys()}))  # noqa: SIM118
+
+
+def _opened(path: Path, kind: str, take: Callable[[Any, dict[str, Any]], Any]) -> Any:
+    """Open one of our files, check that it is of a kind, and return what `take` makes of it and its header."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such weights")
+    try:
+        with Path(path).open("rb") as file:
+            if int.from_bytes(file.read(8), "little") > _HEADER_BYTES:
+                raise CheckpointError(f"{path}: not a sound safetensors file (its header is too long)")
+        with safe_open(path, framework="pt") as tensors:
+            header = json.loads((tensors.metadata() or {}).get(_METADATA_KEY, "{}"))
+            if not isinstance(header, dict) or header.get("kind") != kind:
+                raise CheckpointError(f"{path}: not a {kind} file of hidascan")
+            return take(tensors, header)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a sound safetensors file ({printable(str(error))})") from None

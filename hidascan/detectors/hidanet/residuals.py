@@ -1,0 +1,148 @@
+"""Pixel residuals: what decoders and compression leave behind, gathered in cells of 16x16 pixels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hidascan.detectors.npr import npr
+from hidascan.geometry import CELL
+
+BLOCK = 8  # pixels: the period of JPEG's blocks and of the decoders of latent diffusion models
+_RESIDUALS = 9
+_PHASES = 2 * _RESIDUALS * BLOCK * BLOCK
+PROFILES = _PHASES + _RESIDUALS  # features of the first kind, then those of the second
+_LEVELS = 5  # of a quantised residual: -2, -1, 0, 1, 2
+_STEPS = ((0, 1.0), (0, 3.0), (1, 1.0), (2, 1.0))  # (channel, quantisation step) of the co-occurrences
+HISTOGRAM = _LEVELS**3
+FEATURES = PROFILES + 2 * len(_STEPS) * HISTOGRAM
+_LARGEST = 6.0  # of a feature, in standard deviations
+
+
+def in_phase(views: Tensor, corners: Tensor) -> Tensor:
+    """Roll views by up to 7 pixels, so that their first block is a whole one of the image's grid of 8x8 blocks.
+
+    The last row and column of patches may start anywhere. views is (B, C, H, W), corners (B, 2) where they start.
+    """
+    shifts = -corners % BLOCK  # (B, 2): rows and columns of the first block that is cut
+    if not shifts.any():
+        return views
+    size = torch.arange(views.shape[-1], device=views.device)
+    rows, columns = ((size + shifts[:, axis, None]) % views.shape[-1] for axis in (0, 1))
+    views = views.gather(2, rows[:, None, :, None].expand_as(views))
+    return views.gather(3, columns[:, None, None, :].expand_as(views))
+
+
+class ResidualFilters(nn.Module):
+    """Pixels -> filtered residuals: a few numbers for each cell of 16x16 pixels.
+
+    What up-sampling layers and block transforms leave is far weaker than the picture, but it repeats, so adding up
+    brings it out. Features of two kinds are made for that: means and frequencies, which can be averaged over any
+    number of cells afterwards.
+
+    Phase profiles: of nine residuals (second differences across and down, and NPR; of brightness and two colours)
+    relative to their strength around, the mean of the signed and of the absolute residual at each of the 8x8 phases.
+
+    Co-occurrences: how often each triple of neighbouring second differences, quantised to five levels, occurs
+    ("Rich Models for Steganalysis of Digital Images", TIFS 2012), along the difference and across it.
+
+    The filters that turn these into E numbers are matched filters, fitted in closed form by the lab.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    filters: Tensor
+    offset: Tensor
+
+    def __init__(self, filters: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("spread", torch.ones(FEATURES))
+        self.register_buffer("filters", torch.zeros(FEATURES, filters))
+        self.register_buffer("offset", torch.zeros(filters))
+
+    @torch.no_grad()
+    def forward(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
+        """Filter the residuals of views.
+
+        Args:
+            views: (B, 3, S, S) uint8 RGB.
+            corners: (B, 2), where each view starts in its image, pixels; multiples of 8 if there are none.
+
+        Returns:
+            (B, S // 16, S // 16, E) float32.
+        """
+        return self.standard(views, corners) @ self.filters - self.offset
+
+    @torch.no_grad()
+    def standard(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
+        """Compute all features (B, S // 16, S // 16, FEATURES) of views, in standard deviations within +-6."""
+        features = self.features(views if corners is None else in_phase(views, corners))
+        return features.sub_(self.mean).div_(self.spread).clamp_(-_LARGEST, _LARGEST)
+
+    @torch.no_grad()
+    def features(self, views: Tensor) -> Tensor:
+        """Compute the same features as they are."""
+        side = views.shape[-1] // CELL * CELL
+        planes = _planes(views[..., :side, :side].float())
+        return torch.cat([_phase_profiles(planes), _co_occurrences(planes)], dim=-1)
+
+
+def _planes(pixels: Tensor) -> Tensor:
+    """Convert (B, 3, H, W) RGB 0..255 to brightness and two colour differences, as JPEG has them."""
+    red, green, blue = pixels.unbind(1)
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack([bright, 0.564 * (blue - bright), 0.713 * (red - bright)], dim=1)
+
+
+def _second_differences(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute second differences of (B, C, H, W) across and down, in the same shape; mirrored at the border."""
+    padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    across = 2 * x - padded[:, :, 1:-1, :-2] - padded[:, :, 1:-1, 2:]
+    return across, 2 * x - padded[:, :, :-2, 1:-1] - padded[:, :, 2:, 1:-1]
+
+
+def _phase_profiles(planes: Tensor) -> Tensor:
+    """Profile planes (B, 3, H, W) into (B, H / 16, W / 16, PROFILES), the logarithm of the strengths last."""
+    residuals = torch.cat([*_second_differences(planes), npr(planes)], dim=1)
+    strength = F.avg_pool2d(F.avg_pool2d(residuals.abs(), BLOCK), 3, 1, 1, count_include_pad=False) + 0.25
+    relative = (residuals / F.interpolate(strength, scale_factor=BLOCK)).clamp_(-4, 4)
+    profiles = [_phase_means(part) for part in (relative, relative.abs())]
+    return torch.cat([*profiles, F.avg_pool2d(strength.log(), 2).permute(0, 2, 3, 1)], dim=-1)
+
+
+def _phase_means(x: Tensor) -> Tensor:
+    """Average the four blocks of each cell, phase by phase: (B, C, H, W) -> (B, H / 16, W / 16, C * 64)."""
+    blocks = x.unflatten(3, (-1, 2, BLOCK)).sum(4)
+    blocks = blocks.unflatten(2, (-1, 2, BLOCK)).sum(3)  # (B, C, H / 16, 8, W / 16, 8)
+    return blocks.permute(0, 2, 4, 1, 3, 5).flatten(3) / 4
+
+
+def _co_occurrences(planes: Tensor) -> Tensor:
+    """Count triples of planes (B, 3, H, W), along and across for each of _STEPS: (B, H / 16, W / 16, 8 * 125)."""
+    batch, _, height, width = planes.shape
+    across, down = _second_differences(planes)
+    rows, columns = height // CELL, width // CELL
+    cells = torch.arange(batch * rows * columns, dtype=torch.int32, device=planes.device).view(
+        batch, rows, 1, columns, 1
+    )
+    cells = cells.expand(-1, -1, CELL, -1, CELL).reshape(batch, height, width) * HISTOGRAM
+    counts_of = []
+    for channel, step in _STEPS:
+        levels = [(part[:, channel] / step).round_().clamp_(-2, 2).add_(2).int() for part in (across, down)]
+        triples = [
+            [cells.narrow(axis, 1, part.shape[axis] - 2) + _triples(part, axis) for axis in (2, 1)] for part in levels
+        ]
+        for chosen in ((triples[0][0], triples[1][1]), (triples[0][1], triples[1][0])):
+            both = torch.cat([part.flatten() for part in chosen])
+            counts_of.append(torch.bincount(both, minlength=batch * rows * columns * HISTOGRAM))
+    counts = torch.stack(counts_of).view(len(counts_of), batch, rows, columns, HISTOGRAM).permute(1, 2, 3, 0, 4).float()
+    return (counts / counts.sum(-1, keepdim=True)).flatten(3)
+
+
+def _triples(levels: Tensor, axis: int) -> Tensor:
+    """Number each three neighbours of levels 0..4 (B, H, W) along an axis 0..124; the axis gets 2 shorter."""
+    length = levels.shape[axis] - 2
+    first, second, third = (levels.narrow(axis, start, length) for start in range(3))
+    return third.add(second, alpha=_LEVELS).add_(first, alpha=_LEVELS**2)

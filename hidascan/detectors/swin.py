@@ -1,0 +1,57 @@
+"""Swin Transformer, by timm.
+
+"Swin Transformer: Hierarchical Vision Transformer using Shifted Windows" (ICCV 2021).
+
+One view: the whole image, resized to a square. The logit is a linear layer on the mean of the last tokens, as in the
+Tiny-GenImage report. Departure: our thumbnail averages areas where it shrinks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from hidascan.detectors.base import DetectorConfig, SingleView
+from hidascan.errors import CheckpointError
+from hidascan.geometry import ViewPlan
+
+
+@dataclass(frozen=True)
+class SwinConfig(DetectorConfig):
+    """What a checkpoint must say to build its network."""
+
+    model: str = "swin_tiny_patch4_window7_224"  # timm's name
+    side: int = 224  # pixels
+
+
+class Swin(SingleView):
+    """Swin-Tiny, 28 M parameters, or another Swin of timm's."""
+
+    Config = SwinConfig
+
+    def __init__(self, config: SwinConfig):
+        super().__init__(config)
+        self.plan = ViewPlan(config.side, patches=0)
+        self.network = _LogitOf(_by_timm(config))
+
+
+class _LogitOf(nn.Module):
+    """Drops the last axis of what a network with one output gives."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x)[:, 0]
+        return logits
+
+
+def _by_timm(config: SwinConfig) -> nn.Module:
+    if not config.model.startswith("swin_"):
+        raise CheckpointError(f"{config.model[:40]!r} is no Swin of timm's")
+    import timm  # here, since it takes two seconds that other detectors need not wait
+
+    network: nn.Module = timm.create_model(config.model, pretrained=False, num_classes=1, img_size=config.side)
+    return network

@@ -1,0 +1,48 @@
+"""Find weights by the name of shipped ones, by path, or by folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hidascan.errors import CheckpointError
+
+_BACKBONES = "backbone-"  # how the names of frozen parts start
+
+
+def shipped_folders() -> list[Path]:
+    """Return the folders with shipped weights: of an installed package, and of a checkout."""
+    package = Path(__file__).parent.parent
+    return [package / "weights", package.parent / "weights"]
+
+
+def find_weights(name: str) -> Path:
+    """Find a trained part.
+
+    Args:
+        name: A bare name among the shipped weights, the path of a file, or a folder that holds one trained part.
+
+    Raises:
+        CheckpointError: If there is no such thing.
+    """
+    if os.path.isdir(name):
+        return _only_one(Path(name))
+    if name.endswith(".safetensors") or os.sep in name:
+        return Path(name)
+    for folder in shipped_folders():
+        if (folder / f"{name}.safetensors").is_file():
+            return folder / f"{name}.safetensors"
+    shipped = sorted({path.stem for folder in shipped_folders() for path in _trained_parts(folder)})
+    raise CheckpointError(f"--weights {name}: no such weights; shipped: {', '.join(shipped) or 'none'}")
+
+
+def _only_one(folder: Path) -> Path:
+    parts = _trained_parts(folder)
+    if len(parts) != 1:
+        names = ", ".join(path.name for path in parts) or "none"
+        raise CheckpointError(f"--weights {folder}: a folder must hold one trained part; this one holds {names}")
+    return parts[0]
+
+
+def _trained_parts(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith(_BACKBONES))

@@ -1,0 +1,159 @@
+"""Where the views of an image lie, and how what they say of their parts is joined into one map.
+
+The ground floor on which `image` and `detectors` both stand. The patch grid is that of HiDA-Net ("No Pixel Left
+Behind", ICLR 2026): along a side of length L >= P there are N = ceil(L / P) patches of side P; patch i < N - 1 starts
+at i * P and the last one at L - P, so that together they cover every pixel without padding or resizing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+PATCH = 224
+CELL = 16  # side of a cell of a heatmap, pixels
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How a detector wants an image cut into views.
+
+    Attributes:
+        side: Side of a view in pixels, at native resolution; None for one view, the image at its own size.
+        thumbnail: Whether the whole image, resized to `side`, comes first.
+        patches: "all" patches of the grid, or a spatially stratified sample of at most so many; 0 for none.
+    """
+
+    side: int | None = PATCH
+    thumbnail: bool = True
+    patches: Literal["all"] | int = "all"
+
+    def limited(self, most: int | None) -> ViewPlan:
+        """Return the plan with at most `most` patches; None changes nothing."""
+        if most is None or self.side is None:
+            return self
+        return replace(self, patches=most if self.patches == "all" else min(most, self.patches))
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the image as stored."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Where the patches of an image of (height, width) pixels lie.
+
+    A side of the image shorter than a patch counts as one patch long: the image is mirrored there before it is cut.
+
+    Attributes:
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+        side: Of a patch, pixels.
+        tops: Top edges of the rows of patches.
+        lefts: Left edges of the columns of patches.
+    """
+
+    height: int
+    width: int
+    side: int
+    tops: tuple[int, ...]
+    lefts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Return the number of patches K."""
+        return len(self.tops) * len(self.lefts)
+
+    def boxes(self) -> list[Box]:
+        """Return the box of every patch, row by row."""
+        return [Box(left, top, self.side, self.side) for top in self.tops for left in self.lefts]
+
+
+def starts(length: int, side: int = PATCH) -> tuple[int, ...]:
+    """Return the first pixel of each patch along one side of an image.
+
+    Raises:
+        ValueError: If `length` is shorter than a patch.
+    """
+    if length < side:
+        raise ValueError(f"a side of {length} px is shorter than a patch of {side} px")
+    count = math.ceil(length / side)
+    return (*range(0, (count - 1) * side, side), length - side)
+
+
+def patch_grid(height: int, width: int, side: int = PATCH) -> PatchGrid:
+    """Lay the grid over an image of (height, width) pixels."""
+    return PatchGrid(height, width, side, starts(max(height, side), side), starts(max(width, side), side))
+
+
+def stratified_sample(grid: PatchGrid, most: int, seed: int = 0) -> list[int]:
+    """Draw patches spread over the image, as GLASS ("Attention to Detail", 2026) does.
+
+    Rows and columns of the grid are divided into rectangles with sides of about equal length, and one patch is drawn
+    from each.
+
+    Args:
+        grid: The grid to draw from.
+        most: Largest number of patches, at least 1.
+        seed: The same seed always draws the same patches.
+
+    Returns:
+        Numbers of patches in ascending order, at most `most`.
+    """
+    rows, cols = len(grid.tops), len(grid.lefts)
+    down = min(rows, max(1, round(math.sqrt(most * rows / cols))), most)
+    across = min(cols, most // down)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for top in range(down):
+        for left in range(across):
+            row = rng.integers(top * rows // down, (top + 1) * rows // down)
+            col = rng.integers(left * cols // across, (left + 1) * cols // across)
+            drawn.append(int(row * cols + col))
+    return sorted(drawn)
+
+
+def cell_map(values: np.ndarray, grid: PatchGrid, cell: int = CELL) -> np.ndarray:
+    """Join what overlapping patches say of their parts into one map of square cells.
+
+    Each cell is the mean of the parts over it, weighted by the area that they share. The weights are separable, so
+    the map is R V C^T.
+
+    Args:
+        values: (K, h, w, E) float, E numbers for each of the h x w parts of a patch, in the order of `grid.boxes()`.
+        grid: The grid of all K patches.
+        cell: Side of a cell, pixels.
+
+    Returns:
+        (ceil(height / cell), ceil(width / cell), E) float32.
+
+    Raises:
+        ValueError: If there are not as many patches as the grid has.
+    """
+    count, rows, cols, numbers = values.shape
+    if count != len(grid):
+        raise ValueError(f"{count} patches of values for a grid of {len(grid)}")
+    mosaic = values.reshape(len(grid.tops), len(grid.lefts), rows, cols, numbers).transpose(0, 2, 1, 3, 4)
+    mosaic = mosaic.reshape(len(grid.tops) * rows, len(grid.lefts) * cols, numbers)
+    down = _overlap(grid.tops, rows, grid.height, cell, grid.side)
+    across = _overlap(grid.lefts, cols, grid.width, cell, grid.side)
+    mosaic = np.tensordot(down, mosaic.astype(np.float32, copy=False), 1)
+    return np.tensordot(across, mosaic, (1, 1)).transpose(1, 0, 2)
+
+
+def _overlap(first: tuple[int, ...], parts: int, length: int, cell: int, patch: int) -> np.ndarray:
+    """Return (cells, patches * parts) weights along one side: the share of each part in each cell; rows sum to 1."""
+    side = patch / parts
+    part_start = (np.asarray(first)[:, None] + np.arange(parts)[None] * side).reshape(1, -1)
+    cell_start = (np.arange(math.ceil(length / cell)) * cell)[:, None]
+    cell_end = np.minimum(cell_start + cell, length)
+    shared = np.minimum(cell_end, part_start + side) - np.maximum(cell_start, part_start)
+    shared = np.clip(shared, 0, None).astype(np.float32)
+    return shared / shared.sum(axis=1, keepdims=True)

@@ -1,0 +1,103 @@
+"""Read from the headers of a JPEG how it was saved last.
+
+Quality is on the scale of the Independent JPEG Group (IJG, libjpeg).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import JpegPresets
+
+# ITU-T T.81, annex K, tables K.1 and K.2, row by row.
+_LUMA = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+).ravel()
+_CHROMA = np.pad(
+    np.array([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]), (0, 4), constant_values=99
+).ravel()
+
+
+_NEAR = 0.1  # mean |log ratio| of a table to that of IJG: rounding, or a maker's small change
+_SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1", (4, 2): "4:1:0"}
+
+
+@dataclass(frozen=True)
+class JpegSave:
+    """One save, as its header tells it.
+
+    Attributes:
+        quality: The nearest on the IJG scale, 1..100.
+        tables: Whose quantisation tables they are: exactly "IJG", "near IJG", "Photoshop" with the name of its
+            setting, or "own", as many cameras have.
+        subsampling: Of the colours, such as "4:2:0"; "" for grey and where it follows no scheme with a name.
+    """
+
+    quality: int
+    tables: str
+    subsampling: str = ""
+
+
+def read_save(tables: dict[int, list[int]], layers: list[tuple[int, int, int, int]]) -> JpegSave | None:
+    """Recognise a save by its quantisation tables.
+
+    The quality is exact for files written by libjpeg; else it is that of the tables with the least mean |log ratio|,
+    so that fine and coarse tables weigh alike.
+
+    Args:
+        tables: As Pillow's `JpegImageFile.quantization` has them: {index: 64 numbers, row by row}; table 0 is luma,
+            table 1, where there is one, chroma.
+        layers: As `JpegImageFile.layer` has them: (id, horizontal factor, vertical factor, table) of each.
+
+    Returns:
+        None if there is no table.
+    """
+    if not tables:
+        return None
+    own = [np.maximum(np.asarray(tables[index]), 1) for index in sorted(tables)[:2]]
+    distance = np.mean([_log_distance(known, table) for known, table in zip(_all_tables(), own, strict=False)], axis=0)
+    return JpegSave(int(distance.argmin()) + 1, _maker(own, float(distance.min())), _subsampling(layers))
+
+
+def _maker(tables: list[np.ndarray], distance: float) -> str:
+    if not distance:
+        return "IJG"
+    for name, preset in JpegPresets.presets.items():
+        known: Any = preset["quantization"]
+        if all(np.array_equal(table, known[index]) for index, table in enumerate(tables)):
+            return f"Photoshop {name.replace('_', ' ')}"
+    return "near IJG" if distance < _NEAR else "own"
+
+
+def _subsampling(layers: list[tuple[int, int, int, int]]) -> str:
+    factors = [(across, down) for _, across, down, _ in layers]
+    return _SUBSAMPLING.get(factors[0], "") if len(factors) == 3 and factors[1:] == [(1, 1)] * 2 else ""
+
+
+def ijg_table(quality: int, base: np.ndarray = _LUMA) -> np.ndarray:
+    """Return the (64,) int table that libjpeg makes for `quality` in 1..100 (baseline: entries in 1..255)."""
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return np.clip((base * scale + 50) // 100, 1, 255)
+
+
+@lru_cache(maxsize=1)
+def _all_tables() -> tuple[np.ndarray, np.ndarray]:
+    """Return luma and chroma tables of the qualities 1..100, (100, 64) each."""
+    luma, chroma = (np.stack([ijg_table(q, base) for q in range(1, 101)]) for base in (_LUMA, _CHROMA))
+    return luma, chroma
+
+
+def _log_distance(candidates: np.ndarray, table: np.ndarray) -> np.ndarray:
+    return np.abs(np.log(candidates / table)).mean(axis=1)

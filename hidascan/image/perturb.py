@@ -1,0 +1,113 @@
+"""What happens to pictures on their way to a reader: one catalogue for `--stress`, for robustness and for training.
+
+Functions take and return (H, W, 3) uint8 RGB. `PERTURBATIONS` names those with fixed strengths.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+from PIL import Image
+
+Perturbation = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Compression:
+    """One save.
+
+    Attributes:
+        format: "JPEG" or "WEBP".
+        quality: 1..100.
+        subsampling: Of the colours, JPEG only: 0 for 4:4:4, 2 for 4:2:0.
+    """
+
+    format: str
+    quality: int
+    subsampling: int = 2
+
+
+def compress(pixels: np.ndarray, save: Compression) -> np.ndarray:
+    """Save and load an image again."""
+    file = io.BytesIO()
+    options = {"subsampling": save.subsampling} if save.format == "JPEG" else {"method": 2}
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, save.format, quality=save.quality, **options)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """Save an image as JPEG with 4:2:0 subsampling, and load it again."""
+    return compress(pixels, Compression("JPEG", quality))
+
+
+def webp(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """Save an image as WebP, and load it again."""
+    return compress(pixels, Compression("WEBP", quality))
+
+
+def shrink(pixels: np.ndarray, scale: float) -> np.ndarray:
+    """Shrink each side to `scale` (under 1) of its length, at least a pixel, by averaging areas."""
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def centre_crop(pixels: np.ndarray, share: float = 0.6) -> np.ndarray:
+    """Cut out the middle `share` of each side, at least a pixel."""
+    height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
+def letterbox(pixels: np.ndarray, aspect: float = 16 / 9) -> np.ndarray:
+    """Put the picture between black bars, so that width / height is as near to `aspect` as whole pixels allow."""
+    height, width = pixels.shape[:2]
+    right, below = max(0, round(height * aspect) - width), max(0, round(width / aspect) - height)
+    return np.pad(pixels, ((below // 2, below - below // 2), (right // 2, right - right // 2), (0, 0)))
+
+
+def blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur with a Gaussian of `sigma` pixels."""
+    return cv2.GaussianBlur(np.ascontiguousarray(pixels), (0, 0), sigma)
+
+
+def sharpen(pixels: np.ndarray, strength: float) -> np.ndarray:
+    """Sharpen by an unsharp mask of 1 pixel."""
+    soft = cv2.GaussianBlur(np.ascontiguousarray(pixels), (0, 0), 1.0)
+    return cv2.addWeighted(pixels, 1 + strength, soft, -strength, 0)
+
+
+def noise(pixels: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
+    """Add Gaussian noise of `sigma` levels, the same for the same seed."""
+    grain = np.random.default_rng(seed).normal(0, sigma, pixels.shape).astype(np.float32)
+    return np.rint(pixels + grain).clip(0, 255).astype(np.uint8)
+
+
+def repost(pixels: np.ndarray) -> np.ndarray:
+    """Pass an image through one social network after another: JPEG 90, shrunk to three quarters, JPEG 75."""
+    return jpeg(shrink(jpeg(pixels, 90), 0.75), 75)
+
+
+PERTURBATIONS: dict[str, Perturbation] = {
+    **{f"JPEG {quality}": partial(jpeg, quality=quality) for quality in (95, 90, 85, 75, 60, 40)},
+    "WebP 80": partial(webp, quality=80),
+    **{f"resize {scale}": partial(shrink, scale=scale) for scale in (0.75, 0.5, 0.25)},
+    **{f"blur {sigma}": partial(blur, sigma=sigma) for sigma in (1, 2)},
+    "noise 5": partial(noise, sigma=5),
+    "JPEG, resize, JPEG": repost,
+    "centre 60 %": centre_crop,
+    "letterbox": letterbox,
+}
+
+# The copies of a stress test, under the names that stand in JSONL.
+STRESS: dict[str, Perturbation] = {
+    "JPEG 90": PERTURBATIONS["JPEG 90"],
+    "JPEG 75": PERTURBATIONS["JPEG 75"],
+    "WebP 80": PERTURBATIONS["WebP 80"],
+    "half size": PERTURBATIONS["resize 0.5"],
+    "centre 60 %": PERTURBATIONS["centre 60 %"],
+}

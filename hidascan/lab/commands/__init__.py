@@ -1,0 +1,1 @@
+"""The command line of `hidalab`: thin commands over the rooms of the lab."""

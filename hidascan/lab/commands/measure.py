@@ -1,0 +1,207 @@
+"""Commands that measure weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from hidascan.lab.commands.options import Autoencoder, Cache, Device, Precision, Recipe, Table, Weights, open_scanner
+
+if TYPE_CHECKING:
+    from hidascan.finding import Finding
+
+Images = Annotated[int, typer.Option(help="Number of images, spread evenly over the table.")]
+
+
+def evaluate(
+    table: Table,
+    csv: Annotated[Optional[Path], typer.Option(help="Also write the rows as hidascan does.", show_default=False)] = None,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Scan a table: a table by group, then one JSON line with AUC, balanced accuracy, TPR at 1 and 5 % FPR."""
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.measure import detection
+    from hidascan.progress import ScanProgress
+    from hidascan.report.formats import open_report
+
+    images, scanner = read_images(table), open_scanner(weights, device, precision)
+    report = open_report("csv", str(csv), scanner.run, False) if csv else None
+    progress = ScanProgress(hidden=False)
+
+    def on_finding(finding: Finding) -> None:
+        with progress.reporting():
+            if report:
+                report.add(finding)
+
+    try:
+        evaluation = detection.evaluate(scanner, images, on_finding, progress.on_batch)
+    finally:
+        progress.close()
+        if report:
+            report.close()
+    print(detection.as_markdown(evaluation))
+    print(json.dumps({"intervals": {name: [round(x, 4) for x in pair] for name, pair in evaluation.intervals.items()}}))
+    print(json.dumps(evaluation.figures))
+
+
+def quality(
+    table: Table,
+    images: Images = 100,
+    resized: Annotated[Optional[float], typer.Option(help="Shrink by this after compression, too.", show_default=False)] = None,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Measure the error of the estimated JPEG quality, on images shrunk by 2 and compressed at six qualities."""
+    from tqdm import tqdm
+
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.data.tables import spread
+    from hidascan.lab.measure.quality import quality_errors
+
+    chosen = spread(read_images(table), images)
+    with tqdm(total=len(chosen), desc="quality", disable=None) as bar:
+        errors = quality_errors(open_scanner(weights, device, precision), chosen, resized, bar.update)
+    mean = sum(errors.values()) / len(errors)
+    by_quality = {q: round(e, 2) for q, e in errors.items()}
+    print(json.dumps({"images": len(chosen), "mae": round(mean, 3), "by_quality": by_quality}))
+
+
+def localise(
+    table: Table,
+    autoencoder: Autoencoder,
+    images: Annotated[int, typer.Option(help="Number of photos, spread evenly over the table.")] = 40,
+    jpeg: Annotated[list[int], typer.Option(help="Quality of the final save; may be repeated.")] = [90],  # noqa: B006
+    share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
+    without: Annotated[Optional[list[str]], typer.Option(help="A group to leave out; may be repeated.", show_default=False)] = None,
+    weights: Weights = "hidascan-b",
+) -> None:  # fmt: skip
+    """Measure token AUC inside against outside a region of a photo that went through an autoencoder: a line a quality."""
+    from tqdm import tqdm
+
+    from hidascan.detectors.checkpoint import load_detector
+    from hidascan.detectors.weights import find_weights
+    from hidascan.errors import UsageError
+    from hidascan.lab.data.autoencoders.base import load_autoencoder
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.data.tables import spread
+    from hidascan.lab.measure.localisation import measure_localisation
+
+    detector, header = load_detector(find_weights(weights))
+    if not detector.has_heatmap:
+        raise UsageError(f"localise: the detector of these weights, {header.architecture}, has no heatmap")
+    photos = [image for image in read_images(table) if not image.label and image.group not in (without or ())]
+    chosen, painter = spread(photos, images), load_autoencoder(autoencoder)
+    with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
+        threshold = header.calibration.localisation
+        rows = measure_localisation(detector, threshold, chosen, painter, share, jpeg, on_image=bar.update)
+    for row in rows:
+        print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in asdict(row).items()}}))
+
+
+def robustness(
+    table: Table,
+    images: Images = 1_000_000,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Measure detection under JPEG, WebP, resizing, blur, noise, crops and borders; and how often they flip a verdict."""
+    from tqdm import tqdm
+
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.data.tables import spread
+    from hidascan.lab.measure.robustness import as_markdown, measure_robustness
+
+    chosen = spread(read_images(table), images)
+    with tqdm(total=len(chosen), desc="robustness", disable=None) as bar:
+        print(as_markdown(measure_robustness(open_scanner(weights, device, precision), chosen, bar.update)))
+
+
+def families(
+    recipe: Recipe,
+    photos: Annotated[Path, typer.Argument(help="Table whose real images training never saw.", show_default=False)],
+    tables: Annotated[Optional[list[Path]], typer.Argument(help="More tables with AI images of the families.", show_default=False)] = None,
+    cache: Cache = Path("cache"),
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Leave each family of generators out of the linear probe, and find its images among photos."""
+    spec, where, dtype = _spec(recipe, device, precision)
+    features, measure = _of_room(spec.detector, "table_features"), _of_room(spec.detector, "left_out_families")
+    clean = [features.table_images(spec, table, cache, where, dtype) for table in (photos, *(tables or []))]
+    images = [image for table in clean for image in table]
+    print(measure.as_markdown(measure.leave_one_family_out(spec, cache, images, clean[0])))
+
+
+def ablate(
+    recipe: Recipe,
+    table: Table,
+    cache: Cache,
+    samples: Annotated[int, typer.Option(help="Training samples of each variant.")] = 2000,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Run the paper's ablations: short trainings that differ in one thing each, tested on a table as it is."""
+    spec, where, dtype = _spec(recipe, device, precision)
+    features, ablations = _of_room(spec.detector, "table_features"), _of_room(spec.detector, "ablations")
+    test = features.table_cache(spec, table, cache, where, dtype)
+    rows = ablations.ablate(spec, cache, test, samples, on_row=lambda row: print(row, file=sys.stderr))
+    print(ablations.as_markdown(rows))
+
+
+def card(
+    recipe: Recipe,
+    cards: Annotated[list[Path], typer.Argument(help="Markdown files with marks for their sections.", show_default=False)],
+    cache: Cache = Path("cache"),
+    table: Annotated[Optional[Path], typer.Option(help="Label table to measure on.  [default: the recipe's for calibration]", show_default=False)] = None,
+    only: Annotated[Optional[list[str]], typer.Option(metavar="SECTION", help="Measure this section alone; may be repeated.", show_default=False)] = None,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Measure what model cards say and write it there, between marks."""
+    from hidascan.lab.measure.card import CardSpec, fill_cards
+    from hidascan.lab.training.recipe import read_recipe
+    from hidascan.options import ScanOptions
+
+    spec = read_recipe(recipe)
+    wanted = CardSpec(table or spec.data.calibration, spec, cache, tuple(spec.data.tables[:1]))
+    more = _of_room(spec.detector, "card", needed=False)
+    sections = more.SECTIONS if more else None
+    fill_cards(cards, ScanOptions(weights, device, precision), wanted, tuple(only or ()), sections)
+
+
+def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
+    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.lab.training.recipe import read_recipe
+
+    where = choose_device(device)
+    return read_recipe(recipe), str(where), choose_dtype(precision, where)
+
+
+def _of_room(detector: str, module: str, needed: bool = True) -> Any:
+    """Import a module of the training room of a detector; UsageError, or None, where it has none of the name."""
+    import importlib
+    import importlib.util
+
+    from hidascan.errors import UsageError
+    from hidascan.lab.training.recipe import training_room
+
+    name = f"{training_room(detector).__name__}.{module}"
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # the room is a module and no package
+        spec = None
+    if spec:
+        return importlib.import_module(name)
+    if needed:
+        raise UsageError(f"the detector {detector} has no {module.replace('_', ' ')}")
+    return None

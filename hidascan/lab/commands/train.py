@@ -1,0 +1,63 @@
+"""Commands that make weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from hidascan.lab.commands.options import Cache, Device, Precision, Recipe
+
+
+def train(
+    recipe: Recipe,
+    cache: Cache,
+    out: Annotated[Path, typer.Option(help="Where the trained part goes.", show_default=False)],
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Train the detector that a recipe names, write its weights, and calibrate them. Resumes an interrupted run."""
+    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.lab.training.recipe import read_recipe, training_room
+
+    spec, where = read_recipe(recipe), choose_device(device)
+    cache.mkdir(parents=True, exist_ok=True)
+    training_room(spec.detector).train(spec, cache, out, where, choose_dtype(precision, where))
+    if spec.data.calibration:
+        calibrate(out, Path(spec.data.calibration), device=device, precision=precision)
+    elif spec.data.calibration_fold >= 0:
+        calibrate(out, None, recipe, device, precision)
+
+
+def calibrate(
+    weights: Annotated[Path, typer.Argument(help="A trained part; its header is rewritten.", show_default=False)],
+    table: Annotated[Optional[Path], typer.Argument(help="Label table, or a folder in a known layout.", show_default=False)] = None,
+    recipe: Annotated[Optional[Path], typer.Option(help="In place of a table: the fold that this recipe left out.", show_default=False)] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Fit temperature and thresholds on images that training never saw; figures are cross-fitted by source."""
+    from hidascan.errors import UsageError
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.data.tables import tables_sha256
+    from hidascan.lab.measure import calibration
+    from hidascan.lab.training.end_to_end import images_of
+    from hidascan.lab.training.recipe import read_recipe
+    from hidascan.options import ScanOptions
+    from hidascan.progress import ScanProgress
+
+    if (table is None) == (recipe is None):
+        raise UsageError("calibrate needs a table, or --recipe")
+    if recipe is not None:
+        spec = read_recipe(recipe)
+        images, digest = images_of(spec, for_training=False), tables_sha256(spec.data.tables)
+    elif table is not None:
+        images, digest = read_images(table), tables_sha256([table])
+    progress, options = ScanProgress(hidden=False), ScanOptions(device=device, precision=precision)
+    try:
+        figures = calibration.calibrate(weights, images, options, progress.on_batch, digest)
+    finally:
+        progress.close()
+    print(json.dumps(figures))

@@ -1,0 +1,1 @@
+"""Autoencoders, for reconstructions of photos."""

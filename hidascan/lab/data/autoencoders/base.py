@@ -1,0 +1,59 @@
+"""Autoencoders: what they give back differs from a photo in the traces of a decoder alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from hidascan.lab.data.autoencoders.by_diffusers import DIFFUSERS, load_from_diffusers
+from hidascan.lab.data.autoencoders.taef2 import load_taef2
+from hidascan.lab.data.autoencoders.trained import load_trained
+
+
+class Autoencoder:
+    """A pair of encoder and decoder, for images in 0..1 with sides that are multiples of 8."""
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
+    ):
+        self.dtype, self.device = dtype, device
+        self.encoder, self.decoder = (
+            part.eval().to(device, dtype).to(memory_format=torch.channels_last) for part in (encoder, decoder)
+        )
+
+    @torch.inference_mode()
+    def reconstruct(
+        self, pixels: np.ndarray, latent_noise: float = 0.0, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        """Send (H, W, 3) uint8 through encoder and decoder; latent_noise is the sigma of noise from rng."""
+        height, width = pixels.shape[:2]
+        padded = np.pad(pixels, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge")
+        x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].to(self.dtype) / 255
+        latent = self.encoder(x.contiguous(memory_format=torch.channels_last))
+        if latent_noise and rng is not None:
+            noise = rng.normal(0, latent_noise, tuple(latent.shape))
+            latent = latent + torch.from_numpy(noise).to(latent)
+        out = self.decoder(latent)[0, :, :height, :width].float().clamp(0, 1)
+        return (out * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def load_autoencoder(where: str | os.PathLike, dtype: torch.dtype = torch.bfloat16, device: str = "cpu") -> Autoencoder:
+    """Load an autoencoder.
+
+    Args:
+        where: A folder with taef2_encoder.safetensors and taef2_decoder.safetensors, a file of one that was trained
+            here, or "diffusers:NAME" for an AutoencoderKL or AutoencoderTiny by its name or folder.
+        dtype: What it computes in.
+        device: Where.
+
+    Raises:
+        RecipeError: If it is none of these.
+    """
+    if str(where).startswith(DIFFUSERS):
+        return Autoencoder(*load_from_diffusers(str(where)), dtype, device)
+    path = Path(where)
+    return Autoencoder(*(load_taef2(path) if path.is_dir() else load_trained(path)), dtype, device)

@@ -1,0 +1,240 @@
+"""Small autoencoders that are trained here from photos, so that no one decoder is the fingerprint of AI.
+
+Their latents are wide: what tells a copy from its photo shall be the up-sampling and the convolutions, not a blur.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hidascan.errors import ImageError, RecipeError
+from hidascan.image.decode import decode
+from hidascan.lab.data.degradations import resize
+from hidascan.lab.data.sampling import BalancedSampler
+from hidascan.lab.training.artifacts import fingerprint, save_artifact
+from hidascan.lab.training.trainer import read_ahead
+
+
+@dataclass(frozen=True)
+class AutoencoderSpec:
+    """One autoencoder: how it is built and trained."""
+
+    name: str = "nearest8"
+    up: str = "nearest"  # nearest, bilinear, transposed or shuffle
+    factor: int = 8  # pixels a latent, 4 or 8
+    width: int = 32
+    latent: int = 32  # channels
+    quantised: bool = False  # latents rounded to a few levels (scalar quantisation)
+    adversarial: float = 0.0  # weight of a discriminator in the second half of the training
+    steps: int = 900
+    batch: int = 8
+    lr: float = 2e-3
+    seed: int = 0
+    held_out: bool = False  # for measuring only, never for training
+
+
+_WINDOW = 128  # pixels, of training
+_LEVELS = 8.0  # of a quantised latent between 0 and 1
+
+
+class _Residual(nn.Module):
+    """Adds nothing at first, so that training starts from what passes through all blocks."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1)
+        )
+        nn.init.zeros_(next(self.conv[-1].parameters()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x)
+
+
+class _Rounded(nn.Module):
+    """Latents on a grid of levels; the gradient passes as if they were not."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return latent + ((latent * _LEVELS).round() / _LEVELS - latent).detach()
+
+
+def _upsampling(kind: str, width: int) -> list[nn.Module]:
+    """Double the side by the layer whose trace the autoencoder shall leave."""
+    if kind in ("nearest", "bilinear"):
+        return [nn.Upsample(scale_factor=2, mode=kind), nn.Conv2d(width, width, 3, 1, 1)]
+    if kind == "transposed":
+        return [nn.ConvTranspose2d(width, width, 4, 2, 1)]
+    if kind == "shuffle":
+        return [nn.Conv2d(width, 4 * width, 3, 1, 1), nn.PixelShuffle(2)]
+    raise RecipeError(f"autoencoders: up must be nearest, bilinear, transposed or shuffle, not {kind}")
+
+
+def build_networks(spec: AutoencoderSpec) -> tuple[nn.Sequential, nn.Sequential]:
+    """Build encoder and decoder: (B, 3, H, W) in 0..1 -> (B, latent, H / factor, W / factor) -> the same."""
+    width, stages = spec.width, int(math.log2(spec.factor))
+    encoder: list[nn.Module] = [nn.Conv2d(3, width, 3, 1, 1), _Residual(width)]
+    decoder: list[nn.Module] = [_Rounded()] if spec.quantised else []
+    decoder += [nn.Conv2d(spec.latent, width, 3, 1, 1), _Residual(width)]
+    for _ in range(stages):
+        encoder += [nn.Conv2d(width, width, 3, 2, 1), _Residual(width)]
+        decoder += [*_upsampling(spec.up, width), _Residual(width)]
+    encoder.append(nn.Conv2d(width, spec.latent, 3, 1, 1))
+    decoder.append(nn.Conv2d(width, 3, 3, 1, 1))
+    for layer in (*encoder, *decoder):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            _let_colours_pass(layer)
+    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+@torch.no_grad()
+def _let_colours_pass(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Start from a layer whose first three channels are those before it, shrunk or enlarged.
+
+    They are a blurred copy of the picture, to which training adds detail.
+    """
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    weight = layer.weight.transpose(0, 1) if transposed else layer.weight  # (out, in, height, width)
+    repeats = weight.shape[0] // weight.shape[1] if weight.shape[0] == 4 * weight.shape[1] else 1  # of pixel shuffle
+    weight[: 3 * repeats] = 0
+    for channel in range(3):
+        for copy in range(repeats):
+            kernel = weight[channel * repeats + copy, channel]
+            if transposed:  # bilinear
+                line = torch.tensor([0.25, 0.75, 0.75, 0.25])
+                kernel.copy_(torch.outer(line, line))
+            elif layer.stride[0] == 2:
+                kernel.fill_(1 / 9)
+            else:
+                kernel[1, 1] = 1
+
+
+def load_trained(path: Path) -> tuple[nn.Sequential, nn.Sequential]:
+    """Load encoder and decoder of one that was trained here.
+
+    Raises:
+        RecipeError: For any other file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            spec = AutoencoderSpec(**json.loads(file.metadata()["spec"]))
+        encoder, decoder = build_networks(spec)
+        nn.ModuleList([encoder, decoder]).load_state_dict(load_file(path))
+    except Exception as error:
+        raise RecipeError(f"{path}: not an autoencoder that was trained here: {error}") from error
+    return encoder, decoder
+
+
+def trained_path(folder: Path, spec: AutoencoderSpec) -> Path:
+    """Return where an autoencoder is kept."""
+    return folder / f"{spec.name}.safetensors"
+
+
+def build_autoencoders(
+    specs: tuple[AutoencoderSpec, ...], photos: BalancedSampler, folder: Path, device: str, bf16: bool
+) -> None:
+    """Train those autoencoders that are not in `folder` yet.
+
+    Raises:
+        RecipeError: If one of them was made by another recipe.
+    """
+    for spec in specs:
+        path, made_by = trained_path(folder, spec), fingerprint(spec=dataclasses.replace(spec, held_out=False))
+        if path.exists():
+            with safe_open(path, framework="pt") as file:
+                if file.metadata().get("made_by") == made_by:
+                    continue
+            raise RecipeError(f"{path}: made by another recipe; name another folder with --cache")
+        both = _train(spec, photos, device, bf16)
+        state = {name: value.cpu().contiguous() for name, value in both.state_dict().items()}
+        save_artifact(path, state, made_by, spec=json.dumps(dataclasses.asdict(spec)))
+
+
+def _train(spec: AutoencoderSpec, photos: BalancedSampler, device: str, bf16: bool) -> nn.ModuleList:
+    """Train by L1 of pixels and of their differences; then also by what makes a discriminator take copies for photos."""
+    torch.manual_seed(spec.seed)
+    both = nn.ModuleList(build_networks(spec)).to(device).to(memory_format=torch.channels_last)
+    critic = _discriminator().to(device).to(memory_format=torch.channels_last)
+    optimisers = [
+        torch.optim.Adam(part.parameters(), spec.lr / slower, (0.9, 0.99)) for part, slower in ((both, 1), (critic, 4))
+    ]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimisers[0], spec.lr, total_steps=spec.steps, pct_start=0.1)
+    error = 0.0
+    bar = tqdm(_batches(spec, photos), total=spec.steps, desc=f"autoencoder {spec.name}", disable=None)
+    for step, batch in enumerate(bar):
+        batch = batch.to(device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+            copies = both[1](both[0](batch)).float()
+            loss = F.l1_loss(copies, batch) + F.l1_loss(_differences(copies), _differences(batch))
+            if spec.adversarial and step > spec.steps // 2:
+                _step(optimisers[1], F.relu(1 - critic(batch)).mean() + F.relu(1 + critic(copies.detach())).mean())
+                loss = loss - spec.adversarial * critic(copies).mean()
+        _step(optimisers[0], loss)
+        schedule.step()
+        error += (float((copies.detach().clamp(0, 1) - batch).square().mean()) - error) / min(step + 1, 50)
+    tqdm.write(f"autoencoder {spec.name}: {-10 * math.log10(error):.1f} dB")
+    return both
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    for group in optimiser.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], 1.0)
+    optimiser.step()
+
+
+def _differences(x: Tensor) -> Tensor:
+    """Subtract neighbours of (B, 3, H, W) across and down: (B, 6, H - 1, W - 1)."""
+    inner = x[..., :-1, :-1]
+    return torch.cat([x[..., :-1, 1:] - inner, x[..., 1:, :-1] - inner], dim=1)
+
+
+def _discriminator() -> nn.Sequential:
+    """Build a discriminator: (B, 3, H, W) -> a map that is above 0 where it sees a photo."""
+    layers: list[nn.Module] = []
+    for inner, outer in ((3, 32), (32, 64), (64, 64)):
+        layers += [nn.Conv2d(inner, outer, 4, 2, 1), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Conv2d(64, 1, 3, 1, 1))
+
+
+def _batches(spec: AutoencoderSpec, photos: BalancedSampler) -> Iterator[Tensor]:
+    """Yield (batch, 3, 128, 128) float32 in 0..1; four windows of each photo that is read."""
+    rng, per_photo = np.random.default_rng([spec.seed, 31]), 4
+
+    def load(_: int) -> Tensor:
+        windows: list[np.ndarray] = []
+        while len(windows) < spec.batch:
+            try:
+                pixels = decode(photos.draw(rng).path).pixels
+            except ImageError:
+                continue
+            if min(pixels.shape[:2]) >= _WINDOW:
+                windows += _windows(pixels, min(per_photo, spec.batch - len(windows)), rng)
+        return torch.from_numpy(np.stack(windows)).permute(0, 3, 1, 2).float() / 255
+
+    return read_ahead(load, spec.steps)
+
+
+def _windows(pixels: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Cut random windows, (128, 128, 3) uint8; half the time of the image shrunk."""
+    lowest = _WINDOW / min(pixels.shape[:2])
+    if rng.random() < 0.5 and lowest < 0.7:
+        pixels = resize(np.ascontiguousarray(pixels), float(rng.uniform(max(lowest, 0.25) + 0.02, 1)), rng)
+    windows = []
+    for _ in range(count):
+        top, left = (int(rng.integers(0, side - _WINDOW + 1)) for side in pixels.shape[:2])
+        windows.append(pixels[top : top + _WINDOW, left : left + _WINDOW])
+    return windows

@@ -1,0 +1,144 @@
+"""What training draws before it is degraded: an image, a reconstruction, or a composite of two (RPS)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hidascan.geometry import PATCH
+from hidascan.image.decode import DecodedImage, decode
+from hidascan.image.perturb import Compression, compress
+from hidascan.lab.data.autoencoders.base import Autoencoder
+from hidascan.lab.data.degradations import CLEAN_QUALITY, Degradation, draw_degradation, resize
+from hidascan.lab.data.forgeries import random_region, swap_region
+from hidascan.lab.data.sampling import BalancedSampler, SamplingSpec
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Pixels before they are degraded.
+
+    Attributes:
+        pixels: (H, W, 3) uint8.
+        mask: (H, W) bool, true where pixels are AI-made.
+        quality: Lowest JPEG quality of their history; None if unknown.
+        groups: Of the images that it was made of.
+    """
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    quality: float | None
+    groups: tuple[str, ...]
+
+
+class CompositeMaker:
+    """Draws composites: real, AI, reconstruction pairs, region swaps (RPS)."""
+
+    def __init__(
+        self, spec: SamplingSpec, real: BalancedSampler, ai: BalancedSampler, autoencoder: Autoencoder | None = None
+    ):
+        """Set up; an autoencoder is needed where pairs or swaps are drawn."""
+        self.spec, self.real, self.ai, self.autoencoder = spec, real, ai, autoencoder
+
+    def draw(self, rng: np.random.Generator) -> Iterator[tuple[int, Composite, Degradation, np.random.Generator]]:
+        """Draw one composite (two for a pair: a photo and its reconstruction), to be degraded in several ways.
+
+        Yields:
+            Its number within the draw, itself, a degradation, and a generator for the places where it is cut. All
+            composites of a draw get the same degradations and places: only the generator's trace differs.
+        """
+        composites, places = self._composites(rng), int(rng.integers(2**63))
+        for _ in range(self.spec.degradations):
+            degradation = draw_degradation(rng, self.spec.filter, self.spec.saves, self.spec.jpeg_quality)
+            for number, composite in enumerate(composites):
+                yield number, composite, degradation, np.random.default_rng(places)
+
+    def _composites(self, rng: np.random.Generator) -> list[Composite]:
+        spec = self.spec
+        kind = rng.choice(["real", "ai", "pair", "swap"], p=[spec.real, spec.ai, spec.pair, spec.swap])
+        if kind == "ai":
+            return [self._frame(self.ai, rng)]
+        photo = self._frame(self.real, rng)
+        if kind == "real":
+            return [photo]
+        if kind == "swap":
+            return [self._swap(photo, rng)]
+        photo = _within(_without_history(photo, rng), spec.reconstruction_side, rng)
+        return [photo, self._reconstruct(photo, rng)]
+
+    def _frame(self, sampler: BalancedSampler, rng: np.random.Generator) -> Composite:
+        """Draw an image; turn over, resize and crop it at random, alike for both classes."""
+        drawn = sampler.draw(rng)
+        image = decode(drawn.path)
+        pixels, quality = image.pixels, _native_quality(image)
+        if sampler.label and quality is None and rng.random() < self.spec.history:
+            quality = float(rng.integers(75, 99))
+            pixels = compress(pixels, Compression("JPEG", int(quality), int(rng.choice([0, 2]))))
+        if rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        if rng.random() < self.spec.resize:
+            lowest = max(0.12, min(1.0, 256 / min(pixels.shape[:2])))
+            scale = float(np.exp(rng.uniform(np.log(lowest), np.log(1.25))))
+            pixels = resize(np.ascontiguousarray(pixels), scale, rng)
+            quality = CLEAN_QUALITY if scale <= 0.5 or quality == CLEAN_QUALITY else None
+        framed = Composite(pixels, np.full(pixels.shape[:2], bool(sampler.label)), quality, (drawn.group,))
+        return framed if rng.random() < self.spec.whole else _within(framed, self._window_side(rng), rng)
+
+    def _window_side(self, rng: np.random.Generator) -> int:
+        low, high = self.spec.window_side
+        return int(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    def _reconstruct(self, composite: Composite, rng: np.random.Generator) -> Composite:
+        if self.autoencoder is None:
+            raise ValueError("pairs and swaps need an autoencoder")
+        noise = float(rng.choice([0.0, 0.05, 0.15]))
+        pixels = self.autoencoder.reconstruct(np.ascontiguousarray(composite.pixels), noise, rng)
+        return Composite(pixels, np.ones_like(composite.mask), CLEAN_QUALITY, composite.groups)
+
+    def _swap(self, composite: Composite, rng: np.random.Generator) -> Composite:
+        """Swap a region of the photo for one of its reconstruction or of an AI image, or the other way round (RPS)."""
+        composite = _within(composite, self.spec.reconstruction_side, rng)
+        if rng.random() < 0.6:
+            donor = self._reconstruct(composite, rng)
+        else:
+            donor = self._frame(self.ai, rng)
+            height, width = (min(a, b) for a, b in zip(composite.mask.shape, donor.mask.shape, strict=True))
+            composite, donor = _corner(composite, height, width), _corner(donor, height, width)
+        height, width = composite.mask.shape
+        region = random_region(height, width, self.spec.swap_share, rng)
+        if rng.random() < 0.25:
+            composite, donor = donor, composite
+        both = composite.quality if composite.quality == donor.quality else None
+        softness = float(rng.choice([0.0, 0.0, 1.0, 3.0]))
+        pixels = swap_region(composite.pixels, donor.pixels, region, softness)
+        groups = tuple(dict.fromkeys((*composite.groups, *donor.groups)))
+        return Composite(pixels, np.where(region, donor.mask, composite.mask), both, groups)
+
+
+def _native_quality(image: DecodedImage) -> float | None:
+    """Return the quality by the tables of a JPEG; unknown for lossless files, whose past is untold."""
+    return None if image.jpeg is None else float(image.jpeg.quality)
+
+
+def _without_history(composite: Composite, rng: np.random.Generator) -> Composite:
+    """Shrink by 2 or more where that leaves 224 pixels: the camera's own JPEG must not tell a photo from its copy."""
+    lowest = PATCH / min(composite.mask.shape)
+    if lowest > 0.5:
+        return composite
+    pixels = resize(np.ascontiguousarray(composite.pixels), float(rng.uniform(max(lowest, 0.3), 0.5)), rng)
+    return Composite(pixels, np.zeros(pixels.shape[:2], bool), CLEAN_QUALITY, composite.groups)
+
+
+def _within(composite: Composite, side: int, rng: np.random.Generator) -> Composite:
+    """Cut out a random window of at most `side` pixels a side."""
+    height, width = (min(side, full) for full in composite.mask.shape)
+    top = int(rng.integers(0, composite.mask.shape[0] - height + 1))
+    left = int(rng.integers(0, composite.mask.shape[1] - width + 1))
+    window = (slice(top, top + height), slice(left, left + width))
+    return replace(composite, pixels=composite.pixels[window], mask=composite.mask[window])
+
+
+def _corner(composite: Composite, height: int, width: int) -> Composite:
+    return replace(composite, pixels=composite.pixels[:height, :width], mask=composite.mask[:height, :width])

@@ -1,0 +1,113 @@
+"""How training degrades images: resizing, filtering and compression, drawn alike for both classes.
+
+Degradations that differ between real and AI images would train a compression detector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from hidascan.image import perturb
+from hidascan.image.perturb import Compression
+
+_KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+CLEAN_QUALITY = 100.0  # label of pixels that were never in a JPEG
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One draw; the same can be given to an image and to its reconstruction.
+
+    Attributes:
+        filter: "none", "blur", "sharpen" or "noise".
+        strength: Of the filter.
+        saves: Applied in order.
+        shift: Pixels that are cut off at the top and left between the saves, so that the block grids do not align.
+        noise_seed: Of the noise.
+    """
+
+    filter: str
+    strength: float
+    saves: tuple[Compression, ...]
+    shift: tuple[int, int]
+    noise_seed: int
+
+
+def draw_degradation(
+    rng: np.random.Generator, filtered: float, saves: tuple[float, float, float, float], jpeg_quality: tuple[int, int]
+) -> Degradation:
+    """Draw a degradation.
+
+    Args:
+        rng: Where the draws come from.
+        filtered: Probability of a filter.
+        saves: Probabilities of no save, JPEG, two JPEGs, WebP.
+        jpeg_quality: Lowest and highest.
+    """
+    name, strength = "none", 0.0
+    if rng.random() < filtered:
+        name = str(rng.choice(["blur", "sharpen", "noise"]))
+        low, high = {"blur": (0.4, 1.5), "sharpen": (0.3, 1.2), "noise": (1.0, 6.0)}[name]
+        strength = float(rng.uniform(low, high))
+    kind = int(rng.choice(4, p=saves))
+    drawn: tuple[Compression, ...] = ()
+    if kind == 3:
+        drawn = (Compression("WEBP", int(rng.integers(50, 96))),)
+    elif kind:
+        drawn = tuple(_draw_jpeg(rng, jpeg_quality) for _ in range(kind))
+    shift = (int(rng.integers(0, 8)), int(rng.integers(0, 8)))
+    return Degradation(name, strength, drawn, shift, int(rng.integers(2**31)))
+
+
+def _draw_jpeg(rng: np.random.Generator, quality: tuple[int, int]) -> Compression:
+    return Compression("JPEG", int(rng.integers(quality[0], quality[1] + 1)), int(rng.choice([0, 2], p=[0.3, 0.7])))
+
+
+def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
+    """Degrade (H, W, 3) uint8; the result is smaller by `shift` where there are two saves."""
+    pixels = _filtered(pixels, degradation)
+    for number, save in enumerate(degradation.saves):
+        if number:
+            pixels = pixels[degradation.shift[0] :, degradation.shift[1] :]
+        pixels = perturb.compress(pixels, save)
+    return pixels
+
+
+def known_quality(before: float | None, degradation: Degradation) -> float | None:
+    """Return the JPEG quality that pixels have after a degradation, the lowest of their history; None if unknown.
+
+    A lower quality than an unknown one is only safe to name where it is low (here: under 85, as photos on the web
+    seldom are).
+
+    Args:
+        before: Quality of the pixels that are degraded; None if unknown.
+        degradation: What is done to them.
+    """
+    if any(save.format == "WEBP" for save in degradation.saves):
+        return None
+    lowest = min((float(save.quality) for save in degradation.saves), default=CLEAN_QUALITY)
+    if before is None:
+        return lowest if lowest < 85 else None
+    return min(before, lowest)
+
+
+def resize(pixels: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Resize by `scale` with a random kernel; when shrinking, all but area averaging are low-pass filtered first."""
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    kernel = int(rng.choice(_KERNELS))
+    if scale < 1 and kernel != cv2.INTER_AREA and rng.random() < 0.7:
+        pixels = perturb.blur(pixels, 0.4 / scale)
+    return cv2.resize(pixels, (width, height), interpolation=kernel)
+
+
+def _filtered(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
+    if degradation.filter == "blur":
+        return perturb.blur(pixels, degradation.strength)
+    if degradation.filter == "sharpen":
+        return perturb.sharpen(pixels, degradation.strength)
+    if degradation.filter == "noise":
+        return perturb.noise(pixels, degradation.strength, degradation.noise_seed)
+    return pixels

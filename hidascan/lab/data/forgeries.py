@@ -1,0 +1,64 @@
+"""Make forgeries: regions repainted by an autoencoder, and swaps of regions between images (RPS)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from hidascan.lab.data.autoencoders.base import Autoencoder
+
+
+def random_region(height: int, width: int, share: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Draw an (H, W) bool mask: one rectangle or ellipse at a random place, its share of the area within `share`."""
+    area = rng.uniform(*share) * height * width
+    ellipse = rng.random() < 0.4
+    box_area = area * 4 / np.pi if ellipse else area
+    aspect = np.exp(rng.uniform(-0.5, 0.5))
+    box_height = int(np.clip(np.sqrt(box_area * aspect), 8, height))
+    box_width = int(np.clip(box_area / box_height, 8, width))
+    top = int(rng.integers(0, height - box_height + 1))
+    left = int(rng.integers(0, width - box_width + 1))
+    mask = np.zeros((height, width), np.uint8)
+    if ellipse:
+        centre = (left + box_width // 2, top + box_height // 2)
+        cv2.ellipse(mask, centre, (box_width // 2, box_height // 2), 0, 0, 360, 1, -1)
+    else:
+        mask[top : top + box_height, left : left + box_width] = 1
+    return mask.astype(bool)
+
+
+def repaint_region(
+    pixels: np.ndarray, autoencoder: Autoencoder, share: tuple[float, float], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Send a random region of `share` of the area through an autoencoder and paste it back.
+
+    Returns:
+        Pixels (H, W, 3) uint8 and the mask (H, W) bool of the region.
+    """
+    height, width = pixels.shape[:2]
+    mask = random_region(height, width, share, rng)
+    repainted = autoencoder.reconstruct(np.ascontiguousarray(pixels))
+    return swap_region(pixels, repainted, mask), mask
+
+
+def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness: float = 0.0) -> np.ndarray:
+    """Put the pixels of `donor` into `base` where a mask is true: random patch swap (RPS) of HiDA-Net.
+
+    Args:
+        base: (H, W, 3) uint8.
+        donor: Of the same shape.
+        mask: (H, W) bool.
+        softness: Sigma in pixels by which the border is feathered; 0 for a hard one.
+    """
+    if not softness:
+        return np.where(mask[..., None], donor, base)
+    share = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), softness)[..., None]
+    return np.rint(donor * share + base * (1 - share)).astype(np.uint8)
+
+
+def cell_shares(mask: np.ndarray, cell: int) -> np.ndarray:
+    """Return the share of true pixels of a mask (H, W) in each cell, (ceil(H / cell), ceil(W / cell))."""
+    rows, cols = (np.arange(0, side, cell) for side in mask.shape)
+    sums = np.add.reduceat(np.add.reduceat(mask.astype(np.float64), rows, axis=0), cols, axis=1)
+    heights, widths = (np.diff([*starts, side]) for starts, side in zip((rows, cols), mask.shape, strict=True))
+    return sums / np.outer(heights, widths)

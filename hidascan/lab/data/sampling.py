@@ -1,0 +1,58 @@
+"""How training draws images: by class, then group, then image."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from hidascan.errors import RecipeError
+from hidascan.lab.data.tables import LabelledImage
+
+
+@dataclass(frozen=True)
+class SamplingSpec:
+    """How training samples are drawn. The first four are probabilities and sum to 1."""
+
+    real: float = 0.36
+    ai: float = 0.36
+    pair: float = 0.13  # a photo and its reconstruction: two samples
+    swap: float = 0.15  # RPS
+    degradations: int = 2  # of each draw: the same pixels, degraded in so many ways
+    history: float = 0.5  # probability that a lossless AI image gets the JPEG past that photos have
+    resize: float = 0.5  # probability of a random resize
+    whole: float = 0.3  # probability that the whole image is used, and not a window of it
+    window_side: tuple[int, int] = (160, 900)  # pixels, drawn log-uniformly
+    reconstruction_side: int = 448  # largest side sent through the autoencoder, pixels
+    swap_share: tuple[float, float] = (0.05, 0.5)  # area of a swapped region
+    patch_counts: tuple[int, ...] = (1, 2, 2, 3, 4, 4, 4, 6, 8, 16)  # K is one of these, or all there are
+    filter: float = 0.15  # probability of blur, sharpening or noise
+    saves: tuple[float, float, float, float] = (0.25, 0.50, 0.12, 0.13)  # none, JPEG, two JPEGs, WebP
+    jpeg_quality: tuple[int, int] = (30, 100)
+
+
+class BalancedSampler:
+    """Draws images of one class, each (group, source) with weight n ** power: a big source must not drown the rest."""
+
+    def __init__(self, images: list[LabelledImage], label: int, power: float):
+        """Sort the images of a class.
+
+        Raises:
+            RecipeError: If there are none.
+        """
+        by_group = defaultdict(list)
+        for image in images:
+            if image.label == label:
+                by_group[image.group, image.source].append(image)
+        if not by_group:
+            raise RecipeError(f"the tables hold no image with label {label}")
+        self.label = label
+        self._groups = [by_group[key] for key in sorted(by_group)]
+        weights = np.array([len(group) for group in self._groups], dtype=float) ** power
+        self._weights = weights / weights.sum()
+
+    def draw(self, rng: np.random.Generator) -> LabelledImage:
+        """Draw one image."""
+        group = self._groups[rng.choice(len(self._groups), p=self._weights)]
+        return group[rng.integers(len(group))]

@@ -1,0 +1,73 @@
+"""Label tables: which images there are, what they show, and from where they come."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hidascan.errors import RecipeError
+
+FOLDS = 6
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One row of a label table.
+
+    Attributes:
+        path: Of the file.
+        label: 1 for AI, 0 for real.
+        group: Generator, or kind of real image.
+        source: Where it was collected; images of one source are alike in more than their label.
+    """
+
+    path: Path
+    label: int
+    group: str
+    source: str
+
+
+def read_table(table: str | Path) -> list[LabelledImage]:
+    """Read a TSV with the columns path (relative to the table's folder), label, group and source.
+
+    Raises:
+        RecipeError: If the table is missing, lacks a column, or holds a label other than 0 and 1.
+    """
+    try:
+        with Path(table).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except OSError as error:
+        raise RecipeError(f"{table}: {error.strerror}") from None
+    if not rows:
+        raise RecipeError(f"{table}: the table has no rows")
+    missing = {"path", "label", "group", "source"} - rows[0].keys()
+    if missing:
+        raise RecipeError(f"{table}: column missing: {', '.join(sorted(missing))}")
+    if any(row["label"] not in ("0", "1") for row in rows):
+        raise RecipeError(f"{table}: labels must be 0 (real) or 1 (AI)")
+    base = Path(table).parent
+    return [LabelledImage(base / r["path"], int(r["label"]), r["group"], r["source"]) for r in rows]
+
+
+def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
+    """Take `count` of the images at even steps, so that every source has its share; all if there are no more."""
+    count = min(count, len(images))
+    return [images[i * len(images) // count] for i in range(count)]
+
+
+def tables_sha256(tables: Iterable[str | Path]) -> str:
+    """Digest the bytes of all tables, so that a checkpoint can say what it was trained on."""
+    digest = hashlib.sha256()
+    for table in tables:
+        path = Path(table)
+        for file in (path,) if path.is_file() else sorted(path.rglob("*")):
+            digest.update(file.read_bytes() if path.is_file() else str(file.relative_to(path)).encode())
+    return digest.hexdigest()
+
+
+def fold_of(source: str) -> int:
+    """Return the fold, 0..5, of a source: fixed by a hash of its name, so that no source is ever in two."""
+    return int.from_bytes(hashlib.sha256(source.encode()).digest()[:4], "big") % FOLDS

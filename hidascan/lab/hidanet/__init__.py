@@ -1,0 +1,8 @@
+"""How HiDA-Net is trained, and what is measured of it alone."""
+
+from __future__ import annotations
+
+from hidascan.lab.hidanet.recipe import HiDANetRecipe as Recipe
+from hidascan.lab.hidanet.train import train
+
+__all__ = ["Recipe", "ablations", "card", "left_out_families", "table_features", "train"]

@@ -1,0 +1,1 @@
+"""Figures: how well a scanner does, and how fast."""

@@ -1,0 +1,149 @@
+"""Fit temperature, shift and thresholds to raw logits of images that training never saw."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hidascan.calibration import Calibration
+from hidascan.detectors.base import Detector
+from hidascan.detectors.checkpoint import load_detector, save_trained
+from hidascan.errors import RecipeError
+from hidascan.image.decode import decode
+from hidascan.image.perturb import jpeg
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure.heatmaps import heatmap_of
+from hidascan.lab.measure.metrics import balanced_accuracy
+from hidascan.options import ScanOptions
+from hidascan.scanner import Scanner
+
+_RIDGE = 1e-3
+_SHARES = np.linspace(0, 1, 401)
+# Of each profile: the share of real images that may be called ai, and of AI images that may be called real. The middle
+# of the balanced one is wide enough for what a re-save or a resize does to a score: few verdicts turn round by it.
+ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.005, 0.015), "high-recall": (0.10, 0.015)}
+
+
+def calibrate(
+    weights: Path,
+    images: list[LabelledImage],
+    options: ScanOptions,
+    on_batch: Callable[[int], None] = lambda views: None,
+    images_sha256: str = "",
+) -> dict[str, float]:
+    """Fit the calibration of `weights`, write it into their header, and return honest figures of it.
+
+    The figures are cross-fitted: each source is judged by a calibration fitted on the other sources.
+
+    Args:
+        weights: A trained part.
+        images: Of sources that training never saw.
+        options: How to scan them.
+        on_batch: Told the number of views that the device has finished.
+        images_sha256: A digest of what `images` are, for the header.
+
+    Raises:
+        RecipeError: If no image can be read.
+    """
+    by_path = {str(image.path): image for image in images}
+    scanner = Scanner(dataclasses.replace(options, weights=str(weights)))
+    findings = [f for f in scanner.scan(by_path, on_batch) if f.status == "ok"]
+    if not findings:
+        raise RecipeError(f"{weights}: no image to calibrate on could be read")
+    known = [by_path[f.path] for f in findings]
+    labels, logits = np.array([i.label for i in known]), np.array([f.logit for f in findings])
+    detector, header = load_detector(weights)
+    cells = _real_cells(detector, [image for image in known if not image.label])
+    figures = _cross_fitted(known, labels, logits, cells)
+    header = dataclasses.replace(
+        header,
+        calibration=fit_calibration(labels, logits, cells),
+        training=header.training | {"calibration": {"images": len(known), "images_sha256": images_sha256, **figures}},
+    )
+    save_trained(weights, detector, header)
+    return figures
+
+
+def _real_cells(detector: Detector, photos: list[LabelledImage]) -> np.ndarray:
+    """Return p(AI) of cells of real images saved at JPEG 85.
+
+    Of usual qualities it is the one at which TFL raises most false alarms. Of each image as many cells are taken, so
+    that large ones do not count for more.
+    """
+    if not detector.has_heatmap or not photos:
+        return np.zeros(1)
+    maps = [heatmap_of(detector, jpeg(decode(photo.path).pixels, 85)) for photo in photos]
+    return np.concatenate([np.quantile(cells, _SHARES) for cells in maps])
+
+
+def _cross_fitted(
+    images: list[LabelledImage], labels: np.ndarray, logits: np.ndarray, cells: np.ndarray
+) -> dict[str, float]:
+    """Judge each source by a calibration that was fitted without it, in five folds; nothing if a class is missing."""
+    sources = np.array([image.source for image in images])
+    folds = {source: number % 5 for number, source in enumerate(dict.fromkeys(sources))}
+    fold = np.array([folds[source] for source in sources])
+    scores, verdicts = np.zeros(len(labels)), np.full(len(labels), "", dtype=object)
+    for number in set(fold):
+        if len(set(labels[fold != number])) < 2:
+            return {}
+        calibration = fit_calibration(labels[fold != number], logits[fold != number], cells)
+        for i in np.flatnonzero(fold == number):
+            scores[i] = calibration.score(logits[i])
+            verdicts[i] = calibration.verdict(scores[i], "balanced")
+    figures = {
+        "cross_fitted_balanced_accuracy": balanced_accuracy(labels, scores, 0.5),
+        "cross_fitted_ai_on_real": (verdicts[labels == 0] == "ai").mean(),
+        "cross_fitted_ai_on_ai": (verdicts[labels == 1] == "ai").mean(),
+        "cross_fitted_inconclusive": (verdicts == "inconclusive").mean(),
+    }
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def fit_calibration(
+    labels: np.ndarray, logits: np.ndarray, real_cells: np.ndarray, false_area: float = 0.02
+) -> Calibration:
+    """Fit Platt scaling p = sigmoid(scale * logit + shift), both classes weighing the same, and the thresholds.
+
+    `ai` from the score that at most a share of real images reaches, `real` under the score that at most a share of
+    AI images stays under (ERRORS); neither crosses 0.5, so what lies between is inconclusive.
+
+    Args:
+        labels: (n,) 0 or 1.
+        logits: (n,) raw.
+        real_cells: p(AI) of cells of real images.
+        false_area: Share of these that reaches the localisation threshold, which is at least 0.5.
+    """
+    scale, shift = _platt(labels, logits)
+    scores = 1 / (1 + np.exp(-(scale * logits + shift)))
+    thresholds = {}
+    for profile, (false_alarms, misses) in ERRORS.items():
+        ai_from = max(0.5, float(np.quantile(scores[labels == 0], 1 - false_alarms)))
+        real_below = min(0.5, float(np.quantile(scores[labels == 1], misses)))
+        thresholds[profile] = (round(real_below, 3), round(ai_from, 3))
+    localisation = max(0.5, float(np.quantile(real_cells, 1 - false_area)))
+    return Calibration(scale, shift, thresholds, round(localisation, 3))
+
+
+def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+    """Fit logistic regression of one variable by Newton's method, from zero and on standardised logits.
+
+    On raw logits it diverges.
+    """
+    centre, spread = logits.mean(), logits.std() + 1e-6
+    design = np.stack([(logits - centre) / spread, np.ones(len(logits))], axis=1)
+    weight = np.where(labels == 1, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
+    theta = np.zeros(2)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(design @ theta, -50, 50)))
+        gradient = design.T @ (weight * (p - labels)) + _RIDGE * theta
+        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + _RIDGE * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        theta = theta - step
+        if np.abs(step).max() < 1e-9:
+            break
+    scale = theta[0] / spread
+    return float(scale), float(theta[1] - scale * centre)

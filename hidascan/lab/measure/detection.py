@@ -1,0 +1,135 @@
+"""Measure detection on a label table, by the same figures as `../shared/tools/score.py`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hidascan.finding import Finding
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure import markdown
+from hidascan.lab.measure.metrics import Metric, auc, balanced_accuracy, interval_over_sources, tpr_at_fpr
+from hidascan.scanner import Scanner
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """One row of the table: `right` counts verdicts that name the class, `median` is of the scores."""
+
+    label: int
+    group: str
+    source: str
+    count: int
+    right: float
+    ai: float
+    inconclusive: float
+    median: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures by name, 95 % intervals over sources of some of them, and figures by label, group and source."""
+
+    figures: dict[str, float]
+    groups: list[GroupFigures]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def worst(self) -> GroupFigures:
+        """Return the group, of 5 images or more where there is one, with the fewest right verdicts."""
+        large = [g for g in self.groups if g.count >= 5] or self.groups
+        return min(large, key=lambda g: g.right)
+
+
+def evaluate(
+    scanner: Scanner,
+    images: list[LabelledImage],
+    on_finding: Callable[[Finding], None] = lambda finding: None,
+    on_batch: Callable[[int], None] = lambda views: None,
+) -> Evaluation:
+    """Scan every image of a table. One that cannot be read counts as wrong: score 0 if AI, 1 if real."""
+    by_path = {}
+    for finding in scanner.scan((str(image.path) for image in images), on_batch):
+        by_path[finding.path] = finding
+        on_finding(finding)
+    findings = [by_path[str(image.path)] for image in images]
+    labels = np.array([image.label for image in images])
+    ok = [f.status == "ok" for f in findings]
+    scores = np.array([f.score if o else 1.0 - y for f, o, y in zip(findings, ok, labels, strict=True)])
+    verdicts = np.array(
+        [f.verdict if o else ("real" if y else "ai") for f, o, y in zip(findings, ok, labels, strict=True)]
+    )
+    intervals = _intervals(labels, scores, verdicts, [image.source for image in images])
+    return Evaluation(_figures(labels, scores, verdicts, findings), _groups(images, scores, verdicts), intervals)
+
+
+def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, findings: list[Finding]) -> dict[str, float]:
+    pairs = [(f.jpeg_quality_estimated, f.jpeg_quality) for f in findings]
+    errors = [abs(seen - told) for seen, told in pairs if seen is not None and told is not None]
+    figures = {
+        "auc": auc(labels, scores),
+        "balanced_accuracy_at_half": balanced_accuracy(labels, scores, 0.5),
+        "tpr_at_1pct_fpr": tpr_at_fpr(labels, scores, 0.01),
+        "tpr_at_5pct_fpr": tpr_at_fpr(labels, scores, 0.05),
+        "verdict_ai_on_ai": float((verdicts[labels == 1] == "ai").mean()),
+        "verdict_ai_on_real": float((verdicts[labels == 0] == "ai").mean()),
+        "inconclusive": float((verdicts == "inconclusive").mean()),
+        "brier": float(((scores - labels) ** 2).mean()),
+        "quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan"),
+    }
+    counts = {"n": len(labels), "ai": int(labels.sum()), "missing": sum(f.status != "ok" for f in findings)}
+    return counts | {name: round(value, 4) for name, value in figures.items()}
+
+
+def _intervals(
+    labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sources: list[str]
+) -> dict[str, tuple[float, float]]:
+    """Bootstrap the main figures over sources; nothing where a class is missing."""
+    if len(set(labels.tolist())) < 2:
+        return {}
+    is_ai, is_open = (verdicts == "ai").astype(float), (verdicts == "inconclusive").astype(float)
+    metrics: dict[str, tuple[Metric, np.ndarray]] = {
+        "auc": (auc, scores),
+        "balanced_accuracy_at_half": (lambda y, s: balanced_accuracy(y, s, 0.5), scores),
+        "tpr_at_1pct_fpr": (lambda y, s: tpr_at_fpr(y, s, 0.01), scores),
+        "tpr_at_5pct_fpr": (lambda y, s: tpr_at_fpr(y, s, 0.05), scores),
+        "verdict_ai_on_ai": (lambda y, v: float(v[y == 1].mean()), is_ai),
+        "verdict_ai_on_real": (lambda y, v: float(v[y == 0].mean()), is_ai),
+        "inconclusive": (lambda y, v: float(v.mean()), is_open),
+    }
+    return {name: interval_over_sources(metric, labels, of, sources) for name, (metric, of) in metrics.items()}
+
+
+def _groups(images: list[LabelledImage], scores: np.ndarray, verdicts: np.ndarray) -> list[GroupFigures]:
+    members = defaultdict(list)
+    for number, image in enumerate(images):
+        members[image.label, image.group, image.source].append(number)
+    rows = []
+    for (label, group, source), numbers in sorted(members.items()):
+        verdicts_here = verdicts[numbers]
+        right = (verdicts_here == ("ai" if label else "real")).mean()
+        rows.append(
+            GroupFigures(
+                label,
+                group,
+                source,
+                len(numbers),
+                float(right),
+                float((verdicts_here == "ai").mean()),
+                float((verdicts_here == "inconclusive").mean()),
+                float(np.median(scores[numbers])),
+            )
+        )
+    return rows
+
+
+def as_markdown(evaluation: Evaluation) -> str:
+    """Write the table by group, the worst group in bold."""
+    head = ["label", "group", "source", "n", "right", "ai", "inconclusive", "median score"]
+    rows = []
+    for g in evaluation.groups:
+        shares = (f"{g.right:.2f}", f"{g.ai:.2f}", f"{g.inconclusive:.2f}", f"{g.median:.3f}")
+        rows.append(["AI" if g.label else "real", g.group, g.source, str(g.count), *shares])
+    return markdown.table(head, rows, evaluation.groups.index(evaluation.worst()))

@@ -1,0 +1,100 @@
+"""Measure localisation: photos with one region sent through an autoencoder, saved as JPEG, looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hidascan.detectors.base import Detector
+from hidascan.geometry import CELL
+from hidascan.image.decode import decode
+from hidascan.image.perturb import jpeg
+from hidascan.lab.data.autoencoders.base import Autoencoder
+from hidascan.lab.data.forgeries import cell_shares, repaint_region
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure.heatmaps import heatmap_of
+from hidascan.lab.measure.metrics import auc
+
+
+@dataclass(frozen=True)
+class LocalisationFigures:
+    """At one quality of the save.
+
+    Attributes:
+        jpeg: That quality.
+        pooled_auc: Token AUC over the cells of all images.
+        mean_auc: Its mean over images.
+        iou: Mean at the shipped threshold.
+        false_area: Share of the untouched photos over that threshold.
+    """
+
+    jpeg: int
+    pooled_auc: float
+    mean_auc: float
+    iou: float
+    false_area: float
+
+
+@dataclass
+class _Results:
+    """Results of the images so far, at one quality."""
+
+    inside: list[np.ndarray] = field(default_factory=list)
+    values: list[np.ndarray] = field(default_factory=list)
+    aucs: list[float] = field(default_factory=list)
+    ious: list[float] = field(default_factory=list)
+    false_areas: list[float] = field(default_factory=list)
+
+    def add(self, cells: np.ndarray, untouched: np.ndarray, truth: np.ndarray, threshold: float) -> None:
+        """Add an image; cells that the border of the region crosses are left out of the AUCs."""
+        clear = (truth == 0) | (truth == 1)
+        self.inside.append((truth[clear] == 1).astype(int))
+        self.values.append(cells[clear])
+        self.aucs.append(auc(self.inside[-1], self.values[-1]))
+        over, wanted = cells >= threshold, truth >= 0.5
+        self.ious.append((over & wanted).sum() / max(1, (over | wanted).sum()))
+        self.false_areas.append((untouched >= threshold).mean())
+
+    def figures(self, jpeg: int) -> LocalisationFigures:
+        """Sum up."""
+        pooled = auc(np.concatenate(self.inside), np.concatenate(self.values))
+        return LocalisationFigures(
+            jpeg, pooled, *(float(np.nanmean(v)) for v in (self.aucs, self.ious, self.false_areas))
+        )
+
+
+def measure_localisation(
+    detector: Detector,
+    threshold: float,
+    images: list[LabelledImage],
+    autoencoder: Autoencoder,
+    share: tuple[float, float],
+    qualities: Sequence[int] = (90,),
+    seed: int = 0,
+    on_image: Callable[[], object] = lambda: None,
+) -> list[LocalisationFigures]:
+    """Measure token AUC inside against outside of repainted regions, at each quality of the save.
+
+    Args:
+        detector: With a heatmap.
+        threshold: Of localisation.
+        images: Photos.
+        autoencoder: What repaints.
+        share: Least and largest share of the area.
+        qualities: Of the save.
+        seed: Of the regions.
+        on_image: Called after each image.
+    """
+    rng = np.random.default_rng(seed)
+    results = {quality: _Results() for quality in qualities}
+    for image in images:
+        pixels = decode(image.path).pixels
+        forged, mask = repaint_region(pixels, autoencoder, share, rng)
+        truth = cell_shares(mask, CELL)
+        for quality in qualities:
+            cells, untouched = (heatmap_of(detector, jpeg(one, quality)) for one in (forged, pixels))
+            results[quality].add(cells, untouched, truth, threshold)
+        on_image()
+    return [results[quality].figures(quality) for quality in qualities]

@@ -1,0 +1,51 @@
+"""Compute the figures by which detectors are compared. Scores are (n,) float, labels (n,) 0 or 1, 1 for AI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Compute the area under the ROC curve (Mann-Whitney U), ties counted half; NaN if a class is missing."""
+    ai, real = np.sort(scores[labels == 1]), scores[labels == 0]
+    if not len(ai) or not len(real):
+        return float("nan")
+    below = np.searchsorted(ai, real, side="left")
+    equal = np.searchsorted(ai, real, side="right") - below
+    return float(1 - (below + 0.5 * equal).sum() / (len(ai) * len(real)))
+
+
+def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
+    """Average the shares of AI at or over, and of real under the threshold."""
+    return float(((scores[labels == 1] >= threshold).mean() + (scores[labels == 0] < threshold).mean()) / 2)
+
+
+def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, fpr: float) -> float:
+    """Compute the true-positive rate at the lowest threshold whose false-positive rate is at most `fpr`."""
+    real = np.sort(scores[labels == 0])[::-1]
+    return float((scores[labels == 1] > real[int(fpr * len(real))]).mean())
+
+
+def interval_over_sources(
+    metric: Metric, labels: np.ndarray, scores: np.ndarray, sources: Sequence[str], rounds: int = 500, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of a metric by bootstrap over sources: images of one source are no independent draws.
+
+    Real and AI sources are drawn apart, so that both classes are always there.
+    """
+    rng, values = np.random.default_rng(seed), []
+    members = [
+        [np.flatnonzero((labels == label) & (np.asarray(sources) == s)) for s in sorted(set(sources))]
+        for label in (0, 1)
+    ]
+    groups = [[rows for rows in of_class if len(rows)] for of_class in members]
+    for _ in range(rounds):
+        drawn = [of_class[i] for of_class in groups for i in rng.integers(0, len(of_class), len(of_class))]
+        rows = np.concatenate(drawn)
+        values.append(metric(labels[rows], scores[rows]))
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)

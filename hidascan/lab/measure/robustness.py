@@ -1,0 +1,106 @@
+"""Measure detection under what happens to images on their way, and how often that turns a verdict round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hidascan.image.decode import decode
+from hidascan.image.perturb import PERTURBATIONS
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure import markdown
+from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
+from hidascan.lab.training.trainer import read_ahead
+from hidascan.scanner import Scanner
+
+UNTOUCHED = "as it is"
+# Over these a verdict should not turn from ai to real or back.
+STABILITY = ("JPEG 90", "JPEG 75", "JPEG 40", "WebP 80", "resize 0.75", "resize 0.5", "centre 60 %", "letterbox")
+
+
+@dataclass(frozen=True)
+class PerturbationFigures:
+    """Of all images under one perturbation; `balanced` is at 0.5."""
+
+    perturbation: str
+    auc: float
+    balanced: float
+    tpr_5: float
+    ai_on_real: float
+    inconclusive: float
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """How well images are told apart, and how steady verdicts are.
+
+    Attributes:
+        images: How many.
+        perturbations: A row for each.
+        flips: Share of the images with both ai and real among their verdicts, as they are and over STABILITY.
+        flips_real: Of the real ones.
+        flips_ai: Of the AI ones.
+    """
+
+    images: int
+    perturbations: list[PerturbationFigures]
+    flips: float
+    flips_real: float
+    flips_ai: float
+
+
+def measure_robustness(
+    scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], object] = lambda: None
+) -> Robustness:
+    """Scan every image as it is and under every one of PERTURBATIONS."""
+    names = [UNTOUCHED, *PERTURBATIONS]
+    scores, verdicts = [], []
+    for number, finding in enumerate(scanner.scan_arrays(_copies(images)), start=1):
+        scores.append(finding.score)
+        verdicts.append(finding.verdict)
+        if number % len(names) == 0:
+            on_image()
+    labels = np.array([image.label for image in images])
+    verdict = np.array(verdicts).reshape(len(images), -1)
+    score = np.array(scores).reshape(len(images), -1)
+    rows = [_figures(name, labels, score[:, i], verdict[:, i]) for i, name in enumerate(names)]
+    stable = [i for i, name in enumerate(names) if name in (UNTOUCHED, *STABILITY)]
+    flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
+    shares = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
+    return Robustness(len(images), rows, *shares)
+
+
+def _copies(images: list[LabelledImage]) -> Iterator[tuple[str, np.ndarray]]:
+    def copies_of(number: int) -> list[tuple[str, np.ndarray]]:
+        pixels = decode(images[number].path).pixels
+        return [(UNTOUCHED, pixels), *((name, perturb(pixels)) for name, perturb in PERTURBATIONS.items())]
+
+    for copies in read_ahead(copies_of, len(images)):
+        yield from copies
+
+
+def _figures(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray) -> PerturbationFigures:
+    return PerturbationFigures(
+        name,
+        auc(labels, scores),
+        balanced_accuracy(labels, scores, 0.5),
+        tpr_at_fpr(labels, scores, 0.05),
+        float((verdicts[labels == 0] == "ai").mean()),
+        float((verdicts == "inconclusive").mean()),
+    )
+
+
+def as_markdown(robustness: Robustness) -> str:
+    """Write the table, the perturbation with the lowest AUC in bold, and a line on the flips."""
+    rows = robustness.perturbations
+    head = ["perturbation", "AUC", "balanced accuracy at 0.5", "TPR at 5 % FPR", "`ai` on real", "inconclusive"]
+    cells = []
+    for row in rows:
+        values = (row.auc, row.balanced, row.tpr_5, row.ai_on_real, row.inconclusive)
+        cells.append([row.perturbation, *(f"{value:.3f}" for value in values)])
+    text = markdown.table(head, cells, min(range(len(rows)), key=lambda number: rows[number].auc))
+    real, ai = robustness.flips_real, robustness.flips_ai
+    flips = f"Verdicts that flip over {len(STABILITY)} perturbations: {robustness.flips:.1%} (real {real:.1%}, AI {ai:.1%})."
+    return f"{text}\n\n{flips}"

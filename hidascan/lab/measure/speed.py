@@ -1,0 +1,106 @@
+"""Measure the whole scan against its limit, the bare network on ready tensors; and what bf16 does to the scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hidascan.detectors.base import Positions
+from hidascan.scanner import Scanner
+
+_LIMIT_VIEWS = 400  # at most, a round of the bare network
+
+
+@dataclass(frozen=True)
+class SpeedFigures:
+    """Speeds in views a second, medians over the rounds, and their ratio.
+
+    Views are patches plus one thumbnail an image. peak_memory_mb is of this process, both sides included.
+    """
+
+    views: int
+    batch_size: int
+    dtype: str
+    device: str
+    scan_views_per_second: float
+    limit_views_per_second: float
+    ratio: float
+    peak_memory_mb: int
+
+
+@dataclass(frozen=True)
+class PrecisionFigures:
+    """Differences between the scores of the same images by two scanners, and how many verdicts differ."""
+
+    images: int
+    mean: float
+    largest: float
+    verdicts: int
+
+
+def measure_speed(
+    scanner: Scanner, paths: list[str], rounds: int = 3, on_image: Callable[[], object] = lambda: None
+) -> SpeedFigures:
+    """Measure both sides in turns, in one process, with the same network, batch size and dtype."""
+    limit(scanner, 1)  # warm up
+    scans, limits, views = [], [], 0
+    for _ in range(rounds):
+        speed, views = whole_scan(scanner, paths, on_image)
+        scans.append(speed)
+        limits.append(limit(scanner, min(views, _LIMIT_VIEWS)))
+    scan, bare = statistics.median(scans), statistics.median(limits)
+    return SpeedFigures(
+        views,
+        scanner.batch_size,
+        str(scanner.dtype).removeprefix("torch."),
+        str(scanner.device),
+        round(scan, 2),
+        round(bare, 2),
+        round(scan / bare, 4),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    )
+
+
+def limit(scanner: Scanner, views: int) -> float:
+    """Return the views a second of the network alone, on at least `views` views in full batches."""
+    size, side, device = scanner.batch_size, scanner.plan.side or 224, scanner.device
+    batch = torch.randint(0, 256, (size, side, side, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+    is_thumbnail = torch.zeros(size, dtype=torch.bool, device=device)
+    where = Positions(is_thumbnail, torch.zeros(size, 2, dtype=torch.int64, device=device))
+    passes = max(1, round(views / size))
+    with torch.inference_mode():
+        started = time.perf_counter()
+        for _ in range(passes):
+            [rows.cpu() for rows in scanner.encode(batch, where).values()]
+    return passes * size / (time.perf_counter() - started)
+
+
+def whole_scan(scanner: Scanner, paths: list[str], on_image: Callable[[], object] = lambda: None) -> tuple[float, int]:
+    """Return the views a second from files on disk to findings, and the number of views."""
+    batches: list[int] = []
+    started = time.perf_counter()
+    for _ in scanner.scan(paths, batches.append):
+        on_image()
+    return sum(batches) / (time.perf_counter() - started), sum(batches)
+
+
+def compare_precisions(
+    scanner: Scanner, paths: list[str], precision: str = "fp32", on_image: Callable[[], object] = lambda: None
+) -> PrecisionFigures:
+    """Compare the scores of `scanner` with those of the same weights in another precision."""
+    other = Scanner(dataclasses.replace(scanner.options, precision=precision))
+    pairs = []
+    for pair in zip(scanner.scan(paths), other.scan(paths), strict=True):
+        on_image()
+        if pair[0].status == "ok":
+            pairs.append(pair)
+    differences = np.array([abs((a.score or 0.0) - (b.score or 0.0)) for a, b in pairs])
+    verdicts = sum(a.verdict != b.verdict for a, b in pairs)
+    return PrecisionFigures(len(pairs), float(differences.mean()), float(differences.max()), verdicts)

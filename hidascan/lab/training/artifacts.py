@@ -1,0 +1,66 @@
+"""Files and folders that training keeps: written whole, and never taken for those of another recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hidascan.atomic import written_whole
+from hidascan.errors import RecipeError
+
+_KEY = "made_by"
+_MARK = "made_by.json"
+
+
+def fingerprint(**what: Any) -> str:
+    """Return a digest of everything that decides an artifact: dataclasses, numbers, texts, and lists of them."""
+    text = json.dumps(what, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"{type(value).__name__} has no fingerprint")
+
+
+def claim_folder(folder: Path, made_by: str) -> None:
+    """Make a folder for artifacts of one fingerprint, or check that it is that.
+
+    Raises:
+        RecipeError: If it holds those of another.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / _MARK
+    if mark.exists():
+        if json.loads(mark.read_text())[_KEY] != made_by:
+            raise RecipeError(f"{folder}: made by another recipe; name another folder with --cache")
+        return
+    with written_whole(mark) as partial:
+        partial.write_text(json.dumps({_KEY: made_by}))
+
+
+def save_artifact(path: Path, tensors: dict[str, Tensor], made_by: str = "", **more: str) -> None:
+    """Write tensors whole, with the fingerprint of what they were made by, and more texts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as partial:
+        save_file(tensors, partial, {_KEY: made_by, **more})
+
+
+def load_artifact(path: Path, made_by: str) -> dict[str, Tensor] | None:
+    """Read tensors that were made by this fingerprint; None where there are none, or those of another."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get(_KEY) != made_by:
+                return None
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    return tensors

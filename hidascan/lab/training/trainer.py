@@ -1,0 +1,140 @@
+"""Train a module: AdamW, warm-up and cosine, averaged weights, a state that survives a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hidascan.atomic import written_whole
+from hidascan.lab.training.losses import Losses
+
+Loaded = TypeVar("Loaded")
+Trained = TypeVar("Trained", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class TrainerSpec:
+    """How a sum of losses is brought down."""
+
+    epochs: int = 6
+    batch: int = 32  # samples
+    lr: float = 6e-4
+    weight_decay: float = 0.3
+    warmup: float = 0.05  # share of the steps
+    ema: float = 0.99  # of the averaged weights, a step
+
+
+class Trainer(Generic[Trained]):
+    """Brings the losses of `module` down; `averaged`, an exponential mean of its weights, is what to keep."""
+
+    def __init__(self, module: Trained, spec: TrainerSpec, steps_per_epoch: int):
+        self.module, self.spec = module, spec
+        multi_avg_fn = torch.optim.swa_utils.get_ema_multi_avg_fn(spec.ema)
+        self._averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=multi_avg_fn, use_buffers=True)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": spec.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._optimiser = torch.optim.AdamW(groups, lr=spec.lr, betas=(0.9, 0.98), fused=True)
+        total = steps_per_epoch * spec.epochs
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, _warmup_then_cosine(spec.warmup, total))
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+
+    @property
+    def averaged(self) -> Trained:
+        """The averaged weights, in a module of their own."""
+        return cast(Trained, self._averaged.module)
+
+    def step(self, losses: Losses) -> None:
+        """Take one step down the gradient of the sum of `losses`."""
+        self._optimiser.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self._optimiser.step()
+        self._schedule.step()
+        self._averaged.update_parameters(self.module)
+        self._steps += 1
+        for name, loss in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(loss.detach())
+
+    def run(self, made_by: str, state: Path, epoch: Callable[[int], None]) -> None:
+        """Run all epochs, `epoch(number)` each, on from the last whole one that `state` holds for this fingerprint."""
+        started, first = time.time(), self._resume(made_by, state)
+        for number in range(first, self.spec.epochs):
+            self._sums, self._steps = {}, 0
+            self.module.train()
+            epoch(number)
+            means = {name: round(total / max(self._steps, 1), 4) for name, total in self._sums.items()}
+            minutes = round((time.time() - started) / 60, 1)
+            _log(state.with_suffix(".log.jsonl"), {"epoch": number + 1, **means, "minutes": minutes})
+            self._save(made_by, state, number + 1)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.module, self._averaged, self._optimiser, self._schedule
+
+    def _save(self, made_by: str, path: Path, epoch: int) -> None:
+        state = {"made_by": made_by, "epoch": epoch, "parts": [part.state_dict() for part in self._parts()]}
+        with written_whole(path) as partial:
+            torch.save(state, partial)
+
+    def _resume(self, made_by: str, path: Path) -> int:
+        """Load the state of the last whole epoch of the same training; return its number, 0 if there is none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            return 0
+        state = torch.load(path, weights_only=True)
+        if state["made_by"] != made_by:
+            return 0
+        for part, saved in zip(self._parts(), state["parts"], strict=True):
+            part.load_state_dict(saved)
+        return int(state["epoch"])
+
+
+def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2) -> Iterator[Loaded]:
+    """Yield load(0), load(1), ... load(count - 1), made in order by a thread, a few ahead of who asks."""
+    with ThreadPoolExecutor(1) as reader:
+        queue = [reader.submit(load, number) for number in range(min(ahead, count))]
+        for number in range(count):
+            ready = queue.pop(0).result()
+            if number + ahead < count:
+                queue.append(reader.submit(load, number + ahead))
+            yield ready
+
+
+def hide_channels(standard: Tensor, share: float) -> Tensor:
+    """Hide a share of the frozen channels of each tap from a whole view; the rest are scaled up in return.
+
+    standard is (B, T, N, C), and so is what comes back.
+    """
+    views, taps, _, channels = standard.shape
+    shown = torch.rand(views, taps, 1, channels, device=standard.device) >= share
+    return standard * (shown.to(standard.dtype) / (1 - share))
+
+
+def _warmup_then_cosine(share: float, total: int) -> Callable[[int], float]:
+    warmup = max(1, int(share * total))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    return factor
+
+
+def _log(path: Path, row: dict[str, float]) -> None:
+    tqdm.write(json.dumps(row))
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,1 +1,0 @@
-"""Tensors: the network and its checkpoint. Nothing in here opens an image."""

@@ -1,0 +1,53 @@
+"""The report formats, by the suffix of their files: one line each."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from hidascan.errors import UsageError
+
+if TYPE_CHECKING:
+    from hidascan.report.reporter import Report
+    from hidascan.run import RunInfo
+
+FORMATS = {
+    "csv": "hidascan.report.csv_report:CsvReport",
+    "html": "hidascan.report.html_report:HtmlReport",
+    "jsonl": "hidascan.report.jsonl_report:JsonlReport",
+}
+
+
+def format_of(file: str) -> str:
+    """Return the name of the format that the suffix of a file stands for.
+
+    Raises:
+        UsageError: If there is no such format.
+    """
+    name = os.path.splitext(file)[1].lower().removeprefix(".")
+    if name not in FORMATS:
+        raise UsageError(f"--output {file}: the suffix must be one of {', '.join(f'.{known}' for known in FORMATS)}")
+    return name
+
+
+def report_class(name: str) -> Any:
+    """Import the class of a format: called with (target, run, append), it opens a report."""
+    module, _, attribute = FORMATS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def open_report(name: str, target: str, run: RunInfo, append: bool) -> Report:
+    """Open a report.
+
+    Args:
+        name: Of its format.
+        target: A file, or "-" for stdout.
+        run: What the scan is made with.
+        append: Whether to continue the file of an interrupted scan.
+
+    Raises:
+        UsageError: If the file cannot be written.
+    """
+    report: Report = report_class(name)(target, run, append)
+    return report

@@ -1,0 +1,79 @@
+"""What a finding says beside its verdict: regions, attributions; and that outputs are safe for others."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hidascan.detectors.hidanet.network import HiDANet
+from hidascan.geometry import patch_grid
+from hidascan.regions import find_regions
+from tests.conftest import TINY, save_picture
+
+
+def test_regions_are_boxes_in_pixels_largest_first():
+    cells = np.zeros((10, 12), np.float32)
+    cells[1:4, 2:6] = 0.8
+    cells[8:, 10:] = 0.9
+    cells[7, 9] = 0.9  # touches at a corner
+    large, small = find_regions(cells, 0.5, width=190, height=155, cell=16)
+    assert (large.left, large.top, large.right, large.bottom) == (32, 16, 96, 64)
+    assert large.area == pytest.approx(12 / 120) and large.score == pytest.approx(0.8)
+    assert (small.left, small.top, small.right, small.bottom) == (144, 112, 190, 155)
+    assert find_regions(cells, 0.95, 190, 155, 16) == ()
+
+
+def test_regions_and_effects_are_in_jsonl(hidascan, tmp_path):
+    save_picture(tmp_path / "a.png", 240, 500)
+    plain, told = (
+        json.loads(hidascan(tmp_path / "a.png", "--jsonl", "-", "--precision", "fp32", *more).out)
+        for more in ((), ("--explain",))
+    )
+    assert plain["effects"] == [] and plain["logit"] == pytest.approx(told["logit"], abs=1e-5)
+    boxes = [tuple(effect[name] for name in ("left", "top", "width", "height")) for effect in told["effects"]]
+    assert boxes == patch_grid(240, 500).boxes()
+    over = sum(region["area"] for region in told["regions"])
+    assert over == pytest.approx(told["ai_area"], abs=1e-4) and told["regions"] == plain["regions"]
+
+
+@pytest.mark.parametrize("patches", [1, 2, 7])
+@pytest.mark.parametrize("sharpness", [0.0, 0.3])
+def test_attributions_agree_with_leaving_a_patch_out_by_hand(patches, sharpness):
+    torch.manual_seed(patches)
+    network = HiDANet(TINY).eval()
+    network.head.probe.sharpness.fill_(sharpness)
+    cls, evidence = torch.randn(1 + patches, TINY.dim), torch.randn(1 + patches)
+    with torch.inference_mode():
+        encoded = {"cls": cls, "probe": evidence}
+        logit, found = network.decide(encoded).logit, network.attribute(encoded)
+        for patch in range(patches):
+            rest = [n for n in range(1, 1 + patches) if n != patch + 1]
+            f_detail = network.head.aggregator(cls[None, rest])
+            local = evidence[rest]
+            if not rest:
+                pooled = 0.0
+            elif sharpness:
+                pooled = np.log(np.exp(sharpness * local.numpy()).mean()) / sharpness
+            else:
+                pooled = local.numpy().mean()
+            without = float(network.head.classifier(cls[:1], f_detail)) + float(evidence[0]) + float(pooled)
+            assert float(found[patch]) == pytest.approx(float(logit) - without, abs=1e-4)
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_neutralised(hidascan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_picture(tmp_path / "=1+1.png")
+    save_picture(tmp_path / "plain.png")
+    hidascan("=1+1.png", "plain.png", "--csv", "out.csv")
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert [row["path"] for row in rows] == ["'=1+1.png", "plain.png"]
+    assert all(float(row["score"]) >= 0 for row in rows)
+
+
+def test_larger_images_than_allowed_are_refused_in_words(hidascan, tmp_path):
+    save_picture(tmp_path / "a.png", 240, 300)
+    ran = hidascan(tmp_path / "a.png", "--max-pixels", 50000)
+    assert ran.code == 3 and "300x240 is over the limit" in ran.err
+    assert hidascan(tmp_path / "a.png", "--max-pixels", 0).code == 2

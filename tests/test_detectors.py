@@ -1,0 +1,245 @@
+"""The contract of every detector in the registry: a new one is tested by existing."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hidascan import Scanner, ScanOptions
+from hidascan.detectors import DETECTORS, detector_class, detector_names
+from hidascan.detectors.base import Decision, Detector, DetectorConfig, Positions, SingleView
+from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector, save_backbone, save_trained, sha256_of
+from hidascan.errors import CheckpointError
+from hidascan.geometry import ViewPlan
+from hidascan.image.views import cut_views
+from tests.conftest import OURS, TINY, picture, save_picture
+
+SMALL = {  # configs that are quick to run; a detector that is not here is tested as its default has it
+    "hidanet": dataclasses.asdict(TINY),
+    "glass": {"backbone": OURS, "taps": (1, 2), "crops": 4, "scorer_dim": 8},
+    "npr": {"width": 8},
+}
+
+
+def save_random(folder, name: str, config=None, architecture: str = "") -> str:
+    """Weights of a detector as it is built, its frozen parts beside it."""
+    kind = detector_class(architecture or name)
+    config = config or kind.Config(**SMALL.get(name, {}))
+    torch.manual_seed(0)
+    detector, parts = kind(config), []
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 2)
+    for module, part in detector.frozen_parts().items():
+        path = folder / f"backbone-{name}-{module}.safetensors"
+        save_backbone(path, part.vit.state_dict(), part.name, "none: random")
+        parts.append(Part(module, path.name, sha256_of(path)))
+    header = CheckpointHeader(name, architecture or name, config, tuple(parts))
+    save_trained(folder / f"{name}.safetensors", detector, header)
+    return str(folder / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="module", params=detector_names())
+def weights(request, tmp_path_factory) -> str:
+    return save_random(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="module")
+def scanner(weights) -> Scanner:
+    return Scanner(ScanOptions(weights, precision="fp32", batch_size=5, explain=True))
+
+
+SIZES = [(300, 500), (1, 1), (224, 224), (40, 700), (450, 260), (225, 231)]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[tuple[str, np.ndarray]]:
+    return [(f"{height}x{width}", picture(height, width, seed)) for seed, (height, width) in enumerate(SIZES)]
+
+
+def test_what_is_saved_is_loaded_again(weights):
+    detector, header = load_detector(weights)
+    assert type(detector) is detector_class(header.architecture) and header.config == detector.config
+    assert not detector.training and not any(tensor.is_meta for tensor in (*detector.parameters(), *detector.buffers()))
+    with torch.no_grad():
+        again = [load_detector(weights)[0].state_dict() for _ in range(2)]
+    assert all(torch.equal(again[0][name], again[1][name]) for name in again[0])
+
+
+def test_every_size_of_image_gets_a_finding(scanner, pictures):
+    for (name, pixels), finding in zip(pictures, scanner.scan_arrays(pictures), strict=True):
+        assert (finding.path, finding.status) == (name, "ok") and np.isfinite(finding.logit) and 0 <= finding.score <= 1
+        assert (finding.height, finding.width) == pixels.shape[:2]
+        assert finding.patches == cut_views(pixels, scanner.plan).patches
+
+
+def test_a_result_does_not_depend_on_who_shares_the_batch(weights, scanner, pictures):
+    together = list(scanner.scan_arrays(pictures))
+    for batch_size in (1, 16):
+        other = Scanner(ScanOptions(weights, precision="fp32", batch_size=batch_size))
+        for one, finding in zip(pictures, together, strict=True):
+            assert other.scan_array(one[1]).logit == pytest.approx(finding.logit, abs=1e-4)
+
+
+def test_bf16_is_near_fp32(weights, scanner, pictures):
+    narrow = Scanner(ScanOptions(weights, precision="bf16"))
+    for one, other in zip(scanner.scan_arrays(pictures), narrow.scan_arrays(pictures), strict=True):
+        assert other.score == pytest.approx(one.score, abs=0.03)
+
+
+def test_the_same_views_encode_to_the_same_rows_wherever_they_stand_in_a_batch(scanner):
+    side = scanner.plan.side or 240
+    views = torch.randint(0, 256, (3, 3, side, side), dtype=torch.uint8)
+    where = Positions(torch.tensor([scanner.plan.thumbnail, False, False]), torch.tensor([[0, 0], [0, 8], [16, 0]]))
+    with torch.inference_mode():
+        rows = scanner.encode(views, where)
+        turned = scanner.encode(views.flip(0), Positions(*(part.flip(0) for part in where)))
+    assert rows and all(len(part) == 3 for part in rows.values())
+    assert all(torch.allclose(rows[name], turned[name].flip(0), atol=1e-4) for name in rows)
+
+
+def test_explain_tells_what_each_patch_decides(scanner, pictures):
+    for finding in scanner.scan_arrays(pictures):
+        assert len(finding.attributions) == max(1, finding.patches)
+        for one in finding.attributions:
+            assert np.isfinite(one.effect) and one.width > 0 and one.height > 0
+            assert 0 <= one.left < finding.width and 0 <= one.top < finding.height
+    if finding.patches == 0:
+        assert finding.attributions[0].effect == pytest.approx(finding.logit, abs=1e-5)
+
+
+def test_a_heatmap_covers_the_image_or_is_not_there(scanner, pictures):
+    for finding in scanner.scan_arrays(pictures):
+        if not scanner.detector.has_heatmap:
+            assert finding.heatmap is None and finding.ai_area is None and not finding.regions
+            continue
+        assert finding.heatmap.shape == (-(-finding.height // 16), -(-finding.width // 16))
+        assert ((finding.heatmap >= 0) & (finding.heatmap <= 1)).all()
+
+
+def test_every_report_copes(hidascan, weights, scanner, tmp_path, monkeypatch):
+    save_picture(tmp_path / "in/a.png", 300, 500)
+    save_picture(tmp_path / "in/b.jpg", 100, 90, quality=80)
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    outputs = [part for suffix in ("csv", "jsonl", "html") for part in ("-o", tmp_path / f"out.{suffix}")]
+    ran = hidascan(tmp_path / "in", *outputs, "--explain", "--weights", weights, "--strict")
+    assert ran.code == 3 and len(ran.out.splitlines()) == 3
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok", "ok", "error"] and rows[0]["effects"]
+    page = (tmp_path / "out.html").read_text()
+    assert page.count("<article") == 3 and "None" not in page and f"detector {scanner.run.detector}" in page
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    panel = hidascan(tmp_path / "in/b.jpg", "-v", "--weights", weights).out
+    assert "None" not in panel and "score" in panel and ("where" in panel) == scanner.detector.has_heatmap
+
+
+def test_a_heatmap_is_drawn_or_refused_in_one_line(hidascan, weights, scanner, tmp_path):
+    save_picture(tmp_path / "a.png", 300, 500)
+    ran = hidascan(tmp_path / "a.png", "--heatmap-dir", tmp_path / "maps", "--weights", weights)
+    if scanner.detector.has_heatmap:
+        assert ran.code in (0, 1) and [path.name for path in (tmp_path / "maps").iterdir()] == ["a.png.heatmap.png"]
+    else:
+        assert ran.code == 2 and ran.err.count("\n") == 1 and "has no heatmap" in ran.err and not ran.out
+
+
+def test_a_backend_is_used_or_refused_in_one_line(hidascan, weights, scanner, tmp_path):
+    if "openvino" not in scanner.detector.backends:
+        ran = hidascan(save_picture(tmp_path / "a.png"), "--backend", "openvino", "--weights", weights)
+        assert ran.code == 2 and ran.err.count("\n") == 1 and "runs on torch" in ran.err
+
+
+def test_fewer_patches_are_looked_at_where_there_are_some(weights, scanner):
+    finding = Scanner(ScanOptions(weights, precision="fp32", patches=2)).scan_array(picture(700, 900))
+    assert finding.patches == min(2, scanner.scan_array(picture(700, 900)).patches)
+
+
+def test_numbers_out_of_this_world_are_refused(weights):
+    config = load_detector(weights)[1].config
+    for field in dataclasses.fields(config):
+        wrong = {"int": 10**9, "float": float("nan"), "str": 5, "bool": 2}.get(str(field.type), (1, 10**12))
+        with pytest.raises(ValueError, match=field.name):
+            dataclasses.replace(config, **{field.name: wrong})
+
+
+def test_registry_names_exist_and_others_are_refused():
+    assert {*DETECTORS} <= {*detector_names()} and "hidanet" in DETECTORS
+    with pytest.raises(CheckpointError, match="no such detector: 'oracle'"):
+        detector_class("oracle")
+
+
+# A made-up detector, as CONTRIBUTING.md shows one: a file, and a line in the registry.
+
+
+@dataclasses.dataclass(frozen=True)
+class BrightnessConfig(DetectorConfig):
+    side: int = 96
+
+
+class Brightness(SingleView):
+    """Bright pictures are AI, says a detector with an uncertainty."""
+
+    Config = BrightnessConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.plan = ViewPlan(config.side, patches=0)
+        self.network = Mean()
+
+    def decide(self, encoded) -> Decision:
+        return Decision(encoded["logit"][0], uncertainty=torch.tensor(0.125))
+
+
+class Mean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return x.mean((1, 2, 3)) * self.scale
+
+
+def test_a_detector_of_another_package_is_scanned_with_by_name(hidascan, tmp_path, monkeypatch):
+    monkeypatch.setitem(DETECTORS, "brightness", f"{__name__}:Brightness")
+    weights = save_random(tmp_path, "brightness")
+    for name, level in (("dark", 20), ("light", 240)):
+        save_picture(tmp_path / f"{name}.png")
+        from PIL import Image
+
+        Image.new("RGB", (300, 200), (level,) * 3).save(tmp_path / f"{name}.png")
+    paths = tmp_path / "dark.png", tmp_path / "light.png"
+    ran = hidascan(*paths, "--jsonl", "-", "--weights", weights, "--explain")
+    dark, light = (json.loads(line) for line in ran.out.splitlines())
+    assert (
+        dark["score"] < 0.5 < light["score"]
+        and light["uncertainty"] == 0.125
+        and light["jpeg_quality_estimated"] is None
+    )
+    hidascan(*paths, "--html", tmp_path / "out.html", "-q", "--weights", weights)
+    assert "± 0.125" in (tmp_path / "out.html").read_text()
+
+
+def test_entry_points_of_other_packages_are_in_the_registry(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    theirs = EntryPoint("brightness", f"{__name__}:Brightness", "hidascan.detectors")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [theirs])
+    assert "brightness" in detector_names() and detector_class("brightness").__name__ == "Brightness"
+    assert issubclass(detector_class("brightness"), Detector)
+
+
+def test_npr_has_as_many_parameters_as_the_paper_says_and_reads_large_images_in_strips(monkeypatch):
+    network = detector_class("npr")(detector_class("npr").Config()).eval().network
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.44e6, rel=0.01)
+    views = torch.randn(1, 3, 1311, 130)
+    with torch.no_grad():
+        in_strips = network(views)
+        monkeypatch.setattr("hidascan.detectors.npr._STRIP", 10**6)
+        assert torch.allclose(in_strips, network(views), atol=1e-5)
+
+
+def test_swin_has_as_many_parameters_as_the_paper_says():
+    swin = detector_class("swin")(detector_class("swin").Config())
+    assert sum(p.numel() for p in swin.parameters()) == pytest.approx(28e6, rel=0.03)

@@ -1,0 +1,87 @@
+"""How the next person adds something: each worked example touches what CONTRIBUTING.md says, and nothing else."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from hidascan.image import formats
+from hidascan.image.decode import decode
+from hidascan.image.sources import expand
+from hidascan.lab.data import layouts
+from hidascan.lab.data.layouts import read_images
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.report.formats import FORMATS as REPORTS
+from hidascan.report.reporter import close_text, open_text
+from tests.conftest import picture, save_picture
+
+
+class MarkdownReport:
+    """A made-up format: a Markdown table."""
+
+    def __init__(self, target, run, append=False):
+        self._file = open_text(target, append)
+        self._file.write(f"# By {run.weights} ({run.detector})\n\n| file | verdict | score |\n|---|---|---|\n")
+
+    def add(self, finding):
+        self._file.write(f"| {finding.path} | {finding.verdict or 'error'} | {finding.score} |\n")
+
+    def close(self):
+        close_text(self._file)
+
+
+def test_an_output_format_is_one_file_and_one_line(hidascan, tmp_path, monkeypatch):
+    monkeypatch.setitem(REPORTS, "md", f"{__name__}:MarkdownReport")
+    save_picture(tmp_path / "in/a.png")
+    (tmp_path / "in/b.png").write_bytes(b"broken")
+    hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "-q")
+    lines = (tmp_path / "out.md").read_text().splitlines()
+    assert lines[0] == "# By tiny (hidanet)" and len(lines) == 6 and lines[5].endswith("| error | None |")
+    assert "suffix must be one of .csv" in hidascan(tmp_path / "in", "-o", tmp_path / "out.pdf").err
+    assert "does not go with" in hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "--resume").err
+
+
+def test_a_file_format_is_one_row(hidascan, tmp_path, monkeypatch):
+    Image.fromarray(picture(240, 300)).save(tmp_path / "a.ppm")
+    assert not hidascan(tmp_path).out
+    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, formats.FileFormat("PPM", (".ppm",))))
+    (path,) = expand([str(tmp_path)])
+    assert decode(path).format == "PPM"
+
+
+def test_rows_of_formats_are_in_order():
+    suffixes = [suffix for row in formats.FORMATS for suffix in row.suffixes]
+    assert len(suffixes) == len(set(suffixes)) and all(suffix == suffix.lower() for suffix in suffixes)
+
+
+def read_captions(folder):
+    """A made-up layout: `labels.json`, file -> whether it is AI."""
+    if not (folder / "labels.json").exists():
+        return None
+    labels = json.loads((folder / "labels.json").read_text())
+    return [LabelledImage(folder / name, int(ai), "made up", folder.name) for name, ai in labels.items()]
+
+
+def test_a_benchmark_layout_is_one_reader_and_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(layouts.LAYOUTS, "captions", read_captions)
+    for name in ("a.png", "b.png"):
+        save_picture(tmp_path / name, 30, 30)
+    (tmp_path / "labels.json").write_text(json.dumps({"a.png": True, "b.png": False}))
+    assert [image.label for image in read_images(tmp_path)] == [1, 0]
+
+
+def test_a_finding_survives_its_record(hidascan, tmp_path):
+    from hidascan.finding import Finding
+
+    save_picture(tmp_path / "in/a.jpg", 300, 500, quality=80)
+    save_picture(tmp_path / "in/b.png", 100, 90)
+    (tmp_path / "in/c.png").write_bytes(b"broken")
+    hidascan(tmp_path / "in", "-o", tmp_path / "a.jsonl", "-o", tmp_path / "a.csv", "--explain", "--stress", "-q")
+    records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    findings = [Finding.from_record(record) for record in records]
+    assert [finding.record() for finding in findings] == records and findings[0].attributions and findings[0].stress
+    from hidascan.report.csv_report import CsvReport
+
+    rows = [Finding.from_record(row) for row, _ in CsvReport.whole_records(str(tmp_path / "a.csv"))]
+    assert [row.row() for row in rows] == [finding.row() for finding in findings]
+    assert not np.isnan(rows[0].score)
