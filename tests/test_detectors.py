@@ -21,13 +21,16 @@ SMALL = {  # configs that are quick to run; a detector that is not here is teste
     "hidanet": dataclasses.asdict(TINY),
     "glass": {"backbone": OURS, "taps": (1, 2), "crops": 4, "scorer_dim": 8},
     "npr": {"width": 8},
+    "hidanet of 112 px": dataclasses.asdict(TINY) | {"side": 112},
 }
+VARIANTS = [*detector_names(), "hidanet of 112 px"]
 
 
-def save_random(folder, name: str, config=None, architecture: str = "") -> str:
+def save_random(folder, name: str) -> str:
     """Weights of a detector as it is built, its frozen parts beside it."""
-    kind = detector_class(architecture or name)
-    config = config or kind.Config(**SMALL.get(name, {}))
+    architecture = name.split()[0]
+    kind = detector_class(architecture)
+    config = kind.Config(**SMALL.get(name, {}))
     torch.manual_seed(0)
     detector, parts = kind(config), []
     for module in detector.modules():
@@ -37,14 +40,14 @@ def save_random(folder, name: str, config=None, architecture: str = "") -> str:
         path = folder / f"backbone-{name}-{module}.safetensors"
         save_backbone(path, part.vit.state_dict(), part.name, "none: random")
         parts.append(Part(module, path.name, sha256_of(path)))
-    header = CheckpointHeader(name, architecture or name, config, tuple(parts))
+    header = CheckpointHeader(name, architecture, config, tuple(parts))
     save_trained(folder / f"{name}.safetensors", detector, header)
     return str(folder / f"{name}.safetensors")
 
 
-@pytest.fixture(scope="module", params=detector_names())
+@pytest.fixture(scope="module", params=VARIANTS)
 def weights(request, tmp_path_factory) -> str:
-    return save_random(tmp_path_factory.mktemp(request.param), request.param)
+    return save_random(tmp_path_factory.mktemp(request.param.replace(" ", "-")), request.param)
 
 
 @pytest.fixture(scope="module")

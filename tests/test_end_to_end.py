@@ -1,0 +1,154 @@
+"""Training of detectors that need nothing special: it learns, goes on after a kill, and never sees what it keeps apart."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from hidascan import Scanner, ScanOptions
+from hidascan.lab.cli import app
+from hidascan.lab.data.tables import fold_of
+from hidascan.lab.measure.metrics import auc
+from hidascan.lab.training import end_to_end, trainer
+from hidascan.lab.training.recipe import read_recipe
+from tests.conftest import OURS, picture
+from tests.lab import table_of
+
+RECIPE = """
+detector = "{detector}"
+[network]
+{network}
+[data]
+tables = ["{folder}/table.tsv"]
+backbone = "{backbone}"
+calibration_fold = 0
+[sampling]
+real = 0.5
+ai = 0.5
+pair = 0
+swap = 0
+resize = 0
+filter = 0
+saves = [1, 0, 0, 0]
+history = 0
+[training]
+epochs = 3
+steps = 8
+batch = 8
+lr = 5e-3
+ema = 0.8
+side = 64
+patches = 2
+samples = 24
+"""
+NETWORKS = {"npr": "width = 8", "glass": f'backbone = "{OURS}"\ntaps = [1, 2]\ncrops = 2\ndropout = 0.0'}
+SOURCES = ("one", "two", "three", "four", "five", "six")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures of six sources: soft ones, and AI ones with a pattern of 2 pixels."""
+    rows = []
+    for number in range(24):
+        pixels, label = picture(150, 170, number), number % 2
+        if label:
+            pixels[::2, ::2] //= 3
+        cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
+        rows.append((f"{number}.png", label, f"g{label}", SOURCES[number // 4]))
+    table_of(tmp_path, rows)
+    return tmp_path
+
+
+def recipe_of(folder, tiny_weights, detector: str):
+    text = RECIPE.format(
+        detector=detector,
+        network=NETWORKS[detector],
+        folder=folder,
+        backbone=tiny_weights.parent / "backbone-tiny.safetensors",
+    )
+    (folder / f"{detector}.toml").write_text(text)
+    return read_recipe(folder / f"{detector}.toml")
+
+
+def run(recipe, folder, name: str = "out") -> Path:
+    end_to_end.train(recipe, folder / "cache", folder / f"{name}.safetensors", torch.device("cpu"), torch.float32)
+    return folder / f"{name}.safetensors"
+
+
+def logits(weights: Path) -> np.ndarray:
+    scanner = Scanner(ScanOptions(str(weights), precision="fp32"))
+    pixels = [picture(150, 170, 100 + number) for number in range(8)]
+    for one in pixels[4:]:
+        one[::2, ::2] //= 3
+    return np.array([finding.logit for finding in scanner.scan_arrays([("", one) for one in pixels])])
+
+
+@pytest.mark.parametrize("detector", NETWORKS)
+def test_a_training_learns_and_goes_on_after_a_kill_to_the_same_end(folder, tiny_weights, monkeypatch, detector):
+    recipe = recipe_of(folder, tiny_weights, detector)
+    (folder / "backbone-tiny.safetensors").symlink_to(recipe.data.backbone)
+    whole = run(recipe, folder, "whole")
+    rows = [json.loads(line) for line in (folder / "cache/whole.log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[-1]["cls"] < rows[0]["cls"]
+    assert auc(np.repeat([0, 1], 4), logits(whole)) > 0.9
+
+    log = trainer._log
+
+    def killed(path, row):
+        log(path, row)
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "_log", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, folder, "broken")
+    monkeypatch.setattr(trainer, "_log", log)
+    assert logits(run(recipe, folder, "broken")) == pytest.approx(logits(whole), abs=1e-3)
+
+
+def test_sources_kept_for_calibration_are_not_drawn(folder, tiny_weights):
+    recipe = recipe_of(folder, tiny_weights, "npr")
+    drawn, apart = (end_to_end.images_of(recipe, for_training) for for_training in (True, False))
+    kept = {source for source in SOURCES if fold_of(source) == 0}
+    assert {image.source for image in apart} == kept and {image.source for image in drawn} == {*SOURCES} - kept
+    assert len(drawn) + len(apart) == 24
+    without = replace(recipe, data=replace(recipe.data, calibration_fold=-1))
+    assert len(end_to_end.images_of(without)) == 24
+
+
+def test_a_frozen_encoder_encodes_once_and_anew_for_another_backbone(folder, tiny_weights, monkeypatch):
+    recipe = recipe_of(folder, tiny_weights, "glass")
+    run(recipe, folder)
+    encoded = []
+    monkeypatch.setattr(end_to_end, "_encode_shard", lambda *given: encoded.append(1) or 1 / 0)
+    run(recipe, folder, "again")
+    assert not encoded
+    other = folder / "other.safetensors"
+    other.write_bytes(Path(recipe.data.backbone).read_bytes() + b" ")
+    changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
+    monkeypatch.setattr(end_to_end, "load_backbone", lambda name, taps, side, path, dtype: load(path, name, taps, side))
+    with pytest.raises(ZeroDivisionError):
+        run(changed, folder, "changed")
+    assert encoded
+
+
+def load(path, name, taps, side):
+    from hidascan.detectors.backbones.frozen import FrozenViT
+
+    return FrozenViT(name, taps, side)
+
+
+def test_the_command_trains_and_calibrates(folder, tiny_weights):
+    recipe_of(folder, tiny_weights, "npr")
+    out = folder / "npr.safetensors"
+    options = ["train", folder / "npr.toml", "--cache", folder / "cache", "--out", out, "--precision", "fp32"]
+    ran = CliRunner().invoke(app, [str(option) for option in options], catch_exceptions=False)
+    assert (ran.exit_code == 0 and "cross_fitted" in ran.output) or "{}" in ran.output
+    header = Scanner(ScanOptions(str(out))).header
+    assert header.architecture == "npr" and header.calibration.scale != 1.0
+    assert header.training["calibration"]["images"] > 0 and header.training["recipe"]["detector"] == "npr"
