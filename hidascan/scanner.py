@@ -57,6 +57,7 @@ class Scanner:
         run: What it scans with.
         header: What the weights say of themselves.
         detector: The network.
+        plan: How images are cut: the detector's plan, limited by the options.
         encode: What encodes batches of views: the network, or what stands in for it.
         device: Where it runs.
         dtype: What its costly layers compute in.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hidascan.detectors.checkpoint import load_backbone, load_detector, read_header, save_backbone
+from hidascan.detectors.checkpoint import load_backbone, load_detector, save_backbone
 from hidascan.detectors.weights import find_weights
 from hidascan.errors import CheckpointError
 from tests.conftest import TINY, save_picture
@@ -102,7 +102,7 @@ def test_broken_weights_end_in_one_line_and_exit_code_2(copied, hidascan, tmp_pa
 
 def test_a_backbone_in_place_of_the_trained_part_is_refused(tiny_weights):
     with pytest.raises(CheckpointError, match="not a trained file"):
-        read_header(tiny_weights.parent / "backbone-tiny.safetensors")
+        load_detector(tiny_weights.parent / "backbone-tiny.safetensors")
 
 
 def test_unknown_names_are_answered_with_the_known_ones(hidascan, tmp_path):

@@ -119,15 +119,6 @@ def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> No
         partial.chmod(0o644)
 
 
-def read_header(path: Path) -> CheckpointHeader:
-    """Read the header of a trained part.
-
-    Raises:
-        CheckpointError: For a missing, broken or foreign file.
-    """
-    return _parsed(path, _read_metadata(path, "trained"))
-
-
 def _parsed(path: Path, raw: dict[str, Any]) -> CheckpointHeader:
     """Check a header that may be hostile."""
     version = raw.get("format_version")
@@ -287,18 +278,8 @@ def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path, wit
         raise CheckpointError(f"{path}: the tensors do not fit the network (missing or unknown: {names})")
 
 
-def _read_metadata(path: Path, kind: str) -> dict[str, Any]:
-    """Read the header alone."""
-    return _opened(path, kind, lambda file, header: header)
-
-
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read header and tensors of one of our files."""
-    return _opened(path, kind, lambda file, header: (header, {name: file.get_tensor(name) for name in file.keys()}))  # noqa: SIM118
-
-
-def _opened(path: Path, kind: str, take: Callable[[Any, dict[str, Any]], Any]) -> Any:
-    """Open one of our files, check that it is of a kind, and return what `take` makes of it and its header."""
+    """Read header and tensors of one of our files, and check that it is of a kind."""
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such weights")
     try:
@@ -309,6 +290,6 @@ def _opened(path: Path, kind: str, take: Callable[[Any, dict[str, Any]], Any]) -
             header = json.loads((tensors.metadata() or {}).get(_METADATA_KEY, "{}"))
             if not isinstance(header, dict) or header.get("kind") != kind:
                 raise CheckpointError(f"{path}: not a {kind} file of hidascan")
-            return take(tensors, header)
+            return header, {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a sound safetensors file ({printable(str(error))})") from None
