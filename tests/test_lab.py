@@ -155,6 +155,15 @@ def test_calibration_recovers_probabilities_and_keeps_its_promises():
     assert calibration.localisation == pytest.approx(0.98, abs=0.01)
 
 
+def test_a_calibration_never_turns_a_detector_round():
+    """Once it did: a detector that was below chance on the few sources kept for it came out with a negative scale."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 500)
+    calibration = fit_calibration(labels, -2 * labels + rng.normal(0, 1, 1000), rng.random(100))
+    scores = [calibration.score(logit) for logit in (-5.0, -1.0, 0.0, 5.0)]
+    assert scores == sorted(scores) and 0.4 < scores[0] < 0.5 < scores[-1] < 0.6
+
+
 def test_calibration_converges_on_logits_of_any_scale():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 500)

@@ -21,6 +21,7 @@ from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
 
 _RIDGE = 1e-3
+_FLATTEST = 0.05  # slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
 # Of each profile: the share of real images that may be called ai, and of AI images that may be called real. The middle
 # of the balanced one is wide enough for what a re-save or a resize does to a score: few verdicts turn round by it.
@@ -131,7 +132,8 @@ def fit_calibration(
 def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """Fit logistic regression of one variable by Newton's method, from zero and on standardised logits.
 
-    On raw logits it diverges.
+    On raw logits it diverges. A detector that ranks these images the wrong way round is not turned round: its scores
+    stay near 0.5, in its own order.
     """
     centre, spread = logits.mean(), logits.std() + 1e-6
     design = np.stack([(logits - centre) / spread, np.ones(len(logits))], axis=1)
@@ -145,5 +147,7 @@ def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
         theta = theta - step
         if np.abs(step).max() < 1e-9:
             break
+    if theta[0] < _FLATTEST:
+        theta = np.array([_FLATTEST, 0.0])
     scale = theta[0] / spread
     return float(scale), float(theta[1] - scale * centre)
