@@ -196,6 +196,9 @@ def test_frozen_parts_must_be_those_that_the_network_has(copied):
 def test_weights_are_found_by_name_path_and_folder(copied, monkeypatch):
     assert find_weights("hidascan-b").name == "hidascan-b.safetensors"
     assert find_weights(str(copied)) == copied and find_weights(str(copied.parent)) == copied
+    save_file({"cached": torch.zeros(2)}, copied.parent / "cached.safetensors")
+    (copied.parent / "broken.safetensors").write_bytes(b"no weights")
+    assert find_weights(str(copied.parent)) == copied
     shutil.copy(copied, copied.parent / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"other\.safetensors, tiny\.safetensors"):
         find_weights(str(copied.parent))

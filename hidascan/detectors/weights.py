@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
-from hidascan.errors import CheckpointError
+from safetensors import SafetensorError, safe_open
 
-_BACKBONES = "backbone-"  # how the names of frozen parts start
+from hidascan.errors import CheckpointError
 
 
 def shipped_folders() -> list[Path]:
@@ -45,4 +46,14 @@ def _only_one(folder: Path) -> Path:
 
 
 def _trained_parts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith(_BACKBONES))
+    return sorted(path for path in folder.glob("*.safetensors") if _is_trained_part(path))
+
+
+def _is_trained_part(path: Path) -> bool:
+    """Tell trained parts from frozen ones, and from what training keeps in its cache."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {}).get("hidascan", "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return False
+    return isinstance(header, dict) and header.get("kind") == "trained"
