@@ -123,8 +123,9 @@ def _detection(scanner: Scanner, spec: CardSpec) -> str:
     if evaluation.intervals:
         rows.append([f"{low:.3f} to {high:.3f}" for low, high in (evaluation.intervals[name] for name in _NAMES)])
     n, missing = evaluation.figures["n"], evaluation.figures["missing"]
+    name = "/".join(Path(spec.table).parts[-2:])
     return (
-        f"{n} images of `{Path(spec.table).name}`, {missing} of them unreadable; below each figure its 95 % interval "
+        f"{n} images of `{name}`, {missing} of them unreadable; below each figure its 95 % interval "
         f"over sources.\n\n{markdown.table(list(_NAMES.values()), rows)}\n\n{detection.as_markdown(evaluation)}"
     )
 
