@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from hidascan.detectors import detector_class
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.base import Positions
@@ -44,6 +45,15 @@ def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
         located = network.locate(encoded, grid)
     assert located.shape == (19, 14) and ((located > 0) & (located < 1)).all()
     assert decision.logit.shape == () and 1 <= decision.quality <= 100
+
+
+def test_a_name_that_would_make_timm_ask_a_hub_is_refused_without_asking(monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *given: pytest.fail("the network was asked"))
+    for name in ("hf-hub:someone/model", "hf_hub:someone/model", "local-dir:/tmp", "../model"):
+        with pytest.raises(CheckpointError, match="not the name of a model"):
+            FrozenViT(name, (1,))
+        with pytest.raises(CheckpointError, match="not the name of a model"):
+            detector_class("swin")(detector_class("swin").Config(model=name))
 
 
 @pytest.mark.parametrize(

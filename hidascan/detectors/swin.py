@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from hidascan.detectors.backbones.timm_vit import check_timm_name
 from hidascan.detectors.base import DetectorConfig, SingleView
 from hidascan.errors import CheckpointError
 from hidascan.geometry import ViewPlan
@@ -49,6 +50,7 @@ class _LogitOf(nn.Module):
 
 
 def _by_timm(config: SwinConfig) -> nn.Module:
+    check_timm_name(config.model)
     if not config.model.startswith("swin_"):
         raise CheckpointError(f"{config.model[:40]!r} is no Swin of timm's")
     import timm  # here, since it takes two seconds that other detectors need not wait

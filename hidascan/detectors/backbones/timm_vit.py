@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hidascan.errors import CheckpointError
+
+_NAME = re.compile(r"[\w.]+")
+
+
+def check_timm_name(name: str) -> None:
+    """Refuse what is not a plain name: with a colon, timm would ask a hub or read a folder.
+
+    Raises:
+        CheckpointError: A file of weights must not make a scan do either.
+    """
+    if not _NAME.fullmatch(name):
+        raise CheckpointError(f"{name!r:.60} is not the name of a model of timm's")
 
 
 def build_timm_vit(name: str, image_size: int) -> Any:
@@ -16,6 +29,7 @@ def build_timm_vit(name: str, image_size: int) -> Any:
     Raises:
         CheckpointError: If timm does not know the name or cannot build it for the size, or it is no such ViT.
     """
+    check_timm_name(name)
     try:
         import timm
     except ImportError:
