@@ -130,7 +130,7 @@ def _scan(request: Request) -> ExitCode:
         raise UsageError(f"--heatmap: the detector of these weights, {scanner.run.detector}, has no heatmap")
     before = resume.begin(resumable, scanner.run.fingerprint(), request.resume)
     reports = _reports(request, scanner.run, before.anything)
-    task = Task(_paths(request), list(resumable), request.resume, request.strict, request.quiet)
+    task = Task(_paths(request), list(resumable), request.strict, request.quiet)
     return run_scan(scanner, task, reports, before)
 
 

@@ -210,7 +210,8 @@ class Scanner:
         if self.plan != self.detector.plan and views.grid is None and views.patches:
             height, width = image.pixels.shape[:2]
             total = len(patch_grid(height, width, side))
-            yield f"only {views.patches} of {total} patches were looked at, so there is no heatmap"
+            why = ", so there is no heatmap" if self.detector.has_heatmap else ""
+            yield f"only {views.patches} of {total} patches were looked at{why}"
 
     def _with_copies(self, job: _Job, image: DecodedImage) -> _Job:
         """Add the copies of a stress test to a job; those that their format cannot hold are left out."""

@@ -21,14 +21,12 @@ class Task:
     Attributes:
         paths: Files and folders.
         outputs: Names of files whose scan can be resumed.
-        resume: Whether these may be there already, from an interrupted scan.
         strict: Whether unreadable files win over AI found in the exit code.
         quiet: Whether to show no progress.
     """
 
     paths: Iterable[str]
     outputs: list[str]
-    resume: bool = False
     strict: bool = False
     quiet: bool = False
 

@@ -140,7 +140,9 @@ def _summary(scanner: Scanner, spec: CardSpec) -> str:
     for name in ("auc", "verdict_ai_on_real", "verdict_ai_on_ai"):
         low, high = intervals[name]
         cells.append(f"{figures[name]:.3f} ({low:.3f} to {high:.3f})")
-    cells.append(f"{speed.scan_views_per_second:.1f} patches a second on {speed.device} in {speed.dtype}")
+    cells.append(
+        f"{speed.scan_views_per_second:.1f} patches and thumbnails a second on {speed.device} in {speed.dtype}"
+    )
     return markdown.table(["AUC", "real images called `ai`", "AI images called `ai`", "speed"], [cells])
 
 
