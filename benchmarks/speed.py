@@ -111,12 +111,11 @@ def stages(scanner: Scanner, path: str, views: int) -> dict[str, float]:
     with torch.inference_mode():
         network.backbone(x)
         found["backbone"] = share * timed(lambda: network.backbone(x))
-        tokens = network.head.tap_norm(network.backbone(x))
-        found["refiner"] = share * timed(lambda: network.head.refine(network.head.tap_norm(tokens), none))
-        found["residuals"] = share * timed(lambda: network.encode_for_map(x, where))
+        found["backbone and projection"] = share * timed(lambda: network.encode_tokens(x, none))
+        found["residuals"] = share * timed(lambda: network.encode_pixels(x, where))
         rows = network.encode(x[:1], Positions(none[:1], where.corners[:1]))
         encoded = {name: part.expand(views, *part.shape[1:]).contiguous() for name, part in rows.items()}
-        found["FAM"] = timed(lambda: network.decide(encoded))
+        found["decide"] = timed(lambda: network.decide(encoded))
         found["TFL"] = timed(lambda: network.locate(encoded, whole.grid))
     return {name: round(seconds, 4) for name, seconds in found.items()}
 

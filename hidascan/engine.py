@@ -27,6 +27,8 @@ class ImageOutput:
         logit: Raw, above 0 where it leans to AI.
         quality: Estimated JPEG quality 1..100, where the detector has it.
         uncertainty: Standard deviation of the score, where the detector has it.
+        domain: What the image shows, where the detector tells.
+        family: Of the generator, if there was one, where the detector tells.
         heatmap: (h, w) float32 p(AI) of each cell, where the detector has it and all patches were looked at.
         attributions: With `explain`, how much each view but the thumbnail decides.
         seconds: Of device time.
@@ -35,6 +37,8 @@ class ImageOutput:
     logit: float
     quality: float | None
     uncertainty: float | None
+    domain: str | None
+    family: str | None
     heatmap: np.ndarray | None
     attributions: list[float]
     seconds: float
@@ -179,6 +183,8 @@ class Engine:
             float(decision.logit),
             _float(decision.quality),
             _float(decision.uncertainty),
+            decision.domain,
+            decision.family,
             None if heatmap is None else heatmap.cpu().numpy(),
             attributions,
             image.seconds + time.perf_counter() - started,

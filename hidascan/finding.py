@@ -72,6 +72,9 @@ class Finding:
         error: Why it could not be read.
         logit: The detector's raw output.
         uncertainty: Standard deviation of the score, 0..0.5; None where the detector does not tell.
+        domain: What it shows: photo, artwork, render, screenshot, document or unknown; None where the detector does not
+            tell.
+        family: Of the generator of what is called ai, or unknown; None for the rest.
         jpeg_saved: What the file tells of its last save.
         jpeg_trace: What the pixels tell of theirs.
         orientation: EXIF orientation 1..8 under which the image should be looked at.
@@ -100,6 +103,8 @@ class Finding:
     error: str | None = None
     logit: float | None = None
     uncertainty: float | None = None
+    domain: str | None = None
+    family: str | None = None
     jpeg_saved: JpegSave | None = None
     jpeg_trace: JpegTrace | None = None
     orientation: int = 1
@@ -123,7 +128,8 @@ class Finding:
         record["claims"] = [asdict(claim) for claim in self.claims]
         record["regions"] = [asdict(region) for region in self.regions]
         record["effects"] = [asdict(attribution) for attribution in self.attributions]
-        record["uncertainty"] = self._rounded("uncertainty")
+        for name in ("uncertainty", "domain", "family"):
+            record[name] = self._rounded(name)
         return record
 
     def row(self) -> dict[str, Any]:
@@ -151,6 +157,8 @@ class Finding:
         return cls(
             path=record["path"],
             status=record["status"],
+            domain=record.get("domain"),
+            family=record.get("family"),
             provenance=record["provenance"] if texts["verdict"] else record["provenance"] or None,
             orientation=int(record.get("orientation", 1)),
             jpeg_saved=JpegSave(**saved) if saved else None,

@@ -227,16 +227,18 @@ class Scanner:
         finding, calibration = job.finding, self.header.calibration
         score = calibration.score(output.logit)
         verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
-        disagree = conflict(finding.claims, verdict)
+        notes = [*finding.notes, *filter(None, (conflict(finding.claims, verdict), _outside_photos(output.domain)))]
         boxes = job.boxes if output.attributions else []
         effects = zip(boxes, output.attributions, strict=True)
         return replace(
             finding if output.heatmap is None else self._located(finding, output.heatmap),
             verdict=verdict,
-            notes=(*finding.notes, disagree) if disagree else finding.notes,
+            notes=tuple(notes),
             score=score,
             logit=output.logit,
             uncertainty=output.uncertainty,
+            domain=output.domain,
+            family=output.family if verdict == "ai" else None,
             jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else output.quality,
             attributions=tuple(Attribution(*box, effect=effect) for box, effect in effects),
             seconds=(finding.seconds or 0.0) + output.seconds,
@@ -247,6 +249,14 @@ class Scanner:
         least = self.header.calibration.localisation
         regions = find_regions(heatmap, least, finding.width or 0, finding.height or 0, CELL)
         return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()), regions=regions)
+
+
+def _outside_photos(domain: str | None) -> str:
+    """Put into words that an image does not look like a photo; "" if it does, or may."""
+    if domain in (None, "photo", "unknown"):
+        return ""
+    article = "an" if domain == "artwork" else "a"
+    return f"looks like {article} {domain}, not a photo: verdicts on these are less sure"
 
 
 def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:

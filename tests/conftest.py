@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from hidascan import cli
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_backbone, save_trained, sha256_of
+from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 from hidascan.lab.data.autoencoders.taef2 import decoder, encoder
 from hidascan.lab.training.recipe import read_recipe
@@ -27,7 +28,10 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # side by side, each
     torch.set_num_threads(share)
 
 OURS = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"  # the smallest backbone that is our own ViT
-TINY = HiDANetConfig(backbone=OURS, taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
+TINY = HiDANetConfig(
+    backbone=OURS, taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2,
+    kernel=True, components=12, residual_components=10, landmarks=8,
+)  # fmt: skip
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
@@ -54,12 +58,23 @@ def save_hostile(folder: Path) -> None:
     Image.fromarray(picture(240, 480)).save(folder / HOSTILE, pnginfo=info)
 
 
+def randomise(probe: KernelProbe) -> None:
+    """Random components, landmarks, votes and mixing; as it is built, a probe says nothing."""
+    for projection in (probe.tokens, probe.residuals):
+        projection.project_on(torch.linalg.qr(torch.randn(*projection.basis.shape)).Q)
+    probe.set_landmarks(**{name: 0.3 * torch.randn(*part.shape) for name, part in probe.landmarks._asdict().items()})
+    probe.coefficients.normal_()
+    probe.quality_coefficients.normal_()
+    probe.quality_offset.fill_(80)
+
+
 def save_random_weights(folder: Path, config: HiDANetConfig) -> Path:
     """The trained part of a random network; its backbone lies beside it."""
     torch.manual_seed(0)
     network, backbone = HiDANet(config), folder / "backbone-tiny.safetensors"
     save_backbone(backbone, network.backbone.vit.state_dict(), config.backbone, "none: random")
     network.residuals.filters.normal_(std=0.1)
+    randomise(network.probe)
     parts = (Part("backbone", backbone.name, sha256_of(backbone)),)
     save_trained(folder / "tiny.safetensors", network, CheckpointHeader("tiny", "hidanet", config, parts))
     return folder / "tiny.safetensors"
@@ -112,7 +127,7 @@ def save_recipe(folder: Path, tiny_weights: Path):
         if label:
             pixels[::2, ::2] //= 3
         cv2.imwrite(str(folder / f"{number}.png"), pixels)
-        rows.append((f"{number}.png", label, "rare" if number >= 12 else f"g{number % 4}", "here"))
+        rows.append((f"{number}.png", label, "rare" if number >= 12 else f"g{number % 4}", f"source {number // 2 % 4}"))
     table_of(folder, rows)
     backbone = tiny_weights.parent / "backbone-tiny.safetensors"
     (folder / "recipe.toml").write_text(RECIPE.format(folder=folder, backbone=backbone))

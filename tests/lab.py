@@ -7,6 +7,7 @@ import torch
 from hidascan.lab.hidanet import train
 from hidascan.lab.hidanet.features import build_features
 from hidascan.lab.hidanet.pairs import build_pairs
+from hidascan.lab.hidanet.probe_samples import probe_samples
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -26,6 +27,10 @@ dim = 32
 refiner_depth = 1
 aggregator_depth = 1
 heads = 2
+kernel = true
+components = 12
+residual_components = 10
+landmarks = 8
 [data]
 tables = ["{folder}/table.tsv"]
 backbone = "{backbone}"
@@ -43,11 +48,10 @@ only = ["rare"]
 sampling = {{ real = 0.5, ai = 0.5, pair = 0, swap = 0 }}
 [cache]
 draws_per_shard = 20
-[probe]
-scale = 5.0
-[[probe.regressions]]
-taps = [2]
-ridge = 1.0
+[samples]
+patches = [2, 1]
+quality_cap = 1
+quality_draws = 1
 [fusion]
 epochs = 4
 lr = 3e-3
@@ -63,6 +67,7 @@ pairs = {{ count = 2, side = 240, resize = 0 }}
 def build_all(recipe, cache: Path) -> None:
     build_pairs(recipe, cache, "cpu", torch.float32)
     build_features(recipe, cache, "cpu", torch.float32)
+    probe_samples(recipe, cache, "cpu", torch.float32)
 
 
 def train_into(recipe, cache: Path, out: Path) -> None:

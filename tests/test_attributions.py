@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.geometry import patch_grid
 from hidascan.regions import find_regions
-from tests.conftest import TINY, save_picture
+from tests.conftest import TINY, randomise, save_picture
 
 
 def test_regions_are_boxes_in_pixels_largest_first():
@@ -39,27 +40,23 @@ def test_regions_and_effects_are_in_jsonl(hidascan, tmp_path):
 
 
 @pytest.mark.parametrize("patches", [1, 2, 7])
-@pytest.mark.parametrize("sharpness", [0.0, 0.3])
-def test_attributions_agree_with_leaving_a_patch_out_by_hand(patches, sharpness):
+@pytest.mark.parametrize("fusion", [True, False])
+def test_attributions_agree_with_leaving_a_patch_out_by_hand(patches, fusion):
     torch.manual_seed(patches)
-    network = HiDANet(TINY).eval()
-    network.head.probe.sharpness.fill_(sharpness)
-    cls, evidence = torch.randn(1 + patches, TINY.dim), torch.randn(1 + patches)
+    network = HiDANet(replace(TINY, fusion=fusion)).eval()
+    randomise(network.probe)
+    encoded = {
+        "cls": torch.randn(1 + patches, TINY.dim),
+        "tokens": torch.randn(1 + patches, TINY.components) * 0.3,
+        "statistics": torch.randn(1 + patches, TINY.residual_components) * 0.3,
+        "residuals": torch.zeros(1 + patches, 14, 14, TINY.residual_filters),
+    }
     with torch.inference_mode():
-        encoded = {"cls": cls, "probe": evidence}
         logit, found = network.decide(encoded).logit, network.attribute(encoded)
-        for patch in range(patches):
-            rest = [n for n in range(1, 1 + patches) if n != patch + 1]
-            f_detail = network.head.aggregator(cls[None, rest])
-            local = evidence[rest]
-            if not rest:
-                pooled = 0.0
-            elif sharpness:
-                pooled = np.log(np.exp(sharpness * local.numpy()).mean()) / sharpness
-            else:
-                pooled = local.numpy().mean()
-            without = float(network.head.classifier(cls[:1], f_detail)) + float(evidence[0]) + float(pooled)
-            assert float(found[patch]) == pytest.approx(float(logit) - without, abs=1e-4)
+        for patch in range(1, 1 + patches):
+            rest = [n for n in range(1 + patches) if n != patch]
+            without = network.decide({name: rows[rest] for name, rows in encoded.items()}).logit
+            assert float(found[patch - 1]) == pytest.approx(float(logit - without), abs=1e-4)
 
 
 def test_a_name_that_a_spreadsheet_would_run_is_neutralised(hidascan, tmp_path, monkeypatch):

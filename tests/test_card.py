@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from hidascan.errors import RecipeError
-from hidascan.lab.hidanet import left_out_families
 from hidascan.lab.hidanet.card import SECTIONS as OF_HIDANET
 from hidascan.lab.measure.card import SECTIONS as OF_ALL
 from hidascan.lab.measure.card import CardSpec, fill_cards
@@ -19,13 +18,12 @@ CARD = "# A card\n\nBy hand.\n" + "".join(
 
 
 @pytest.fixture
-def spec(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(left_out_families, "FAMILIES", {"one": ("g1",), "other": ("g3",)})
+def spec(lab, tmp_path):
     table = lab.recipe.data.tables[0]
     lines = [line.replace("png\t0\tg0", "png\t0\thn_astro") for line in Path(table).read_text().splitlines()]
     test = Path(table).with_name("test.tsv")
     test.write_text("\n".join(lines) + "\n")
-    images = {"quality": 1, "where": 2, "robustness": 3, "speed": 2}
+    images = {"quality": 1, "where": 2, "robustness": 3, "speed": 2, "perturbed": 3}
     return CardSpec(test, lab.recipe, lab.cache, images=images)
 
 
@@ -45,9 +43,11 @@ def test_every_section_is_measured_and_what_is_written_by_hand_stays(spec, tiny_
 def test_one_section_alone_leaves_the_others(spec, tiny_weights, tmp_path):
     card = tmp_path / "CARD.md"
     card.write_text(CARD)
-    fill_cards([card], ScanOptions(str(tiny_weights), precision="fp32"), spec, ("families",), OF_HIDANET)
+    fill_cards([card], ScanOptions(str(tiny_weights), precision="fp32"), spec, ("cross_validation",), OF_HIDANET)
     text = card.read_text()
-    assert "old families" not in text and all(f"old {name}" in text for name in SECTIONS if name != "families")
+    assert "old cross_validation" not in text and all(
+        f"old {name}" in text for name in SECTIONS if name != "cross_validation"
+    )
 
 
 def test_a_section_that_is_not_known_is_refused_before_anything_is_measured(spec, tmp_path):

@@ -12,18 +12,21 @@ from hidascan import Scanner, ScanOptions
 from hidascan.detectors import DETECTORS, detector_class, detector_names
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Positions, SingleView
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector, save_backbone, save_trained, sha256_of
+from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.errors import CheckpointError
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views
-from tests.conftest import OURS, TINY, picture, save_picture
+from tests.conftest import OURS, TINY, picture, randomise, save_picture
 
 SMALL = {  # configs that are quick to run; a detector that is not here is tested as its default has it
     "hidanet": dataclasses.asdict(TINY),
     "glass": {"backbone": OURS, "taps": (1, 2), "crops": 4, "scorer_dim": 8},
     "npr": {"width": 8},
     "hidanet of 112 px": dataclasses.asdict(TINY) | {"side": 112},
+    "hidanet without kernels": dataclasses.asdict(TINY) | {"kernel": False},
+    "hidanet of kernels alone": dataclasses.asdict(TINY) | {"fusion": False},
 }
-VARIANTS = [*detector_names(), "hidanet of 112 px"]
+VARIANTS = list(dict.fromkeys([*detector_names(), *SMALL]))
 
 
 def save_random(folder, name: str) -> str:
@@ -36,6 +39,8 @@ def save_random(folder, name: str) -> str:
     for module in detector.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2)
+        if isinstance(module, KernelProbe):
+            randomise(module)
     for module, part in detector.frozen_parts().items():
         path = folder / f"backbone-{name}-{module}.safetensors"
         save_backbone(path, part.vit.state_dict(), part.name, "none: random")

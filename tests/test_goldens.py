@@ -31,7 +31,6 @@ def largest(golden: dict, found: dict) -> float:
 
 
 def test_the_tiny_network_says_what_it_always_said(made):
-    """Its file has a header of version 1."""
     assert largest(json.loads(TINY.read_text()), record(made, TINY_WEIGHTS, "fp32")) < ACROSS_MACHINES
 
 

@@ -12,53 +12,19 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from hidascan.detectors.checkpoint import save_backbone
-from hidascan.detectors.hidanet.linear_probe import LinearProbe
 from hidascan.errors import RecipeError
 from hidascan.image.perturb import PERTURBATIONS, letterbox, shrink
 from hidascan.lab.cli import app
-from hidascan.lab.data.tables import LabelledImage, read_table
-from hidascan.lab.hidanet import left_out_families
+from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.hidanet.ablations import VARIANTS, ablate, as_markdown
 from hidascan.lab.hidanet.features import build_features
 from hidascan.lab.hidanet.fusion import new_head
-from hidascan.lab.hidanet.linear_probe import fit_probe, probe_samples
-from hidascan.lab.hidanet.table_features import table_cache, table_images
+from hidascan.lab.hidanet.table_features import table_cache
 from hidascan.lab.measure.metrics import auc, interval_over_sources
 from hidascan.lab.measure.robustness import STABILITY, UNTOUCHED, measure_robustness
 from hidascan.lab.training.losses import contrastive_loss
 from tests.conftest import picture, save_picture
 from tests.lab import table_of
-
-
-def test_a_family_is_found_by_a_probe_that_never_saw_it(lab, monkeypatch):
-    recipe, cache = lab.recipe, lab.cache
-    monkeypatch.setattr(left_out_families, "FAMILIES", {"one": ("g1",), "other": ("g3",), "absent": ("nowhere",)})
-    images = table_images(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
-    rows = left_out_families.leave_one_family_out(recipe, cache, images, images)
-    assert [row.family for row in rows] == ["one", "other"]
-    assert all(row.images == 3 and row.left_out > 0 and row.auc > 0.8 for row in rows)
-    assert f"**{min(rows, key=lambda row: row.auc).family}**" in left_out_families.as_markdown(rows)
-    parts = probe_samples(recipe, cache)
-    probe, again = LinearProbe(2, 256), LinearProbe(2, 256)
-    fit_probe(recipe, parts, probe, without={"g1"})
-    for part in parts:  # what an image of the group says must not matter
-        part.means[part.holding({"g1"})] = 1e3
-    fit_probe(recipe, parts, again, without={"g1"})
-    assert torch.equal(probe.weight, again.weight)
-    fit_probe(recipe, parts, again)
-    assert not torch.equal(probe.weight, again.weight)
-
-
-def test_images_of_a_table_are_encoded_once_and_whole(recipe, tmp_path):
-    cache, table = tmp_path / "cache", recipe.data.tables[0]
-    build_features(recipe, cache, "cpu", torch.float32)
-    first = table_images(recipe, table, cache, "cpu", torch.float32)
-    assert all(image.cls.shape == (1 + 4, 2, 256) for image in first) and [i.label for i in first] == [0, 1] * 8
-    for image in read_table(table):
-        image.path.unlink()
-    again = table_images(recipe, table, cache, "cpu", torch.float32)
-    assert all(torch.equal(one.cls, two.cls) for one, two in zip(first, again, strict=True))
-    assert again[1].group == "g1"
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
@@ -129,13 +95,13 @@ def test_what_is_hidden_from_a_variant_does_not_reach_its_verdict(lab):
 def test_a_changed_backbone_does_not_reuse_old_statistics_and_features(recipe, tmp_path, tiny_weights):
     cache, table = tmp_path / "cache", recipe.data.tables[0]
     build_features(recipe, cache, "cpu", torch.float32)
-    table_images(recipe, table, cache, "cpu", torch.float32)
+    table_cache(recipe, table, cache, "cpu", torch.float32)
     other = tmp_path / "other.safetensors"
     tensors = load_file(recipe.data.backbone)
     save_backbone(other, {name: tensor * 1.1 for name, tensor in tensors.items()}, recipe.network.backbone, "none")
     changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
-    with pytest.raises(RecipeError, match="no statistics of this recipe"):
-        table_images(changed, table, cache, "cpu", torch.float32)
+    with pytest.raises(RecipeError, match="another recipe"):
+        table_cache(changed, table, cache, "cpu", torch.float32)
     with pytest.raises(RecipeError, match="another recipe"):
         build_features(changed, cache, "cpu", torch.float32)
 

@@ -14,7 +14,13 @@ from hidascan.detectors.base import Positions
 from hidascan.detectors.hidanet.aggregator import LocalAggregator
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
-from hidascan.detectors.hidanet.residuals import FEATURES, HISTOGRAM, PROFILES, ResidualFilters, in_phase
+from hidascan.detectors.hidanet.residuals import (
+    FEATURES,
+    HISTOGRAM,
+    PROFILES,
+    in_phase,
+    residual_features,
+)
 from hidascan.errors import CheckpointError
 from hidascan.geometry import patch_grid
 from tests.conftest import TINY
@@ -136,7 +142,7 @@ def test_the_filters_of_residuals_bring_out_a_weak_pattern_of_8_pixels():
     torch.manual_seed(0)
     noise, pattern = torch.randn(3, 3, 224, 224) * 12, torch.randn(1, 3, 8, 8).repeat(1, 1, 28, 28)
     views = (128 + noise + pattern * torch.tensor([1, 1, 0])[:, None, None, None]).round().byte()
-    features = ResidualFilters(1).features(views)
+    features = residual_features(views)
     assert features.shape == (3, 14, 14, FEATURES)
     signed = features[..., : 3 * 64].mean((1, 2))
     alike = torch.corrcoef(signed)
@@ -146,7 +152,7 @@ def test_the_filters_of_residuals_bring_out_a_weak_pattern_of_8_pixels():
 def test_co_occurrences_are_the_frequencies_of_triples():
     """Columns that go up by 10 and down again: every second difference across is far over the largest level."""
     stripes = torch.tensor([100, 110]).repeat(112).expand(1, 3, 224, 224).to(torch.uint8)
-    frequencies = ResidualFilters(1).features(stripes)[..., PROFILES:].unflatten(3, (-1, HISTOGRAM))
+    frequencies = residual_features(stripes)[..., PROFILES:].unflatten(3, (-1, HISTOGRAM))
     assert torch.allclose(frequencies.sum(-1), torch.ones(()))
     high_low_high, low_high_low, flat = 4 * 25 + 0 + 4, 0 + 4 * 5 + 0, 2 * 25 + 2 * 5 + 2
     along = frequencies[0, 5, 5, 0]  # brightness, fine steps: half of the triples lie across, half down
@@ -195,15 +201,6 @@ def test_fam_does_see_every_patch():
         changed = cls.clone()
         changed[:, patch] = torch.randn(32)
         assert not torch.allclose(fam(cls), fam(changed), atol=1e-4)
-
-
-@torch.no_grad()
-def test_the_probe_of_thumbnail_and_patches_adds_to_the_logit():
-    torch.manual_seed(0)
-    network, cls = HiDANet(TINY).eval(), torch.randn(4, 32)
-    plain = network.decide({"cls": cls, "probe": torch.zeros(4)}).logit
-    with_probe = network.decide({"cls": cls, "probe": torch.tensor([2.0, 1.0, 3.0, 5.0])}).logit
-    assert with_probe - plain == pytest.approx(2.0 + 3.0, abs=1e-5)
 
 
 def test_the_map_of_a_tall_image_does_not_depend_on_the_rows_it_is_made_in(monkeypatch):

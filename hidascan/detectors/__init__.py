@@ -21,7 +21,6 @@ DETECTORS = {
     "npr": "hidascan.detectors.npr:NPR",
     "swin": "hidascan.detectors.swin:Swin",
 }
-OF_VERSION_1 = "hidanet"  # the detector of checkpoints whose header does not name one
 _GROUP = "hidascan.detectors"
 
 

@@ -42,11 +42,15 @@ class Decision(NamedTuple):
         logit: () float32, above 0 where it leans to AI.
         quality: () JPEG quality 1..100 that the pixels look like, where a detector estimates it (QFE).
         uncertainty: () standard deviation of the score, 0..0.5, where a detector has it (Bayesian heads).
+        domain: What the image shows: photo, artwork, render, screenshot, document or unknown, where a detector tells.
+        family: Of the generator, if there was one, or unknown, where a detector tells.
     """
 
     logit: Tensor
     quality: Tensor | None = None
     uncertainty: Tensor | None = None
+    domain: str | None = None
+    family: str | None = None
 
 
 @dataclass(frozen=True)
@@ -198,16 +202,6 @@ class Detector(nn.Module):
             raise DeviceError(f"--backend {backend}: this detector runs on {', '.join(self.backends)} only")
         if backend == "openvino" and device.type != "cpu":
             raise DeviceError(f"--backend openvino runs on the CPU, not on {device}")
-
-    @classmethod
-    def upgrade(cls, header: dict[str, Any]) -> dict[str, Any]:
-        """Turn a header of version 1 into one of version 2; only the detector that had one can."""
-        raise ValueError("no header of version 1 names this detector")
-
-    @classmethod
-    def upgrade_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of a file of version 1."""
-        return tensors
 
 
 class SingleView(Detector):

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from hidascan.atomic import written_whole
 from hidascan.calibration import Calibration
-from hidascan.detectors import OF_VERSION_1, detector_class
+from hidascan.detectors import detector_class
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Detector, DetectorConfig, config_from
 from hidascan.detectors.weights import shipped_folders
@@ -67,7 +67,6 @@ class CheckpointHeader:
         calibration: From its logits to verdicts.
         training: The recipe and figures of its training, JSON.
         licence: Of the trained part.
-        format_version: 1 or 2.
     """
 
     name: str
@@ -77,7 +76,6 @@ class CheckpointHeader:
     calibration: Calibration = field(default_factory=Calibration)
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "Apache-2.0"
-    format_version: int = FORMAT_VERSION
 
 
 def sha256_of(path: Path) -> str:
@@ -90,11 +88,11 @@ def sha256_of(path: Path) -> str:
 
 
 def save_trained(path: Path, detector: Detector, header: CheckpointHeader) -> None:
-    """Write the trained part: parameters in half precision, buffers (statistics, closed-form fits) in full."""
+    """Write the trained part: parameters in half precision, buffers (statistics, closed-form fits) as they are."""
     frozen = tuple(f"{name}." for name in detector.frozen_parts())
     halved = {name for name, _ in detector.named_parameters()}
     tensors = {
-        name: tensor.detach().cpu().to(torch.float16 if name in halved else torch.float32).contiguous()
+        name: (tensor.half() if name in halved else tensor).detach().cpu().contiguous()
         for name, tensor in detector.state_dict().items()
         if not name.startswith(frozen)
     }
@@ -122,24 +120,22 @@ def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> No
 def _parsed(path: Path, raw: dict[str, Any]) -> CheckpointHeader:
     """Check a header that may be hostile."""
     version = raw.get("format_version")
-    if version not in (1, FORMAT_VERSION):
-        raise CheckpointError(f"{path}: format {version!r:.40}, this hidascan reads 1 and {FORMAT_VERSION}")
-    architecture = str(raw.get("architecture", "")) if version == FORMAT_VERSION else OF_VERSION_1
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: format {version!r:.40}, this hidascan reads {FORMAT_VERSION}")
+    architecture = str(raw.get("architecture", ""))
     try:
         kind = detector_class(architecture)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {printable(str(error))}") from None
     try:
-        upgraded = raw if version == FORMAT_VERSION else kind.upgrade(raw)
         return CheckpointHeader(
-            name=str(upgraded["name"]),
+            name=str(raw["name"]),
             architecture=architecture,
-            config=config_from(kind.Config, upgraded["config"]),
-            parts=tuple(_part(part) for part in upgraded["parts"]),
-            calibration=_calibration(upgraded["calibration"]),
-            training=dict(upgraded["training"]),
-            licence=str(upgraded["licence"]),
-            format_version=int(version),
+            config=config_from(kind.Config, raw["config"]),
+            parts=tuple(_part(part) for part in raw["parts"]),
+            calibration=_calibration(raw["calibration"]),
+            training=dict(raw["training"]),
+            licence=str(raw["licence"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: the header of these weights is incomplete ({printable(str(error))})") from None
@@ -182,9 +178,9 @@ def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detec
         raise CheckpointError(
             f"{path}: its frozen parts do not fit its network: {printable(', '.join(sorted(missing)))}"
         )
-    if header.format_version == 1:
-        trained = detector.upgrade_tensors(trained)
-    _assign(detector, {name: tensor.float() for name, tensor in trained.items()}, path, tuple(parts))
+    kinds = {name: tensor.dtype for name, tensor in detector.state_dict().items()}
+    tensors = {name: tensor.to(kinds.get(name, torch.float32)) for name, tensor in trained.items()}
+    _assign(detector, tensors, path, tuple(parts))
     detector.compute_in(dtype)
     for module, backbone in detector.frozen_parts().items():
         _assign_backbone(backbone, parts[module][1], dtype)

@@ -87,6 +87,50 @@ def noise(pixels: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
     return np.rint(pixels + grain).clip(0, 255).astype(np.uint8)
 
 
+def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
+    """Shrink an image whose longer side has more than `longest` pixels to that."""
+    scale = longest / max(pixels.shape[:2])
+    return shrink(pixels, scale) if scale < 1 else pixels
+
+
+def messenger(pixels: np.ndarray) -> np.ndarray:
+    """Send an image through a messenger and forward it once, as WhatsApp does: 1600 pixels, JPEG 75, JPEG 70."""
+    return jpeg(jpeg(fit(pixels, 1600), 75), 70)
+
+
+def photo_network(pixels: np.ndarray) -> np.ndarray:
+    """Post an image as Instagram does: 1080 pixels, sharpened a little, JPEG 75."""
+    return jpeg(sharpen(fit(pixels, 1080), 0.3), 75)
+
+
+def news_network(pixels: np.ndarray) -> np.ndarray:
+    """Post an image as Twitter does: 1200 pixels, JPEG 85."""
+    return jpeg(fit(pixels, 1200), 85)
+
+
+def preview(pixels: np.ndarray) -> np.ndarray:
+    """Make the small picture of a search result: 300 pixels, JPEG 80."""
+    return jpeg(fit(pixels, 300), 80)
+
+
+def screenshot(pixels: np.ndarray, scale: float = 0.8) -> np.ndarray:
+    """Show an image at `scale` on a screen, which interpolates linearly, and keep that without loss."""
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def smooth_skin(pixels: np.ndarray, strength: float) -> np.ndarray:
+    """Smooth what has no edges, as beauty filters do: a bilateral filter of 7 pixels over `strength` levels."""
+    return cv2.bilateralFilter(np.ascontiguousarray(pixels), 7, strength, 3.0)
+
+
+def local_contrast(pixels: np.ndarray, limit: float) -> np.ndarray:
+    """Raise the contrast of brightness region by region, as HDR looks do (CLAHE)."""
+    lab = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2LAB)
+    lab[..., 0] = cv2.createCLAHE(limit, (8, 8)).apply(lab[..., 0])
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
 def repost(pixels: np.ndarray) -> np.ndarray:
     """Pass an image through one social network after another: JPEG 90, shrunk to three quarters, JPEG 75."""
     return jpeg(shrink(jpeg(pixels, 90), 0.75), 75)
@@ -101,6 +145,11 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "JPEG, resize, JPEG": repost,
     "centre 60 %": centre_crop,
     "letterbox": letterbox,
+    "messenger": messenger,
+    "photo network": photo_network,
+    "news network": news_network,
+    "preview 300 px": preview,
+    "screenshot": screenshot,
 }
 
 # The copies of a stress test, under the names that stand in JSONL.

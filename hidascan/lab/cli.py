@@ -19,7 +19,7 @@ COMMANDS = (
     measure.quality,
     measure.localise,
     measure.robustness,
-    measure.families,
+    measure.cv,
     measure.ablate,
     measure.card,
     data.forge,

@@ -97,7 +97,7 @@ def _panel(finding: Finding, run: RunInfo, width: int) -> Panel:
 def _facts(finding: Finding, run: RunInfo) -> list[tuple[str, str]]:
     if finding.status != "ok" or finding.score is None:
         return [("error", finding.error or "")]
-    thresholds = f"real below {run.real_below:g}, ai from {run.ai_from:g}"
+    thresholds = f"real below {run.real_below:.3f}, ai from {run.ai_from:.3f}"
     facts = [
         ("score", f"{_bar(finding.score)} {score_in_words(finding)} ({thresholds})"),
         ("image", f"{finding.width}x{finding.height} {finding.format}, {looked_at(finding)}"),

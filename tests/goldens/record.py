@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
 SHIPPED = HERE / "shipped.json"
 TINY = HERE / "tiny.json"
-TINY_WEIGHTS = HERE / "tiny-v1.safetensors"
+TINY_WEIGHTS = HERE / "tiny.safetensors"
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("**/*.[jp][pn]g") if path.parent.name != "heatmaps")
 NUMBERS = ("logit", "score", "jpeg_quality_estimated", "heatmap_mean")
 

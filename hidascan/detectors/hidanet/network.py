@@ -1,13 +1,13 @@
-"""HiDA-Net, top to bottom: views -> tokens -> refined tokens -> f_global, f_detail -> logit, quality; residuals -> map.
+"""HiDA-Net, top to bottom: views -> tokens -> kernel probe, or refiner and FAM -> logit; residuals -> quality, map.
 
-Departures from the paper, measured in `experiments/`: several taps of the backbone instead of its last block; a linear
-probe beside the classifier; TFL on pixel residuals instead of refined tokens.
+Departures from the paper, measured in `experiments/`: several taps of the backbone instead of its last block; a kernel
+probe beside or instead of refiner, FAM and classifier; TFL on pixel residuals instead of refined tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,39 +17,56 @@ from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.detectors.hidanet.aggregator import LocalAggregator
 from hidascan.detectors.hidanet.heads import Classifier, QualityEstimator
-from hidascan.detectors.hidanet.linear_probe import LinearProbe
+from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Summary
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.refiner import Refiner, TapNorm
-from hidascan.detectors.hidanet.residuals import ResidualFilters
-from hidascan.detectors.hidanet.version_1 import new_header, new_name
+from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
 from hidascan.geometry import CELL, PatchGrid, ViewPlan, cell_map
+
+_AT_A_TIME = 256  # summaries that the kernels are computed of
+SURE = 0.5  # from here on a domain or a family is named
 
 
 @dataclass(frozen=True)
 class HiDANetConfig(DetectorConfig):
-    """What a checkpoint must say to build its network."""
+    """What a checkpoint must say to build its network.
+
+    Raises:
+        ValueError: Also if there is neither a fusion nor a kernel probe.
+    """
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
-    taps: tuple[int, ...] = (4, 6, 8, 10, 12)  # blocks whose tokens are used, counted from 1
+    taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks whose tokens are used, counted from 1
     side: int = 224  # of patches and thumbnail, pixels
-    dim: int = 256  # width of refiner, FAM and heads
+    fusion: bool = True  # refiner, FAM and classifier
+    dim: int = 256  # width of these
     refiner_depth: int = 2
     aggregator_depth: int = 2
     heads: int = 4
+    kernel: bool = False  # the kernel probe, and QFE on residual statistics
+    components: int = 400  # of the [CLS] tokens that it sees
+    residual_components: int = 300  # of the residual statistics
+    landmarks: int = 3000
     residual_filters: int = 24  # numbers a cell that TFL sees
     localiser_dim: int = 64  # width of TFL
     dropout: float = 0.1  # in FAM and classifier; in the refiner, of whole blocks (drop path)
 
+    def __post_init__(self) -> None:
+        """Check every field."""
+        super().__post_init__()
+        if not (self.fusion or self.kernel):
+            raise ValueError("neither fusion nor kernel: nothing would decide")
+
 
 class Fused(NamedTuple):
-    """Of B images: logits (B,) without the linear probe, and JPEG qualities (B,) in 1..100."""
+    """Of B images: logits (B,) without the kernel probe, and JPEG qualities (B,) in 1..100."""
 
     logits: Tensor
     qualities: Tensor
 
 
 class HiDANet(Detector):
-    """The whole network: a frozen backbone, the fusion head, and TFL with the residuals that it reads."""
+    """The whole network: a frozen backbone, what decides on its tokens, and TFL with the residuals that it reads."""
 
     Config = HiDANetConfig
     has_heatmap = True
@@ -59,7 +76,11 @@ class HiDANet(Detector):
         super().__init__(config)
         self.plan = ViewPlan(config.side)
         self.backbone = FrozenViT(config.backbone, config.taps, config.side)
-        self.head = FusionHead(config, self.backbone.dim)
+        self.head = FusionHead(config, self.backbone.dim) if config.fusion else None
+        self.probe: KernelProbe | None = None
+        if config.kernel:
+            width, residuals = len(config.taps) * self.backbone.dim, config.residual_components
+            self.probe = KernelProbe(width, config.components, residuals, config.landmarks)
         self.residuals = ResidualFilters(config.residual_filters)
         self.localiser = CellLocaliser(config.residual_filters, config.localiser_dim, config.dropout)
 
@@ -68,32 +89,65 @@ class HiDANet(Detector):
         """Encode views by both paths.
 
         Returns:
-            "cls" (B, D) refined [CLS] tokens; "probe" (B,) logits of the linear probe; "residuals" (B, 14, 14, E)
-            filtered residuals of its cells, zeros for a thumbnail. All float32.
+            With a fusion, "cls" (B, D), refined [CLS] tokens. With a kernel probe, "tokens" (B, P) and "statistics"
+            (B, R), what it sees of each. "residuals" (B, 14, 14, E), filtered residuals of the cells. The last two
+            are zeros for a thumbnail. All float32.
         """
-        cls, probe = self.encode_tokens(views, where.is_thumbnail)
-        return {"cls": cls, "probe": probe, **self.encode_for_map(views, where)}
+        return {**self.encode_tokens(views, where.is_thumbnail), **self.encode_pixels(views, where)}
 
-    def encode_tokens(self, views: Tensor, is_thumbnail: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode views (B, 3, 224, 224) uint8 by the backbone's path: refined [CLS] (B, D), probe (B,), float32."""
-        standard = self.head.tap_norm(self.backbone(views))
-        refined = self.head.refine(standard, is_thumbnail)
-        return refined[:, 0].float(), self.head.probe(standard[:, :, 0], is_thumbnail)
+    def encode_tokens(self, views: Tensor, is_thumbnail: Tensor) -> Encoded:
+        """Encode views (B, 3, 224, 224) uint8 by the backbone's path."""
+        tokens, encoded = self.backbone(views), {}
+        if self.head is not None:
+            encoded["cls"] = self.head.refine(self.head.tap_norm(tokens), is_thumbnail)[:, 0].float()
+        if self.probe is not None:
+            encoded["tokens"] = self.probe.tokens(tokens[:, :, 0].flatten(1))
+        return encoded
 
     @torch.no_grad()
+    def encode_pixels(self, views: Tensor, where: Positions) -> Encoded:
+        """Encode views by the pixels' path."""
+        cells, patches = self.config.side // CELL, ~where.is_thumbnail
+        encoded = {"residuals": views.new_zeros((len(views), cells, cells, self.config.residual_filters)).float()}
+        if self.probe is not None:
+            encoded["statistics"] = views.new_zeros((len(views), self.config.residual_components)).float()
+        if patches.any():
+            features = residual_features(in_phase(views[patches], where.corners[patches]))
+            if self.probe is not None:
+                encoded["statistics"][patches] = self.probe.residuals(features.mean((1, 2)))
+            encoded["residuals"][patches] = self.residuals.filtered(features)
+        return encoded
+
     def encode_for_map(self, views: Tensor, where: Positions) -> Encoded:
         """Encode views by the pixels' path alone."""
-        cells, patches = self.config.side // CELL, ~where.is_thumbnail
-        residuals = torch.zeros(len(views), cells, cells, self.config.residual_filters, device=views.device)
-        if patches.any():
-            residuals[patches] = self.residuals(views[patches], where.corners[patches])
-        return {"residuals": residuals}
+        return {"residuals": self.encode_pixels(views, where)["residuals"]}
 
     @torch.no_grad()
     def decide(self, encoded: Encoded) -> Decision:
-        """Fuse the views of one image, its thumbnail first."""
-        fused = self.head.fuse(encoded["cls"], [len(encoded["cls"])])
-        return Decision(fused.logits[0] + self.head.probe.pool(encoded["probe"]), fused.qualities[0])
+        """Decide by the views of one image, its thumbnail first."""
+        logit, quality, domain, family = torch.zeros(()), None, None, None
+        if self.head is not None:
+            fused = self.head.fuse(encoded["cls"], [len(encoded["cls"])])
+            logit, quality = fused.logits[0], fused.qualities[0]
+        if self.probe is not None:
+            said = self.probe(_summary(encoded))
+            logit, quality = logit.to(said.logits.device) + said.logits[0], said.qualities[0]
+            domain, family = _likeliest(DOMAINS, said.domains[0]), _likeliest(FAMILIES, said.families[0])
+        return Decision(logit, quality, None, domain, family)
+
+    @torch.no_grad()
+    def attribute(self, encoded: Encoded) -> Tensor:
+        """Tell how much each patch decides, all at once where it is the kernel probe alone that decides."""
+        count = len(encoded["residuals"]) - 1
+        if self.head is not None or self.probe is None or not count:
+            return super().attribute(encoded)
+        seen = _summary(encoded)
+        without = Summary(
+            seen.thumbnail.expand(count, -1),
+            *(_means_without_each(encoded[name][1:]) for name in ("tokens", "statistics")),
+        )
+        parts = zip(*(part.split(_AT_A_TIME) for part in without), strict=True)
+        return self.probe(seen).logits - torch.cat([self.probe(Summary(*part)).logits for part in parts])
 
     @torch.no_grad()
     def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
@@ -104,7 +158,8 @@ class HiDANet(Detector):
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Let the refiner, which sees every token, work in `dtype`, with the same weights whatever it is."""
-        self.head.refiner.bfloat16().to(dtype)
+        if self.head is not None:
+            self.head.refiner.bfloat16().to(dtype)
 
     def runtime(self, backend: str, device: torch.device, dtype: torch.dtype, digest: str) -> EncodeViews:
         """Pack the layers that see every token, or let OpenVINO run them."""
@@ -113,23 +168,30 @@ class HiDANet(Detector):
             from hidascan.detectors.hidanet.openvino import OpenVinoEncoder
 
             return OpenVinoEncoder(self, digest, dtype)
-        if device.type == "cpu":
+        if device.type == "cpu" and self.head is not None:
             pack_linears(self.head.refiner)
         return super().runtime(backend, device, dtype, digest)
 
-    @classmethod
-    def upgrade(cls, header: dict[str, Any]) -> dict[str, Any]:
-        """Read the header of the first release."""
-        return new_header(header)
 
-    @classmethod
-    def upgrade_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of the first release."""
-        return {new_name(name): tensor for name, tensor in tensors.items()}
+def _likeliest(names: tuple[str, ...], shares: Tensor) -> str:
+    """Return the name with the largest share; "unknown" where that is under a half."""
+    return names[int(shares.argmax())] if float(shares.max()) >= SURE else "unknown"
+
+
+def _summary(encoded: Encoded) -> Summary:
+    """Average what the kernel probe sees of the patches of one image; zeros where there is none."""
+    tokens, statistics = encoded["tokens"], encoded["statistics"]
+    count = max(1, len(tokens) - 1)
+    return Summary(tokens[:1], tokens[1:].sum(0, keepdim=True) / count, statistics[1:].sum(0, keepdim=True) / count)
+
+
+def _means_without_each(rows: Tensor) -> Tensor:
+    """Average all rows (K, C) but one, for each one: (K, C)."""
+    return (rows.sum(0) - rows) / max(1, len(rows) - 1)
 
 
 class FusionHead(nn.Module):
-    """What decides on an image: refiner, FAM, classifier, QFE, linear probe; and the statistics of frozen tokens.
+    """What decides on an image in the paper: refiner, FAM, classifier, QFE; and the statistics of frozen tokens.
 
     Scan, training, ablations and OpenVINO all go through `refine` and `fuse`.
     """
@@ -141,7 +203,6 @@ class FusionHead(nn.Module):
         self.refiner = Refiner(taps, backbone_dim, dim, config.refiner_depth, config.heads, dropout)
         self.aggregator = LocalAggregator(dim, config.aggregator_depth, config.heads, dropout)
         self.classifier = Classifier(dim, dropout)
-        self.probe = LinearProbe(taps, backbone_dim)
         self.quality = QualityEstimator(dim)
 
     def refine(self, standard: Tensor, is_thumbnail: Tensor) -> Tensor:

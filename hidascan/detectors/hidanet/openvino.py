@@ -51,6 +51,8 @@ class OpenVinoEncoder:
         except ImportError:
             raise DeviceError("--backend openvino: not installed; pip install 'hidascan[openvino]'") from None
         self._network, core = network, openvino.Core()
+        decides = {"cls": network.head, "tokens": network.probe}  # as `HiDANet.encode_tokens` names them
+        self._names = [name for name, part in decides.items() if part is not None]
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -62,8 +64,8 @@ class OpenVinoEncoder:
     def __call__(self, views: Tensor, where: Positions) -> Encoded:
         """Encode as `HiDANet.encode` does."""
         outputs = self._compiled((np.ascontiguousarray(views.numpy()), where.is_thumbnail.numpy()))
-        cls, probe = (torch.from_numpy(np.array(outputs[number])) for number in range(2))
-        return {"cls": cls, "probe": probe, **self._network.encode_for_map(views, where)}
+        tokens = {name: torch.from_numpy(np.array(outputs[number])) for number, name in enumerate(self._names)}
+        return {**tokens, **self._network.encode_pixels(views, where)}
 
 
 def _converted(openvino: Any, core: Any, network: HiDANet, digest: str) -> Any:
@@ -116,8 +118,8 @@ class _TokenPath(nn.Module):
             for part, name in ((block.attn, "qkv"), (block.attn, "proj"), (block.mlp, "fc1"), (block.mlp, "fc2")):
                 setattr(part, name, _Int8Linear(getattr(part, name)))
 
-    def forward(self, views: Tensor, is_thumbnail: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.encode_tokens(views, is_thumbnail)
+    def forward(self, views: Tensor, is_thumbnail: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.encode_tokens(views, is_thumbnail).values())
 
 
 class _Int8Linear(nn.Module):

@@ -73,20 +73,31 @@ class ResidualFilters(nn.Module):
         Returns:
             (B, S // 16, S // 16, E) float32.
         """
-        return self.standard(views, corners) @ self.filters - self.offset
+        return self.filtered(residual_features(views if corners is None else in_phase(views, corners)))
+
+    def filtered(self, features: Tensor) -> Tensor:
+        """Filter features (..., FEATURES), which are overwritten, into (..., E)."""
+        return self._standardised(features) @ self.filters - self.offset
 
     @torch.no_grad()
     def standard(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
         """Compute all features (B, S // 16, S // 16, FEATURES) of views, in standard deviations within +-6."""
-        features = self.features(views if corners is None else in_phase(views, corners))
+        return self._standardised(residual_features(views if corners is None else in_phase(views, corners)))
+
+    def _standardised(self, features: Tensor) -> Tensor:
         return features.sub_(self.mean).div_(self.spread).clamp_(-_LARGEST, _LARGEST)
 
-    @torch.no_grad()
-    def features(self, views: Tensor) -> Tensor:
-        """Compute the same features as they are."""
-        side = views.shape[-1] // CELL * CELL
-        planes = _planes(views[..., :side, :side].float())
-        return torch.cat([_phase_profiles(planes), _co_occurrences(planes)], dim=-1)
+
+def residual_features(views: Tensor) -> Tensor:
+    """Compute the residual features of the cells of views: (B, 3, S, S) uint8 -> (B, S // 16, S // 16, FEATURES)."""
+    side = views.shape[-1] // CELL * CELL
+    planes = _planes(views[..., :side, :side].float())
+    return torch.cat([_phase_profiles(planes), _co_occurrences(planes)], dim=-1)
+
+
+def mean_features(views: Tensor, corners: Tensor) -> Tensor:
+    """Average the residual features of views (B, 3, S, S) uint8 over their cells: (B, FEATURES) float32."""
+    return residual_features(in_phase(views, corners)).mean((1, 2))
 
 
 def _planes(pixels: Tensor) -> Tensor:

@@ -125,20 +125,21 @@ def robustness(
         print(as_markdown(measure_robustness(open_scanner(weights, device, precision), chosen, bar.update)))
 
 
-def families(
+def cv(
     recipe: Recipe,
-    photos: Annotated[Path, typer.Argument(help="Table whose real images training never saw.", show_default=False)],
-    tables: Annotated[Optional[list[Path]], typer.Argument(help="More tables with AI images of the families.", show_default=False)] = None,
-    cache: Cache = Path("cache"),
+    cache: Cache,
+    steps: Annotated[bool, typer.Option(help="Also measure what each step of the head gives.")] = True,
+    perturbed: Annotated[int, typer.Option(help="So many images are also judged under every perturbation.")] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
-) -> None:  # fmt: skip
-    """Leave each family of generators out of the linear probe, and find its images among photos."""
+) -> None:
+    """Cross-validate a recipe over sources: figures out of fold, by domain and family, and with each of them left out."""
     spec, where, dtype = _spec(recipe, device, precision)
-    features, measure = _of_room(spec.detector, "table_features"), _of_room(spec.detector, "left_out_families")
-    clean = [features.table_images(spec, table, cache, where, dtype) for table in (photos, *(tables or []))]
-    images = [image for table in clean for image in table]
-    print(measure.as_markdown(measure.leave_one_family_out(spec, cache, images, clean[0])))
+
+    def show(part: str) -> None:
+        print(part, end="\n\n", flush=True)
+
+    _of_room(spec.detector, "cross_validation").report(spec, cache, where, dtype, show, steps, perturbed)
 
 
 def ablate(
@@ -173,7 +174,7 @@ def card(
     from hidascan.options import ScanOptions
 
     spec = read_recipe(recipe)
-    wanted = CardSpec(table or spec.data.calibration, spec, cache, tuple(spec.data.tables[:1]))
+    wanted = CardSpec(table or spec.data.calibration, spec, cache)
     more = _of_room(spec.detector, "card", needed=False)
     sections = more.SECTIONS if more else None
     fill_cards(cards, ScanOptions(weights, device, precision), wanted, tuple(only or ()), sections)

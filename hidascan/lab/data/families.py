@@ -1,24 +1,37 @@
-"""Group generators into families: what shares an architecture or a maker, and so fails together when it is new."""
+"""What generators are related to, and what images show, by the name of their group, for tables that do not say."""
 
 from __future__ import annotations
 
+# What shares an architecture or a maker, and so fails together when it is new; the names are those of the tables.
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "GAN": ("progan", "stylegan2_faces"),
-    "DALL-E, GPT": ("dalle3", "gpt_image_1_4o"),
-    "Midjourney": ("midjourney_v2v3", "midjourney_v5", "midjourney_v6"),
-    "SD 1.x, 2.x": ("sd14", "sd15", "sd15_family", "sd15_finetune", "sd1_beta", "sd21_family", "sd_turbo"),
-    "SDXL, SD3": (
+    "gan": ("progan", "stylegan2_faces"),
+    "openai": ("dalle3", "gpt_image_1_4o"),
+    "midjourney": ("midjourney_v2v3", "midjourney_v5", "midjourney_v6"),
+    "sd": ("sd14", "sd15", "sd15_family", "sd15_finetune", "sd1_beta", "sd21_family", "sd_turbo"),
+    "sdxl": (
         "lcm_sdxl", "sd35_large", "sd35_medium", "sd3_medium", "sdxl", "sdxl_edit", "sdxl_turbo", "stable_cascade",
     ),
-    "FLUX": (
+    "flux": (
         "chroma", "flux1_dev", "flux1_dev_control", "flux1_fill_inpaint", "flux1_kontext_edit", "flux1_schnell", "flux2_dev",
     ),
-    "Chinese DiTs": (
-        "hidream_i1", "hunyuan_dit", "kolors", "lumina2", "omnigen2", "pixart_alpha", "qwen_image_edit",
-    ),
-    "Gemini, Imagen": ("imagen4", "nano_banana"),
-    "early diffusion, VQ": (
+    "google": ("imagen4", "nano_banana"),
+    "early": (
         "dalle_mini", "disco_diffusion", "glid3_xl", "latent_diffusion", "majesty_diffusion", "simulacra",
     ),
-    "other": ("auraflow", "cosmos_predict2", "kandinsky_2"),
+    "other_open": (
+        "auraflow", "cosmos_predict2", "hidream_i1", "hunyuan_dit", "kandinsky_2", "kolors", "lumina2", "omnigen2",
+        "pixart_alpha", "qwen_image_edit",
+    ),
 }  # fmt: skip
+_FAMILY_OF = {group: family for family, groups in FAMILIES.items() for group in groups}
+_DOMAIN_OF = {"hn_digital_art": "artwork", "hn_scans": "document", "hn_screens": "screenshot"}
+
+
+def family_of(group: str, label: int) -> str:
+    """Return the family of a generator; "" for real images, and where it is unknown."""
+    return _FAMILY_OF.get(group, "") if label else ""
+
+
+def domain_of(group: str, label: int) -> str:
+    """Return what real images of a group show; "" for AI images, of which the group does not tell."""
+    return "" if label else _DOMAIN_OF.get(group, "photo")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hidascan.errors import RecipeError
+from hidascan.lab.data.families import domain_of, family_of
 
 FOLDS = 6
 
@@ -22,16 +24,20 @@ class LabelledImage:
         label: 1 for AI, 0 for real.
         group: Generator, or kind of real image.
         source: Where it was collected; images of one source are alike in more than their label.
+        domain: What it shows: photo, artwork, render, screenshot, document; "" where that is unclear.
+        family: Of the generator; "" for real images, and where it is unknown.
     """
 
     path: Path
     label: int
     group: str
     source: str
+    domain: str = ""
+    family: str = ""
 
 
 def read_table(table: str | Path) -> list[LabelledImage]:
-    """Read a TSV with the columns path (relative to the table's folder), label, group and source.
+    """Read a TSV with the columns path (relative to the table's folder), label, group, source, perhaps domain, family.
 
     Raises:
         RecipeError: If the table is missing, lacks a column, or holds a label other than 0 and 1.
@@ -48,14 +54,42 @@ def read_table(table: str | Path) -> list[LabelledImage]:
         raise RecipeError(f"{table}: column missing: {', '.join(sorted(missing))}")
     if any(row["label"] not in ("0", "1") for row in rows):
         raise RecipeError(f"{table}: labels must be 0 (real) or 1 (AI)")
-    base = Path(table).parent
-    return [LabelledImage(base / r["path"], int(r["label"]), r["group"], r["source"]) for r in rows]
+    return [_image(Path(table).parent, row) for row in rows]
+
+
+def _image(base: Path, row: dict[str, str]) -> LabelledImage:
+    label, group = int(row["label"]), row["group"]
+    domain, family = row.get("domain"), row.get("family")
+    return LabelledImage(
+        base / row["path"],
+        label,
+        group,
+        row["source"],
+        domain_of(group, label) if domain is None else domain,
+        family_of(group, label) if family is None else family,
+    )
 
 
 def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
     """Take `count` of the images at even steps, so that every source has its share; all if there are no more."""
     count = min(count, len(images))
     return [images[i * len(images) // count] for i in range(count)]
+
+
+def capped(images: list[LabelledImage], cap: int) -> list[LabelledImage]:
+    """Take at most `cap` images of each group of a source, in an order fixed by hashes: breadth counts, not number."""
+    kept: dict[tuple[str, str, int], int] = defaultdict(int)
+    chosen = []
+    for image in sorted(images, key=lambda image: _digest(f"{image.source} {image.group} {image.path.name}")):
+        key = (image.source, image.group, image.label)
+        kept[key] += 1
+        if kept[key] <= cap:
+            chosen.append(image)
+    return chosen
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def tables_sha256(tables: Iterable[str | Path]) -> str:
@@ -70,4 +104,4 @@ def tables_sha256(tables: Iterable[str | Path]) -> str:
 
 def fold_of(source: str) -> int:
     """Return the fold, 0..5, of a source: fixed by a hash of its name, so that no source is ever in two."""
-    return int.from_bytes(hashlib.sha256(source.encode()).digest()[:4], "big") % FOLDS
+    return int.from_bytes(_digest(source)[:4], "big") % FOLDS

@@ -5,4 +5,4 @@ from __future__ import annotations
 from hidascan.lab.hidanet.recipe import HiDANetRecipe as Recipe
 from hidascan.lab.hidanet.train import train
 
-__all__ = ["Recipe", "ablations", "card", "left_out_families", "table_features", "train"]
+__all__ = ["Recipe", "ablations", "card", "cross_validation", "table_features", "train"]

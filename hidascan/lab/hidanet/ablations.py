@@ -1,6 +1,6 @@
 """Run the ablations of the paper on our data: short trainings on cached tokens, one change each.
 
-The linear probe has no part in it: what is compared is what descent learns.
+The kernel probe has no part in it: what is compared is what descent learns.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from hidascan.lab.data.autoencoders.base import load_autoencoder
 from hidascan.lab.data.autoencoders.trained import trained_path
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import spread
-from hidascan.lab.hidanet import left_out_families
-from hidascan.lab.hidanet.table_features import table_images
+from hidascan.lab.hidanet import cross_validation
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.card import CardSpec, Section
 from hidascan.lab.measure.localisation import measure_localisation
@@ -18,12 +17,11 @@ from hidascan.scanner import Scanner
 _NO_PHOTOS = ("hn_digital_art", "hn_astro", "hn_heavy_edit", "web_testfixtures")
 
 
-def _families(scanner: Scanner, spec: CardSpec) -> str:
-    device, tables = str(scanner.device), (spec.table, *spec.known)
-    clean = [table_images(spec.recipe, table, spec.cache, device, scanner.dtype) for table in tables]
-    images = [image for table in clean for image in table]
-    rows = left_out_families.leave_one_family_out(spec.recipe, spec.cache, images, clean[0])
-    return left_out_families.as_markdown(rows)
+def _cross_validation(scanner: Scanner, spec: CardSpec) -> str:
+    parts: list[str] = []
+    recipe, device, perturbed = spec.recipe, str(scanner.device), spec.images["perturbed"]
+    cross_validation.report(recipe, spec.cache, device, scanner.dtype, parts.append, False, perturbed)
+    return "\n\n".join(parts)
 
 
 def _where(scanner: Scanner, spec: CardSpec) -> str:
@@ -54,4 +52,4 @@ def _where(scanner: Scanner, spec: CardSpec) -> str:
     return f"{len(photos)} photos (without {', '.join(_NO_PHOTOS)}), {area}.\n\n{markdown.table(head, rows)}"
 
 
-SECTIONS: dict[str, Section] = {"families": _families, "where": _where}
+SECTIONS: dict[str, Section] = {"cross_validation": _cross_validation, "where": _where}

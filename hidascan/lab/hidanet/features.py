@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def _maker(recipe: HiDANetRecipe, part: Round, autoencoder: Autoencoder, grid: i
 
 def _what_decides_round(recipe: HiDANetRecipe, part: Round) -> list[Any]:
     """Return what decides the samples of a round; more draws and another fit of the probe may come later."""
-    drawn = dataclasses.replace(part, draws=0, probe_weight=1.0)
+    drawn = dataclasses.replace(part, draws=0)
     shard = recipe.cache.draws_per_shard
     return [drawn, what_decides_tokens(recipe), recipe.seed, shard, tables_sha256(recipe.data.tables)]
 
@@ -196,36 +195,6 @@ class CachedSample:
     quality: float
 
 
-@dataclass(frozen=True)
-class ClsTokens:
-    """The [CLS] tokens of S samples.
-
-    Attributes:
-        thumbnails: (S, T, C).
-        means: (S, T, C), over patches.
-        labels: (S,).
-        composites: (S,): degraded copies of the same pixels share a number.
-        groups: Of the images in each.
-    """
-
-    thumbnails: Tensor
-    means: Tensor
-    labels: Tensor
-    composites: Tensor
-    groups: list[set[str]]
-
-    def only(self, mask: Tensor) -> ClsTokens:
-        """Return the samples for which mask (S,) bool is true."""
-        parts = (self.thumbnails, self.means, self.labels, self.composites)
-        thumbnails, means, labels, composites = (part[mask] for part in parts)
-        groups = [those for those, keep in zip(self.groups, mask.tolist(), strict=True) if keep]
-        return ClsTokens(thumbnails, means, labels, composites, groups)
-
-    def holding(self, groups: Collection[str]) -> Tensor:
-        """Tell which samples (S,) hold an image of `groups`."""
-        return torch.tensor([bool(those & set(groups)) for those in self.groups], dtype=torch.bool)
-
-
 class FeatureCache:
     """Random access to the samples of some rounds. Tokens are read from disk when asked for."""
 
@@ -253,19 +222,6 @@ class FeatureCache:
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self._index)
-
-    def cls_tokens(self) -> ClsTokens:
-        """Read the [CLS] tokens of all samples, standardised."""
-        thumbnails, means, composites, first = [], [], [], 0
-        for tokens, small in self._files:
-            cls = tokens[:, :, 0:1].squeeze(2).float() * TapNorm.QUANTUM
-            for views in cls.split(small["views"].tolist()):
-                thumbnails.append(views[0])
-                means.append(views[1:].mean(0))
-            composites.append(small["composite"] + first)
-            first = int(composites[-1].max()) + 1
-        labels = torch.cat([small["labels"] for _, small in self._files])
-        return ClsTokens(torch.stack(thumbnails), torch.stack(means), labels, torch.cat(composites), self._groups)
 
     def label(self, item: int) -> int:
         """Return the label of a sample, without reading its tokens."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hidascan.detectors.hidanet.residuals import FEATURES, PROFILES, ResidualFilters
+from hidascan.detectors.hidanet.residuals import FEATURES, PROFILES, ResidualFilters, residual_features
 from hidascan.errors import RecipeError
 from hidascan.lab.data.degradations import Degradation
 from hidascan.lab.hidanet.pairs import Pairs
@@ -107,7 +107,7 @@ def _discriminant(covariance: Tensor, shift: Tensor, kind: slice, ridge: float) 
 
 def _measure_features(filters: ResidualFilters, pairs: Pairs) -> None:
     chosen = range(0, len(pairs), max(1, len(pairs) // _FOR_STATISTICS))
-    cells = torch.cat([filters.features(patches_of(side)[0]).flatten(0, 2) for n in chosen for side in pairs[n][:2]])
+    cells = torch.cat([residual_features(patches_of(side)[0]).flatten(0, 2) for n in chosen for side in pairs[n][:2]])
     filters.mean.copy_(cells.mean(0))
     filters.spread.copy_(cells.std(0) + 1e-3)
 

@@ -166,8 +166,9 @@ def _visible(size: int, spec: FusionSpec, rng: np.random.Generator, device: torc
 
 
 def _made_by(recipe: HiDANetRecipe) -> str:
-    """Return the fingerprint without what is fitted apart: TFL, the probe and the calibration."""
+    """Return the fingerprint without what is fitted apart: TFL, the kernel probe and the calibration."""
     network = dataclasses.replace(recipe.network, residual_filters=1, localiser_dim=1)
-    rounds = [dataclasses.replace(part, probe_weight=1.0) for part in recipe.rounds]
     data = [tables_sha256(recipe.data.tables), statistics_fingerprint(recipe)]
-    return fingerprint(what="fusion", seed=recipe.seed, network=network, rounds=rounds, data=data, spec=recipe.fusion)
+    return fingerprint(
+        what="fusion", seed=recipe.seed, network=network, rounds=list(recipe.rounds), data=data, spec=recipe.fusion
+    )

@@ -53,6 +53,7 @@ def _residuals_made_by(recipe: HiDANetRecipe) -> str:
     """Return the fingerprint without what only decides how forgeries are put together."""
     pairs = recipe.localiser.pairs
     drawn = [pairs.count, pairs.trained_count, pairs.seed, pairs.side, pairs.group_power, pairs.resize]
+    drawn.append(pairs.held_out_fold)
     degraded = [pairs.degradations, pairs.filter, pairs.saves, pairs.jpeg_quality]
     makers = [one for one in recipe.autoencoders if not one.held_out]
     tables = tables_sha256(recipe.data.tables)

@@ -19,7 +19,7 @@ from hidascan.lab.data.autoencoders.trained import build_autoencoders, trained_p
 from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, resize
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
-from hidascan.lab.data.tables import tables_sha256
+from hidascan.lab.data.tables import fold_of, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
 from hidascan.lab.training.artifacts import claim_folder, fingerprint, save_artifact
 
@@ -34,10 +34,10 @@ def build_pairs(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dt
         RecipeError: If the folders hold those of another recipe, or pairs are asked of autoencoders that are not there.
     """
     spec, folder = recipe.localiser.pairs, cache / "pairs"
-    decides = [spec.seed, spec.side, spec.group_power, spec.resize, recipe.seed, tables_sha256(recipe.data.tables)]
-    claim_folder(folder, fingerprint(what="pairs", decides=decides))
+    decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed]
+    claim_folder(folder, fingerprint(what="pairs", decides=decides, tables=tables_sha256(recipe.data.tables)))
     images = [image for table in recipe.data.tables for image in read_images(table)]
-    photos = BalancedSampler(images, 0, spec.group_power)
+    photos = BalancedSampler([i for i in images if fold_of(i.source) != spec.held_out_fold], 0, spec.group_power)
     build_autoencoders(recipe.autoencoders, photos, cache / "autoencoders", device, dtype == torch.bfloat16)
     taef2 = load_autoencoder(recipe.data.autoencoder, dtype, device)
     usable = [one for one in recipe.autoencoders if not one.held_out]

@@ -36,7 +36,6 @@ class Round:
     only: tuple[str, ...] = ()  # groups or sources; empty: all
     without: tuple[str, ...] = ()
     group_power: float = 0.5  # a source of n images is drawn with weight n ** group_power
-    probe_weight: float = 1.0  # of its samples in the fit of the linear probe
     sampling: SamplingSpec = field(default_factory=SamplingSpec)
 
 
@@ -59,6 +58,7 @@ class PairSpec:
     trained_count: int = 0  # pairs by autoencoders trained here that are not held out, in turn; a multiple of 40
     taef2_share: float = 0.6  # of the forgeries that come from pairs by taef2, if there are others
     seed: int = 20
+    held_out_fold: int = -1  # of the sources: its photos make no pairs, and set the threshold of the map
     side: int = 448  # pixels
     group_power: float = 0.35  # as in a round
     resize: float = 0.3  # probability that a large photo is shrunk first
@@ -80,22 +80,27 @@ class LocaliserSpec(TrainerSpec):
 
 
 @dataclass(frozen=True)
-class Regression:
-    """One ridge regression on the frozen [CLS] tokens."""
+class SampleSpec:
+    """Which images the kernel probe is fitted to, and how they are looked at."""
 
-    taps: tuple[int, ...] = ()  # of the network's taps; empty: all
-    ridge: float = 100.0  # on the diagonal of the features' covariance, summed over samples and divided by C
+    cap: int = 16  # images of a group of a source
+    patches: tuple[int, ...] = (3, 2)  # of an image as it is, and under each drawn delivery
+    quality_cap: int = 4  # images of a group of a source that are compressed for QFE
+    quality_draws: int = 3  # times each
 
 
 @dataclass(frozen=True)
-class ProbeSpec:
-    """The linear probe: the mean of several regressions, which is one again."""
+class KernelSpec:
+    """The kernel probe; its sizes are the network's."""
 
-    regressions: tuple[Regression, ...] = (Regression(),)
-    stability: float = 0.0  # weight of the penalty on directions in which degradations move the features
-    local_share: float = 0.5  # of the patches in the sum; the rest is the thumbnail's
-    sharpness: float = 0.0  # of the pooling over patches, by unit of the regression's target; 0: their mean
-    scale: float = 0.0  # logits for one unit of the regression's target (-1 real, 1 AI); 0: no probe
+    seed: int = 0  # of the draw of landmarks
+    tap_weights: tuple[float, ...] = ()  # of the network's taps; empty: all alike
+    emphasis: float = 0.25  # of large components of the tokens
+    share: tuple[float, float] = (0.5, 0.5)  # of thumbnail and patches in a distance
+    gamma: tuple[float, float] = (1.5, 0.5)  # of tokens and residual statistics, for distances that are 1 in the mean
+    penalty: float = 0.3  # of the verdict
+    kind_penalty: float = 0.3  # of domain and family
+    quality_penalty: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -109,4 +114,5 @@ class HiDANetRecipe(Recipe):
     autoencoders: tuple[AutoencoderSpec, ...] = ()
     fusion: FusionSpec = field(default_factory=FusionSpec)
     localiser: LocaliserSpec = field(default_factory=LocaliserSpec)
-    probe: ProbeSpec = field(default_factory=ProbeSpec)
+    samples: SampleSpec = field(default_factory=SampleSpec)
+    kernel: KernelSpec = field(default_factory=KernelSpec)

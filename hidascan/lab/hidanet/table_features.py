@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors.backbones.frozen import FrozenViT
@@ -26,38 +24,7 @@ from hidascan.lab.hidanet.features import (
 )
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.samples import TrainingSample
-from hidascan.lab.training.artifacts import claim_folder, fingerprint, load_artifact, save_artifact
-from hidascan.lab.training.trainer import read_ahead
-
-
-@dataclass(frozen=True)
-class TableImage:
-    """One image of a table.
-
-    Attributes:
-        label: 1 for AI.
-        group: As its table names it.
-        cls: Standardised [CLS] tokens of its views (1 + K, T, C) float32, the thumbnail first.
-    """
-
-    label: int
-    group: str
-    cls: Tensor
-
-
-def table_images(
-    recipe: HiDANetRecipe, table: str | Path, cache: Path, device: str, dtype: torch.dtype
-) -> list[TableImage]:
-    """Encode every image of `table`; tokens are standardised by the statistics in `cache`, and kept there in fp16."""
-    images, made_by = read_images(table), _made_by(recipe, table)
-    path = cache / f"table-{tables_sha256([table])[:12]}.safetensors"
-    tensors = load_artifact(path, made_by)
-    if tensors is None:
-        parts = _compute(recipe, images, cache, device, dtype)
-        tensors = {"cls": torch.cat(parts).half(), "views": torch.tensor([len(part) for part in parts])}
-        save_artifact(path, tensors, made_by)
-    split = tensors["cls"].float().split(tensors["views"].tolist())
-    return [TableImage(image.label, image.group, cls) for image, cls in zip(images, split, strict=True)]
+from hidascan.lab.training.artifacts import claim_folder, fingerprint
 
 
 def table_cache(recipe: HiDANetRecipe, table: str | Path, cache: Path, device: str, dtype: torch.dtype) -> FeatureCache:
@@ -88,20 +55,6 @@ def _frozen(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype)
     norm = TapNorm(len(recipe.network.taps), backbone.dim)
     norm.load_state_dict(load_statistics(recipe, cache))
     return backbone, norm.to(device)
-
-
-def _compute(
-    recipe: HiDANetRecipe, images: list[LabelledImage], cache: Path, device: str, dtype: torch.dtype
-) -> list[Tensor]:
-    """Encode each image into (1 + K, T, C)."""
-    backbone, norm = _frozen(recipe, cache, device, dtype)
-    ahead = read_ahead(lambda number: _views(images[number].path), len(images))
-    encoded = []
-    for views in tqdm(ahead, total=len(images), desc="features of the table", disable=None):
-        parts = torch.from_numpy(views).permute(0, 3, 1, 2).split(recipe.cache.batch)
-        with torch.inference_mode():
-            encoded.append(torch.cat([norm(backbone(part.to(device)).float())[:, :, 0].cpu() for part in parts]))
-    return encoded
 
 
 def _views(path: Path) -> np.ndarray:

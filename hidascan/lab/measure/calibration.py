@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import RecipeError
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
-from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.data.tables import LabelledImage, fold_of
 from hidascan.lab.measure.heatmaps import heatmap_of
 from hidascan.lab.measure.metrics import balanced_accuracy
 from hidascan.options import ScanOptions
@@ -23,9 +24,8 @@ from hidascan.scanner import Scanner
 _RIDGE = 1e-3
 _FLATTEST = 0.05  # slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
-# Of each profile: the share of real images that may be called ai, and of AI images that may be called real. The middle
-# of the balanced one is wide enough for what a re-save or a resize does to a score: few verdicts turn round by it.
-ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.005, 0.015), "high-recall": (0.10, 0.015)}
+# Of each profile: the share of real images that may be called ai, and of AI images that may be called real.
+ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.01, 0.03), "high-recall": (0.10, 0.015)}
 
 
 def calibrate(
@@ -57,7 +57,7 @@ def calibrate(
     known = [by_path[f.path] for f in findings]
     labels, logits = np.array([i.label for i in known]), np.array([f.logit for f in findings])
     detector, header = load_detector(weights)
-    cells = _real_cells(detector, [image for image in known if not image.label])
+    cells = real_cells_of(detector, [image for image in known if not image.label])
     figures = _cross_fitted(known, labels, logits, cells)
     header = dataclasses.replace(
         header,
@@ -68,7 +68,7 @@ def calibrate(
     return figures
 
 
-def _real_cells(detector: Detector, photos: list[LabelledImage]) -> np.ndarray:
+def real_cells_of(detector: Detector, photos: list[LabelledImage]) -> np.ndarray:
     """Return p(AI) of cells of real images saved at JPEG 85.
 
     Of usual qualities it is the one at which TFL raises most false alarms. Of each image as many cells are taken, so
@@ -83,18 +83,11 @@ def _real_cells(detector: Detector, photos: list[LabelledImage]) -> np.ndarray:
 def _cross_fitted(
     images: list[LabelledImage], labels: np.ndarray, logits: np.ndarray, cells: np.ndarray
 ) -> dict[str, float]:
-    """Judge each source by a calibration that was fitted without it, in five folds; nothing if a class is missing."""
-    sources = np.array([image.source for image in images])
-    folds = {source: number % 5 for number, source in enumerate(dict.fromkeys(sources))}
-    fold = np.array([folds[source] for source in sources])
-    scores, verdicts = np.zeros(len(labels)), np.full(len(labels), "", dtype=object)
-    for number in set(fold):
-        if len(set(labels[fold != number])) < 2:
-            return {}
-        calibration = fit_calibration(labels[fold != number], logits[fold != number], cells)
-        for i in np.flatnonzero(fold == number):
-            scores[i] = calibration.score(logits[i])
-            verdicts[i] = calibration.verdict(scores[i], "balanced")
+    """Judge each source by a calibration that was fitted without it; nothing if a class is missing."""
+    folds = np.array([fold_of(image.source) for image in images])
+    if any(len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())):
+        return {}
+    scores, verdicts = cross_fitted_verdicts(labels, logits, folds, cells)
     figures = {
         "cross_fitted_balanced_accuracy": balanced_accuracy(labels, scores, 0.5),
         "cross_fitted_ai_on_real": (verdicts[labels == 0] == "ai").mean(),
@@ -104,13 +97,41 @@ def _cross_fitted(
     return {name: round(float(value), 4) for name, value in figures.items()}
 
 
+def cross_fitted_verdicts(
+    labels: np.ndarray,
+    logits: np.ndarray,
+    folds: np.ndarray,
+    real_cells: np.ndarray | None = None,
+    fitted: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and verdicts (n,) of each fold by a calibration that was fitted to the others.
+
+    Args:
+        labels: (n,) 0 or 1.
+        logits: (n,) raw.
+        folds: (n,).
+        real_cells: As of `fit_calibration`.
+        fitted: (n,) bool, what calibrations may be fitted to; None for all.
+    """
+    scores, verdicts = np.zeros(len(labels)), np.full(len(labels), "inconclusive")
+    cells = np.zeros(1) if real_cells is None else real_cells
+    for fold in set(folds.tolist()):
+        others = folds != fold if fitted is None else (folds != fold) & fitted
+        calibration = fit_calibration(labels[others], logits[others], cells)
+        for i in np.flatnonzero(folds == fold):
+            scores[i] = calibration.score(logits[i])
+            verdicts[i] = calibration.verdict(scores[i], "balanced")
+    return scores, verdicts
+
+
 def fit_calibration(
     labels: np.ndarray, logits: np.ndarray, real_cells: np.ndarray, false_area: float = 0.02
 ) -> Calibration:
     """Fit Platt scaling p = sigmoid(scale * logit + shift), both classes weighing the same, and the thresholds.
 
-    `ai` from the score that at most a share of real images reaches, `real` under the score that at most a share of
-    AI images stays under (ERRORS); neither crosses 0.5, so what lies between is inconclusive.
+    The thresholds are conformal (split conformal prediction, one class at a time): of n real images of new sources at
+    most a stated share is called `ai`, of AI images at most a stated share `real` (ERRORS). Neither threshold
+    crosses 0.5, so what lies between is inconclusive.
 
     Args:
         labels: (n,) 0 or 1.
@@ -122,11 +143,17 @@ def fit_calibration(
     scores = 1 / (1 + np.exp(-(scale * logits + shift)))
     thresholds = {}
     for profile, (false_alarms, misses) in ERRORS.items():
-        ai_from = max(0.5, float(np.quantile(scores[labels == 0], 1 - false_alarms)))
-        real_below = min(0.5, float(np.quantile(scores[labels == 1], misses)))
-        thresholds[profile] = (round(real_below, 3), round(ai_from, 3))
+        ai_from = _rarely_reached(scores[labels == 0], false_alarms)
+        real_below = 1 - _rarely_reached(1 - scores[labels == 1], misses)
+        thresholds[profile] = (min(0.5, math.floor(real_below * 1e4) / 1e4), max(0.5, math.ceil(ai_from * 1e4) / 1e4))
     localisation = max(0.5, float(np.quantile(real_cells, 1 - false_area)))
     return Calibration(scale, shift, thresholds, round(localisation, 3))
+
+
+def _rarely_reached(scores: np.ndarray, share: float) -> float:
+    """Return the score that one more image like these n exceeds with a probability of at most `share`."""
+    allowed = int(share * (len(scores) + 1))
+    return float(np.sort(scores)[::-1][max(0, allowed - 1)])
 
 
 def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:

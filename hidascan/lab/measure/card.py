@@ -29,15 +29,6 @@ from hidascan.scanner import Scanner
 
 _MARKS = re.compile(r"(<!-- hidalab card: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _EXAMPLE = "examples/repainted/china.jpg"  # from the root of the repository
-_NAMES = {
-    "auc": "AUC",
-    "balanced_accuracy_at_half": "balanced accuracy at 0.5",
-    "tpr_at_1pct_fpr": "TPR at 1 % FPR",
-    "tpr_at_5pct_fpr": "TPR at 5 % FPR",
-    "verdict_ai_on_ai": "`ai` on AI",
-    "verdict_ai_on_real": "`ai` on real",
-    "inconclusive": "inconclusive",
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,6 @@ class CardSpec:
         table: Images of sources that training never saw.
         recipe: Of the weights.
         cache: With the features of training.
-        known: Tables of training, for more images of the families of generators.
         images: How many of `table` for the slower sections.
         measured: What sections share.
     """
@@ -56,8 +46,9 @@ class CardSpec:
     table: str | Path
     recipe: Any
     cache: Path
-    known: tuple[str | Path, ...] = ()
-    images: dict[str, int] = field(default_factory=lambda: {"quality": 20, "where": 40, "robustness": 64, "speed": 27})
+    images: dict[str, int] = field(
+        default_factory=lambda: {"quality": 20, "where": 40, "robustness": 64, "speed": 27, "perturbed": 300}
+    )
     measured: dict[str, Any] = field(default_factory=dict)
 
 
@@ -119,15 +110,8 @@ def _evaluated(scanner: Scanner, spec: CardSpec) -> detection.Evaluation:
 
 def _detection(scanner: Scanner, spec: CardSpec) -> str:
     evaluation = _evaluated(scanner, spec)
-    rows = [[f"{evaluation.figures[name]:.3f}" for name in _NAMES]]
-    if evaluation.intervals:
-        rows.append([f"{low:.3f} to {high:.3f}" for low, high in (evaluation.intervals[name] for name in _NAMES)])
-    n, missing = evaluation.figures["n"], evaluation.figures["missing"]
     name = "/".join(Path(spec.table).parts[-2:])
-    return (
-        f"{n} images of `{name}`, {missing} of them unreadable; below each figure its 95 % interval "
-        f"over sources.\n\n{markdown.table(list(_NAMES.values()), rows)}\n\n{detection.as_markdown(evaluation)}"
-    )
+    return f"`{name}`: {detection.figures_as_markdown(evaluation)}\n\n{detection.as_markdown(evaluation)}"
 
 
 def _summary(scanner: Scanner, spec: CardSpec) -> str:

@@ -11,7 +11,15 @@ import numpy as np
 from hidascan.finding import Finding
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import Metric, auc, balanced_accuracy, interval_over_sources, tpr_at_fpr
+from hidascan.lab.measure.metrics import (
+    Metric,
+    auc,
+    balanced_accuracy,
+    interval_over_sources,
+    source_weights,
+    tpr_at_fpr,
+    weighted_auc,
+)
 from hidascan.scanner import Scanner
 
 
@@ -61,15 +69,26 @@ def evaluate(
     verdicts = np.array(
         [f.verdict if o else ("real" if y else "ai") for f, o, y in zip(findings, ok, labels, strict=True)]
     )
-    intervals = _intervals(labels, scores, verdicts, [image.source for image in images])
-    return Evaluation(_figures(labels, scores, verdicts, findings), _groups(images, scores, verdicts), intervals)
-
-
-def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, findings: list[Finding]) -> dict[str, float]:
     pairs = [(f.jpeg_quality_estimated, f.jpeg_quality) for f in findings]
     errors = [abs(seen - told) for seen, told in pairs if seen is not None and told is not None]
+    more = {"quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan")}
+    return evaluate_scores(images, scores, verdicts, {"missing": len(ok) - sum(ok)} | more)
+
+
+def evaluate_scores(
+    images: list[LabelledImage], scores: np.ndarray, verdicts: np.ndarray, more: dict[str, float] | None = None
+) -> Evaluation:
+    """Evaluate scores (n,) and verdicts (n,) of images, however they were made; `more` figures join the others."""
+    labels, sources = np.array([image.label for image in images]), [image.source for image in images]
+    figures = _figures(labels, scores, verdicts, sources) | {name: round(x, 4) for name, x in (more or {}).items()}
+    groups = figures_by(images, scores, verdicts, lambda image: (image.group, image.source))
+    return Evaluation(figures, groups, _intervals(labels, scores, verdicts, sources))
+
+
+def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sources: list[str]) -> dict[str, float]:
     figures = {
         "auc": auc(labels, scores),
+        "auc_sources_alike": weighted_auc(labels, scores, source_weights(labels, sources)),
         "balanced_accuracy_at_half": balanced_accuracy(labels, scores, 0.5),
         "tpr_at_1pct_fpr": tpr_at_fpr(labels, scores, 0.01),
         "tpr_at_5pct_fpr": tpr_at_fpr(labels, scores, 0.05),
@@ -77,9 +96,8 @@ def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, findi
         "verdict_ai_on_real": float((verdicts[labels == 0] == "ai").mean()),
         "inconclusive": float((verdicts == "inconclusive").mean()),
         "brier": float(((scores - labels) ** 2).mean()),
-        "quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan"),
     }
-    counts = {"n": len(labels), "ai": int(labels.sum()), "missing": sum(f.status != "ok" for f in findings)}
+    counts = {"n": len(labels), "ai": int(labels.sum())}
     return counts | {name: round(value, 4) for name, value in figures.items()}
 
 
@@ -102,10 +120,16 @@ def _intervals(
     return {name: interval_over_sources(metric, labels, of, sources) for name, (metric, of) in metrics.items()}
 
 
-def _groups(images: list[LabelledImage], scores: np.ndarray, verdicts: np.ndarray) -> list[GroupFigures]:
+def figures_by(
+    images: list[LabelledImage],
+    scores: np.ndarray,
+    verdicts: np.ndarray,
+    key: Callable[[LabelledImage], tuple[str, str]],
+) -> list[GroupFigures]:
+    """Return a row for each label and each value of `key`, which gives what stands for group and source."""
     members = defaultdict(list)
     for number, image in enumerate(images):
-        members[image.label, image.group, image.source].append(number)
+        members[(image.label, *key(image))].append(number)
     rows = []
     for (label, group, source), numbers in sorted(members.items()):
         verdicts_here = verdicts[numbers]
@@ -123,6 +147,29 @@ def _groups(images: list[LabelledImage], scores: np.ndarray, verdicts: np.ndarra
             )
         )
     return rows
+
+
+FIGURES = {
+    "auc": "AUC",
+    "auc_sources_alike": "AUC, sources alike",
+    "balanced_accuracy_at_half": "balanced accuracy at 0.5",
+    "tpr_at_1pct_fpr": "TPR at 1 % FPR",
+    "tpr_at_5pct_fpr": "TPR at 5 % FPR",
+    "verdict_ai_on_ai": "`ai` on AI",
+    "verdict_ai_on_real": "`ai` on real",
+    "inconclusive": "inconclusive",
+}
+
+
+def figures_as_markdown(evaluation: Evaluation) -> str:
+    """Write the main figures, and below each its 95 % interval over sources where it has one."""
+    rows = [[f"{evaluation.figures[name]:.3f}" for name in FIGURES]]
+    if intervals := evaluation.intervals:
+        rows.append(["{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else "" for name in FIGURES])
+    n, missing = int(evaluation.figures["n"]), int(evaluation.figures.get("missing", 0))
+    return f"{n} images, {missing} of them unreadable; below each figure its 95 % interval over sources.\n\n" + (
+        markdown.table(list(FIGURES.values()), rows)
+    )
 
 
 def as_markdown(evaluation: Evaluation) -> str:

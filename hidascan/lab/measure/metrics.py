@@ -19,6 +19,22 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(1 - (below + 0.5 * equal).sum() / (len(ai) * len(real)))
 
 
+def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
+    """Return weights (n,) by which all sources of a class count alike, however many images they have."""
+    keys = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
+    _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    weights: np.ndarray = 1.0 / counts[place]
+    return weights
+
+
+def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
+    """Compute the area under the ROC curve of weighted images, ties counted half."""
+    levels, place = np.unique(scores, return_inverse=True)
+    ai, real = (np.bincount(place, weights * (labels == label), len(levels)) for label in (1, 0))
+    below = np.cumsum(real) - real / 2
+    return float((ai * below).sum() / (ai.sum() * real.sum()))
+
+
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     """Average the shares of AI at or over, and of real under the threshold."""
     return float(((scores[labels == 1] >= threshold).mean() + (scores[labels == 0] < threshold).mean()) / 2)

@@ -17,7 +17,19 @@ from hidascan.scanner import Scanner
 
 UNTOUCHED = "as it is"
 # Over these a verdict should not turn from ai to real or back.
-STABILITY = ("JPEG 90", "JPEG 75", "JPEG 40", "WebP 80", "resize 0.75", "resize 0.5", "centre 60 %", "letterbox")
+STABILITY = (
+    "JPEG 90",
+    "JPEG 75",
+    "JPEG 40",
+    "WebP 80",
+    "resize 0.75",
+    "resize 0.5",
+    "centre 60 %",
+    "letterbox",
+    "messenger",
+    "photo network",
+    "news network",
+)
 
 
 @dataclass(frozen=True)
@@ -62,14 +74,17 @@ def measure_robustness(
         verdicts.append(finding.verdict)
         if number % len(names) == 0:
             on_image()
-    labels = np.array([image.label for image in images])
-    verdict = np.array(verdicts).reshape(len(images), -1)
-    score = np.array(scores).reshape(len(images), -1)
+    labels, shape = np.array([image.label for image in images]), (len(images), -1)
+    return tabulate(names, labels, np.array(scores).reshape(shape), np.array(verdicts).reshape(shape))
+
+
+def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> Robustness:
+    """Sum up scores and verdicts (n, len(names)) of images with labels (n,), UNTOUCHED among the names."""
     rows = [_figures(name, labels, score[:, i], verdict[:, i]) for i, name in enumerate(names)]
     stable = [i for i, name in enumerate(names) if name in (UNTOUCHED, *STABILITY)]
     flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
     shares = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
-    return Robustness(len(images), rows, *shares)
+    return Robustness(len(labels), rows, *shares)
 
 
 def _copies(images: list[LabelledImage]) -> Iterator[tuple[str, np.ndarray]]:

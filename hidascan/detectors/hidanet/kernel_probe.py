@@ -1,0 +1,134 @@
+"""A kernel machine on frozen [CLS] tokens and residual statistics: a decision surface that bends."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hidascan.detectors.hidanet.residuals import FEATURES
+
+DOMAINS = ("photo", "artwork", "render", "screenshot", "document")
+FAMILIES = (
+    "adobe", "early", "flux", "gan", "google", "leonardo", "midjourney", "openai", "other_open", "sd", "sdxl",
+)  # fmt: skip
+_LARGEST = 6.0  # of a standardised feature, in standard deviations
+
+
+class Summary(NamedTuple):
+    """What the kernels see of B images: (B, P) of the thumbnail, (B, P) and (B, R) averaged over the patches."""
+
+    thumbnail: Tensor
+    patches: Tensor
+    residuals: Tensor
+
+
+class Said(NamedTuple):
+    """Of B images.
+
+    Attributes:
+        logits: (B,), about -1 for real and 1 for AI.
+        qualities: (B,) JPEG quality in 1..100, where 100 stands for pixels without a trace of JPEG.
+        domains: (B, len(DOMAINS)), about 1 for what an image shows and about 0 for the rest.
+        families: (B, len(FAMILIES)), likewise, of its generator if it has one.
+    """
+
+    logits: Tensor
+    qualities: Tensor
+    domains: Tensor
+    families: Tensor
+
+
+class Projection(nn.Module):
+    """Standardises features, clamps outliers, and projects on scaled principal components, which are kept in int8."""
+
+    mean: Tensor
+    scale: Tensor
+    basis: Tensor
+    quantum: Tensor
+
+    def __init__(self, features: int, components: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))  # of one standard deviation
+        self.register_buffer("basis", torch.zeros(features, components, dtype=torch.int8))
+        self.register_buffer("quantum", torch.ones(components))  # of a column of the basis
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Project features (B, F) into (B, P) float32."""
+        return self.standard(features) @ self.basis.float() * self.quantum
+
+    def standard(self, features: Tensor) -> Tensor:
+        """Standardise features (B, F), float32."""
+        return ((features.float() - self.mean) / self.scale).clamp(-_LARGEST, _LARGEST)
+
+    def project_on(self, vectors: Tensor) -> None:
+        """Set the basis to vectors (F, P)."""
+        self.quantum.copy_(vectors.abs().amax(0) / 127)
+        self.basis.copy_((vectors / self.quantum).round())
+
+
+class KernelProbe(nn.Module):
+    """Kernel ridge regressions on landmarks z_m, which are training samples (Nystroem).
+
+    Verdict, domain and family: sum over m of c_m exp(-gamma |x - z_m|^2), x the thumbnail and the mean of the patches
+    side by side. QFE: the same on the mean of the patches' residual statistics, with landmarks of its own.
+    """
+
+    share: Tensor
+    gamma: Tensor
+    coefficients: Tensor
+    offsets: Tensor
+    quality_coefficients: Tensor
+    quality_offset: Tensor
+
+    def __init__(self, token_features: int, components: int, residual_components: int, landmarks: int):
+        super().__init__()
+        self.tokens = Projection(token_features, components)
+        self.residuals = Projection(FEATURES, residual_components)
+        for name, width in (("thumbnail", components), ("patches", components), ("residuals", residual_components)):
+            self.register_buffer(f"{name}_landmarks", torch.zeros(landmarks, width, dtype=torch.int8))
+            self.register_buffer(f"{name}_quantum", torch.ones(width))
+        self.register_buffer("share", torch.full((2,), 0.5))  # of thumbnail and patches in a distance
+        self.register_buffer("gamma", torch.ones(2))  # for tokens and for residual statistics
+        outputs = 1 + len(DOMAINS) + len(FAMILIES)  # the first: the verdict
+        self.register_buffer("coefficients", torch.zeros(outputs, landmarks))
+        self.register_buffer("offsets", torch.zeros(outputs))
+        self.register_buffer("quality_coefficients", torch.zeros(landmarks))
+        self.register_buffer("quality_offset", torch.zeros(()))
+
+    def forward(self, images: Summary) -> Said:
+        """Decide on images."""
+        said = self.token_kernel(images) @ self.coefficients.T + self.offsets
+        qualities = self.residual_kernel(images.residuals) @ self.quality_coefficients + self.quality_offset
+        domains, families = said[:, 1:].split([len(DOMAINS), len(FAMILIES)], dim=1)
+        return Said(said[:, 0], qualities.clamp(1, 100), domains, families)
+
+    def token_kernel(self, images: Summary) -> Tensor:
+        """Return the kernel's values (B, M) between B images and M landmarks."""
+        pairs = zip((images.thumbnail, images.patches), self.landmarks[:2], self.share, strict=True)
+        distances = sum(share * _squared_distances(one, other) for one, other, share in pairs)
+        return torch.exp(-self.gamma[0] * distances)
+
+    def residual_kernel(self, residuals: Tensor) -> Tensor:
+        """Return the values (B, M) of the kernel on residual statistics (B, R)."""
+        return torch.exp(-self.gamma[1] * _squared_distances(residuals, self.landmarks.residuals))
+
+    @property
+    def landmarks(self) -> Summary:
+        """Of M landmarks, what the kernels see of them; kept in int8, with a quantum for each component."""
+        parts = ((getattr(self, f"{name}_landmarks"), getattr(self, f"{name}_quantum")) for name in Summary._fields)
+        return Summary(*(landmarks.float() * quantum for landmarks, quantum in parts))
+
+    def set_landmarks(self, **parts: Tensor) -> None:
+        """Set the landmarks of fields of `Summary`, (M, P) or (M, R) each."""
+        for name, part in parts.items():
+            quantum = (part.abs().amax(0) / 127).clamp_min(1e-12)
+            getattr(self, f"{name}_quantum").copy_(quantum)
+            getattr(self, f"{name}_landmarks").copy_((part / quantum).round())
+
+
+def _squared_distances(one: Tensor, other: Tensor) -> Tensor:
+    """Return (B, M) squared distances between (B, P) and (M, P)."""
+    return torch.cdist(one, other, compute_mode="use_mm_for_euclid_dist").square()

@@ -1,0 +1,151 @@
+"""Compute the features of labelled images once, as they are and as they are delivered: what heads are fitted to.
+
+The backbone costs far more than all that follows. Shards are written whole and in order of their number, so a killed
+run goes on where it stopped, and each image has a random generator of its own, so the result is the same.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.hidanet.residuals import mean_features
+from hidascan.errors import HidascanError
+from hidascan.geometry import ViewPlan, patch_grid
+from hidascan.image.decode import decode
+from hidascan.image.perturb import Perturbation
+from hidascan.image.views import cut_views
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.training.artifacts import claim_folder, load_artifact, save_artifact
+from hidascan.lab.training.trainer import read_ahead
+
+_SHARD = 40  # images
+_BATCH = 16  # views a pass through the backbone
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One way in which every image is looked at.
+
+    Attributes:
+        name: Tells it from others.
+        patches: How many of its patches are looked at, besides the thumbnail.
+        draw: Gives, for the random generator of an image, what happens to it; None for the image as it is.
+    """
+
+    name: str
+    patches: int
+    draw: Callable[[np.random.Generator], Perturbation] | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of S samples, each an image under a delivery, and their V views and P patches; samples in order of images.
+
+    Attributes:
+        tokens: (V, T, C) float16 frozen [CLS] tokens, each sample's thumbnail first.
+        residuals: (P, FEATURES) float16, means of the residual features of each patch.
+        views: (S,) views of each sample.
+        image: (S,) which of the images.
+        delivery: (S,) which of the deliveries.
+        quality: (S,) by the tables of a JPEG that is looked at as it is, else NaN.
+        grid: (S,) patches that cover all of it.
+    """
+
+    tokens: Tensor
+    residuals: Tensor
+    views: Tensor
+    image: Tensor
+    delivery: Tensor
+    quality: Tensor
+    grid: Tensor
+
+
+def delivered_features(
+    images: list[LabelledImage], deliveries: list[Delivery], backbone: FrozenViT, folder: Path, made_by: str
+) -> Features:
+    """Compute or read the features of `images` under all `deliveries`; unreadable images have no sample.
+
+    Raises:
+        RecipeError: If `folder` holds those of something else.
+    """
+    claim_folder(folder, made_by)
+    firsts = range(0, len(images), _SHARD)
+    shards = {first: load_artifact(folder / f"{first:06d}.safetensors", made_by) for first in firsts}
+    missing = [number for first in firsts if shards[first] is None for number in _numbers(first, images)]
+    cut = read_ahead(lambda place: _cut(images[missing[place]], deliveries), len(missing), ahead=4)
+    with tqdm(total=len(missing), desc=f"features {folder.name}", disable=None) as bar:
+        for first in (first for first in firsts if shards[first] is None):
+            samples: list[_Sample] = []
+            for number in _numbers(first, images):
+                samples += [sample.of(number) for sample in next(cut)]
+                bar.update()
+            made = _encode(samples, backbone)
+            save_artifact(folder / f"{first:06d}.safetensors", made, made_by)
+            shards[first] = made
+    known = [shard for shard in shards.values() if shard is not None]
+    return Features(**{name: torch.cat([shard[name] for shard in known]) for name in Features.__annotations__})
+
+
+def _numbers(first: int, images: list[LabelledImage]) -> range:
+    return range(first, min(first + _SHARD, len(images)))
+
+
+@dataclass(frozen=True)
+class _Sample:
+    views: np.ndarray  # (1 + K, 224, 224, 3) uint8
+    corners: np.ndarray  # (K, 2)
+    delivery: int
+    quality: float
+    grid: int
+    image: int = -1
+
+    def of(self, image: int) -> _Sample:
+        """Return it with the number of its image."""
+        return _Sample(self.views, self.corners, self.delivery, self.quality, self.grid, image)
+
+
+def _cut(image: LabelledImage, deliveries: list[Delivery]) -> list[_Sample]:
+    """Deliver an image and cut what arrives into views."""
+    try:
+        decoded = decode(image.path)
+    except HidascanError as error:
+        tqdm.write(f"skipped: {error}")
+        return []
+    rng = np.random.default_rng(zlib.crc32(f"{image.source} {image.path.name}".encode()))
+    samples = []
+    for number, delivery in enumerate(deliveries):
+        pixels = decoded.pixels if delivery.draw is None else delivery.draw(rng)(decoded.pixels)
+        cut = cut_views(pixels, ViewPlan(patches=delivery.patches), decoded.orientation)
+        corners = np.array([[box.top, box.left] for box in cut.boxes[1:]])
+        known = decoded.jpeg is not None and delivery.draw is None
+        quality = float(decoded.jpeg.quality) if decoded.jpeg is not None and known else float("nan")
+        grid = len(patch_grid(*pixels.shape[:2]))
+        samples.append(_Sample(np.stack(cut.pixels), corners, number, quality, grid))
+    return samples
+
+
+@torch.inference_mode()
+def _encode(samples: list[_Sample], backbone: FrozenViT) -> dict[str, Tensor]:
+    views = torch.from_numpy(np.concatenate([sample.views for sample in samples])).permute(0, 3, 1, 2)
+    is_patch = torch.tensor([place > 0 for sample in samples for place in range(len(sample.views))])
+    corners = torch.from_numpy(np.concatenate([sample.corners for sample in samples]))
+    tokens = [backbone(part.to(backbone.mean.device))[:, :, 0].half().cpu() for part in views.split(_BATCH)]
+    pairs = zip(views[is_patch].split(_BATCH), corners.split(_BATCH), strict=True)
+    return {
+        "tokens": torch.cat(tokens),
+        "residuals": torch.cat([mean_features(part, where).half() for part, where in pairs]),
+        "views": torch.tensor([len(sample.views) for sample in samples]),
+        "image": torch.tensor([sample.image for sample in samples]),
+        "delivery": torch.tensor([sample.delivery for sample in samples]),
+        "quality": torch.tensor([sample.quality for sample in samples]),
+        "grid": torch.tensor([sample.grid for sample in samples]),
+    }

@@ -1,0 +1,190 @@
+"""Fit the kernel probe: principal components, landmarks, and ridge regressions, all in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hidascan.detectors.hidanet.kernel_probe import DOMAINS, KernelProbe, Projection, Summary
+from hidascan.lab.hidanet.quality_samples import QualitySamples
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
+
+_JITTER = 1e-2  # on the diagonal among landmarks: some are copies of the same image, and nearly the same
+_POWER_STEPS, _MORE = 8, 32  # of the iteration for principal components; columns beside those that are wanted
+
+
+@dataclass(frozen=True)
+class PooledSamples:
+    """Of S samples: what the probe sees of them before it projects.
+
+    Attributes:
+        thumbnail: (S, T * C) frozen [CLS] tokens.
+        patches: (S, T * C), averaged over the patches.
+        residuals: (S, FEATURES), averaged over the patches.
+        labels: (S,) 0 or 1.
+        weights: (S,) in the fit.
+        qualities: (S,) JPEG quality 1..100, NaN where unknown.
+        domains: (S,) numbers of DOMAINS, -1 where it is none of these.
+        families: (S,) numbers of FAMILIES, likewise.
+    """
+
+    thumbnail: Tensor
+    patches: Tensor
+    residuals: Tensor
+    labels: Tensor
+    weights: Tensor
+    qualities: Tensor
+    domains: Tensor
+    families: Tensor
+
+    def only(self, mask: Tensor) -> PooledSamples:
+        """Return the samples for which mask (S,) bool is true."""
+        return PooledSamples(*(getattr(self, name)[mask] for name in self.__annotations__))
+
+
+def fit_kernel_probe(
+    samples: PooledSamples, recipe: HiDANetRecipe, compressed: QualitySamples | None = None
+) -> KernelProbe:
+    """Fit a kernel probe to samples, both classes weighing the same in the verdict.
+
+    With kernel values K between samples and landmarks, Z among landmarks, weights W and targets y, all that is said is
+    (K^T W K + penalty Z) c = K^T W (y - mean y): kernel ridge regression in the span of the landmarks ("Less is More:
+    Nystroem Computational Regularization", NeurIPS 2015). QFE is fitted to the samples whose quality is known, and to
+    those that were `compressed` for it.
+    """
+    network, spec = recipe.network, recipe.kernel
+    sizes = (network.components, network.residual_components, network.landmarks)
+    probe = KernelProbe(samples.thumbnail.shape[1], *sizes)
+    weights = _balanced(samples.weights, samples.labels)
+    _fit_projections(probe, samples, weights, spec)
+    seen = summarise(probe, samples)
+    chosen = _landmarks(weights, network.landmarks, spec.seed)
+    probe.set_landmarks(thumbnail=seen.thumbnail[chosen], patches=seen.patches[chosen])
+    values, among = probe.token_kernel(seen), probe.token_kernel(probe.landmarks)
+    target = samples.labels.float() * 2 - 1
+    probe.coefficients[0], probe.offsets[0] = _ridge(values, among, weights, target, spec.penalty)
+    _fit_kinds(probe, samples, values, among, spec.kind_penalty)
+    _fit_quality(probe, samples, compressed, spec)
+    return probe
+
+
+def _fit_projections(probe: KernelProbe, samples: PooledSamples, weights: Tensor, spec: KernelSpec) -> None:
+    both = torch.cat([samples.thumbnail, samples.patches])
+    importance = torch.ones(both.shape[1])
+    if spec.tap_weights:
+        importance = torch.tensor(spec.tap_weights).repeat_interleave(len(importance) // len(spec.tap_weights))
+    _fit_projection(probe.tokens, both, torch.cat([weights, weights]), importance, spec.emphasis)
+    probe.share.copy_(torch.tensor(spec.share))
+    probe.gamma.copy_(torch.tensor(spec.gamma))
+
+
+def _fit_kinds(probe: KernelProbe, samples: PooledSamples, values: Tensor, among: Tensor, penalty: float) -> None:
+    """Fit domain and family, each one against the rest of those that are known."""
+    for first, numbers in ((1, samples.domains), (1 + len(DOMAINS), samples.families)):
+        shown = numbers >= 0
+        kinds = numbers[shown].unique().tolist()
+        targets = torch.stack([(numbers[shown] == kind).float() for kind in kinds], dim=1) if kinds else None
+        if targets is not None:
+            rows = [first + kind for kind in kinds]
+            alike = torch.ones(len(targets))
+            coefficients, offsets = _ridge(values[shown], among, alike, targets, penalty)
+            probe.coefficients[rows], probe.offsets[rows] = coefficients.T, offsets
+
+
+def _fit_quality(
+    probe: KernelProbe, samples: PooledSamples, compressed: QualitySamples | None, spec: KernelSpec
+) -> None:
+    known = ~samples.qualities.isnan()
+    residuals, told = samples.residuals[known], samples.qualities[known]
+    if compressed is not None:
+        residuals = torch.cat([residuals, compressed.residuals.float()])
+        told = torch.cat([told, compressed.qualities.float()])
+    if not len(told):
+        return
+    alike = torch.ones(len(told))
+    _fit_projection(probe.residuals, residuals, alike, torch.ones(residuals.shape[1]), 0.0)
+    seen = probe.residuals(residuals)
+    chosen = _landmarks(alike, len(probe.quality_coefficients), spec.seed)
+    probe.set_landmarks(residuals=seen[chosen])
+    among = probe.residual_kernel(probe.landmarks.residuals)
+    values = probe.residual_kernel(seen).double()  # so alike that single precision would not do
+    coefficients, offset = _ridge(values, among, alike.double(), told.double(), spec.quality_penalty)
+    probe.quality_coefficients.copy_(coefficients)
+    probe.quality_offset.copy_(offset)
+
+
+def summarise(probe: KernelProbe, samples: PooledSamples) -> Summary:
+    """Project pooled samples."""
+    return Summary(probe.tokens(samples.thumbnail), probe.tokens(samples.patches), probe.residuals(samples.residuals))
+
+
+def _balanced(weights: Tensor, labels: Tensor) -> Tensor:
+    """Scale weights (S,) so that both classes weigh S / 2."""
+    shares = torch.where(labels == 1, weights[labels == 1].sum(), weights[labels == 0].sum())
+    return weights / shares * len(labels) / 2
+
+
+def _fit_projection(
+    projection: Projection, features: Tensor, weights: Tensor, importance: Tensor, emphasis: float
+) -> None:
+    """Measure mean and spread of features (n, F), and their first principal components.
+
+    Args:
+        projection: What is fitted.
+        features: (n, F).
+        weights: (n,).
+        importance: (F,) factors of the standardised features.
+        emphasis: Each component is scaled by its variance to this power, over 0 to stress the large ones; then all
+            are scaled so that samples are 1 apart in the mean of squares.
+    """
+    features = features.float()
+    share = (weights / weights.sum())[:, None]
+    projection.mean.copy_((features * share).sum(0))
+    projection.scale.copy_(((features - projection.mean).square() * share).sum(0).sqrt().clamp_min(1e-5))
+    standard = projection.standard(features) * importance
+    vectors = _principal(standard.T @ (standard * share), projection.basis.shape[1])
+    variances = ((standard @ vectors).square() * share).sum(0)
+    scales = variances.clamp_min(1e-4 * float(variances.max())) ** emphasis
+    scales = scales / (2 * (variances * scales.square()).sum()).sqrt()
+    projection.project_on(importance[:, None] * vectors * scales)
+
+
+def _principal(covariance: Tensor, count: int) -> Tensor:
+    """Find the first eigenvectors (F, count) of a covariance (F, F) by subspace iteration: all F of them take minutes."""
+    size = len(covariance)
+    draw = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(size, min(size, count + _MORE), generator=draw)).Q
+    for _ in range(_POWER_STEPS):
+        basis = torch.linalg.qr(covariance @ basis).Q
+    _, turn = torch.linalg.eigh(basis.T @ covariance @ basis)
+    return basis @ turn[:, -count:].flip(1)
+
+
+def _landmarks(weights: Tensor, count: int, seed: int) -> Tensor:
+    """Draw samples with probabilities in proportion to their weights, each once if there are enough."""
+    draw, again = torch.Generator().manual_seed(seed), count > len(weights)
+    return torch.multinomial(weights, count, replacement=again, generator=draw).sort().values
+
+
+def _ridge(values: Tensor, among: Tensor, weights: Tensor, target: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Solve for the coefficients of a kernel and its offset.
+
+    Args:
+        values: (S, M), between samples and landmarks.
+        among: (M, M), among landmarks.
+        weights: (S,).
+        target: (S,), or (S, T) for several at once.
+        penalty: On the squared norm of what is fitted.
+
+    Returns:
+        (M,) and (), or (M, T) and (T,).
+    """
+    columns = target if target.dim() == 2 else target[:, None]
+    offset = (weights[:, None] * columns).sum(0) / weights.sum()
+    weighted = (values * weights[:, None]).T
+    jitter = _JITTER * torch.eye(len(among), dtype=torch.float64)
+    left = (weighted @ values).double() + penalty * (among.double() + jitter)
+    solved = torch.linalg.solve(left, (weighted @ (columns - offset)).double()).float()
+    return (solved, offset) if target.dim() == 2 else (solved[:, 0], offset[0])

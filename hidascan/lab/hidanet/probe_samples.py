@@ -1,0 +1,115 @@
+"""The samples that the kernel probe is fitted to: labelled images of all tables, as they are and as they are delivered."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hidascan.detectors.backbones.packed import pack_linears
+from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe
+from hidascan.lab.data.deliveries import draw_delivery
+from hidascan.lab.data.layouts import read_images
+from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
+from hidascan.lab.hidanet.delivered import Delivery, Features, delivered_features
+from hidascan.lab.hidanet.features import recipe_backbone, what_decides_tokens
+from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe
+from hidascan.lab.hidanet.quality_samples import QualitySamples, quality_samples
+from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.training.artifacts import fingerprint
+
+
+@dataclass(frozen=True)
+class ProbeSamples:
+    """Samples, and whose they are.
+
+    Attributes:
+        pooled: What the probe sees of them.
+        images: The image of each of the S samples.
+        folds: (S,) of their sources.
+        as_is: (S,) bool, true where nothing happened to the image.
+        grid: (S,) patches that cover all of it.
+        compressed: Samples for QFE, apart from these.
+    """
+
+    pooled: PooledSamples
+    images: list[LabelledImage]
+    folds: Tensor
+    as_is: Tensor
+    grid: Tensor
+    compressed: QualitySamples | None = None
+
+    def only(self, mask: Tensor) -> ProbeSamples:
+        """Return the samples for which mask (S,) bool is true, with all that were compressed for QFE."""
+        images = [image for image, kept in zip(self.images, mask.tolist(), strict=True) if kept]
+        parts = [part[mask] for part in (self.folds, self.as_is, self.grid)]
+        return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], parts[2], self.compressed)
+
+    def fit(self, recipe: HiDANetRecipe, mask: Tensor | None = None, without: int | None = None) -> KernelProbe:
+        """Fit a probe to the samples for which mask (S,) bool is true, and that are not of the fold `without`."""
+        shown = torch.ones_like(self.as_is) if mask is None else mask
+        compressed = self.compressed
+        if without is not None:
+            shown = shown & (self.folds != without)
+            compressed = compressed and compressed.only(compressed.folds != without)
+        return fit_kernel_probe(self.pooled.only(shown), recipe, compressed)
+
+
+def probe_samples(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype) -> ProbeSamples:
+    """Compute or read the samples of a recipe."""
+    images = capped([image for table in recipe.data.tables for image in read_images(table)], recipe.samples.cap)
+    patches = recipe.samples.patches
+    deliveries = [Delivery("as is", patches[0]), *(Delivery("drawn", count, draw_delivery) for count in patches[1:])]
+    features = deliver(recipe, images, deliveries, cache / "probe", device, dtype)
+    compressed = quality_samples(images, recipe.samples, cache / "qualities.safetensors")
+    return dataclasses.replace(pooled_samples(features, images), compressed=compressed)
+
+
+def deliver(
+    recipe: HiDANetRecipe,
+    images: list[LabelledImage],
+    deliveries: list[Delivery],
+    folder: Path,
+    device: str,
+    dtype: torch.dtype,
+) -> Features:
+    """Compute or read features of images by the backbone of a recipe."""
+    backbone = recipe_backbone(recipe, device, dtype)
+    if device == "cpu":
+        pack_linears(backbone)
+    laws = [[delivery.name, delivery.patches] for delivery in deliveries]
+    names = [f"{image.source} {image.path.name}" for image in images]
+    made_by = fingerprint(
+        what="delivered",
+        laws=laws,
+        images=names,
+        backbone=what_decides_tokens(recipe),
+        tables=tables_sha256(recipe.data.tables),
+    )
+    return delivered_features(images, deliveries, backbone, folder, made_by)
+
+
+def pooled_samples(features: Features, images: list[LabelledImage]) -> ProbeSamples:
+    """Average over the patches of each sample."""
+    thumbnails, patches = [], []
+    for views in features.tokens.flatten(1).split(features.views.tolist()):
+        thumbnails.append(views[0].float())
+        patches.append(views[1:].float().mean(0))
+    residuals = [part.float().mean(0) for part in features.residuals.split((features.views - 1).tolist())]
+    shown = [images[number] for number in features.image.tolist()]
+    labels = torch.tensor([image.label for image in shown])
+    weights = torch.ones(len(labels))
+    seen = [torch.stack(part) for part in (thumbnails, patches, residuals)]
+    kinds = (_numbers([image.domain for image in shown], DOMAINS), _numbers([i.family for i in shown], FAMILIES))
+    pooled = PooledSamples(seen[0], seen[1], seen[2], labels, weights, features.quality.float(), kinds[0], kinds[1])
+    folds = torch.from_numpy(np.array([fold_of(image.source) for image in shown]))
+    return ProbeSamples(pooled, shown, folds, features.delivery == 0, features.grid)
+
+
+def _numbers(words: list[str], names: tuple[str, ...]) -> Tensor:
+    """Number words (S,) by their place among names, -1 for others."""
+    return torch.tensor([names.index(word) if word in names else -1 for word in words])

@@ -1,0 +1,148 @@
+"""The kernel probe: closed-form fits, folds that share no source, and what cross-validation says of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from hidascan.detectors.hidanet.kernel_probe import KernelProbe, Summary
+from hidascan.detectors.hidanet.network import HiDANetConfig
+from hidascan.lab.cli import app
+from hidascan.lab.data.deliveries import draw_delivery
+from hidascan.lab.data.tables import LabelledImage, capped
+from hidascan.lab.hidanet import cross_validation, left_out
+from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe, summarise
+from hidascan.lab.hidanet.out_of_fold import judge
+from hidascan.lab.hidanet.probe_samples import ProbeSamples, probe_samples
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
+from hidascan.lab.measure.metrics import auc, source_weights, weighted_auc
+from tests.conftest import picture
+
+NETWORK = HiDANetConfig(kernel=True, components=6, residual_components=4, landmarks=60)
+RECIPE = HiDANetRecipe(network=NETWORK)
+SOURCES = 24
+
+
+def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -> ProbeSamples:
+    """Samples of a class inside a ring of the other, so that no plane tells them apart; ten of each source."""
+    draw = torch.Generator().manual_seed(seed)
+    sources = torch.arange(count) % SOURCES
+    labels = (sources % 2 if label_of_source else (torch.arange(count) // SOURCES) % 2).long()
+    angle = torch.rand(count, generator=draw) * 6.283
+    radius = torch.where(labels == 1, 3.0, 0.5) + 0.2 * torch.randn(count, generator=draw)
+    plane = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+    tokens = plane @ torch.randn(2, 8, generator=draw)
+    residuals = torch.zeros(count, KernelProbe(8, 6, 4, 60).residuals.mean.numel())
+    residuals[:, 0] = torch.rand(count, generator=draw)
+    qualities = 20 + 80 * residuals[:, 0]
+    families = torch.where(labels == 1, (angle > 3).long(), -1)
+    pooled = PooledSamples(
+        tokens, tokens.clone(), residuals, labels, torch.ones(count), qualities, torch.zeros(count).long(), families
+    )
+    images = [
+        LabelledImage(None, int(y), "", f"s{s}", "photo", "") for y, s in zip(labels, sources.tolist(), strict=True)
+    ]
+    folds = sources % 6
+    return ProbeSamples(pooled, images, folds, torch.ones(count, dtype=torch.bool), torch.full((count,), 4))
+
+
+@torch.no_grad()
+def test_a_kernel_tells_a_class_from_a_ring_around_it_and_qfe_reads_the_residuals():
+    said = judge(samples_of(), RECIPE).said
+    labels = samples_of().pooled.labels.numpy()
+    assert auc(labels, said.logits.numpy()) > 0.99
+    assert (said.qualities - samples_of().pooled.qualities).abs().mean() < 9  # a constant is off by 20
+    plane = replace(RECIPE, kernel=KernelSpec(gamma=(1e-3, 0.5), penalty=1e-3))
+    assert auc(labels, judge(samples_of(), plane).said.logits.numpy()) < 0.75
+
+
+@torch.no_grad()
+def test_the_family_of_a_generator_is_told():
+    pooled = samples_of().pooled
+    probe, known = fit_kernel_probe(pooled, RECIPE), pooled.labels == 1
+    said = probe(summarise(probe, pooled.only(known)))
+    assert (said.families.argmax(1) == pooled.families[known]).float().mean() > 0.9
+    assert (said.domains.argmax(1) == 0).all()
+
+
+@torch.no_grad()
+def test_landmarks_span_what_kernel_ridge_regression_on_all_samples_finds():
+    pooled = samples_of().pooled
+    probe = fit_kernel_probe(pooled, replace(RECIPE, network=replace(NETWORK, landmarks=240)))
+    kernel = probe.token_kernel(summarise(probe, pooled)).double()
+    target = pooled.labels.double() * 2 - 1
+    exact = kernel @ torch.linalg.solve(kernel + 0.3 * torch.eye(240).double(), target)
+    assert torch.allclose(probe(summarise(probe, pooled)).logits.double(), exact, atol=0.05)
+
+
+@torch.no_grad()
+def test_what_is_judged_does_not_depend_on_the_labels_of_its_own_fold():
+    """The proof that no source is in two folds: turn a fold's labels round, and what is said of it stays as it is."""
+    samples = samples_of()
+    here = samples.folds == 2
+    turned = replace(samples.pooled, labels=torch.where(here, 1 - samples.pooled.labels, samples.pooled.labels))
+    before, after = judge(samples, RECIPE), judge(replace(samples, pooled=turned), RECIPE)
+    assert torch.equal(before.said.logits[here], after.said.logits[here])
+    assert not torch.equal(before.said.logits[~here], after.said.logits[~here])
+
+
+def test_no_source_of_the_samples_is_in_two_folds(lab):
+    samples = probe_samples(lab.recipe, lab.cache, "cpu", torch.float32)
+    folds = {(image.source, fold) for image, fold in zip(samples.images, samples.folds.tolist(), strict=True)}
+    assert len(folds) == len({source for source, _ in folds}) == 4 and len(samples.images) == 2 * 16
+    compressed = samples.compressed
+    assert len(compressed.qualities) == 12 and set(compressed.folds.tolist()) <= set(samples.folds.tolist())
+
+
+@torch.no_grad()
+def test_a_probe_decides_on_images_one_by_one_as_on_all():
+    probe = fit_kernel_probe(samples_of().pooled, RECIPE)
+    seen = summarise(probe, samples_of().pooled)
+    together, alone = probe(seen), probe(Summary(*(part[7:8] for part in seen)))
+    for whole, part in zip(together, alone, strict=True):
+        assert torch.allclose(whole[7], part[0], atol=2e-3)
+
+
+def test_a_delivery_does_the_same_each_time_and_differs_from_draw_to_draw():
+    pixels, results = picture(300, 420), []
+    for seed in range(30):
+        delivery = draw_delivery(np.random.default_rng(seed))
+        once, again = delivery(pixels), delivery(pixels)
+        assert once.dtype == np.uint8 and once.ndim == 3 and min(once.shape[:2]) >= 100
+        assert np.array_equal(once, again)
+        results.append(once.tobytes())
+    assert len(set(results)) >= 28
+    assert draw_delivery(np.random.default_rng(1))(picture(1, 1)).size
+
+
+def test_a_cap_takes_as_many_of_each_group_whatever_the_order(tmp_path):
+    images = [LabelledImage(tmp_path / f"{n}.png", 0, f"g{n % 2}", "s") for n in range(40)]
+    chosen = capped(images, 5)
+    assert [sum(image.group == group for image in chosen) for group in ("g0", "g1")] == [5, 5]
+    assert chosen == capped(images[::-1], 5) and len(capped(images, 100)) == 40
+
+
+def test_sources_alike_is_the_auc_of_one_image_a_source():
+    labels, scores = np.array([0, 0, 0, 1, 1]), np.array([0.1, 0.1, 0.9, 0.5, 0.8])
+    weights = source_weights(labels, ["a", "a", "b", "c", "d"])
+    assert weights.tolist() == [0.5, 0.5, 1, 1, 1] and weighted_auc(labels, scores, weights) == 0.5
+    assert weighted_auc(labels, scores, np.ones(5)) == pytest.approx(auc(labels, scores))
+
+
+def test_hidalab_cv_writes_every_table(lab, monkeypatch):
+    monkeypatch.setattr(cross_validation, "STEPS", cross_validation.STEPS[-3:])
+    monkeypatch.setattr(left_out, "_LEAST", 1)
+    table = lab.recipe.data.tables[0]
+    recipe = table.replace("table.tsv", "recipe.toml")
+    ran = CliRunner().invoke(app, ["cv", recipe, "--cache", str(lab.cache), "--precision", "fp32", "--perturbed", "5"])
+    assert ran.exit_code == 0, ran.output
+    for wanted in (
+        "16 images of 4 sources",
+        "Images as they are delivered",
+        "AI images by family",
+        "domain left out",
+        "thumbnail and patches side by side",
+    ):
+        assert wanted in ran.output
