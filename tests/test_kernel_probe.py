@@ -45,7 +45,7 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
         LabelledImage(None, int(y), "", f"s{s}", "photo", "") for y, s in zip(labels, sources.tolist(), strict=True)
     ]
     folds = sources % 6
-    return ProbeSamples(pooled, images, folds, torch.ones(count, dtype=torch.bool), torch.full((count,), 4))
+    return ProbeSamples(pooled, images, folds, torch.ones(count, dtype=torch.bool))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.hidanet.residuals import mean_features
 from hidascan.errors import HidascanError
-from hidascan.geometry import ViewPlan, patch_grid
+from hidascan.geometry import ViewPlan
 from hidascan.image.decode import decode
 from hidascan.image.perturb import Perturbation
 from hidascan.image.views import cut_views
@@ -57,7 +57,6 @@ class Features:
         image: (S,) which of the images.
         delivery: (S,) which of the deliveries.
         quality: (S,) by the tables of a JPEG that is looked at as it is, else NaN.
-        grid: (S,) patches that cover all of it.
     """
 
     tokens: Tensor
@@ -66,7 +65,6 @@ class Features:
     image: Tensor
     delivery: Tensor
     quality: Tensor
-    grid: Tensor
 
 
 def delivered_features(
@@ -105,12 +103,11 @@ class _Sample:
     corners: np.ndarray  # (K, 2)
     delivery: int
     quality: float
-    grid: int
     image: int = -1
 
     def of(self, image: int) -> _Sample:
         """Return it with the number of its image."""
-        return _Sample(self.views, self.corners, self.delivery, self.quality, self.grid, image)
+        return _Sample(self.views, self.corners, self.delivery, self.quality, image)
 
 
 def _cut(image: LabelledImage, deliveries: list[Delivery]) -> list[_Sample]:
@@ -128,8 +125,7 @@ def _cut(image: LabelledImage, deliveries: list[Delivery]) -> list[_Sample]:
         corners = np.array([[box.top, box.left] for box in cut.boxes[1:]])
         known = decoded.jpeg is not None and delivery.draw is None
         quality = float(decoded.jpeg.quality) if decoded.jpeg is not None and known else float("nan")
-        grid = len(patch_grid(*pixels.shape[:2]))
-        samples.append(_Sample(np.stack(cut.pixels), corners, number, quality, grid))
+        samples.append(_Sample(np.stack(cut.pixels), corners, number, quality))
     return samples
 
 
@@ -147,5 +143,4 @@ def _encode(samples: list[_Sample], backbone: FrozenViT) -> dict[str, Tensor]:
         "image": torch.tensor([sample.image for sample in samples]),
         "delivery": torch.tensor([sample.delivery for sample in samples]),
         "quality": torch.tensor([sample.quality for sample in samples]),
-        "grid": torch.tensor([sample.grid for sample in samples]),
     }

@@ -32,7 +32,6 @@ class ProbeSamples:
         images: The image of each of the S samples.
         folds: (S,) of their sources.
         as_is: (S,) bool, true where nothing happened to the image.
-        grid: (S,) patches that cover all of it.
         compressed: Samples for QFE, apart from these.
     """
 
@@ -40,14 +39,13 @@ class ProbeSamples:
     images: list[LabelledImage]
     folds: Tensor
     as_is: Tensor
-    grid: Tensor
     compressed: QualitySamples | None = None
 
     def only(self, mask: Tensor) -> ProbeSamples:
         """Return the samples for which mask (S,) bool is true, with all that were compressed for QFE."""
         images = [image for image, kept in zip(self.images, mask.tolist(), strict=True) if kept]
-        parts = [part[mask] for part in (self.folds, self.as_is, self.grid)]
-        return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], parts[2], self.compressed)
+        parts = [part[mask] for part in (self.folds, self.as_is)]
+        return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], self.compressed)
 
     def fit(self, recipe: HiDANetRecipe, mask: Tensor | None = None, without: int | None = None) -> KernelProbe:
         """Fit a probe to the samples for which mask (S,) bool is true, and that are not of the fold `without`."""
@@ -107,7 +105,7 @@ def pooled_samples(features: Features, images: list[LabelledImage]) -> ProbeSamp
     kinds = (_numbers([image.domain for image in shown], DOMAINS), _numbers([i.family for i in shown], FAMILIES))
     pooled = PooledSamples(seen[0], seen[1], seen[2], labels, weights, features.quality.float(), kinds[0], kinds[1])
     folds = torch.from_numpy(np.array([fold_of(image.source) for image in shown]))
-    return ProbeSamples(pooled, shown, folds, features.delivery == 0, features.grid)
+    return ProbeSamples(pooled, shown, folds, features.delivery == 0)
 
 
 def _numbers(words: list[str], names: tuple[str, ...]) -> Tensor:
