@@ -157,3 +157,17 @@ def _overlap(first: tuple[int, ...], parts: int, length: int, cell: int, patch: 
     shared = np.minimum(cell_end, part_start + side) - np.maximum(cell_start, part_start)
     shared = np.clip(shared, 0, None).astype(np.float32)
     return shared / shared.sum(axis=1, keepdims=True)
+
+
+def seeded(values: np.ndarray, likely: float, sure: float) -> np.ndarray:
+    """Find the cells of those regions of (h, w) values >= likely that hold a value >= sure: (h, w) bool.
+
+    Cells that touch at a side or a corner are of one region.
+    """
+    import cv2  # here, as what only plans views shall not wait for it
+
+    count, labels = cv2.connectedComponents((values >= likely).astype(np.uint8), connectivity=8)
+    kept = np.zeros(count, bool)
+    kept[np.unique(labels[values >= sure])] = True
+    kept[0] = False  # what is around the regions
+    return kept[labels]

@@ -18,7 +18,7 @@ from hidascan import cli
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_backbone, save_trained, sha256_of
 from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
-from hidascan.lab.data.autoencoders.taef2 import decoder, encoder
+from hidascan.lab.data.autoencoders.tiny import decoder, encoder
 from hidascan.lab.training.recipe import read_recipe
 from tests.lab import RECIPE, build_all, table_of
 
@@ -30,7 +30,7 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # side by side, each
 OURS = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"  # the smallest backbone that is our own ViT
 TINY = HiDANetConfig(
     backbone=OURS, taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2,
-    kernel=True, components=12, residual_components=10, landmarks=8,
+    kernel=True, components=12, residual_components=10, landmarks=8, cell_taps=(1,), cell_filters=3,
 )  # fmt: skip
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
@@ -74,7 +74,9 @@ def save_random_weights(folder: Path, config: HiDANetConfig) -> Path:
     network, backbone = HiDANet(config), folder / "backbone-tiny.safetensors"
     save_backbone(backbone, network.backbone.vit.state_dict(), config.backbone, "none: random")
     network.residuals.filters.normal_(std=0.1)
+    torch.manual_seed(0)
     randomise(network.probe)
+    network.token_filters.filters.normal_(std=0.05)
     parts = (Part("backbone", backbone.name, sha256_of(backbone)),)
     save_trained(folder / "tiny.safetensors", network, CheckpointHeader("tiny", "hidanet", config, parts))
     return folder / "tiny.safetensors"
@@ -108,8 +110,9 @@ def hidascan(tiny_weights, capfd):
 
 
 def save_autoencoder(folder: Path) -> Path:
+    """Write a random taef2 into a folder, and return the folder."""
     torch.manual_seed(0)
-    for name, network in (("encoder", encoder()), ("decoder", decoder())):
+    for name, network in (("encoder", encoder("taef2")), ("decoder", decoder("taef2"))):
         save_file(network.half().state_dict(), folder / f"taef2_{name}.safetensors")
     return folder
 

@@ -34,7 +34,7 @@ landmarks = 8
 [data]
 tables = ["{folder}/table.tsv"]
 backbone = "{backbone}"
-autoencoder = "{folder}"
+autoencoders = ["{folder}/taef2"]
 [[rounds]]
 name = "wide"
 draws = 40
@@ -60,7 +60,7 @@ batch = 8
 epochs = 2
 steps = 6
 batch = 1
-pairs = {{ count = 2, side = 240, resize = 0 }}
+pairs = {{ counts = [2, 0, 0], side = 240, resize = 0 }}
 """
 
 

@@ -1,4 +1,4 @@
-"""Autoencoders: taef2, those that are trained here, and those of diffusers."""
+"""Autoencoders: tiny ones, those that are trained here, and those of diffusers."""
 
 from dataclasses import replace
 
@@ -8,13 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.errors import RecipeError
 from hidascan.lab.data.autoencoders.base import load_autoencoder
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_autoencoders, trained_path
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import read_table
-from hidascan.lab.hidanet.filters import filter_count, fit_filters
+from hidascan.lab.hidanet.filters import PairStatistics, filter_count, fit_filters, measure_statistics
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
 from tests.conftest import picture
 from tests.lab import SHARED
@@ -22,15 +21,16 @@ from tests.lab import SHARED
 
 @pytest.mark.parametrize("size", [(64, 64), (61, 83)])
 def test_an_autoencoder_gives_back_the_shape_it_got(autoencoder_folder, size):
-    out = load_autoencoder(autoencoder_folder).reconstruct(picture(*size))
+    out = load_autoencoder(autoencoder_folder / "taef2").reconstruct(picture(*size))
     assert out.shape == (*size, 3) and out.dtype == np.uint8
 
 
 @pytest.mark.skipif(not (SHARED / "data/models").exists(), reason="needs ../shared")
-def test_taef2_gives_back_nearly_what_it_got():
+@pytest.mark.parametrize("name", ["taesd", "taesdxl", "taef1", "taef2"])
+def test_tiny_autoencoders_give_back_nearly_what_they_got(name):
     pixels = cv2.GaussianBlur(picture(128, 192), (0, 0), 3)
-    out = load_autoencoder(SHARED / "data/models", torch.float32).reconstruct(pixels)
-    assert np.abs(out.astype(int) - pixels).mean() < 8
+    out = load_autoencoder(SHARED / "data/models" / name, torch.float32).reconstruct(pixels)
+    assert np.abs(out.astype(int) - pixels).mean() < 12
 
 
 SMALL = AutoencoderSpec("small", factor=4, width=8, latent=4, batch=2, steps=40, lr=1e-2)
@@ -68,37 +68,41 @@ def test_a_trained_one_stays_and_another_is_not_taken_for_it(recipe, tmp_path):
         build_autoencoders((replace(SMALL, up="shuffle"),), photos_of(recipe), tmp_path, "cpu", bf16=False)
 
 
-def test_pairs_by_others_come_after_those_by_taef2_and_none_by_one_held_out(recipe, tmp_path):
+def test_pairs_are_made_by_each_maker_in_turn_and_by_none_held_out(recipe, tmp_path):
     several = (
         SMALL,
         replace(SMALL, name="apart", up="shuffle", held_out=True),
         replace(SMALL, name="other", up="transposed"),
     )
-    pairs = replace(recipe.localiser.pairs, trained_count=4)
-    recipe = replace(recipe, autoencoders=several, localiser=replace(recipe.localiser, pairs=pairs))
+    recipe = with_counts(replace(recipe, autoencoders=several), (2, 4, 2))
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
     found = Pairs(recipe, tmp_path / "pairs")
-    assert [found.maker(n) for n in range(6)] == [0, 0, 1, 2, 1, 2]
-    assert all((found[n][0] != found[n][1]).any() for n in range(6))
-    filters = ResidualFilters(filter_count(3))
-    fit_filters(filters, found, ridge=1e-3)
-    assert filters.filters.isfinite().all() and (filters.filters.abs().sum(0) > 0).all()
-    with pytest.raises(RecipeError, match=str(filter_count(3))):
-        fit_filters(ResidualFilters(filter_count(1)), found, ridge=1e-3)
+    assert found.makers == ["taef2", "taef2", "small", "other", "small", "other", "generated", "generated"]
+    assert found.kinds == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert all((found[n][0] != found[n][1]).any() for n in range(8))
+    statistics = measure_statistics(found, None, ()).residuals
+    whole, without = (fit_filters(PairStatistics(statistics, None), 1e-3, out).residuals for out in ("", "other"))
+    assert whole.filters.isfinite().all() and (whole.filters.abs().sum(0) > 0).all()
+    assert (whole.filters.shape[1], without.filters.shape[1]) == (filter_count(4), filter_count(3))
+    others = replace(statistics, moments={key: part for key, part in statistics.moments.items() if key[1] != "other"})
+    again = fit_filters(PairStatistics(others, None), 1e-3).residuals
+    assert torch.equal(again.filters, without.filters)  # nothing of what is left out is in them
+
+
+def with_counts(recipe, counts):
+    pairs = replace(recipe.localiser.pairs, counts=counts)
+    return replace(recipe, localiser=replace(recipe.localiser, pairs=pairs))
 
 
 def test_autoencoders_that_are_all_held_out_are_refused(recipe, tmp_path):
-    pairs = replace(recipe.localiser.pairs, trained_count=4)
-    recipe = replace(
-        recipe, autoencoders=(replace(SMALL, held_out=True),), localiser=replace(recipe.localiser, pairs=pairs)
-    )
-    with pytest.raises(RecipeError, match="not held out"):
+    recipe = with_counts(replace(recipe, autoencoders=(replace(SMALL, held_out=True),)), (2, 4, 0))
+    with pytest.raises(RecipeError, match="no autoencoder"):
         build_pairs(recipe, tmp_path, "cpu", torch.float32)
 
 
 def test_what_is_no_autoencoder_is_refused_in_one_line(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    for where in (tmp_path / "a.png", tmp_path / "none.safetensors", tmp_path, "diffusers:no/such"):
+    for where in (tmp_path / "a.png", tmp_path / "none.safetensors", tmp_path / "taesd", "diffusers:no/such"):
         with pytest.raises(RecipeError) as refused:
             load_autoencoder(where)
         assert "\n" not in str(refused.value)

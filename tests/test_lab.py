@@ -9,26 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors.checkpoint import load_detector
-from hidascan.detectors.hidanet.localiser import CellLocaliser
-from hidascan.detectors.hidanet.residuals import ResidualFilters
+from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
-from hidascan.geometry import cell_map, patch_grid
 from hidascan.image.perturb import Compression
 from hidascan.lab.data.autoencoders.base import load_autoencoder
+from hidascan.lab.data.autoencoders.trained import AutoencoderSpec
 from hidascan.lab.data.composites import CompositeMaker
 from hidascan.lab.data.degradations import CLEAN_QUALITY, Degradation, degrade, draw_degradation, known_quality
 from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import FOLDS, fold_of, read_table
-from hidascan.lab.hidanet.features import build_features, images_of
+from hidascan.lab.hidanet.features import build_features, images_of, whole_backbone
 from hidascan.lab.hidanet.filters import filter_count
+from hidascan.lab.hidanet.heatmap_law import tfl_logits_of
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
-from hidascan.lab.hidanet.residual_features import patches_of
 from hidascan.lab.hidanet.samples import SampleMaker
 from hidascan.lab.measure.calibration import ERRORS, calibrate, fit_calibration
 from hidascan.lab.measure.detection import evaluate
@@ -221,7 +221,7 @@ def test_samples_carry_exact_labels(recipe):
     assert {i.group for i in images} == {"g0", "g1", "g2", "g3"}
     assert {i.group for i in images_of(recipe, recipe.rounds[1])} == {"rare"}
     samplers = BalancedSampler(images, 0, 0.5), BalancedSampler(images, 1, 0.5)
-    autoencoder = load_autoencoder(recipe.data.autoencoder)
+    autoencoder = load_autoencoder(recipe.data.autoencoders[0])
     spec = replace(recipe.rounds[0].sampling, real=0, ai=0, pair=0, swap=1.0)
     partly = differ = 0
     for seed in range(15):
@@ -253,8 +253,8 @@ def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_pa
     assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
     saved = Pairs(with_pairs(recipe, replace(law, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
-    build_pairs(with_pairs(recipe, replace(law, count=45)), tmp_path, "cpu", torch.float32)
-    assert (tmp_path / "pairs" / "000040.safetensors").exists()
+    build_pairs(with_pairs(recipe, replace(law, counts=(45, 0, 0))), tmp_path, "cpu", torch.float32)
+    assert (tmp_path / "pairs" / "given-000040.safetensors").exists()
     with pytest.raises(RecipeError, match="another recipe"):
         build_pairs(replace(recipe, seed=5), tmp_path, "cpu", torch.float32)
 
@@ -263,23 +263,49 @@ def with_pairs(recipe, law):
     return replace(recipe, localiser=replace(recipe.localiser, pairs=law))
 
 
-def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
+@pytest.mark.parametrize("taps", [(), (1,)])
+def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path, taps):
     recipe = replace(recipe, localiser=replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3))
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
-    torch.manual_seed(0)
-    filters = ResidualFilters(filter_count(1))
-    localiser = train_localiser(
-        recipe, tmp_path, filters, CellLocaliser(filter_count(1), 16), tmp_path / "state"
-    ).eval()
+    network = replace(recipe.network, residual_filters=filter_count(1), cell_taps=taps, cell_filters=2)
+    recipe = replace(recipe, network=replace(network, localiser_dim=16))
+    filters, localiser = train_localiser(recipe, tmp_path, "cpu", torch.float32)
+    network = HiDANet(recipe.network)
+    network.backbone = whole_backbone(recipe, "cpu", torch.float32)
+    network.residuals, network.token_filters, network.localiser = filters.residuals, filters.tokens, localiser
     photo, copy, _ = Pairs(recipe, tmp_path / "pairs")[0]
     forged = photo.copy()
     forged[64:160, 64:160] = copy[64:160, 64:160]
-    residuals = cell_map(filters(*patches_of(forged)).numpy(), patch_grid(240, 240))
-    with torch.no_grad():
-        said = localiser(torch.from_numpy(residuals).permute(2, 0, 1)[None])[0].numpy()
+    said = tfl_logits_of(network.eval(), forged)
     inside = np.zeros((15, 15), int)
     inside[4:10, 4:10] = 1
     assert auc(inside.ravel(), said.ravel()) > 0.9
+
+
+def test_hidalab_heatmaps_measures_each_autoencoder_left_out_and_real_generated_and_edited_images(recipe, tmp_path):
+    from hidascan.lab.hidanet.heatmap_figures import report_heatmaps
+
+    folder = Path(recipe.data.tables[0]).parent
+    rows = [(f"{n}.png", n % 2, "any", f"s{n // 2}") for n in range(16)]
+    table_of(folder, rows)
+    held_out = max(range(FOLDS), key=lambda fold: sum(fold_of(source) == fold for _, _, _, source in rows))
+    save_picture(folder / "edit.png", 240, 260)
+    mask = np.zeros((240, 260), np.uint8)
+    mask[48:160, 64:200] = 255
+    Image.fromarray(mask).save(folder / "edit.mask.png")
+    (folder / "edits.tsv").write_text("path\tmask\tgroup\nedit.png\tedit.mask.png\tby_hand\n")
+    pairs = replace(recipe.localiser.pairs, counts=(2, 2, 2), shares=(0.4, 0.3, 0.3), held_out_fold=held_out)
+    network = replace(recipe.network, residual_filters=filter_count(3), cell_taps=(1,), cell_filters=4, localiser_dim=8)
+    recipe = replace(recipe, data=replace(recipe.data, edits=str(folder / "edits.tsv")), network=network)
+    recipe = replace(recipe, autoencoders=(AutoencoderSpec(factor=4, width=8, latent=4, batch=2, steps=2),))
+    parts = []
+    report_heatmaps(with_pairs(recipe, pairs), tmp_path / "cache", 2, "cpu", torch.float32, parts.append)
+    assert [row.split("|")[2].strip() for row in parts[0].splitlines() if row.startswith("| taef2")] == [
+        "95",
+        "85",
+        "75",
+    ]
+    assert "| all real |" in parts[1] and "called `ai`: hot area" in parts[2] and "| by_hand | 1 |" in parts[3]
 
 
 def test_localisation_is_measured_on_photos_without_the_groups_left_out(autoencoder_folder, tiny_weights):
@@ -292,7 +318,7 @@ def test_localisation_is_measured_on_photos_without_the_groups_left_out(autoenco
     (autoencoder_folder / "chart.png").write_bytes(b"cannot be read, so must not be")
     rows = [("0.png", 0, "photos", "a"), ("1.png", 0, "photos", "b"), ("chart.png", 0, "charts", "c")]
     table = table_of(autoencoder_folder, rows)
-    options = ["--autoencoder", autoencoder_folder, "--without", "charts", "--weights", tiny_weights]
+    options = ["--autoencoder", autoencoder_folder / "taef2", "--without", "charts", "--weights", tiny_weights]
     ran = CliRunner().invoke(app, [str(a) for a in ("localise", table, *options)], catch_exceptions=False)
     figures = json.loads(ran.stdout.splitlines()[-1])
     assert figures["images"] == 2

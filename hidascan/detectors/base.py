@@ -135,10 +135,6 @@ class Detector(nn.Module):
         """
         raise NotImplementedError
 
-    def encode_for_map(self, views: Tensor, where: Positions) -> Encoded:
-        """Encode what `locate` needs and nothing else; by default all of it."""
-        return self.encode(views, where)
-
     def decide(self, encoded: Encoded) -> Decision:
         """Decide on one image by its views, the thumbnail first.
 

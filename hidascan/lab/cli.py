@@ -20,6 +20,7 @@ COMMANDS = (
     measure.localise,
     measure.robustness,
     measure.cv,
+    measure.heatmaps,
     measure.ablate,
     measure.card,
     data.forge,

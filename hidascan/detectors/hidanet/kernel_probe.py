@@ -14,6 +14,7 @@ FAMILIES = (
     "adobe", "early", "flux", "gan", "google", "leonardo", "midjourney", "openai", "other_open", "sd", "sdxl",
 )  # fmt: skip
 _LARGEST = 6.0  # of a standardised feature, in standard deviations
+_AT_A_TIME = 256  # patches that the kernel is computed of
 
 
 class Summary(NamedTuple):
@@ -104,6 +105,15 @@ class KernelProbe(nn.Module):
         qualities = self.residual_kernel(images.residuals) @ self.quality_coefficients + self.quality_offset
         domains, families = said[:, 1:].split([len(DOMAINS), len(FAMILIES)], dim=1)
         return Said(said[:, 0], qualities.clamp(1, 100), domains, families)
+
+    def evidence(self, thumbnail: Tensor, patches: Tensor) -> Tensor:
+        """Return the logit of each of K patches (K, P) of an image, half itself and half the mean of all: (K,).
+
+        By itself a patch says too little: the brightest of hundreds would look like AI in any photo.
+        """
+        mixed = (patches + patches.mean(0)) / 2
+        parts = (Summary(thumbnail.expand_as(part), part, part) for part in mixed.split(_AT_A_TIME))
+        return torch.cat([self.token_kernel(part) @ self.coefficients[0] + self.offsets[0] for part in parts])
 
     def token_kernel(self, images: Summary) -> Tensor:
         """Return the kernel's values (B, M) between B images and M landmarks."""

@@ -13,30 +13,30 @@ _MIDDLE = 1  # of them: the one in which a cell is compared with what was found
 
 
 class CellLocaliser(nn.Module):
-    """The filtered residuals of an image's cells, averaged over windows of several sizes, an MLP, and convolutions.
+    """What filters make of an image's cells, averaged over windows of several sizes, an MLP, and convolutions.
 
     The MLP says cell by cell where AI-made pixels seem to be. The convolutions also see how much each cell is like
     the mean of what was found, and how much like the rest: a region that differs from all around it is told by that;
     and they see the cells around: regions hang together.
 
-    It reads pixels and not the frozen tokens: those tell well what a patch shows and badly how it was made, and a
-    region that went through a decoder differs in its texture alone.
+    It sees neither pixels nor tokens, but a few numbers that matched filters make of them (`ResidualFilters`,
+    `TokenFilters`): both vary far more with what a cell shows than with how it was made.
     """
 
-    def __init__(self, residuals: int, dim: int, dropout: float = 0.0):
+    def __init__(self, numbers: int, dim: int, dropout: float = 0.0):
         super().__init__()
-        pooled = residuals * (len(_WINDOWS) + 1)
+        pooled = numbers * (len(_WINDOWS) + 1)
         self.first = _mlp(pooled, dim, dropout)
-        self.second = _Neighbourhood(pooled + 2 * residuals + 4, dim // 2, dropout)
+        self.second = _Neighbourhood(pooled + 2 * numbers + 4, dim // 2, dropout)
 
-    def forward(self, residuals: Tensor) -> Tensor:
-        """Return logits (B, h, w) that a cell holds AI-made pixels, from residuals (B, E, h, w) of whole images."""
-        return self.both(residuals)[1]
+    def forward(self, cells: Tensor) -> Tensor:
+        """Return logits (B, h, w) that a cell holds AI-made pixels, from the cells (B, E, h, w) of whole images."""
+        return self.both(cells)[1]
 
-    def both(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
+    def both(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the MLP and what the convolutions say, (B, h, w) each."""
-        windows = [_box_means(residuals, size) for size in _WINDOWS]
-        pooled = [*windows, residuals.mean((2, 3), keepdim=True).expand_as(residuals)]
+        windows = [_box_means(cells, size) for size in _WINDOWS]
+        pooled = [*windows, cells.mean((2, 3), keepdim=True).expand_as(cells)]
         first = _by_rows(self.first, pooled)
         compared = _compared(windows[_MIDDLE], first.detach())
         second = _by_rows(self.second, [*pooled, *compared], reach=sum(_DILATIONS))
@@ -93,14 +93,14 @@ def _by_rows(module: nn.Module, channels: list[Tensor], reach: int = 0) -> Tenso
     return torch.cat(strips, dim=2)
 
 
-def _compared(residuals: Tensor, logits: Tensor) -> list[Tensor]:
-    """Compare residuals (B, E, h, w) with what a first guess (B, 1, h, w) found and with the rest: 2 E + 4 channels."""
+def _compared(cells: Tensor, logits: Tensor) -> list[Tensor]:
+    """Compare cells (B, E, h, w) with what a first guess (B, 1, h, w) found and with the rest: 2 E + 4 channels."""
     p_ai = torch.sigmoid(logits)
-    inside, outside = (_weighted_mean(residuals, weights.square()) for weights in (p_ai, 1 - p_ai))
-    nearer = (residuals - outside).square() - (residuals - inside).square()
+    inside, outside = (_weighted_mean(cells, weights.square()) for weights in (p_ai, 1 - p_ai))
+    nearer = (cells - outside).square() - (cells - inside).square()
     area = p_ai.mean((2, 3), keepdim=True).expand_as(p_ai)
     guess = [logits, area, _box_means(p_ai, _WINDOWS[_MIDDLE]), nearer.mean(1, keepdim=True)]
-    return [nearer, (inside - outside).expand_as(residuals), *guess]
+    return [nearer, (inside - outside).expand_as(cells), *guess]
 
 
 def _weighted_mean(x: Tensor, weights: Tensor) -> Tensor:

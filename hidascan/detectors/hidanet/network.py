@@ -1,7 +1,8 @@
 """HiDA-Net, top to bottom: views -> tokens -> kernel probe, or refiner and FAM -> logit; residuals -> quality, map.
 
 Departures from the paper, measured in `experiments/`: several taps of the backbone instead of its last block; a kernel
-probe beside or instead of refiner, FAM and classifier; TFL on pixel residuals instead of refined tokens.
+probe beside or instead of refiner, FAM and classifier; TFL on pixel residuals and filtered frozen tokens
+instead of refined ones.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.detectors.hidanet.aggregator import LocalAggregator
 from hidascan.detectors.hidanet.heads import Classifier, QualityEstimator
+from hidascan.detectors.hidanet.heatmap import HeatmapLaw
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Summary
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.refiner import Refiner, TapNorm
 from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
+from hidascan.detectors.hidanet.token_filters import TokenFilters
 from hidascan.geometry import CELL, PatchGrid, ViewPlan, cell_map
 
 _AT_A_TIME = 256  # summaries that the kernels are computed of
@@ -36,7 +39,9 @@ class HiDANetConfig(DetectorConfig):
     """
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
-    taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks whose tokens are used, counted from 1
+    taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks whose tokens decide, counted from 1
+    cell_taps: tuple[int, ...] = ()  # blocks whose patch tokens TFL sees
+    cell_filters: int = 9  # numbers a cell that are made of these, if there are any
     side: int = 224  # of patches and thumbnail, pixels
     fusion: bool = True  # refiner, FAM and classifier
     dim: int = 256  # width of these
@@ -75,14 +80,22 @@ class HiDANet(Detector):
     def __init__(self, config: HiDANetConfig):
         super().__init__(config)
         self.plan = ViewPlan(config.side)
-        self.backbone = FrozenViT(config.backbone, config.taps, config.side)
+        tapped = sorted({*config.taps, *config.cell_taps})
+        self.backbone = FrozenViT(config.backbone, tuple(tapped), config.side)
+        self._deciding = [tapped.index(tap) for tap in config.taps]
+        self._locating = [tapped.index(tap) for tap in config.cell_taps]
         self.head = FusionHead(config, self.backbone.dim) if config.fusion else None
         self.probe: KernelProbe | None = None
         if config.kernel:
             width, residuals = len(config.taps) * self.backbone.dim, config.residual_components
             self.probe = KernelProbe(width, config.components, residuals, config.landmarks)
         self.residuals = ResidualFilters(config.residual_filters)
-        self.localiser = CellLocaliser(config.residual_filters, config.localiser_dim, config.dropout)
+        self.token_filters, inputs = None, config.residual_filters
+        if config.cell_taps:
+            self.token_filters = TokenFilters(len(config.cell_taps) * self.backbone.dim, config.cell_filters)
+            inputs += config.cell_filters
+        self.localiser = CellLocaliser(inputs, config.localiser_dim, config.dropout)
+        self.heatmap = HeatmapLaw()
 
     @torch.no_grad()
     def encode(self, views: Tensor, where: Positions) -> Encoded:
@@ -90,18 +103,22 @@ class HiDANet(Detector):
 
         Returns:
             With a fusion, "cls" (B, D), refined [CLS] tokens. With a kernel probe, "tokens" (B, P) and "statistics"
-            (B, R), what it sees of each. "residuals" (B, 14, 14, E), filtered residuals of the cells. The last two
-            are zeros for a thumbnail. All float32.
+            (B, R), what it sees of each. For the map "residuals" (B, 14, 14, E), filtered residuals of the cells, and
+            perhaps "patch_tokens" (B, h, w, F), filtered tokens. Statistics and residuals are zeros for a thumbnail.
+            All float32.
         """
         return {**self.encode_tokens(views, where.is_thumbnail), **self.encode_pixels(views, where)}
 
     def encode_tokens(self, views: Tensor, is_thumbnail: Tensor) -> Encoded:
         """Encode views (B, 3, 224, 224) uint8 by the backbone's path."""
-        tokens, encoded = self.backbone(views), {}
+        tapped, encoded = self.backbone(views), {}
+        tokens = tapped[:, self._deciding]
         if self.head is not None:
             encoded["cls"] = self.head.refine(self.head.tap_norm(tokens), is_thumbnail)[:, 0].float()
         if self.probe is not None:
             encoded["tokens"] = self.probe.tokens(tokens[:, :, 0].flatten(1))
+        if self.token_filters is not None:
+            encoded["patch_tokens"] = self.token_filters(tapped[:, self._locating, 1:])
         return encoded
 
     @torch.no_grad()
@@ -117,10 +134,6 @@ class HiDANet(Detector):
                 encoded["statistics"][patches] = self.probe.residuals(features.mean((1, 2)))
             encoded["residuals"][patches] = self.residuals.filtered(features)
         return encoded
-
-    def encode_for_map(self, views: Tensor, where: Positions) -> Encoded:
-        """Encode views by the pixels' path alone."""
-        return {"residuals": self.encode_pixels(views, where)["residuals"]}
 
     @torch.no_grad()
     def decide(self, encoded: Encoded) -> Decision:
@@ -151,10 +164,22 @@ class HiDANet(Detector):
 
     @torch.no_grad()
     def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
-        """Join the residuals of all patches, so that no region is cut at their borders, and localise (TFL)."""
-        patches = encoded["residuals"][-len(grid) :]
-        cells = torch.from_numpy(cell_map(patches.cpu().numpy(), grid)).to(patches.device)  # (h, w, E)
-        return torch.sigmoid(self.localiser(cells.permute(2, 0, 1)[None])[0])
+        """Locate by pixels (TFL); where tokens are there, too, patches that look AI-made are hot as a whole."""
+        logits = self.locate_cells(encoded, grid)
+        if self.probe is None or "tokens" not in encoded:
+            return self.heatmap(logits)
+        evidence = self.probe.evidence(encoded["tokens"][:1], encoded["tokens"][1:])
+        return self.heatmap(logits, _on_cells(evidence[:, None, None, None], grid)[..., 0])
+
+    def locate_cells(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
+        """Join what is known of the cells of all patches, so that no region is cut at their borders: logits of TFL.
+
+        Returns:
+            (h, w).
+        """
+        names = ("residuals", "patch_tokens") if self.token_filters is not None else ("residuals",)
+        cells = torch.cat([_on_cells(encoded[name][-len(grid) :], grid) for name in names], dim=2)  # (h, w, E)
+        return self.localiser(cells.permute(2, 0, 1)[None])[0]
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Let the refiner, which sees every token, work in `dtype`, with the same weights whatever it is."""
@@ -171,6 +196,11 @@ class HiDANet(Detector):
         if device.type == "cpu" and self.head is not None:
             pack_linears(self.head.refiner)
         return super().runtime(backend, device, dtype, digest)
+
+
+def _on_cells(patches: Tensor, grid: PatchGrid) -> Tensor:
+    """Join values (K, h, w, E) of the parts of patches into those of the image's cells, (H, W, E)."""
+    return torch.from_numpy(cell_map(patches.cpu().numpy(), grid)).to(patches.device)
 
 
 def _likeliest(names: tuple[str, ...], shares: Tensor) -> str:

@@ -51,8 +51,8 @@ class OpenVinoEncoder:
         except ImportError:
             raise DeviceError("--backend openvino: not installed; pip install 'hidascan[openvino]'") from None
         self._network, core = network, openvino.Core()
-        decides = {"cls": network.head, "tokens": network.probe}  # as `HiDANet.encode_tokens` names them
-        self._names = [name for name, part in decides.items() if part is not None]
+        parts = {"cls": network.head, "tokens": network.probe, "patch_tokens": network.token_filters}
+        self._names = [name for name, part in parts.items() if part is not None]  # as `HiDANet.encode_tokens` has them
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",

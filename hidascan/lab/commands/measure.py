@@ -135,11 +135,25 @@ def cv(
 ) -> None:
     """Cross-validate a recipe over sources: figures out of fold, by domain and family, and with each of them left out."""
     spec, where, dtype = _spec(recipe, device, precision)
+    _of_room(spec.detector, "cross_validation").report(spec, cache, where, dtype, _show, steps, perturbed)
 
-    def show(part: str) -> None:
-        print(part, end="\n\n", flush=True)
 
-    _of_room(spec.detector, "cross_validation").report(spec, cache, where, dtype, show, steps, perturbed)
+def _show(part: str) -> None:
+    print(part, end="\n\n", flush=True)
+
+
+def heatmaps(
+    recipe: Recipe,
+    cache: Cache,
+    images: Annotated[
+        int, typer.Option(help="Images that are repainted; three times as many are looked at as they are.")
+    ] = 20,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Measure heatmaps on unseen sources, with each given autoencoder left out of training in turn."""
+    spec, where, dtype = _spec(recipe, device, precision)
+    _of_room(spec.detector, "heatmap_figures").report_heatmaps(spec, cache, images, where, dtype, _show)
 
 
 def ablate(

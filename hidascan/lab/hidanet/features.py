@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.detectors.hidanet.refiner import TapNorm
 from hidascan.errors import HidascanError, RecipeError
@@ -58,7 +59,7 @@ def build_features(recipe: HiDANetRecipe, folder: Path, device: str, dtype: torc
     """
     folder.mkdir(parents=True, exist_ok=True)
     backbone = recipe_backbone(recipe, device, dtype)
-    autoencoder = load_autoencoder(recipe.data.autoencoder, dtype, device)
+    autoencoder = load_autoencoder(recipe.data.autoencoders[0], dtype, device)
     makers = [_maker(recipe, part, autoencoder, backbone.grid) for part in recipe.rounds]
     norm = _statistics(recipe, folder, makers[0], backbone).to(device)
     for part, maker in zip(recipe.rounds, makers, strict=True):
@@ -69,6 +70,16 @@ def recipe_backbone(recipe: HiDANetRecipe, device: str, dtype: torch.dtype) -> F
     """Load the frozen backbone of a recipe."""
     network = recipe.network
     return load_backbone(network.backbone, network.taps, network.side, Path(recipe.data.backbone), dtype).to(device)
+
+
+def whole_backbone(recipe: HiDANetRecipe, device: str, dtype: torch.dtype) -> FrozenViT:
+    """Load the frozen backbone with the taps that TFL needs, too, packed where that is faster."""
+    network = recipe.network
+    taps = tuple(sorted({*network.taps, *network.cell_taps}))
+    backbone = load_backbone(network.backbone, taps, network.side, Path(recipe.data.backbone), dtype).to(device)
+    if device == "cpu":
+        pack_linears(backbone)
+    return backbone
 
 
 def what_decides_tokens(recipe: HiDANetRecipe) -> list[Any]:

@@ -1,10 +1,12 @@
-"""Make pairs of photos and their reconstructions, once: the material of TFL.
+"""Make pairs for TFL, once: a photo and what an autoencoder gives back of it, or a photo and a generated image.
 
-They differ in a decoder's traces alone: content tells nothing about which is which.
+Pairs of the first kind differ in a decoder's traces alone: content tells nothing about which is which. Those of the
+second hold traces that no autoencoder of ours leaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from tqdm import tqdm
 from hidascan.errors import ImageError, RecipeError
 from hidascan.image.decode import decode
 from hidascan.lab.data.autoencoders.base import Autoencoder, load_autoencoder
-from hidascan.lab.data.autoencoders.trained import build_autoencoders, trained_path
+from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_autoencoders, trained_path
 from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, resize
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
@@ -24,7 +26,20 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
 from hidascan.lab.training.artifacts import claim_folder, fingerprint, save_artifact
 
 _PER_SHARD = 40
-_TRAINED = "trained-"  # prefix of shards by autoencoders that were trained here
+KINDS = ("given", "trained", "generated")  # who made the second side: the prefixes of shards
+GENERATED = KINDS[2]
+
+Maker = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # photo -> second side of its pair
+
+
+def makers_of(recipe: HiDANetRecipe) -> dict[str, tuple[str, ...]]:
+    """Return, for each kind, the names of those that make pairs, each in its turn; none of those held out."""
+    given = tuple(Path(where).name for where in recipe.data.autoencoders)
+    return dict(zip(KINDS, (given, tuple(one.name for one in _usable(recipe)), (GENERATED,)), strict=True))
+
+
+def _usable(recipe: HiDANetRecipe) -> list[AutoencoderSpec]:
+    return [one for one in recipe.autoencoders if not one.held_out]
 
 
 def build_pairs(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype) -> None:
@@ -34,23 +49,29 @@ def build_pairs(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dt
         RecipeError: If the folders hold those of another recipe, or pairs are asked of autoencoders that are not there.
     """
     spec, folder = recipe.localiser.pairs, cache / "pairs"
-    decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed]
+    decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed, makers_of(recipe)]
     claim_folder(folder, fingerprint(what="pairs", decides=decides, tables=tables_sha256(recipe.data.tables)))
     images = [image for table in recipe.data.tables for image in read_images(table)]
-    photos = BalancedSampler([i for i in images if fold_of(i.source) != spec.held_out_fold], 0, spec.group_power)
+    shown = [image for image in images if fold_of(image.source) != spec.held_out_fold]
+    photos = BalancedSampler(shown, 0, spec.group_power)
     build_autoencoders(recipe.autoencoders, photos, cache / "autoencoders", device, dtype == torch.bfloat16)
-    taef2 = load_autoencoder(recipe.data.autoencoder, dtype, device)
-    usable = [one for one in recipe.autoencoders if not one.held_out]
-    trained = [load_autoencoder(trained_path(cache / "autoencoders", one), dtype, device) for one in usable]
-    if spec.trained_count and not trained:
-        raise RecipeError("localiser.pairs.trained_count needs [[autoencoders]] with one that is not held out")
-    parts = (("", spec.count, [taef2], spec.seed), (_TRAINED, spec.trained_count, trained, spec.seed + 1))
-    for prefix, count, makers, seed in parts:
-        for first in tqdm(range(0, count, _PER_SHARD), desc=f"{prefix}pairs", disable=None):
-            path = folder / f"{prefix}{first:06d}.safetensors"
+    paths = recipe.data.autoencoders, [str(trained_path(cache / "autoencoders", one)) for one in _usable(recipe)]
+    loaded: list[list[Maker]] = [[_by(load_autoencoder(path, dtype, device)) for path in kind] for kind in paths]
+    generated = BalancedSampler(shown, 1, spec.group_power)
+    kinds = zip(KINDS, spec.counts, [*loaded, [lambda _, rng: _window(generated, spec, rng)]], strict=True)
+    for number, (kind, count, makers) in enumerate(kinds):
+        if count and not makers:
+            raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but there is no autoencoder for them")
+        for first in tqdm(range(0, count, _PER_SHARD), desc=f"{kind} pairs", disable=None):
+            path = folder / f"{kind}-{first:06d}.safetensors"
             if not path.exists():
                 numbers = range(first, min(first + _PER_SHARD, count))
-                _write_shard(path, [_make_pair(photos, makers, spec, [recipe.seed, seed, n]) for n in numbers])
+                seed = [recipe.seed, spec.seed + number]
+                _write_shard(path, [_make_pair(photos, makers, spec, [*seed, n]) for n in numbers])
+
+
+def _by(autoencoder: Autoencoder) -> Maker:
+    return lambda photo, rng: autoencoder.reconstruct(photo, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
 
 
 def _write_shard(path: Path, made: list[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -59,17 +80,16 @@ def _write_shard(path: Path, made: list[tuple[np.ndarray, np.ndarray]]) -> None:
 
 
 def _make_pair(
-    sampler: BalancedSampler, autoencoders: list[Autoencoder], spec: PairSpec, seed: list[int]
+    photos: BalancedSampler, makers: list[Maker], spec: PairSpec, seed: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a window of a photo, (side, side, 3) uint8, and send it through one of the autoencoders, each in its turn."""
+    """Cut a window of a photo, (side, side, 3) uint8, and let one of the makers, each in its turn, add the other."""
     rng = np.random.default_rng(seed)
-    photo = _window(sampler, spec, rng)
-    autoencoder = autoencoders[seed[-1] % len(autoencoders)]
-    return photo, autoencoder.reconstruct(photo, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
+    photo = _window(photos, spec, rng)
+    return photo, makers[seed[-1] % len(makers)](photo, rng)
 
 
 def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
-    """Cut a window at native size, where blocks of its JPEG start with the window, or of the photo shrunk."""
+    """Cut a window at native size, where blocks of its JPEG start with the window, or of the image shrunk."""
     while True:
         try:
             pixels = decode(sampler.draw(rng).path).pixels
@@ -86,32 +106,30 @@ def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) 
 
 
 class Pairs:
-    """A folder of pairs, those by taef2 before those by others, and each of them degraded in several ways."""
+    """A folder of pairs, kind by kind, and each of them degraded in several ways."""
 
     def __init__(self, recipe: HiDANetRecipe, folder: Path):
         """Index the shards of a folder."""
-        self._seed, self._spec = recipe.seed, recipe.localiser.pairs
-        self._others = sum(not one.held_out for one in recipe.autoencoders)
+        self._seed, self._spec, makers = recipe.seed, recipe.localiser.pairs, makers_of(recipe)
+        self.makers: list[str] = []
+        self.kinds: list[int] = []
         self._places = []
-        for path in sorted(folder.glob("*.safetensors")):
-            file = safe_open(path, framework="np")
-            for n in range(file.get_slice("photos").get_shape()[0]):
-                by_other = path.stem.startswith(_TRAINED)
-                maker = 1 + (int(path.stem.removeprefix(_TRAINED)) + n) % self._others if by_other else 0
-                self._places.append((file, n, maker))
+        for number, kind in enumerate(KINDS):
+            for path in sorted(folder.glob(f"{kind}-*.safetensors")):
+                file, first = safe_open(path, framework="np"), int(path.stem.removeprefix(f"{kind}-"))
+                for n in range(file.get_slice("photos").get_shape()[0]):
+                    self._places.append((file, n))
+                    self.makers.append(makers[kind][(first + n) % len(makers[kind])])
+                    self.kinds.append(number)
 
     def __len__(self) -> int:
-        """Return the number of pairs, each way of degrading one counted."""
+        """Return the number of pairs, each way of degrading one counted: all in the first way, then in the next."""
         return len(self._places) * self._spec.degradations
 
-    def maker(self, number: int) -> int:
-        """Tell which autoencoder made the copy: 0 for taef2, then those trained here that are not held out."""
-        return self._places[number % len(self._places)][2]
-
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, Degradation]:
-        """Return photo and reconstruction, (H, W, 3) uint8 each, degraded alike, and how."""
+        """Return photo and second side, (H, W, 3) uint8 each, degraded alike, and how."""
         rng, spec = np.random.default_rng([self._seed, 10, number]), self._spec
-        file, place, _ = self._places[number % len(self._places)]
+        file, place = self._places[number % len(self._places)]
         degradation = draw_degradation(rng, spec.filter, spec.saves, spec.jpeg_quality)
-        photo, copy = (degrade(file.get_slice(kind)[place], degradation) for kind in ("photos", "copies"))
+        photo, copy = (degrade(file.get_slice(side)[place], degradation) for side in ("photos", "copies"))
         return photo, copy, degradation

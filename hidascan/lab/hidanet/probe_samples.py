@@ -33,6 +33,7 @@ class ProbeSamples:
         folds: (S,) of their sources.
         as_is: (S,) bool, true where nothing happened to the image.
         compressed: Samples for QFE, apart from these.
+        views: Of each sample, its frozen [CLS] tokens (1 + K, T * C) before they are averaged; empty if not kept.
     """
 
     pooled: PooledSamples
@@ -40,12 +41,14 @@ class ProbeSamples:
     folds: Tensor
     as_is: Tensor
     compressed: QualitySamples | None = None
+    views: tuple[Tensor, ...] = ()
 
     def only(self, mask: Tensor) -> ProbeSamples:
         """Return the samples for which mask (S,) bool is true, with all that were compressed for QFE."""
         images = [image for image, kept in zip(self.images, mask.tolist(), strict=True) if kept]
         parts = [part[mask] for part in (self.folds, self.as_is)]
-        return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], self.compressed)
+        views = tuple(part for part, kept in zip(self.views, mask.tolist(), strict=False) if kept)
+        return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], self.compressed, views)
 
     def fit(self, recipe: HiDANetRecipe, mask: Tensor | None = None, without: int | None = None) -> KernelProbe:
         """Fit a probe to the samples for which mask (S,) bool is true, and that are not of the fold `without`."""
@@ -93,10 +96,8 @@ def deliver(
 
 def pooled_samples(features: Features, images: list[LabelledImage]) -> ProbeSamples:
     """Average over the patches of each sample."""
-    thumbnails, patches = [], []
-    for views in features.tokens.flatten(1).split(features.views.tolist()):
-        thumbnails.append(views[0].float())
-        patches.append(views[1:].float().mean(0))
+    views = features.tokens.flatten(1).split(features.views.tolist())
+    thumbnails, patches = [part[0].float() for part in views], [part[1:].float().mean(0) for part in views]
     residuals = [part.float().mean(0) for part in features.residuals.split((features.views - 1).tolist())]
     shown = [images[number] for number in features.image.tolist()]
     labels = torch.tensor([image.label for image in shown])
@@ -105,7 +106,7 @@ def pooled_samples(features: Features, images: list[LabelledImage]) -> ProbeSamp
     kinds = (_numbers([image.domain for image in shown], DOMAINS), _numbers([i.family for i in shown], FAMILIES))
     pooled = PooledSamples(seen[0], seen[1], seen[2], labels, weights, features.quality.float(), kinds[0], kinds[1])
     folds = torch.from_numpy(np.array([fold_of(image.source) for image in shown]))
-    return ProbeSamples(pooled, shown, folds, features.delivery == 0)
+    return ProbeSamples(pooled, shown, folds, features.delivery == 0, views=views)
 
 
 def _numbers(words: list[str], names: tuple[str, ...]) -> Tensor:

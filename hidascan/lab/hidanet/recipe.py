@@ -15,7 +15,8 @@ from hidascan.lab.training.trainer import TrainerSpec
 class HiDANetData(DataSpec):
     """Where things are."""
 
-    autoencoder: str = ""  # folder with the taef2 weights
+    autoencoders: tuple[str, ...] = ()  # that are there already, FOLDER/taef2 and so on; the first makes the fusion's
+    edits: str = ""  # TSV with path, mask and group: images with a generated part, to measure heatmaps on
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class FusionSpec(TrainerSpec):
 class PairSpec:
     """Photos and their reconstructions, how they are degraded, and the regions of one in the other."""
 
-    count: int = 640  # pairs by taef2, a multiple of 40
-    trained_count: int = 0  # pairs by autoencoders trained here that are not held out, in turn; a multiple of 40
-    taef2_share: float = 0.6  # of the forgeries that come from pairs by taef2, if there are others
+    counts: tuple[int, int, int] = (640, 0, 0)  # by autoencoders that are there, by those trained here, generated
+    shares: tuple[float, float, float] = (1.0, 0.0, 0.0)  # of the forgeries that come from pairs of each kind
+    hard: tuple[str, ...] = ()  # makers that are drawn as often as all others of their kind together
     seed: int = 20
     held_out_fold: int = -1  # of the sources: its photos make no pairs, and set the threshold of the map
     side: int = 448  # pixels
@@ -64,6 +65,7 @@ class PairSpec:
     resize: float = 0.3  # probability that a large photo is shrunk first
     degradations: int = 2  # of each pair
     untouched: float = 0.15  # probability that no cell is swapped
+    spliced: float = 0.0  # probability that cells are swapped for those of another photo, which are no AI either
     region_share: tuple[float, float] = (0.05, 0.5)  # area of the region otherwise
     filter: float = 0.05
     saves: tuple[float, float, float, float] = (0.1, 0.8, 0.1, 0.0)

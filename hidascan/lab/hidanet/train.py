@@ -1,10 +1,11 @@
-"""Train a HiDA-Net: features, pairs, fusion, TFL, probe, and the file."""
+"""Train a HiDA-Net: pairs, fusion, TFL, probe, thresholds, and the file."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -12,16 +13,17 @@ from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_trained, sha256_of
 from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.lab.data.tables import spread, tables_sha256
-from hidascan.lab.hidanet.features import build_features
+from hidascan.lab.hidanet.features import build_features, whole_backbone
 from hidascan.lab.hidanet.fusion import new_head, train_fusion
+from hidascan.lab.hidanet.heatmap_law import fit_heatmap_law, largest_evidence, unseen_images
 from hidascan.lab.hidanet.localiser import train_localiser
-from hidascan.lab.hidanet.out_of_fold import OutOfFold, judge
+from hidascan.lab.hidanet.out_of_fold import judge
 from hidascan.lab.hidanet.pairs import build_pairs
-from hidascan.lab.hidanet.probe_samples import ProbeSamples, probe_samples
+from hidascan.lab.hidanet.probe_samples import probe_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
-from hidascan.lab.measure.calibration import fit_calibration, real_cells_of
+from hidascan.lab.measure.calibration import fit_calibration
 
-_PHOTOS = 60  # at most, whose cells set the threshold of the map
+_REAL = 60  # images at most that set the thresholds of the heatmap
 
 
 def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
@@ -35,24 +37,21 @@ def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, d
         head = new_head(recipe, cache).to(device)
         network.head = train_fusion(recipe, cache, head, cache / f"{out.stem}.state", dtype == torch.bfloat16)
     network.to(device)
-    state = cache / f"{out.stem}.tfl.state"
-    network.localiser = train_localiser(recipe, cache, network.residuals, network.localiser, state)
+    filters, network.localiser = train_localiser(recipe, cache, str(device), dtype)
+    network.residuals, network.token_filters = filters.residuals, filters.tokens
     calibration = Calibration()
     if recipe.network.kernel:
         samples = probe_samples(recipe, cache, str(device), dtype)
         network.probe = samples.fit(recipe)
-        calibration = _calibration(recipe, network, samples, judge(samples, recipe))
+        found = judge(samples, recipe)
+        real = spread(unseen_images(recipe, samples, 0), _REAL)
+        network.backbone = whole_backbone(recipe, str(device), dtype)
+        fit_heatmap_law(network.eval(), real, largest_evidence(samples, found))
+        del network.backbone
+        as_is = samples.as_is.numpy()
+        labels, logits = samples.pooled.labels.numpy()[as_is], found.said.logits.double().numpy()[as_is]
+        calibration = fit_calibration(labels, logits, np.zeros(1))
     _write(recipe, network, calibration, out)
-
-
-def _calibration(recipe: HiDANetRecipe, network: HiDANet, samples: ProbeSamples, found: OutOfFold) -> Calibration:
-    """Fit verdicts to what was found out of fold of images as they are, the map's threshold to photos without pairs."""
-    kept = samples.folds == recipe.localiser.pairs.held_out_fold
-    photos = {image.path: image for image in samples.only(kept & samples.as_is).images if image.domain == "photo"}
-    cells = real_cells_of(network.eval(), spread(list(photos.values()), _PHOTOS))
-    as_is = samples.as_is.numpy()
-    labels, logits = samples.pooled.labels.numpy()[as_is], found.said.logits.double().numpy()[as_is]
-    return fit_calibration(labels, logits, cells)
 
 
 def _write(recipe: HiDANetRecipe, network: HiDANet, calibration: Calibration, out: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from hidascan.detectors.base import Detector
+from hidascan.errors import RecipeError
 from hidascan.geometry import CELL
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
@@ -28,6 +31,7 @@ class LocalisationFigures:
         mean_auc: Its mean over images.
         iou: Mean at the shipped threshold.
         false_area: Share of the untouched photos over that threshold.
+        false_share: Share of the untouched photos in which any cell is.
     """
 
     jpeg: int
@@ -35,6 +39,7 @@ class LocalisationFigures:
     mean_auc: float
     iou: float
     false_area: float
+    false_share: float
 
 
 @dataclass
@@ -46,6 +51,7 @@ class _Results:
     aucs: list[float] = field(default_factory=list)
     ious: list[float] = field(default_factory=list)
     false_areas: list[float] = field(default_factory=list)
+    falsely: list[bool] = field(default_factory=list)
 
     def add(self, cells: np.ndarray, untouched: np.ndarray, truth: np.ndarray, threshold: float) -> None:
         """Add an image; cells that the border of the region crosses are left out of the AUCs."""
@@ -56,12 +62,13 @@ class _Results:
         over, wanted = cells >= threshold, truth >= 0.5
         self.ious.append((over & wanted).sum() / max(1, (over | wanted).sum()))
         self.false_areas.append((untouched >= threshold).mean())
+        self.falsely.append(bool((untouched >= threshold).any()))
 
     def figures(self, jpeg: int) -> LocalisationFigures:
         """Sum up."""
         pooled = auc(np.concatenate(self.inside), np.concatenate(self.values))
         return LocalisationFigures(
-            jpeg, pooled, *(float(np.nanmean(v)) for v in (self.aucs, self.ious, self.false_areas))
+            jpeg, pooled, *(float(np.nanmean(v)) for v in (self.aucs, self.ious, self.false_areas, self.falsely))
         )
 
 
@@ -98,3 +105,51 @@ def measure_localisation(
             results[quality].add(cells, untouched, truth, threshold)
         on_image()
     return [results[quality].figures(quality) for quality in qualities]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An image of which a part was made by a generator, and the mask of that part."""
+
+    path: Path
+    mask: Path
+    group: str
+
+
+def read_edits(table: Path) -> list[Edit]:
+    """Read a TSV with the columns path and mask, relative to its folder, and group.
+
+    Raises:
+        RecipeError: If it is missing or lacks a column.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        return [Edit(table.parent / row["path"], table.parent / row["mask"], row["group"]) for row in rows]
+    except OSError as error:
+        raise RecipeError(f"{table}: {error.strerror}") from None
+    except KeyError as error:
+        raise RecipeError(f"{table}: column missing: {error.args[0]}") from None
+
+
+@dataclass(frozen=True)
+class EditFigures:
+    """Of one edit: token AUC, IoU at the threshold, and the share of the image that is over it and that was edited."""
+
+    edit: Edit
+    auc: float
+    iou: float
+    hot: float
+    edited: float
+
+
+def measure_edit(detector: Detector, threshold: float, edit: Edit) -> EditFigures:
+    """Compare the heatmap of an edit with its mask; cells that the border of the part crosses are left out of the AUC."""
+    cells = heatmap_of(detector, decode(edit.path).pixels)
+    mask = decode(edit.mask).pixels[..., 0] >= 128
+    truth = cell_shares(mask, CELL)
+    clear, over, wanted = (truth == 0) | (truth == 1), cells >= threshold, truth >= 0.5
+    iou = (over & wanted).sum() / max(1, (over | wanted).sum())
+    return EditFigures(
+        edit, auc((truth[clear] == 1).astype(int), cells[clear]), float(iou), float(over.mean()), float(mask.mean())
+    )

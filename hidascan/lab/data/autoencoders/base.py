@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hidascan.lab.data.autoencoders.by_diffusers import DIFFUSERS, load_from_diffusers
-from hidascan.lab.data.autoencoders.taef2 import load_taef2
+from hidascan.lab.data.autoencoders.tiny import is_tiny, load_tiny
 from hidascan.lab.data.autoencoders.trained import load_trained
 
 
@@ -45,8 +45,9 @@ def load_autoencoder(where: str | os.PathLike, dtype: torch.dtype = torch.bfloat
     """Load an autoencoder.
 
     Args:
-        where: A folder with taef2_encoder.safetensors and taef2_decoder.safetensors, a file of one that was trained
-            here, or "diffusers:NAME" for an AutoencoderKL or AutoencoderTiny by its name or folder.
+        where: FOLDER/NAME, where NAME is taesd, taesdxl, taef1 or taef2 and FOLDER holds NAME_encoder.safetensors and
+            NAME_decoder.safetensors; a file of one that was trained here; or "diffusers:NAME" for an AutoencoderKL or
+            AutoencoderTiny by its name or folder.
         dtype: What it computes in.
         device: Where.
 
@@ -56,4 +57,4 @@ def load_autoencoder(where: str | os.PathLike, dtype: torch.dtype = torch.bfloat
     if str(where).startswith(DIFFUSERS):
         return Autoencoder(*load_from_diffusers(str(where)), dtype, device)
     path = Path(where)
-    return Autoencoder(*(load_taef2(path) if path.is_dir() else load_trained(path)), dtype, device)
+    return Autoencoder(*(load_tiny(path) if is_tiny(path) else load_trained(path)), dtype, device)

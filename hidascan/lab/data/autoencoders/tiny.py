@@ -1,4 +1,4 @@
-"""taef2, the tiny autoencoder for the latents of FLUX.2 (madebyollin/taesd, MIT)."""
+"""The tiny autoencoders of madebyollin/taesd (MIT), for the latents of SD 1 and 2, SDXL, FLUX.1 and FLUX.2."""
 
 from __future__ import annotations
 
@@ -10,24 +10,31 @@ from torch import Tensor, nn
 
 from hidascan.errors import RecipeError
 
+_LATENT = {"taesd": 4, "taesdxl": 4, "taef1": 16, "taef2": 32}  # channels
+_POOLED = ("taef2",)  # have blocks with a pool branch
 
-def load_taef2(folder: Path) -> tuple[nn.Module, nn.Module]:
-    """Load encoder and decoder from taef2_encoder.safetensors and taef2_decoder.safetensors.
+
+def is_tiny(path: Path) -> bool:
+    """Tell whether a path is FOLDER/NAME with the name of one of these."""
+    return path.name in _LATENT
+
+
+def load_tiny(path: Path) -> tuple[nn.Module, nn.Module]:
+    """Load encoder and decoder of FOLDER/NAME from FOLDER/NAME_encoder.safetensors and FOLDER/NAME_decoder.safetensors.
 
     Raises:
-        RecipeError: If they are not there or not taef2's.
+        RecipeError: If they are not there, or not those of that name.
     """
-    return (
-        _load(encoder(), folder / "taef2_encoder.safetensors"),
-        _load(decoder(), folder / "taef2_decoder.safetensors"),
+    return _load(encoder(path.name), f"{path}_encoder.safetensors"), _load(
+        decoder(path.name), f"{path}_decoder.safetensors"
     )
 
 
-def _load(network: nn.Module, path: Path) -> nn.Module:
+def _load(network: nn.Module, path: str) -> nn.Module:
     try:
         network.load_state_dict(load_file(path))
     except Exception as error:
-        raise RecipeError(f"{path}: not the weights of taef2: {error}") from error
+        raise RecipeError(f"{path}: not the weights of this autoencoder: {error}") from error
     return network
 
 
@@ -63,19 +70,19 @@ class _Clamp(nn.Module):
         return 3 * torch.tanh(x / 3)
 
 
-def encoder(width: int = 64, latent: int = 32) -> nn.Sequential:
-    """Build the encoder: (B, 3, H, W) in 0..1 -> (B, latent, H / 8, W / 8)."""
+def encoder(name: str, width: int = 64) -> nn.Sequential:
+    """Build the encoder of a name: (B, 3, H, W) in 0..1 -> (B, latent, H / 8, W / 8)."""
     layers = [nn.Conv2d(3, width, 3, padding=1), _Block(width)]
     for stage in range(3):
         layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False))
-        layers += [_Block(width, pool=stage == 2) for _ in range(3)]
-    return nn.Sequential(*layers, nn.Conv2d(width, latent, 3, padding=1))
+        layers += [_Block(width, pool=stage == 2 and name in _POOLED) for _ in range(3)]
+    return nn.Sequential(*layers, nn.Conv2d(width, _LATENT[name], 3, padding=1))
 
 
-def decoder(width: int = 64, latent: int = 32) -> nn.Sequential:
-    """Build the decoder: (B, latent, h, w) -> (B, 3, 8 h, 8 w) in 0..1, about."""
-    layers = [_Clamp(), nn.Conv2d(latent, width, 3, padding=1), nn.ReLU()]
-    for stage, blocks in enumerate((3, 3, 3)):
-        layers += [_Block(width, pool=stage == 0) for _ in range(blocks)]
+def decoder(name: str, width: int = 64) -> nn.Sequential:
+    """Build the decoder of a name: (B, latent, h, w) -> (B, 3, 8 h, 8 w) in 0..1, about."""
+    layers = [_Clamp(), nn.Conv2d(_LATENT[name], width, 3, padding=1), nn.ReLU()]
+    for stage in range(3):
+        layers += [_Block(width, pool=stage == 0 and name in _POOLED) for _ in range(3)]
         layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1, bias=False)]
     return nn.Sequential(*layers, _Block(width), nn.Conv2d(width, 3, 3, padding=1))

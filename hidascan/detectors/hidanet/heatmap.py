@@ -1,0 +1,50 @@
+"""The heatmap: what TFL says of cells and the kernel probe of patches, and from where on that counts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hidascan.geometry import seeded
+
+_STEEPNESS = 8.0  # of a patch's evidence, whose logits lie between about -1 and 1, on the scale of TFL's
+_COLD = 1.0  # logits by which cells without a seed are pushed under the threshold
+
+
+class HeatmapLaw(nn.Module):
+    """Joins logits of cells and evidence of patches into a map in which 0.5 is the threshold.
+
+    Thresholds have hysteresis, as edges have in "A Computational Approach to Edge Detection" (PAMI 1986): a region is
+    told only where one of its cells is sure, and then reaches as far as cells are likely. So photos stay cold, and
+    regions whole.
+
+    Attributes:
+        likely: () of TFL's logits: a cell may belong to a region.
+        sure: () likewise: a region must have such a cell.
+        evidence: () of the kernel probe's logits: a patch is hot as a whole.
+    """
+
+    likely: Tensor
+    sure: Tensor
+    evidence: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("likely", torch.tensor(0.0))
+        self.register_buffer("sure", torch.tensor(0.0))
+        self.register_buffer("evidence", torch.tensor(1.0))
+
+    def forward(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
+        """Return p(AI) (h, w) of cells, at least 0.5 where they count as AI-made.
+
+        Args:
+            cells: (h, w) logits of TFL.
+            patches: (h, w) what the kernel probe says of the patches around; None if it was not asked.
+        """
+        room = (self.sure - self.likely).clamp_min(0)  # between both thresholds
+        logits = cells - self.likely
+        if patches is not None:
+            logits = torch.maximum(logits, room + _STEEPNESS * (patches - self.evidence))
+        cold = torch.where(logits < 0, logits, _COLD / 2 * logits / (room + 1e-6)) - _COLD  # keeps the order of cells
+        hot = torch.from_numpy(seeded(logits.cpu().numpy(), 0.0, float(room))).to(logits.device)
+        return torch.sigmoid(torch.where(hot, logits, cold))
