@@ -112,13 +112,13 @@ class HiDANet(Detector):
     def encode_tokens(self, views: Tensor, is_thumbnail: Tensor) -> Encoded:
         """Encode views (B, 3, 224, 224) uint8 by the backbone's path."""
         tapped, encoded = self.backbone(views), {}
-        tokens = tapped[:, self._deciding]
         if self.head is not None:
-            encoded["cls"] = self.head.refine(self.head.tap_norm(tokens), is_thumbnail)[:, 0].float()
+            tokens = self.head.tap_norm(tapped[:, self._deciding])
+            encoded["cls"] = self.head.refine(tokens, is_thumbnail)[:, 0].float()
         if self.probe is not None:
-            encoded["tokens"] = self.probe.tokens(tokens[:, :, 0].flatten(1))
+            encoded["tokens"] = self.probe.tokens(tapped[:, self._deciding, 0].flatten(1))
         if self.token_filters is not None:
-            encoded["patch_tokens"] = self.token_filters(tapped[:, self._locating, 1:])
+            encoded["patch_tokens"] = self.token_filters([tapped[:, place, 1:] for place in self._locating])
         return encoded
 
     @torch.no_grad()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from hidascan.detectors.hidanet.matched_filters import MatchedFilters
 from hidascan.detectors.npr import npr
 from hidascan.geometry import CELL
 
@@ -17,7 +18,6 @@ _LEVELS = 5  # of a quantised residual: -2, -1, 0, 1, 2
 _STEPS = ((0, 1.0), (0, 3.0), (1, 1.0), (2, 1.0))  # (channel, quantisation step) of the co-occurrences
 HISTOGRAM = _LEVELS**3
 FEATURES = PROFILES + 2 * len(_STEPS) * HISTOGRAM
-_LARGEST = 6.0  # of a feature, in standard deviations
 
 
 def in_phase(views: Tensor, corners: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def in_phase(views: Tensor, corners: Tensor) -> Tensor:
     return views.gather(3, columns[:, None, None, :].expand_as(views))
 
 
-class ResidualFilters(nn.Module):
+class ResidualFilters(MatchedFilters):
     """Pixels -> filtered residuals: a few numbers for each cell of 16x16 pixels.
 
     What up-sampling layers and block transforms leave is far weaker than the picture, but it repeats, so adding up
@@ -50,17 +50,8 @@ class ResidualFilters(nn.Module):
     The filters that turn these into E numbers are matched filters, fitted in closed form by the lab.
     """
 
-    mean: Tensor
-    spread: Tensor
-    filters: Tensor
-    offset: Tensor
-
     def __init__(self, filters: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(FEATURES))
-        self.register_buffer("spread", torch.ones(FEATURES))
-        self.register_buffer("filters", torch.zeros(FEATURES, filters))
-        self.register_buffer("offset", torch.zeros(filters))
+        super().__init__(FEATURES, filters)
 
     @torch.no_grad()
     def forward(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
@@ -75,17 +66,10 @@ class ResidualFilters(nn.Module):
         """
         return self.filtered(residual_features(views if corners is None else in_phase(views, corners)))
 
-    def filtered(self, features: Tensor) -> Tensor:
-        """Filter features (..., FEATURES), which are overwritten, into (..., E)."""
-        return self._standardised(features) @ self.filters - self.offset
-
     @torch.no_grad()
     def standard(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
         """Compute all features (B, S // 16, S // 16, FEATURES) of views, in standard deviations within +-6."""
-        return self._standardised(residual_features(views if corners is None else in_phase(views, corners)))
-
-    def _standardised(self, features: Tensor) -> Tensor:
-        return features.sub_(self.mean).div_(self.spread).clamp_(-_LARGEST, _LARGEST)
+        return self.standardised(residual_features(views if corners is None else in_phase(views, corners)))
 
 
 def residual_features(views: Tensor) -> Tensor:

@@ -1,48 +1,47 @@
-"""Matched filters on frozen patch tokens: how a cell was made, where its token mostly tells what it shows."""
+"""Filters of frozen patch tokens."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-_LARGEST = 6.0  # of a feature, in standard deviations
+from hidascan.detectors.hidanet.matched_filters import LARGEST, MatchedFilters
 
 
-class TokenFilters(nn.Module):
+class TokenFilters(MatchedFilters):
     """The tokens of a cell after several blocks -> a few numbers.
 
-    Tokens vary with what a picture shows, far more than with how it was made; the filters, fitted in closed form by
-    the lab, look in directions in which content hardly varies.
+    Tokens vary with what a picture shows, far more than with how it was made; the filters look in directions in which
+    content hardly varies.
     """
 
-    mean: Tensor
-    spread: Tensor
-    filters: Tensor
-    offset: Tensor
+    def forward(self, blocks: Sequence[Tensor]) -> Tensor:
+        """Filter the patch tokens that T blocks give, one after the other.
 
-    def __init__(self, features: int, filters: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("spread", torch.ones(features))
-        self.register_buffer("filters", torch.zeros(features, filters))
-        self.register_buffer("offset", torch.zeros(filters))
+        Side by side, as `filtered` takes them, they are many times what the caches of a processor hold.
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Filter patch tokens (B, T, N, C) of T blocks into (B, h, w, E) float32, N = h * w and h = w."""
-        return self.filtered(cells_of(tokens))
+        Args:
+            blocks: T times (B, N, C) float32, N = h * w and h = w.
 
-    def filtered(self, cells: Tensor) -> Tensor:
-        """Filter the tokens of cells (..., T * C) into (..., E) float32."""
-        return self.clamped(cells) @ self.filters - self.offset
-
-    def clamped(self, cells: Tensor) -> Tensor:
-        """Express the tokens of cells (..., T * C) in standard deviations within +-6."""
-        return ((cells.float() - self.mean) / self.spread).clamp(-_LARGEST, _LARGEST)
+        Returns:
+            (B, h, w, E) float32.
+        """
+        numbers = -self.offset
+        parts = zip(*(part.chunk(len(blocks)) for part in (self.mean, self.spread, self.filters)), strict=True)
+        for tokens, (mean, spread, filters) in zip(blocks, parts, strict=True):
+            numbers = numbers + (tokens - mean).div_(spread).clamp_(-LARGEST, LARGEST) @ filters
+        return _on_grid(numbers)
 
 
-def cells_of(tokens: Tensor) -> Tensor:
-    """Put patch tokens (B, T, N, C) of T blocks side by side on their grid: (B, h, w, T * C)."""
-    side = math.isqrt(int(tokens.shape[2]))
-    return tokens.transpose(1, 2).flatten(2).unflatten(1, (side, side))
+def cells_of(blocks: Sequence[Tensor]) -> Tensor:
+    """Put the patch tokens that T blocks give, (B, N, C) each, side by side on their grid: (B, h, w, T * C)."""
+    return _on_grid(torch.cat(list(blocks), dim=2))
+
+
+def _on_grid(values: Tensor) -> Tensor:
+    """Reshape (B, N, E) to (B, h, w, E)."""
+    side = math.isqrt(int(values.shape[1]))
+    return values.unflatten(1, (side, side))

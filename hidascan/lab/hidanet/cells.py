@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,14 +11,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.hidanet.residuals import in_phase, residual_features
-from hidascan.detectors.hidanet.token_filters import cells_of
+from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
+from hidascan.detectors.hidanet.token_filters import TokenFilters, cells_of
 from hidascan.geometry import ViewPlan, cell_map, patch_grid
 from hidascan.image.views import cut_views
 from hidascan.lab.hidanet.pairs import Pairs
 
-if TYPE_CHECKING:
-    from hidascan.lab.hidanet.filters import CellFilters
+
+@dataclass(frozen=True)
+class CellFilters:
+    """What turns the patches of an image into what TFL sees of its cells."""
+
+    residuals: ResidualFilters
+    tokens: TokenFilters | None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """As fields of HiDANetConfig."""
+        sizes = {"residual_filters": self.residuals.filters.shape[1]}
+        return sizes if self.tokens is None else sizes | {"cell_filters": self.tokens.filters.shape[1]}
 
 
 def patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -31,7 +42,7 @@ def patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
 def tokens_of(backbone: FrozenViT, taps: Sequence[int], pixels: np.ndarray) -> Tensor:
     """Return the patch tokens of `taps` of the patches of (H, W, 3) uint8: (K, h, w, T * C) float32."""
     tapped = backbone(patches_of(pixels)[0].to(backbone.mean.device))
-    return cells_of(tapped[:, [backbone.taps.index(tap) for tap in taps], 1:]).cpu()
+    return cells_of([tapped[:, backbone.taps.index(tap), 1:] for tap in taps]).cpu()
 
 
 def pair_cells(
@@ -62,7 +73,7 @@ def _cells(
     for filters in several:
         parts = [cell_map(filters.residuals.filtered(features.clone()).numpy(), grid)]
         if filters.tokens is not None and tokens is not None:
-            parts.append(cell_map(filters.tokens.filtered(tokens).numpy(), grid))
+            parts.append(cell_map(filters.tokens.filtered(tokens.clone()).numpy(), grid))
         cells.append(torch.from_numpy(np.concatenate(parts, axis=2)))
     return cells
 

@@ -17,13 +17,13 @@ from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.hidanet.residuals import FEATURES, PROFILES, ResidualFilters, residual_features
 from hidascan.detectors.hidanet.token_filters import TokenFilters
 from hidascan.lab.data.degradations import Degradation
-from hidascan.lab.hidanet.cells import patches_of, tokens_of
+from hidascan.lab.hidanet.cells import CellFilters, patches_of, tokens_of
 from hidascan.lab.hidanet.pairs import GENERATED, Pairs
 
 _BANDS = 4  # of compression
 _WINDOW = 7  # cells: half a patch
 _FOR_STATISTICS = 60  # pairs whose cells say how features are standardised
-_FOR_TOKENS = 360  # pairs, about, whose tokens are measured
+_FOR_TOKENS = 360  # pairs, about, whose tokens are measured; makers take turns, so even steps may pass some of them by
 _LEAST = 1e-3  # added to spreads: some features hardly vary
 Filters = TypeVar("Filters", ResidualFilters, TokenFilters)
 
@@ -110,20 +110,6 @@ class PairStatistics:
     tokens: Statistics | None
 
 
-@dataclass(frozen=True)
-class CellFilters:
-    """What turns the patches of an image into what TFL sees of its cells."""
-
-    residuals: ResidualFilters
-    tokens: TokenFilters | None
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """As fields of HiDANetConfig."""
-        sizes = {"residual_filters": self.residuals.filters.shape[1]}
-        return sizes if self.tokens is None else sizes | {"cell_filters": self.tokens.filters.shape[1]}
-
-
 def measure_statistics(pairs: Pairs, backbone: FrozenViT | None, taps: Sequence[int]) -> PairStatistics:
     """Measure pairs, each in the first way in which it is degraded; the tokens, which cost more, of some of them."""
     chosen = range(0, len(pairs), max(1, len(pairs) // _FOR_STATISTICS))
@@ -146,7 +132,7 @@ def measure_statistics(pairs: Pairs, backbone: FrozenViT | None, taps: Sequence[
             (_band(degradation), maker), *(_windows(standard.standard(*patches_of(side))) for side in (photo, copy))
         )
         if tokens is not None and backbone is not None and number % step == 0:
-            both = (standard_tokens.clamped(tokens_of(backbone, taps, side)) for side in (photo, copy))
+            both = (standard_tokens.standardised(tokens_of(backbone, taps, side)) for side in (photo, copy))
             tokens.add((0, maker), *(part.flatten(0, 2) for part in both))
     return PairStatistics(residuals, tokens)
 

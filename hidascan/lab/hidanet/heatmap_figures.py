@@ -18,10 +18,11 @@ from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.image.decode import decode
 from hidascan.lab.data.autoencoders.base import load_autoencoder
 from hidascan.lab.data.tables import LabelledImage, spread
+from hidascan.lab.hidanet.cell_artifacts import build_cells
+from hidascan.lab.hidanet.cells import CellFilters
 from hidascan.lab.hidanet.features import whole_backbone
-from hidascan.lab.hidanet.filters import CellFilters
 from hidascan.lab.hidanet.heatmap_law import fit_heatmap_law, largest_evidence, unseen_images
-from hidascan.lab.hidanet.localiser import build_cells, train_localiser
+from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.out_of_fold import OutOfFold, judge
 from hidascan.lab.hidanet.pairs import build_pairs
 from hidascan.lab.hidanet.probe_samples import ProbeSamples, probe_samples

@@ -1,4 +1,4 @@
-"""What each step from a plane on few sources to the kernel probe gives, by cross-validation on the same folds."""
+"""What each step from a kernel on few sources to the kernel probe gives, by cross-validation on the same folds."""
 
 from __future__ import annotations
 
@@ -44,11 +44,7 @@ def _as_is(samples: ProbeSamples) -> Tensor:
     return samples.as_is
 
 
-_PLANE: dict[str, Any] = {"gamma": (1e-3, 0.5), "penalty": 1e-3}  # kernels so wide that they are flat
 STEPS = (
-    Step("a plane, a quarter of the sources", _PLANE, _share(0.25)),
-    Step("a plane, half of the sources", _PLANE, _share(0.5)),
-    Step("a plane, all sources", _PLANE),
     Step("a kernel, a quarter of the sources", {}, _share(0.25)),
     Step("a kernel, half of the sources", {}, _share(0.5)),
     Step("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
