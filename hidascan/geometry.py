@@ -24,16 +24,17 @@ class ViewPlan:
     Attributes:
         side: Side of a view in pixels, at native resolution; None for one view, the image at its own size.
         thumbnail: Whether the whole image, resized to `side`, comes first.
-        patches: "all" patches of the grid, or a spatially stratified sample of at most so many; 0 for none.
+        patches: "all" patches of the grid, or a spatially stratified sample of at most so many, 0 for none; or the one
+            in the "centre" of the image, off the grid.
     """
 
     side: int | None = PATCH
     thumbnail: bool = True
-    patches: Literal["all"] | int = "all"
+    patches: Literal["all", "centre"] | int = "all"
 
     def limited(self, most: int | None) -> ViewPlan:
         """Return the plan with at most `most` patches; None changes nothing."""
-        if most is None or self.side is None:
+        if most is None or self.side is None or self.patches == "centre":
             return self
         return replace(self, patches=most if self.patches == "all" else min(most, self.patches))
 

@@ -22,9 +22,21 @@ SMALL = {  # configs that are quick to run; a detector that is not here is teste
     "hidanet": dataclasses.asdict(TINY),
     "glass": {"backbone": OURS, "taps": (1, 2), "crops": 4, "scorer_dim": 8},
     "npr": {"width": 8},
+    "vit": {"backbone": OURS, "tap": 2},
+    "vit_cnn": {"backbone": OURS, "tap": 2},
+    "ppl": {"backbone": OURS, "tap": 3, "adapted_depth": 2, "rank": 2},
+    "spai": {"backbone": OURS, "taps": (1, 2), "dim": 16, "heads": 2, "head_dim": 8, "widening": 1},
+    "cvt": {"widths": (8, 16, 24), "depths": (1, 1, 2), "heads": (1, 2, 3)},
+    "resnet": {"model": "resnet10t"},
     "hidanet of 112 px": dataclasses.asdict(TINY) | {"side": 112},
     "hidanet without kernels": dataclasses.asdict(TINY) | {"kernel": False},
     "hidanet of kernels alone": dataclasses.asdict(TINY) | {"fusion": False},
+    "npr at several scales": {"width": 8, "scales": (25, 50, 75), "channel_attention": True, "spatial_attention": True},
+    "ppl of all patches": {"backbone": OURS, "tap": 2, "adapted_depth": 1, "rank": 2, "patches": "all"},
+    "spai without attention": {"backbone": OURS, "taps": (1, 2), "dim": 16, "widening": 1, "attention": False},
+    "glass of two CNNs": {"backbone": "resnet10t", "crops": 4, "scorer_dim": 8},
+    "glass of one CNN": {"backbone": "convnext_atto", "crops": 2, "scorer_dim": 8, "shared": True},
+    "resnet with a Bayesian head": {"model": "resnet10t", "spatial_attention": True, "bayesian": True},
 }
 VARIANTS = list(dict.fromkeys([*detector_names(), *SMALL]))
 

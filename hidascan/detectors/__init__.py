@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from hidascan.detectors.base import Detector
 
 DETECTORS = {
+    "cvt": "hidascan.detectors.cvt:CvT",
     "glass": "hidascan.detectors.glass:Glass",
     "hidanet": "hidascan.detectors.hidanet.network:HiDANet",
     "npr": "hidascan.detectors.npr:NPR",
+    "ppl": "hidascan.detectors.ppl:PPL",
+    "resnet": "hidascan.detectors.resnet:ResNet",
+    "spai": "hidascan.detectors.spai:SPAI",
     "swin": "hidascan.detectors.swin:Swin",
+    "vit": "hidascan.detectors.vit:ViT",
+    "vit_cnn": "hidascan.detectors.vit_cnn:ViTCNN",
 }
 _GROUP = "hidascan.detectors"
 

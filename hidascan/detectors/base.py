@@ -113,7 +113,7 @@ class Detector(nn.Module):
     Config: ClassVar[type[DetectorConfig]]
     has_heatmap: ClassVar[bool] = False
     backends: ClassVar[tuple[str, ...]] = ("torch",)
-    frozen_encoder: ClassVar[bool] = False
+    frozen_encoder: bool = False
     plan: ViewPlan
 
     def __init__(self, config: Any) -> None:
@@ -163,6 +163,14 @@ class Detector(nn.Module):
         without = ({name: rows[kept] for name, rows in encoded.items()} for kept in rest)
         return torch.stack([logit - self.decide(others).logit for others in without])
 
+    def encode_cells(self, views: Tensor) -> Encoded | None:
+        """Encode views (B, 3, S, S) as `encode` does, with "cells" (B, N, C) beside it, where training can use these."""
+        return None
+
+    def complexity(self) -> Tensor | None:
+        """Return the KL divergence from their prior of weights that are distributions (), or None without such."""
+        return None
+
     def measure(self, encoded: Encoded) -> None:
         """Measure statistics of encoded views, once before training; by default there are none to measure."""
 
@@ -210,12 +218,16 @@ class SingleView(Detector):
     std = (0.229, 0.224, 0.225)
     network: nn.Module
 
-    def encode(self, views: Tensor, where: Positions) -> Encoded:
-        """Return the logit of each view."""
+    def standard(self, views: Tensor) -> Tensor:
+        """Standardise views (B, 3, H, W) uint8."""
         mean, std = (
             views.new_tensor(numbers, dtype=torch.float32).view(1, 3, 1, 1) for numbers in (self.mean, self.std)
         )
-        return {"logit": self.network((views.float() / 255 - mean) / std).float()}
+        return (views.float() / 255 - mean) / std
+
+    def encode(self, views: Tensor, where: Positions) -> Encoded:
+        """Return the logit of each view."""
+        return {"logit": self.network(self.standard(views)).float()}
 
     def decide(self, encoded: Encoded) -> Decision:
         """Return the logit of the only view."""

@@ -6,48 +6,60 @@ code (lawrencehen5/Attention-To-Detail @ 508d33f).
 A resized global view and a stratified sample of native crops. Crops are scored by attention: Linear(D, 128), tanh,
 dropout, Linear(128, 1), softmax over crops, weighted sum; [global ; local] -> LayerNorm -> dropout -> Linear.
 
-Departures: one frozen CLIP for both kinds of view in place of two trained backbones, read by its [CLS] token after
-chosen blocks; crops are drawn from the edge-aligned grid, one from each of about as many rectangles as there are
-crops, and are always the same; an image with fewer patches than that is covered by all that it has.
+The backbone is a frozen ViT, read by its [CLS] token after chosen blocks, or a CNN that is trained: ResNet-50,
+ConvNeXt-Tiny or another of timm's, one for each kind of view or one for both.
+
+Departures: a ViT is frozen, and so the same for both kinds of view; crops are drawn from the edge-aligned grid, one
+from each of about as many rectangles as there are crops, and are always the same; an image with fewer patches than
+that is covered by all that it has.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones.timm_cnn import build_timm_cnn, is_cnn, standardisation_of
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
 from hidascan.geometry import ViewPlan
+
+_LARGEST = 6.0  # of a standardised feature, in standard deviations
 
 
 @dataclass(frozen=True)
 class GlassConfig(DetectorConfig):
     """What a checkpoint must say to build its network."""
 
-    backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
-    taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks whose [CLS] tokens are read side by side
+    backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token, ResNet or ConvNeXt
+    taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks of a ViT whose [CLS] tokens are read side by side
     side: int = 224  # of crops and thumbnail, pixels
     crops: int = 10
+    shared: bool = False  # one CNN for both kinds of view
     scorer_dim: int = 128
     dropout: float = 0.5
 
 
 class Glass(Detector):
-    """GLASS on a frozen backbone."""
+    """GLASS on a frozen ViT, or on CNNs."""
 
     mean: Tensor
     std: Tensor
-    frozen_encoder = True
     Config = GlassConfig
 
     def __init__(self, config: GlassConfig):
         super().__init__(config)
         self.plan = ViewPlan(config.side, patches=config.crops)
-        self.backbone = FrozenViT(config.backbone, config.taps, config.side)
-        dim = self.backbone.dim * len(config.taps)
+        self.frozen_encoder = not is_cnn(config.backbone)
+        if self.frozen_encoder:
+            self.backbone = FrozenViT(config.backbone, config.taps, config.side)
+            dim = self.backbone.dim * len(config.taps)
+        else:
+            self.whole_encoder, dim = build_timm_cnn(config.backbone)
+            self.crop_encoder: Any = None if config.shared else build_timm_cnn(config.backbone)[0]
         self.register_buffer("mean", torch.zeros(dim))  # of frozen tokens, whose channels differ widely in size
         self.register_buffer("std", torch.ones(dim))
         self.scorer = nn.Sequential(
@@ -55,10 +67,19 @@ class Glass(Detector):
         )
         self.classifier = nn.Sequential(nn.LayerNorm(2 * dim), nn.Dropout(config.dropout), nn.Linear(2 * dim, 1))
 
-    @torch.no_grad()
     def encode(self, views: Tensor, where: Positions) -> Encoded:
-        """Return "cls" (B, T * C): frozen [CLS] tokens of all taps."""
-        return {"cls": self.backbone(views)[:, :, 0].flatten(1)}
+        """Return "cls" (B, D): what the backbone sees of each view."""
+        if self.frozen_encoder:
+            return {"cls": self.backbone(views)[:, :, 0].flatten(1)}
+        mean, std = (numbers.to(views.device) for numbers in standardisation_of(self.whole_encoder))
+        x = (views.float() / 255 - mean) / std
+        if self.crop_encoder is None:
+            return {"cls": self.whole_encoder(x).float()}
+        seen = x.new_empty(len(x), len(self.mean))
+        for kind, encoder in ((where.is_thumbnail, self.whole_encoder), (~where.is_thumbnail, self.crop_encoder)):
+            if kind.any():
+                seen[kind] = encoder(x[kind]).float()
+        return {"cls": seen}
 
     def measure(self, encoded: Encoded) -> None:
         """Measure mean and standard deviation of the frozen tokens."""
@@ -66,7 +87,7 @@ class Glass(Detector):
 
     def decide(self, encoded: Encoded) -> Decision:
         """Weigh the crops of an image, its thumbnail first, and classify both paths."""
-        standard = ((encoded["cls"] - self.mean) / self.std).clamp(-6, 6)
+        standard = ((encoded["cls"] - self.mean) / self.std).clamp(-_LARGEST, _LARGEST)
         crops = standard[1:]
         weights = torch.softmax(self.scorer(crops), dim=0)  # (crops, 1)
         both = torch.cat([standard[0], (weights * crops).sum(0)])  # without crops, their sum is 0

@@ -1,84 +1,175 @@
 """NPR: neighbouring pixel relations, a small CNN on the residual that up-sampling layers leave.
 
 "Rethinking the Up-Sampling Operations in CNN-based Generative Network for Generalizable Deepfake Detection" (CVPR
-2024), after its public code (chuangchuangtan/NPR-DeepfakeDetection @ 73cde1c).
+2024), after its public code (chuangchuangtan/NPR-DeepfakeDetection @ 73cde1c), and what the Tiny-GenImage report
+(CVLabWorks/CVIMGDetection @ e4cb578) adds to it.
 
 One view, the image at its own size. NPR(x) = x - up(down(x)), both by nearest neighbour, times 2/3, goes through a
-ResNet-50 that is cut off after its second layer. From scratch, 1.44 million parameters.
+ResNet-50 that is cut off after its second layer. From scratch, 1.44 million parameters. The report has several scales
+of `down`, weighed by a softmax, and a learnable factor; channel attention after the first convolution and after the
+first layer; and, in a row of its own, spatial attention there.
 
-Departures: an odd last row or column is left out, as the code does; an image shorter than 64 pixels is mirrored; a
-large one is read in strips, which changes nothing but memory.
+Departures: odd last rows and columns are left out, as the code does (with several scales, up to three); an image
+shorter than 64 pixels is mirrored; a large one is read in strips, which changes nothing but memory. Where the report's
+code and text differ on channel attention, the code is followed. Neither says where spatial attention stands: here it
+is after the first layer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hidascan.detectors.attention import ChannelAttention, SpatialAttention
 from hidascan.detectors.base import DetectorConfig, SingleView
 from hidascan.geometry import ViewPlan
 
-_STRIDE = 8  # pixels a position of the last layer
-_HALO = 64  # pixels that it sees to each side, and no more; a multiple of _STRIDE
-_STRIP = 512  # rows, a multiple of _STRIDE
+_HALO = 64  # pixels that a position of the last layer sees to each side, and no more
+_STRIP = 512  # rows; both are multiples of 8, the stride of the last layer
 _FACTOR = 2 / 3
 
 
 @dataclass(frozen=True)
 class NPRConfig(DetectorConfig):
-    """What a checkpoint must say to build its network."""
+    """What a checkpoint must say to build its network.
+
+    Raises:
+        ValueError: Also for a scale that is no share of the whole in steps of a quarter.
+    """
 
     width: int = 64  # channels of the first convolution
+    scales: tuple[int, ...] = (50,)  # of `down`, per cent; more than one, or another, are weighed and learned
+    channel_attention: bool = False
+    spatial_attention: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        super().__post_init__()
+        if not self.scales or not {25, 50, 75}.issuperset(self.scales):
+            raise ValueError(f"scales is {self.scales!r:.40}, not some of 25, 50 and 75")
 
 
 class NPR(SingleView):
-    """The baseline of the paper."""
+    """The baseline of the paper, or what the report makes of it."""
 
     Config = NPRConfig
 
     def __init__(self, config: NPRConfig):
         super().__init__(config)
         self.plan = ViewPlan(side=None, thumbnail=False)
-        self.network = NPRNetwork(config.width)
+        self.network = NPRNetwork(config)
 
 
 class NPRNetwork(nn.Module):
     """Standardised views (B, 3, H, W) -> logits (B,)."""
 
-    def __init__(self, width: int):
+    def __init__(self, config: NPRConfig):
         super().__init__()
+        width = config.width
+        several = config.scales != (50,)
+        self.residual = MultiScaleNPR(config.scales) if several else SingleScaleNPR()
         self.conv1 = nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = _layer(width, width, 3, stride=1)  # -> 4 * width
         self.layer2 = _layer(4 * width, 2 * width, 4, stride=2)  # -> 8 * width
         self.fc = nn.Linear(8 * width, 1)
+        self.channels1 = ChannelAttention(width) if config.channel_attention else None
+        self.channels2 = ChannelAttention(4 * width) if config.channel_attention else None
+        self.space = SpatialAttention() if config.spatial_attention else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify views of one size."""
-        height, width = (side // 2 * 2 for side in x.shape[2:])
+        step = self.residual.step
+        height, width = (side // step * step for side in x.shape[2:])
         x = x[:, :, :height, :width]
         if height <= _STRIP + 2 * _HALO:
-            return self.fc(self.features(x).mean((2, 3))).squeeze(1)
-        total, count = torch.zeros(len(x), self.fc.in_features, device=x.device), 0
-        for top in range(0, height, _STRIP):
-            first = max(0, top - _HALO)
-            strip = self.features(x[:, :, first : top + _STRIP + _HALO])
-            rows = strip[:, :, (top - first) // _STRIDE :][:, :, : _STRIP // _STRIDE]
-            total, count = total + rows.float().sum((2, 3)), count + rows.shape[2] * rows.shape[3]
-        return self.fc(total / count).squeeze(1)
+            return self.fc(self.last(self.middle(self.first(x))).mean((2, 3))).squeeze(1)
+        # Channel attention looks at the whole image: a pass over the strips for each.
+        gate1 = None if self.channels1 is None else self.channels1.gate(*_pooled(x, self.stem, 2))
+        first = lambda strip: self.first(strip, gate1)  # noqa: E731
+        gate2 = None if self.channels2 is None else self.channels2.gate(*_pooled(x, lambda s: self.layer1(first(s)), 4))
+        mean, _ = _pooled(x, lambda strip: self.last(self.middle(first(strip), gate2)), 8)
+        return self.fc(mean).squeeze(1)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Map views (B, 3, H, W) of even sides to (B, 8 * width, ceil(H / 8), ceil(W / 8))."""
-        x = F.relu(self.bn1(self.conv1(npr(x) * _FACTOR)))
-        return self.layer2(self.layer1(F.max_pool2d(x, 3, stride=2, padding=1)))
+    def stem(self, x: Tensor) -> Tensor:
+        """Map views (B, 3, H, W) to (B, width, H / 2, W / 2)."""
+        return F.relu(self.bn1(self.conv1(self.residual(x))))
+
+    def first(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        """Map views to (B, width, H / 4, W / 4). `gate` is that of the whole image, if `x` is not all of it."""
+        x = self.stem(x)
+        if self.channels1 is not None:
+            x = self.channels1(x, gate)
+        return F.max_pool2d(x, 3, stride=2, padding=1)
+
+    def middle(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        """Map (B, width, H / 4, W / 4) to (B, 4 * width, H / 4, W / 4)."""
+        x = self.layer1(x)
+        if self.channels2 is not None:
+            x = self.channels2(x, gate)
+        return x if self.space is None else self.space(x)
+
+    def last(self, x: Tensor) -> Tensor:
+        """Map (B, 4 * width, H / 4, W / 4) to (B, 8 * width, H / 8, W / 8)."""
+        return self.layer2(x)
+
+
+class SingleScaleNPR(nn.Module):
+    """NPR(x) * 2/3, of the paper."""
+
+    step = 2  # sides must be multiples of it
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return npr(x) * _FACTOR
+
+
+class MultiScaleNPR(nn.Module):
+    """NPR at several scales, weighed by a softmax of as many parameters, times a learnable factor (the report)."""
+
+    step = 4
+
+    def __init__(self, scales: tuple[int, ...]):
+        super().__init__()
+        self.scales = scales
+        self.weights = nn.Parameter(torch.zeros(len(scales)))
+        self.factor = nn.Parameter(torch.tensor(_FACTOR))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        shares = torch.softmax(self.weights, dim=0)
+        kept = sum(share * _down_and_up(x, scale / 100) for share, scale in zip(shares, self.scales, strict=True))
+        return (x - kept) * self.factor
 
 
 def npr(x: Tensor) -> Tensor:
     """Compute x - up(down(x)) by nearest neighbour, (B, C, H, W) with even sides in and out."""
-    return x - F.interpolate(x[..., ::2, ::2], scale_factor=2, mode="nearest")
+    return x - _down_and_up(x, 0.5)
+
+
+def _down_and_up(x: Tensor, scale: float) -> Tensor:
+    return F.interpolate(F.interpolate(x, scale_factor=scale, mode="nearest"), size=x.shape[2:], mode="nearest")
+
+
+def _pooled(x: Tensor, network: Callable[[Tensor], Tensor], stride: int) -> tuple[Tensor, Tensor]:
+    """Pool what a network makes of tall views, strip by strip: mean and maximum over all positions, (B, C) each."""
+    total, count, largest = torch.zeros(()), 0, torch.full((), -torch.inf)
+    for strip, skipped in _strips(x):
+        rows = network(strip)[:, :, skipped // stride :][:, :, : _STRIP // stride].float()
+        total, count = total + rows.sum((2, 3)), count + rows.shape[2] * rows.shape[3]
+        largest = torch.maximum(largest.to(rows), rows.amax((2, 3)))
+    return total / count, largest
+
+
+def _strips(x: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """Yield overlapping strips of views, and how many rows at the top of each only lead up to it."""
+    for top in range(0, x.shape[2], _STRIP):
+        first = max(0, top - _HALO)
+        yield x[:, :, first : top + _STRIP + _HALO], top - first
 
 
 class Bottleneck(nn.Module):

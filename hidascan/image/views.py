@@ -54,18 +54,25 @@ def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views
     if plan.thumbnail:
         views.append(upright(thumbnail(pixels, plan.side), orientation))
         boxes.append(whole)
-    grid = patch_grid(height, width, plan.side)
-    sampled = plan.patches != "all" and plan.patches < len(grid)
-    if plan.patches == 0:
-        chosen: list[int] = []
-    else:
-        chosen = stratified_sample(grid, int(plan.patches)) if sampled else list(range(len(grid)))
-    mirrored, places = mirror_to(pixels, plan.side), grid.boxes()
-    for number in chosen:
-        left, top, across, down = places[number]
+    mirrored = mirror_to(pixels, plan.side)
+    chosen, grid = _patches(height, width, plan)
+    for box in chosen:
+        left, top, across, down = box
         views.append(mirrored[top : top + down, left : left + across])
-        boxes.append(places[number])
-    return Views(views, boxes, plan.thumbnail, len(chosen), None if sampled else grid)
+        boxes.append(box)
+    return Views(views, boxes, plan.thumbnail, len(chosen), grid)
+
+
+def _patches(height: int, width: int, plan: ViewPlan) -> tuple[list[Box], PatchGrid | None]:
+    """Return the boxes of the patches that a plan asks for, and their grid if they are all that it has."""
+    side = plan.side or PATCH
+    if plan.patches == "centre":
+        return [Box(max(0, width - side) // 2, max(0, height - side) // 2, side, side)], None
+    grid = patch_grid(height, width, side)
+    if plan.patches == "all" or plan.patches >= len(grid):
+        return grid.boxes(), grid
+    places = grid.boxes()
+    return [places[number] for number in stratified_sample(grid, plan.patches)] if plan.patches else [], None
 
 
 def mirror_to(pixels: np.ndarray, side: int = PATCH) -> np.ndarray:

@@ -80,7 +80,14 @@ class FrozenViT(nn.Module):
             (B, T, 1 + N, C) float32 of T taps. Token 0 is [CLS], then the N = grid * grid patch tokens row by row;
             register tokens are dropped.
         """
-        x = (views.float() / 255 - self.mean) / self.std
+        return self.tokens(self.standard(views))
+
+    def standard(self, views: Tensor) -> Tensor:
+        """Standardise views (B, 3, S, S) uint8 as the ViT was trained."""
+        return (views.float() / 255 - self.mean) / self.std
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Encode standardised views (B, 3, S, S), as `forward` does, and let gradients through to what is hooked in."""
         x = self.vit.embed(x) if isinstance(self.vit, PlainViT) else embed_with_timm(self.vit, x)  # (B, P + N, C)
         tapped = []
         for number, block in enumerate(self.vit.blocks, start=1):

@@ -36,11 +36,9 @@ class Composite:
 class CompositeMaker:
     """Draws composites: real, AI, reconstruction pairs, region swaps (RPS)."""
 
-    def __init__(
-        self, spec: SamplingSpec, real: BalancedSampler, ai: BalancedSampler, autoencoder: Autoencoder | None = None
-    ):
-        """Set up; an autoencoder is needed where pairs or swaps are drawn."""
-        self.spec, self.real, self.ai, self.autoencoder = spec, real, ai, autoencoder
+    def __init__(self, spec: SamplingSpec, real: BalancedSampler, ai: BalancedSampler, *autoencoders: Autoencoder):
+        """Set up; autoencoders, which take turns at random, are needed where pairs or swaps are drawn."""
+        self.spec, self.real, self.ai, self.autoencoders = spec, real, ai, autoencoders
 
     def draw(self, rng: np.random.Generator) -> Iterator[tuple[int, Composite, Degradation, np.random.Generator]]:
         """Draw one composite (two for a pair: a photo and its reconstruction), to be degraded in several ways.
@@ -66,7 +64,10 @@ class CompositeMaker:
         if kind == "swap":
             return [self._swap(photo, rng)]
         photo = _within(_without_history(photo, rng), spec.reconstruction_side, rng)
-        return [photo, self._reconstruct(photo, rng)]
+        copy = self._reconstruct(photo, rng)
+        if spec.replaced and rng.random() < spec.replaced:
+            copy = _replaced(copy, photo, int(rng.choice(spec.replaced_grids)), rng)
+        return [photo, copy]
 
     def _frame(self, sampler: BalancedSampler, rng: np.random.Generator) -> Composite:
         """Draw an image; turn over, resize and crop it at random, alike for both classes."""
@@ -91,10 +92,11 @@ class CompositeMaker:
         return int(np.exp(rng.uniform(np.log(low), np.log(high))))
 
     def _reconstruct(self, composite: Composite, rng: np.random.Generator) -> Composite:
-        if self.autoencoder is None:
+        if not self.autoencoders:
             raise ValueError("pairs and swaps need an autoencoder")
         noise = float(rng.choice([0.0, 0.05, 0.15]))
-        pixels = self.autoencoder.reconstruct(np.ascontiguousarray(composite.pixels), noise, rng)
+        autoencoder = self.autoencoders[rng.integers(len(self.autoencoders)) if len(self.autoencoders) > 1 else 0]
+        pixels = autoencoder.reconstruct(np.ascontiguousarray(composite.pixels), noise, rng)
         return Composite(pixels, np.ones_like(composite.mask), CLEAN_QUALITY, composite.groups)
 
     def _swap(self, composite: Composite, rng: np.random.Generator) -> Composite:
@@ -115,6 +117,15 @@ class CompositeMaker:
         pixels = swap_region(composite.pixels, donor.pixels, region, softness)
         groups = tuple(dict.fromkeys((*composite.groups, *donor.groups)))
         return Composite(pixels, np.where(region, donor.mask, composite.mask), both, groups)
+
+
+def _replaced(copy: Composite, photo: Composite, cells: int, rng: np.random.Generator) -> Composite:
+    """Replace a random share, 0..1, of the cells of a reconstruction by those of its photo (RPR of PPL)."""
+    height, width = copy.mask.shape
+    chosen = rng.random((cells, cells)) < rng.random()
+    rows, columns = (np.arange(length) * cells // length for length in (height, width))
+    kept = ~chosen[rows][:, columns]
+    return replace(copy, pixels=np.where(kept[..., None], copy.pixels, photo.pixels), mask=copy.mask & kept)
 
 
 def _native_quality(image: DecodedImage) -> float | None:

@@ -26,6 +26,8 @@ class SamplingSpec:
     window_side: tuple[int, int] = (160, 900)  # pixels, drawn log-uniformly
     reconstruction_side: int = 448  # largest side sent through the autoencoder, pixels
     swap_share: tuple[float, float] = (0.05, 0.5)  # area of a swapped region
+    replaced: float = 0.0  # probability that cells of a pair's reconstruction are replaced by those of its photo (RPR)
+    replaced_grids: tuple[int, ...] = (2, 7, 14)  # cells along a side for that
     patch_counts: tuple[int, ...] = (1, 2, 2, 3, 4, 4, 4, 6, 8, 16)  # K is one of these, or all there are
     filter: float = 0.15  # probability of blur, sharpening or noise
     saves: tuple[float, float, float, float] = (0.25, 0.50, 0.12, 0.13)  # none, JPEG, two JPEGs, WebP

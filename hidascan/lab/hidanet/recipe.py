@@ -15,7 +15,6 @@ from hidascan.lab.training.trainer import TrainerSpec
 class HiDANetData(DataSpec):
     """Where things are."""
 
-    autoencoders: tuple[str, ...] = ()  # that are there already, FOLDER/taef2 and so on; the first makes the fusion's
     edits: str = ""  # TSV with path, mask and group: images with a generated part, to measure heatmaps on
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from hidascan.detectors import detector_class
 from hidascan.detectors.base import DetectorConfig, config_from
 from hidascan.errors import CheckpointError, RecipeError
+from hidascan.lab.data.tables import fold_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,8 +29,15 @@ class DataSpec:
 
     tables: tuple[str, ...] = ()  # label tables (TSV), or folders in a known layout
     backbone: str = "weights/backbone-clip-vit-b16.safetensors"  # for detectors that stand on a frozen one
+    autoencoders: tuple[str, ...] = ()  # FOLDER/taef2 and so on, that reconstruct photos
+    pretrained: str = ""  # weights that a trained backbone starts from: "timm" for those of its name, or a file
     calibration: str = ""  # label table to fit temperature and thresholds on; none of its sources in `tables`
     calibration_fold: int = -1  # or a fold, 0..5, of the sources of `tables`, which training then leaves out
+    without_folds: tuple[int, ...] = ()  # more folds that training leaves out, to be measured on
+
+    def leaves_out(self, source: str) -> bool:
+        """Tell whether training leaves a source out."""
+        return fold_of(source) in (self.calibration_fold, *self.without_folds)
 
 
 @dataclass(frozen=True)

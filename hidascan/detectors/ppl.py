@@ -1,0 +1,103 @@
+"""PPL: panoptic patch learning, a ViT with low-rank adapters that must look at all of its patches.
+
+"All Patches Matter, More Patches Better: Enhance AI-Generated Image Detection via Panoptic Patch Learning" (2025). The
+paper has no public code. CLIP with LoRA; training replaces cells of a reconstruction by those of its photo (RPR) and
+draws apart the patch tokens of both classes (PCL). It looks at the centre crop of an image, or here at all patches.
+
+Departures: rank 8 on the attention of the last blocks and a linear layer on the normalised [CLS] token are ours, since
+the numbers of the paper are in an appendix that we do not have; "patches" may be "all", whose logits are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones.lora import Adapter, merge, watched
+from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
+from hidascan.geometry import ViewPlan
+
+_ADAPTED = ("qkv", "proj")  # linear layers of a block's attention
+
+
+@dataclass(frozen=True)
+class PPLConfig(DetectorConfig):
+    """What a checkpoint must say to build its network.
+
+    Raises:
+        ValueError: Also for patches other than "centre" and "all".
+    """
+
+    backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token, such as DINOv2's
+    tap: int = 12  # the block whose tokens are read
+    adapted_depth: int = 4  # so many blocks before it, and it, have adapters
+    rank: int = 8
+    side: int = 224  # pixels
+    patches: str = "centre"  # that a scan looks at, or "all"
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        super().__post_init__()
+        if self.patches not in ("centre", "all"):
+            raise ValueError(f"patches is {self.patches!r:.40}, not centre or all")
+
+
+class PPL(Detector):
+    """A ViT with LoRA."""
+
+    Config = PPLConfig
+
+    def __init__(self, config: PPLConfig):
+        super().__init__(config)
+        self.plan = ViewPlan(config.side, thumbnail=False, patches="centre" if config.patches == "centre" else "all")
+        self.backbone = FrozenViT(config.backbone, (config.tap,), config.side)
+        blocks = min(config.adapted_depth, config.tap)
+        width = self.backbone.dim
+        sizes = {"qkv": 3 * width, "proj": width}
+        self.adapters = nn.ModuleList(
+            Adapter(width, sizes[name], config.rank) for _ in range(blocks) for name in _ADAPTED
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 1)
+        self.merged = False
+
+    def encode(self, views: Tensor, where: Positions) -> Encoded:
+        """Return the logit of each view."""
+        return {"logit": self.encode_cells(views)["logit"]}
+
+    def encode_cells(self, views: Tensor) -> Encoded:
+        """Return "logit" (B,) and "cells" (B, N, C): normalised patch tokens, which PCL draws apart."""
+        with self._adapted():
+            tokens = self.norm(self.backbone.tokens(self.backbone.standard(views))[:, 0])
+        return {"logit": self.head(tokens[:, 0])[:, 0].float(), "cells": tokens[:, 1:].float()}
+
+    def decide(self, encoded: Encoded) -> Decision:
+        """Average the logits of all views."""
+        return Decision(encoded["logit"].mean())
+
+    def runtime(self, backend: str, device: torch.device, dtype: torch.dtype, digest: str) -> EncodeViews:
+        """Add the adapters to the matrices of the backbone, where they cost nothing."""
+        if not self.merged:
+            for linear, adapter in self._pairs():
+                merge(linear, adapter)
+            self.merged = True
+        return super().runtime(backend, device, dtype, digest)
+
+    def _pairs(self) -> Iterator[tuple[nn.Linear, Adapter]]:
+        blocks = list(self.backbone.vit.blocks)[-len(self.adapters) // len(_ADAPTED) :]
+        each = iter(self.adapters)
+        for block in blocks:
+            for name in _ADAPTED:
+                yield getattr(block.attn, name), cast(Adapter, next(each))
+
+    @contextmanager
+    def _adapted(self) -> Iterator[None]:
+        """Let the adapters add to what the backbone's layers give, unless they are part of it already."""
+        with watched(() if self.merged else tuple(self._pairs())):
+            yield

@@ -1,0 +1,69 @@
+"""ResNet-50, with spatial attention and with a Bayesian head that tells how sure it is.
+
+"Deep Residual Learning for Image Recognition" (CVPR 2016), and the three rows that the Tiny-GenImage report
+(CVLabWorks/CVIMGDetection @ e4cb578) makes of it: the whole image resized to a square, all layers trained; spatial
+attention after the last layer; a Bayesian linear layer ("Weight Uncertainty in Neural Networks", ICML 2015) that is
+sampled 50 times.
+
+Departures: the samples are the same at every scan, so that an image always gets the same verdict; our thumbnail averages
+areas where it shrinks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hidascan.detectors.attention import SpatialAttention
+from hidascan.detectors.backbones.timm_cnn import build_timm_cnn
+from hidascan.detectors.base import Decision, DetectorConfig, Encoded, Positions, SingleView
+from hidascan.detectors.bayesian import BayesianLinear
+from hidascan.geometry import ViewPlan
+
+
+@dataclass(frozen=True)
+class ResNetConfig(DetectorConfig):
+    """What a checkpoint must say to build its network."""
+
+    model: str = "resnet50"  # timm's name
+    side: int = 224  # pixels
+    spatial_attention: bool = False
+    bayesian: bool = False
+    samples: int = 50  # of the Bayesian head
+
+
+class ResNet(SingleView):
+    """ResNet-50 in its three forms."""
+
+    Config = ResNetConfig
+
+    def __init__(self, config: ResNetConfig):
+        super().__init__(config)
+        self.plan = ViewPlan(config.side, patches=0)
+        self.network, width = build_timm_cnn(config.model, pooled=False)
+        self.space = SpatialAttention() if config.spatial_attention else None
+        self.head: nn.Module = BayesianLinear(width, 2) if config.bayesian else nn.Linear(width, 1)
+
+    def encode(self, views: Tensor, where: Positions) -> Encoded:
+        """Return "pooled" (B, D): the mean of what the last layer sees."""
+        x = self.network(self.standard(views))
+        x = x if self.space is None else self.space(x)
+        return {"pooled": x.mean((2, 3)).float()}
+
+    def decide(self, encoded: Encoded) -> Decision:
+        """Classify the only view; a Bayesian head also gives the spread of p(AI) over its samples."""
+        pooled = encoded["pooled"][0]
+        if not isinstance(self.head, BayesianLinear):
+            return Decision(self.head(pooled)[0])
+        if self.training:
+            logits = self.head(pooled)
+            return Decision(logits[1] - logits[0])
+        scores = torch.softmax(self.head.samples(pooled, self.config.samples), dim=1)[:, 1].double()
+        mean = scores.mean().clamp(1e-6, 1 - 1e-6)
+        return Decision(torch.logit(mean).float(), uncertainty=scores.std().float())
+
+    def complexity(self) -> Tensor | None:
+        """Return the KL divergence of the Bayesian head from its prior."""
+        return self.head.divergence() if isinstance(self.head, BayesianLinear) else None

@@ -1,0 +1,137 @@
+"""SPAI: how far the spectrum of an image is from what a model of real images expects, over patches of any number.
+
+"Any-Resolution AI-Generated Image Detection by Spectral Learning" (CVPR 2025), after its public code (mever-team/spai
+@ 8ff7b3b). Each 224-pixel patch is split by a circle of radius 16 in its Fourier plane into low and high frequencies.
+A frozen ViT sees the patch and both parts; after each of its blocks a projector makes tokens of 1024 numbers, and the
+three cosine similarities between them, by mean and deviation over tokens, are what "spectral reconstruction
+similarity" means: 6 a block, 72 in all. The "spectral context vector" is a weighted sum over blocks of the patch's own
+projected tokens. "Spectral context attention" joins any number of patches by one learnable query.
+
+Departures: the ViT is CLIP's, where theirs was pre-trained by masked frequency modelling; patches are edge-aligned, so
+that the remainder of an image is covered; without `attention` (a row of the paper's ablation) patches are averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
+from hidascan.geometry import ViewPlan
+
+SIMILARITIES = 6  # a block: mean and deviation of three
+
+
+@dataclass(frozen=True)
+class SPAIConfig(DetectorConfig):
+    """What a checkpoint must say to build its network."""
+
+    backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
+    taps: tuple[int, ...] = tuple(range(1, 13))  # blocks whose patch tokens are compared
+    side: int = 224  # of patches, pixels
+    radius: int = 16  # of the low frequencies, in the Fourier plane of a patch
+    dim: int = 1024  # of projected tokens
+    heads: int = 12  # of spectral context attention
+    head_dim: int = 128
+    widening: int = 3  # of the classifier's hidden layers
+    attention: bool = True  # spectral context attention; else the mean over patches
+    dropout: float = 0.5
+
+
+class SPAI(Detector):
+    """SPAI on a frozen ViT."""
+
+    Config = SPAIConfig
+
+    def __init__(self, config: SPAIConfig):
+        super().__init__(config)
+        self.plan = ViewPlan(config.side, thumbnail=False)
+        self.backbone = FrozenViT(config.backbone, config.taps, config.side)
+        self.spectrum = SpectralContext(self.backbone.dim, len(config.taps), config.dim, config.dropout)
+        width = SIMILARITIES * len(config.taps) + config.dim
+        self.attention = ContextAttention(width, config.heads, config.head_dim) if config.attention else None
+        hidden = config.widening * width
+        self.classifier = nn.Sequential(
+            nn.LayerNorm(width),
+            *(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(config.dropout)),
+            *(nn.Linear(hidden, hidden), nn.GELU(), nn.Dropout(config.dropout)),
+            nn.Linear(hidden, 1),
+        )
+
+    def encode(self, views: Tensor, where: Positions) -> Encoded:
+        """Return "spectral" (B, 6 T + dim): similarities and context vector of each patch."""
+        pixels = views.float() / 255
+        parts = (pixels, *split_frequencies(pixels, self.config.radius))
+        with torch.no_grad():
+            tokens = [self.backbone.tokens((x - self.backbone.mean) / self.backbone.std)[:, :, 1:] for x in parts]
+        return {"spectral": self.spectrum(*tokens).float()}
+
+    def decide(self, encoded: Encoded) -> Decision:
+        """Join the patches of an image and classify them."""
+        patches = encoded["spectral"]
+        joined = patches.mean(0) if self.attention is None else self.attention(patches)
+        return Decision(self.classifier(joined)[0])
+
+
+def split_frequencies(pixels: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Split pixels (B, 3, S, S) in 0..1 into low and high frequencies, each clamped to 0..1."""
+    side = pixels.shape[-1]
+    distance = torch.arange(side, device=pixels.device) - side // 2
+    low = (distance[:, None].square() + distance.square()) <= radius**2  # of the shifted plane
+    plane = torch.fft.fftshift(torch.fft.fft2(pixels), dim=(-2, -1))
+    parts = (torch.fft.ifft2(torch.fft.ifftshift(plane * kept, dim=(-2, -1))).real for kept in (low, ~low))
+    inside, outside = (part.clamp(0, 1) for part in parts)
+    return inside, outside
+
+
+class SpectralContext(nn.Module):
+    """Tokens of a patch and of its low and high frequencies -> similarities and spectral context vector."""
+
+    def __init__(self, width: int, taps: int, dim: int, dropout: float):
+        super().__init__()
+        self.projectors = nn.ModuleList(_projector(width, dim, dropout) for _ in range(taps))
+        self.importance = nn.Sequential(nn.Linear(2 * dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, 1))
+        self.merge = nn.Linear(2 * dim, dim)
+
+    def forward(self, whole: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Map tokens, each (B, T, N, C) of T taps, to (B, 6 T + dim)."""
+        similarities, moments = [], []
+        for tap, projector in enumerate(self.projectors):
+            own, inside, outside = (projector(tokens[:, tap]) for tokens in (whole, low, high))
+            for one, other in ((own, inside), (own, outside), (inside, outside)):
+                alike = F.cosine_similarity(one, other, dim=2)  # (B, N)
+                similarities += [alike.mean(1), alike.std(1)]
+            moments.append(torch.cat([own.mean(1), own.std(1)], dim=1))
+        stacked = torch.stack(moments, dim=1)  # (B, T, 2 dim)
+        weights = torch.softmax(self.importance(stacked), dim=1)
+        context = self.merge((weights * stacked).sum(1))
+        return torch.cat([torch.stack(similarities, dim=1), context], dim=1)
+
+
+def _projector(width: int, dim: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.LayerNorm(width), nn.Dropout(dropout), nn.Linear(width, dim), nn.GELU()),
+        *(nn.Linear(dim, dim), nn.LayerNorm(dim)),
+    )
+
+
+class ContextAttention(nn.Module):
+    """Spectral context attention: one learnable query looks at all patches of an image."""
+
+    def __init__(self, width: int, heads: int, head_dim: int):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(nn.init.normal_(torch.empty(heads, head_dim), std=0.02))
+        self.key, self.value = (nn.Linear(width, heads * head_dim, bias=False) for _ in range(2))
+        self.out = nn.Linear(heads * head_dim, width)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Map patches (K, D), K any number, to (D,)."""
+        keys, values = (linear(patches).unflatten(1, (self.heads, -1)) for linear in (self.key, self.value))
+        scores = (keys * self.query).sum(2) * self.query.shape[1] ** -0.5  # (K, heads)
+        joined = (torch.softmax(scores, dim=0)[:, :, None] * values).sum(0)
+        return self.out(joined.flatten())

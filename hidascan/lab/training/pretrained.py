@@ -1,0 +1,80 @@
+"""Start a trained backbone from weights that others trained: timm's by their name, or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.base import Detector
+from hidascan.errors import RecipeError
+
+TIMM = "timm"  # or "timm:NAME", such as timm:resnet50.tv_in1k
+
+
+def start_from_pretrained(detector: Detector, where: str) -> None:
+    """Load pre-trained weights into every network of timm's that a detector trains; its own classifier stays new.
+
+    Args:
+        detector: Freshly built.
+        where: "timm" for the default weights of the network's name, "timm:NAME", or a file of its state: safetensors,
+            or a pickle of tensors alone.
+
+    Raises:
+        RecipeError: If the detector trains no such network, or the weights cannot be had or do not fit.
+    """
+    targets = _networks(detector)
+    if not targets:
+        raise RecipeError(f"data.pretrained: {type(detector).__name__} trains no network of timm's")
+    for network in targets:
+        _fill(network, _state_of(network, where), where)
+
+
+def _networks(detector: Detector) -> list[Any]:
+    frozen = {part for whole in detector.modules() if isinstance(whole, FrozenViT) for part in whole.modules()}
+    return [module for module in detector.modules() if hasattr(module, "pretrained_cfg") and module not in frozen]
+
+
+def _state_of(network: Any, where: str) -> dict[str, Tensor]:
+    if where == TIMM or where.startswith(f"{TIMM}:"):
+        return _from_hub(where.partition(":")[2] or network.pretrained_cfg["architecture"])
+    path = Path(where)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RecipeError(f"data.pretrained: {path}: no such file") from None
+    except Exception as error:  # torch.load raises nearly anything for a broken file
+        reason = "not a safetensors file" if isinstance(error, SafetensorError) else type(error).__name__
+        raise RecipeError(f"data.pretrained: {path}: cannot be read ({reason})") from None
+    return state
+
+
+def _from_hub(name: str) -> dict[str, Tensor]:
+    import timm
+
+    try:
+        state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # the hub's client raises errors of several libraries
+        reason = next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
+        raise RecipeError(
+            f"data.pretrained: timm's {name} cannot be downloaded ({reason}); give a file in its place"
+        ) from None
+    return state
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Load what fits by name and shape; RecipeError if that is less than nine tenths of the network."""
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    filled = sum(own[name].numel() for name in fitting)
+    whole = sum(tensor.numel() for tensor in own.values())
+    if filled < 0.9 * whole:
+        raise RecipeError(f"data.pretrained: {where} fits {filled / whole:.0%} of the network: it is of another one")
+    network.load_state_dict(fitting, strict=False)
