@@ -46,7 +46,14 @@ side = 64
 patches = 2
 samples = 24
 """
-NETWORKS = {"npr": "width = 8", "glass": f'backbone = "{OURS}"\ntaps = [1, 2]\ncrops = 2\ndropout = 0.0'}
+NETWORKS = {
+    "npr": "width = 8",
+    "glass": f'backbone = "{OURS}"\ntaps = [1, 2]\ncrops = 2\ndropout = 0.0',
+    "vit": f'backbone = "{OURS}"\ntap = 2\ndropout = 0.0',
+    "ppl": f'backbone = "{OURS}"\ntap = 2\nadapted_depth = 2\nrank = 4\npatches = "all"',
+    "spai": f'backbone = "{OURS}"\ntaps = [1, 2]\ndim = 32\nheads = 2\nhead_dim = 8\nwidening = 1\ndropout = 0.0',
+    "resnet": 'model = "resnet10t"\nbayesian = true\nside = 96',
+}
 SOURCES = ("one", "two", "three", "four", "five", "six")
 
 

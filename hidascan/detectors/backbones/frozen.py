@@ -20,6 +20,7 @@ class FrozenViT(nn.Module):
     Attributes:
         name: timm's name.
         taps: Numbers of the blocks whose output is wanted, counted from 1, ascending.
+        depth: Number of blocks that the whole ViT has.
         dim: Width C of a token.
         grid: Number of patch tokens along a side of a view (14 or 16).
     """
@@ -37,6 +38,7 @@ class FrozenViT(nn.Module):
         vit: Any = PlainViT(CLIP[name], image_size) if name in CLIP else build_timm_vit(name, image_size)
         if not taps or list(taps) != sorted(set(taps)) or not 1 <= taps[0] <= taps[-1] <= len(vit.blocks):
             raise CheckpointError(f"taps {taps} do not fit a backbone of {len(vit.blocks)} blocks")
+        self.depth = len(vit.blocks)
         vit.blocks = vit.blocks[: taps[-1]]
         self.vit: Any = vit.requires_grad_(False).eval()
         self.name, self.taps = name, tuple(taps)

@@ -31,6 +31,18 @@ def train(
         calibrate(out, None, recipe, device, precision)
 
 
+def backbone(
+    name: Annotated[str, typer.Argument(help="timm's name of a ViT with a [CLS] token.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Where the file goes.", show_default=False)],
+    pretrained: Annotated[str, typer.Option(metavar="timm|timm:NAME|PATH", help="Whose weights.")] = "timm",
+) -> None:
+    """Write the frozen backbone that recipes name, from timm's weights or from a file of them."""
+    from hidascan.lab.training.pretrained import write_backbone
+
+    write_backbone(name, pretrained, out)
+    print(f"wrote {out}")
+
+
 def calibrate(
     weights: Annotated[Path, typer.Argument(help="A trained part; its header is rewritten.", show_default=False)],
     table: Annotated[Optional[Path], typer.Argument(help="Label table, or a folder in a known layout.", show_default=False)] = None,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Detector
+from hidascan.detectors.checkpoint import save_backbone
 from hidascan.errors import RecipeError
 
 TIMM = "timm"  # or "timm:NAME", such as timm:resnet50.tv_in1k
@@ -78,3 +79,24 @@ def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
     if filled < 0.9 * whole:
         raise RecipeError(f"data.pretrained: {where} fits {filled / whole:.0%} of the network: it is of another one")
     network.load_state_dict(fitting, strict=False)
+
+
+def write_backbone(name: str, where: str, out: Path) -> None:
+    """Write the file of a frozen ViT that recipes name as `data.backbone`, in half precision.
+
+    Args:
+        name: timm's name, as recipes give it in `network.backbone`.
+        where: As for `start_from_pretrained`.
+        out: Where it goes.
+
+    Raises:
+        RecipeError: If the weights cannot be had, or lack a tensor of the network.
+    """
+    vit = FrozenViT(name, (FrozenViT(name, (1,)).depth,)).vit
+    if where == TIMM:
+        where = f"{TIMM}:{name}"
+    state = _state_of(vit, where)
+    missing = [key for key, tensor in vit.state_dict().items() if key not in state or state[key].shape != tensor.shape]
+    if missing:
+        raise RecipeError(f"{where}: lacks {len(missing)} tensors of {name}, such as {missing[0]}")
+    save_backbone(out, {key: state[key].half() for key in vit.state_dict()}, name, f"that of {where}")
