@@ -19,6 +19,16 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(1 - (below + 0.5 * equal).sum() / (len(ai) * len(real)))
 
 
+def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Compute the area under the precision-recall curve as a sum over thresholds; NaN if a class is missing."""
+    if len(set(labels.tolist())) < 2:
+        return float("nan")
+    levels, place = np.unique(-scores, return_inverse=True)
+    hits = np.cumsum(np.bincount(place, labels == 1, len(levels)))
+    all_over = np.cumsum(np.bincount(place, minlength=len(levels)))
+    return float((np.diff(hits, prepend=0.0) / hits[-1] * hits / all_over).sum())
+
+
 def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
     """Return weights (n,) by which all sources of a class count alike, however many images they have."""
     keys = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]

@@ -1,0 +1,91 @@
+"""The command that scores benchmarks as they are published."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from hidascan.lab.commands.options import Device, Precision, Weights, open_scanner
+
+if TYPE_CHECKING:
+    from hidascan.lab.data.layouts.edited import EditedImage
+    from hidascan.lab.data.tables import LabelledImage
+    from hidascan.scanner import Scanner
+
+
+def bench(
+    folder: Annotated[Path, typer.Argument(help="A benchmark in the layout in which it is published.", show_default=False)],
+    real: Annotated[Optional[Path], typer.Option(help="Photos that every generator is compared with, where they lie elsewhere.", show_default=False)] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="So many files, spread over all.", show_default=False)] = None,
+    align_format: Annotated[bool, typer.Option("--align-format", help="Also score both classes saved alike, as JPEG 96.")] = False,
+    keep: Annotated[Optional[Path], typer.Option(help="Keep scores in this file, and go on from it.", show_default=False)] = None,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Recognise a benchmark by its folders and print the table of its papers, with the published figures below.
+
+    GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark, ForenSynths, Community
+    Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
+    """
+    from hidascan.errors import RecipeError
+    from hidascan.lab.data.layouts import read_layout
+    from hidascan.lab.data.layouts.detection import read_real
+    from hidascan.lab.data.layouts.edited import read_edited
+    from hidascan.lab.data.tables import spread
+
+    if not folder.is_dir():
+        raise RecipeError(f"{folder}: no such folder")
+    edited = read_edited(folder)
+    if edited is not None:
+        name, pairs = edited
+        _edited(name, pairs[:: max(1, len(pairs) // limit)][:limit] if limit else pairs, weights, device, precision)
+        return
+    layout, images = read_layout(folder)
+    if real is not None:
+        images = [*images, *read_real(real)]
+    chosen = spread(images, limit) if limit else images
+    _detection(layout, chosen, open_scanner(weights, device, precision), align_format, keep)
+
+
+def _detection(
+    layout: str, images: list[LabelledImage], scanner: Scanner, align_format: bool, keep: Path | None
+) -> None:
+    from tqdm import tqdm
+
+    from hidascan.lab.measure import bench, published
+    from hidascan.lab.measure.bench_scan import ALIGNED_QUALITY, ScoreFile, scan
+
+    paths, found = [str(image.path) for image in images], []
+    for aligned in (False, True) if align_format else (False,):
+        run = f"{scanner.header.name} {scanner.run.digest}" + (f" JPEG {ALIGNED_QUALITY}" if aligned else "")
+        kept = ScoreFile(keep, run)
+        with tqdm(total=len(paths), desc=run.partition(" ")[0], disable=None) as bar:
+            found.append(bench.score(layout, images, scan(scanner, paths, aligned, kept, bar.update)))
+    print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and left out; per cent.\n")
+    print(bench.as_markdown(*found))
+    if others := published.as_markdown(layout):
+        print(f"\n{others}")
+    for note in found[0].notes:
+        print(f"hidalab: {note}", file=sys.stderr)
+
+
+def _edited(name: str, images: list[EditedImage], weights: str, device: str, precision: str) -> None:
+    from tqdm import tqdm
+
+    from hidascan.errors import UsageError
+    from hidascan.lab.measure.bench_edited import as_markdown, measure_edited
+
+    scanner = open_scanner(weights, device, precision)
+    if not scanner.detector.has_heatmap:
+        raise UsageError(f"{name} is about localisation: {scanner.header.architecture} has no heatmap")
+    with tqdm(total=len(images), desc=name, disable=None) as bar:
+        threshold = scanner.header.calibration.localisation
+        measured, unreadable = measure_edited(scanner.detector, threshold, images, bar.update)
+    print(
+        f"{name}: {len(images)} files, {unreadable} of them unreadable and left out; by the heatmap, at {threshold}.\n"
+    )
+    print(as_markdown(measured))

@@ -1,0 +1,118 @@
+"""Readers of the layouts of detection benchmarks, as they are published; each gives None or nothing where it does not fit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hidascan.lab.data.layouts.folders import (
+    SHARED,
+    all_folders,
+    class_folders,
+    files_below,
+    folders_of,
+    images_below,
+    named,
+)
+from hidascan.lab.data.tables import LabelledImage
+
+_IMAGENET = re.compile(r"imagenet_(ai_)?(\d{4}_)?(?P<generator>\w+)", re.IGNORECASE)
+_BUCKET = re.compile(r"w[_>]\d{3,5}", re.IGNORECASE)
+_RAISE = re.compile(r"r[0-9a-f]{7,}t?(\.\w+)?", re.IGNORECASE)  # names of the photos of RAISE, r000da54ft
+_REAL_FOLDERS = ("mscoco", "coco", "real", "0_real", "raise", "raise-1k")
+
+
+def read_classes(folder: Path) -> list[LabelledImage] | None:
+    """Read `0_real/`, `1_fake/` and the like right below a folder."""
+    classes = class_folders(folder).items()
+    return [image for place, label in classes for image in _as_named(place, label, folder.name)]
+
+
+def _as_named(place: Path, label: int, source: str) -> list[LabelledImage]:
+    return [LabelledImage(path, label, place.name, source) for path in files_below(place)]
+
+
+def read_generators(folder: Path) -> list[LabelledImage] | None:
+    """Read `<generator>/[<class>/]{0_real,1_fake}/`: ForenSynths, AIGCDetectBenchmark, Community Forensics, WildRF."""
+    images = []
+    for place in all_folders(folder):
+        for inner, label in class_folders(place).items():
+            parts = place.relative_to(folder).parts
+            images += images_below(inner, label, parts[0] if parts else folder.name)
+    return images
+
+
+def read_genimage(folder: Path) -> list[LabelledImage] | None:
+    """Read `<Generator>/imagenet_ai_*/val/{ai,nature}/` of GenImage; what it trains on is left out."""
+    images = []
+    for top in folders_of(folder):
+        for place in folders_of(top):
+            if _IMAGENET.fullmatch(place.name):
+                images += _validation(place, top.name)
+    return images
+
+
+def read_tiny_genimage(folder: Path) -> list[LabelledImage] | None:
+    """Read `imagenet_*/val/{ai,nature}/` of Tiny-GenImage; what it trains on is left out."""
+    images = []
+    for place in folders_of(folder):
+        match = _IMAGENET.fullmatch(place.name)
+        if match:
+            images += _validation(place, match["generator"])
+    return images
+
+
+def _validation(place: Path, generator: str) -> list[LabelledImage]:
+    split = named(place, "val")
+    classes = class_folders(split) if split else {}
+    return [image for inner, label in classes.items() for image in images_below(inner, label, generator)]
+
+
+def read_hires(folder: Path) -> list[LabelledImage] | None:
+    """Read `W_0900` to `W>5000`, each `{0_real,1_fake}/`, of HiRes-50K."""
+    images = []
+    for place in folders_of(folder):
+        if _BUCKET.fullmatch(place.name):
+            for inner, label in class_folders(place).items():
+                images += images_below(inner, label, place.name)
+    return images
+
+
+def read_chameleon(folder: Path) -> list[LabelledImage] | None:
+    """Read `test/{0_real,1_fake}/` of Chameleon."""
+    test = named(folder, "test")
+    if test is None or any(_split_of_drct(place) for place in folders_of(folder)):
+        return None
+    return [image for inner, label in class_folders(test).items() for image in images_below(inner, label, "Chameleon")]
+
+
+def read_drct(folder: Path) -> list[LabelledImage] | None:
+    """Read `<generator>/val2017/` of DRCT-2M; the photos of MSCOCO, in a folder of that name, are compared with each."""
+    images = []
+    for place in folders_of(folder):
+        split = _split_of_drct(place)
+        if split is not None:
+            real = place.name.lower() in _REAL_FOLDERS
+            images += images_below(split, int(not real), place.name, SHARED if real else None)
+    return images
+
+
+def _split_of_drct(place: Path) -> Path | None:
+    return named(place, "val2017") if named(place, "train2017", "val2017") else None
+
+
+def read_synthbuster(folder: Path) -> list[LabelledImage] | None:
+    """Read `<generator>/r*.png` of Synthbuster; photos lie elsewhere, or in a folder `real` or `RAISE` beside these."""
+    images = []
+    for place in folders_of(folder):
+        files = [path for path in files_below(place) if _RAISE.fullmatch(path.name)]
+        if files:
+            real = place.name.lower() in _REAL_FOLDERS
+            group, source = (f"{place.name} (real)", SHARED) if real else (place.name, place.name)
+            images += [LabelledImage(path, int(not real), group, source) for path in files]
+    return images
+
+
+def read_real(folder: Path) -> list[LabelledImage]:
+    """Read a folder of photos that every generator of a benchmark is compared with."""
+    return [LabelledImage(path, 0, f"{folder.name} (real)", SHARED) for path in files_below(folder)]

@@ -1,0 +1,126 @@
+"""Readers of the layouts of localisation benchmarks: images, each with the mask of what a generator made of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hidascan.errors import RecipeError
+from hidascan.lab.data.layouts.folders import files_below, folders_of, named
+
+
+@dataclass(frozen=True)
+class EditedImage:
+    """An image of a localisation benchmark.
+
+    Attributes:
+        path: Of the image.
+        mask: Of what was edited, white on black; None for an image that nobody edited.
+        group: What the papers average over: JPEG level, model, split.
+        regenerated: Whether the whole image went through the generator, and the mask tells only what was asked of it.
+    """
+
+    path: Path
+    mask: Path | None
+    group: str
+    regenerated: bool = False
+
+
+def read_autosplice(folder: Path) -> list[EditedImage]:
+    """Read `Authentic/`, `Forged_JPEG{100,90,75}/` and `Mask/`; the mask of `12_3.jpg` is `12_mask.png`."""
+    authentic, masks = named(folder, "authentic"), named(folder, "mask")
+    if authentic is None or masks is None:
+        return []
+    images = [EditedImage(path, None, "Authentic") for path in files_below(authentic)]
+    by_name = {path.name.lower(): path for path in files_below(masks)}
+    for place in folders_of(folder):
+        if place.name.lower().startswith("forged"):
+            for path in files_below(place):
+                mask = by_name.get(f"{path.stem.split('_')[0].lower()}_mask.png")
+                if mask is not None:
+                    images.append(EditedImage(path, mask, place.name))
+    return images
+
+
+def read_cocoglide(folder: Path) -> list[EditedImage]:
+    """Read `real/`, `fake/` and `mask/`, paired by the rows of `table.csv` alone, whatever its columns are called."""
+    places = {name: named(folder, name) for name in ("real", "fake", "mask")}
+    table = next((path for path in folder.iterdir() if path.name.lower() == "table.csv"), None)
+    if table is None or None in places.values():
+        return []
+    files = {name: {path.name: path for path in files_below(place)} for name, place in places.items() if place}
+    images = []
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        for cells in csv.reader(file):
+            names = [Path(cell.strip()).name for cell in cells]
+            of = {kind: next((known[name] for name in names if name in known), None) for kind, known in files.items()}
+            if of["real"]:
+                images.append(EditedImage(of["real"], None, "real"))
+            if of["fake"] and of["mask"]:
+                images.append(EditedImage(of["fake"], of["mask"], "fake"))
+    return images
+
+
+def read_br_gen(folder: Path) -> list[EditedImage]:
+    """Read `<split>/{Au,Tp,Gt}` of BR-Gen: untouched, tampered, and the masks of these by the same names."""
+    images = []
+    for split in folders_of(folder):
+        untouched, tampered, truth = (named(split, name) for name in ("au", "tp", "gt"))
+        if tampered is None or truth is None:
+            continue
+        masks = {path.stem: path for path in files_below(truth)}
+        images += [EditedImage(p, masks[p.stem], split.name) for p in files_below(tampered) if p.stem in masks]
+        if untouched is not None:
+            images += [EditedImage(path, None, split.name) for path in files_below(untouched)]
+    return images
+
+
+def read_tgif(folder: Path) -> list[EditedImage]:
+    """Read `masks`, `original`, `<model>-sp` and `<model>-fr`, of each the split `testing`, of TGIF.
+
+    Masks lie by the same names; `sp` are spliced back into the photo, `fr` are regenerated as a whole.
+    """
+    masks, originals = named(folder, "masks"), named(folder, "original")
+    if masks is None or originals is None:
+        return []
+    truth = {path.stem: path for path in _testing(masks)}
+    images = [EditedImage(path, None, "original") for path in _testing(originals)]
+    for place in folders_of(folder):
+        if place.name.lower().endswith(("-sp", "-fr")):
+            regenerated = place.name.lower().endswith("-fr")
+            for path in _testing(place):
+                mask = truth.get(path.stem) or truth.get(path.stem.split("_")[0])
+                if mask is not None:
+                    images.append(EditedImage(path, mask, place.name, regenerated))
+    return images
+
+
+def _testing(place: Path) -> list[Path]:
+    split = named(place, "testing")
+    return files_below(split) if split else []
+
+
+EDITED: dict[str, Callable[[Path], list[EditedImage]]] = {
+    "AutoSplice": read_autosplice,
+    "CocoGlide": read_cocoglide,
+    "BR-Gen": read_br_gen,
+    "TGIF": read_tgif,
+}
+
+
+def read_edited(folder: Path) -> tuple[str, list[EditedImage]] | None:
+    """Return the name of the first localisation layout that a folder fits, and its images; None if none fits.
+
+    Raises:
+        RecipeError: If a table that pairs images with masks cannot be read.
+    """
+    for name, reader in EDITED.items():
+        try:
+            images = reader(folder)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise RecipeError(f"{folder}: {name}: its table cannot be read ({error})") from None
+        if images:
+            return name, images
+    return None

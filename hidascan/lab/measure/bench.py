@@ -1,0 +1,116 @@
+"""Score a detection benchmark as its papers do: a row a generator or bucket, then mean and standard deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hidascan.lab.data.layouts.folders import SHARED
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure import markdown
+from hidascan.lab.measure.metrics import auc, average_precision
+
+Column = Callable[[np.ndarray, np.ndarray], float]
+
+
+def _share(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
+    """Return the share of images of one class that are on its side of 0.5; NaN if there are none."""
+    of_class = scores[labels == label]
+    right = of_class >= 0.5 if label else of_class < 0.5
+    return float(right.mean()) if len(right) else float("nan")
+
+
+COLUMNS: dict[str, Column] = {
+    "accuracy": lambda labels, scores: float(((scores >= 0.5) == labels).mean()),
+    "AP": average_precision,
+    "AUC": auc,
+    "real accuracy": lambda labels, scores: _share(labels, scores, 0),
+    "fake accuracy": lambda labels, scores: _share(labels, scores, 1),
+    "balanced accuracy": lambda labels, scores: (_share(labels, scores, 0) + _share(labels, scores, 1)) / 2,
+}
+SCORED = {  # what the papers of a layout give; any other: all
+    "GenImage": ("accuracy",),
+    "Tiny-GenImage": ("accuracy", "AP", "real accuracy", "fake accuracy"),
+    "Chameleon": ("accuracy", "fake accuracy", "real accuracy"),
+    "DRCT-2M": ("balanced accuracy",),  # generators against all photos, both counting half
+    "HiRes-50K": ("accuracy",),
+    "Synthbuster": ("AUC", "balanced accuracy"),
+    "generators": ("accuracy", "AP"),
+}
+ROW_NAMES = {"HiRes-50K": "bucket"}
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One generator or bucket: counts of what could be read, and figures by the name of their column."""
+
+    name: str
+    real: int
+    ai: int
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark.
+
+    Attributes:
+        layout: Its name.
+        rows: In order.
+        unreadable: Files that could not be read, and are left out.
+        files: All that were tried.
+        notes: What was missing, a line each.
+    """
+
+    layout: str
+    rows: list[BenchRow]
+    unreadable: int
+    files: int
+    notes: list[str] = field(default_factory=list)
+
+
+def score(layout: str, images: list[LabelledImage], scores: np.ndarray) -> Bench:
+    """Score images by p(AI) (n,), NaN where a file could not be read."""
+    readable = ~np.isnan(scores)
+    labels, sources = np.array([image.label for image in images]), np.array([image.source for image in images])
+    rows, notes = [], []
+    for name in sorted(set(sources) - {SHARED}, key=_in_order):
+        here = readable & ((sources == name) | (sources == SHARED))
+        truth, said = labels[here], scores[here]
+        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), _figures(layout, truth, said)))
+        notes += [f"{name}: no {kind} images" for kind, label in (("real", 0), ("AI", 1)) if label not in truth]
+    return Bench(layout, rows, int((~readable).sum()), len(images), notes)
+
+
+def _in_order(name: str) -> tuple[bool, str]:
+    return name.startswith("W>"), name  # the bucket of the largest comes last
+
+
+def _figures(layout: str, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    wanted = SCORED.get(layout, tuple(COLUMNS))
+    return {name: COLUMNS[name](labels, scores) if len(labels) else float("nan") for name in wanted}
+
+
+def as_markdown(bench: Bench, aligned: Bench | None = None) -> str:
+    """Write the table of a benchmark; beside each column that with formats aligned, if it was measured."""
+    columns = SCORED.get(bench.layout, tuple(COLUMNS))
+    head = [ROW_NAMES.get(bench.layout, "generator"), "real", "AI"]
+    for name in columns:
+        head += [name] if aligned is None else [name, f"{name}, formats aligned"]
+    sides = [bench.rows] if aligned is None else [bench.rows, aligned.rows]
+    cells, values = [], []
+    for row in zip(*sides, strict=True):
+        numbers = [side.figures[name] for name in columns for side in row]
+        values.append(numbers)
+        cells.append([row[0].name, str(row[0].real), str(row[0].ai), *map(_per_cent, numbers)])
+    spreads = np.array(values)
+    for name, over in (("mean", np.nanmean), ("std", np.nanstd)):
+        summed = [float(over(column)) if (~np.isnan(column)).any() else float("nan") for column in spreads.T]
+        cells.append([f"**{name}**", "", "", *map(_per_cent, summed)])
+    return markdown.table(head, cells)
+
+
+def _per_cent(value: float) -> str:
+    return "" if np.isnan(value) else f"{100 * value:.2f}"

@@ -1,0 +1,33 @@
+"""What papers say of benchmarks."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from typing import Any
+
+from hidascan.lab.measure import markdown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def published(benchmark: str) -> list[dict[str, Any]]:
+    """Return the rows of published figures of a benchmark."""
+    text = resources.files("hidascan.lab.measure").joinpath("published.toml").read_text(encoding="utf-8")
+    return [row for row in tomllib.loads(text)["figures"] if row["benchmark"] == benchmark]
+
+
+def as_markdown(benchmark: str) -> str:
+    """Write the published figures of a benchmark, best first; "" if there are none."""
+    rows = sorted(published(benchmark), key=lambda row: -row["accuracy"])
+    if not rows:
+        return ""
+    cells = [
+        [row["system"], row["trained_on"], f"{row['accuracy']:.2f}", f"{row['AP']:.2f}" if "AP" in row else ""]
+        for row in rows
+    ]
+    head = ["system", "trained on", "accuracy, mean", "AP, mean"]
+    return f"Published, by other systems under their own training (per cent):\n\n{markdown.table(head, cells)}"
