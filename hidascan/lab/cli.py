@@ -8,7 +8,7 @@ import sys
 import typer
 
 from hidascan.errors import ExitCode, HidascanError
-from hidascan.lab.commands import bench, data, measure, reference, train
+from hidascan.lab.commands import bench, compare, data, measure, reference, train
 from hidascan.printable import printable
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
@@ -25,6 +25,8 @@ COMMANDS = (
     measure.ablate,
     measure.card,
     bench.bench,
+    compare.compare,
+    compare.curves,
     data.forge,
     data.detectors,
     reference.reference,

@@ -64,7 +64,7 @@ def _detection(
         run = f"{scanner.header.name} {scanner.run.digest}" + (f" JPEG {ALIGNED_QUALITY}" if aligned else "")
         kept = ScoreFile(keep, run)
         with tqdm(total=len(paths), desc=run.partition(" ")[0], disable=None) as bar:
-            found.append(bench.score(layout, images, scan(scanner, paths, aligned, kept, bar.update)))
+            found.append(bench.score(layout, images, scan(scanner, paths, aligned, kept, bar.update)[:, 0]))
     print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and left out; per cent.\n")
     print(bench.as_markdown(*found))
     if others := published.as_markdown(layout):

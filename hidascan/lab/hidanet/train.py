@@ -51,10 +51,10 @@ def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, d
         as_is = samples.as_is.numpy()
         labels, logits = samples.pooled.labels.numpy()[as_is], found.said.logits.double().numpy()[as_is]
         calibration = fit_calibration(labels, logits, np.zeros(1))
-    _write(recipe, network, calibration, out)
+    write_network(recipe, network, calibration, out)
 
 
-def _write(recipe: HiDANetRecipe, network: HiDANet, calibration: Calibration, out: Path) -> None:
+def write_network(recipe: HiDANetRecipe, network: HiDANet, calibration: Calibration, out: Path) -> None:
     """Write the checkpoint; its calibration is that of no one where there is no kernel probe, and is fitted later."""
     backbone = Path(recipe.data.backbone)
     parts = (Part("backbone", backbone.name, sha256_of(backbone)),)

@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hidascan.errors import HidascanError
+from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.lab.training.trainer import read_ahead
@@ -29,26 +31,31 @@ class ScoreFile:
             run: Tells these weights and this way of saving from others, which may be in the same file.
         """
         self._path, self._run = path, run
-        self.known: dict[str, float] = {}
+        self.known: dict[str, tuple[float, float]] = {}
         if path is not None and path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 row = _parsed(line)
                 if row and row.get("run") == run:
-                    self.known[row["path"]] = math.nan if row["score"] is None else float(row["score"])
+                    self.known[row["path"]] = _number(row["score"]), _number(row.get("uncertainty"))
 
-    def add(self, path: str, score: float) -> None:
-        """Keep a score, NaN for a file that could not be read."""
-        self.known[path] = score
+    def add(self, path: str, finding: Finding | None) -> None:
+        """Keep score and uncertainty of a finding; of a file that could not be read there are none."""
+        score, uncertainty = (None, None) if finding is None else (finding.score, finding.uncertainty)
+        self.known[path] = _number(score), _number(uncertainty)
         if self._path is not None:
-            row = {"run": self._run, "path": path, "score": None if math.isnan(score) else score}
+            row = {"run": self._run, "path": path, "score": score, "uncertainty": uncertainty}
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
 
-def _parsed(line: str) -> dict[str, str] | None:
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
     """Parse a line; None for one that a kill cut short."""
     try:
-        row: dict[str, str] = json.loads(line)
+        row: dict[str, Any] = json.loads(line)
     except ValueError:
         return None
     return row if {"path", "score"} <= row.keys() else None
@@ -57,7 +64,7 @@ def _parsed(line: str) -> dict[str, str] | None:
 def scan(
     scanner: Scanner, paths: list[str], aligned: bool, kept: ScoreFile, on_image: Callable[[], object] = lambda: None
 ) -> np.ndarray:
-    """Return p(AI) (n,) of files, NaN for those that cannot be read; those that `kept` knows are not scanned again.
+    """Scan files; those that `kept` knows are not scanned again.
 
     Args:
         scanner: Of what.
@@ -65,20 +72,23 @@ def scan(
         aligned: Whether all are saved as JPEG 96 first.
         kept: Where scores go.
         on_image: Called after each.
+
+    Returns:
+        (n, 2): p(AI), NaN for a file that cannot be read, and its uncertainty, NaN where a detector tells none.
     """
     missing = [path for path in dict.fromkeys(paths) if path not in kept.known]
-    for path, score in _saved_again(scanner, missing) if aligned else _as_they_are(scanner, missing):
-        kept.add(path, score)
+    for path, finding in _saved_again(scanner, missing) if aligned else _as_they_are(scanner, missing):
+        kept.add(path, finding)
         on_image()
-    return np.array([kept.known[path] for path in paths])
+    return np.array([kept.known[path] for path in paths]).reshape(-1, 2)
 
 
-def _as_they_are(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, float]]:
+def _as_they_are(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding]]:
     for finding in scanner.scan(paths):
-        yield finding.path, math.nan if finding.score is None else float(finding.score)
+        yield finding.path, finding
 
 
-def _saved_again(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, float]]:
+def _saved_again(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding | None]]:
     def load(number: int) -> tuple[str, np.ndarray | None]:
         try:
             return paths[number], jpeg(decode(paths[number]).pixels, ALIGNED_QUALITY)
@@ -86,5 +96,4 @@ def _saved_again(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, floa
             return paths[number], None
 
     for path, pixels in read_ahead(load, len(paths), ahead=4):
-        finding = None if pixels is None else scanner.scan_array(pixels)
-        yield path, math.nan if finding is None or finding.score is None else float(finding.score)
+        yield path, None if pixels is None else scanner.scan_array(pixels)

@@ -1,0 +1,180 @@
+"""Commands that set detectors side by side."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from hidascan.lab.commands.options import Cache, Device, Precision, Table
+
+if TYPE_CHECKING:
+    import torch
+
+    from hidascan.lab.data.tables import LabelledImage
+    from hidascan.lab.measure.comparison import Compared
+    from hidascan.lab.training.entries import Entry
+
+Patches = Annotated[Optional[int], typer.Option(min=1, help="Look at so many patches of an image at most.", show_default=False)]  # fmt: skip
+Out = Annotated[Path, typer.Option(help="Folder for tables and plots.", show_default=False)]
+
+
+def compare(
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE[@NAME=VALUE]...", help="Recipes, perhaps with values changed, such as recipes/glass.toml@network.crops=4.", show_default=False)],
+    cache: Cache,
+    out: Out,
+    table: Annotated[Optional[Path], typer.Option(help="Also train on all sources, and score this table.", show_default=False)] = None,
+    folds: Annotated[int, typer.Option(min=0, max=6, help="Of the cross-validation over sources; 0 for none.")] = 3,
+    images: Annotated[int, typer.Option(min=2, help="Of the recipes' tables, spread over all, are scored out of fold.")] = 600,
+    patches: Patches = None,
+    outside: Annotated[Optional[list[str]], typer.Option(metavar="NAME=FILE", help="Scores of another system: CSV with path and score. May be repeated.", show_default=False)] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Train recipes on the same split, or load what they made before, and compare them: Markdown, CSV and plots.
+
+    Scores are those of networks as they were trained, at 0.5, without calibration. A broken run goes on.
+    """
+    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.data.tables import capped, spread
+    from hidascan.lab.training.entries import read_entry
+
+    entries = [read_entry(text) for text in recipes]
+    where = choose_device(device)
+    trainer = _Trainer(entries, cache, where, choose_dtype(precision, where), patches, precision)
+    out.mkdir(parents=True, exist_ok=True)
+    known = [image for one in entries[0].recipe.data.tables for image in read_images(one)]
+    if folds:
+        chosen = spread(capped(known, 4), images)
+        _report("out of fold", trainer.out_of_fold(chosen, folds), outside or [], chosen, out / "out-of-fold")
+    if table is not None:
+        chosen = read_images(table)
+        _report(table.parent.name, trainer.on_table(chosen), outside or [], chosen, out / table.parent.name)
+
+
+class _Trainer:
+    """Trains and scores the entries of a comparison."""
+
+    def __init__(
+        self,
+        entries: list[Entry],
+        cache: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        patches: int | None,
+        precision: str,
+    ):
+        self._entries, self._cache, self._device, self._dtype = entries, cache, device, dtype
+        self._patches, self._precision = patches, precision
+
+    def out_of_fold(self, images: list[LabelledImage], count: int) -> list[Compared]:
+        """Score images by networks that saw nothing of their sources."""
+        import numpy as np
+
+        from hidascan.lab.data.tables import fold_of
+        from hidascan.lab.training.entries import folds_of
+
+        parts = [folds_of(number, count) for number in range(count)]
+        found = []
+        for entry in self._entries:
+            scores = np.full((len(images), 2), np.nan)
+            for part in parts:
+                here = [number for number, image in enumerate(images) if fold_of(image.source) in part]
+                scores[here] = self._scores(entry, part, [images[number] for number in here])
+            found.append(self._compared(entry, images, scores, parts[0]))
+        return found
+
+    def on_table(self, images: list[LabelledImage]) -> list[Compared]:
+        """Score images by networks that were trained on all sources."""
+        return [self._compared(entry, images, self._scores(entry, (), images), ()) for entry in self._entries]
+
+    def _weights(self, entry: Entry, without: tuple[int, ...]) -> Path:
+        from hidascan.lab.training.entries import weights_of
+
+        def say(name: str) -> None:
+            print(f"training {name}", file=sys.stderr)
+
+        return weights_of(entry, without, self._cache, self._device, self._dtype, say)
+
+    def _scanner(self, weights: Path, patches: int | None = None) -> Any:
+        from hidascan.options import ScanOptions
+        from hidascan.scanner import Scanner
+
+        return Scanner(ScanOptions(str(weights), str(self._device), self._precision, patches=patches))
+
+    def _scores(self, entry: Entry, without: tuple[int, ...], images: list[LabelledImage]) -> Any:
+        from tqdm import tqdm
+
+        from hidascan.lab.measure.bench_scan import ScoreFile, scan
+
+        scanner = self._scanner(self._weights(entry, without), self._patches)
+        kept = ScoreFile(self._cache / "compared" / "scores.jsonl", f"{scanner.run.digest} {self._patches}")
+        with tqdm(total=len(images), desc=entry.name, disable=None) as bar:
+            return scan(scanner, [str(image.path) for image in images], False, kept, bar.update)
+
+    def _compared(self, entry: Entry, images: list[LabelledImage], scores: Any, without: tuple[int, ...]) -> Compared:
+        from hidascan.lab.measure.comparison import Compared
+        from hidascan.lab.measure.cost import cost_of
+
+        weights = self._weights(entry, without)
+        spec = getattr(entry.recipe, "training", None)
+        budget = f"{spec.epochs * spec.steps * spec.batch:,} images" if spec else "see its recipe"
+        if entry.recipe.data.pretrained:
+            budget += f", from {entry.recipe.data.pretrained}"
+        return Compared(
+            entry.name, images, scores[:, 0], scores[:, 1], cost_of(weights, self._scanner(weights)), budget
+        )
+
+
+def _report(title: str, found: list[Compared], outside: list[str], images: list[LabelledImage], path: Path) -> None:
+    from hidascan.errors import UsageError
+    from hidascan.lab.measure.comparison import as_markdown, by_kind, read_outside, row_of, write_csv
+    from hidascan.lab.measure.plots import plot_cost
+
+    for text in outside:
+        name, equals, file = text.partition("=")
+        if not equals:
+            raise UsageError(f"--outside {text}: not NAME=FILE")
+        found = [*found, read_outside(name, Path(file), images)]
+    rows = [row_of(one) for one in found]
+    sources = len({image.source for image in images})
+    text = f"{title}: {len(images)} images of {sources} sources.\n\n{as_markdown(rows)}\n\n{by_kind(found)}"
+    print(text, end="\n\n", flush=True)
+    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    write_csv(path.with_suffix(".csv"), rows)
+    plot_cost(rows, path)
+
+
+def curves(
+    table: Table,
+    weights: Annotated[list[str], typer.Option(metavar="NAME|PATH", help="Weights; may be repeated.", show_default=False)],
+    out: Out,
+    images: Annotated[int, typer.Option(min=2, help="Number of images, spread evenly over the table.")] = 60,
+    patches: Patches = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Measure how figures fall under JPEG, blur, resizing, noise and masking, and plot that for several weights."""
+    from tqdm import tqdm
+
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.data.tables import spread
+    from hidascan.lab.measure import markdown
+    from hidascan.lab.measure.curves import CURVES, measure_curves
+    from hidascan.lab.measure.plots import plot_curves
+    from hidascan.options import ScanOptions
+    from hidascan.scanner import Scanner
+
+    chosen, found = spread(read_images(table), images), {}
+    for name in weights:
+        scanner = Scanner(ScanOptions(name, device, precision, patches=patches))
+        with tqdm(total=len(chosen), desc=name, disable=None) as bar:
+            found[scanner.header.name] = measure_curves(scanner, chosen, bar.update)
+    out.mkdir(parents=True, exist_ok=True)
+    plot_curves({curve: {name: points[curve] for name, points in found.items()} for curve in CURVES}, out / "curves")
+    for curve, levels in CURVES.items():
+        rows = [[name, *(f"{figure:.3f}" for _, figure in points[curve])] for name, points in found.items()]
+        print(markdown.table([curve, *(f"{strength:g}" for strength in levels)], rows), end="\n\n")

@@ -1,0 +1,146 @@
+"""Compare detectors by their scores of the same images: one row each, then by family of generator and by domain."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure import markdown
+from hidascan.lab.measure.bench import COLUMNS
+from hidascan.lab.measure.cost import Cost
+from hidascan.lab.measure.metrics import auc, interval_over_sources, tpr_at_fpr
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What one detector said.
+
+    Attributes:
+        name: Of the detector in the comparison.
+        images: Of which.
+        scores: (n,) p(AI), NaN where a file could not be read.
+        uncertainties: (n,) NaN where it tells none.
+        cost: None for an outside system.
+        budget: What it was trained with, in words.
+    """
+
+    name: str
+    images: list[LabelledImage]
+    scores: np.ndarray
+    uncertainties: np.ndarray
+    cost: Cost | None = None
+    budget: str = ""
+
+    def readable(self) -> tuple[list[LabelledImage], np.ndarray, np.ndarray, np.ndarray]:
+        """Return images, labels, scores and uncertainties of what could be read."""
+        kept = ~np.isnan(self.scores)
+        images = [image for image, one in zip(self.images, kept.tolist(), strict=True) if one]
+        return images, np.array([image.label for image in images]), self.scores[kept], self.uncertainties[kept]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one detector; `knows_errors` is the AUC of its uncertainty for its errors at 0.5."""
+
+    name: str
+    figures: dict[str, float]
+    interval: tuple[float, float]
+    knows_errors: float
+    cost: Cost | None
+    budget: str
+
+
+def row_of(compared: Compared) -> Row:
+    """Compute the figures of a detector."""
+    images, labels, scores, uncertainties = compared.readable()
+    figures = {name: column(labels, scores) for name, column in COLUMNS.items()}
+    figures |= {"TPR at 1 % FPR": tpr_at_fpr(labels, scores, 0.01), "TPR at 5 % FPR": tpr_at_fpr(labels, scores, 0.05)}
+    wrong = ((scores >= 0.5) != labels).astype(int)
+    knows = float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties)
+    interval = interval_over_sources(auc, labels, scores, [image.source for image in images])
+    return Row(compared.name, figures, interval, knows, compared.cost, compared.budget)
+
+
+_SHOWN = (
+    "AUC",
+    "accuracy",
+    "balanced accuracy",
+    "AP",
+    "TPR at 1 % FPR",
+    "TPR at 5 % FPR",
+    "real accuracy",
+    "fake accuracy",
+)
+
+
+def as_markdown(rows: list[Row]) -> str:
+    """Write the comparison, the best AUC first and in bold."""
+    ordered = sorted(rows, key=lambda row: -row.figures["AUC"])
+    knowing = any(not np.isnan(row.knows_errors) for row in rows)
+    head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["knows its errors"] if knowing else [])]
+    head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
+    cells = []
+    for row in ordered:
+        numbers = [f"{row.figures[name]:.3f}" for name in _SHOWN]
+        numbers.insert(1, "{:.3f} to {:.3f}".format(*row.interval))
+        if knowing:
+            numbers.append("" if np.isnan(row.knows_errors) else f"{row.knows_errors:.3f}")
+        cells.append([row.name, *numbers, *_cost_cells(row.cost), row.budget])
+    return markdown.table(head, cells, 0)
+
+
+def _cost_cells(cost: Cost | None) -> list[str]:
+    if cost is None:
+        return [""] * 4
+    millions = (f"{number / 1e6:.2f}" for number in (cost.parameters, cost.trained))
+    return [f"{cost.milliseconds:.0f}", f"{cost.gflops:.1f}", *millions]
+
+
+def by_kind(compared: list[Compared]) -> str:
+    """Write how many AI images of each family, and real ones of each domain, are on their side of 0.5, the best in bold."""
+    parts = [_shares(one) for one in compared]
+    kinds = sorted({kind for part in parts for kind in part})
+    rows = []
+    for kind in kinds:
+        values = [part.get(kind, (float("nan"), 0)) for part in parts]
+        best = np.nanmax([value for value, _ in values])
+        shown = [f"**{value:.2f}**" if value == best else f"{value:.2f}" for value, _ in values]
+        rows.append([*kind, str(max(count for _, count in values)), *shown])
+    return markdown.table(["label", "kind", "n", *(one.name for one in compared)], rows)
+
+
+def _shares(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]:
+    images, labels, scores, _ = compared.readable()
+    right = (scores >= 0.5) == labels
+    kinds = [("AI", one.family or "unknown") if one.label else ("real", one.domain or "unclear") for one in images]
+    found = {}
+    for kind in set(kinds):
+        here = np.array([other == kind for other in kinds])
+        found[kind] = float(right[here].mean()), int(here.sum())
+    return found
+
+
+def write_csv(path: Path, rows: list[Row]) -> None:
+    """Write the comparison as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file)
+        costs = [field.name for field in dataclasses.fields(Cost)]
+        out.writerow(["detector", *_SHOWN, "AUC low", "AUC high", "knows its errors", *costs, "trained with"])
+        for row in rows:
+            cost = [""] * len(costs) if row.cost is None else list(dataclasses.astuple(row.cost))
+            figures = [row.figures[name] for name in _SHOWN]
+            out.writerow([row.name, *figures, *row.interval, row.knows_errors, *cost, row.budget])
+
+
+def read_outside(name: str, path: Path, images: list[LabelledImage]) -> Compared:
+    """Read the scores of an outside system: CSV or TSV with the columns path and score, paths as `images` have them."""
+    text = path.read_text(encoding="utf-8-sig")
+    rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
+    known = {row["path"]: float(row["score"]) for row in rows if row["score"] not in ("", None)}
+    scores = np.array([known.get(str(image.path), np.nan) for image in images])
+    return Compared(name, images, scores, np.full(len(images), np.nan), budget="as published")

@@ -1,0 +1,62 @@
+"""Plots of comparisons, as PNG and SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hidascan.errors import UsageError
+from hidascan.lab.measure.comparison import Row
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        raise UsageError("plots need matplotlib: pip install 'hidascan[plots]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def plot_cost(rows: list[Row], path: Path) -> None:
+    """Plot AUC, with its interval, against milliseconds an image, as `path`.png and `path`.svg."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(9, 6))
+    for row in rows:
+        if row.cost is None:
+            axes.axhline(row.figures["AUC"], linestyle=":", color="grey")
+            axes.annotate(row.name, (0.01, row.figures["AUC"]), xycoords=("axes fraction", "data"), va="bottom")
+            continue
+        value = row.figures["AUC"]
+        spread = [[value - row.interval[0]], [row.interval[1] - value]]
+        axes.errorbar(row.cost.milliseconds, value, yerr=spread, fmt="o", capsize=3)
+        axes.annotate(row.name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", xlabel="milliseconds an image of 1024 x 768", ylabel="AUC, 95 % over sources")
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def plot_curves(curves: dict[str, dict[str, list[tuple[float, float]]]], path: Path) -> None:
+    """Plot one panel a perturbation and one line a detector: curves[perturbation][detector] is (strength, figure)s."""
+    pyplot = _pyplot()
+    figure, panels = pyplot.subplots(1, len(curves), figsize=(4 * len(curves), 3.6), squeeze=False)
+    for axes, (perturbation, lines) in zip(panels[0], curves.items(), strict=True):
+        for name, points in lines.items():
+            strengths, figures = np.array(points).T
+            axes.plot(strengths, figures, marker="o", markersize=3, label=name)
+        axes.set(title=perturbation, ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+    panels[0][0].set_ylabel("AUC; of masking, recall at 0.5")
+    panels[0][-1].legend(fontsize=7)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    for suffix in (".png", ".svg"):
+        figure.savefig(path.with_suffix(suffix), dpi=120)
+    _pyplot().close(figure)

@@ -1,0 +1,102 @@
+"""Recipes as `hidalab compare` takes them, changed in places, and the weights that each of them makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hidascan.detectors.checkpoint import load_detector
+from hidascan.errors import CheckpointError, RecipeError
+from hidascan.lab.data.tables import FOLDS
+from hidascan.lab.training.artifacts import fingerprint
+from hidascan.lab.training.recipe import read_recipe, training_room
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recipe that takes part in a comparison: its name there, and what it says."""
+
+    name: str
+    recipe: Any
+
+
+def read_entry(text: str) -> Entry:
+    """Read `PATH`, or `PATH@network.crops=4@seed=1`: a recipe with some of its values changed.
+
+    Raises:
+        RecipeError: For a recipe that cannot be read, or a change that does not fit.
+    """
+    path, *changes = text.split("@")
+    recipe = read_recipe(Path(path))
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"{text}: {change!r} is not NAME=VALUE")
+        try:
+            recipe = _changed(recipe, name.split("."), tomllib.loads(f"value = {value}")["value"])
+        except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError) as error:
+            raise RecipeError(f"{text}: {change}: {error}") from None
+    return Entry("@".join([Path(path).stem, *changes]), recipe)
+
+
+def _changed(part: Any, names: list[str], value: Any) -> Any:
+    if len(names) > 1:
+        value = _changed(getattr(part, names[0]), names[1:], value)
+    known = {field.name for field in dataclasses.fields(part)}
+    if names[0] not in known:
+        raise AttributeError(f"there is no {names[0]!r} among {', '.join(sorted(known))}")
+    return dataclasses.replace(part, **{names[0]: tuple(value) if isinstance(value, list) else value})
+
+
+def folds_of(number: int, count: int) -> tuple[int, ...]:
+    """Return which of the folds of sources make up fold `number` of `count`."""
+    return tuple(fold for fold in range(FOLDS) if fold % count == number)
+
+
+def weights_of(
+    entry: Entry,
+    without_folds: tuple[int, ...],
+    cache: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    on_training: Callable[[str], object] = lambda name: None,
+) -> Path:
+    """Train an entry on all sources but those of some folds, or find the weights that it made before.
+
+    Nothing is calibrated: scores are the sigmoid of what the network says, and 0.5 is where its training put it.
+    """
+    data = dataclasses.replace(entry.recipe.data, without_folds=without_folds, calibration_fold=-1, calibration="")
+    recipe = dataclasses.replace(entry.recipe, data=data)
+    name = re.sub(r"\W+", "-", entry.name) + "".join(f"-{fold}" for fold in without_folds)
+    out = cache / "compared" / f"{name}-{fingerprint(recipe=recipe)[:8]}.safetensors"
+    if not _holds(out, recipe):
+        on_training(out.stem)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        room = training_room(recipe.detector)
+        getattr(room, "train_for_comparison", room.train)(recipe, cache, out, device, dtype)
+    return out
+
+
+def _holds(path: Path, recipe: Any) -> bool:
+    """Tell whether a file holds weights that exactly this recipe made."""
+    if not path.exists():
+        return False
+    try:
+        header = load_detector(path)[1]
+    except CheckpointError:
+        return False
+    plain = lambda value: json.loads(json.dumps(value))  # noqa: E731
+    return bool(header.training.get("recipe") == plain(dataclasses.asdict(recipe)))

@@ -1,0 +1,111 @@
+"""Detectors side by side: trained on one split, scored out of fold, written as tables and plots."""
+
+import csv
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hidascan.errors import RecipeError
+from hidascan.lab.cli import app
+from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
+from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, row_of
+from hidascan.lab.measure.curves import CURVES, mask_cells
+from hidascan.lab.training import entries
+from hidascan.lab.training.entries import folds_of, read_entry
+from tests.conftest import picture
+from tests.test_detectors import save_random
+from tests.test_end_to_end import NETWORKS, RECIPE, folder  # noqa: F401
+
+
+@pytest.fixture
+def recipes(folder, tiny_weights):  # noqa: F811
+    for name in ("npr", "resnet"):
+        text = RECIPE.format(detector=name, network=NETWORKS[name], folder=folder, backbone="none.safetensors")
+        (folder / f"{name}.toml").write_text(text.replace("epochs = 3", "epochs = 1").replace("steps = 8", "steps = 2"))
+    return folder
+
+
+def test_a_recipe_is_read_with_changes(recipes):
+    entry = read_entry(f"{recipes}/npr.toml@network.scales=[25, 50]@seed=3")
+    assert entry.name == "npr@network.scales=[25, 50]@seed=3"
+    assert entry.recipe.network.scales == (25, 50) and entry.recipe.seed == 3
+    for change in ("network.nothing=1", "network.width=-1", "network.width", "network.width=x"):
+        with pytest.raises(RecipeError, match=r"npr\.toml@network\.(nothing|width)"):
+            read_entry(f"{recipes}/npr.toml@{change}")
+
+
+def test_every_fold_is_in_one_part():
+    for count in range(1, FOLDS + 1):
+        parts = [folds_of(number, count) for number in range(count)]
+        assert sorted(fold for part in parts for fold in part) == list(range(FOLDS))
+
+
+def test_compare_trains_once_never_on_what_it_scores_and_writes_all(recipes, tmp_path, monkeypatch):
+    trained = []
+    room = entries.training_room("npr")
+    train = room.train
+
+    def watched(recipe, *rest):
+        trained.append((recipe.detector, recipe.data.without_folds))
+        train(recipe, *rest)
+
+    monkeypatch.setattr(room, "train", watched)
+    outside = tmp_path / "outside.csv"
+    table = [row.split("\t") for row in (recipes / "table.tsv").read_text().splitlines()][1:]
+    outside.write_text("path,score\n" + "".join(f"{recipes / row[0]},{row[1]}\n" for row in table))
+    command = ["compare", f"{recipes}/npr.toml", f"{recipes}/resnet.toml", "--folds", 2, "--images", 24]
+    command += ["--cache", tmp_path / "cache", "--out", tmp_path / "out", "--table", recipes / "table.tsv"]
+    command += ["--outside", f"theirs={outside}", "--precision", "fp32"]
+    ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    assert ran.exit_code == 0 and "theirs" in ran.output and "knows its errors" in ran.output
+    assert sorted(trained) == sorted([(n, w) for n in ("npr", "resnet") for w in ((0, 2, 4), (1, 3, 5), ())])
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".png", ".svg"}
+    rows = list(csv.DictReader((tmp_path / "out/out-of-fold.csv").open()))
+    assert [row["detector"] for row in rows] == ["npr", "resnet", "theirs"] and float(rows[2]["AUC"]) == 1
+    assert float(rows[0]["gflops"]) > 0 and int(rows[0]["trained"]) == int(rows[0]["parameters"])
+    again = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    assert len(trained) == 6 and again.exit_code == 0
+
+
+def compared(name: str, scores, uncertainties=None) -> Compared:
+    images = [
+        LabelledImage(f"{n}.png", n % 2, "g", f"source {n % 5}", "photo", "flux" if n % 2 else "") for n in range(10)
+    ]
+    nothing = np.full(10, np.nan)
+    return Compared(
+        name, images, np.array(scores, float), nothing if uncertainties is None else np.array(uncertainties)
+    )
+
+
+def test_figures_are_those_of_the_scores():
+    right = np.arange(10) % 2
+    scores = np.where(np.arange(10) == 1, 0.2, right)
+    uncertain = compared("one", scores, np.where(np.arange(10) == 1, 0.4, 0.1))
+    row = row_of(uncertain)
+    assert row.figures["accuracy"] == 0.9 and row.figures["fake accuracy"] == 0.8 and row.figures["real accuracy"] == 1
+    assert row.knows_errors == 1 and row.figures["AUC"] == 1
+    unread = row_of(compared("two", np.where(np.arange(10) == 1, np.nan, right)))
+    assert unread.figures["accuracy"] == 1 and np.isnan(unread.knows_errors)
+    assert "| **one** |" in as_markdown([row]) and "| AI | flux | 5 | 0.80 | **1.00** |" in by_kind(
+        [uncertain, compared("two", right)]
+    )
+
+
+def test_masking_hides_about_a_share_and_always_the_same():
+    pixels = picture(640, 640)
+    masked = mask_cells(pixels, 0.4)
+    assert 0.3 < (masked != pixels).any(2).mean() < 0.5 and np.array_equal(masked, mask_cells(pixels, 0.4))
+    assert np.array_equal(mask_cells(pixels, 0.0), pixels)
+
+
+def test_curves_are_measured_and_plotted(recipes, tmp_path):
+    weights = save_random(tmp_path, "npr")
+    command = ["curves", recipes / "table.tsv", "--weights", weights, "--images", 5, "--out", tmp_path / "out"]
+    ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    assert ran.exit_code == 0 and all(f"| {name} |" in ran.output for name in CURVES) and "nan" not in ran.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "curves.svg"}
+
+
+def test_folds_of_sources_are_fixed():
+    assert fold_of("one") == fold_of("one") and 0 <= fold_of("one") < FOLDS
