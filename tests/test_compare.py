@@ -1,6 +1,7 @@
 """Detectors side by side: trained on one split, scored out of fold, written as tables and plots."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -109,3 +110,19 @@ def test_curves_are_measured_and_plotted(recipes, tmp_path):
 
 def test_folds_of_sources_are_fixed():
     assert fold_of("one") == fold_of("one") and 0 <= fold_of("one") < FOLDS
+
+
+def test_cells_that_decide_are_found(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from hidascan.detectors import DETECTORS
+
+    monkeypatch.setitem(DETECTORS, "brightness", "tests.test_detectors:Brightness")
+    weights, pixels = save_random(tmp_path, "brightness"), np.zeros((96, 96, 3), np.uint8)
+    pixels[24:48, 72:] = 255  # the one bright cell, of 24 pixels: row 1, column 3
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    command = ["tde", tmp_path / "a.png", tmp_path / "out.png", "--grid", 4, "--weights", weights]
+    ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    told = json.loads(ran.output.splitlines()[-1])
+    assert told["cells"] == 16 and told["strongest"]["effect"] > 0 and (tmp_path / "out.png").exists()
+    assert {name: told["strongest"][name] for name in ("left", "top")} == {"left": 72, "top": 24}

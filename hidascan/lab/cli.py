@@ -20,6 +20,7 @@ COMMANDS = (
     measure.quality,
     measure.localise,
     measure.robustness,
+    measure.tde,
     measure.cv,
     measure.heatmaps,
     measure.ablate,

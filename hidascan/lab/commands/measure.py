@@ -125,6 +125,37 @@ def robustness(
         print(as_markdown(measure_robustness(open_scanner(weights, device, precision), chosen, bar.update)))
 
 
+def tde(
+    image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Where the picture goes (PNG).", show_default=False)],
+    grid: Annotated[int, typer.Option(min=1, max=56, help="Cells along a side of a view.")] = 7,
+    patches: Annotated[int, typer.Option(min=1, help="Look at so many patches at most: each cell of each costs a pass.")] = 4,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Draw how much each cell of a view decides: the logit with all cells minus that with the cell set to zero."""
+    import dataclasses
+
+    from tqdm import tqdm
+
+    from hidascan.image.decode import decode
+    from hidascan.lab.measure.cell_effects import measure_cell_effects
+    from hidascan.options import ScanOptions
+    from hidascan.report.overlay import draw_attributions
+    from hidascan.scanner import Scanner
+
+    scanner = Scanner(ScanOptions(weights, device, precision, patches=patches))
+    pixels = decode(image).pixels
+    with tqdm(desc="tde", unit=" views", disable=None) as bar:
+        effects = measure_cell_effects(scanner, pixels, grid, bar.update)
+    finding = dataclasses.replace(scanner.scan_array(pixels), attributions=tuple(effects))
+    draw_attributions(pixels, finding).save(out, format="PNG")
+    strongest = max(effects, key=lambda effect: abs(effect.effect))
+    told = {name: getattr(strongest, name) for name in ("left", "top", "width", "height")}
+    print(json.dumps({"cells": len(effects), "strongest": told | {"effect": round(strongest.effect, 4)}}))
+
+
 def cv(
     recipe: Recipe,
     cache: Cache,
