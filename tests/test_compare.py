@@ -61,7 +61,7 @@ def test_compare_trains_once_never_on_what_it_scores_and_writes_all(recipes, tmp
     ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
     assert ran.exit_code == 0 and "theirs" in ran.output and "knows its errors" in ran.output
     assert sorted(trained) == sorted([(n, w) for n in ("npr", "resnet") for w in ((0, 2, 4), (1, 3, 5), ())])
-    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".png", ".svg"}
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".png", ".svg", ".txt"}
     rows = list(csv.DictReader((tmp_path / "out/out-of-fold.csv").open()))
     assert [row["detector"] for row in rows] == ["npr", "resnet", "theirs"] and float(rows[2]["AUC"]) == 1
     assert float(rows[0]["gflops"]) > 0 and int(rows[0]["trained"]) == int(rows[0]["parameters"])

@@ -143,6 +143,7 @@ def _report(title: str, found: list[Compared], outside: list[str], images: list[
     sources = len({image.source for image in images})
     text = f"{title}: {len(images)} images of {sources} sources.\n\n{as_markdown(rows)}\n\n{by_kind(found)}"
     print(text, end="\n\n", flush=True)
+    path.with_suffix(".txt").write_text("".join(f"{image.path}\n" for image in images), encoding="utf-8")
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     write_csv(path.with_suffix(".csv"), rows)
     plot_cost(rows, path)
