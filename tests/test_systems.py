@@ -1,6 +1,7 @@
 """The other systems, against what their papers and public code say of them."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hidascan.detectors.npr import NPRConfig, NPRNetwork, npr
 from hidascan.detectors.spai import ContextAttention, split_frequencies
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views
+from hidascan.lab.training.recipe import read_recipe
 from tests.conftest import OURS, picture
 from tests.test_detectors import SMALL, save_random
 
@@ -197,3 +199,36 @@ def test_a_frozen_vit_trains_its_head_alone():
         vit = kind(kind.Config(backbone=OURS, tap=2))
         assert not any(p.requires_grad for p in vit.backbone.parameters())
         assert {n.split(".")[0] for n, p in vit.named_parameters() if p.requires_grad} <= {"head", "cnn", "shares"}
+
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_can_be_read_and_its_network_built(path):
+    recipe = read_recipe(path)
+    with torch.device("meta"):
+        detector = detector_class(recipe.detector)(recipe.network)
+    assert trained_parameters(detector) > 0 and path.name in path.read_text()
+
+
+def test_recipes_that_are_compared_draw_alike():
+    spec = {}
+    for path in RECIPES:
+        recipe = read_recipe(path)
+        if hasattr(recipe, "training"):
+            drawn = recipe.sampling
+            images = recipe.training.epochs * recipe.training.steps * recipe.training.batch
+            spec[path.stem] = (recipe.data.tables, drawn.degradations, drawn.saves, drawn.jpeg_quality, images)
+    glass = spec.pop("glass")  # its encoder is frozen: images are encoded once, and drawn often
+    assert len(spec) == 16 and len(set(spec.values())) == 1 and glass[:4] == spec["npr"][:4]
+
+
+def test_hidanet_as_released_has_the_numbers_of_its_code():
+    recipe = read_recipe(RECIPES[0].with_name("hidanet-as-released.toml"))
+    with torch.device("meta"):
+        network = detector_class("hidanet")(recipe.network)
+    assert network.backbone.dim == 1024 and network.backbone.grid == 16 and network.backbone.taps == (24,)
+    assert recipe.network.dim == 1024 and len(network.head.aggregator.layers.layers) == 1
+    cycle = (4, 8, 2, 12, 4, 3, 6, 4, 16, 6, 4, 1, 6, 8, 10, 6)
+    assert recipe.rounds[0].sampling.patch_counts == cycle and recipe.fusion.beta == 1 and recipe.fusion.lr == 2.5e-5
