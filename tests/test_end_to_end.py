@@ -159,3 +159,23 @@ def test_the_command_trains_and_calibrates(folder, tiny_weights):
     header = Scanner(ScanOptions(str(out))).header
     assert header.architecture == "npr" and header.calibration.scale != 1.0
     assert header.training["calibration"]["images"] > 0 and header.training["recipe"]["detector"] == "npr"
+
+
+def test_samples_that_are_kept_are_those_that_are_drawn(folder, tiny_weights):
+    for detector, change in (("npr", {}), ("spai", {}), ("vit", {})):
+        recipe = recipe_of(folder, tiny_weights, detector)
+        recipe = replace(recipe, training=replace(recipe.training, side=224), **change)
+        plan = end_to_end.detector_class(detector)(recipe.network)
+        drawers = [
+            end_to_end._drawer(recipe, plan, where, torch.device("cpu"), torch.float32) for where in (None, folder)
+        ]
+        for number in (0, 1, 7):
+            drawn, kept, again = (drawer[number] for drawer in (drawers[0], drawers[1], drawers[1]))
+            for other in (kept, again):
+                assert other.label == drawn.label and other.views.boxes == drawn.views.boxes
+                assert all(np.array_equal(a, b) for a, b in zip(other.views.pixels, drawn.views.pixels, strict=True))
+                assert (drawn.shares is None) == (other.shares is None) == (detector == "vit")
+    assert (
+        len({path.name for path in folder.glob("drawn-*")}) == 1
+        and len(list(folder.glob("drawn-*/*.safetensors"))) == 3
+    )

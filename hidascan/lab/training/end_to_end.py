@@ -29,7 +29,7 @@ from hidascan.lab.training import recipe as recipes
 from hidascan.lab.training.artifacts import fingerprint, load_artifact, save_artifact
 from hidascan.lab.training.losses import Losses, classification_loss, contrastive_loss
 from hidascan.lab.training.pretrained import start_from_pretrained
-from hidascan.lab.training.samples import Sample, SampleDrawer, split_by_image, views_of
+from hidascan.lab.training.samples import KeptSamples, Sample, SampleDrawer, can_be_kept, split_by_image, views_of
 from hidascan.lab.training.trainer import Trainer, TrainerSpec, read_ahead
 
 _PER_SHARD = 100  # samples
@@ -63,11 +63,20 @@ class Recipe(recipes.Recipe):
     training: EndToEndSpec = field(default_factory=EndToEndSpec)
 
 
-def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Train on the tables of the recipe, on from the last whole epoch if there is one, and write the weights."""
+def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype, keep: bool = False) -> None:
+    """Train on the tables of the recipe, on from the last whole epoch if there is one, and write the weights.
+
+    Args:
+        recipe: What decides the weights.
+        cache: For what training keeps.
+        out: Where the weights go.
+        device: Where it runs.
+        dtype: What costly layers compute in.
+        keep: Whether samples are kept in `cache` as they are drawn: a megabyte each.
+    """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, dtype).to(device)
-    samples = _drawer(recipe, detector, device, dtype)
+    samples = _drawer(recipe, detector, cache if keep else None, device, dtype)
     encoded = _encoded(recipe, samples, detector, cache, device) if detector.frozen_encoder else None
     spec, made_by, frozen = recipe.training, _made_by(recipe), detector.frozen_parts()
     with _without(detector, frozen):
@@ -101,13 +110,24 @@ def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
     return detector
 
 
-def _drawer(recipe: Recipe, detector: Detector, device: torch.device, dtype: torch.dtype) -> SampleDrawer:
+def train_for_comparison(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
+    """Train on samples that are kept, so that recipes which draw by the same law train on the very same."""
+    train(recipe, cache, out, device, dtype, keep=True)
+
+
+def _drawer(
+    recipe: Recipe, detector: Detector, cache: Path | None, device: torch.device, dtype: torch.dtype
+) -> SampleDrawer:
+    """Open the samples of a recipe; `cache` is where they are kept, if at all."""
     spec, paths = recipe.training, recipe.data.autoencoders
     autoencoders = tuple(load_autoencoder(path, dtype, str(device)) for path in paths)
     plan = detector.plan.limited(spec.patches)
-    return SampleDrawer(
-        images_of(recipe), recipe.sampling, plan, spec.side, spec.group_power, recipe.seed, autoencoders
-    )
+    law = images_of(recipe), recipe.sampling, plan, spec.side, spec.group_power, recipe.seed, autoencoders
+    if cache is None or not can_be_kept(plan, spec.side):
+        return SampleDrawer(*law)
+    decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, paths, *_left_out(recipe)]
+    made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(recipe.data.tables))
+    return KeptSamples(cache, made_by, *law)
 
 
 def _batch(recipe: Recipe, number: int, drawer: SampleDrawer, encoded: list[Sample] | None) -> list[Sample]:
@@ -208,9 +228,12 @@ def _what_decides_samples(recipe: Recipe) -> list[object]:
     }
     frozen = sha256_of(backbone) if backbone.is_file() else ""
     tables = tables_sha256(recipe.data.tables)
-    left_out = [recipe.data.calibration_fold, *recipe.data.without_folds]
-    drawn = [spec.patches, spec.side, spec.group_power, left_out, recipe.data.autoencoders]
+    drawn = [spec.patches, spec.side, spec.group_power, *_left_out(recipe), recipe.data.autoencoders]
     return [recipe.detector, recipe.seed, encoder, frozen, tables, recipe.sampling, drawn]
+
+
+def _left_out(recipe: Recipe) -> list[int]:
+    return [recipe.data.calibration_fold, *recipe.data.without_folds]
 
 
 def _made_by(recipe: Recipe) -> str:

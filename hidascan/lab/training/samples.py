@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from tqdm import tqdm
 
 from hidascan.detectors.base import Encoded, Positions
 from hidascan.errors import HidascanError, RecipeError
-from hidascan.geometry import CELL, ViewPlan
+from hidascan.geometry import CELL, PATCH, Box, ViewPlan
 from hidascan.image.views import Views, cut_views, mirror_to
 from hidascan.lab.data.autoencoders.base import Autoencoder
 from hidascan.lab.data.composites import Composite, CompositeMaker
@@ -19,6 +21,9 @@ from hidascan.lab.data.degradations import Degradation, degrade
 from hidascan.lab.data.forgeries import cell_shares
 from hidascan.lab.data.sampling import BalancedSampler, SamplingSpec
 from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.training.artifacts import load_artifact, save_artifact
+
+_KEPT_PATCHES = 4  # of an image, that are kept
 
 Drawn = tuple[Composite, Degradation, np.random.Generator]
 
@@ -81,7 +86,9 @@ class SampleDrawer:
             except HidascanError as error:
                 tqdm.write(f"skipped: {error}")
             else:
-                return self._cut(composite, degradation, places)
+                pixels = degrade(composite.pixels, degradation)
+                cut = [a - b for a, b in zip(composite.mask.shape, pixels.shape[:2], strict=True)]
+                return self._cut(pixels, composite.mask[cut[0] :, cut[1] :], places)
         raise RecipeError("20 unreadable images in a row: check the tables")
 
     def _drawn(self, number: int, attempt: int) -> Drawn:
@@ -99,19 +106,86 @@ class SampleDrawer:
             once.setdefault(place, (composite, degradation, places))
         return list(once.values())
 
-    def _cut(self, composite: Composite, degradation: Degradation, rng: np.random.Generator) -> Sample:
-        """Degrade, and cut by the plan; one whole view, or the one in the centre, becomes a random crop."""
-        pixels = degrade(composite.pixels, degradation)
-        mask = composite.mask[composite.mask.shape[0] - pixels.shape[0] :, composite.mask.shape[1] - pixels.shape[1] :]
-        label = int(mask.any())
-        if self._plan.side is None or self._plan.patches == "centre":
-            height, width = (max(self._side, length) for length in pixels.shape[:2])
-            top, left = (int(rng.integers(0, length - self._side + 1)) for length in (height, width))
-            window = (slice(top, top + self._side), slice(left, left + self._side))
-            views = cut_views(pixels[window], ViewPlan(self._side, thumbnail=False))
-            return Sample(label, views, shares=_shares(mask[window], views, self._side))
-        views = cut_views(pixels, self._plan)
-        return Sample(label, views, shares=None if views.thumbnail else _shares(mask, views, self._side))
+    def _cut(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Sample:
+        """Cut by the plan."""
+        if wants_crop(self._plan):
+            return crop(pixels, mask, self._side, rng)
+        return cut(pixels, mask, self._plan)
+
+
+class KeptSamples(SampleDrawer):
+    """Samples that lie in a folder once they are drawn, cut in every way: for detectors that draw by the same law."""
+
+    def __init__(self, folder: Path, made_by: str, *law: Any):
+        """Set up.
+
+        Args:
+            folder: Where samples lie.
+            made_by: Fingerprint of the law.
+            *law: What SampleDrawer takes; the plan's side is that of crops, and it has a number of patches.
+        """
+        super().__init__(*law)
+        self._folder, self._made_by = folder / f"drawn-{made_by[:12]}", made_by
+
+    def __getitem__(self, number: int) -> Sample:
+        """Read a sample, or draw and keep it."""
+        path = self._folder / f"{number:06d}.safetensors"
+        kept = load_artifact(path, self._made_by)
+        if kept is None:
+            self._kept: dict[str, Tensor] = {}
+            sample = super().__getitem__(number)
+            save_artifact(path, self._kept, self._made_by)
+            return sample
+        return self._of_plan(kept)
+
+    def _cut(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Sample:
+        """Cut in every way, keep that, and return what the plan wants."""
+        small = cut(pixels, mask, ViewPlan(self._side, patches=0))
+        patches = cut(pixels, mask, ViewPlan(self._side, thumbnail=False, patches=_KEPT_PATCHES))
+        self._kept = {"label": torch.tensor(small.label)}
+        for name, sample in (("thumbnail", small), ("patches", patches), ("crop", crop(pixels, mask, self._side, rng))):
+            views = sample.views or Views([], [])
+            self._kept[f"{name}.pixels"] = torch.from_numpy(np.stack(views.pixels))
+            self._kept[f"{name}.boxes"] = torch.tensor([list(box) for box in views.boxes])
+            if sample.shares is not None:
+                self._kept[f"{name}.shares"] = torch.from_numpy(sample.shares)
+        return self._of_plan(self._kept)
+
+    def _of_plan(self, kept: dict[str, Tensor]) -> Sample:
+        plan, label = self._plan, int(kept["label"])
+        names = ["crop"] if wants_crop(plan) else [*(["thumbnail"] if plan.thumbnail else []), "patches"]
+        pixels = [view for name in names for view in kept[f"{name}.pixels"].numpy()]
+        boxes = [Box(*box) for name in names for box in kept[f"{name}.boxes"].tolist()]
+        most = len(pixels) if wants_crop(plan) else int(plan.thumbnail) + int(plan.patches)
+        views = Views(pixels[:most], boxes[:most], plan.thumbnail, min(most, len(boxes)) - int(plan.thumbnail))
+        shares = None if plan.thumbnail else kept[f"{names[-1]}.shares"].numpy()[:most]
+        return Sample(label, views, shares=shares)
+
+
+def can_be_kept(plan: ViewPlan, side: int) -> bool:
+    """Tell whether what a plan wants of a sample is among what is kept of it, for crops of a side."""
+    few = isinstance(plan.patches, int) and plan.patches <= _KEPT_PATCHES
+    return plan.side in (None, side) and (few or wants_crop(plan))
+
+
+def wants_crop(plan: ViewPlan) -> bool:
+    """Tell whether training shows random crops: where one view is all that a detector looks at, at its own size."""
+    return plan.side is None or plan.patches == "centre"
+
+
+def crop(pixels: np.ndarray, mask: np.ndarray, side: int, rng: np.random.Generator) -> Sample:
+    """Cut a random window out of pixels (H, W, 3) with a mask (H, W) of what is AI; small ones are mirrored."""
+    height, width = (max(side, length) for length in pixels.shape[:2])
+    top, left = (int(rng.integers(0, length - side + 1)) for length in (height, width))
+    window = (slice(top, top + side), slice(left, left + side))
+    views = cut_views(pixels[window], ViewPlan(side, thumbnail=False))
+    return Sample(int(mask.any()), views, shares=_shares(mask[window], views, side))
+
+
+def cut(pixels: np.ndarray, mask: np.ndarray, plan: ViewPlan) -> Sample:
+    """Cut pixels (H, W, 3) with a mask (H, W) of what is AI by a plan that has a side."""
+    views = cut_views(pixels, plan)
+    return Sample(int(mask.any()), views, shares=None if views.thumbnail else _shares(mask, views, plan.side or PATCH))
 
 
 def _shares(mask: np.ndarray, views: Views, side: int) -> np.ndarray:
