@@ -132,7 +132,7 @@ class _Trainer:
 def _report(title: str, found: list[Compared], outside: list[str], images: list[LabelledImage], path: Path) -> None:
     from hidascan.errors import UsageError
     from hidascan.lab.measure.comparison import as_markdown, by_kind, read_outside, row_of, write_csv
-    from hidascan.lab.measure.plots import plot_cost
+    from hidascan.lab.measure.plots import plot_cost, plot_kinds
 
     for text in outside:
         name, equals, file = text.partition("=")
@@ -147,6 +147,7 @@ def _report(title: str, found: list[Compared], outside: list[str], images: list[
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     write_csv(path.with_suffix(".csv"), rows)
     plot_cost(rows, path)
+    plot_kinds(found, path.with_name(f"{path.name}-by-kind"))
 
 
 def curves(

@@ -103,7 +103,7 @@ def _cost_cells(cost: Cost | None) -> list[str]:
 
 def by_kind(compared: list[Compared]) -> str:
     """Write how many AI images of each family, and real ones of each domain, are on their side of 0.5, the best in bold."""
-    parts = [_shares(one) for one in compared]
+    parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
     rows = []
     for kind in kinds:
@@ -114,7 +114,8 @@ def by_kind(compared: list[Compared]) -> str:
     return markdown.table(["label", "kind", "n", *(one.name for one in compared)], rows)
 
 
-def _shares(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]:
+def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]:
+    """Return, for each family of AI images and each domain of real ones, the share on its side of 0.5, and how many."""
     images, labels, scores, _ = compared.readable()
     right = (scores >= 0.5) == labels
     kinds = [("AI", one.family or "unknown") if one.label else ("real", one.domain or "unclear") for one in images]

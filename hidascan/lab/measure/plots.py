@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hidascan.errors import UsageError
-from hidascan.lab.measure.comparison import Row
+from hidascan.lab.measure.comparison import Compared, Row, shares_right
 
 
 def _pyplot() -> Any:
@@ -37,6 +37,22 @@ def plot_cost(rows: list[Row], path: Path) -> None:
         axes.annotate(row.name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel="milliseconds an image of 1024 x 768", ylabel="AUC, 95 % over sources")
     axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def plot_kinds(compared: list[Compared], path: Path) -> None:
+    """Plot the share on its side of 0.5, a group of bars for each family of AI images and each domain of real ones."""
+    pyplot = _pyplot()
+    parts = [shares_right(one) for one in compared]
+    kinds = sorted({kind for part in parts for kind in part})
+    figure, axes = pyplot.subplots(figsize=(max(8, 1.1 * len(kinds)), 4.5))
+    width = 0.85 / len(parts)
+    for number, (one, part) in enumerate(zip(compared, parts, strict=True)):
+        places = np.arange(len(kinds)) + (number - (len(parts) - 1) / 2) * width
+        axes.bar(places, [part.get(kind, (0.0, 0))[0] for kind in kinds], width, label=one.name)
+    axes.set_xticks(np.arange(len(kinds)), [f"{kind}\n({label})" for label, kind in kinds], fontsize=7)
+    axes.set(ylim=(0, 1.02), ylabel="share on its side of 0.5")
+    axes.legend(fontsize=6, ncols=4)
     _save(figure, path)
 
 
