@@ -7,23 +7,30 @@ that a broken pipe or Ctrl-C meets our handling and not Typer's. Heavy imports w
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Optional
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from hidascan import __version__
+from hidascan.config import defaults_from, find_config
 from hidascan.errors import ExitCode, HidascanError, UsageError
+from hidascan.image.sources import Selection, expand, read_list
 from hidascan.options import MAX_PIXELS, ScanOptions
 from hidascan.printable import complain
 
 if TYPE_CHECKING:
     from hidascan.report.reporter import Report
     from hidascan.run import RunInfo
+
+
+WEIGHTS_VARIABLE = "HIDASCAN_WEIGHTS"
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,11 @@ class Request:
     Attributes:
         paths: Files, folders, or "-" for a list of them on stdin.
         options: How to scan.
-        null: Whether the list on stdin is separated by NUL.
+        selection: Which files of folders are taken.
+        files_from: Files that hold lists of paths, or "-".
+        null: Whether lists of paths are separated by NUL.
         outputs: Files to write, each with the name of its format; "-" is stdout.
+        line_format: Of the lines on stdout; None for the usual ones.
         heatmap: Whether to draw heatmaps.
         heatmap_raw: Whether to write them as numbers.
         heatmap_dir: Where to put them; None for the current folder.
@@ -46,8 +56,11 @@ class Request:
 
     paths: list[str]
     options: ScanOptions
+    selection: Selection
+    files_from: list[str]
     null: bool
     outputs: list[tuple[str, str]]
+    line_format: str | None
     heatmap: bool
     heatmap_raw: bool
     heatmap_dir: str | None
@@ -57,7 +70,7 @@ class Request:
     resume: bool
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _version(wanted: bool) -> None:
@@ -66,22 +79,49 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _json_schema(wanted: bool) -> None:
+    if wanted:
+        from hidascan.report.json_schema import json_schema
+
+        print(json.dumps(json_schema(), indent=1))
+        raise typer.Exit
+
+
+def _show_config(wanted: bool) -> None:
+    if wanted:
+        found = find_config(Path.cwd())
+        path, settings = found if found else (None, {})
+        _defaults(found)
+        print(f"# {path}" if path else "# no hidascan.toml and no [tool.hidascan] here or above")
+        for name, value in settings.items():
+            print(f"{name} = {json.dumps(value)}")
+        if WEIGHTS_VARIABLE in os.environ:
+            print(f"# {WEIGHTS_VARIABLE}={os.environ[WEIGHTS_VARIABLE]} wins over weights above")
+        raise typer.Exit
+
+
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def scan(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images, folders (searched recursively), or - for a list of paths on stdin.", show_default=False)],
-    null: Annotated[bool, typer.Option("-0", "--null", help="The list on stdin is separated by NUL, as find -print0 writes it.")] = False,
+    paths: Annotated[Optional[list[str]], typer.Argument(metavar="PATH...", help="Images, folders (searched recursively), or - for a list of paths on stdin.", show_default=False)] = None,
+    files_from: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan what FILE lists, a path a line; - is stdin. May be repeated.", show_default=False)] = None,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Lists of paths are separated by NUL, as find -print0 writes them.")] = False,
+    include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="Of folders, take only files whose name matches, whatever their suffix; with a slash in it, whose path below the folder does. May be repeated.", show_default=False)] = None,
+    exclude: Annotated[Optional[list[str]], typer.Option("--exclude", metavar="GLOB", help="Of folders, leave out files and folders that match. May be repeated.", show_default=False)] = None,
+    no_recurse: Annotated[bool, typer.Option("--no-recurse", help="Do not search folders in folders.")] = False,
+    follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Search links to folders, too.")] = False,
     csv: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a CSV; - is stdout.", show_default=False)] = None,
     jsonl: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write JSON lines; - is stdout.", show_default=False)] = None,
     html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a report for the browser: one file that holds its pictures.", show_default=False)] = None,
     output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write FILE in the format that its suffix names: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
+    line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Write lines so: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t \\n \\0 are what they are in C.", show_default=False)] = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image, into the current folder.")] = False,
     heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png: p(AI) of each 16x16 cell, 16 bits.")] = False,
     heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put heatmaps into DIR.", show_default=False)] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")] = "auto",
     backend: Annotated[str, typer.Option(metavar="torch|openvino", help="What runs the network on a CPU; openvino is faster, in int8.")] = "torch",
-    weights: Annotated[str, typer.Option(metavar="NAME|PATH", help="Shipped weights by name, or a file or folder of your own.")] = "hidascan-b",
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Shipped weights by name, or a file or folder of your own; HIDASCAN_WEIGHTS sets the default.")] = "hidascan-b",
     batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Views per pass of the network.  [default: by device]", show_default=False)] = None,
     patches: Annotated[Optional[int], typer.Option(metavar="N", help="Look at no more than N patches per image, spread over it: faster, but not every pixel.  [default: all]", show_default=False)] = None,
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: low-fpr calls the fewest real photos ai, high-recall misses the fewest AI images.")] = "balanced",
@@ -94,6 +134,8 @@ def scan(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines and no progress: only the files asked for, and errors.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, show a panel for each image.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    show_config: Annotated[bool, typer.Option("--show-config", callback=_show_config, is_eager=True, help="Show the defaults that hidascan.toml or [tool.hidascan] in pyproject.toml sets, here or above, and exit.")] = False,
+    schema: Annotated[bool, typer.Option("--json-schema", callback=_json_schema, is_eager=True, help="Show the JSON Schema of a line of --jsonl and exit.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:  # fmt: skip
     """Tell AI-generated images from real ones, from every pixel.
@@ -103,11 +145,18 @@ def scan(
     """
     from hidascan.report.formats import format_of
 
+    if not paths and not files_from:
+        raise UsageError("Missing argument 'PATH...'")
     named = {"csv": csv, "jsonl": jsonl, "html": html}
     outputs = [(file, name) for name, file in named.items() if file]
     outputs += [(file, format_of(file)) for file in output or ()]
     if sum(file == "-" for file, _ in outputs) > 1:
         raise UsageError("--csv - and --jsonl - cannot share stdout")
+    if line_format is not None:
+        from hidascan.report.lines import FormattedLines
+
+        FormattedLines(line_format)  # a wrong one must not wait for the network
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), not no_recurse, follow_symlinks)
     if patches is not None and (heatmap or heatmap_raw or heatmap_dir):
         raise UsageError("--heatmap needs every patch, so it does not go with --patches")
     options = ScanOptions(
@@ -115,7 +164,10 @@ def scan(
     )
     drawn = heatmap or (heatmap_dir is not None and not heatmap_raw)
     context.obj.append(
-        Request(paths, options, null, outputs, drawn, heatmap_raw, heatmap_dir, strict, quiet, verbose, resume)
+        Request(
+            list(paths or ()), options, selection, list(files_from or ()), null, outputs, line_format, drawn, heatmap_raw,
+            heatmap_dir, strict, quiet, verbose, resume,
+        )
     )  # fmt: skip
 
 
@@ -135,24 +187,44 @@ def _scan(request: Request) -> ExitCode:
 
 
 def _paths(request: Request) -> Iterator[str]:
-    from hidascan.image.sources import read_list
+    separator = b"\0" if request.null else b"\n"
 
-    for path in request.paths:
-        if path == "-":
-            yield from read_list(sys.stdin.buffer, b"\0" if request.null else b"\n")
-        else:
-            yield path
+    def named() -> Iterator[str]:
+        for path in request.paths:
+            if path == "-":
+                yield from read_list(sys.stdin.buffer, separator)
+            else:
+                yield path
+        for list_of_paths in request.files_from:
+            yield from _listed(list_of_paths, separator)
+
+    yield from expand(named(), request.selection)
+
+
+def _listed(name: str, separator: bytes) -> Iterator[str]:
+    if name == "-":
+        yield from read_list(sys.stdin.buffer, separator)
+        return
+    try:
+        file = open(name, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"--files-from {name}: {error.strerror}") from None
+    with file:
+        yield from read_list(file, separator)
 
 
 def _reports(request: Request, run: RunInfo, append: bool) -> list[Report]:
     from hidascan.report.formats import open_report
     from hidascan.report.heatmap import HeatmapReport
-    from hidascan.report.lines import PlainLines
+    from hidascan.report.lines import FormattedLines, PlainLines
     from hidascan.report.terminal import Terminal
 
     reports = [open_report(name, file, run, append) for file, name in request.outputs]
     if not request.quiet and all(file != "-" for file, _ in request.outputs):
-        reports.append(Terminal(run, request.verbose) if sys.stdout.isatty() else PlainLines())
+        if request.line_format is not None:
+            reports.append(FormattedLines(request.line_format))
+        else:
+            reports.append(Terminal(run, request.verbose) if sys.stdout.isatty() else PlainLines())
     if request.heatmap or request.heatmap_raw:
         reports.append(HeatmapReport(request.heatmap_dir, request.heatmap, request.heatmap_raw))
     return reports
@@ -188,12 +260,24 @@ def run(arguments: list[str]) -> int:
 
 def _parsed_and_scanned(arguments: list[str]) -> int:
     requests: list[Request] = []
+    config = find_config(Path.cwd())
     try:
-        app(arguments, prog_name="hidascan", obj=requests)
+        app(arguments, prog_name="hidascan", obj=requests, default_map=_defaults(config))
     except SystemExit as done:
         if not requests:
             return int(done.code or 0)
+    if config is not None:  # said even if the file asks for silence: it may lie among files of a stranger
+        complain(f"settings from {config[0]}")
     return _scan(requests[0])
+
+
+def _defaults(found: tuple[Path, dict[str, Any]] | None) -> dict[str, Any]:
+    """Return defaults by the names of parameters, as a file sets them."""
+    if found is None:
+        return {}
+    command = typer.main.get_command(app)
+    known = {name.lstrip("-"): str(one.name) for one in command.params for name in one.opts if name.startswith("--")}
+    return defaults_from(*found, known)
 
 
 def main() -> None:

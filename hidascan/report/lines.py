@@ -1,10 +1,36 @@
-"""Findings on a pipe: `path<TAB>verdict<TAB>score`."""
+r"""Findings on a pipe: `path<TAB>verdict<TAB>score`, or lines by a format of the user's."""
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
 
+from hidascan.errors import UsageError
 from hidascan.finding import Finding
+
+PLACEHOLDERS: dict[str, tuple[str, Callable[[Finding], object]]] = {
+    "p": ("path", lambda f: f.path),
+    "v": ("verdict, or error", lambda f: f.verdict or "error"),
+    "s": ("score, 0 to 1", lambda f: None if f.score is None else f"{f.score:.4f}"),
+    "u": ("uncertainty of the score", lambda f: None if f.uncertainty is None else f"{f.uncertainty:.4f}"),
+    "w": ("width", lambda f: f.width),
+    "h": ("height", lambda f: f.height),
+    "f": ("format", lambda f: f.format),
+    "n": ("patches", lambda f: f.patches),
+    "q": ("JPEG quality by its tables", lambda f: f.jpeg_quality),
+    "Q": (
+        "JPEG quality by the pixels",
+        lambda f: None if f.jpeg_quality_estimated is None else f"{f.jpeg_quality_estimated:.0f}",
+    ),
+    "a": ("share of the image that the heatmap calls AI", lambda f: None if f.ai_area is None else f"{f.ai_area:.4f}"),
+    "c": ("what the file claims of its origin", lambda f: f.provenance),
+    "d": ("what it shows: photo, artwork ...", lambda f: f.domain),
+    "g": ("family of the generator", lambda f: f.family),
+    "e": ("why it could not be read", lambda f: f.error),
+}
+_ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
+_PART = re.compile(r"%(.?)|\\[nt0\\]", re.DOTALL)
 
 
 class PlainLines:
@@ -14,6 +40,38 @@ class PlainLines:
         """Write a line."""
         score = "" if finding.score is None else f"{finding.score:.4f}"
         sys.stdout.write(f"{finding.path}\t{finding.verdict or 'error'}\t{score}\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Flush stdout."""
+        sys.stdout.flush()
+
+
+class FormattedLines:
+    r"""Lines by a format such as `%v %s %p`, each ended by a line feed unless the format ends with \n, \t or \0."""
+
+    def __init__(self, form: str):
+        """Check the format.
+
+        Raises:
+            UsageError: For a placeholder that there is not.
+        """
+        for match in _PART.finditer(form):
+            if match[1] is not None and match[1] not in (*PLACEHOLDERS, "%"):
+                known = ", ".join(f"%{letter} {meaning}" for letter, (meaning, _) in PLACEHOLDERS.items())
+                raise UsageError(f"--format: no such placeholder: {match[0]!r}; there are: {known}")
+        self._form = form if form.endswith((r"\n", r"\t", r"\0", "\n")) else form + "\n"
+
+    def add(self, finding: Finding) -> None:
+        """Write a line; what is not known is empty."""
+
+        def filled(match: re.Match[str]) -> str:
+            if match[0] in _ESCAPES:
+                return _ESCAPES[match[0]]
+            value = "%" if match[1] == "%" else PLACEHOLDERS[match[1]][1](finding)
+            return "" if value is None else str(value)
+
+        sys.stdout.write(_PART.sub(filled, self._form))
         sys.stdout.flush()
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ def options_in_markdown() -> str:
     from hidascan import cli
     from hidascan.lab import cli as lab
 
-    parts = [INTRODUCTION, _section("hidascan", typer.main.get_command(cli.app))]
+    parts = [INTRODUCTION, _section("hidascan", typer.main.get_command(cli.app)), _placeholders()]
     group: Any = typer.main.get_command(lab.app)
     parts += [_section(f"hidalab {name}", command) for name, command in group.commands.items()]
     return "\n".join(parts)
@@ -33,6 +33,13 @@ def _section(title: str, command: Any) -> str:
     rows = [_row(parameter) for parameter in command.params if parameter.name not in ("help",)]
     lines = [f"## {title}", "", description, "", "| option | meaning | default |", "|---|---|---|", *filter(None, rows)]
     return "\n".join(lines) + "\n"
+
+
+def _placeholders() -> str:
+    from hidascan.report.lines import PLACEHOLDERS
+
+    rows = [f"| `%{letter}` | {meaning} |" for letter, (meaning, _) in PLACEHOLDERS.items()]
+    return "\n".join(["Placeholders of `--format`:", "", "| | |", "|---|---|", *rows, "| `%%` | % |"]) + "\n"
 
 
 def _row(parameter: Any) -> str:

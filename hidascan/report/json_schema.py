@@ -1,0 +1,66 @@
+"""The JSON Schema (2020-12) of a line of `--jsonl`, for those who check or generate code from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from hidascan.finding import Attribution, Finding
+from hidascan.image.jpeg_header import JpegSave
+from hidascan.image.jpeg_trace import JpegTrace
+from hidascan.image.provenance import Claim
+from hidascan.regions import Region
+
+_SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_SPECIAL: dict[str, dict[str, Any]] = {
+    "status": {"enum": ["ok", "error"]},
+    "verdict": {"enum": ["ai", "real", "inconclusive", None]},
+    "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    "ai_area": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    "orientation": {"type": "integer", "minimum": 1, "maximum": 8},
+    "notes": {"type": "array", "items": {"type": "string"}},
+    "stress": {"type": "object", "additionalProperties": {"type": "number"}},
+}
+_OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace}
+_LISTS: dict[str, type] = {"claims": Claim, "regions": Region, "effects": Attribution}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema of a record; keys that a later version adds are allowed."""
+    hints = typing.get_type_hints(Finding)
+    names = list(Finding("", "ok").record())
+    properties = {name: _property(name, hints) for name in names}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A row of hidascan",
+        "type": "object",
+        "properties": properties,
+        "required": names,
+    }
+
+
+def _property(name: str, hints: dict[str, Any]) -> dict[str, Any]:
+    if name in _SPECIAL:
+        return _SPECIAL[name]
+    if name in _OBJECTS:
+        return {"anyOf": [_object(_OBJECTS[name]), {"type": "null"}]}
+    if name in _LISTS:
+        return {"type": "array", "items": _object(_LISTS[name])}
+    return _of_hint(hints[name])
+
+
+def _object(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    return {"type": "object", "properties": {name: _of_hint(hints[name]) for name in names}, "required": names}
+
+
+def _of_hint(hint: Any) -> dict[str, Any]:
+    """Describe a plain value, one that may be missing, or a list of these."""
+    if typing.get_origin(hint) in (list, tuple):
+        inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
+        return {"type": "array", "items": _of_hint(inner[0])}
+    options = typing.get_args(hint) or (hint,)
+    names = ["null" if option is type(None) else _SCALARS[option] for option in options if option is not Ellipsis]
+    return {"type": names[0] if len(names) == 1 else names}

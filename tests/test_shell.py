@@ -1,0 +1,158 @@
+"""The shell's conventions: which files are taken, how lines look, settings from files, completion, schema."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from hidascan.errors import UsageError
+from hidascan.finding import Finding
+from hidascan.image.sources import Selection, expand
+from hidascan.report.json_schema import json_schema
+from hidascan.report.lines import PLACEHOLDERS, FormattedLines
+from tests.conftest import save_picture
+
+TREE = ("a.png", "b.JPG", "notes.txt", "raw/c.png", "raw/deep/d.jpeg", "trash/e.png", "odd.dat")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in TREE:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path / "in"
+
+
+def taken(tree: Path, **selection) -> list[str]:
+    return [Path(path).relative_to(tree).as_posix() for path in expand([str(tree)], Selection(**selection))]
+
+
+def test_which_files_of_a_folder_are_taken(tree):
+    every = ["a.png", "b.JPG", "raw/c.png", "raw/deep/d.jpeg", "trash/e.png"]
+    assert taken(tree) == every
+    assert taken(tree, recurse=False) == ["a.png", "b.JPG"]
+    assert taken(tree, include=("*.dat", "a.*")) == ["a.png", "odd.dat"]
+    assert taken(tree, include=("raw/*",)) == ["raw/c.png", "raw/deep/d.jpeg"]
+    assert taken(tree, exclude=("trash",)) == every[:4]
+    assert taken(tree, exclude=("raw/deep", "b*")) == ["a.png", "raw/c.png", "trash/e.png"]
+    assert taken(tree, include=("*.png",), exclude=("c.*",)) == ["a.png", "trash/e.png"]
+    assert [*expand([str(tree / "notes.txt")], Selection(exclude=("*",)))] == [str(tree / "notes.txt")]
+
+
+def test_links_to_folders_are_followed_when_asked_and_never_in_circles(tree):
+    (tree.parent / "elsewhere").mkdir()
+    (tree.parent / "elsewhere/f.png").write_bytes(b"")
+    (tree / "link").symlink_to(tree.parent / "elsewhere")
+    (tree / "raw/round").symlink_to(tree)
+    assert "link/f.png" not in taken(tree)
+    followed = taken(tree, follow_links=True)
+    assert "link/f.png" in followed and len(followed) == 6
+
+
+def test_lists_of_files_are_read(hidascan, tiny_weights, tmp_path):
+    one, two, three = (save_picture(tmp_path / f"{name}.png", 40, 40) for name in "abc")
+    (tmp_path / "list.txt").write_text(f"{one}\n{two}\n")
+    (tmp_path / "list0").write_bytes(f"{three}\0".encode())
+    lines = hidascan("--files-from", tmp_path / "list.txt", "--weights", tiny_weights).out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [str(one), str(two)]
+    ran = hidascan(three, "--files-from", tmp_path / "list0", "-0", "--weights", tiny_weights)
+    assert len(ran.out.splitlines()) == 1
+    missing = hidascan("--files-from", tmp_path / "none", "--weights", tiny_weights)
+    assert missing.code == 2 and "--files-from" in missing.err and missing.err.count("\n") == 1
+    assert "Missing argument" in hidascan().err
+
+
+def test_lines_are_written_by_a_format(hidascan, tiny_weights, tmp_path):
+    picture = save_picture(tmp_path / "a.jpg", 40, 60, quality=80)
+    (tmp_path / "b.png").write_bytes(b"broken")
+    form = r"%v|%w x %h|%f|%q|100 %%|%p"
+    ran = hidascan(picture, tmp_path / "b.png", "--format", form, "--weights", tiny_weights)
+    first, second = ran.out.splitlines()
+    assert first.split("|")[1:] == ["60 x 40", "JPEG", "80", "100 %", str(picture)]
+    assert second.startswith("error| x |") and second.endswith("b.png")
+    nul = hidascan(picture, "--format", r"%s\t%p\0", "--weights", tiny_weights).out
+    assert nul.endswith(f"\t{picture}\0") and "\n" not in nul
+    wrong = hidascan(picture, "--format", "%z", "--weights", tiny_weights)
+    assert wrong.code == 2 and "no such placeholder: '%z'" in wrong.err
+    with pytest.raises(UsageError):
+        FormattedLines("%")
+
+
+def test_every_placeholder_is_filled_and_copes_with_nothing(capsys):
+    lines = FormattedLines("".join(f"[%{letter}]" for letter in PLACEHOLDERS))
+    lines.add(Finding("a.png", "error", error="broken"))
+    full = Finding(
+        "a.png", "ok", "ai", 0.5, 3, 2, "PNG", 1, 90, 88.0, 0.25, "c2pa", uncertainty=0.1, domain="photo", family="sd"
+    )
+    lines.add(full)
+    empty, filled = capsys.readouterr().out.splitlines()
+    assert empty == "[a.png][error]" + "[]" * (len(PLACEHOLDERS) - 3) + "[broken]"
+    assert filled == "[a.png][ai][0.5000][0.1000][3][2][PNG][1][90][88][0.2500][c2pa][photo][sd][]"
+
+
+def test_settings_come_from_a_file_and_options_win(hidascan, tiny_weights, tmp_path, monkeypatch):
+    picture = save_picture(tmp_path / "project/deep/a.png", 40, 40)
+    (tmp_path / "project/hidascan.toml").write_text(
+        f'weights = "{tiny_weights}"\nformat = "from file"\nexclude = ["x*"]\n'
+    )
+    monkeypatch.chdir(tmp_path / "project/deep")
+    ran = hidascan(picture, "-q")
+    assert hidascan(picture).out == "from file\n" and "settings from" in ran.err and "hidascan.toml" in ran.err
+    assert hidascan(picture, "--format", "from option").out == "from option\n"
+    shown = hidascan("--show-config").out
+    assert 'format = "from file"' in shown and "hidascan.toml" in shown
+    (tmp_path / "project/deep/pyproject.toml").write_text('[tool.hidascan]\nformat = "nearer"\nno_recurse = true\n')
+    monkeypatch.setenv("HIDASCAN_WEIGHTS", str(tiny_weights))
+    assert hidascan(picture).out == "nearer\n"
+    (tmp_path / "project/deep/hidascan.toml").write_text("forma = 1\n")
+    for options in ([picture], ["--show-config"]):
+        ran = hidascan(*options)
+        assert ran.code == 2 and "no such option: forma" in ran.err and ran.err.count("\n") == 1
+    (tmp_path / "project/deep/hidascan.toml").write_text("not toml")
+    assert hidascan(picture).code == 2
+
+
+def test_a_project_without_our_table_is_passed_by(hidascan, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text("[tool.other]\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/pyproject.toml").write_text("broken = [")
+    monkeypatch.chdir(tmp_path / "in")
+    assert "no hidascan.toml" in hidascan("--show-config").out
+
+
+def test_the_environment_names_the_weights(tiny_weights, tmp_path):
+    picture = save_picture(tmp_path / "a.png", 40, 40)
+    environment = os.environ | {"HIDASCAN_WEIGHTS": str(tmp_path / "none.safetensors")}
+    command = [sys.executable, "-m", "hidascan.cli", str(picture)]
+    without = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert without.returncode == 2 and "none.safetensors: no such weights" in without.stderr
+    given = subprocess.run([*command, "--weights", str(tiny_weights)], env=environment, capture_output=True, text=True)
+    assert given.returncode in (0, 1) and given.stdout.startswith(str(picture))
+
+
+def test_rows_are_as_the_schema_says(hidascan, tiny_weights, tmp_path):
+    printed = json.loads(hidascan("--json-schema").out)
+    assert printed == json.loads(json.dumps(json_schema()))
+    jsonschema.Draft202012Validator.check_schema(printed)
+    save_picture(tmp_path / "in/a.jpg", 300, 500, quality=80)
+    (tmp_path / "in/b.png").write_bytes(b"broken")
+    hidascan(tmp_path / "in", "--jsonl", tmp_path / "out.jsonl", "--explain", "--stress", "--weights", tiny_weights)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 and rows[0].keys() == printed["properties"].keys()
+    for row in rows:
+        jsonschema.validate(row, printed)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(rows[0] | {"verdict": "fake"}, printed)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_generated_without_torch(shell):
+    code = "import sys; from hidascan.cli import run; code = run([]); assert 'torch' not in sys.modules; sys.exit(code)"
+    environment = os.environ | {"_HIDASCAN_COMPLETE": f"source_{shell}"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0 and "_HIDASCAN_COMPLETE" in ran.stdout
