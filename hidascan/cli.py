@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from hidascan import __version__
+from hidascan import __version__, commands
 from hidascan.config import defaults_from, find_config
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.image.sources import Selection, expand, read_list
@@ -142,6 +142,8 @@ def scan(
 
     Exit codes: 0 nothing AI found; 1 at least one image is ai; 2 wrong usage or no model; 3 some files could not be
     read (1 wins, unless --strict).
+
+    `hidascan verify REPORT` checks a report of JSON lines later.
     """
     from hidascan.report.formats import format_of
 
@@ -259,6 +261,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _parsed_and_scanned(arguments: list[str]) -> int:
+    if arguments and arguments[0] in commands.NAMES:
+        try:
+            commands.app(arguments, prog_name="hidascan")
+        except SystemExit as done:
+            return int(done.code or 0)
     requests: list[Request] = []
     config = find_config(Path.cwd())
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance import Claim
@@ -85,6 +86,7 @@ class Finding:
         claims: What the file says of its origin, the strongest first.
         notes: What else a reader should know.
         stress: Score of each copy that a stress test made of the image.
+        file: Which file it was; None for pixels in memory, and for what cannot be hashed.
     """
 
     path: str
@@ -114,6 +116,7 @@ class Finding:
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
     stress: dict[str, float] = field(default_factory=dict)
+    file: FileEvidence | None = None
 
     def record(self) -> dict[str, Any]:
         """Return all but the heatmap as one JSON object: the columns of the CSV first, numbers rounded.
@@ -130,6 +133,7 @@ class Finding:
         record["effects"] = [asdict(attribution) for attribution in self.attributions]
         for name in ("uncertainty", "domain", "family"):
             record[name] = self._rounded(name)
+        record["file"] = self.file and asdict(self.file)
         return record
 
     def row(self) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class Finding:
         numbers |= {name: _number(record[name], float) for name in ("score", "ai_area", "seconds")}
         numbers["jpeg_quality_estimated"] = _number(record["jpeg_quality_estimated"], float)
         numbers |= {name: _number(record.get(name), float) for name in ("logit", "uncertainty")}
-        saved, trace = record.get("jpeg_saved"), record.get("jpeg_trace")
+        saved, trace, file = (record.get(name) for name in ("jpeg_saved", "jpeg_trace", "file"))
         return cls(
             path=record["path"],
             status=record["status"],
@@ -168,6 +172,7 @@ class Finding:
             claims=tuple(Claim(**claim) for claim in record.get("claims", ())),
             notes=tuple(record.get("notes", ())),
             stress=dict(record.get("stress", {})),
+            file=FileEvidence(**file) if file else None,
             **texts,
             **numbers,
         )

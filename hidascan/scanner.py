@@ -18,6 +18,7 @@ from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL, Box, patch_grid
 from hidascan.image.decode import DecodedImage
+from hidascan.image.evidence import evidence_of
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
@@ -160,12 +161,14 @@ class Scanner:
         started = time.perf_counter()
         try:
             image = self._decoders.decode(path, self.options.max_pixels, admit)
-            return self._with_copies(self._prepare(path, image, started), image)
+            job = self._with_copies(self._prepare(path, image, started), image)
         except ImageError as error:
-            reason = str(error)
+            job = _Job(Finding(path, "error", error=str(error)))
         except MemoryError:
-            reason = "too large for the memory of this machine"
-        return _Job(Finding(path, "error", seconds=time.perf_counter() - started, error=reason))
+            job = _Job(Finding(path, "error", error="too large for the memory of this machine"))
+        seconds = time.perf_counter() - started
+        job.finding = replace(job.finding, seconds=seconds, file=evidence_of(path))
+        return job
 
     def _prepare_array(self, name: str, pixels: np.ndarray) -> _Job:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:

@@ -79,6 +79,8 @@ def test_a_finding_survives_its_record(hidascan, tmp_path):
     hidascan(tmp_path / "in", "-o", tmp_path / "a.jsonl", "-o", tmp_path / "a.csv", "--explain", "--stress", "-q")
     records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     findings = [Finding.from_record(record) for record in records]
+    told = [record.pop("scan") for record in records]
+    assert told[0] == told[2] and {"version", "weights", "detector", "precision"} <= told[0].keys()
     assert [finding.record() for finding in findings] == records and findings[0].attributions and findings[0].stress
     from hidascan.report.csv_report import CsvReport
 

@@ -7,6 +7,7 @@ import typing
 from typing import Any
 
 from hidascan.finding import Attribution, Finding
+from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance import Claim
@@ -22,7 +23,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "notes": {"type": "array", "items": {"type": "string"}},
     "stress": {"type": "object", "additionalProperties": {"type": "number"}},
 }
-_OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace}
+_OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace, "file": FileEvidence}
 _LISTS: dict[str, type] = {"claims": Claim, "regions": Region, "effects": Attribution}
 
 
@@ -31,12 +32,14 @@ def json_schema() -> dict[str, Any]:
     hints = typing.get_type_hints(Finding)
     names = list(Finding("", "ok").record())
     properties = {name: _property(name, hints) for name in names}
+    scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
+    properties["scan"] = {"type": "object", "properties": scan, "required": list(scan)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A row of hidascan",
         "type": "object",
         "properties": properties,
-        "required": names,
+        "required": list(properties),
     }
 
 

@@ -12,14 +12,15 @@ from hidascan.run import RunInfo
 
 
 class JsonlReport:
-    """One object a line: `Finding.record()`."""
+    """One object a line: `Finding.record()`, and `scan`, what it was made with."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         self._file = open_text(target, append)
+        self._scan = {**run.fingerprint(), "weights_name": run.weights}
 
     def add(self, finding: Finding) -> None:
         """Write a line."""
-        self._file.write(json.dumps(finding.record()) + "\n")
+        self._file.write(json.dumps({**finding.record(), "scan": self._scan}) + "\n")
         self._file.flush()
 
     def close(self) -> None:

@@ -19,10 +19,12 @@ def reference() -> None:
 
 def options_in_markdown() -> str:
     """Write a table of options for each command."""
-    from hidascan import cli
+    from hidascan import cli, commands
     from hidascan.lab import cli as lab
 
     parts = [INTRODUCTION, _section("hidascan", typer.main.get_command(cli.app)), _placeholders()]
+    more: Any = typer.main.get_command(commands.app)
+    parts += [_section(f"hidascan {name}", command) for name, command in more.commands.items()]
     group: Any = typer.main.get_command(lab.app)
     parts += [_section(f"hidalab {name}", command) for name, command in group.commands.items()]
     return "\n".join(parts)

@@ -1,0 +1,42 @@
+"""Which file it was: enough to say later whether it is still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileEvidence:
+    """A file as it was read.
+
+    Attributes:
+        sha256: Of its bytes, hex.
+        bytes: Its size.
+        modified: When it was changed last, by its file system: ISO 8601, UTC, to the second.
+    """
+
+    sha256: str
+    bytes: int
+    modified: str
+
+
+def evidence_of(path: str) -> FileEvidence | None:
+    """Hash a regular file; None for what is none or cannot be read."""
+    try:
+        if not os.path.isfile(path):
+            return None
+        digest, size = hashlib.sha256(), 0
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+            changed = os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    moment = datetime.fromtimestamp(changed, timezone.utc).isoformat(timespec="seconds")
+    return FileEvidence(digest.hexdigest(), size, moment.replace("+00:00", "Z"))

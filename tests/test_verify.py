@@ -1,0 +1,81 @@
+"""Evidence: what rows carry, and what `hidascan verify` finds when files or weights have changed."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import save_picture
+from tests.test_detectors import save_random
+
+
+@pytest.fixture
+def report(hidascan, tiny_weights, tmp_path):
+    for seed, name in enumerate(("a.png", "b.jpg", "c.png")):
+        save_picture(tmp_path / "in" / name, 100, 120, seed)
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    hidascan(tmp_path / "in", "--jsonl", tmp_path / "out.jsonl", "-q", "--weights", tiny_weights)
+    return tmp_path / "out.jsonl"
+
+
+def test_rows_say_which_file_it_was(report, tmp_path):
+    rows = [json.loads(line) for line in report.read_text().splitlines()]
+    for row in rows:
+        data = Path(row["path"]).read_bytes()
+        assert row["file"]["sha256"] == hashlib.sha256(data).hexdigest() and row["file"]["bytes"] == len(data)
+        assert row["file"]["modified"].endswith("Z")
+        assert row["scan"]["detector"] == "hidanet" and len(row["scan"]["weights"]) == 64
+
+
+def test_a_sound_report_is_sound(hidascan, report, tiny_weights):
+    ran = hidascan("verify", report, "--weights", tiny_weights)
+    assert ran.code == 0 and "4 files hashed, 4 scanned again: no differences" in ran.out
+
+
+def test_a_changed_byte_a_changed_file_and_a_missing_one_are_found(hidascan, report, tiny_weights, tmp_path):
+    data = bytearray((tmp_path / "in/b.jpg").read_bytes())
+    data[-30] ^= 1
+    (tmp_path / "in/b.jpg").write_bytes(data)
+    save_picture(tmp_path / "in/a.png", 90, 80, 9)
+    (tmp_path / "in/c.png").unlink()
+    ran = hidascan("verify", report, "--weights", tiny_weights)
+    a, b, c, last = ran.out.splitlines()
+    assert ran.code == 1 and "a.png: its bytes have changed" in a and "bytes then" in a
+    assert "b.jpg: its bytes have changed" in b and "bytes then" not in b and "c.png: no longer there" in c
+    assert "4 files hashed, 1 scanned again: 3 differences" in last
+
+
+def test_other_weights_and_other_scores_are_found(hidascan, report, tmp_path):
+    other = save_random(tmp_path, "hidanet")
+    ran = hidascan("verify", report, "--weights", other, "--sample", 3)
+    assert ran.code == 1 and "other weights: the report was made with" in ran.out
+    rows = [json.loads(line) for line in report.read_text().splitlines()]
+    rows[0]["score"], rows[0]["verdict"] = 0.01, "real"
+    report.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = hidascan("verify", report, "--weights", other, "--sample", 9).out
+    assert "a.png: score 0.0100 then" in lines
+
+
+def test_relative_paths_start_where_they_are_said_to(hidascan, tiny_weights, tmp_path, monkeypatch):
+    save_picture(tmp_path / "there/a.png", 40, 40)
+    monkeypatch.chdir(tmp_path / "there")
+    hidascan("a.png", "--jsonl", tmp_path / "out.jsonl", "-q", "--weights", tiny_weights)
+    monkeypatch.chdir(tmp_path)
+    assert "a.png: no longer there" in hidascan("verify", "out.jsonl", "--weights", tiny_weights).out
+    assert hidascan("verify", "out.jsonl", "--base", "there", "--weights", tiny_weights).code == 0
+
+
+def test_what_is_no_report_is_refused_in_one_line(hidascan, tmp_path):
+    (tmp_path / "other.jsonl").write_text('{"path": "a.png"}\n')
+    for name in ("none.jsonl", "other.jsonl"):
+        ran = hidascan("verify", tmp_path / name)
+        assert ran.code == 2 and ran.err.count("\n") == 1 and name in ran.err
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    from hidascan.image.evidence import evidence_of
+
+    os.mkfifo(tmp_path / "pipe")
+    assert evidence_of(str(tmp_path / "pipe")) is None and evidence_of(str(tmp_path / "none")) is None
