@@ -107,18 +107,26 @@ class Engine:
 
     def run(
         self,
-        images: Iterable[tuple[Ticket, Views | None]],
+        images: Iterable[tuple[Ticket, Views | None] | None],
         on_batch: Callable[[int], None] = lambda views: None,
     ) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Take (ticket, views) and yield (ticket, output) in the same order.
 
         Args:
-            images: Views of None pass through as an output of None.
+            images: Views of None pass through as an output of None. A None in place of both says that no image is
+                ready: then a batch is run as full as it is.
             on_batch: Told the number of views of every batch that the device has finished.
         """
         waiting: deque[_InFlight[Ticket]] = deque()
         batch = _Batch(self.batch_size)
-        for ticket, views in images:
+        for entry in images:
+            if entry is None:
+                if batch.owners:
+                    on_batch(self._flush(batch))
+                    yield from self._finished(waiting)
+                continue
+            ticket, views = entry
+            entry = None
             image = _entered(ticket, views)
             waiting.append(image)
             for _ in self._filled(batch, image, views) if views else ():

@@ -6,10 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from queue import Empty, Full, Queue
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_SOON, _PATIENCE = 0.005, 0.05  # seconds that the next item is waited for: while there is work, and before we say so
 
 
 class PixelBudget:
@@ -53,8 +56,10 @@ def prefetch(
     items: Iterable[Item],
     threads: int,
     max_pixels: int,
-) -> Iterator[Result]:
+) -> Iterator[Result | None]:
     """Yield work(item, admit) for every item in order, computed up to 2 * threads items ahead.
+
+    A None among them says that all items so far are done and the next is not yet known: somebody is typing.
 
     Args:
         work: Must call admit(pixels) at most once, before it allocates them; they count until the next result is
@@ -79,16 +84,77 @@ def prefetch(
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     queue: deque[Future[tuple[Result, int]]] = deque()
+    source, turn = _Source(items, 2 * threads), 0
     try:
-        for turn, item in enumerate(items):
-            queue.append(pool.submit(run, turn, item))
-            if len(queue) >= 2 * threads:
+        while True:
+            while len(queue) < 2 * threads and (given := source.next(_SOON if queue or not turn else _PATIENCE)):
+                queue.append(pool.submit(run, turn, given[0]))
+                turn += 1
+            if queue:
                 yield from _take(queue, budget)
-        while queue:
-            yield from _take(queue, budget)
+            elif source.ended:
+                return
+            else:
+                yield None
+                source.wait()
     finally:
+        source.close()
         budget.close()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Source(Generic[Item]):
+    """Items that a thread takes from an iterable, since one from a pipe may let us wait."""
+
+    def __init__(self, items: Iterable[Item], ahead: int):
+        self.ended = False
+        self._queue: Queue[tuple[Item] | BaseException | None] = Queue(ahead)
+        self._closed = threading.Event()
+        self._held: list[tuple[Item]] = []  # what `wait` took
+        threading.Thread(target=self._read, args=(items,), name="sources", daemon=True).start()
+
+    def _read(self, items: Iterable[Item]) -> None:
+        try:
+            for item in items:
+                self._put((item,))
+                if self._closed.is_set():
+                    return
+            self._put(None)
+        except BaseException as error:  # whatever it is, it belongs to who asks for items
+            self._put(error)
+
+    def _put(self, entry: tuple[Item] | BaseException | None) -> None:
+        while not self._closed.is_set():
+            try:
+                return self._queue.put(entry, timeout=0.1)
+            except Full:
+                continue
+
+    def next(self, patience: float | None) -> tuple[Item] | None:
+        """Return the next item in a tuple; None if there are no more, or none comes within so many seconds."""
+        if self._held:
+            return self._held.pop()
+        if self.ended:
+            return None
+        try:
+            entry = self._queue.get(timeout=patience)
+        except Empty:
+            return None
+        if isinstance(entry, BaseException):
+            self.ended = True
+            raise entry
+        self.ended = entry is None
+        return entry
+
+    def wait(self) -> None:
+        """Wait for the next item, however long that takes."""
+        given = self.next(None)
+        if given is not None:
+            self._held.append(given)
+
+    def close(self) -> None:
+        """Let the thread go; one that waits for a pipe stays until the process ends."""
+        self._closed.set()
 
 
 def _take(queue: deque[Future[tuple[Result, int]]], budget: PixelBudget) -> Iterator[Result]:

@@ -144,11 +144,13 @@ class Scanner:
         yield from self._findings(self._prepare_array(name, pixels) for name, pixels in arrays)
 
     def _findings(
-        self, jobs: Iterator[_Job], on_batch: Callable[[int], None] = lambda views: None
+        self, jobs: Iterator[_Job | None], on_batch: Callable[[int], None] = lambda views: None
     ) -> Iterator[Finding]:
-        """Yield Findings of jobs in order; the copies of an image go through right after it, and into its Finding."""
-        queue = ((one, one.take_views()) for job in jobs for one in (job, *job.copies.values()))
-        outputs = self._engine.run(queue, on_batch)
+        """Yield Findings of jobs in order; the copies of an image go through right after it, and into its Finding.
+
+        A None among jobs says that the next is not there yet: what is there must not wait for it.
+        """
+        outputs = self._engine.run(_queued(jobs), on_batch)
         for job, output in outputs:
             finding = job.finding if output is None else self._complete(job, output)
             copies = {name: self._complete_copy(*next(outputs)) for name in job.copies}
@@ -273,6 +275,15 @@ def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
         return note
     harder = saved.tables == "IJG" and trace.quality <= saved.quality - _HARDER_BY
     return f"{note}, lower than the {saved.quality} it is saved at now" if harder else ""
+
+
+def _queued(jobs: Iterator[_Job | None]) -> Iterator[tuple[_Job, Views | None] | None]:
+    for job in jobs:
+        if job is None:
+            yield None
+            continue
+        for one in (job, *job.copies.values()):
+            yield one, one.take_views()
 
 
 def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:

@@ -156,3 +156,24 @@ def test_completion_is_generated_without_torch(shell):
     environment = os.environ | {"_HIDASCAN_COMPLETE": f"source_{shell}"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert ran.returncode == 0 and "_HIDASCAN_COMPLETE" in ran.stdout
+
+
+def test_a_row_does_not_wait_for_the_next_line(tiny_weights, tmp_path):
+    one, two = (save_picture(tmp_path / f"{name}.png", 40, 40) for name in "ab")
+    command = [sys.executable, "-m", "hidascan.cli", "-", "--weights", str(tiny_weights), "--batch-size", "64"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as running:
+        for path in (one, two):
+            running.stdin.write(f"{path}\n")
+            running.stdin.flush()
+            assert running.stdout.readline().startswith(f"{path}\t")  # would wait for ever if it waited for a batch
+        running.stdin.close()
+        assert running.wait(30) in (0, 1)
+
+
+def test_a_batch_is_still_filled_by_images_that_are_there(tiny_weights, tmp_path):
+    from hidascan import Scanner, ScanOptions
+
+    paths = [str(save_picture(tmp_path / f"{number:02d}.png", 40, 40, number)) for number in range(12)]
+    batches = []
+    found = list(Scanner(ScanOptions(str(tiny_weights), batch_size=8)).scan(paths, batches.append))
+    assert [finding.path for finding in found] == paths and sum(batches) == 24 and max(batches) == 8
