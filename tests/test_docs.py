@@ -105,3 +105,12 @@ def test_the_panel_in_the_readme_is_what_a_terminal_shows(monkeypatch, capsys):
     shown = SECTIONS["panel"](Scanner(), CardSpec("", None, Path()))
     told = re.search(r"<!-- hidalab card: panel -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
     assert re.sub(r"\d", "0", shown) == re.sub(r"\d", "0", told)
+
+
+def test_the_man_page_is_written_from_the_help():
+    from hidascan.lab.commands.reference import man_page
+
+    page = man_page()
+    assert page == (ROOT / "docs/hidascan.1").read_text()
+    assert page.startswith(".TH HIDASCAN 1") and "\\fB\\-\\-heatmap\\-dir\\fR \\fIDIR\\fR" in page
+    assert ".SH HIDASCAN VERIFY" in page and "Exit codes: 0 nothing AI found" in page
