@@ -45,6 +45,7 @@ class Request:
         null: Whether lists of paths are separated by NUL.
         outputs: Files to write, each with the name of its format; "-" is stdout.
         line_format: Of the lines on stdout; None for the usual ones.
+        xmp: Folder for XMP sidecars; None for none.
         heatmap: Whether to draw heatmaps.
         heatmap_raw: Whether to write them as numbers.
         heatmap_dir: Where to put them; None for the current folder.
@@ -61,6 +62,7 @@ class Request:
     null: bool
     outputs: list[tuple[str, str]]
     line_format: str | None
+    xmp: str | None
     heatmap: bool
     heatmap_raw: bool
     heatmap_dir: str | None
@@ -115,6 +117,7 @@ def scan(
     html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a report for the browser: one file that holds its pictures.", show_default=False)] = None,
     output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write FILE in the format that its suffix names: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
     line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Write lines so: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t \\n \\0 are what they are in C.", show_default=False)] = None,
+    xmp: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put an XMP sidecar for each image into DIR, which photo managers read: a keyword, verdict and score.", show_default=False)] = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image, into the current folder.")] = False,
     heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png: p(AI) of each 16x16 cell, 16 bits.")] = False,
     heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put heatmaps into DIR.", show_default=False)] = None,
@@ -167,7 +170,7 @@ def scan(
     drawn = heatmap or (heatmap_dir is not None and not heatmap_raw)
     context.obj.append(
         Request(
-            list(paths or ()), options, selection, list(files_from or ()), null, outputs, line_format, drawn, heatmap_raw,
+            list(paths or ()), options, selection, list(files_from or ()), null, outputs, line_format, xmp, drawn, heatmap_raw,
             heatmap_dir, strict, quiet, verbose, resume,
         )
     )  # fmt: skip
@@ -220,6 +223,7 @@ def _reports(request: Request, run: RunInfo, append: bool) -> list[Report]:
     from hidascan.report.heatmap import HeatmapReport
     from hidascan.report.lines import FormattedLines, PlainLines
     from hidascan.report.terminal import Terminal
+    from hidascan.report.xmp_report import XmpReport
 
     reports = [open_report(name, file, run, append) for file, name in request.outputs]
     if not request.quiet and all(file != "-" for file, _ in request.outputs):
@@ -227,6 +231,8 @@ def _reports(request: Request, run: RunInfo, append: bool) -> list[Report]:
             reports.append(FormattedLines(request.line_format))
         else:
             reports.append(Terminal(run, request.verbose) if sys.stdout.isatty() else PlainLines())
+    if request.xmp is not None:
+        reports.append(XmpReport(request.xmp, run))
     if request.heatmap or request.heatmap_raw:
         reports.append(HeatmapReport(request.heatmap_dir, request.heatmap, request.heatmap_raw))
     return reports

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,7 @@ from hidascan.finding import Finding
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
 from hidascan.report.overlay import draw_attributions, draw_heatmap
-from hidascan.report.reporter import pixels_of
+from hidascan.report.reporter import free_name, pixels_of
 
 
 class HeatmapReport:
@@ -53,7 +52,7 @@ class HeatmapReport:
         if self._raw:
             values = upright(finding.heatmap, finding.orientation)
             pages[RAW_HEATMAP_SUFFIX] = Image.fromarray(np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16))
-        name = self._free_name(Path(finding.path).name, list(pages))
+        name = free_name(self._folder, Path(finding.path).name, list(pages))
         for suffix, page in pages.items():
             _save(page, self._folder / (name + suffix))
 
@@ -69,14 +68,6 @@ class HeatmapReport:
         except (ImageError, cv2.error) as error:  # OpenCV has limits of its own for sides
             raise HidascanError(f"no heatmap: {error}") from None
         return pages
-
-    def _free_name(self, name: str, suffixes: list[str]) -> str:
-        """Add a number to a name, if need be, so that nothing is written over."""
-        free, number = name, 1
-        while any(os.path.exists(self._folder / (free + suffix)) for suffix in suffixes):  # Path.exists may raise
-            number += 1
-            free = f"{name}.{number}"
-        return free
 
 
 def _save(image: Image.Image, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Protocol, TextIO
 
 import numpy as np
@@ -38,6 +39,15 @@ def pixels_of(finding: Finding) -> np.ndarray:
     if pixels.shape[:2] != (height, width):
         raise ImageError("the file has changed since it was scanned")
     return pixels
+
+
+def free_name(folder: Path, name: str, suffixes: list[str]) -> str:
+    """Add a number to a name, if need be, so that nothing in a folder is written over under any of the suffixes."""
+    free, number = name, 1
+    while any(os.path.exists(folder / (free + suffix)) for suffix in suffixes):  # Path.exists may raise
+        number += 1
+        free = f"{name}.{number}"
+    return free
 
 
 def open_text(target: str, append: bool = False) -> TextIO:

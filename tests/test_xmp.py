@@ -1,0 +1,56 @@
+"""XMP sidecars: sound XML that says what was found, and never what only a maker can declare."""
+
+from xml.etree import ElementTree
+
+from PIL import Image
+
+from hidascan.report.xmp_report import NAMESPACE
+from tests.conftest import HOSTILE, save_hostile, save_picture
+
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+DC = "{http://purl.org/dc/elements/1.1/}"
+
+
+def facts(path) -> dict[str, str]:
+    tree = ElementTree.parse(path)
+    return {e.tag.rpartition("}")[2]: e.text for e in tree.iter() if e.tag.startswith(f"{{{NAMESPACE}}}")}
+
+
+def test_a_sidecar_for_each_readable_image(hidascan, tiny_weights, tmp_path):
+    save_picture(tmp_path / "in/a.jpg", 100, 120, quality=85)
+    save_picture(tmp_path / "in/deep/a.jpg", 90, 80, 3)
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    ran = hidascan(tmp_path / "in", "--xmp", tmp_path / "out", "--weights", tiny_weights)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.2.xmp", "a.jpg.xmp"]
+    line = ran.out.splitlines()[0].split("\t")
+    told = facts(tmp_path / "out/a.jpg.xmp")
+    assert (told["verdict"], told["score"]) == (line[1], line[2]) and len(told["sha256"]) == len(told["weights"]) == 64
+    text = (tmp_path / "out/a.jpg.xmp").read_text()
+    keyword = ElementTree.parse(tmp_path / "out/a.jpg.xmp").find(f".//{DC}subject/{RDF}Bag/{RDF}li")
+    assert keyword.text == f"hidascan: {line[1]}" and "digitalsourcetype" not in text.lower()
+    assert not list((tmp_path / "in").rglob("*.xmp"))
+
+
+def test_names_of_strangers_stay_text(hidascan, tiny_weights, tmp_path):
+    save_hostile(tmp_path / "in")
+    hidascan(tmp_path / "in", "--xmp", tmp_path / "out", "-q", "--weights", tiny_weights)
+    assert facts(tmp_path / f"out/{HOSTILE}.xmp")["file"] == HOSTILE
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(hidascan, tiny_weights, tmp_path):
+    (tmp_path / "file").write_text("")
+    picture = save_picture(tmp_path / "a.png", 30, 30)
+    ran = hidascan(picture, "--xmp", tmp_path / "file/out", "--weights", tiny_weights)
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "--xmp" in ran.err
+
+
+def test_our_own_sidecar_is_no_claim_of_origin(hidascan, tiny_weights, tmp_path):
+    """Pasted into a picture, a sidecar must not make a later scan believe that its maker declared anything."""
+    picture = save_picture(tmp_path / "in/a.jpg", 60, 60, quality=90)
+    hidascan(picture, "--xmp", tmp_path / "out", "-q", "--weights", tiny_weights)
+    with Image.open(picture) as image:
+        image.save(tmp_path / "b.jpg", xmp=(tmp_path / "out/a.jpg.xmp").read_bytes())
+    import json
+
+    row = json.loads(hidascan(tmp_path / "b.jpg", "--jsonl", "-", "--weights", tiny_weights).out)
+    assert row["claims"] == []
