@@ -1,4 +1,4 @@
-"""Commands of hidascan besides scanning: `hidascan verify`. A file of such a name is scanned as `./verify`."""
+"""Commands of hidascan besides scanning: `hidascan verify`, `hidascan serve`. A file of such a name is scanned as `./verify`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from hidascan.errors import ExitCode
 
-NAMES = ("verify",)
+NAMES = ("verify", "serve")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -52,3 +52,34 @@ def verify(
     differing = len(changed) + found
     print(f"{len(rows)} files hashed, {count} scanned again: {differing or 'no'} difference{'s' * (differing != 1)}")
     raise typer.Exit(int(ExitCode.AI_FOUND if differing else ExitCode.NOTHING_FOUND))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to bind; any but loopback demands a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8765,
+    token: Annotated[str, typer.Option(envvar="HIDASCAN_TOKEN", show_envvar=False, help="Bearer token that requests must have; HIDASCAN_TOKEN sets it out of sight.", show_default=False)] = "",
+    allow_host: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="Also answer under this host name. May be repeated.", show_default=False)] = None,
+    keep: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Keep what is uploaded in DIR.  [default: nothing is kept]", show_default=False)] = None,
+    max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="Largest body of a request.")] = 100,
+    max_files: Annotated[int, typer.Option(metavar="N", min=1, help="Files a request.")] = 20,
+    max_waiting: Annotated[int, typer.Option(metavar="N", min=1, help="Files that may wait; more are answered with 429.")] = 200,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For a request.")] = 300.0,
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar="HIDASCAN_WEIGHTS", show_envvar=False, help="Shipped weights by name, or a file or folder.")] = "hidascan-b",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
+    precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")] = "auto",
+    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more.")] = "balanced",
+) -> None:  # fmt: skip
+    """Serve a page on this machine that scans what is dropped on it, and an HTTP interface: POST /v1/scan."""
+    from hidascan.errors import UsageError
+    from hidascan.options import ScanOptions
+
+    try:
+        from hidascan.serve.guard import LOOPBACK, Limits
+        from hidascan.serve.run import serve as run
+    except ImportError as error:
+        raise UsageError(f"hidascan serve needs {error.name}: pip install 'hidascan[serve]'") from None
+    hosts = (*LOOPBACK, host, *(allow_host or ()))
+    limits = Limits(hosts, token, max_upload << 20, max_files, max_waiting, timeout)
+    run(ScanOptions(weights, device, precision, profile=profile), host, port, limits, keep)
+    raise typer.Exit

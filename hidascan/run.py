@@ -35,6 +35,10 @@ class RunInfo:
     has_heatmap: bool
     options: ScanOptions
 
+    def told(self) -> dict[str, object]:
+        """Return what rows say of how they were made."""
+        return {**self.fingerprint(), "weights_name": self.weights}
+
     def fingerprint(self) -> dict[str, object]:
         """Return what must be the same for a scan to be resumed, JSON; where it runs need not be."""
         options = {name: value for name, value in asdict(self.options).items() if name not in _NEED_NOT_AGREE}

@@ -123,8 +123,14 @@ class Scanner:
             on_batch: Told the number of views that the device has finished, for a progress bar.
             without: Files to pass over.
         """
+        files = expand(os.fspath(path) for path in paths)
+        yield from self.scan_files((file for file in files if file not in without), on_batch)
+
+    def scan_files(
+        self, files: Iterable[str], on_batch: Callable[[int], None] = lambda views: None
+    ) -> Iterator[Finding]:
+        """Scan files as they come, and yield a Finding for each, in order; as `scan`, but no folders, and any number."""
         threads = max(1, min(8, (os.cpu_count() or 2) - 1))
-        files = (file for file in expand(os.fspath(path) for path in paths) if file not in without)
         yield from self._findings(prefetch(self._prepare_file, files, threads, _PIXELS_AHEAD), on_batch)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:

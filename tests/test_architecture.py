@@ -24,6 +24,7 @@ FORBIDDEN = {  # room -> what it must not import
     ),
     "report": (*NETWORKS, "hidascan.lab"),
     "runners": ("hidascan.lab", "hidascan.cli"),
+    "serve": ("hidascan.lab", "hidascan.cli", "hidascan.runners"),
     "": ("hidascan.lab",),
 }
 GROUND_FLOOR = ("geometry.py", "atomic.py", "errors.py", "printable.py", "options.py")

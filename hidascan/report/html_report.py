@@ -53,7 +53,7 @@ class HtmlReport:
         layers: dict[str, str] = {}
         try:
             if finding.status == "ok":
-                layers = _pictures(finding)
+                layers = pictures(finding)
         except (ImageError, cv2.error) as error:  # OpenCV has limits of its own for sides
             raise HidascanError(f"no picture in the report: {error}") from None
         finally:
@@ -65,11 +65,16 @@ class HtmlReport:
         close_text(self._file)
 
     def _write(self, template: str, **values: object) -> None:
-        self._file.write(_PAGES.get_template(template).render(**values))
+        self._file.write(render(template, **values))
         self._file.flush()
 
 
-def _pictures(finding: Finding) -> dict[str, str]:
+def render(template: str, **values: object) -> str:
+    """Fill in one of the templates."""
+    return _PAGES.get_template(template).render(**values)
+
+
+def pictures(finding: Finding) -> dict[str, str]:
     """Make data URIs of the upright image, shrunk, and of its heatmap and attributions, where it has them."""
     pixels = pixels_of(finding)
     small = shrink_to(pixels, _SIDE)

@@ -16,7 +16,7 @@ class JsonlReport:
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         self._file = open_text(target, append)
-        self._scan = {**run.fingerprint(), "weights_name": run.weights}
+        self._scan = run.told()
 
     def add(self, finding: Finding) -> None:
         """Write a line."""

@@ -1,0 +1,182 @@
+"""The page and the HTTP interface."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from hidascan.errors import ImageError
+from hidascan.finding import Finding
+from hidascan.printable import printable
+from hidascan.report.html_report import pictures, render
+from hidascan.serve.guard import Guard, Limits, TooLarge
+from hidascan.serve.pool import Busy, ScanPool
+
+LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
+_RETRY_AFTER = "5"  # seconds
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            }
+        },
+    }
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {LINES: {}}, "description": "A row for each file, in order, as `hidascan --jsonl` writes it."},
+    400: {"description": "No file, too many files, or no multipart form."},
+    401: {"description": "A bearer token is needed."},
+    408: {"description": "The body did not come in time."},
+    413: {"description": "The body is too large."},
+    429: {"description": "Too many files wait already: try again after the seconds in Retry-After."},
+    504: {"description": "The answer was not ready in time."},
+}
+
+
+@dataclass(frozen=True)
+class _Upload:
+    name: str
+    path: Path
+
+
+def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAPI:
+    """Build the application.
+
+    Args:
+        pool: What scans.
+        limits: What is let in.
+        keep: Folder in which uploads are kept; None to keep nothing after the answer.
+    """
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
+            app.state.folder = keep or Path(folder)
+            yield
+            await asyncio.to_thread(pool.close)
+
+    app = FastAPI(
+        title="hidascan", version=pool.scanner.run.version, lifespan=life, docs_url=None, redoc_url=None
+    )  # their pages would load scripts from elsewhere
+    run = pool.scanner.run
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> HTMLResponse:
+        policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+        text = render("serve.html", run=run, files=limits.files, token=bool(limits.token))
+        headers = {"Content-Security-Policy": f"{policy}; connect-src 'self'; frame-ancestors 'none'"}
+        return HTMLResponse(text, headers=headers | {"X-Content-Type-Options": "nosniff"})
+
+    @app.get("/v1/health")
+    async def health() -> dict[str, Any]:
+        """Tell that the service is up, and how many files wait."""
+        return {"status": "ok", "waiting": pool.waiting()}
+
+    @app.get("/v1/model")
+    async def model() -> dict[str, Any]:
+        """Tell what scans, and from which scores on it says what."""
+        return {**run.told(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
+
+    @app.get("/v1/report-frame", include_in_schema=False)
+    async def frame(made: str = "") -> dict[str, str]:
+        return {"head": render("head.html", run=run, made=made[:40]), "tail": render("tail.html")}
+
+    @app.post("/v1/scan", responses=_ANSWERS, openapi_extra=_BODY)
+    async def scan(request: Request) -> Response:
+        """Scan the files of a multipart form and answer with a JSON line for each."""
+        return await _answered(request, pool, limits, app.state.folder, keep is not None)
+
+    @app.exception_handler(HTTPException)
+    async def told(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+    app.add_middleware(Guard, limits=limits)
+    return app
+
+
+async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Path, keep: bool) -> Response:
+    with_pages = PAGE_LINES in request.headers.get("accept", "")
+    uploads: list[_Upload] = []
+    try:
+        await asyncio.wait_for(_receive(request, folder, limits, uploads), limits.seconds)
+        findings = await _scanned(pool, uploads, limits.seconds)
+        pairs = zip(uploads, findings, strict=True)
+        lines = [await asyncio.to_thread(_line, pool, *pair, with_pages) for pair in pairs]
+    except asyncio.TimeoutError:  # another one before Python 3.11
+        raise HTTPException(408, "the body did not come in time") from None
+    finally:
+        for upload in () if keep else uploads:
+            upload.path.unlink(missing_ok=True)
+    return Response("".join(lines), media_type=PAGE_LINES if with_pages else LINES)
+
+
+async def _receive(request: Request, folder: Path, limits: Limits, uploads: list[_Upload]) -> None:
+    """Write the files of a form into a folder, under names of our own, and note each before it is written."""
+    try:
+        form = await request.form(max_files=limits.files, max_fields=10)
+    except TooLarge:
+        raise
+    except HTTPException as error:
+        raise HTTPException(400, str(error.detail)) from None
+    try:
+        for part in (one for _, one in form.multi_items() if isinstance(one, UploadFile)):
+            name = Path(part.filename or "upload").name
+            uploads.append(_Upload(name, folder / (secrets.token_hex(16) + _suffix(name))))
+            with uploads[-1].path.open("wb") as file:
+                await asyncio.to_thread(shutil.copyfileobj, part.file, file)
+    finally:
+        await form.close()
+    if not uploads:
+        raise HTTPException(400, "no file in the form")
+
+
+def _suffix(name: str) -> str:
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix.isascii() and suffix[1:].isalnum() and len(suffix) < 8 else ""
+
+
+async def _scanned(pool: ScanPool, uploads: list[_Upload], seconds: float) -> list[Finding]:
+    futures = []
+    try:
+        for upload in uploads:
+            futures.append(asyncio.wrap_future(pool.submit(str(upload.path))))
+        return list(await asyncio.wait_for(asyncio.gather(*futures), seconds))
+    except Busy:
+        headers = {"Retry-After": _RETRY_AFTER}
+        raise HTTPException(429, "too many files wait already", headers=headers) from None
+    except asyncio.TimeoutError:
+        raise HTTPException(504, "the answer was not ready in time") from None
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _line(pool: ScanPool, upload: _Upload, finding: Finding, with_page: bool) -> str:
+    named = replace(finding, path=printable(upload.name))
+    row = {**named.record(), "scan": pool.scanner.run.told()}
+    if not with_page:
+        return json.dumps(row) + "\n"
+    layers: dict[str, str] = {}
+    with suppress(ImageError, cv2.error):
+        layers = pictures(finding) if finding.status == "ok" else {}
+    page = render("row.html", finding=named, number=0, layers=layers)
+    return json.dumps({"row": row, "html": page}) + "\n"

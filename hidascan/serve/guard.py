@@ -1,0 +1,111 @@
+"""What a request must be like before anybody looks into it: host, origin, token, size."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is let in.
+
+    Attributes:
+        hosts: Names under which the service may be called; a page elsewhere that resolves to us has another.
+        token: That requests must bear; "" for none.
+        body: Largest body of a request, bytes.
+        files: Files a request at most.
+        waiting: Files that may wait at most, of all requests.
+        seconds: A request may take.
+    """
+
+    hosts: tuple[str, ...] = LOOPBACK
+    token: str = ""
+    body: int = 100 << 20
+    files: int = 20
+    waiting: int = 200
+    seconds: float = 300.0
+
+
+class TooLarge(Exception):
+    """A body is over the limit."""
+
+
+class Guard:
+    """ASGI middleware that turns away what is not for us."""
+
+    def __init__(self, app: Any, limits: Limits):
+        self._app, self._limits = app, limits
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with what is wrong about it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        wrong = self._wrong(scope, headers)
+        if wrong:
+            await _answer(send, *wrong)
+            return
+        started = False
+
+        async def counted_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, self._counted(receive), counted_send)
+        except TooLarge:
+            if started:
+                raise
+            await _answer(send, 413, f"the body is larger than {self._limits.body} bytes")
+
+    def _wrong(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        if host not in self._limits.hosts:
+            return 421, "this is not the host that you asked for"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            return 403, "pages of other sites may not use this service"
+        if self._limits.token and scope["path"].startswith("/v1/") and scope["path"] != "/v1/health":
+            given = headers.get("authorization", "").encode()
+            if not hmac.compare_digest(given, f"Bearer {self._limits.token}".encode()):
+                return 401, "a bearer token is needed"
+        length = headers.get("content-length", "0")
+        if not length.isdigit():
+            return 400, "Content-Length is no number"
+        if int(length) > self._limits.body:
+            return 413, f"the body is larger than {self._limits.body} bytes"
+        return None
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limits.body:
+                raise TooLarge
+            return message
+
+        return counted
+
+
+async def _answer(send: Send, status: int, reason: str) -> None:
+    body = json.dumps({"error": reason}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,84 @@
+"""One scanner for many clients: their files share full batches, and nobody waits for a batch to fill."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from queue import Queue
+
+from hidascan.finding import Finding
+from hidascan.scanner import Scanner
+
+
+class Busy(Exception):
+    """Too many files wait already."""
+
+
+class ScanPool:
+    """Scans files in a thread of its own, in the order in which they are handed in."""
+
+    def __init__(self, scanner: Scanner, waiting: int):
+        """Start.
+
+        Args:
+            scanner: What scans.
+            waiting: Files that may be without a finding at a time.
+        """
+        self.scanner, self._most = scanner, waiting
+        self._queue: Queue[str | None] = Queue()
+        self._futures: dict[str, Future[Finding]] = {}
+        self._lock, self._run, self._closed = threading.Lock(), 0, False
+        self._thread = threading.Thread(target=self._work, name="scan", daemon=True)
+        self._thread.start()
+
+    def submit(self, path: str) -> Future[Finding]:
+        """Hand in a file, each path once.
+
+        Raises:
+            Busy: If too many wait already.
+        """
+        future: Future[Finding] = Future()
+        with self._lock:
+            if len(self._futures) >= self._most:
+                raise Busy
+            self._futures[path] = future
+        self._queue.put(path)
+        return future
+
+    def waiting(self) -> int:
+        """Return how many files have been handed in and have no finding yet."""
+        with self._lock:
+            return len(self._futures)
+
+    def close(self) -> None:
+        """Finish what was handed in, and stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _paths(self, run: int) -> Iterator[str]:
+        while (path := self._queue.get()) is not None:
+            if run != self._run:  # the run that asked has failed, and the file is for the next
+                self._queue.put(path)
+                return
+            yield path
+        self._closed = True
+
+    def _work(self) -> None:
+        while not self._closed:
+            try:
+                for finding in self.scanner.scan_files(self._paths(self._run)):
+                    self._future(finding.path).set_result(finding)
+            except Exception as error:  # whatever it is, it must reach those who wait, and not stop the service
+                self._run += 1
+                with self._lock:
+                    pending, self._futures = list(self._futures.values()), {}
+                for future in pending:
+                    with suppress(Exception):
+                        future.set_exception(error)
+
+    def _future(self, path: str) -> Future[Finding]:
+        with self._lock:
+            future = self._futures.pop(path)
+        return future if future.set_running_or_notify_cancel() else Future()

@@ -1,0 +1,66 @@
+"""Start the service, say where it is, and drain it on Ctrl-C."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from hidascan.errors import UsageError
+from hidascan.options import ScanOptions
+from hidascan.printable import complain
+from hidascan.scanner import Scanner
+from hidascan.serve.app import make_app
+from hidascan.serve.guard import LOOPBACK, Limits
+from hidascan.serve.pool import ScanPool
+
+
+def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path | None) -> None:
+    """Serve until Ctrl-C or SIGTERM; what is being answered then is still answered.
+
+    Args:
+        options: How to scan.
+        host: Address to bind.
+        port: 0 for any that is free.
+        limits: What is let in.
+        keep: Folder in which uploads are kept, or None.
+
+    Raises:
+        UsageError: If others could reach it and there is no token, or the address cannot be had.
+    """
+    if host not in LOOPBACK and not limits.token:
+        raise UsageError(f"--host {host} is reached by others: set --token, or HIDASCAN_TOKEN")
+    if keep is not None:
+        try:
+            keep.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--keep {keep}: {error.strerror}") from None
+    bound = _bound(host, port)
+    pool = ScanPool(Scanner(options), limits.waiting)
+    place = f"[{host}]" if ":" in host else host
+    complain(f"http://{place}:{bound.getsockname()[1]}/ (Ctrl-C ends it)")
+    config = uvicorn.Config(
+        make_app(pool, limits, keep),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=10,
+        h11_max_incomplete_event_size=64 << 10,  # of headers
+        limit_concurrency=4 * limits.waiting,
+    )
+    with suppress(KeyboardInterrupt):  # uvicorn raises it anew when all is drained
+        uvicorn.Server(config).run(sockets=[bound])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(1024)  # who comes before the network is loaded waits
+    except OSError as error:
+        raise UsageError(f"{host}:{port}: {(error.strerror or str(error)).lower()}") from None
+    return bound

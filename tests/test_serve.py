@@ -1,0 +1,253 @@
+"""The service: many clients and one scanner, and what it turns away."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from hidascan import Scanner, ScanOptions
+from hidascan.serve.app import PAGE_LINES, make_app
+from hidascan.serve.guard import Limits
+from hidascan.serve.pool import Busy, ScanPool
+from tests.conftest import HOSTILE, save_picture
+
+fastapi_client = pytest.importorskip("starlette.testclient").TestClient
+
+
+def png(tmp_path, seed: int = 0, height: int = 60, width: int = 80) -> bytes:
+    return save_picture(tmp_path / f"made-{seed}-{height}.png", height, width, seed).read_bytes()
+
+
+@pytest.fixture
+def client(tiny_weights):
+    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights), precision="fp32")), 200)
+    with fastapi_client(make_app(pool, Limits()), base_url="http://localhost") as client:
+        yield client
+
+
+def files(*named: tuple[str, bytes]) -> list:
+    return [("file", one) for one in named]
+
+
+def rows(answer) -> list[dict]:
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def test_rows_are_those_of_the_command_line_in_order(client, hidascan, tiny_weights, tmp_path):
+    named = [(f"{seed}.png", png(tmp_path, seed)) for seed in range(3)] + [("broken.jpg", b"no picture")]
+    found = rows(client.post("/v1/scan", files=files(*named)))
+    assert [row["path"] for row in found] == [name for name, _ in named]
+    for name, data in named:
+        (tmp_path / name).write_bytes(data)
+    paths = [tmp_path / name for name, _ in named]
+    ran = hidascan(*paths, "--jsonl", "-", "--precision", "fp32", "--weights", tiny_weights)
+    for one, other in zip(found, map(json.loads, ran.out.splitlines()), strict=True):
+        assert one["score"] == other["score"] and one["error"] == other["error"] and one["scan"] == other["scan"]
+        assert one["file"]["sha256"] == other["file"]["sha256"]
+
+
+def test_nothing_is_kept_after_the_answer(client, tmp_path):
+    folder = client.app.state.folder
+    client.post("/v1/scan", files=files(("a.png", png(tmp_path))))
+    assert folder.is_dir() and not list(folder.iterdir())
+
+
+def test_what_is_uploaded_is_kept_for_those_who_ask(tiny_weights, tmp_path):
+    (tmp_path / "kept").mkdir()
+    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
+    with fastapi_client(make_app(pool, Limits(), tmp_path / "kept"), base_url="http://localhost") as client:
+        client.post("/v1/scan", files=files(("../../a.png", png(tmp_path))))
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert kept.suffix == ".png" and len(kept.stem) == 32
+
+
+def test_names_of_strangers_are_names_and_never_paths(client, tmp_path):
+    named = [(name, png(tmp_path)) for name in ("../../etc/passwd.png", "a\x1b[2J.png", HOSTILE, "x" * 300 + ".png")]
+    found = rows(client.post("/v1/scan", files=files(*named), headers={"Accept": PAGE_LINES}))
+    assert found[0]["row"]["path"] == "passwd.png" and "\x1b" not in found[1]["row"]["path"]
+    assert "<img src=x" not in found[2]["html"] and [one["row"]["status"] for one in found] == ["ok"] * 4
+
+
+def test_the_page_gets_the_rows_of_the_report(client, tmp_path):
+    (one,) = rows(client.post("/v1/scan", files=files(("a.png", png(tmp_path))), headers={"Accept": PAGE_LINES}))
+    assert one["html"].lstrip().startswith("<article") and 'class="layer heat"' in one["html"]
+    page = client.get("/")
+    assert "<script src" not in page.text and "http://" not in page.text and "https://" not in page.text
+    assert "connect-src 'self'" in page.headers["content-security-policy"]
+    frame = client.get("/v1/report-frame", params={"made": "<b>today"}).json()
+    assert frame["head"].startswith("<!doctype html>") and "<b>today" not in frame["head"]
+
+
+def test_health_model_and_the_interface_are_told(client):
+    assert client.get("/v1/health").json() == {"status": "ok", "waiting": 0}
+    model = client.get("/v1/model").json()
+    assert model["detector"] == "hidanet" and 0 <= model["real_below"] <= model["ai_from"] <= 1
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/v1/scan", "/v1/health", "/v1/model"} == paths.keys() and "429" in paths["/v1/scan"]["post"]["responses"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Host": ""}, 421),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:9"}, 403),
+        ({"Origin": "http://localhost"}, 200),
+        ({"Host": "127.0.0.1:8765", "Origin": "http://127.0.0.1:8765"}, 200),
+    ],
+)
+def test_other_hosts_and_pages_of_other_sites_are_turned_away(client, tmp_path, headers, status):
+    answer = client.post("/v1/scan", files=files(("a.png", png(tmp_path))), headers=headers)
+    assert answer.status_code == status and "access-control-allow-origin" not in answer.headers
+
+
+def test_a_token_is_needed_where_there_is_one(tiny_weights, tmp_path):
+    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
+    with fastapi_client(make_app(pool, Limits(token="secret")), base_url="http://localhost") as client:
+        assert client.get("/").status_code == client.get("/v1/health").status_code == 200
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
+            assert client.get("/v1/model", headers=headers).status_code == 401
+        assert client.get("/v1/model", headers={"Authorization": "Bearer secret"}).status_code == 200
+
+
+def test_bodies_over_the_limit_too_many_files_and_no_files_are_refused(tiny_weights, tmp_path):
+    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
+    with fastapi_client(make_app(pool, Limits(body=20_000, files=2)), base_url="http://localhost") as client:
+        assert client.post("/v1/scan", files=files(("a.png", b"x" * 30_000))).status_code == 413
+
+        def drip():
+            for _ in range(40):
+                yield b"x" * 1000
+
+        form = {"Content-Type": "multipart/form-data; boundary=b"}
+        assert client.post("/v1/scan", content=drip(), headers=form).status_code == 413
+        small = png(tmp_path, 0, 8, 8)
+        assert client.post("/v1/scan", files=files(*[(f"{n}.png", small) for n in range(3)])).status_code == 400
+        for answer in (
+            client.post("/v1/scan", data={"a": "b"}),
+            client.post("/v1/scan", content=b"plain"),
+            client.post("/v1/scan", content=b"--b\r\nbroken", headers=form),
+        ):
+            assert answer.status_code == 400 and answer.json()["error"]
+        assert client.post("/v1/scan", files=files(("a.png", small))).status_code == 200
+        assert not list(client.app.state.folder.iterdir())
+
+
+class SlowScanner:
+    """Stands in for a scanner that is held up."""
+
+    def __init__(self, scanner):
+        self.run, self._scanner, self.go = scanner.run, scanner, threading.Event()
+
+    def scan_files(self, paths):
+        for finding in self._scanner.scan_files(paths):
+            self.go.wait(20)
+            yield finding
+
+
+def test_a_full_queue_says_when_to_come_again(tiny_weights, tmp_path):
+    slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
+    pool = ScanPool(slow, 2)
+    picture, path, other = png(tmp_path), *(save_picture(tmp_path / f"{name}.png", 20, 20) for name in "ab")
+    with fastapi_client(make_app(pool, Limits()), base_url="http://localhost") as client:
+        handed_in = [pool.submit(str(path)), pool.submit(str(other))]
+        with pytest.raises(Busy):
+            pool.submit(str(tmp_path / "third.png"))
+        answer = client.post("/v1/scan", files=files(("a.png", picture)))
+        assert answer.status_code == 429 and int(answer.headers["retry-after"]) > 0
+        slow.go.set()
+        assert all(future.result(20).status == "ok" for future in handed_in)
+        assert client.post("/v1/scan", files=files(("a.png", picture))).status_code == 200
+
+
+def test_an_answer_that_is_late_is_given_up(tiny_weights, tmp_path):
+    slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
+    with fastapi_client(make_app(ScanPool(slow, 9), Limits(seconds=0.3)), base_url="http://localhost") as client:
+        assert client.post("/v1/scan", files=files(("a.png", png(tmp_path)))).status_code == 504
+        assert not list(client.app.state.folder.iterdir())
+        slow.go.set()
+        deadline = time.time() + 10
+        while client.get("/v1/health").json()["waiting"] and time.time() < deadline:
+            time.sleep(0.05)
+        assert client.get("/v1/health").json()["waiting"] == 0
+
+
+def test_a_scanner_that_fails_does_not_end_the_service(tiny_weights, tmp_path):
+    scanner = Scanner(ScanOptions(str(tiny_weights)))
+    pool, path = ScanPool(scanner, 9), save_picture(tmp_path / "a.png", 20, 20)
+    encode = scanner._engine.encode
+    scanner._engine.encode = lambda *given: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(str(path)).result(20)
+    scanner._engine.encode = encode
+    assert pool.submit(str(path)).result(20).status == "ok"
+    pool.close()
+
+
+# The whole thing, as a process.
+
+
+@pytest.fixture
+def server(tiny_weights):
+    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", str(tiny_weights)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        assert "http://127.0.0.1:" in line, line
+        process.base = "http://127.0.0.1:" + line.split("127.0.0.1:")[1].split("/")[0]
+        yield process
+        process.kill()
+
+
+def test_many_clients_at_once_lose_nothing_and_ctrl_c_drains(server, tmp_path):
+    pictures = {f"{seed}.png": png(tmp_path, seed) for seed in range(6)}
+
+    def ask(number: int) -> tuple[int, list[str], list[str]]:
+        names = [f"{(number + offset) % 6}.png" for offset in range(3)]
+        named = files(*[(name, pictures[name]) for name in names], ("broken.png", b"broken"))
+        answer = httpx.post(f"{server.base}/v1/scan", files=named, timeout=60)
+        return answer.status_code, names, [json.loads(line)["path"] for line in answer.text.splitlines()]
+
+    with ThreadPoolExecutor(8) as clients:
+        for status, names, told in clients.map(ask, range(24)):
+            assert status == 200 and told == [*names, "broken.png"]
+        last = clients.submit(ask, 0)
+        time.sleep(0.05)
+        server.send_signal(signal.SIGINT)
+        with suppress(httpx.ConnectError):  # it may come too late
+            assert last.result()[0] == 200
+    assert server.wait(30) == 0
+
+
+def test_a_cut_off_client_and_huge_headers_harm_nobody(server, tmp_path):
+    port = int(server.base.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as cut:
+        cut.sendall(b"POST /v1/scan HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n\r\nhalf")
+    with socket.create_connection(("127.0.0.1", port)) as huge:
+        huge.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 200_000 + b"\r\n\r\n")
+        huge.settimeout(10)
+        with suppress(ConnectionError):
+            assert b"200 OK" not in huge.recv(100)
+    answer = httpx.post(f"{server.base}/v1/scan", files=files(("a.png", png(tmp_path))), timeout=60)
+    assert answer.status_code == 200
+
+
+def test_a_bind_that_others_reach_demands_a_token(hidascan, tiny_weights):
+    ran = hidascan("serve", "--host", "0.0.0.0", "--weights", tiny_weights)
+    assert ran.code == 2 and "--token" in ran.err and ran.err.count("\n") == 1
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        ran = hidascan("serve", "--port", taken.getsockname()[1], "--weights", tiny_weights)
+    assert ran.code == 2 and ran.err.count("\n") == 1 and os.strerror(98).lower() in ran.err
