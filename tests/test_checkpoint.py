@@ -178,7 +178,7 @@ def test_an_unknown_detector_is_answered_with_the_known_ones(copied):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"]) | {"architecture": "oracle"}
     save_file(load_file(copied), copied.parent / "wrong.safetensors", {"hidascan": json.dumps(header)})
-    with pytest.raises(CheckpointError, match=r"oracle.*there are: glass, hidanet, npr, swin"):
+    with pytest.raises(CheckpointError, match=r"oracle.*there are: cvt, glass, hidanet, npr, ppl"):
         load_detector(copied.parent / "wrong.safetensors")
 
 
