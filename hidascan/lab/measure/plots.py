@@ -35,6 +35,7 @@ def plot_cost(rows: list[Row], path: Path) -> None:
         spread = [[value - row.interval[0]], [row.interval[1] - value]]
         axes.errorbar(row.cost.milliseconds, value, yerr=spread, fmt="o", capsize=3)
         axes.annotate(row.name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.margins(x=0.3)  # for the names
     axes.set(xscale="log", xlabel="milliseconds an image of 1024 x 768", ylabel="AUC, 95 % over sources")
     axes.grid(alpha=0.3)
     _save(figure, path)
