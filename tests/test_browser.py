@@ -33,16 +33,19 @@ def browser():
         chromium.close()
 
 
+def watch(page, allowed: tuple[str, ...]) -> None:
+    """Note in `page.wrong` its errors and dialogs, and whom else it asks than those allowed."""
+    page.wrong = []
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (page.wrong.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda asked: page.wrong.append(asked.url) if not asked.url.startswith(allowed) else 0)
+
+
 @pytest.fixture(params=["light", "dark"])
 def page(browser, report, request):
     """The report, open; what went wrong in it and what it asked the network for."""
     page = browser.new_page(color_scheme=request.param, offline=True)
-    page.wrong = []
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("dialog", lambda dialog: (page.wrong.append(dialog.message), dialog.dismiss()))
-    page.on(
-        "request", lambda asked: page.wrong.append(asked.url) if not asked.url.startswith(("file:", "data:")) else 0
-    )
+    watch(page, ("file:", "data:"))
     page.goto(report.as_uri())
     yield page
     page.close()
@@ -107,13 +110,7 @@ def server(tiny_weights):
 def service(browser, server, request):
     """The page, open; what went wrong on it, and what it asked of anybody but the service."""
     page = browser.new_page(color_scheme=request.param, accept_downloads=True)
-    page.wrong = []
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("dialog", lambda dialog: (page.wrong.append(dialog.message), dialog.dismiss()))
-    page.on(
-        "request",
-        lambda asked: page.wrong.append(asked.url) if not asked.url.startswith((server, "data:", "blob:")) else 0,
-    )
+    watch(page, (server, "data:", "blob:"))
     page.goto(server)
     yield page
     page.close()

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hidascan.errors import RecipeError
 from hidascan.lab.cli import app
-from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
+from hidascan.lab.data.tables import FOLDS, LabelledImage
 from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, row_of
 from hidascan.lab.measure.curves import CURVES, mask_cells
 from hidascan.lab.training import entries
@@ -106,10 +106,6 @@ def test_curves_are_measured_and_plotted(recipes, tmp_path):
     ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
     assert ran.exit_code == 0 and all(f"| {name} |" in ran.output for name in CURVES) and "nan" not in ran.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "curves.svg"}
-
-
-def test_folds_of_sources_are_fixed():
-    assert fold_of("one") == fold_of("one") and 0 <= fold_of("one") < FOLDS
 
 
 def test_cells_that_decide_are_found(tmp_path, monkeypatch):

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from hidascan.atomic import written_whole
-from hidascan.errors import HidascanError, ImageError, UsageError
+from hidascan.errors import HidascanError, ImageError
 from hidascan.finding import Finding
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
 from hidascan.report.overlay import draw_attributions, draw_heatmap
-from hidascan.report.reporter import free_name, pixels_of
+from hidascan.report.reporter import free_name, output_folder, pixels_of
 
 
 class HeatmapReport:
@@ -34,11 +34,7 @@ class HeatmapReport:
         Raises:
             UsageError: If the folder cannot be made.
         """
-        self._folder, self._overlay, self._raw = Path(folder or "."), overlay, raw
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--heatmap-dir {folder}: {(error.strerror or str(error)).lower()}") from None
+        self._folder, self._overlay, self._raw = output_folder(folder or ".", "--heatmap-dir"), overlay, raw
 
     def add(self, finding: Finding) -> None:
         """Draw what there is of an image.

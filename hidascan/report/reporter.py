@@ -41,6 +41,19 @@ def pixels_of(finding: Finding) -> np.ndarray:
     return pixels
 
 
+def output_folder(folder: str, option: str) -> Path:
+    """Make the folder that an option names.
+
+    Raises:
+        UsageError: If it cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{option} {folder}: {(error.strerror or str(error)).lower()}") from None
+    return Path(folder)
+
+
 def free_name(folder: Path, name: str, suffixes: list[str]) -> str:
     """Add a number to a name, if need be, so that nothing in a folder is written over under any of the suffixes."""
     free, number = name, 1

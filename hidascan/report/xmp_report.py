@@ -9,10 +9,10 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from hidascan.atomic import written_whole
-from hidascan.errors import HidascanError, UsageError
+from hidascan.errors import HidascanError
 from hidascan.finding import Finding
 from hidascan.printable import printable
-from hidascan.report.reporter import free_name
+from hidascan.report.reporter import free_name, output_folder
 from hidascan.run import RunInfo
 
 NAMESPACE = "urn:hidascan:finding:1"
@@ -39,11 +39,7 @@ class XmpReport:
         Raises:
             UsageError: If it cannot be made.
         """
-        self._folder, self._run = Path(folder), run
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--xmp {folder}: {(error.strerror or str(error)).lower()}") from None
+        self._folder, self._run = output_folder(folder, "--xmp"), run
 
     def add(self, finding: Finding) -> None:
         """Write a sidecar.
