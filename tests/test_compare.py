@@ -1,15 +1,17 @@
 """Detectors side by side: trained on one split, scored out of fold, written as tables and plots."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from hidascan.errors import RecipeError
 from hidascan.lab.cli import app
-from hidascan.lab.data.tables import FOLDS, LabelledImage
+from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, row_of
 from hidascan.lab.measure.curves import CURVES, mask_cells
 from hidascan.lab.training import entries
@@ -17,6 +19,8 @@ from hidascan.lab.training.entries import folds_of, read_entry
 from tests.conftest import picture
 from tests.test_detectors import save_random
 from tests.test_end_to_end import NETWORKS, RECIPE, folder  # noqa: F401
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -122,3 +126,24 @@ def test_cells_that_decide_are_found(tmp_path, monkeypatch):
     told = json.loads(ran.output.splitlines()[-1])
     assert told["cells"] == 16 and told["strongest"]["effect"] > 0 and (tmp_path / "out.png").exists()
     assert {name: told["strongest"][name] for name in ("left", "top")} == {"left": 72, "top": 24}
+
+
+def test_a_kernel_probe_is_compared_without_its_folds_and_a_fusion_is_refused(lab, tiny_weights):
+    from hidascan import Scanner, ScanOptions
+    from hidascan.lab.hidanet import train_for_comparison
+
+    assert lab.recipe.network.fusion
+    with pytest.raises(RecipeError, match="kernel probe alone"):
+        train_for_comparison(lab.recipe, lab.cache, tiny_weights.parent / "no.safetensors", CPU, torch.float32)
+    logits = []
+    for number, without in enumerate(((), (fold_of("source 0"),))):
+        network, data = (getattr(lab.recipe, part) for part in ("network", "data"))
+        changed = dataclasses.replace(
+            lab.recipe,
+            network=dataclasses.replace(network, fusion=False),
+            data=dataclasses.replace(data, without_folds=without),
+        )
+        out = tiny_weights.parent / f"compared-{number}.safetensors"
+        train_for_comparison(changed, lab.cache, out, CPU, torch.float32)
+        logits.append(Scanner(ScanOptions(str(out), precision="fp32")).scan_array(picture(240, 240)).logit)
+    assert np.isfinite(logits).all() and logits[0] != logits[1]
