@@ -21,6 +21,7 @@ import typer
 from hidascan import __version__, commands
 from hidascan.config import defaults_from, find_config
 from hidascan.errors import ExitCode, HidascanError, UsageError
+from hidascan.image.manifests import is_manifest, read_manifest
 from hidascan.image.sources import Selection, expand, read_list
 from hidascan.options import MAX_PIXELS, ScanOptions
 from hidascan.printable import complain
@@ -53,6 +54,8 @@ class Request:
         quiet: Whether to be silent.
         verbose: Whether to show a panel for each image.
         resume: Whether to resume an interrupted scan.
+        column: Of tables of paths.
+        fleet: What is asked of a Ray cluster; None to scan on this machine.
     """
 
     paths: list[str]
@@ -70,6 +73,25 @@ class Request:
     quiet: bool
     verbose: bool
     resume: bool
+    column: str
+    fleet: FleetRequest | None
+
+
+@dataclass(frozen=True)
+class FleetRequest:
+    """What `--runner ray` is told.
+
+    Attributes:
+        folder: For shards and the manifest.
+        form: Of shards.
+        address: Of the cluster; None for one that RAY_ADDRESS names, or one on this machine.
+        actors: Networks at most; None for what the cluster has room for.
+    """
+
+    folder: str
+    form: str
+    address: str | None
+    actors: int | None
 
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -106,7 +128,8 @@ def _show_config(wanted: bool) -> None:
 def scan(
     context: typer.Context,
     paths: Annotated[Optional[list[str]], typer.Argument(metavar="PATH...", help="Images, folders (searched recursively), or - for a list of paths on stdin.", show_default=False)] = None,
-    files_from: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan what FILE lists, a path a line; - is stdin. May be repeated.", show_default=False)] = None,
+    files_from: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan what FILE lists, a path a line, or a table with a column of them; - is stdin. May be repeated.", show_default=False)] = None,
+    column: Annotated[str, typer.Option("--column", metavar="NAME", help="Where FILE is a .csv, .tsv or .parquet: the column that holds paths.")] = "path",
     null: Annotated[bool, typer.Option("-0", "--null", help="Lists of paths are separated by NUL, as find -print0 writes them.")] = False,
     include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="Of folders, take only files whose name matches, whatever their suffix; with a slash in it, whose path below the folder does. May be repeated.", show_default=False)] = None,
     exclude: Annotated[Optional[list[str]], typer.Option("--exclude", metavar="GLOB", help="Of folders, leave out files and folders that match. May be repeated.", show_default=False)] = None,
@@ -114,6 +137,7 @@ def scan(
     follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Search links to folders, too.")] = False,
     csv: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a CSV; - is stdout.", show_default=False)] = None,
     jsonl: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write JSON lines; - is stdout.", show_default=False)] = None,
+    parquet: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write shards of Parquet: with --runner ray.", show_default=False)] = None,
     html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a report for the browser: one file that holds its pictures.", show_default=False)] = None,
     output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write FILE in the format that its suffix names: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
     line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Write lines so: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t \\n \\0 are what they are in C.", show_default=False)] = None,
@@ -132,6 +156,9 @@ def scan(
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = MAX_PIXELS,
     explain: Annotated[bool, typer.Option("--explain", help="Tell how much each patch decides: the logit with all patches minus the logit without it.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Also scan re-saved, shrunk and cropped copies; inconclusive where they disagree. Takes five times as long.")] = False,
+    runner: Annotated[str, typer.Option(metavar="local|ray", help="ray spreads the work over a Ray cluster: paths may be s3://, gs://, https:// or file://, and --csv, --jsonl or --parquet names a folder for shards (docs/fleet.md).")] = "local",
+    ray_address: Annotated[Optional[str], typer.Option("--ray-address", metavar="ADDRESS", help="Of the cluster.  [default: RAY_ADDRESS, or one on this machine]", show_default=False)] = None,
+    actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Networks in the cluster at most.  [default: one a GPU, or one a machine]", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the CSV or JSONL of an interrupted scan.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Unreadable files (exit code 3) win over AI found (1).")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines and no progress: only the files asked for, and errors.")] = False,
@@ -152,9 +179,12 @@ def scan(
 
     if not paths and not files_from:
         raise UsageError("Missing argument 'PATH...'")
-    named = {"csv": csv, "jsonl": jsonl, "html": html}
+    named = {"csv": csv, "jsonl": jsonl, "html": html, "parquet": parquet}
     outputs = [(file, name) for name, file in named.items() if file]
     outputs += [(file, format_of(file)) for file in output or ()]
+    lines = line_format is not None or verbose
+    drawings = heatmap or heatmap_raw or heatmap_dir is not None or xmp is not None
+    fleet = _fleet(runner, outputs, lines or drawings, ray_address, actors)
     if sum(file == "-" for file, _ in outputs) > 1:
         raise UsageError("--csv - and --jsonl - cannot share stdout")
     if line_format is not None:
@@ -171,12 +201,29 @@ def scan(
     context.obj.append(
         Request(
             list(paths or ()), options, selection, list(files_from or ()), null, outputs, line_format, xmp, drawn, heatmap_raw,
-            heatmap_dir, strict, quiet, verbose, resume,
+            heatmap_dir, strict, quiet, verbose, resume, column, fleet,
         )
     )  # fmt: skip
 
 
+def _fleet(
+    runner: str, outputs: list[tuple[str, str]], others: bool, address: str | None, actors: int | None
+) -> FleetRequest | None:
+    """Check what is asked of a cluster: one folder of shards, and nothing that is drawn or said image by image."""
+    if runner not in ("local", "ray"):
+        raise UsageError(f"--runner must be local or ray, not {runner}")
+    if runner == "local":
+        if address is not None or actors is not None or any(name == "parquet" for _, name in outputs):
+            raise UsageError("--ray-address, --actors and --parquet need --runner ray")
+        return None
+    if len(outputs) != 1 or outputs[0][1] == "html" or outputs[0][0] == "-" or others:
+        raise UsageError("--runner ray writes one folder of shards, --csv, --jsonl or --parquet DIR, and nothing else")
+    return FleetRequest(*outputs[0], address, actors)
+
+
 def _scan(request: Request) -> ExitCode:
+    if request.fleet is not None:
+        return _scan_with_ray(request, request.fleet)
     from hidascan.report import resume
     from hidascan.runners.local import Task, run_scan
     from hidascan.scanner import Scanner
@@ -191,6 +238,27 @@ def _scan(request: Request) -> ExitCode:
     return run_scan(scanner, task, reports, before)
 
 
+def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
+    try:
+        from hidascan.runners.fleet import FleetTask, run_fleet
+    except ImportError as error:
+        raise UsageError(f"--runner ray needs {error.name}: pip install 'hidascan[ray]'") from None
+    from hidascan.image.filesystems import is_uri, list_uri
+
+    def paths() -> Iterator[str]:
+        for path in _paths(request):
+            if is_uri(path):
+                yield from list_uri(path, request.selection)
+            else:
+                yield path
+
+    task = FleetTask(
+        paths(), Path(fleet.folder), fleet.form, fleet.address, fleet.actors,
+        resume=request.resume, strict=request.strict, quiet=request.quiet,
+    )  # fmt: skip
+    return run_fleet(request.options, task)
+
+
 def _paths(request: Request) -> Iterator[str]:
     separator = b"\0" if request.null else b"\n"
 
@@ -201,7 +269,10 @@ def _paths(request: Request) -> Iterator[str]:
             else:
                 yield path
         for list_of_paths in request.files_from:
-            yield from _listed(list_of_paths, separator)
+            if is_manifest(list_of_paths):
+                yield from read_manifest(list_of_paths, request.column)
+            else:
+                yield from _listed(list_of_paths, separator)
 
     yield from expand(named(), request.selection)
 

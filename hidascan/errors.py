@@ -34,6 +34,10 @@ class DeviceError(HidascanError):
     """The device asked for is not here."""
 
 
+class FleetError(HidascanError):
+    """The cluster cannot go on; what was done is written."""
+
+
 class UsageError(HidascanError):
     """The options contradict each other or name something that does not exist."""
 

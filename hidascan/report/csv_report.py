@@ -28,7 +28,7 @@ class CsvReport:
 
     def add(self, finding: Finding) -> None:
         """Write a row."""
-        self._writer.writerow({name: _harmless(value) for name, value in finding.row().items()})
+        self._writer.writerow({name: harmless(value) for name, value in finding.row().items()})
         self._file.flush()
 
     def close(self) -> None:
@@ -54,13 +54,14 @@ class CsvReport:
             if len(cells) != len(COLUMNS):
                 return
             if number:
-                yield {name: _as_it_was(cell) for name, cell in zip(COLUMNS, cells, strict=True)}, end
+                yield {name: as_it_was(cell) for name, cell in zip(COLUMNS, cells, strict=True)}, end
 
 
-def _as_it_was(text: str) -> str:
-    """Take the apostrophe away again."""
+def as_it_was(text: str) -> str:
+    """Take the apostrophe of `harmless` away again."""
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
-def _harmless(value: object) -> object:
+def harmless(value: object) -> object:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

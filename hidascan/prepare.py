@@ -1,0 +1,152 @@
+"""All that happens to an image before the network: decode, read what the file tells, cut into views. No torch here.
+
+It is a stage of its own so that it can run elsewhere: in threads beside the network, or on other machines of a fleet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from hidascan.errors import ImageError, UsageError
+from hidascan.finding import Finding
+from hidascan.geometry import Box, ViewPlan, patch_grid
+from hidascan.image.decode import DecodedImage
+from hidascan.image.evidence import evidence_of
+from hidascan.image.isolation import decoders
+from hidascan.image.jpeg_header import JpegSave
+from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
+from hidascan.image.perturb import STRESS
+from hidascan.image.views import SMALLEST, Views, cut_views
+
+_HARDER_BY = 5  # quality, between header and trace, that tells of an earlier save: the trace is exact to two
+
+
+@dataclass
+class Job:
+    """One image on its way through: a Finding that still lacks what the detector says, its views, and its copies."""
+
+    finding: Finding
+    views: Views | None = None
+    boxes: list[Box] = field(default_factory=list)  # of all views but the thumbnail
+    copies: dict[str, Job] = field(default_factory=dict)
+
+    def take_views(self) -> Views | None:
+        """Hand the views over and forget them: the job waits for its batch, the pixels need not."""
+        views, self.views = self.views, None
+        return views
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Makes jobs of files and arrays; small, and can be sent to another process.
+
+    Attributes:
+        plan: How images are cut.
+        whole_plan: How they would be, if no option limited that.
+        has_heatmap: Whether whoever looks at all patches gets a heatmap.
+        max_pixels: Larger images are refused.
+        stress: Whether each job has perturbed copies.
+    """
+
+    plan: ViewPlan
+    whole_plan: ViewPlan
+    has_heatmap: bool
+    max_pixels: int
+    stress: bool = False
+
+    def file(self, path: str, admit: Callable[[int], None] = lambda pixels: None) -> Job:
+        """Prepare a file; one that cannot be read gives a job whose finding says why.
+
+        Args:
+            path: The file.
+            admit: Told its number of pixels before they are decoded; may wait.
+        """
+        started = time.perf_counter()
+        try:
+            image = decoders().decode(path, self.max_pixels, admit)
+            job = self._with_copies(self._prepare(path, image, started), image)
+        except ImageError as error:
+            job = Job(Finding(path, "error", error=str(error)))
+        except MemoryError:
+            job = Job(Finding(path, "error", error="too large for the memory of this machine"))
+        seconds = time.perf_counter() - started
+        job.finding = replace(job.finding, seconds=seconds, file=evidence_of(path))
+        return job
+
+    def array(self, name: str, pixels: np.ndarray) -> Job:
+        """Prepare pixels (H, W, 3) uint8 RGB in memory.
+
+        Raises:
+            UsageError: For an array of any other kind.
+        """
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
+        image = DecodedImage(pixels, "array")
+        return self._with_copies(self._prepare(name, image, time.perf_counter()), image)
+
+    def _prepare(self, path: str, image: DecodedImage, started: float) -> Job:
+        """Cut an image into views, and note what a reader should know."""
+        side = self.plan.side or SMALLEST
+        height, width = image.pixels.shape[:2]
+        if max(height, side) * max(width, side) > self.max_pixels:
+            raise ImageError(
+                f"{width}x{height} is too thin: mirrored to {side} px it would be over the limit of pixels"
+            )
+        trace = jpeg_trace(image.pixels)
+        views = cut_views(image.pixels, self.plan, image.orientation)
+        finding = Finding(
+            path=path,
+            status="ok",
+            width=width,
+            height=height,
+            format=image.format,
+            patches=views.patches,
+            jpeg_quality=image.jpeg.quality if image.jpeg else None,
+            jpeg_saved=image.jpeg,
+            jpeg_trace=trace,
+            provenance=image.claims[0].short() if image.claims else "",
+            claims=image.claims,
+            seconds=time.perf_counter() - started,
+            orientation=image.orientation,
+            notes=(*image.notes, *self._notes(image, trace, views)),
+        )
+        return Job(finding, views, views.boxes[int(views.thumbnail and len(views) > 1) :])
+
+    def _notes(self, image: DecodedImage, trace: JpegTrace | None, views: Views) -> Iterator[str]:
+        side = self.plan.side or SMALLEST
+        if min(image.pixels.shape[:2]) < side and (views.patches or self.plan.side is None):
+            yield f"a side is under {side} px: extended by mirroring"
+        if earlier := _earlier_save(trace, image.jpeg):
+            yield earlier
+        if self.plan != self.whole_plan and views.grid is None and views.patches:
+            height, width = image.pixels.shape[:2]
+            total = len(patch_grid(height, width, side))
+            why = ", so there is no heatmap" if self.has_heatmap else ""
+            yield f"only {views.patches} of {total} patches were looked at{why}"
+
+    def _with_copies(self, job: Job, image: DecodedImage) -> Job:
+        """Add the copies of a stress test to a job; those that their format cannot hold are left out."""
+        for name, perturb in (STRESS if self.stress else {}).items():
+            try:
+                copy = replace(image, pixels=perturb(image.pixels))
+                job.copies[name] = self._prepare(name, copy, time.perf_counter())
+            except (ValueError, OSError, ImageError):
+                job.finding = replace(job.finding, notes=(*job.finding.notes, f"stress: no copy as {name}"))
+        return job
+
+
+def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
+    """Put a save as JPEG into words that the file itself does not tell of; "" where there is none."""
+    if trace is None:
+        return ""
+    note = f"the pixels were a JPEG of quality {trace.quality} before"
+    if (trace.top, trace.left) != (0, 0):
+        return f"{note}, and were cropped since: its blocks start at x {trace.left}, y {trace.top}"
+    if saved is None:
+        return note
+    harder = saved.tables == "IJG" and trace.quality <= saved.quality - _HARDER_BY
+    return f"{note}, lower than the {saved.quality} it is saved at now" if harder else ""

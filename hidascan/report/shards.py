@@ -1,0 +1,134 @@
+"""Rows in a folder of shards, part-000000.csv and so on: each is written whole, and holds rows in the order they came.
+
+`key` is the place of a row's file among the inputs: sort by it to have their order.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hidascan.atomic import written_whole
+from hidascan.finding import COLUMNS
+from hidascan.report.csv_report import as_it_was, harmless
+
+FORMATS = ("csv", "jsonl", "parquet")
+Row = dict[str, Any]
+
+_NAME = re.compile(r"part-(\d{6,})\.(csv|jsonl|parquet)")
+_WHOLE = ("width", "height", "patches", "jpeg_quality")
+_FRACTIONS = ("score", "jpeg_quality_estimated", "ai_area", "seconds")
+
+
+class ShardWriter:
+    """Collects rows and writes a shard whenever there are enough, or the last is long ago."""
+
+    def __init__(self, folder: Path, form: str, rows: int, seconds: float = 300.0):
+        """Set up.
+
+        Args:
+            folder: Where shards go.
+            form: One of FORMATS.
+            rows: Of a shard.
+            seconds: After which a shard is written with fewer.
+        """
+        self._folder, self._form, self._most, self._patience = folder, form, rows, seconds
+        self._next = 1 + max((number for number, _ in _shards(folder)), default=-1)
+        self._rows: list[Row] = []
+        self._since = time.monotonic()
+
+    def add(self, row: Row) -> None:
+        """Take a row: `key`, what `Finding.record` says, and `scan`."""
+        self._rows.append(row)
+        if len(self._rows) >= self._most or time.monotonic() - self._since > self._patience:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        if self._rows:
+            path = self._folder / f"part-{self._next:06d}.{self._form}"
+            with written_whole(path) as partial:
+                partial.write_bytes(_WRITERS[self._form](self._rows))
+            self._next, self._rows = self._next + 1, []
+        self._since = time.monotonic()
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """Return the shards of a folder in the order in which they were written."""
+    return [path for _, path in sorted(_shards(folder))]
+
+
+def read_shard(path: Path) -> Iterator[Row]:
+    """Yield key, path, status, verdict and error of each row."""
+    rows = _READERS[path.suffix[1:]](path)
+    for row in rows:
+        yield {name: row[name] for name in ("key", "path", "status", "verdict", "error")}
+
+
+def _shards(folder: Path) -> Iterator[tuple[int, Path]]:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if match := _NAME.fullmatch(path.name):
+            yield int(match[1]), path
+
+
+def _as_csv(rows: list[Row]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ("key", *COLUMNS), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _as_jsonl(rows: list[Row]) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+
+
+def _as_parquet(rows: list[Row]) -> bytes:
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    kinds = dict.fromkeys(_WHOLE, pyarrow.int32()) | dict.fromkeys(_FRACTIONS, pyarrow.float64())
+    columns = {"key": pyarrow.array([row["key"] for row in rows], pyarrow.int64())}
+    for name in COLUMNS:
+        values = [_valid(row[name]) for row in rows]
+        columns[name] = pyarrow.array(values, kinds.get(name, pyarrow.string()))
+    columns["record"] = pyarrow.array([json.dumps(row) for row in rows], pyarrow.string())
+    out = io.BytesIO()
+    write_table(pyarrow.table(columns), out)
+    return out.getvalue()
+
+
+def _valid(value: Any) -> Any:
+    """Return a text that is valid UTF-8, as Parquet demands; names of files may hold any bytes."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {name: as_it_was(text) or None for name, text in row.items()} | {"key": int(row["key"])}
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    from pyarrow.parquet import read_table
+
+    yield from map(json.loads, read_table(path, columns=["record"]).column(0).to_pylist())
+
+
+_WRITERS: dict[str, Callable[[list[Row]], bytes]] = {"csv": _as_csv, "jsonl": _as_jsonl, "parquet": _as_parquet}
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "csv": _csv_rows,
+    "jsonl": _jsonl_rows,
+    "parquet": _parquet_rows,
+}

@@ -1,0 +1,374 @@
+"""Run a scan on a Ray cluster: CPUs decode, actors with a network each scan, and rows come back into one folder.
+
+Ray Data schedules, holds back, retries and spills. Rows are written here alone, by one process, so that each input has
+exactly one row however many workers die: a task that is repeated gives its rows once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import platform
+import re
+import socket
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from hidascan import __version__
+from hidascan.atomic import written_whole
+from hidascan.detectors.weights import find_weights
+from hidascan.errors import CheckpointError, ExitCode, FleetError, ImageError, UsageError
+from hidascan.finding import Finding
+from hidascan.image.filesystems import fetch, is_uri
+from hidascan.options import ScanOptions
+from hidascan.prepare import Job, Preparer
+from hidascan.printable import complain
+from hidascan.progress import ScanProgress
+from hidascan.report.shards import ShardWriter, read_shard, shards_of
+from hidascan.scanner import Scanner
+
+MANIFEST = "manifest.json"
+_STARTED = ".started.json"  # what an unfinished scan is made with
+_PATHS_A_BLOCK = 64  # that one decoding task works through
+_ROWS_A_SHARD = 1000
+
+
+@dataclass(frozen=True)
+class FleetTask:
+    """What the fleet is asked to do.
+
+    Attributes:
+        paths: Files and URIs, folders already expanded.
+        folder: Where shards go.
+        form: Of the shards.
+        address: Of the cluster; None for the one that RAY_ADDRESS names, or one on this machine.
+        actors: Networks at most; None for one a GPU, or one a machine where there are none.
+        rows: Of a shard.
+        resume: Whether to go on with an interrupted scan.
+        strict: Whether unreadable files win over AI found in the exit code.
+        quiet: Whether to show no progress.
+    """
+
+    paths: Iterable[str]
+    folder: Path
+    form: str
+    address: str | None = None
+    actors: int | None = None
+    rows: int = _ROWS_A_SHARD
+    resume: bool = False
+    strict: bool = False
+    quiet: bool = False
+
+
+@dataclass
+class Tally:
+    """What has been found so far, in earlier runs too."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Count a row."""
+        if row["status"] == "ok":
+            self.verdicts[row["verdict"]] += 1
+        else:
+            self.errors[_kind(row["error"])] += 1
+
+    def exit_code(self, strict: bool) -> ExitCode:
+        """Return the exit code of a scan."""
+        failed = bool(self.errors)
+        if self.verdicts["ai"] and not (failed and strict):
+            return ExitCode.AI_FOUND
+        return ExitCode.UNREADABLE_FILES if failed else ExitCode.NOTHING_FOUND
+
+
+def run_fleet(options: ScanOptions, task: FleetTask) -> ExitCode:
+    """Scan on a cluster, and write shards and a manifest.
+
+    Raises:
+        UsageError: If there is no cluster, or the folder holds another scan.
+    """
+    options = replace(options, weights=str(find_weights(options.weights).resolve()))
+    here = Scanner(replace(options, device="cpu"))
+    tally, done = _begin(task, here)
+    started, progress = time.time(), ScanProgress(hidden=task.quiet)
+    writer = ShardWriter(task.folder, task.form, task.rows)
+    with cluster(task.address):
+        try:
+            for row in rows_of(here, options, task, done):
+                with progress.reporting():
+                    if row["error"]:
+                        complain(f"{row['path']}: {row['error']}")
+                tally.add(row)
+                writer.add(row)
+        except ray.exceptions.RayError as error:
+            raise FleetError(_cause(error)) from None
+        finally:
+            progress.close()
+            writer.flush()
+    _end(task, here, tally, time.time() - started)
+    return tally.exit_code(task.strict)
+
+
+def _cause(error: BaseException) -> str:
+    """Return the last line of what Ray tells, which is what went wrong, without the name of its class."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"the fleet: {re.sub(r'^[a-z_.]+[.][A-Z][A-Za-z]+: ', '', lines[-1]) if lines else type(error).__name__}"
+
+
+def _begin(task: FleetTask, scanner: Scanner) -> tuple[Tally, set[str]]:
+    """Open the folder; return what earlier runs found there, and the paths that have their row.
+
+    Raises:
+        UsageError: If the folder holds rows and nobody asked to go on, or they were made in another way.
+    """
+    made_by = {**scanner.run.fingerprint(), "format": task.form}
+    del made_by["precision"]  # of this machine; that of the actors is in the rows
+    mark, shards, tally = task.folder / _STARTED, shards_of(task.folder), Tally()
+    try:
+        before = json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else None
+    except ValueError:
+        before = {}
+    if shards and not (task.resume and before is not None):
+        why = "is finished" if task.resume else "holds shards already: --resume goes on with them"
+        raise UsageError(f"{task.folder} {why}; name another folder to scan anew")
+    changed = [key for key in made_by if shards and (before or {}).get(key) != made_by[key]]
+    if changed:
+        raise UsageError(f"--resume: {task.folder} was made with other {', '.join(changed)}")
+    task.folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps(made_by), encoding="utf-8")
+    done = set()
+    for shard in shards:
+        for row in read_shard(shard):
+            tally.add(row)
+            done.add(row["path"])
+    return tally, done
+
+
+def _end(task: FleetTask, scanner: Scanner, tally: Tally, seconds: float) -> None:
+    """Write the manifest, take the mark away, and say in one line what there is."""
+    verdicts = {verdict: tally.verdicts[verdict] for verdict in ("ai", "real", "inconclusive")}
+    files = sum(verdicts.values()) + sum(tally.errors.values())
+    manifest = {
+        "files": files,
+        "verdicts": verdicts,
+        "errors": dict(tally.errors.most_common()),
+        "shards": [path.name for path in shards_of(task.folder)],
+        "seconds": round(seconds, 1),
+        "scan": scanner.run.told(),
+        "versions": {
+            "hidascan": __version__,
+            "ray": ray.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    with written_whole(task.folder / MANIFEST) as partial:
+        partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (task.folder / _STARTED).unlink(missing_ok=True)
+    if not task.quiet:
+        found = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items())
+        print(f"{files:,} files: {found}, {sum(tally.errors.values()):,} unreadable; {task.folder / MANIFEST}")
+
+
+def _kind(error: str | None) -> str:
+    """Return an error without the numbers that differ from file to file."""
+    return re.sub(r"\d+", "N", error or "unknown")
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Connect to a cluster, or start one on this machine for as long as it is needed.
+
+    Ray is kept silent: it writes to stdout, and tells at length what it puts right by itself.
+
+    Raises:
+        UsageError: If there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a scan leaves the cluster
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of what is started here
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        _check_address(address)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        try:
+            with _stderr_to(nowhere.fileno()):
+                ray.init(address, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
+        except (ConnectionError, RuntimeError) as error:
+            raise UsageError(f"no Ray cluster: {error}") from None
+        DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _stderr_to(descriptor: int) -> Iterator[None]:
+    """Send elsewhere what is written past Python to stderr."""
+    kept = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_address(address: str) -> None:
+    """Knock at HOST:PORT, since Ray itself waits for minutes."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not port.isdigit():  # such as auto
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UsageError(f"--ray-address {address}: no cluster there ({error.strerror or error})") from None
+
+
+def rows_of(here: Scanner, options: ScanOptions, task: FleetTask, done: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each path that has none, in the order in which they are ready."""
+    blocks = [ray.put(block) for block in _blocks(task.paths, done)]
+    if not blocks:
+        return
+    scanned = _pipeline(ray.data.from_arrow_refs(blocks), here, options, task.actors)
+    for batch in scanned.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield from (json.loads(text) for text in batch.column("row").to_pylist())
+
+
+def _pipeline(paths: Dataset, here: Scanner, options: ScanOptions, actors: int | None) -> Dataset:
+    """Decode on CPUs, then scan in actors: columns key, path -> column row."""
+    shares = shares_of_machines(ray.nodes(), options.device)
+    decoded = paths.map_batches(
+        decode,
+        fn_args=(here.preparer, os.getcwd()),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=shares.decoding_cpus,
+    )
+    return decoded.map_batches(
+        ScanActor,
+        fn_constructor_args=(options, here.run.digest, shares.threads),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=shares.actor_cpus,
+        num_gpus=shares.actor_gpus,
+        compute=ActorPoolStrategy(min_size=1, max_size=actors or shares.actors),
+    )
+
+
+def _blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
+    """Yield tables of keys and paths; the key is the place among all inputs, in every run of the same scan."""
+    import pyarrow
+
+    keys: list[int] = []
+    names: list[bytes] = []
+    for key, path in enumerate(paths):
+        if path in done:
+            continue
+        keys.append(key)
+        names.append(os.fsencode(path))
+        if len(keys) == _PATHS_A_BLOCK:
+            yield pyarrow.table({"key": keys, "path": names})
+            keys, names = [], []
+    if keys:
+        yield pyarrow.table({"key": keys, "path": names})
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What of a machine each part of the work takes.
+
+    Attributes:
+        actors: Networks in the cluster.
+        actor_gpus: Of each.
+        actor_cpus: Of each.
+        threads: Of each network that runs on a CPU: where they decode, too, they share its cores.
+        decoding_cpus: Of each decoding task.
+    """
+
+    actors: int
+    actor_gpus: int
+    actor_cpus: float
+    threads: int
+    decoding_cpus: float
+
+
+def shares_of_machines(nodes: list[dict[str, Any]], device: str) -> Shares:
+    """Decide who gets what: a GPU for each actor; without GPUs, an actor a machine, and a core of it decodes.
+
+    Actors and decoding tasks never ask for the same, or Ray would join both into one.
+    """
+    machines = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
+    gpus = 0 if device == "cpu" else int(sum(machine.get("GPU", 0) for machine in machines))
+    if gpus:
+        return Shares(gpus, 1, 1, 1, 1)
+    cores = int(min((machine["CPU"] for machine in machines), default=1))
+    if cores < 2:
+        return Shares(max(1, len(machines)), 0, 0.5, 1, 0.25)
+    return Shares(len(machines), 0, cores - 1, cores, 0.5)  # two wait for their decoders by turns on one core
+
+
+def decode(block: Any, preparer: Preparer, base: str) -> Iterator[Any]:
+    """Decode the images of a block and cut them into views: columns key, path -> key, job; one table an image."""
+    import pyarrow
+
+    for key, name in zip(block.column("key").to_pylist(), block.column("path").to_pylist(), strict=True):
+        job = pickle.dumps(_prepared(preparer, os.fsdecode(name), base), protocol=5)
+        yield pyarrow.table({"key": [key], "job": pyarrow.array([job], pyarrow.large_binary())})
+
+
+def _prepared(preparer: Preparer, path: str, base: str) -> Job:
+    """Prepare a file as it would be prepared on the machine where the scan was started, in the folder `base`."""
+    if not is_uri(path):
+        job = preparer.file(os.path.join(base, path))
+        job.finding = replace(job.finding, path=path)
+        return job
+    with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
+        try:
+            job = preparer.file(str(fetch(path, Path(folder))))
+        except ImageError as error:
+            return Job(Finding(path, "error", error=str(error)))
+    job.finding = replace(job.finding, path=path)
+    return job
+
+
+class ScanActor:
+    """One network; Ray starts it again where it dies."""
+
+    def __init__(self, options: ScanOptions, digest: str, threads: int):
+        """Load the network.
+
+        Raises:
+            CheckpointError: If this machine has other weights than the one where the scan was started.
+        """
+        torch.set_num_threads(threads)
+        self._scanner = Scanner(options)
+        if self._scanner.run.digest != digest:
+            raise CheckpointError(f"{options.weights}: other weights on {platform.node()}")
+        self._told = self._scanner.run.told()
+
+    def __call__(self, block: Any) -> Any:
+        """Scan the jobs of a block, in full batches across images: columns key, job -> row, JSON."""
+        import pyarrow
+
+        jobs = (pickle.loads(job.as_py()) for job in block.column("job"))
+        findings = self._scanner.scan_jobs(jobs)
+        rows = [
+            json.dumps({"key": key, **finding.record(), "scan": self._told})
+            for key, finding in zip(block.column("key").to_pylist(), findings, strict=True)
+        ]
+        return pyarrow.table({"row": pyarrow.array(rows, pyarrow.string())})

@@ -1,0 +1,306 @@
+"""A scan on a real Ray cluster of two CPUs: the rows of a scan on this machine, each once, whoever is killed."""
+
+import csv
+import functools
+import http.server
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jsonschema
+import pyarrow.parquet
+import pytest
+import yaml
+from ray.cluster_utils import Cluster
+
+from hidascan import cli
+from hidascan.errors import CheckpointError
+from hidascan.finding import Finding
+from hidascan.image.filesystems import list_uri
+from hidascan.image.sources import Selection
+from hidascan.options import ScanOptions
+from hidascan.report.shards import ShardWriter, read_shard, shards_of
+from hidascan.runners.fleet import ScanActor, Shares, shares_of_machines
+from tests.conftest import save_picture
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("fleet") / "in"
+    for number in range(12):
+        name = f"{number:02d}.{'jpg' if number % 2 else 'png'}"
+        save_picture(folder / "sub" / name, 60 + 40 * number, 250, seed=number)
+    (folder / "broken.png").write_bytes(b"broken")
+    return folder
+
+
+def rows_of(path: Path) -> dict[str, dict]:
+    """JSON lines by path, without what may differ: numbers to five digits, as networks here have threads of their own."""
+    rows = [json.loads(line, parse_float=lambda text: round(float(text), 5)) for line in path.open()]
+    assert len({row["path"] for row in rows}) == len(rows)
+    return {row["path"]: {name: row[name] for name in row if name not in ("key", "seconds")} for row in rows}
+
+
+def all_rows(folder: Path) -> list[dict]:
+    return [row for shard in shards_of(folder) for row in read_shard(shard)]
+
+
+def test_rows_are_those_of_a_scan_on_this_machine(hidascan, cluster, pictures, tmp_path):
+    given = (pictures, pictures / "missing.jpg", "--precision", "fp32")
+    here = hidascan(*given, "--jsonl", tmp_path / "here.jsonl", "-q")
+    fleet = hidascan(*given, "--jsonl", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)
+    assert fleet.code == here.code
+    (shard,) = shards_of(tmp_path / "out")
+    assert rows_of(shard) == rows_of(tmp_path / "here.jsonl")
+    in_order = sorted((json.loads(line) for line in shard.read_text().splitlines()), key=lambda row: row["key"])
+    assert [row["path"] for row in in_order] == list(rows_of(tmp_path / "here.jsonl"))
+    assert sorted(fleet.err.splitlines()) == sorted(here.err.splitlines())  # Ray itself is silent
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["files"] == 14 and sum(manifest["verdicts"].values()) == 12
+    assert manifest["errors"] == {"not an image in a known format": 1, "no such file or directory": 1}
+    assert manifest["scan"]["weights"] == in_order[0]["scan"]["weights"]
+    assert fleet.out.startswith("14 files: ") and fleet.out.count("\n") == 1
+    again = hidascan(pictures, "--jsonl", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)
+    assert again.code == 2 and "holds shards already" in again.err
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web(pictures):
+    """A web server on this machine that serves the pictures."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=pictures)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_table_of_files_and_addresses_gives_parquet(hidascan, cluster, pictures, web, tmp_path):
+    names = [f"file://{pictures}/sub", f"{web}/sub/03.jpg", f"{web}/none.jpg", "ftp://127.0.0.1:1/a.png"]
+    table = tmp_path / "images.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"n": range(4), "where": names}), table)
+    options = ("--files-from", table, "--column", "where", "--precision", "fp32")
+    ran = hidascan(*options, "--parquet", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)
+    assert ran.code in (1, 3)
+    (shard,) = shards_of(tmp_path / "out")
+    found = {row["path"]: row for row in pyarrow.parquet.read_table(shard).to_pylist()}
+    assert len(found) == 15
+    assert found[f"{web}/none.jpg"]["error"] == "no such file"
+    assert "cannot be fetched" in found[names[3]]["error"]
+    local, fetched = found[f"file://{pictures}/sub/03.jpg"], found[f"{web}/sub/03.jpg"]
+    assert local["score"] == fetched["score"] and local["width"] == 250
+    hashes = [json.loads(row["record"])["file"]["sha256"] for row in (local, fetched)]
+    assert hashes[0] == hashes[1]
+
+
+@pytest.fixture
+def many(tmp_path):
+    """2,000 tiny files."""
+    folder = tmp_path / "many"
+    for number in range(20):
+        save_picture(folder / f"{number:04d}.png", 40, 50, seed=number)
+    for number in range(20, 2000):
+        shutil.copy(folder / f"{number % 20:04d}.png", folder / f"{number:04d}.png")
+    return folder
+
+
+def start(folder: Path, out: Path, weights: Path, address: str, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "hidascan.cli", folder, "--weights", weights, "--csv", out, "--precision", "fp32"]
+    more = ("--runner", "ray", "--ray-address", address, *more)
+    return subprocess.Popen([str(part) for part in (*command, *more)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def workers(title: str, address: str) -> list[int]:
+    """Processes of our cluster that Ray has given a title."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if not folder.name.isdigit() or title not in (folder / "cmdline").read_text():
+                continue
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if address in Path("/proc", parent, "cmdline").read_text():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def kill_one(title: str, address: str, running: subprocess.Popen) -> None:
+    limit = time.monotonic() + 60
+    while not (found := workers(title, address)):
+        assert running.poll() is None and time.monotonic() < limit, running.communicate()
+        time.sleep(0.02)
+    os.kill(found[0], signal.SIGKILL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers in /proc")
+def test_each_file_has_one_row_although_workers_are_killed(many, tmp_path, tiny_weights, cluster):
+    running = start(many, tmp_path / "out", tiny_weights, cluster)
+    kill_one("ray::MapBatches(decode)", cluster, running)
+    kill_one("ray::MapWorker(MapBatches(ScanActor)).submit", cluster, running)
+    assert running.poll() is None
+    out, err = running.communicate(timeout=200)
+    assert running.returncode in (0, 1) and out.startswith(b"2,000 files"), err
+    rows = all_rows(tmp_path / "out")
+    assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
+    assert sorted(row["key"] for row in rows) == list(range(2000))
+    assert len(shards_of(tmp_path / "out")) == 2
+
+
+def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, tiny_weights, cluster):
+    out = tmp_path / "out"
+    running = start(many, out, tiny_weights, cluster)
+    limit = time.monotonic() + 100
+    while not shards_of(out):
+        assert running.poll() is None and time.monotonic() < limit, running.communicate()
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and err == b"hidascan: interrupted; what was done is written\n"
+    before = {path.name: path.read_bytes() for path in shards_of(out)}
+    assert 1000 <= len(all_rows(out)) < 2000 and not (out / "manifest.json").exists()
+
+    options = ("--csv", out, "--runner", "ray", "--ray-address", cluster, "--precision", "fp32")
+    other = hidascan(many, *options, "--resume", "--profile", "low-fpr")
+    assert other.code == 2 and "made with other profile" in other.err
+    ran = hidascan(many, *options, "--resume")
+    assert ran.out.startswith("2,000 files")
+    assert {name: (out / name).read_bytes() for name in before} == before
+    rows = all_rows(out)
+    assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
+    assert sorted(row["key"] for row in rows) == list(range(2000))
+    assert "is finished" in hidascan(many, *options, "--resume").err
+
+
+def test_no_cluster_and_wrong_outputs_are_said_in_a_line(hidascan, pictures, tmp_path):
+    nowhere = hidascan(pictures, "--csv", tmp_path / "out", "--runner", "ray", "--ray-address", "127.0.0.1:1")
+    assert nowhere.code == 2 and nowhere.err == (
+        "hidascan: --ray-address 127.0.0.1:1: no cluster there (Connection refused)\n"
+    )
+    folder = ("--csv", tmp_path / "out")
+    for wrong in ((), ("--csv", "-"), ("--html", "a.html"), (*folder, "--heatmap"), (*folder, "--format", "%p")):
+        ran = hidascan(pictures, "--runner", "ray", *wrong)
+        assert ran.code == 2 and "writes one folder of shards" in ran.err
+    assert "need --runner ray" in hidascan(pictures, "--parquet", tmp_path / "out").err
+
+
+def test_an_actor_refuses_other_weights(tiny_weights):
+    with pytest.raises(CheckpointError, match="other weights on"):
+        ScanActor(ScanOptions(str(tiny_weights)), "0" * 64, 1)
+
+
+@pytest.mark.parametrize(
+    ("machines", "device", "shares"),
+    [
+        ([{"CPU": 2}], "auto", Shares(1, 0, 1, 2, 0.5)),
+        ([{"CPU": 1}], "auto", Shares(1, 0, 0.5, 1, 0.25)),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "auto", Shares(4, 1, 1, 1, 1)),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "cpu", Shares(2, 0, 15, 16, 0.5)),
+    ],
+)
+def test_each_machine_is_shared_out(machines, device, shares):
+    nodes = [{"Alive": True, "Resources": machine} for machine in machines]
+    gone = {"Alive": False, "Resources": {"CPU": 1, "GPU": 8}}
+    assert shares_of_machines([*nodes, gone], device) == shares
+
+
+def test_folders_elsewhere_are_searched_as_those_here(pictures):
+    (pictures / "notes.txt").write_text("no picture")
+    every = list(list_uri(f"file://{pictures}", Selection()))
+    assert every == [f"file://{pictures}/broken.png", *(f"file://{p}" for p in sorted((pictures / "sub").iterdir()))]
+    assert list(list_uri(f"file://{pictures}", Selection(recurse=False))) == every[:1]
+    assert list(list_uri(f"file://{pictures}", Selection(exclude=("sub",)))) == every[:1]
+    assert list(list_uri(f"file://{pictures}/none.png", Selection())) == [f"file://{pictures}/none.png"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_shards_hold_any_name(tmp_path, form):
+    names = ["=1+1.png", 'a\nb,"c".png', os.fsdecode(b"\xff.png")]
+    writer = ShardWriter(tmp_path, form, 2)
+    for key, name in enumerate(names):
+        writer.add({"key": key, **Finding(name, "error", error="no").record(), "scan": {}})
+    assert len(shards_of(tmp_path)) == 1
+    writer.flush()
+    assert [(row["key"], row["path"]) for row in all_rows(tmp_path)] == list(enumerate(names))
+
+
+def test_tables_of_paths_are_read_here_too(hidascan, tmp_path):
+    picture = save_picture(tmp_path / "a.png")
+    table = tmp_path / "list.csv"
+    with table.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows([["id", "path"], ["1", str(picture)], ["2", ""]])
+    assert hidascan("--files-from", table).out.startswith(f"{picture}\t")
+    wrong = hidascan("--files-from", table, "--column", "file")
+    assert wrong.code == 2 and "no column 'file' among id, path" in wrong.err
+
+
+def known(required: tuple[str, ...], **properties: object) -> dict[str, object]:
+    """JSON Schema of an object with no properties but these."""
+    return {"type": "object", "required": [*required], "properties": properties, "additionalProperties": False}
+
+
+ANYTHING, TEXT, COUNT = {"type": "object"}, {"type": "string"}, {"type": "integer", "minimum": 0}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+CONTAINER = known(
+    ("name", "image", "resources"),
+    **{"name": TEXT, "image": TEXT, "volumeMounts": {"type": "array"}, "resources": known(("limits",), limits=TEXTS)},
+)
+POD = known(
+    ("spec",), spec=known(("containers",), containers={"type": "array", "items": CONTAINER}, volumes={"type": "array"})
+)
+GROUP = {"rayStartParams": TEXTS, "template": POD}
+WORKERS = known(
+    ("groupName", "rayStartParams", "template", "maxReplicas", "minReplicas"),
+    **{"groupName": TEXT, "replicas": COUNT, "minReplicas": COUNT, "maxReplicas": COUNT, **GROUP},
+)
+CLUSTER = known(
+    ("headGroupSpec",),
+    rayVersion=TEXT,
+    enableInTreeAutoscaling={"type": "boolean"},
+    headGroupSpec=known(("rayStartParams", "template"), **GROUP),
+    workerGroupSpecs={"type": "array", "items": WORKERS},
+)
+RAY_JOB = known(  # of KubeRay's RayJob, ray.io/v1, what our page uses
+    ("apiVersion", "kind", "metadata", "spec"),
+    apiVersion={"const": "ray.io/v1"},
+    kind={"const": "RayJob"},
+    metadata=ANYTHING,
+    spec=known(
+        ("entrypoint", "rayClusterSpec"),
+        entrypoint=TEXT,
+        backoffLimit=COUNT,
+        shutdownAfterJobFinishes={"type": "boolean"},
+        rayClusterSpec=CLUSTER,
+    ),
+)
+
+
+def test_the_manifest_for_kubernetes_fits_its_schema_and_our_options():
+    page = (Path(__file__).parent.parent / "docs" / "fleet.md").read_text()
+    job = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    jsonschema.validate(job, RAY_JOB)
+    script = shlex.split(job["spec"]["entrypoint"])[2]
+    command = shlex.split(script.partition(";")[0])
+    requests: list = []
+    cli.app(command[1:], prog_name="hidascan", obj=requests, standalone_mode=False)
+    assert requests[0].fleet == cli.FleetRequest("/out/2026", "parquet", "auto", None)
