@@ -154,6 +154,7 @@ def scan(
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: low-fpr calls the fewest real photos ai, high-recall misses the fewest AI images.")] = "balanced",
     threshold: Annotated[Optional[float], typer.Option(metavar="T", help="ai from this score on, else real; never inconclusive.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = MAX_PIXELS,
+    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust these certificates as signers of C2PA manifests.  [default: none is trusted]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Tell how much each patch decides: the logit with all patches minus the logit without it.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Also scan re-saved, shrunk and cropped copies; inconclusive where they disagree. Takes five times as long.")] = False,
     runner: Annotated[str, typer.Option(metavar="local|ray", help="ray spreads the work over a Ray cluster: paths may be s3://, gs://, https:// or file://, and --csv, --jsonl or --parquet names a folder for shards (docs/fleet.md).")] = "local",
@@ -195,7 +196,18 @@ def scan(
     if patches is not None and (heatmap or heatmap_raw or heatmap_dir):
         raise UsageError("--heatmap needs every patch, so it does not go with --patches")
     options = ScanOptions(
-        weights, device, precision, batch_size, profile, threshold, max_pixels, stress, explain, backend, patches
+        weights,
+        device,
+        precision,
+        batch_size,
+        profile,
+        threshold,
+        max_pixels,
+        stress,
+        explain,
+        backend,
+        patches,
+        c2pa_trust,
     )
     drawn = heatmap or (heatmap_dir is not None and not heatmap_raw)
     context.obj.append(

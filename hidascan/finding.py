@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hidascan.image.c2pa import Manifest
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
@@ -29,6 +30,8 @@ COLUMNS = (
     "provenance",
     "seconds",
     "error",
+    "domain",
+    "family",
 )
 _DIGITS = {"score": 6, "ai_area": 4, "jpeg_quality_estimated": 1, "seconds": 3, "uncertainty": 4}
 
@@ -84,6 +87,7 @@ class Finding:
         regions: Of the heatmap, over the localisation threshold, largest first.
         attributions: With `explain`, how much each patch decides.
         claims: What the file says of its origin, the strongest first.
+        c2pa: The manifest that the claims of C2PA are from, with all that went into the file.
         notes: What else a reader should know.
         stress: Score of each copy that a stress test made of the image.
         file: Which file it was; None for pixels in memory, and for what cannot be hashed.
@@ -114,6 +118,7 @@ class Finding:
     regions: tuple[Region, ...] = ()
     attributions: tuple[Attribution, ...] = ()
     claims: tuple[Claim, ...] = ()
+    c2pa: Manifest | None = None
     notes: tuple[str, ...] = ()
     stress: dict[str, float] = field(default_factory=dict)
     file: FileEvidence | None = None
@@ -131,9 +136,10 @@ class Finding:
         record["claims"] = [asdict(claim) for claim in self.claims]
         record["regions"] = [asdict(region) for region in self.regions]
         record["effects"] = [asdict(attribution) for attribution in self.attributions]
-        for name in ("uncertainty", "domain", "family"):
-            record[name] = self._rounded(name)
-        record["file"] = self.file and asdict(self.file)
+        record["uncertainty"] = self._rounded("uncertainty")
+        for name in ("file", "c2pa"):
+            known = getattr(self, name)
+            record[name] = known and asdict(known)
         return record
 
     def row(self) -> dict[str, Any]:
@@ -152,7 +158,7 @@ class Finding:
             KeyError: If a column is missing.
             ValueError: Or TypeError, for a value of another kind.
         """
-        texts = {name: record[name] or None for name in ("verdict", "format", "error")}
+        texts = {name: record[name] or None for name in ("verdict", "format", "error", "domain", "family")}
         numbers = {name: _number(record[name], int) for name in ("width", "height", "patches", "jpeg_quality")}
         numbers |= {name: _number(record[name], float) for name in ("score", "ai_area", "seconds")}
         numbers["jpeg_quality_estimated"] = _number(record["jpeg_quality_estimated"], float)
@@ -161,8 +167,6 @@ class Finding:
         return cls(
             path=record["path"],
             status=record["status"],
-            domain=record.get("domain"),
-            family=record.get("family"),
             provenance=record["provenance"] if texts["verdict"] else record["provenance"] or None,
             orientation=int(record.get("orientation", 1)),
             jpeg_saved=JpegSave(**saved) if saved else None,
@@ -170,6 +174,7 @@ class Finding:
             regions=tuple(Region(**region) for region in record.get("regions", ())),
             attributions=tuple(Attribution(**attribution) for attribution in record.get("effects", ())),
             claims=tuple(Claim(**claim) for claim in record.get("claims", ())),
+            c2pa=Manifest.from_record(record["c2pa"]) if record.get("c2pa") else None,
             notes=tuple(record.get("notes", ())),
             stress=dict(record.get("stress", {})),
             file=FileEvidence(**file) if file else None,

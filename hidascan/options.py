@@ -29,6 +29,7 @@ class ScanOptions:
         backend: What encodes views, one of BACKENDS.
         patches: Look at no more than so many patches, spread over the image; None for all that the detector wants,
             which alone gives a heatmap.
+        c2pa_trust: A file of certificates, PEM, whose signatures of C2PA manifests are trusted.
 
     Raises:
         UsageError: For a value that can never be right.
@@ -45,6 +46,7 @@ class ScanOptions:
     explain: bool = False
     backend: str = "torch"
     patches: int | None = None
+    c2pa_trust: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""

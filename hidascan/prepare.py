@@ -50,6 +50,7 @@ class Preparer:
         has_heatmap: Whether whoever looks at all patches gets a heatmap.
         max_pixels: Larger images are refused.
         stress: Whether each job has perturbed copies.
+        trust: A file of certificates whose signatures of C2PA manifests are trusted.
     """
 
     plan: ViewPlan
@@ -57,6 +58,7 @@ class Preparer:
     has_heatmap: bool
     max_pixels: int
     stress: bool = False
+    trust: str | None = None
 
     def file(self, path: str, admit: Callable[[int], None] = lambda pixels: None) -> Job:
         """Prepare a file; one that cannot be read gives a job whose finding says why.
@@ -67,7 +69,7 @@ class Preparer:
         """
         started = time.perf_counter()
         try:
-            image = decoders().decode(path, self.max_pixels, admit)
+            image = decoders().decode(path, self.max_pixels, admit, self.trust)
             job = self._with_copies(self._prepare(path, image, started), image)
         except ImageError as error:
             job = Job(Finding(path, "error", error=str(error)))
@@ -110,6 +112,7 @@ class Preparer:
             jpeg_trace=trace,
             provenance=image.claims[0].short() if image.claims else "",
             claims=image.claims,
+            c2pa=image.manifest,
             seconds=time.perf_counter() - started,
             orientation=image.orientation,
             notes=(*image.notes, *self._notes(image, trace, views)),

@@ -15,6 +15,7 @@ from hidascan.detectors.weights import find_weights
 from hidascan.engine import Engine, ImageOutput, choose_device, choose_dtype, default_batch_size
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
+from hidascan.image.c2pa import check_trust
 from hidascan.image.isolation import decoders
 from hidascan.image.provenance import conflict
 from hidascan.image.sources import expand
@@ -63,9 +64,12 @@ class Scanner:
         digest = sha256_of(weights)
         key = " ".join((digest, *(part.sha256 for part in self.header.parts)))
         self.encode = self.detector.runtime(options.backend, self.device, self.dtype, key)
-        whole = self.detector.plan
+        whole, trust = self.detector.plan, options.c2pa_trust
+        if trust is not None:
+            check_trust(trust)
+            trust = os.path.abspath(trust)  # decoders may be elsewhere
         self.plan = whole.limited(options.patches)
-        self.preparer = Preparer(self.plan, whole, self.detector.has_heatmap, options.max_pixels, options.stress)
+        self.preparer = Preparer(self.plan, whole, self.detector.has_heatmap, options.max_pixels, options.stress, trust)
         self.run = RunInfo(
             version=__version__,
             weights=self.header.name,

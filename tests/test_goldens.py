@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import hidascan.image.views as views
-import hidascan.scanner as scanner
+import hidascan.prepare as prepare
 from hidascan.detectors.backbones.frozen import FrozenViT
 from tests.goldens.record import EXAMPLES, SHIPPED, TINY, TINY_WEIGHTS, difference, made_images, record
 
@@ -51,11 +51,11 @@ def half_a_pixel_to_the_right(monkeypatch):
         moved = cv2.warpAffine(np.ascontiguousarray(pixels), np.float32([[1, 0, 0.5], [0, 1, 0]]), pixels.shape[1::-1])
         return views.cut_views(moved, *plan)
 
-    monkeypatch.setattr(scanner, "cut_views", shifted)
+    monkeypatch.setattr(prepare, "cut_views", shifted)
 
 
 def blue_for_red(monkeypatch):
-    monkeypatch.setattr(scanner, "cut_views", lambda pixels, *plan: views.cut_views(pixels[..., ::-1], *plan))
+    monkeypatch.setattr(prepare, "cut_views", lambda pixels, *plan: views.cut_views(pixels[..., ::-1], *plan))
 
 
 def another_resampling(monkeypatch):

@@ -6,12 +6,15 @@ import io
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.provenance import Claim, conflict
+from hidascan.report.json_schema import json_schema
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED
 
@@ -152,14 +155,16 @@ def signer():
     private = keys[0].private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return c2pa.Signer.from_info(c2pa.C2paSignerInfo(alg=b"es256", sign_cert=pem, private_key=private, ta_url=None))
+    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(alg=b"es256", sign_cert=pem, private_key=private, ta_url=None))
+    signer.root = chain[1].public_bytes(serialization.Encoding.PEM)
+    return signer
 
 
-def signed(signer, source_type: str) -> bytes:
+def signed(signer, source_type: str, ingredients=(), beside: bool = False) -> bytes:
+    """The bytes of a file with a manifest; or, for a sidecar, of the manifest of `plain()`."""
     import c2pa
 
-    plain, out = io.BytesIO(), io.BytesIO()
-    PIXELS.save(plain, "JPEG", quality=95)
+    out = io.BytesIO()
     action = {
         "action": "c2pa.created",
         "softwareAgent": "A painter",
@@ -169,8 +174,19 @@ def signed(signer, source_type: str) -> bytes:
         "claim_generator_info": [{"name": "tests", "version": "1"}],
         "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
     }
-    plain.seek(0)
-    c2pa.Builder(manifest).sign(signer, "image/jpeg", plain, out)
+    builder = c2pa.Builder(manifest)
+    for title, relationship, data in ingredients:
+        told = json.dumps({"title": title, "relationship": relationship})
+        builder.add_ingredient(told, "image/jpeg", io.BytesIO(data))
+    if beside:
+        builder.set_no_embed()
+    made = builder.sign(signer, "image/jpeg", io.BytesIO(plain()), out)
+    return bytes(made) if beside else out.getvalue()
+
+
+def plain() -> bytes:
+    out = io.BytesIO()
+    PIXELS.save(out, "JPEG", quality=95)
     return out.getvalue()
 
 
@@ -194,6 +210,59 @@ def test_a_damaged_manifest_costs_no_pixels(signer, tmp_path):
     start = data.index(b"c2pa.assertions")
     (tmp_path / "a.jpg").write_bytes(data[:start] + b"\0" * 200 + data[start + 200 :])
     assert decode(tmp_path / "a.jpg").pixels.shape == (240, 300, 3)
+
+
+@pytest.mark.parametrize("name", ["a.c2pa", "a.jpg.c2pa"])
+def test_a_manifest_beside_the_file_is_read(signer, tmp_path, name):
+    (tmp_path / "a.jpg").write_bytes(plain())
+    assert not decode(tmp_path / "a.jpg").claims
+    (tmp_path / name).write_bytes(signed(signer, "digitalCapture", beside=True))
+    claim = decode(tmp_path / "a.jpg").claims[0]
+    assert (claim.kind, claim.text, claim.signature) == ("camera", "A painter", "unverified")
+    (tmp_path / "a.jpg").write_bytes(plain()[:-3000] + b"\1" * 1000 + plain()[-2000:])
+    assert decode(tmp_path / "a.jpg").claims[0].signature == "broken"  # it is about another file
+    (tmp_path / name).write_bytes(b"c2pa" * 100)
+    assert not decode(tmp_path / "a.jpg").claims
+
+
+def test_what_went_into_a_picture_is_told_as_a_tree(hidascan, signer, tmp_path):
+    photo, painted = signed(signer, "digitalCapture"), signed(signer, "trainedAlgorithmicMedia")
+    edit = signed(signer, "composite", [("photo.jpg", "parentOf", photo), ("dog.jpg", "componentOf", painted)])
+    nested = signed(signer, "composite", [("edit <b>.jpg", "parentOf", edit), ("plain.jpg", "componentOf", plain())])
+    (tmp_path / "a.jpg").write_bytes(nested)
+    hidascan(tmp_path / "a.jpg", "--jsonl", tmp_path / "a.jsonl", "--html", tmp_path / "a.html", "-q")
+    row = json.loads((tmp_path / "a.jsonl").read_text())
+    tree = row["c2pa"]
+    assert [(one["title"], one["relationship"]) for one in tree["ingredients"]] == [
+        ("edit <b>.jpg", "parentOf"),
+        ("plain.jpg", "componentOf"),
+    ]
+    inner, bare = tree["ingredients"]
+    assert [one["source_types"] for one in inner["ingredients"]] == [["digitalCapture"], ["trainedAlgorithmicMedia"]]
+    assert bare["signature"] == "" and not bare["agents"]
+    assert [claim["kind"] for claim in row["claims"]] == ["ai", "camera", "software"]
+    assert row["claims"][0]["detail"].startswith("an ingredient, dog.jpg: signed by A studio")
+    jsonschema.validate(row, json_schema())
+    again = json.loads(json.dumps(Finding.from_record(row).record()))
+    assert again == {name: row[name] for name in row if name != "scan"}
+    page = (tmp_path / "a.html").read_text()
+    assert "what went into it" in page and "edit &lt;b&gt;.jpg" in page and "dog.jpg" in page
+
+
+def test_signers_on_a_list_of_the_users_are_trusted(hidascan, signer, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(signed(signer, "digitalCapture"))
+    (tmp_path / "root.pem").write_bytes(signer.root)
+
+    def signature(*options) -> str:
+        ran = hidascan(tmp_path / "a.jpg", "--jsonl", "-", *options)
+        return json.loads(ran.out)["claims"][0]["signature"]
+
+    assert signature() == "unverified"
+    assert signature("--c2pa-trust", tmp_path / "root.pem") == "valid"
+    (tmp_path / "no.pem").write_text("nothing")
+    for wrong, why in (("no.pem", "no certificates in PEM"), ("none.pem", "No such file")):
+        ran = hidascan(tmp_path / "a.jpg", "--c2pa-trust", tmp_path / wrong)
+        assert ran.code == 2 and why in ran.err
 
 
 @pytest.mark.skipif(not (SHARED / "data/provenance.tsv").exists(), reason="needs ../shared")

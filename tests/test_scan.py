@@ -225,16 +225,16 @@ def test_a_thread_of_pixels_is_refused_before_it_is_mirrored_into_gigabytes(hida
 
 
 def test_an_image_that_does_not_fit_into_memory_costs_its_own_row_only(hidascan, folder, monkeypatch):
-    import hidascan.scanner as scanner
+    import hidascan.prepare as prepare
 
-    cut = scanner.cut_views
+    cut = prepare.cut_views
 
     def short_of_memory(pixels, *plan):
         if pixels.shape[:2] == (300, 500):
             raise MemoryError
         return cut(pixels, *plan)
 
-    monkeypatch.setattr(scanner, "cut_views", short_of_memory)
+    monkeypatch.setattr(prepare, "cut_views", short_of_memory)
     found = rows(hidascan(folder, "--csv", "-").out)
     assert [row["status"] for row in found] == ["ok", "error", "ok", "ok", "ok"] and "memory" in found[1]["error"]
 

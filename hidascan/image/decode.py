@@ -16,6 +16,7 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError
+from hidascan.image.c2pa import Manifest, read_manifest, sidecar_of
 from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_header import JpegSave, read_save
 from hidascan.image.provenance import Claim, read_claims
@@ -41,6 +42,7 @@ class DecodedImage:
         orientation: EXIF orientation 1..8; 1 is as stored.
         jpeg: How it was saved; None if it is no JPEG.
         claims: What the metadata says of its origin, the strongest first.
+        manifest: Its C2PA manifest, from the file or a sidecar.
         notes: What a reader should know: first frame only, transparency put on white, 16 bits scaled.
     """
 
@@ -49,11 +51,15 @@ class DecodedImage:
     orientation: int = 1
     jpeg: JpegSave | None = None
     claims: tuple[Claim, ...] = ()
+    manifest: Manifest | None = None
     notes: tuple[str, ...] = ()
 
 
 def decode(
-    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, before_load: Callable[[int], None] = lambda pixels: None
+    path: str | os.PathLike[str],
+    max_pixels: int = MAX_PIXELS,
+    before_load: Callable[[int], None] = lambda pixels: None,
+    trust: str | None = None,
 ) -> DecodedImage:
     """Read an image file.
 
@@ -64,6 +70,7 @@ def decode(
         path: The file.
         max_pixels: Larger images are refused.
         before_load: Called with the number of pixels once it is known and before they take memory; it may block.
+        trust: A file of certificates whose signatures of C2PA manifests are trusted.
 
     Raises:
         ImageError: With the reason in words, for anything that cannot be read whole.
@@ -75,7 +82,8 @@ def decode(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=pillow_names()) as image:
-                return _decode_opened(image, data, max_pixels, before_load)
+                manifest = read_manifest(data, image.format or "", sidecar_of(Path(path)), trust)
+                return _decode_opened(image, manifest, max_pixels, before_load)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -101,7 +109,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _decode_opened(
-    image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
+    image: Image.Image, manifest: Manifest | None, max_pixels: int, before_load: Callable[[int], None]
 ) -> DecodedImage:
     width, height = image.size
     if width * height > max_pixels:
@@ -115,14 +123,14 @@ def _decode_opened(
         notes.append(f"first of {frames} frames")
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
-    claims = read_claims(image, data)
+    claims = read_claims(image, manifest)
     before_load(width * height)
     if _is_deep_colour(image):
         notes.append(_SCALED)
     image.load()
     orientation = _orientation(image)  # after loading: TIFF and HEIC are turned upright by their decoders, and say so
     pixels = _to_rgb(image, notes)
-    return DecodedImage(pixels, format_name, orientation, saved, claims, tuple(notes))
+    return DecodedImage(pixels, format_name, orientation, saved, claims, manifest, tuple(notes))
 
 
 def _is_deep_colour(image: Image.Image) -> bool:

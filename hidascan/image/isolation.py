@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hidascan.errors import ImageError
+from hidascan.image.c2pa import Manifest
 from hidascan.image.decode import DecodedImage
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.provenance import Claim
@@ -41,7 +42,11 @@ class Decoders:
         self._lock = threading.Lock()
 
     def decode(
-        self, path: str | os.PathLike[str], max_pixels: int, before_load: Callable[[int], None] = lambda pixels: None
+        self,
+        path: str | os.PathLike[str],
+        max_pixels: int,
+        before_load: Callable[[int], None] = lambda pixels: None,
+        trust: str | None = None,
     ) -> DecodedImage:
         """Decode as `hidascan.image.decode.decode` does.
 
@@ -53,7 +58,7 @@ class Decoders:
         if worker is None or not worker.lives():
             worker = _Worker()
         try:
-            return worker.decode(_from_the_root(os.fspath(path)), max_pixels, before_load)
+            return worker.decode(_from_the_root(os.fspath(path)), max_pixels, before_load, trust)
         finally:
             with self._lock:
                 self._idle.append(worker)
@@ -86,9 +91,9 @@ class _Worker:
     def lives(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, path: str, max_pixels: int, before_load: Callable[[int], None]) -> DecodedImage:
+    def decode(self, path: str, max_pixels: int, before_load: Callable[[int], None], trust: str | None) -> DecodedImage:
         try:
-            self._send({"path": path, "max_pixels": max_pixels})
+            self._send({"path": path, "max_pixels": max_pixels, "trust": trust})
             reply = self._receive()
             if "pixels" in reply:
                 before_load(reply["pixels"])
@@ -113,9 +118,9 @@ class _Worker:
         properties = reply["image"]
         jpeg = properties["jpeg"] and JpegSave(**properties["jpeg"])
         claims = tuple(Claim(**claim) for claim in properties["claims"])
-        return DecodedImage(
-            pixels, **properties | {"jpeg": jpeg, "claims": claims, "notes": tuple(properties["notes"])}
-        )
+        manifest = properties["manifest"] and Manifest.from_record(properties["manifest"])
+        built = {"jpeg": jpeg, "claims": claims, "manifest": manifest, "notes": tuple(properties["notes"])}
+        return DecodedImage(pixels, **properties | built)
 
     def _send(self, message: dict[str, Any]) -> None:
         self._requests.write(json.dumps(message).encode() + b"\n")

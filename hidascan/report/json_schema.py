@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from hidascan.finding import Attribution, Finding
+from hidascan.image.c2pa import Manifest
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
@@ -22,6 +25,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "orientation": {"type": "integer", "minimum": 1, "maximum": 8},
     "notes": {"type": "array", "items": {"type": "string"}},
     "stress": {"type": "object", "additionalProperties": {"type": "number"}},
+    "c2pa": {"anyOf": [{"$ref": "#/$defs/manifest"}, {"type": "null"}]},
 }
 _OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace, "file": FileEvidence}
 _LISTS: dict[str, type] = {"claims": Claim, "regions": Region, "effects": Attribution}
@@ -34,12 +38,14 @@ def json_schema() -> dict[str, Any]:
     properties = {name: _property(name, hints) for name in names}
     scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
     properties["scan"] = {"type": "object", "properties": scan, "required": list(scan)}
+    manifest = _object(Manifest, {"ingredients": {"type": "array", "items": {"$ref": "#/$defs/manifest"}}})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A row of hidascan",
         "type": "object",
         "properties": properties,
         "required": list(properties),
+        "$defs": {"manifest": manifest},
     }
 
 
@@ -53,10 +59,11 @@ def _property(name: str, hints: dict[str, Any]) -> dict[str, Any]:
     return _of_hint(hints[name])
 
 
-def _object(kind: type) -> dict[str, Any]:
+def _object(kind: type, special: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
-    return {"type": "object", "properties": {name: _of_hint(hints[name]) for name in names}, "required": names}
+    properties = {name: special[name] if name in special else _of_hint(hints[name]) for name in names}
+    return {"type": "object", "properties": properties, "required": names}
 
 
 def _of_hint(hint: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from hidascan.finding import Finding
 from hidascan.printable import printable
-from hidascan.report.words import jpeg_history, looked_at, score_in_words
+from hidascan.report.words import jpeg_history, kind_in_words, looked_at, score_in_words
 from hidascan.run import RunInfo
 
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}
@@ -105,6 +105,8 @@ def _facts(finding: Finding, run: RunInfo) -> list[tuple[str, str]]:
     ]
     if run.has_heatmap:
         facts.append(("where", _where(finding)))
+    if kind := kind_in_words(finding):
+        facts.append(("like", kind))
     facts += [("claim", f"{claim.short()} ({claim.signature or 'unsigned'})") for claim in finding.claims]
     return facts + [("note", note) for note in finding.notes]
 

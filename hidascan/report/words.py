@@ -27,3 +27,13 @@ def score_in_words(finding: Finding) -> str:
     """Return the score with its spread, where the detector tells one: `0.912 ± 0.031`."""
     spread = "" if finding.uncertainty is None else f" ± {finding.uncertainty:.3f}"
     return f"{finding.score:.3f}{spread}"
+
+
+def kind_in_words(finding: Finding) -> str:
+    """Say what the image shows and, of what is called AI, whose work it resembles; "" where nobody can tell."""
+    parts = []
+    if finding.domain not in (None, "unknown"):
+        parts.append(f"{'an' if finding.domain == 'artwork' else 'a'} {finding.domain}")
+    if finding.family not in (None, "unknown"):
+        parts.append(f"the nearest generators are of the family {finding.family} (a guess)")
+    return "; ".join(parts)
