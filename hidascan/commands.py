@@ -64,11 +64,13 @@ def serve(
     max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="Largest body of a request.")] = 100,
     max_files: Annotated[int, typer.Option(metavar="N", min=1, help="Files a request.")] = 20,
     max_waiting: Annotated[int, typer.Option(metavar="N", min=1, help="Files that may wait; more are answered with 429.")] = 200,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse larger images.")] = 100_000_000,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For a request.")] = 300.0,
     weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar="HIDASCAN_WEIGHTS", show_envvar=False, help="Shipped weights by name, or a file or folder.")] = "hidascan-b",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")] = "auto",
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more.")] = "balanced",
+    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust these certificates as signers of C2PA manifests.", show_default=False)] = None,
 ) -> None:  # fmt: skip
     """Serve a page on this machine that scans what is dropped on it, and an HTTP interface: POST /v1/scan."""
     from hidascan.errors import UsageError
@@ -81,5 +83,13 @@ def serve(
         raise UsageError(f"hidascan serve needs {error.name}: pip install 'hidascan[serve]'") from None
     hosts = (*LOOPBACK, host, *(allow_host or ()))
     limits = Limits(hosts, token, max_upload << 20, max_files, max_waiting, timeout)
-    run(ScanOptions(weights, device, precision, profile=profile), host, port, limits, keep)
+    run(
+        ScanOptions(
+            weights, device, precision, profile=profile, max_pixels=max_pixels, explain=True, c2pa_trust=c2pa_trust
+        ),
+        host,
+        port,
+        limits,
+        keep,
+    )
     raise typer.Exit

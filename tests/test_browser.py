@@ -125,6 +125,7 @@ def test_pictures_that_are_picked_are_scanned_and_kept_for_download(service, tmp
     )
     service.locator("#status", has_text="3 of 3 scanned").wait_for(timeout=60_000)
     names = service.locator("article.row .path").all_text_contents()
+    assert "changed" not in service.locator("article").all_text_contents()[0]  # nobody knows when
     assert sorted(names) == sorted(["plain.png", "broken.png", HOSTILE])
     assert service.locator("article .verdict.error").count() == 1 and service.locator("img[src=x]").count() == 0
     with service.expect_download() as got:
@@ -167,6 +168,19 @@ def test_the_page_is_used_by_keyboard_and_on_a_phone(service, tmp_path):
         "all => all.map(one => one.labels?.length || one.ariaLabel || one.textContent)"
     )
     assert all(labels)
+
+
+def test_what_there_is_nothing_to_do_with_is_not_shown(service, tmp_path):
+    assert not service.locator("#controls").is_visible()
+    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 500, 500)))
+    service.locator("article.row .verdict").wait_for(timeout=60_000)
+    assert service.locator("#controls").is_visible()
+    service.locator("#map").select_option("effects")
+    service.locator("#strength").fill("60")
+    assert service.locator("img.effects").is_visible() and not service.locator("img.heat").is_visible()
+    assert "what each patch decides" in service.locator("article").text_content()
+    service.locator("#clear").click()
+    assert not service.locator("#controls").is_visible() and not service.wrong
 
 
 def test_a_service_that_is_gone_is_told(service, tmp_path):

@@ -17,7 +17,8 @@ class FileEvidence:
     Attributes:
         sha256: Of its bytes, hex.
         bytes: Its size.
-        modified: When it was changed last, by its file system: ISO 8601, UTC, to the second.
+        modified: When it was changed last, by its file system: ISO 8601, UTC, to the second; "" for a copy that was
+            uploaded or fetched.
     """
 
     sha256: str

@@ -342,7 +342,8 @@ def _prepared(preparer: Preparer, path: str, base: str) -> Job:
             job = preparer.file(str(fetch(path, Path(folder))))
         except ImageError as error:
             return Job(Finding(path, "error", error=str(error)))
-    job.finding = replace(job.finding, path=path)
+    file = job.finding.file and replace(job.finding.file, modified="")  # that of our copy says nothing
+    job.finding = replace(job.finding, path=path, file=file)
     return job
 
 

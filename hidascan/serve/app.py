@@ -171,7 +171,8 @@ async def _scanned(pool: ScanPool, uploads: list[_Upload], seconds: float) -> li
 
 
 def _line(pool: ScanPool, upload: _Upload, finding: Finding, with_page: bool) -> str:
-    named = replace(finding, path=printable(upload.name))
+    file = finding.file and replace(finding.file, modified="")  # that of the upload says nothing
+    named = replace(finding, path=printable(upload.name), file=file)
     row = {**named.record(), "scan": pool.scanner.run.told()}
     if not with_page:
         return json.dumps(row) + "\n"

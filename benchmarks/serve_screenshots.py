@@ -1,0 +1,76 @@
+"""The page of `hidascan serve` in headless Chromium: empty, one result, many, an error, on a phone, dark.
+
+python -m benchmarks.serve_screenshots OUT [--weights NAME|PATH] [--chromium /usr/bin/chromium]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.report_screenshots import EXAMPLES, make_pictures
+
+DESK, PHONE = {"width": 1100, "height": 800}, {"width": 390, "height": 844}
+
+
+def opened(browser: Browser, base: str, dark: bool = False, size: dict[str, int] = DESK) -> Page:
+    """Open the page anew: its list of results is that of one visit."""
+    page = browser.new_page(color_scheme="dark" if dark else "light", viewport=size)
+    page.goto(base)
+    return page
+
+
+def scanned(page: Page, files: list[Path]) -> None:
+    """Pick files, and wait until all have their row."""
+    page.locator("#pick").set_input_files([str(path) for path in files])
+    page.locator("#status", has_text=f"{len(files)} of {len(files)} scanned").wait_for(timeout=300_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--weights", default="hidascan-b")
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", given.weights]
+    one = EXAMPLES / "repainted" / "chelsea.jpg"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service,
+        sync_playwright() as playwright,
+    ):
+        many, broken = Path(folder) / "many", Path(folder) / "broken.jpg"
+        make_pictures(many, 12)
+        broken.write_bytes(one.read_bytes()[:3000])
+        base = "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0]
+        browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
+        pictures = sorted(many.iterdir())
+        views = {
+            "empty": (opened(browser, base), []),
+            "one": (opened(browser, base), [one]),
+            "many": (opened(browser, base), pictures),
+            "error": (opened(browser, base), [broken, one]),
+            "phone": (opened(browser, base, size=PHONE), [one]),
+            "dark": (opened(browser, base, dark=True), [one, broken]),
+        }
+        for name, (page, files) in views.items():
+            if files:
+                scanned(page, files)
+            page.screenshot(path=given.out / f"serve-{name}.png", full_page=name in ("one", "phone"))
+        page = views["one"][0]
+        page.get_by_role("button", name="Show chelsea.jpg at full size").click()
+        page.locator("#full img").first.wait_for()
+        page.screenshot(path=given.out / "serve-zoom.png")
+        browser.close()
+        service.kill()
+    print(f"{len(views) + 1} pictures in {given.out}")
+
+
+if __name__ == "__main__":
+    main()
