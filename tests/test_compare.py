@@ -9,6 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from hidascan.calibration import Calibration
+from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import RecipeError
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
@@ -61,7 +63,7 @@ def test_compare_trains_once_never_on_what_it_scores_and_writes_all(recipes, tmp
     outside.write_text("path,score\n" + "".join(f"{recipes / row[0]},{row[1]}\n" for row in table))
     command = ["compare", f"{recipes}/npr.toml", f"{recipes}/resnet.toml", "--folds", 2, "--images", 24]
     command += ["--cache", tmp_path / "cache", "--out", tmp_path / "out", "--table", recipes / "table.tsv"]
-    command += ["--outside", f"theirs={outside}", "--precision", "fp32"]
+    command += ["--outside", f"theirs={outside}", "--precision", "fp32", "--ship", tmp_path / "shipped"]
     ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
     assert ran.exit_code == 0 and "theirs" in ran.output and "knows its errors" in ran.output
     assert sorted(trained) == sorted([(n, w) for n in ("npr", "resnet") for w in ((0, 2, 4), (1, 3, 5), ())])
@@ -71,6 +73,11 @@ def test_compare_trains_once_never_on_what_it_scores_and_writes_all(recipes, tmp
     assert float(rows[0]["gflops"]) > 0 and int(rows[0]["trained"]) == int(rows[0]["parameters"])
     again = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
     assert len(trained) == 6 and again.exit_code == 0
+    header = load_detector(tmp_path / "shipped/npr.safetensors")[1]
+    told = header.training["calibration"]
+    assert header.name == "npr" and told["out_of_fold"] and told["images"] == 24
+    below, above = header.calibration.thresholds["balanced"]
+    assert below <= 0.5 <= above and header.calibration != Calibration()
 
 
 def compared(name: str, scores, uncertainties=None) -> Compared:

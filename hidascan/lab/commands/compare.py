@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -30,6 +31,7 @@ def compare(
     images: Annotated[int, typer.Option(min=2, help="Of the recipes' tables, spread over all, are scored out of fold.")] = 600,
     patches: Patches = None,
     outside: Annotated[Optional[list[str]], typer.Option(metavar="NAME=FILE", help="Scores of another system: CSV with path and score. May be repeated.", show_default=False)] = None,
+    ship: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Also train on all sources, calibrate by the scores out of fold, and write the weights to DIR.", show_default=False)] = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
@@ -49,7 +51,10 @@ def compare(
     known = [image for one in entries[0].recipe.data.tables for image in read_images(one)]
     if folds:
         chosen = spread(capped(known, 4), images)
-        _report("out of fold", trainer.out_of_fold(chosen, folds), outside or [], chosen, out / "out-of-fold")
+        found = trainer.out_of_fold(chosen, folds)
+        _report("out of fold", found, outside or [], chosen, out / "out-of-fold")
+        if ship is not None:
+            trainer.ship(found, ship)
     if table is not None:
         chosen = read_images(table)
         _report(table.parent.name, trainer.on_table(chosen), outside or [], chosen, out / table.parent.name)
@@ -90,6 +95,16 @@ class _Trainer:
     def on_table(self, images: list[LabelledImage]) -> list[Compared]:
         """Score images by networks that were trained on all sources."""
         return [self._compared(entry, images, self._scores(entry, (), images), ()) for entry in self._entries]
+
+    def ship(self, found: list[Compared], folder: Path) -> None:
+        """Write weights of networks trained on all sources, calibrated by what was found out of fold."""
+        from hidascan.lab.measure.calibration import calibrate_by_scores
+
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry, one in zip(self._entries, found, strict=True):
+            out = folder / f"{entry.name.partition('@')[0]}.safetensors"
+            figures = calibrate_by_scores(self._weights(entry, ()), one.images, one.scores, out)
+            print(f"{out}: {json.dumps(figures)}")
 
     def _weights(self, entry: Entry, without: tuple[int, ...]) -> Path:
         from hidascan.lab.training.entries import weights_of

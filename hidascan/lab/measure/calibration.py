@@ -68,6 +68,30 @@ def calibrate(
     return figures
 
 
+def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
+    """Calibrate weights by scores (n,) out of fold, of networks that were trained alike without the images' sources.
+
+    So weights that saw every source have a calibration on sources that were new. What is written has the name of the
+    file; figures are those of `calibrate`.
+
+    Args:
+        weights: Of a detector without a heatmap, trained on all sources, not calibrated.
+        images: That were scored.
+        scores: Sigmoids of raw logits; NaN where a file could not be read.
+        out: Where the calibrated weights go.
+    """
+    kept = np.flatnonzero(~np.isnan(scores))
+    known, sure = [images[place] for place in kept], np.clip(scores[kept], 1e-7, 1 - 1e-7)
+    labels, logits = np.array([image.label for image in known]), np.log(sure / (1 - sure))
+    detector, header = load_detector(weights)
+    figures = _cross_fitted(known, labels, logits, np.zeros(1))
+    told = {"calibration": {"images": len(known), "out_of_fold": True, **figures}}
+    calibration = fit_calibration(labels, logits, np.zeros(1))
+    named = dataclasses.replace(header, name=out.stem, calibration=calibration, training=header.training | told)
+    save_trained(out, detector, named)
+    return figures
+
+
 def real_cells_of(detector: Detector, photos: list[LabelledImage]) -> np.ndarray:
     """Return p(AI) of cells of real images saved at JPEG 85.
 
