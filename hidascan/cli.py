@@ -86,12 +86,14 @@ class FleetRequest:
         form: Of shards.
         address: Of the cluster; None for one that RAY_ADDRESS names, or one on this machine.
         actors: Networks at most; None for what the cluster has room for.
+        rows: Of a shard; None for the usual number.
     """
 
     folder: str
     form: str
     address: str | None
     actors: int | None
+    rows: int | None
 
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -160,6 +162,7 @@ def scan(
     runner: Annotated[str, typer.Option(metavar="local|ray", help="ray spreads the work over a Ray cluster: paths may be s3://, gs://, https:// or file://, and --csv, --jsonl or --parquet names a folder for shards (docs/fleet.md).")] = "local",
     ray_address: Annotated[Optional[str], typer.Option("--ray-address", metavar="ADDRESS", help="Of the cluster.  [default: RAY_ADDRESS, or one on this machine]", show_default=False)] = None,
     actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Networks in the cluster at most.  [default: one a GPU, or one a machine]", show_default=False)] = None,
+    shard_rows: Annotated[Optional[int], typer.Option("--shard-rows", metavar="N", min=1, help="Rows of a shard.  [default: 1000]", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the CSV or JSONL of an interrupted scan.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Unreadable files (exit code 3) win over AI found (1).")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines and no progress: only the files asked for, and errors.")] = False,
@@ -185,7 +188,7 @@ def scan(
     outputs += [(file, format_of(file)) for file in output or ()]
     lines = line_format is not None or verbose
     drawings = heatmap or heatmap_raw or heatmap_dir is not None or xmp is not None
-    fleet = _fleet(runner, outputs, lines or drawings, ray_address, actors)
+    fleet = _fleet(runner, outputs, lines or drawings, ray_address, actors, shard_rows)
     if sum(file == "-" for file, _ in outputs) > 1:
         raise UsageError("--csv - and --jsonl - cannot share stdout")
     if line_format is not None:
@@ -219,18 +222,18 @@ def scan(
 
 
 def _fleet(
-    runner: str, outputs: list[tuple[str, str]], others: bool, address: str | None, actors: int | None
+    runner: str, outputs: list[tuple[str, str]], others: bool, address: str | None, actors: int | None, rows: int | None
 ) -> FleetRequest | None:
     """Check what is asked of a cluster: one folder of shards, and nothing that is drawn or said image by image."""
     if runner not in ("local", "ray"):
         raise UsageError(f"--runner must be local or ray, not {runner}")
     if runner == "local":
-        if address is not None or actors is not None or any(name == "parquet" for _, name in outputs):
-            raise UsageError("--ray-address, --actors and --parquet need --runner ray")
+        if (address, actors, rows) != (None,) * 3 or any(name == "parquet" for _, name in outputs):
+            raise UsageError("--ray-address, --actors, --shard-rows and --parquet need --runner ray")
         return None
     if len(outputs) != 1 or outputs[0][1] == "html" or outputs[0][0] == "-" or others:
         raise UsageError("--runner ray writes one folder of shards, --csv, --jsonl or --parquet DIR, and nothing else")
-    return FleetRequest(*outputs[0], address, actors)
+    return FleetRequest(*outputs[0], address, actors, rows)
 
 
 def _scan(request: Request) -> ExitCode:
@@ -252,7 +255,7 @@ def _scan(request: Request) -> ExitCode:
 
 def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
     try:
-        from hidascan.runners.fleet import FleetTask, run_fleet
+        from hidascan.runners.fleet import ROWS_A_SHARD, FleetTask, run_fleet
     except ImportError as error:
         raise UsageError(f"--runner ray needs {error.name}: pip install 'hidascan[ray]'") from None
     from hidascan.image.filesystems import is_uri, list_uri
@@ -266,7 +269,7 @@ def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
 
     task = FleetTask(
         paths(), Path(fleet.folder), fleet.form, fleet.address, fleet.actors,
-        resume=request.resume, strict=request.strict, quiet=request.quiet,
+        rows=fleet.rows or ROWS_A_SHARD, resume=request.resume, strict=request.strict, quiet=request.quiet,
     )  # fmt: skip
     return run_fleet(request.options, task)
 

@@ -42,7 +42,7 @@ from hidascan.scanner import Scanner
 MANIFEST = "manifest.json"
 _STARTED = ".started.json"  # what an unfinished scan is made with
 _PATHS_A_BLOCK = 64  # that one decoding task works through
-_ROWS_A_SHARD = 1000
+ROWS_A_SHARD = 1000
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class FleetTask:
     form: str
     address: str | None = None
     actors: int | None = None
-    rows: int = _ROWS_A_SHARD
+    rows: int = ROWS_A_SHARD
     resume: bool = False
     strict: bool = False
     quiet: bool = False
