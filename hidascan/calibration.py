@@ -17,12 +17,14 @@ class Calibration:
         shift: Added to it.
         thresholds: Of each profile, (real below, ai from), scores in 0..1.
         localisation: Cells with a probability from here on, 0..1, count as AI-made.
+        settling: As of `settling.reach`, for a scan that stops early; None where that was never fitted.
     """
 
     scale: float = 1.0
     shift: float = 0.0
     thresholds: dict[str, tuple[float, float]] = field(default_factory=lambda: dict.fromkeys(PROFILES, (0.5, 0.5)))
     localisation: float = 0.5
+    settling: tuple[float, float] | None = None
 
     def score(self, logit: float) -> float:
         """Return the calibrated probability, 0..1, that an image holds AI-made pixels."""

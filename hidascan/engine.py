@@ -14,7 +14,9 @@ from torch import Tensor
 
 from hidascan.detectors.base import Detector, Encoded, EncodeViews, Positions
 from hidascan.errors import DeviceError
+from hidascan.geometry import spread_order
 from hidascan.image.views import Views
+from hidascan.settling import FEWEST, Settled, doubt_of
 
 Ticket = TypeVar("Ticket")
 
@@ -32,6 +34,7 @@ class ImageOutput:
         heatmap: (h, w) float32 p(AI) of each cell, where the detector has it and all patches were looked at.
         attributions: With `explain`, how much each view but the thumbnail decides.
         seconds: Of device time.
+        looked_at: Patches that were.
     """
 
     logit: float
@@ -42,18 +45,46 @@ class ImageOutput:
     heatmap: np.ndarray | None
     attributions: list[float]
     seconds: float
+    looked_at: int
 
 
 @dataclass
 class _InFlight(Generic[Ticket]):
-    """An image some of whose views are still on their way."""
+    """An image some of whose views are still on their way.
+
+    Attributes:
+        ticket: Whose it is.
+        views: With their pixels as long as more of them may be asked for.
+        order: Numbers of its views, in the order in which they are asked for.
+        repeats: Views that are not run -> those that say the same.
+        asks: For how many views more it asks.
+        asked: How many have been asked for.
+        missing: How many of those asked for have not come back.
+        encoded: Rows of all views, on the CPU.
+        seconds: Of device time.
+        done: Whether the output is known.
+        output: None also where there were no views.
+    """
 
     ticket: Ticket
-    views: Views | None  # without its pixels
-    missing: int
-    encoded: Encoded = field(default_factory=dict)  # rows of all its views, on the CPU
-    repeats: dict[int, int] = field(default_factory=dict)  # views that are not run -> those that say the same
+    views: Views | None
+    order: list[int] = field(default_factory=list)
+    repeats: dict[int, int] = field(default_factory=dict)
+    asks: int = 0
+    asked: int = 0
+    missing: int = 0
+    encoded: Encoded = field(default_factory=dict)
     seconds: float = 0.0
+    done: bool = False
+    output: ImageOutput | None = None
+
+    def next_views(self) -> list[int]:
+        """Return those of the views that it asks for which have to be run."""
+        wanted, self.asks = self.order[self.asked : self.asked + self.asks], 0
+        self.asked += len(wanted)
+        wanted = [number for number in wanted if number not in self.repeats]
+        self.missing += len(wanted)
+        return wanted
 
 
 class _Batch:
@@ -91,7 +122,13 @@ class Engine:
     """Runs a detector on full batches. Memory is bounded by one batch and what was encoded of the images in flight."""
 
     def __init__(
-        self, detector: Detector, encode: EncodeViews, device: torch.device, batch_size: int, explain: bool = False
+        self,
+        detector: Detector,
+        encode: EncodeViews,
+        device: torch.device,
+        batch_size: int,
+        explain: bool = False,
+        settled: Settled | None = None,
     ):
         """Set up.
 
@@ -101,9 +138,10 @@ class Engine:
             device: Where both run.
             batch_size: Views a batch.
             explain: Whether attributions are wanted.
+            settled: What tells when the patches seen will do; None to look at all.
         """
         self.detector, self.encode, self.device = detector, encode, device
-        self.batch_size, self.explain = batch_size, explain
+        self.batch_size, self.explain, self.settled = batch_size, explain, settled
 
     def run(
         self,
@@ -117,45 +155,19 @@ class Engine:
                 ready: then a batch is run as full as it is.
             on_batch: Told the number of views of every batch that the device has finished.
         """
-        waiting: deque[_InFlight[Ticket]] = deque()
-        batch = _Batch(self.batch_size)
+        flight: _Flight[Ticket] = _Flight(self, on_batch)
         for entry in images:
             if entry is None:
-                if batch.owners:
-                    on_batch(self._flush(batch))
-                    yield from self._finished(waiting)
-                continue
-            ticket, views = entry
-            entry = None
-            image = _entered(ticket, views)
-            waiting.append(image)
-            for _ in self._filled(batch, image, views) if views else ():
-                on_batch(self._flush(batch))
-                yield from self._finished(waiting)  # they need not wait for the rest of a large image
-            views = None  # let go of the pixels before the next image is asked for
-            yield from self._finished(waiting)
-        if batch.owners:
-            on_batch(self._flush(batch))
-        yield from self._finished(waiting)
+                yield from flight.land()
+            else:
+                views, ticket = entry[1], entry[0]
+                entry = None
+                flight.enter(ticket, views)
+                views = None  # let go of the pixels before the next image is asked for
+                yield from flight.advance()
+        yield from flight.land()
 
-    def _filled(self, batch: _Batch, image: _InFlight[Ticket], views: Views) -> Iterator[None]:
-        """Put the views of an image into the batch; yield whenever it has to be run first."""
-        for number in range(len(views)):
-            if number in image.repeats:
-                continue
-            if not batch.fits(views.pixels[number]):
-                yield
-            box, thumbnail = views.boxes[number], views.thumbnail and number == 0
-            batch.add(views.pixels[number], (box.top, box.left), thumbnail, (image, number))
-            if len(batch.owners) == batch.room:
-                yield
-
-    def _finished(self, waiting: deque[_InFlight[Ticket]]) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Yield those in front that have all that they wait for."""
-        while waiting and not waiting[0].missing:
-            yield self._leave(waiting.popleft())
-
-    def _flush(self, batch: _Batch) -> int:
+    def run_batch(self, batch: _Batch) -> int:
         """Run one batch and hand its rows to the images that they belong to."""
         started, count = time.perf_counter(), len(batch.owners)
         views = torch.from_numpy(batch.pixels[:count]).to(self.device).permute(0, 3, 1, 2)
@@ -175,19 +187,32 @@ class Engine:
         batch.owners.clear()
         return count
 
-    def _leave(self, image: _InFlight[Ticket]) -> tuple[Ticket, ImageOutput | None]:
-        if image.views is None:
-            return image.ticket, None
-        started = time.perf_counter()
-        for rows in image.encoded.values():
-            rows[list(image.repeats)] = rows[list(image.repeats.values())]
+    def first_chunk(self) -> int:
+        """Return how many views of an image are asked for at first, where not all are."""
+        return max(FEWEST + 2, self.batch_size // 2)
+
+    def is_settled(self, image: _InFlight[Ticket]) -> bool:
+        """Tell whether what was seen of an image will do."""
+        if image.asked == len(image.order):
+            return True
+        if self.settled is None or image.views is None:
+            return False
+        encoded = self._rows_of(image)
         with torch.inference_mode():
-            encoded = {name: rows.to(self.device) for name, rows in image.encoded.items()}
+            logit, effects = float(self.detector.decide(encoded).logit), self.detector.attribute(encoded).tolist()
+        doubt = doubt_of(logit, effects) if effects else 0.0
+        return self.settled(logit, doubt, len(effects), image.views.patches)
+
+    def output_of(self, image: _InFlight[Ticket]) -> ImageOutput:
+        """Say what the detector says by the views of an image that it has seen."""
+        started, views = time.perf_counter(), image.views or Views([], [])
+        with torch.inference_mode():
+            encoded = self._rows_of(image)
             decision = self.detector.decide(encoded)
-            grid = image.views.grid
-            heatmap = self.detector.locate(encoded, grid) if grid and self.detector.has_heatmap else None
+            whole = views.grid if image.asked == len(image.order) else None
+            heatmap = self.detector.locate(encoded, whole) if whole and self.detector.has_heatmap else None
             attributions = self.detector.attribute(encoded).tolist() if self.explain else []
-        return image.ticket, ImageOutput(
+        return ImageOutput(
             float(decision.logit),
             _float(decision.quality),
             _float(decision.uncertainty),
@@ -196,32 +221,115 @@ class Engine:
             None if heatmap is None else heatmap.cpu().numpy(),
             attributions,
             image.seconds + time.perf_counter() - started,
+            views.patches - (len(image.order) - image.asked),
         )
+
+    def _rows_of(self, image: _InFlight[Ticket]) -> Encoded:
+        """Return what was encoded of the views that were asked for, in the order of the plan."""
+        seen = sorted(image.order[: image.asked])
+        copied = [number for number in seen if number in image.repeats]
+        for rows in image.encoded.values():
+            rows[copied] = rows[[image.repeats[number] for number in copied]]
+        return {name: rows[seen].to(self.device) for name, rows in image.encoded.items()}
+
+
+class _Flight(Generic[Ticket]):
+    """The images of one run, from entering to their outputs."""
+
+    def __init__(self, engine: Engine, on_batch: Callable[[int], None]):
+        self._engine, self._on_batch = engine, on_batch
+        self._batch = _Batch(engine.batch_size)
+        self._waiting: deque[_InFlight[Ticket]] = deque()  # all whose output has not been handed out
+        self._open: list[_InFlight[Ticket]] = []  # those of them that are not done
+        self._asking: deque[_InFlight[Ticket]] = deque()  # and of these, those that ask for views
+
+    def enter(self, ticket: Ticket, views: Views | None) -> None:
+        """Take an image in."""
+        if views is None:
+            self._waiting.append(_InFlight(ticket, None, done=True))
+            return
+        fast = self._engine.settled is not None
+        order = _spread(views) if fast else list(range(len(views)))
+        image = _InFlight(ticket, views, order, _repeats(views, order))
+        image.asks = self._engine.first_chunk() if fast else len(order)
+        for queue in (self._waiting, self._open, self._asking):
+            queue.append(image)
+
+    def advance(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
+        """Put into batches what is asked for, and yield what is known thereby."""
+        while self._asking:
+            image = self._asking.popleft()
+            for _ in self._filled(image, image.next_views()):
+                yield from self._flush()
+            if image.asked == len(image.order) and image.views is not None:
+                image.views = _without_pixels(image.views)
+        yield from self._finished()
+
+    def land(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
+        """Run what has been asked for, although a batch may not be full, until all is known."""
+        yield from self.advance()
+        while self._batch.owners:
+            yield from self._flush()
+            yield from self.advance()
+
+    def _filled(self, image: _InFlight[Ticket], numbers: list[int]) -> Iterator[None]:
+        """Put views of an image into the batch; yield whenever it has to be run first."""
+        views, batch = image.views or Views([], []), self._batch
+        for number in numbers:
+            if not batch.fits(views.pixels[number]):
+                yield
+            box, thumbnail = views.boxes[number], views.thumbnail and number == 0
+            batch.add(views.pixels[number], (box.top, box.left), thumbnail, (image, number))
+            if len(batch.owners) == batch.room:
+                yield
+
+    def _flush(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
+        """Run the batch; images that it settles are done, others that wait for nothing ask for as much again."""
+        self._on_batch(self._engine.run_batch(self._batch))
+        for image in [one for one in self._open if not one.missing and not one.asks]:
+            if self._engine.is_settled(image):
+                image.output, image.done = self._engine.output_of(image), True
+                image.encoded, image.views = {}, None
+                self._open.remove(image)
+            else:
+                image.asks = image.asked
+                self._asking.append(image)
+        yield from self._finished()
+
+    def _finished(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
+        """Yield those in front that are done."""
+        while self._waiting and self._waiting[0].done:
+            image = self._waiting.popleft()
+            yield image.ticket, image.output
 
 
 def _float(value: Tensor | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _entered(ticket: Ticket, views: Views | None) -> _InFlight[Ticket]:
-    if views is None:
-        return _InFlight(ticket, None, 0)
-    repeats = _repeats(views)
-    without_pixels = Views([], views.boxes, views.thumbnail, views.patches, views.grid)
-    return _InFlight(ticket, without_pixels, len(views) - len(repeats), repeats=repeats)
+def _without_pixels(views: Views) -> Views:
+    return Views([], views.boxes, views.thumbnail, views.patches, views.grid)
 
 
-def _repeats(views: Views) -> dict[int, int]:
-    """Map patches that are all of one colour to the first of that colour.
+def _spread(views: Views) -> list[int]:
+    """Order views so that those before any of them are spread over the image; the thumbnail stays first."""
+    if views.grid is None:
+        return list(range(len(views)))
+    first = len(views) - len(views.grid)
+    return [*range(first), *(first + number for number in spread_order(views.grid))]
+
+
+def _repeats(views: Views, order: list[int]) -> dict[int, int]:
+    """Map patches that are all of one colour to the first of that colour, by the order.
 
     The margins of a screenshot need the network once. The thumbnail is not among them.
     """
     first: dict[bytes, int] = {}
     repeats = {}
-    for number in range(int(views.thumbnail), len(views)):
+    for number in order:
         view = views.pixels[number]
         colour = view[0, 0]
-        if (view[-1, -1] == colour).all() and (view == colour).all():
+        if (view[-1, -1] == colour).all() and (view == colour).all() and not (views.thumbnail and number == 0):
             before = first.setdefault(colour.tobytes(), number)
             if before != number:
                 repeats[number] = before

@@ -121,6 +121,24 @@ def stratified_sample(grid: PatchGrid, most: int, seed: int = 0) -> list[int]:
     return sorted(drawn)
 
 
+def spread_order(grid: PatchGrid) -> list[int]:
+    """Order the patches of a grid so that those before any of them are spread over the image.
+
+    The first is nearest to the middle; then always the one that is farthest from all before it comes next, the first
+    of them where several are (farthest-point sampling).
+    """
+    places = np.array([(top, left) for top in grid.tops for left in grid.lefts], dtype=np.float64)
+    middle = np.array([grid.tops[-1], grid.lefts[-1]]) / 2
+    number = int(((places - middle) ** 2).sum(1).argmin())
+    order, nearest = [number], np.full(len(places), np.inf)
+    for _ in range(len(places) - 1):
+        nearest = np.minimum(nearest, ((places - places[number]) ** 2).sum(1))
+        nearest[number] = -1
+        number = int(nearest.argmax())
+        order.append(number)
+    return order
+
+
 def cell_map(values: np.ndarray, grid: PatchGrid, cell: int = CELL) -> np.ndarray:
     """Join what overlapping patches say of their parts into one map of square cells.
 

@@ -29,6 +29,7 @@ class ScanOptions:
         backend: What encodes views, one of BACKENDS.
         patches: Look at no more than so many patches, spread over the image; None for all that the detector wants,
             which alone gives a heatmap.
+        fast: Look at no more patches than settle the verdict.
         c2pa_trust: A file of certificates, PEM, whose signatures of C2PA manifests are trusted.
 
     Raises:
@@ -47,6 +48,7 @@ class ScanOptions:
     backend: str = "torch"
     patches: int | None = None
     c2pa_trust: str | None = None
+    fast: bool = False
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -54,6 +56,8 @@ class ScanOptions:
             raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}")
         if self.patches is not None and self.patches < 1:
             raise UsageError(f"--patches must be at least 1, not {self.patches}")
+        if self.fast and (self.explain or self.patches is not None):
+            raise UsageError("--fast does not go with --explain or --patches")
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels must be at least 1, not {self.max_pixels}")
         if self.profile not in PROFILES:

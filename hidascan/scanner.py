@@ -13,6 +13,7 @@ from hidascan import __version__
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.detectors.weights import find_weights
 from hidascan.engine import Engine, ImageOutput, choose_device, choose_dtype, default_batch_size
+from hidascan.errors import UsageError
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
 from hidascan.image.c2pa import check_trust
@@ -25,6 +26,7 @@ from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import find_regions
 from hidascan.run import RunInfo
+from hidascan.settling import Settled, settled_by
 
 _PIXELS_AHEAD = 64_000_000
 
@@ -82,12 +84,19 @@ class Scanner:
             options=options,
         )
         batch_size = options.batch_size or default_batch_size(self.device)
-        self._engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain)
+        self._engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain, self._settled())
 
     @property
     def batch_size(self) -> int:
         """Views a batch."""
         return self._engine.batch_size
+
+    def _settled(self) -> Settled | None:
+        if not self.options.fast:
+            return None
+        if self.header.calibration.settling is None:
+            raise UsageError(f"--fast: the weights {self.header.name} do not tell when a verdict is settled")
+        return settled_by(self.header.calibration, self.options.profile, self.options.threshold)
 
     def _thresholds(self) -> tuple[float, float]:
         own = self.options.threshold
@@ -159,12 +168,17 @@ class Scanner:
         score = calibration.score(output.logit)
         verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
         notes = [*finding.notes, *filter(None, (conflict(finding.claims, verdict), _outside_photos(output.domain)))]
+        patches = finding.patches
+        if patches is not None and output.looked_at < patches:
+            notes.append(f"{output.looked_at} of {patches} patches settled the verdict, so there is no heatmap")
+            patches = output.looked_at
         boxes = job.boxes if output.attributions else []
         effects = zip(boxes, output.attributions, strict=True)
         return replace(
             finding if output.heatmap is None else self._located(finding, output.heatmap),
             verdict=verdict,
             notes=tuple(notes),
+            patches=patches,
             score=score,
             logit=output.logit,
             uncertainty=output.uncertainty,

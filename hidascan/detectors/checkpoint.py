@@ -157,7 +157,12 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
     if any(len(pair) != 2 for pair in thresholds.values()):
         raise ValueError("a profile has two thresholds")
     pairs = {name: (pair[0], pair[1]) for name, pair in thresholds.items()}
-    return Calibration(numbers[0], numbers[1], pairs, numbers[2])
+    settling = raw.get("settling")
+    if settling is not None:
+        settling = (float(settling[0]), float(settling[1]))
+        if not all(math.isfinite(value) and value >= 0 for value in settling):
+            raise ValueError("settling is not two finite numbers from 0 on")
+    return Calibration(numbers[0], numbers[1], pairs, numbers[2], settling)
 
 
 def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detector, CheckpointHeader]:

@@ -1,0 +1,53 @@
+"""When a scan need not look further: the verdict of all patches is settled by those that were seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from hidascan.calibration import Calibration
+
+FEWEST = 6  # patches from which a spread can be told
+# What a detector says of the patches seen so far -> whether that is the verdict of all: logit, doubt, seen, in all.
+Settled = Callable[[float, float, int, int], bool]
+
+
+def doubt_of(logit: float, effects: list[float]) -> float:
+    """Return the standard error of a logit over the patches that it is made of, by the jackknife.
+
+    Args:
+        logit: Of all patches seen.
+        effects: Of each, the logit minus that without it.
+    """
+    count = len(effects)
+    without = [logit - effect for effect in effects]
+    mean = sum(without) / count
+    return math.sqrt((count - 1) / count * sum((one - mean) ** 2 for one in without))
+
+
+def reach(settling: tuple[float, float], doubt: float, seen: int, total: int) -> float:
+    """Return how far the logit of all `total` patches may be from that of the `seen`.
+
+    Both parts vanish as all are seen, as the error of a sample without replacement does.
+
+    Args:
+        settling: Factors of the doubt, and of what remains where patches agree by chance.
+        doubt: As of `doubt_of`.
+        seen: Patches.
+        total: Patches.
+    """
+    factor, floor = settling
+    return factor * doubt * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)
+
+
+def settled_by(calibration: Calibration, profile: str, threshold: float | None) -> Settled:
+    """Return what tells whether a verdict is settled: it is the same at both ends of the logit's reach."""
+
+    def settled(logit: float, doubt: float, seen: int, total: int) -> bool:
+        if seen < FEWEST or calibration.settling is None:
+            return seen >= total
+        far = reach(calibration.settling, doubt, seen, total)
+        ends = {calibration.verdict(calibration.score(end), profile, threshold) for end in (logit - far, logit + far)}
+        return len(ends) == 1
+
+    return settled
