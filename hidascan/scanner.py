@@ -42,6 +42,7 @@ class Scanner:
         plan: How images are cut: the detector's plan, limited by the options.
         preparer: What makes jobs of files.
         encode: What encodes batches of views: the network, or what stands in for it.
+        engine: What runs it.
         device: Where it runs.
         dtype: What its costly layers compute in.
     """
@@ -84,12 +85,12 @@ class Scanner:
             options=options,
         )
         batch_size = options.batch_size or default_batch_size(self.device)
-        self._engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain, self._settled())
+        self.engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain, self._settled())
 
     @property
     def batch_size(self) -> int:
         """Views a batch."""
-        return self._engine.batch_size
+        return self.engine.batch_size
 
     def _settled(self) -> Settled | None:
         if not self.options.fast:
@@ -154,7 +155,7 @@ class Scanner:
 
         A None among jobs says that the next is not there yet: what is there must not wait for it.
         """
-        outputs = self._engine.run(_queued(jobs), on_batch)
+        outputs = self.engine.run(_queued(jobs), on_batch)
         for job, output in outputs:
             finding = job.finding if output is None else self._complete(job, output)
             copies = {name: self._complete_copy(*next(outputs)) for name in job.copies}

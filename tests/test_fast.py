@@ -6,15 +6,24 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from hidascan import Scanner, ScanOptions
 from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.geometry import patch_grid, spread_order
+from hidascan.lab.cli import app
+from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure.settling import Way, cross_fitted, fit_settling, outcome, watch, write_settling
+from hidascan.lab.training.entries import read_entry, weights_of
+from hidascan.options import PROFILES
 from hidascan.settling import doubt_of, reach, settled_by
 from tests.conftest import TINY, picture, save_picture, save_random_weights
+from tests.test_compare import recipes  # noqa: F401
+from tests.test_end_to_end import folder  # noqa: F401
 
 
 @pytest.fixture
@@ -109,3 +118,57 @@ def test_what_it_does_not_go_with_is_said(hidascan, tiny_weights, tmp_path):
         ran = hidascan(picture, "--fast", option)
         assert ran.code == 2 and "--fast" in ran.err
     assert "do not tell when a verdict is settled" in hidascan(picture, "--fast").err
+
+
+def ways(count: int, noise: float) -> list[Way]:
+    """Images whose logits come to that of all patches as means of samples do."""
+    rng, found = np.random.default_rng(0), []
+    for number in range(count):
+        final, steps = rng.normal(0, 3), []
+        for seen in (7, 15, 31, 63):
+            error = noise * math.sqrt(1 / seen - 1 / 100)
+            steps.append((final + error * rng.normal(), error, seen, 100))
+        found.append(Way(f"{number}.png", steps, final, 100))
+    return found
+
+
+def test_a_rule_is_as_careful_as_logits_are_restless():
+    calibration = Calibration(thresholds=dict.fromkeys(PROFILES, (0.3, 0.7)))
+    calm, restless = (ways(300, noise) for noise in (0.1, 3.0))
+    seen = []
+    for some in (calm, restless):
+        found = outcome(some, calibration, fit_settling(some, calibration))
+        assert found.differ <= 0.005 and not found.reversed
+        seen.append(found.seen.mean())
+    assert seen[0] < 12 < 30 < seen[1]
+    figures = cross_fitted(restless, [number % 3 for number in range(300)], calibration)
+    assert figures["verdicts_differ"] < 0.02 and figures["patches_seen"] < figures["patches_in_all"] == 30_000
+
+
+def test_the_way_of_a_logit_is_watched_once_and_its_rule_written(settling, tmp_path, monkeypatch):
+    weights = settling(9.0, 9.0)
+    images = []
+    for number in range(4):
+        path = save_picture(tmp_path / "in" / f"{number}.png", 900, 230 + 400 * (number % 2), seed=number)
+        images.append(LabelledImage(path, number % 2, "g", f"s{number}", "photo", ""))
+    (tmp_path / "in/broken.png").write_bytes(b"broken")
+    images.append(LabelledImage(tmp_path / "in/broken.png", 0, "g", "s", "photo", ""))
+    scanner = Scanner(ScanOptions(str(weights), precision="fp32"))
+    full = [one.logit for one in scanner.scan([image.path for image in images]) if one.logit is not None]
+    found = watch(scanner, images, tmp_path / "ways.jsonl")
+    assert [way.logit for way in found] == pytest.approx(full, abs=1e-5)
+    assert [[step[2:] for step in way.steps] for way in found] == [[(7, 10)], [(7, 15)]] * 2
+    monkeypatch.setattr(scanner, "scan", None)
+    assert watch(scanner, images[:4], tmp_path / "ways.jsonl") == found
+    write_settling(weights, (0.0, 0.0))
+    assert load_detector(weights)[1].calibration.settling == (0.0, 0.0)
+
+
+def test_settle_fits_out_of_fold_and_writes(recipes, tmp_path):  # noqa: F811
+    cache, recipe = tmp_path / "cache", f"{recipes}/npr.toml"
+    weights = weights_of(read_entry(recipe), (), cache, torch.device("cpu"), torch.float32)
+    command = ["settle", recipe, weights, "--cache", cache, "--images", 12, "--folds", 2, "--precision", "fp32"]
+    ran = CliRunner().invoke(app, [*map(str, command), "--write"], catch_exceptions=False)
+    told = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]
+    assert ran.exit_code == 0 and told[-2]["images"] == 12 and told[-2]["verdicts_differ"] == 0
+    assert load_detector(weights)[1].calibration.settling == tuple(told[-1]["settling"])

@@ -15,6 +15,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 COMMANDS = (
     train.train,
     train.calibrate,
+    compare.settle,
     train.backbone,
     measure.evaluate,
     measure.quality,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from hidascan.lab.commands.options import Cache, Device, Precision, Table
+from hidascan.lab.commands.options import Cache, Device, Precision, Recipe, Table
 
 if TYPE_CHECKING:
     import torch
@@ -114,6 +114,10 @@ class _Trainer:
 
         return weights_of(entry, without, self._cache, self._device, self._dtype, say)
 
+    def scanner(self, entry: Entry, without: tuple[int, ...]) -> Any:
+        """Return a scanner with an entry that saw nothing of some folds."""
+        return self._scanner(self._weights(entry, without))
+
     def _scanner(self, weights: Path, patches: int | None = None) -> Any:
         from hidascan.options import ScanOptions
         from hidascan.scanner import Scanner
@@ -195,3 +199,43 @@ def curves(
     for curve, levels in CURVES.items():
         rows = [[name, *(f"{figure:.3f}" for _, figure in points[curve])] for name, points in found.items()]
         print(markdown.table([curve, *(f"{strength:g}" for strength in levels)], rows), end="\n\n")
+
+
+def settle(
+    recipe: Recipe,
+    weights: Annotated[Path, typer.Argument(help="A trained part; with --write its header is rewritten.", show_default=False)],
+    cache: Cache,
+    images: Annotated[int, typer.Option(min=2, help="Of the recipe's tables, spread over all.")] = 360,
+    folds: Annotated[int, typer.Option(min=2, max=6, help="Of the cross-validation over sources.")] = 3,
+    write: Annotated[bool, typer.Option("--write", help="Write what was fitted into the weights.")] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Fit when a verdict of `hidascan --fast` is settled, to images whose sources the networks never saw."""
+    from tqdm import tqdm
+
+    from hidascan.detectors.checkpoint import load_detector
+    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.data.tables import capped, fold_of, spread
+    from hidascan.lab.measure.settling import cross_fitted, fit_settling, watch, write_settling
+    from hidascan.lab.training.entries import folds_of, read_entry
+
+    entry, where = read_entry(str(recipe)), choose_device(device)
+    trainer = _Trainer([entry], cache, where, choose_dtype(precision, where), None, precision)
+    known = [image for one in entry.recipe.data.tables for image in read_images(one)]
+    chosen, paths, places = spread(capped(known, 4), images), [], []
+    with tqdm(total=len(chosen), desc="looking", disable=None) as bar:
+        for number in range(folds):
+            part = folds_of(number, folds)
+            scanner = trainer.scanner(entry, part)
+            here = [image for image in chosen if fold_of(image.source) in part]
+            found = watch(scanner, here, cache / "settling.jsonl", bar.update)
+            paths += found
+            places += [fold_of(image.source) for image in here if str(image.path) in {one.path for one in found}]
+    calibration = load_detector(weights)[1].calibration
+    print(json.dumps(cross_fitted(paths, places, calibration)))
+    settling = fit_settling(paths, calibration)
+    print(json.dumps({"settling": settling}))
+    if write:
+        write_settling(weights, settling)
