@@ -263,6 +263,7 @@ class _Flight(Generic[Ticket]):
                 yield from self._flush()
             if image.asked == len(image.order) and image.views is not None:
                 image.views = _without_pixels(image.views)
+            self._settle()  # what it asked for may all be repeats
         yield from self._finished()
 
     def land(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
@@ -284,8 +285,13 @@ class _Flight(Generic[Ticket]):
                 yield
 
     def _flush(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Run the batch; images that it settles are done, others that wait for nothing ask for as much again."""
+        """Run the batch, and yield what is known thereby."""
         self._on_batch(self._engine.run_batch(self._batch))
+        self._settle()
+        yield from self._finished()
+
+    def _settle(self) -> None:
+        """Close images that are settled; others that wait for nothing ask for as much as they have seen."""
         for image in [one for one in self._open if not one.missing and not one.asks]:
             if self._engine.is_settled(image):
                 image.output, image.done = self._engine.output_of(image), True
@@ -294,7 +300,6 @@ class _Flight(Generic[Ticket]):
             else:
                 image.asks = image.asked
                 self._asking.append(image)
-        yield from self._finished()
 
     def _finished(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Yield those in front that are done."""

@@ -100,6 +100,16 @@ def test_a_verdict_that_is_never_settled_is_that_of_all_patches(settling, tmp_pa
     assert np.allclose(fast.heatmap, full.heatmap, atol=1e-5) and not any("settled" in note for note in fast.notes)
 
 
+def test_an_image_that_is_nearly_all_of_one_colour_has_its_row(settling):
+    weights = settling(1e9, 1e9)
+    pixels = np.full((2000, 2000, 3), 255, np.uint8)
+    pixels[:300, :300] = picture(300, 300)
+    options = ScanOptions(str(weights), precision="fp32")
+    full = Scanner(options).scan_array(pixels)
+    fast = Scanner(dataclasses.replace(options, fast=True)).scan_array(pixels)
+    assert fast.patches == full.patches == 81 and fast.logit == pytest.approx(full.logit, abs=1e-5)
+
+
 def test_order_and_bad_files_are_as_in_a_full_scan(hidascan, settling, tmp_path):
     weights = settling(0.3, 0.1)
     for number in range(9):
