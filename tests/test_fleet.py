@@ -124,10 +124,10 @@ def many(tmp_path):
     return folder
 
 
-def start(folder: Path, out: Path, weights: Path, address: str, *more: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "hidascan.cli", folder, "--weights", weights, "--csv", out, "--precision", "fp32"]
-    more = ("--runner", "ray", "--ray-address", address, *more)
-    return subprocess.Popen([str(part) for part in (*command, *more)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(folder: Path, out: Path, weights: Path, address: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "hidascan.cli", folder, "--weights", weights, "--csv", out]
+    command += ["--precision", "fp32", "--runner", "ray", "--ray-address", address]
+    return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def workers(title: str, address: str) -> list[int]:
@@ -167,22 +167,26 @@ def test_each_file_has_one_row_although_workers_are_killed(many, tmp_path, tiny_
     assert len(shards_of(tmp_path / "out")) == 2
 
 
-def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, tiny_weights, cluster):
+def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, monkeypatch):
     out = tmp_path / "out"
     for path in sorted(many.iterdir())[800:]:
         path.unlink()
-    running = start(many, out, tiny_weights, cluster, "--shard-rows", "50")
-    limit = time.monotonic() + 100
-    while not shards_of(out):
-        assert running.poll() is None and time.monotonic() < limit, running.communicate()
-        time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
-    assert running.returncode == 130 and err == b"hidascan: interrupted; what was done is written\n"
-    before = {path.name: path.read_bytes() for path in shards_of(out)}
-    assert 50 <= len(all_rows(out)) < 800 and not (out / "manifest.json").exists()
-
     options = ("--csv", out, "--runner", "ray", "--ray-address", cluster, "--precision", "fp32")
+    add, taken = ShardWriter.add, []
+
+    def add_until_ctrl_c(writer, row):
+        taken.append(row)
+        if len(taken) == 130:
+            raise KeyboardInterrupt
+        add(writer, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardWriter, "add", add_until_ctrl_c)
+        ran = hidascan(many, *options, "--shard-rows", 50)
+    assert ran.code == 130 and ran.err == "hidascan: interrupted; what was done is written\n"
+    before = {path.name: path.read_bytes() for path in shards_of(out)}
+    assert len(all_rows(out)) == 129 and len(before) == 3 and not (out / "manifest.json").exists()
+
     other = hidascan(many, *options, "--resume", "--profile", "low-fpr")
     assert other.code == 2 and "made with other profile" in other.err
     ran = hidascan(many, *options, "--resume")
