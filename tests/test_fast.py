@@ -122,6 +122,16 @@ def test_order_and_bad_files_are_as_in_a_full_scan(hidascan, settling, tmp_path)
     assert [row["status"] for row in rows].index("error") == 4
 
 
+@pytest.mark.parametrize("wrong", [[], [1.0], [1, 2, 3], [-1, 0], [float("nan"), 0], 5, "ab"])
+def test_a_rule_that_is_none_is_refused_in_words(hidascan, settling, tmp_path, wrong):
+    weights = settling(1.0, 0.0)
+    detector, header = load_detector(weights)
+    broken = dataclasses.replace(header.calibration, settling=wrong)
+    save_trained(weights, detector, dataclasses.replace(header, calibration=broken))
+    ran = hidascan(save_picture(tmp_path / "a.png"), "--weights", weights)
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "unexpected" not in ran.err
+
+
 def test_what_it_does_not_go_with_is_said(hidascan, tiny_weights, tmp_path):
     picture = save_picture(tmp_path / "a.png")
     for option in ("--explain", "--heatmap", "--patches=3"):

@@ -159,7 +159,8 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
     pairs = {name: (pair[0], pair[1]) for name, pair in thresholds.items()}
     settling = raw.get("settling")
     if settling is not None:
-        settling = (float(settling[0]), float(settling[1]))
+        factor, floor = settling
+        settling = (float(factor), float(floor))
         if not all(math.isfinite(value) and value >= 0 for value in settling):
             raise ValueError("settling is not two finite numbers from 0 on")
     return Calibration(numbers[0], numbers[1], pairs, numbers[2], settling)
