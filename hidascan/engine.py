@@ -119,8 +119,10 @@ class _Batch:
 
 
 class Engine:
-    """Runs a detector on full batches. Memory is bounded by one batch, what was encoded of the images in flight,
-    and the pixels of those few that may ask for more.
+    """Runs a detector on full batches.
+
+    Memory is bounded by one batch, what was encoded of the images in flight, and the pixels of those few that may ask
+    for more.
     """
 
     def __init__(
