@@ -16,7 +16,7 @@ from hidascan.detectors.base import Detector, Encoded, EncodeViews, Positions
 from hidascan.errors import DeviceError
 from hidascan.geometry import spread_order
 from hidascan.image.views import Views
-from hidascan.settling import FEWEST, Settled, doubt_of
+from hidascan.settling import FEWEST, SUSPECTS, Alarmed, Settled, doubt_of
 
 Ticket = TypeVar("Ticket")
 
@@ -57,8 +57,9 @@ class _InFlight(Generic[Ticket]):
         views: With their pixels as long as more of them may be asked for.
         order: Numbers of its views, in the order in which they are asked for.
         repeats: Views that are not run -> those that say the same.
+        suspects: Views that are asked for besides, at first.
         asks: For how many views more it asks.
-        asked: How many have been asked for.
+        asked: How many have been asked for, by the order.
         missing: How many of those asked for have not come back.
         encoded: Rows of all views, on the CPU.
         seconds: Of device time.
@@ -70,6 +71,7 @@ class _InFlight(Generic[Ticket]):
     views: Views | None
     order: list[int] = field(default_factory=list)
     repeats: dict[int, int] = field(default_factory=dict)
+    suspects: list[int] = field(default_factory=list)
     asks: int = 0
     asked: int = 0
     missing: int = 0
@@ -80,11 +82,21 @@ class _InFlight(Generic[Ticket]):
 
     def next_views(self) -> list[int]:
         """Return those of the views that it asks for which have to be run."""
-        wanted, self.asks = self.order[self.asked : self.asked + self.asks], 0
-        self.asked += len(wanted)
-        wanted = [number for number in wanted if number not in self.repeats]
+        due, self.asks = self.order[self.asked : self.asked + self.asks], 0
+        besides = [] if self.asked else self.suspects
+        seen = {*self.repeats, *(self.suspects if self.asked else ())}
+        self.asked += len(due)
+        wanted = [number for number in (*due, *besides) if number not in seen]
         self.missing += len(wanted)
         return wanted
+
+    def due(self) -> list[int]:
+        """Return the views by which the image is judged: all that were asked for by the order, in that of the plan."""
+        return sorted(self.order[: self.asked])
+
+    def seen(self) -> list[int]:
+        """Return all views that were asked for, in the order of the plan."""
+        return sorted({*self.order[: self.asked], *self.suspects})
 
 
 class _Batch:
@@ -133,6 +145,7 @@ class Engine:
         batch_size: int,
         explain: bool = False,
         settled: Settled | None = None,
+        alarmed: Alarmed | None = None,
     ):
         """Set up.
 
@@ -143,9 +156,10 @@ class Engine:
             batch_size: Views a batch.
             explain: Whether attributions are wanted.
             settled: What tells when the patches seen will do; None to look at all.
+            alarmed: What tells when they will not do, as one of them is hot.
         """
         self.detector, self.encode, self.device = detector, encode, device
-        self.batch_size, self.explain, self.settled = batch_size, explain, settled
+        self.batch_size, self.explain, self.settled, self.alarmed = batch_size, explain, settled, alarmed
 
     def run(
         self,
@@ -195,13 +209,37 @@ class Engine:
         """Return how many views of an image are asked for at first, where not all are."""
         return max(FEWEST + 2, self.batch_size // 2)
 
+    def suspects(self, image: _InFlight[Ticket]) -> list[int]:
+        """Glance at all patches, and return those that look most like AI among those not asked for at first."""
+        views, first = image.views or Views([], []), self.first_chunk()
+        later = {number for number in image.order[first:] if number not in image.repeats}
+        if self.alarmed is None or not later:
+            return []
+        started = time.perf_counter()
+        numbers = sorted({*image.order[int(views.thumbnail) : first], *later})
+        parts = [self._glance(views, numbers[place : place + 16]) for place in range(0, len(numbers), 16)]
+        image.seconds += time.perf_counter() - started
+        seen = [part for part in parts if part is not None]
+        if not seen:
+            return []
+        rows = torch.cat(seen)
+        excess = (rows - rows.median(0).values).clamp_min(0).norm(dim=1)  # over what is usual in this image
+        ranked = [numbers[place] for place in excess.argsort(descending=True).tolist()]
+        return [number for number in ranked if number in later][:SUSPECTS]
+
+    def _glance(self, views: Views, numbers: list[int]) -> Tensor | None:
+        pixels = torch.from_numpy(np.stack([views.pixels[number] for number in numbers])).to(self.device)
+        corners = torch.tensor([[views.boxes[number].top, views.boxes[number].left] for number in numbers])
+        where = Positions(torch.zeros(len(numbers), dtype=torch.bool, device=self.device), corners.to(self.device))
+        return self.detector.glance(pixels.permute(0, 3, 1, 2), where)
+
     def is_settled(self, image: _InFlight[Ticket]) -> bool:
         """Tell whether what was seen of an image will do."""
         if image.asked == len(image.order):
             return True
         if self.settled is None or image.views is None:
             return False
-        encoded = self._rows_of(image)
+        encoded = self._rows_of(image, image.due())
         with torch.inference_mode():
             logit, effects = float(self.detector.decide(encoded).logit), self.detector.attribute(encoded).tolist()
         doubt = doubt_of(logit, effects) if effects else 0.0
@@ -211,7 +249,7 @@ class Engine:
         """Say what the detector says by the views of an image that it has seen."""
         started, views = time.perf_counter(), image.views or Views([], [])
         with torch.inference_mode():
-            encoded = self._rows_of(image)
+            encoded = self._rows_of(image, image.due())
             decision = self.detector.decide(encoded)
             whole = views.grid if image.asked == len(image.order) else None
             heatmap = self.detector.locate(encoded, whole) if whole and self.detector.has_heatmap else None
@@ -225,12 +263,20 @@ class Engine:
             None if heatmap is None else heatmap.cpu().numpy(),
             attributions,
             image.seconds + time.perf_counter() - started,
-            views.patches - (len(image.order) - image.asked),
+            views.patches - (len(image.order) - len(image.seen())),
         )
 
-    def _rows_of(self, image: _InFlight[Ticket]) -> Encoded:
-        """Return what was encoded of the views that were asked for, in the order of the plan."""
-        seen = sorted(image.order[: image.asked])
+    def is_alarming(self, image: _InFlight[Ticket]) -> bool:
+        """Tell whether a patch that was seen calls for a look at all."""
+        if self.alarmed is None or image.asked == len(image.order):
+            return False
+        with torch.inference_mode():
+            logit = float(self.detector.decide(self._rows_of(image, image.due())).logit)
+            hottest = self.detector.hottest(self._rows_of(image, image.seen()))
+        return hottest is not None and len(hottest) > 0 and self.alarmed(logit, float(hottest.max()))
+
+    def _rows_of(self, image: _InFlight[Ticket], seen: list[int]) -> Encoded:
+        """Return what was encoded of some views of an image."""
         copied = [number for number in seen if number in image.repeats]
         for rows in image.encoded.values():
             rows[copied] = rows[[image.repeats[number] for number in copied]]
@@ -256,6 +302,8 @@ class _Flight(Generic[Ticket]):
         order = _spread(views) if fast else list(range(len(views)))
         image = _InFlight(ticket, views, order, _repeats(views, order))
         image.asks = self._engine.first_chunk() if fast else len(order)
+        if fast:
+            image.suspects = self._engine.suspects(image)
         for queue in (self._waiting, self._open, self._asking):
             queue.append(image)
 
@@ -297,7 +345,11 @@ class _Flight(Generic[Ticket]):
     def _settle(self) -> None:
         """Close images that are settled; others that wait for nothing ask for as much as they have seen."""
         for image in [one for one in self._open if not one.missing and not one.asks]:
-            if self._engine.is_settled(image):
+            settled = self._engine.is_settled(image)
+            if settled and self._engine.is_alarming(image):
+                image.asks = len(image.order)
+                self._asking.append(image)
+            elif settled:
                 image.output, image.done = self._engine.output_of(image), True
                 image.encoded, image.views = {}, None
                 self._open.remove(image)

@@ -26,7 +26,7 @@ from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import find_regions
 from hidascan.run import RunInfo
-from hidascan.settling import Settled, settled_by
+from hidascan.settling import Alarmed, Settled, alarmed_by, settled_by
 
 _PIXELS_AHEAD = 64_000_000
 
@@ -85,19 +85,20 @@ class Scanner:
             options=options,
         )
         batch_size = options.batch_size or default_batch_size(self.device)
-        self.engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain, self._settled())
+        self.engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain, *self._settling())
 
     @property
     def batch_size(self) -> int:
         """Views a batch."""
         return self.engine.batch_size
 
-    def _settled(self) -> Settled | None:
+    def _settling(self) -> tuple[Settled | None, Alarmed | None]:
         if not self.options.fast:
-            return None
+            return None, None
         if self.header.calibration.settling is None:
             raise UsageError(f"--fast: the weights {self.header.name} do not tell when a verdict is settled")
-        return settled_by(self.header.calibration, self.options.profile, self.options.threshold)
+        how = self.header.calibration, self.options.profile, self.options.threshold
+        return settled_by(*how), alarmed_by(*how)
 
     def _thresholds(self) -> tuple[float, float]:
         own = self.options.threshold

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from hidascan.calibration import Calibration
 
 FEWEST = 6  # patches from which a spread can be told
+SUSPECTS = 3  # patches that are looked at besides, as their pixels look most like AI at a glance
 # What a detector says of the patches seen so far -> whether that is the verdict of all: logit, doubt, seen, in all.
 Settled = Callable[[float, float, int, int], bool]
+# The logit of an image and the p(AI) of its hottest cell seen so far -> whether all patches must be looked at.
+Alarmed = Callable[[float, float], bool]
 
 
 def doubt_of(logit: float, effects: list[float]) -> float:
@@ -51,3 +54,13 @@ def settled_by(calibration: Calibration, profile: str, threshold: float | None) 
         return len(ends) == 1
 
     return settled
+
+
+def alarmed_by(calibration: Calibration, profile: str, threshold: float | None) -> Alarmed:
+    """Return what tells whether a patch must be followed up: it is hot, in an image that is not `ai` anyway."""
+
+    def alarmed(logit: float, hottest: float) -> bool:
+        verdict = calibration.verdict(calibration.score(logit), profile, threshold)
+        return verdict != "ai" and hottest >= calibration.localisation
+
+    return alarmed

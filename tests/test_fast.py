@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from hidascan import Scanner, ScanOptions
 from hidascan.calibration import Calibration
+from hidascan.detectors.base import Positions
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.geometry import patch_grid, spread_order
 from hidascan.lab.cli import app
@@ -74,7 +75,7 @@ def test_a_verdict_is_settled_where_both_ends_of_its_reach_have_it():
 
 
 def test_far_fewer_patches_settle_a_clear_verdict(settling, tmp_path):
-    weights = settling(0.0, 0.0)
+    weights = settling(0.0, 0.0, localisation=1.1)
     (tmp_path / "in").mkdir()
     for number, side in enumerate((230, 700, 1800)):
         save_picture(tmp_path / "in" / f"{number}.png", side, side, seed=number)
@@ -83,10 +84,51 @@ def test_far_fewer_patches_settle_a_clear_verdict(settling, tmp_path):
     seen: list[int] = []
     fast = list(Scanner(dataclasses.replace(options, fast=True)).scan([tmp_path / "in"], seen.append))
     assert [one.patches for one in full] == [4, 16, 81]
-    assert [one.patches for one in fast] == [4, 7, 7] and sum(seen) == 5 + 8 + 8
+    assert [one.patches for one in fast] == [4, 10, 10] and sum(seen) == 5 + 11 + 11
     assert fast[0].heatmap is not None and fast[1].heatmap is None
     assert fast[0].logit == pytest.approx(full[0].logit, abs=1e-5)
-    assert "7 of 81 patches settled the verdict" in fast[2].notes[-1]
+    assert "10 of 81 patches settled the verdict" in fast[2].notes[-1]
+
+
+@pytest.mark.parametrize(("thresholds", "patches"), [((1.0, 1.1), 81), ((0.0, 0.0), 10)])
+def test_a_hot_patch_calls_for_all_others_unless_the_image_is_ai_anyway(settling, thresholds, patches):
+    weights = settling(0.0, 0.0, localisation=0.0, thresholds=dict.fromkeys(PROFILES, thresholds))
+    options = ScanOptions(str(weights), precision="fp32")
+    pixels = picture(1800, 1800)
+    fast = Scanner(dataclasses.replace(options, fast=True)).scan_array(pixels)
+    assert fast.patches == patches
+    if patches == 81:
+        full = Scanner(options).scan_array(pixels)
+        assert fast.logit == pytest.approx(full.logit, abs=1e-5) and np.allclose(fast.heatmap, full.heatmap, atol=1e-5)
+
+
+def test_the_patches_looked_at_besides_are_those_with_the_traces(settling, tmp_path):
+    scanner = Scanner(ScanOptions(str(settling(0.0, 0.0)), precision="fp32", fast=True))
+    grid, traced = patch_grid(1800, 1800), 13
+    assert traced not in spread_order(grid)[:7]
+
+    def traces(views, where):
+        rows = torch.zeros(len(views), 8)
+        rows[(where.corners == torch.tensor(grid.boxes()[traced][1::-1])).all(1), 2] = 1.0
+        return rows
+
+    asked = []
+    scanner.detector.glance = traces
+    scanner.engine.encode = lambda views, where: asked.append(where.corners) or scanner.encode(views, where)
+    scanner.scan_array(picture(1800, 1800))
+    assert list(grid.boxes()[traced][1::-1]) in torch.cat(asked).tolist()
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (3, 21)])
+def test_a_glance_is_what_the_filters_say_of_the_middle_of_a_patch(corner):
+    scanner = Scanner(ScanOptions("hidascan-b", precision="fp32"))
+    image = torch.from_numpy(picture(300, 300)).permute(2, 0, 1)
+    view = image[None, :, corner[0] : corner[0] + 224, corner[1] : corner[1] + 224]
+    where = Positions(torch.zeros(1, dtype=torch.bool), torch.tensor([corner]))
+    top, left = (-(-(start + 56) // 8) * 8 for start in corner)  # the first block's corner from the window on
+    window = image[None, :, top : top + 112, left : left + 112]
+    expected = scanner.detector.residuals(window).mean((1, 2))[:, :8]
+    assert torch.allclose(scanner.detector.glance(view, where), expected, atol=1e-5)
 
 
 def test_a_verdict_that_is_never_settled_is_that_of_all_patches(settling, tmp_path):

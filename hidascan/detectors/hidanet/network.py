@@ -24,7 +24,7 @@ from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.refiner import Refiner, TapNorm
 from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
 from hidascan.detectors.hidanet.token_filters import TokenFilters
-from hidascan.geometry import CELL, PatchGrid, ViewPlan, cell_map
+from hidascan.geometry import CELL, PatchGrid, ViewPlan, cell_map, patch_grid
 
 _AT_A_TIME = 256  # summaries that the kernels are computed of
 SURE = 0.5  # from here on a domain or a family is named
@@ -170,6 +170,21 @@ class HiDANet(Detector):
             return self.heatmap(logits)
         evidence = self.probe.evidence(encoded["tokens"][:1], encoded["tokens"][1:])
         return self.heatmap(logits, _on_cells(evidence[:, None, None, None], grid)[..., 0])
+
+    @torch.no_grad()
+    def glance(self, views: Tensor, where: Positions) -> Tensor:
+        """Filter the residuals in the middle of views: means of the strongest matched filters (B, 8)."""
+        return self.residuals.glance(views, where.corners)
+
+    @torch.no_grad()
+    def hottest(self, encoded: Encoded) -> Tensor:
+        """Locate in each patch by itself, by the law of the map of all."""
+        grid, maps = patch_grid(self.config.side, self.config.side, self.config.side), []
+        evidence = self.probe.evidence(encoded["tokens"][:1], encoded["tokens"][1:]) if self.probe is not None else None
+        for place in range(len(encoded["residuals"]) - 1):
+            cells = self.locate_cells({name: rows[[place + 1]] for name, rows in encoded.items()}, grid)
+            maps.append(self.heatmap(cells, None if evidence is None else evidence[place].expand_as(cells)))
+        return torch.stack(maps).amax((1, 2)) if maps else torch.zeros(0)
 
     def locate_cells(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
         """Join what is known of the cells of all patches, so that no region is cut at their borders: logits of TFL.

@@ -18,6 +18,8 @@ _LEVELS = 5  # of a quantised residual: -2, -1, 0, 1, 2
 _STEPS = ((0, 1.0), (0, 3.0), (1, 1.0), (2, 1.0))  # (channel, quantisation step) of the co-occurrences
 HISTOGRAM = _LEVELS**3
 FEATURES = PROFILES + 2 * len(_STEPS) * HISTOGRAM
+_GLANCE = 112  # side of the window in the middle of a view that a glance takes in, pixels
+_STRONGEST = 8  # filters that it uses
 
 
 def in_phase(views: Tensor, corners: Tensor) -> Tensor:
@@ -65,6 +67,17 @@ class ResidualFilters(MatchedFilters):
             (B, S // 16, S // 16, E) float32.
         """
         return self.filtered(residual_features(views if corners is None else in_phase(views, corners)))
+
+    @torch.no_grad()
+    def glance(self, views: Tensor, corners: Tensor) -> Tensor:
+        """Average the strongest filters over a window in the middle of each view (B, 3, S, S) uint8: (B, 8)."""
+        side = min(_GLANCE, views.shape[-1] - BLOCK)
+        first = (views.shape[-1] - side) // 2 // BLOCK * BLOCK
+        starts = (first + -corners % BLOCK).tolist()  # on a block's corner, as the filters want it
+        windows = [
+            view[:, top : top + side, left : left + side] for view, (top, left) in zip(views, starts, strict=True)
+        ]
+        return self.filtered(residual_features(torch.stack(windows))).mean((1, 2))[:, :_STRONGEST]
 
     @torch.no_grad()
     def standard(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
