@@ -153,7 +153,7 @@ def scan(
     weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Shipped weights by name, or a file or folder of your own; HIDASCAN_WEIGHTS sets the default.")] = "hidascan-b",
     batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Views per pass of the network.  [default: by device]", show_default=False)] = None,
     patches: Annotated[Optional[int], typer.Option(metavar="N", help="Look at no more than N patches per image, spread over it: faster, but not every pixel.  [default: all]", show_default=False)] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Look at no more patches than settle the verdict: several times as fast on large images, nearly always the same verdict, no heatmap.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Look at no more patches than settle the verdict: several times as fast on large images, nearly always the same verdict, and no heatmap unless all had to be looked at.")] = False,
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: low-fpr calls the fewest real photos ai, high-recall misses the fewest AI images.")] = "balanced",
     threshold: Annotated[Optional[float], typer.Option(metavar="T", help="ai from this score on, else real; never inconclusive.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = MAX_PIXELS,
