@@ -179,3 +179,15 @@ def test_samples_that_are_kept_are_those_that_are_drawn(folder, tiny_weights):
         len({path.name for path in folder.glob("drawn-*")}) == 1
         and len(list(folder.glob("drawn-*/*.safetensors"))) == 3
     )
+
+
+@pytest.mark.parametrize("steps", [5, 20, 400])
+def test_averaged_weights_have_left_the_start_behind_however_short_the_training(steps):
+    torch.manual_seed(0)
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(network.weight, 0.0)
+    spec = trainer.TrainerSpec(epochs=1, lr=0.1, weight_decay=0.0)
+    trained = trainer.Trainer(network, spec, steps)
+    for _ in range(steps):
+        trained.step({"loss": (network.weight - 10.0).square().sum()})
+    assert trained.averaged.weight.item() > 0.6 * network.weight.item() > 0

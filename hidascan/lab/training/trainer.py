@@ -31,7 +31,7 @@ class TrainerSpec:
     lr: float = 6e-4
     weight_decay: float = 0.3
     warmup: float = 0.05  # share of the steps
-    ema: float = 0.99  # of the averaged weights, a step
+    ema: float = 0.99  # of the averaged weights, a step; less in the first hundreds
 
 
 class Trainer(Generic[Trained]):
@@ -39,8 +39,8 @@ class Trainer(Generic[Trained]):
 
     def __init__(self, module: Trained, spec: TrainerSpec, steps_per_epoch: int):
         self.module, self.spec = module, spec
-        multi_avg_fn = torch.optim.swa_utils.get_ema_multi_avg_fn(spec.ema)
-        self._averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=multi_avg_fn, use_buffers=True)
+        average = _average_that_forgets_the_start(spec.ema)
+        self._averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=average, use_buffers=True)
         trained = [p for p in module.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": spec.weight_decay},
@@ -121,6 +121,19 @@ def hide_channels(standard: Tensor, share: float) -> Tensor:
     views, taps, _, channels = standard.shape
     shown = torch.rand(views, taps, 1, channels, device=standard.device) >= share
     return standard * (shown.to(standard.dtype) / (1 - share))
+
+
+def _average_that_forgets_the_start(ema: float) -> Callable[[Any, Any, Any], None]:
+    """Return an exponential mean whose memory grows with what there is to remember: min(ema, (1 + n) / (10 + n)).
+
+    With `ema` from the first step on, a short training would end at the weights that it began with.
+    """
+
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        steps = int(count)
+        torch.optim.swa_utils.get_ema_multi_avg_fn(min(ema, (1 + steps) / (10 + steps)))(averaged, current, count)
+
+    return update
 
 
 def _warmup_then_cosine(share: float, total: int) -> Callable[[int], float]:
