@@ -54,7 +54,7 @@ class Scanner:
             CheckpointError: Or DeviceError or UsageError, if the options cannot be met.
         """
         self.options = options
-        decoders()  # the first starts while the network loads, if not before
+        decoders()  # the first starts while the network loads
         device, precision = options.device, options.precision
         if options.backend == "openvino":  # its bf16 rounds the residual stream too: only for those who ask for it
             device = "cpu" if device == "auto" else device
