@@ -26,7 +26,9 @@ from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import spread
 from hidascan.lab.measure.markdown import table
 from hidascan.lab.measure.metrics import auc
+from hidascan.settling import SUSPECTS
 
+FIRST = 7 + SUSPECTS  # patches that a scan on the CPU looks at before it may stop
 SIZES = (0.5, 2.0, 8.0, 16.0)  # megapixels: borders of the rows
 Image.MAX_IMAGE_PIXELS = None
 
@@ -66,7 +68,7 @@ def line(name: str, rows: list[dict[str, Any]]) -> list[str]:
     turned = sum({"ai", "real"} == set(pair) for pair in verdicts)
     fast, full = (np.array([row[which][1:] for row in rows], float) for which in ("fast", "full"))
     error, seconds = np.abs(fast[:, 0] - full[:, 0]), (np.median(fast[:, 2]), np.median(full[:, 2]))
-    whole = (fast[:, 1] == full[:, 1]) & (full[:, 1] > 10)
+    whole = (fast[:, 1] == full[:, 1]) & (full[:, 1] > FIRST)  # smaller ones always are
     return [
         name,
         str(len(rows)),

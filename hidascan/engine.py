@@ -217,7 +217,8 @@ class Engine:
             return []
         started = time.perf_counter()
         numbers = sorted({*image.order[int(views.thumbnail) : first], *later})
-        parts = [self._glance(views, numbers[place : place + 16]) for place in range(0, len(numbers), 16)]
+        at_once = range(0, len(numbers), self.batch_size)
+        parts = [self._glance(views, numbers[place : place + self.batch_size]) for place in at_once]
         image.seconds += time.perf_counter() - started
         seen = [part for part in parts if part is not None]
         if not seen:
