@@ -5,11 +5,14 @@ timm would do, but takes torchvision and torch's compiler with it: two seconds b
 
 from __future__ import annotations
 
+import functools
 import types
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+QUICK_GELU = 1.702  # of the first CLIP's x * sigmoid(1.702 x)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class ViTShape:
         dim: Width C of tokens, 64 for each head.
         depth: Number of blocks.
         patch: Side of the square of pixels that a token stands for.
-        quick_gelu: Whether the MLP uses x * sigmoid(1.702 x), as the first CLIP did.
+        quick_gelu: Whether the MLP uses x * sigmoid(QUICK_GELU x), as the first CLIP did.
     """
 
     dim: int
@@ -115,11 +118,17 @@ class Attention(nn.Module):
         """Map x (B, N, C) to the same shape."""
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
-        if x.dtype == torch.bfloat16 and x.device.type == "cpu":  # for so few tokens, a third faster than the fused one
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not _has_amx():  # a third faster for so few tokens
             x = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3), dim=3) @ v
         else:
             x = nn.functional.scaled_dot_product_attention(q, k, v)
         return self.proj(x.transpose(1, 2).flatten(2))
+
+
+@functools.cache
+def _has_amx() -> bool:
+    """Tell whether this CPU multiplies tiles of matrices, by which torch's fused attention is the faster one."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 class MLP(nn.Module):
@@ -134,4 +143,4 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., C) to the same shape."""
         x = self.fc1(x)
-        return self.fc2(torch.sigmoid(1.702 * x) * x if self.quick_gelu else nn.functional.gelu(x))
+        return self.fc2(torch.sigmoid(QUICK_GELU * x) * x if self.quick_gelu else nn.functional.gelu(x))
