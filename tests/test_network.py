@@ -129,6 +129,20 @@ def test_packing_changes_no_token_by_more_than_rounding_does(name):
     assert 0 < off[torch.bfloat16][1] < 1.2 * off[torch.bfloat16][0]
 
 
+@pytest.mark.parametrize("name", ["vit_base_patch16_clip_quickgelu_224", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_cls_alone_is_what_it_is_among_all_tokens(name, packed):
+    torch.manual_seed(0)
+    backbone, views = FrozenViT(name, (1, 3)), torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    backbone.compute_in(torch.float32)
+    if packed:
+        pack_linears(backbone)
+    whole = backbone(views)
+    assert torch.allclose(backbone.cls(views), whole[:, :, 0], atol=1e-5)
+    first, last = backbone.tapped(backbone.standard(views), (1,))
+    assert torch.allclose(first, whole[:, 0]) and torch.allclose(last[:, :1], whole[:, 1, :1], atol=1e-5)
+
+
 def test_the_backbone_is_frozen_and_the_head_is_not():
     network = HiDANet(TINY).train()
     assert not any(p.requires_grad for p in network.backbone.parameters()) and not network.backbone.training

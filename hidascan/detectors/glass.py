@@ -70,7 +70,7 @@ class Glass(Detector):
     def encode(self, views: Tensor, where: Positions) -> Encoded:
         """Return "cls" (B, D): what the backbone sees of each view."""
         if self.frozen_encoder:
-            return {"cls": self.backbone(views)[:, :, 0].flatten(1)}
+            return {"cls": self.backbone.cls(views).flatten(1)}
         mean, std = (numbers.to(views.device) for numbers in standardisation_of(self.whole_encoder))
         x = (views.float() / 255 - mean) / std
         if self.crop_encoder is None:

@@ -46,7 +46,7 @@ class ViT(Detector):
 
     def features(self, views: Tensor) -> Tensor:
         """Return what the MLP sees of views (B, 3, S, S) uint8: (B, C)."""
-        return self.backbone(views)[:, 0, 0]
+        return self.backbone.cls(views)[:, 0]
 
     def decide(self, encoded: Encoded) -> Decision:
         """Return the logit of the only view."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.timm_vit import build_timm_vit, embed_with_timm, without_registers
-from hidascan.detectors.backbones.vit import CLIP, PlainViT
+from hidascan.detectors.backbones.vit import CLIP, Block, PlainViT
 from hidascan.errors import CheckpointError
 
 
@@ -84,16 +85,35 @@ class FrozenViT(nn.Module):
         """
         return self.tokens(self.standard(views))
 
+    @torch.no_grad()
+    def cls(self, views: Tensor) -> Tensor:
+        """Encode views (B, 3, S, S) uint8 to their [CLS] tokens (B, T, C), for less than `forward` takes."""
+        return torch.stack([tokens[:, 0] for tokens in self.tapped(self.standard(views), ())], dim=1)
+
     def standard(self, views: Tensor) -> Tensor:
         """Standardise views (B, 3, S, S) uint8 as the ViT was trained."""
         return (views.float() / 255 - self.mean) / self.std
 
     def tokens(self, x: Tensor) -> Tensor:
         """Encode standardised views (B, 3, S, S), as `forward` does, and let gradients through to what is hooked in."""
+        return torch.stack(self.tapped(x, self.taps), dim=1)  # (B, T, 1 + N, C)
+
+    def tapped(self, x: Tensor, whole: Collection[int]) -> list[Tensor]:
+        """Encode standardised views (B, 3, S, S) as far as is wanted.
+
+        Args:
+            x: The views.
+            whole: Those of `taps` whose patch tokens are wanted; of the others only [CLS] need be there, so that the
+                last block may be computed for that alone.
+
+        Returns:
+            Of each tap, (B, 1 + N, C) or (B, 1, C).
+        """
         x = self.vit.embed(x) if isinstance(self.vit, PlainViT) else embed_with_timm(self.vit, x)  # (B, P + N, C)
-        tapped = []
+        tapped, last = [], self.taps[-1]
         for number, block in enumerate(self.vit.blocks, start=1):
-            x = block(x)
+            alone = number == last and last not in whole and isinstance(block, Block)
+            x = block.cls(x) if alone else block(x)
             if number in self.taps:
                 tapped.append(without_registers(x, self.vit.num_prefix_tokens))
-        return torch.stack(tapped, dim=1)  # (B, T, 1 + N, C)
+        return tapped

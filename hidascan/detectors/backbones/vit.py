@@ -98,6 +98,11 @@ class Block(nn.Module):
         x = x + self._thinned(self.attn(self.norm1(x)))
         return x + self._thinned(self.mlp(self.norm2(x)))
 
+    def cls(self, x: Tensor) -> Tensor:
+        """Map x (B, N, C) to what `forward` makes of [CLS], (B, 1, C): the others count as what it attends to alone."""
+        y = x[:, :1] + self.attn(self.norm1(x), asking=1)
+        return y + self.mlp(self.norm2(y))
+
     def _thinned(self, branch: Tensor) -> Tensor:
         if not self.training or not self.drop_path:
             return branch
@@ -114,10 +119,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (B, N, C) to the same shape."""
+    def forward(self, x: Tensor, asking: int | None = None) -> Tensor:
+        """Map x (B, N, C) to the same shape, or to (B, asking, C) where only the first tokens ask of all."""
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
+        q = q[:, :, :asking]
         if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not _has_amx():  # a third faster for so few tokens
             x = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3), dim=3) @ v
         else:

@@ -84,6 +84,7 @@ class HiDANet(Detector):
         self.backbone = FrozenViT(config.backbone, tuple(tapped), config.side)
         self._deciding = [tapped.index(tap) for tap in config.taps]
         self._locating = [tapped.index(tap) for tap in config.cell_taps]
+        self._whole = tapped if config.fusion else config.cell_taps
         self.head = FusionHead(config, self.backbone.dim) if config.fusion else None
         self.probe: KernelProbe | None = None
         if config.kernel:
@@ -111,14 +112,15 @@ class HiDANet(Detector):
 
     def encode_tokens(self, views: Tensor, is_thumbnail: Tensor) -> Encoded:
         """Encode views (B, 3, 224, 224) uint8 by the backbone's path."""
-        tapped, encoded = self.backbone(views), {}
+        tapped, encoded = self.backbone.tapped(self.backbone.standard(views), self._whole), {}
+        deciding = [tapped[place] for place in self._deciding]
         if self.head is not None:
-            tokens = self.head.tap_norm(tapped[:, self._deciding])
+            tokens = self.head.tap_norm(torch.stack(deciding, dim=1))
             encoded["cls"] = self.head.refine(tokens, is_thumbnail)[:, 0].float()
         if self.probe is not None:
-            encoded["tokens"] = self.probe.tokens(tapped[:, self._deciding, 0].flatten(1))
+            encoded["tokens"] = self.probe.tokens(torch.cat([tokens[:, 0] for tokens in deciding], dim=1))
         if self.token_filters is not None:
-            encoded["patch_tokens"] = self.token_filters([tapped[:, place, 1:] for place in self._locating])
+            encoded["patch_tokens"] = self.token_filters([tapped[place][:, 1:] for place in self._locating])
         return encoded
 
     @torch.no_grad()

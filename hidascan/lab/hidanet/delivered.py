@@ -134,7 +134,7 @@ def _encode(samples: list[_Sample], backbone: FrozenViT) -> dict[str, Tensor]:
     views = torch.from_numpy(np.concatenate([sample.views for sample in samples])).permute(0, 3, 1, 2)
     is_patch = torch.tensor([place > 0 for sample in samples for place in range(len(sample.views))])
     corners = torch.from_numpy(np.concatenate([sample.corners for sample in samples]))
-    tokens = [backbone(part.to(backbone.mean.device))[:, :, 0].half().cpu() for part in views.split(_BATCH)]
+    tokens = [backbone.cls(part.to(backbone.mean.device)).half().cpu() for part in views.split(_BATCH)]
     pairs = zip(views[is_patch].split(_BATCH), corners.split(_BATCH), strict=True)
     return {
         "tokens": torch.cat(tokens),
