@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_files(Path(folder), given.megapixels, given.files)
         command = [sys.executable, "-m", "hidascan.cli", folder, "--jsonl", "-", *given.options]
-        first_verdict(command)  # files are in the memory of the system after that, and OpenVINO's network in its cache
+        first_verdict(command)  # files are in the memory of the system after that
         verdicts = [first_verdict(command) for _ in range(given.rounds)]
     imports = [subprocess.check_output([sys.executable, "-c", IMPORTS]).split() for _ in range(given.rounds)]
     of_torch, others = (statistics.median(map(float, column)) for column in zip(*imports, strict=True))

@@ -1,7 +1,7 @@
 """How fast hidascan is, and where the time goes: its limit (the bare network on ready tensors), the whole scan from
 files on disk, a plain loop as one would write it with timm, and the stages one by one.
 
-    python -m benchmarks.speed [--sizes 1 4 12 24] [--many 500] [--rounds 3] [--backend torch] [--json FILE]
+    python -m benchmarks.speed [--sizes 1 4 12 24] [--many 500] [--rounds 3] [--json FILE]
 
 Sizes are megapixels, JPEG and PNG of each; --many is a folder of images of 1 MP, --small of 0.25 MP. All sides of a row
 are measured in turns in one process, medians over the rounds; a side over --most views is measured on so many. Memory
@@ -147,8 +147,8 @@ def measure(scanner: Scanner, loop: PlainLoop, name: str, paths: list[str], give
     if plain:
         row |= {"plain": round(statistics.median(plain), 2), "plain bf16": round(statistics.median(plain_bf16), 2)}
     if given.memory:
-        row["MB"] = peak_memory(paths, "--backend", given.backend)
-    if given.stages and given.backend == "torch":
+        row["MB"] = peak_memory(paths)
+    if given.stages:
         row["stages"] = stages(scanner, paths[0], 1 + views // len(paths))
     return row
 
@@ -162,7 +162,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most", type=int, default=256, help="views a side of a comparison")
     parser.add_argument("--weights", default="hidascan-b")
-    parser.add_argument("--backend", default="torch")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int)
@@ -170,9 +169,7 @@ def main() -> None:
     parser.add_argument("--no-stages", dest="stages", action="store_false")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    options = ScanOptions(
-        given.weights, given.device, given.precision, given.batch_size, backend=given.backend, max_pixels=10**9
-    )
+    options = ScanOptions(given.weights, given.device, given.precision, given.batch_size, max_pixels=10**9)
     scanner = Scanner(options)
     loop = PlainLoop(scanner.detector.config.backbone, given.most)
     limit(scanner, 1)  # warm up
@@ -187,7 +184,7 @@ def main() -> None:
                 print(json.dumps(rows[-1]), flush=True)
     singles = [(row["case"], row["seconds"]) for row in rows if row["images"] == 1]
     fits = {suffix: fit(singles, suffix) for suffix in given.suffixes}
-    settings = {"backend": given.backend, "dtype": str(scanner.dtype), "device": str(scanner.device)}
+    settings = {"dtype": str(scanner.dtype), "device": str(scanner.device)}
     settings |= {"batch_size": scanner.batch_size, "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(json.dumps({"settings": settings, "fits": fits}))
     if given.json:

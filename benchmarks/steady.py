@@ -1,6 +1,6 @@
 """Does a long scan stay as it began? Memory and speed over many small images, the first tenth against the last.
 
-    python -m benchmarks.steady [--images 2000] [--backend torch]
+    python -m benchmarks.steady [--images 2000]
 
 Memory is that of `hidascan` with its decoding processes, each page counted once.
 """
@@ -33,13 +33,12 @@ def make_pictures(folder: Path, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--backend", default="torch")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         rows = Path(name) / "out.jsonl"
         make_pictures(Path(name) / "in", given.images)
         command = [sys.executable, "-m", "hidascan.cli", f"{name}/in", "--jsonl", str(rows), "-q"]
-        running = subprocess.Popen([*command, "--backend", given.backend])
+        running = subprocess.Popen(command)
         seen: list[tuple[float, int, int]] = []  # seconds, rows, MB
         while running.poll() is None:
             done = rows.read_bytes().count(b"\n") if rows.exists() else 0
@@ -47,7 +46,7 @@ def main() -> None:
             time.sleep(0.5)
     tenth = given.images // 10
     parts = {"first": [s for s in seen if 0 < s[1] <= tenth], "last": [s for s in seen if s[1] > given.images - tenth]}
-    found: dict[str, object] = {"images": given.images, "part": tenth, "backend": given.backend}
+    found: dict[str, object] = {"images": given.images, "part": tenth}
     for part, samples in parts.items():
         speed = (samples[-1][1] - samples[0][1]) / max(samples[-1][0] - samples[0][0], 1e-9)
         found[part] = {"MB": round(statistics.mean(s[2] for s in samples)), "images/s": round(speed, 2)}

@@ -149,7 +149,6 @@ def scan(
     heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put heatmaps into DIR.", show_default=False)] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")] = "auto",
-    backend: Annotated[str, typer.Option(metavar="torch|openvino", help="What runs the network on a CPU; openvino is faster, in int8.")] = "torch",
     weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Shipped weights by name, or a file or folder of your own; HIDASCAN_WEIGHTS sets the default.")] = "hidascan-b",
     batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Views per pass of the network.  [default: by device]", show_default=False)] = None,
     patches: Annotated[Optional[int], typer.Option(metavar="N", help="Look at no more than N patches per image, spread over it: faster, but not every pixel.  [default: all]", show_default=False)] = None,
@@ -209,7 +208,6 @@ def scan(
         max_pixels,
         stress,
         explain,
-        backend,
         patches,
         c2pa_trust,
         fast,
@@ -245,8 +243,7 @@ def _scan(request: Request) -> ExitCode:
     from hidascan.lean_torch import import_lean_torch
 
     decoders()  # the first starts while torch is imported
-    if request.options.backend == "torch":
-        import_lean_torch()
+    import_lean_torch()
     from hidascan.report import resume
     from hidascan.runners.local import Task, run_scan
     from hidascan.scanner import Scanner

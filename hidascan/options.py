@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from hidascan.errors import UsageError
 
 MAX_PIXELS = 500_000_000  # of one image, if nobody says otherwise
-BACKENDS = ("torch", "openvino")
 PROFILES = ("low-fpr", "balanced", "high-recall")
 
 
@@ -26,7 +25,6 @@ class ScanOptions:
         stress: Also scan re-saved, shrunk and cropped copies of each image, and call it inconclusive where they
             disagree.
         explain: Tell how much each patch decides.
-        backend: What encodes views, one of BACKENDS.
         patches: Look at no more than so many patches, spread over the image; None for all that the detector wants,
             which alone gives a heatmap.
         fast: Look at no more patches than settle the verdict.
@@ -45,7 +43,6 @@ class ScanOptions:
     max_pixels: int = MAX_PIXELS
     stress: bool = False
     explain: bool = False
-    backend: str = "torch"
     patches: int | None = None
     c2pa_trust: str | None = None
     fast: bool = False
@@ -62,7 +59,5 @@ class ScanOptions:
             raise UsageError(f"--max-pixels must be at least 1, not {self.max_pixels}")
         if self.profile not in PROFILES:
             raise UsageError(f"--profile must be one of {', '.join(PROFILES)}, not {self.profile}")
-        if self.backend not in BACKENDS:
-            raise UsageError(f"--backend must be one of {', '.join(BACKENDS)}, not {self.backend}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"--threshold must be within 0 and 1, not {self.threshold}")

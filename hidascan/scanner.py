@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from hidascan import __version__
 from hidascan.detectors.checkpoint import load_detector, sha256_of
@@ -55,18 +54,12 @@ class Scanner:
         """
         self.options = options
         decoders()  # the first starts while the network loads
-        device, precision = options.device, options.precision
-        if options.backend == "openvino":  # its bf16 rounds the residual stream too: only for those who ask for it
-            device = "cpu" if device == "auto" else device
-            precision = "fp32" if precision == "auto" else precision
-        self.device = choose_device(device)
-        self.dtype = choose_dtype(precision, self.device)
+        self.device = choose_device(options.device)
+        self.dtype = choose_dtype(options.precision, self.device)
         weights = find_weights(options.weights)
-        loaded_in = self.dtype if options.backend == "torch" else torch.float32
-        self.detector, self.header = load_detector(weights, loaded_in)
+        self.detector, self.header = load_detector(weights, self.dtype)
         digest = sha256_of(weights)
-        key = " ".join((digest, *(part.sha256 for part in self.header.parts)))
-        self.encode = self.detector.runtime(options.backend, self.device, self.dtype, key)
+        self.encode = self.detector.runtime(self.device, self.dtype)
         whole, trust = self.detector.plan, options.c2pa_trust
         if trust is not None:
             check_trust(trust)

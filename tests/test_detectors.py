@@ -175,12 +175,6 @@ def test_a_heatmap_is_drawn_or_refused_in_one_line(hidascan, weights, scanner, t
         assert ran.code == 2 and ran.err.count("\n") == 1 and "has no heatmap" in ran.err and not ran.out
 
 
-def test_a_backend_is_used_or_refused_in_one_line(hidascan, weights, scanner, tmp_path):
-    if "openvino" not in scanner.detector.backends:
-        ran = hidascan(save_picture(tmp_path / "a.png"), "--backend", "openvino", "--weights", weights)
-        assert ran.code == 2 and ran.err.count("\n") == 1 and "runs on torch" in ran.err
-
-
 def test_fewer_patches_are_looked_at_where_there_are_some(weights, scanner):
     finding = Scanner(ScanOptions(weights, precision="fp32", patches=2)).scan_array(picture(700, 900))
     assert finding.patches == min(2, scanner.scan_array(picture(700, 900)).patches)

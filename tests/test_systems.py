@@ -119,7 +119,7 @@ def test_ppl_says_the_same_with_adapters_beside_and_within_the_backbone(tmp_path
     where = Positions(torch.tensor([False]), torch.tensor([[0, 0]]))
     with torch.inference_mode():
         beside, plain = detector.encode(views, where)["logit"], load_detector(weights)[0].encode(views, where)["logit"]
-        within = detector.runtime("torch", torch.device("cpu"), torch.float32, "")(views, where)["logit"]
+        within = detector.runtime(torch.device("cpu"), torch.float32)(views, where)["logit"]
     assert torch.allclose(beside, within, atol=1e-3) and not torch.allclose(beside, plain, atol=1e-2)
     assert detector.encode_cells(views)["cells"].shape[1] == detector.backbone.grid**2
 

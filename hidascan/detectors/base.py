@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.backbones.packed import pack_linears
-from hidascan.errors import DeviceError
 from hidascan.geometry import PatchGrid, ViewPlan
 
 Encoded = dict[str, Tensor]  # name -> (V, ...), a row a view
@@ -106,13 +105,11 @@ class Detector(nn.Module):
         Config: The frozen dataclass that `__init__` takes.
         plan: How an image is cut.
         has_heatmap: Whether `locate` gives a map.
-        backends: What can run `encode`.
         frozen_encoder: Whether `encode` has nothing to train, so that training can encode each view once.
     """
 
     Config: ClassVar[type[DetectorConfig]]
     has_heatmap: ClassVar[bool] = False
-    backends: ClassVar[tuple[str, ...]] = ("torch",)
     frozen_encoder: bool = False
     plan: ViewPlan
 
@@ -197,31 +194,18 @@ class Detector(nn.Module):
     def compute_in(self, dtype: torch.dtype) -> None:
         """Let costly trained layers work in `dtype`; frozen parts know how by themselves."""
 
-    def runtime(self, backend: str, device: torch.device, dtype: torch.dtype, digest: str) -> EncodeViews:
+    def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Make the detector ready for use and return what encodes views: no training, saving or moving after that.
 
         Args:
-            backend: One of `backends`.
             device: Where it runs.
             dtype: What costly layers compute in.
-            digest: Tells these weights from all others, for a cache of converted networks.
-
-        Raises:
-            DeviceError: If this detector or this machine cannot run so.
         """
-        self.check_backend(backend, device)
         self.to(device)
         if device.type == "cpu":
             for part in self.frozen_parts().values():
                 pack_linears(part)
         return self.encode
-
-    def check_backend(self, backend: str, device: torch.device) -> None:
-        """Raise DeviceError where this detector cannot run on a backend, or the backend not on a device."""
-        if backend not in self.backends:
-            raise DeviceError(f"--backend {backend}: this detector runs on {', '.join(self.backends)} only")
-        if backend == "openvino" and device.type != "cpu":
-            raise DeviceError(f"--backend openvino runs on the CPU, not on {device}")
 
 
 class SingleView(Detector):
@@ -249,9 +233,9 @@ class SingleView(Detector):
         """Return the logit of the only view."""
         return Decision(encoded["logit"][0])
 
-    def runtime(self, backend: str, device: torch.device, dtype: torch.dtype, digest: str) -> EncodeViews:
+    def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Run the network under autocast where `dtype` is not float32."""
-        super().runtime(backend, device, dtype, digest)
+        super().runtime(device, dtype)
 
         def encode(views: Tensor, where: Positions) -> Encoded:
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

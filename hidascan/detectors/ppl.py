@@ -81,13 +81,13 @@ class PPL(Detector):
         """Average the logits of all views."""
         return Decision(encoded["logit"].mean())
 
-    def runtime(self, backend: str, device: torch.device, dtype: torch.dtype, digest: str) -> EncodeViews:
+    def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Add the adapters to the matrices of the backbone, where they cost nothing."""
         if not self.merged:
             for linear, adapter in self._pairs():
                 merge(linear, adapter)
             self.merged = True
-        return super().runtime(backend, device, dtype, digest)
+        return super().runtime(device, dtype)
 
     def _pairs(self) -> Iterator[tuple[nn.Linear, Adapter]]:
         blocks = list(self.backbone.vit.blocks)[-len(self.adapters) // len(_ADAPTED) :]

@@ -75,7 +75,6 @@ class HiDANet(Detector):
 
     Config = HiDANetConfig
     has_heatmap = True
-    backends = ("torch", "openvino")
 
     def __init__(self, config: HiDANetConfig):
         super().__init__(config)
@@ -203,16 +202,11 @@ class HiDANet(Detector):
         if self.head is not None:
             self.head.refiner.bfloat16().to(dtype)
 
-    def runtime(self, backend: str, device: torch.device, dtype: torch.dtype, digest: str) -> EncodeViews:
-        """Pack the layers that see every token, or let OpenVINO run them."""
-        self.check_backend(backend, device)
-        if backend == "openvino":
-            from hidascan.detectors.hidanet.openvino import OpenVinoEncoder
-
-            return OpenVinoEncoder(self, digest, dtype)
+    def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
+        """Pack the layers that see every token."""
         if device.type == "cpu" and self.head is not None:
             pack_linears(self.head.refiner)
-        return super().runtime(backend, device, dtype, digest)
+        return super().runtime(device, dtype)
 
 
 def _on_cells(patches: Tensor, grid: PatchGrid) -> Tensor:
@@ -240,7 +234,7 @@ def _means_without_each(rows: Tensor) -> Tensor:
 class FusionHead(nn.Module):
     """What decides on an image in the paper: refiner, FAM, classifier, QFE; and the statistics of frozen tokens.
 
-    Scan, training, ablations and OpenVINO all go through `refine` and `fuse`.
+    Scan, training, and ablations all go through `refine` and `fuse`.
     """
 
     def __init__(self, config: HiDANetConfig, backbone_dim: int):
