@@ -1,0 +1,131 @@
+"""What users would pick instead: any commands, one after the other on the same images; seconds, peak memory, AUC, a plot.
+
+    python -m benchmarks.instead TABLE_OR_FOLDER --out DIR [--limit 100] NAME=COMMAND...
+
+Each COMMAND gets the paths on stdin, a line each, and writes CSV with the columns path and score on stdout, as
+`hidascan - --csv - -q` does; the score may be empty. So do `benchmarks/outside_sahu65.py` and `outside_timm.py`:
+
+    hidascan='hidascan - --csv - -q'  fast='hidascan - --fast --csv - -q'  npr='hidascan - --weights npr --csv - -q'
+    sahu65='/tmp/sahu65/bin/python benchmarks/outside_sahu65.py'  'timm loop=python -m benchmarks.outside_timm'
+
+Seconds are those of the whole command, its start included. The images are spread over sizes: each is the next in a list
+ordered by size, at even steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from benchmarks.fast import images_of, megapixels
+from benchmarks.memory import tree_memory
+from hidascan.lab.measure.markdown import table
+from hidascan.lab.measure.metrics import auc
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did: AUC is None without labels of both kinds or without scores."""
+
+    name: str
+    seconds: float
+    peak: int  # MB
+    scored: int
+    auc: float | None
+
+
+def run(name: str, command: list[str], images: list[tuple[Path, int | None]]) -> Ran:
+    """Run a command on images."""
+    started, peak = time.perf_counter(), 0
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    said: list[str] = []
+    done = threading.Event()
+
+    def converse() -> None:
+        said.append(running.communicate("".join(f"{path}\n" for path, _ in images))[0])
+        done.set()
+
+    threading.Thread(target=converse, daemon=True).start()
+    while not done.wait(0.2):
+        peak = max(peak, tree_memory(running.pid))
+    seconds = time.perf_counter() - started
+    scores = {row["path"]: float(row["score"]) for row in csv.DictReader(said[0].splitlines()) if row["score"]}
+    if len(scores) == 0 and running.returncode not in (0, 1):
+        raise SystemExit(f"{name}: exit code {running.returncode}")
+    both = [(label, scores[str(path)]) for path, label in images if label is not None and str(path) in scores]
+    labels, values = np.array([label for label, _ in both]), np.array([value for _, value in both])
+    known = {0, 1} == set(labels.tolist())
+    return Ran(name, seconds, peak, len(scores), auc(labels, values) if known else None)
+
+
+def spread_over_sizes(images: list[tuple[Path, int | None]], count: int) -> list[tuple[Path, int | None]]:
+    """Choose images at even steps of a list ordered by size, labels in turns as far as there are both."""
+    chosen: list[tuple[Path, int | None]] = []
+    labels = sorted({label for _, label in images}, key=str)
+    for label in labels:
+        some = sorted((one for one in images if one[1] == label), key=lambda one: megapixels(one[0]))
+        places = np.linspace(0, len(some) - 1, min(len(some), count // len(labels))).round().astype(int)
+        chosen += [some[place] for place in places]
+    return chosen
+
+
+def plot(rows: list[Ran], images: int, path: Path) -> None:
+    """Plot AUC against seconds an image, as PNG and SVG; what has no AUC is a line."""
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    for row in rows:
+        each = row.seconds / images
+        if row.auc is None:
+            axes.axvline(each, linestyle=":", color="grey")
+            axes.annotate(row.name, (each, 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8)
+        else:
+            axes.plot(each, row.auc, "o")
+            axes.annotate(row.name, (each, row.auc), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.margins(x=0.3)
+    axes.set(xscale="log", xlabel="seconds an image, all included", ylabel="AUC")
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    for suffix in (".png", ".svg"):
+        figure.savefig(path.with_suffix(suffix), dpi=120)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("where")
+    parser.add_argument("commands", nargs="+", metavar="NAME=COMMAND")
+    parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    images = spread_over_sizes(images_of(given.where), given.limit)
+    given.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for text in given.commands:
+        name, _, command = text.partition("=")
+        rows.append(run(name, shlex.split(command), images))
+        print(rows[-1], file=sys.stderr, flush=True)
+    cells = [
+        [row.name, f"{row.seconds:.1f}", f"{row.seconds / len(images):.2f}", str(row.peak), str(row.scored),
+         "" if row.auc is None else f"{row.auc:.3f}"]
+        for row in rows
+    ]  # fmt: skip
+    text = table(["", "seconds", "seconds an image", "peak MB", "scored", "AUC"], cells)
+    print(text)
+    (given.out / "instead.md").write_text(f"{len(images)} images\n\n{text}\n", encoding="utf-8")
+    plot(rows, len(images), given.out / "instead")
+
+
+if __name__ == "__main__":
+    main()
