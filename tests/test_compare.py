@@ -14,7 +14,7 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import RecipeError
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
-from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, row_of
+from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, row_of, short_names
 from hidascan.lab.measure.curves import CURVES, mask_cells
 from hidascan.lab.training import entries
 from hidascan.lab.training.entries import folds_of, read_entry
@@ -102,6 +102,12 @@ def test_figures_are_those_of_the_scores():
     assert "| **one** |" in as_markdown([row]) and "| AI | flux | 5 | 0.80 | **1.00** |" in by_kind(
         [uncertain, compared("two", right)]
     )
+
+
+def test_names_are_short_where_nothing_is_lost():
+    names = ["vit@training.steps=2", "glass@training.steps=2@network.crops=2", "glass@training.steps=2@network.crops=4"]
+    assert short_names(names) == ["vit", "glass@network.crops=2", "glass@network.crops=4"]
+    assert short_names(["npr", "npr@seed=1"]) == ["npr", "npr@seed=1"]
 
 
 def test_masking_hides_about_a_share_and_always_the_same():

@@ -101,6 +101,17 @@ def _cost_cells(cost: Cost | None) -> list[str]:
     return [f"{cost.milliseconds:.0f}", f"{cost.gflops:.1f}", *millions]
 
 
+def short_names(names: list[str]) -> list[str]:
+    """Leave out of RECIPE@NAME=VALUE... what all entries of a recipe have in common, as columns and plots have no room."""
+    changes: dict[str, list[set[str]]] = {}
+    for name in names:
+        stem, *own = name.split("@")
+        changes.setdefault(stem, []).append(set(own))
+    common = {stem: set.intersection(*sets) for stem, sets in changes.items()}
+    parts = [name.split("@") for name in names]
+    return ["@".join([stem, *(one for one in own if one not in common[stem])]) for stem, *own in parts]
+
+
 def by_kind(compared: list[Compared]) -> str:
     """Write how many AI images of each family, and real ones of each domain, are on their side of 0.5, the best in bold."""
     parts = [shares_right(one) for one in compared]
@@ -111,7 +122,7 @@ def by_kind(compared: list[Compared]) -> str:
         best = np.nanmax([value for value, _ in values])
         shown = [f"**{value:.2f}**" if value == best else f"{value:.2f}" for value, _ in values]
         rows.append([*kind, str(max(count for _, count in values)), *shown])
-    return markdown.table(["label", "kind", "n", *(one.name for one in compared)], rows)
+    return markdown.table(["label", "kind", "n", *short_names([one.name for one in compared])], rows)
 
 
 def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]:

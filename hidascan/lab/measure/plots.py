@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hidascan.errors import UsageError
-from hidascan.lab.measure.comparison import Compared, Row, shares_right
+from hidascan.lab.measure.comparison import Compared, Row, shares_right, short_names
 
 
 def _pyplot() -> Any:
@@ -26,15 +26,15 @@ def plot_cost(rows: list[Row], path: Path) -> None:
     """Plot AUC, with its interval, against milliseconds an image, as `path`.png and `path`.svg."""
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(9, 6))
-    for row in rows:
+    for row, name in zip(rows, short_names([row.name for row in rows]), strict=True):
         if row.cost is None:
             axes.axhline(row.figures["AUC"], linestyle=":", color="grey")
-            axes.annotate(row.name, (0.01, row.figures["AUC"]), xycoords=("axes fraction", "data"), va="bottom")
+            axes.annotate(name, (0.01, row.figures["AUC"]), xycoords=("axes fraction", "data"), va="bottom")
             continue
         value = row.figures["AUC"]
         spread = [[value - row.interval[0]], [row.interval[1] - value]]
         axes.errorbar(row.cost.milliseconds, value, yerr=spread, fmt="o", capsize=3)
-        axes.annotate(row.name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.margins(x=0.3)  # for the names
     axes.set(xscale="log", xlabel="milliseconds an image of 1024 x 768", ylabel="AUC, 95 % over sources")
     axes.grid(alpha=0.3)
@@ -48,9 +48,9 @@ def plot_kinds(compared: list[Compared], path: Path) -> None:
     kinds = sorted({kind for part in parts for kind in part})
     figure, axes = pyplot.subplots(figsize=(max(8, 1.1 * len(kinds)), 4.5))
     width = 0.85 / len(parts)
-    for number, (one, part) in enumerate(zip(compared, parts, strict=True)):
+    for number, (name, part) in enumerate(zip(short_names([one.name for one in compared]), parts, strict=True)):
         places = np.arange(len(kinds)) + (number - (len(parts) - 1) / 2) * width
-        axes.bar(places, [part.get(kind, (0.0, 0))[0] for kind in kinds], width, label=one.name)
+        axes.bar(places, [part.get(kind, (0.0, 0))[0] for kind in kinds], width, label=name)
     axes.set_xticks(np.arange(len(kinds)), [f"{kind}\n({label})" for label, kind in kinds], fontsize=7)
     axes.set(ylim=(0, 1.02), ylabel="share on its side of 0.5")
     axes.legend(fontsize=6, ncols=4)
