@@ -1,9 +1,11 @@
 """What a GPU makes of the network: views a second for the shipped weights and for a ViT-L/14 (random weights), as a share
-of the bf16 matrix peak measured here; and the whole scan against that, to tell whether decoding keeps up.
+of the bf16 matrix peak measured here; what else might feed it faster; whether decoding keeps up, by size of image; and
+the whole scan against the network.
 
-    python benchmarks/gpu.py [PATH...] [--device cuda] [--batch-sizes 64 128 256] [--json FILE]
+    python -m benchmarks.gpu [PATH...] [--device cuda] [--batch-sizes 64 128 256] [--sizes 0.25 1 12] [--json FILE]
 
-PATHs, where there are any, are scanned from disk; give it folders of many images.
+PATHs, where there are any, are scanned from disk; give it folders of many images. With --device cpu it measures all
+but what only a GPU has, and says what that would be.
 """
 
 from __future__ import annotations
@@ -11,11 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from benchmarks.speed import make_case
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Positions
@@ -76,6 +83,94 @@ def network_row(
     return max(rows, key=lambda row: row["views/s"])
 
 
+def as_it_is(network: HiDANet, views: Tensor) -> Callable[[], object]:
+    """Views that are on the device already: what the others are compared with."""
+    here = views.to(network.backbone.mean.device)
+    return lambda: network.backbone(here)
+
+
+def copied(network: HiDANet, views: Tensor) -> Callable[[], object]:
+    """Each batch copied from ordinary memory first."""
+    return lambda: network.backbone(views.to(network.backbone.mean.device))
+
+
+def pinned_ahead(network: HiDANet, views: Tensor) -> Callable[[], object]:
+    """The next batch copied from pinned memory on a stream of its own while this one is computed."""
+    device, pinned, side = network.backbone.mean.device, views.pin_memory(), torch.cuda.Stream()
+    waiting = [pinned.to(device)]
+
+    def act() -> None:
+        with torch.cuda.stream(side):
+            following = pinned.to(device, non_blocking=True)
+        network.backbone(waiting.pop())
+        torch.cuda.current_stream().wait_stream(side)
+        following.record_stream(torch.cuda.current_stream())
+        waiting.append(following)
+
+    return act
+
+
+def channels_last(network: HiDANet, views: Tensor) -> Callable[[], object]:
+    """Pixels with their colours side by side, as files have them."""
+    here = views.to(network.backbone.mean.device).contiguous(memory_format=torch.channels_last)
+    return lambda: network.backbone(here)
+
+
+def cuda_graph(network: HiDANet, views: Tensor) -> Callable[[], object]:
+    """All kernels of a batch launched at once."""
+    here, graph = views.to(network.backbone.mean.device), torch.cuda.CUDAGraph()
+    network.backbone(here)  # chooses its kernels before they are recorded
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        network.backbone(here)
+    return graph.replay
+
+
+def compiled(network: HiDANet, views: Tensor) -> Callable[[], object]:
+    """By torch.compile."""
+    here, whole = views.to(network.backbone.mean.device), torch.compile(network.backbone)
+    return lambda: whole(here)
+
+
+ON_ANY_DEVICE = (as_it_is, copied, channels_last)
+ON_A_GPU = (pinned_ahead, cuda_graph, compiled)
+
+
+def way_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> list[dict]:
+    """Views a second of the backbone, by each way to feed and to run it."""
+    side, rows = network.config.side, []
+    views = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8)
+    for way in (*ON_ANY_DEVICE, *(ON_A_GPU if device.type == "cuda" else ())):
+        with torch.inference_mode():
+            speed = size / seconds_of(way(network, views), device, passes)
+        rows.append({"way": way.__name__.replace("_", " "), "backbone, views/s": round(speed, 1)})
+    if device.type != "cuda":
+        rows.append({"only with a GPU": [way.__name__.replace("_", " ") for way in ON_A_GPU] + ["nvJPEG"]})
+    return rows
+
+
+def decoding_row(scanner: Scanner, megapixels: float, count: int, views_a_second: float) -> dict:
+    """Images a second that all cores make ready, and that the network takes."""
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as threads:
+        paths = make_case(Path(name) / "made", "jpg", megapixels, count)
+        list(threads.map(scanner.preparer.file, paths))  # starts the decoders
+        started = time.perf_counter()
+        views = sum(len(job.views or ()) for job in threads.map(scanner.preparer.file, paths))
+        ready = count / (time.perf_counter() - started)
+        row = {"megapixels": megapixels, "made ready, images/s": round(ready, 2)}
+        if scanner.device.type == "cuda":
+            row["nvJPEG, images/s"] = round(nvjpeg(paths), 2)
+    return row | {"network, images/s": round(views_a_second * count / views, 2)}
+
+
+def nvjpeg(paths: list[str]) -> float:
+    """Images a second that the GPU decodes by itself."""
+    from torchvision.io import decode_jpeg, read_file
+
+    files = [read_file(path) for path in paths]
+    return len(files) / seconds_of(lambda: decode_jpeg(files, device="cuda"), torch.device("cuda"), 3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*")
@@ -83,6 +178,8 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--matrix", type=int, default=_SIDE, help="side of the matrices that the peak is measured with")
     parser.add_argument("--passes", type=int, default=20)
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.25, 1, 12], help="megapixels")
+    parser.add_argument("--files", type=int, default=64, help="pictures of each size")
     parser.add_argument("--no-large", dest="large", action="store_false")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -95,6 +192,8 @@ def main() -> None:
         large.head.refiner.bfloat16()
         large.backbone.compute_in(torch.bfloat16)
         rows.append(network_row("ViT-L/14, random", large.to(device), device, given.batch_sizes, peak, given.passes))
+    rows += way_rows(scanner.detector, device, rows[1]["batch"], given.passes)
+    rows += [decoding_row(scanner, size, given.files, rows[1]["views/s"]) for size in given.sizes]
     if given.paths:
         started = time.perf_counter()
         views = sum(finding.patches + 1 for finding in scanner.scan(given.paths) if finding.status == "ok")

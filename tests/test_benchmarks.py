@@ -1,0 +1,21 @@
+"""Benchmarks that wait for a machine which is seldom there: they run on any, and say what they could not measure."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_benchmark_of_gpus_runs_on_a_cpu_and_says_what_is_left(tmp_path):
+    out = tmp_path / "rows.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--json", str(out), "--no-large"]
+    command += ["--batch-sizes", "1", "--matrix", "64", "--passes", "1", "--sizes", "0.25", "--files", "2"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    rows = json.loads(out.read_text())
+    left = next(row["only with a GPU"] for row in rows if "only with a GPU" in row)
+    assert {"cuda graph", "compiled", "pinned ahead", "nvJPEG"} == set(left)
+    decoding = rows[-1]
+    assert decoding["megapixels"] == 0.25 and decoding["made ready, images/s"] > 0 and decoding["network, images/s"] > 0
+    assert {"as it is", "copied", "channels last"} == {row["way"] for row in rows if "way" in row}
