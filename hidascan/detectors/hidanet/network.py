@@ -234,7 +234,7 @@ def _means_without_each(rows: Tensor) -> Tensor:
 class FusionHead(nn.Module):
     """What decides on an image in the paper: refiner, FAM, classifier, QFE; and the statistics of frozen tokens.
 
-    Scan, training, and ablations all go through `refine` and `fuse`.
+    Scan, training and ablations all go through `refine` and `fuse`.
     """
 
     def __init__(self, config: HiDANetConfig, backbone_dim: int):
