@@ -13,7 +13,17 @@ import torch
 import hidascan.image.views as views
 import hidascan.prepare as prepare
 from hidascan.detectors.backbones.frozen import FrozenViT
-from tests.goldens.record import EXAMPLES, SHIPPED, TINY, TINY_WEIGHTS, difference, made_images, record
+from tests.goldens.record import (
+    EXAMPLES,
+    OTHERS,
+    SHIPPED,
+    TINY,
+    TINY_WEIGHTS,
+    difference,
+    made_images,
+    record,
+    shipped_names,
+)
 
 ACROSS_MACHINES = 1e-4  # of a logit of 20: other processors add up in another order
 IN_BF16 = 0.01  # of a score
@@ -44,6 +54,16 @@ def test_the_shipped_weights_say_what_they_always_said():
 def test_bf16_moves_no_score_of_the_shipped_weights_by_a_hundredth():
     found = difference(json.loads(SHIPPED.read_text()), record(EXAMPLES, "hidascan-b", "bf16"))
     assert found["score"] < IN_BF16 and found["regions"] == 0
+
+
+def test_all_weights_that_ship_have_goldens():
+    assert shipped_names() == sorted(["hidascan-b", *json.loads(OTHERS.read_text())])
+
+
+@pytest.mark.parametrize("name", json.loads(OTHERS.read_text()))
+def test_the_other_weights_say_what_they_always_said(name):
+    found = record(EXAMPLES, name, "fp32", maps=False)
+    assert largest(json.loads(OTHERS.read_text())[name], found) < ACROSS_MACHINES
 
 
 def half_a_pixel_to_the_right(monkeypatch):

@@ -33,19 +33,20 @@ def find_weights(name: str) -> Path:
     for folder in shipped_folders():
         if (folder / f"{name}.safetensors").is_file():
             return folder / f"{name}.safetensors"
-    shipped = sorted({path.stem for folder in shipped_folders() for path in _trained_parts(folder)})
+    shipped = sorted({path.stem for folder in shipped_folders() for path in trained_parts(folder)})
     raise CheckpointError(f"--weights {name}: no such weights; shipped: {', '.join(shipped) or 'none'}")
 
 
 def _only_one(folder: Path) -> Path:
-    parts = _trained_parts(folder)
+    parts = trained_parts(folder)
     if len(parts) != 1:
         names = ", ".join(path.name for path in parts) or "none"
         raise CheckpointError(f"--weights {folder}: a folder must hold one trained part; this one holds {names}")
     return parts[0]
 
 
-def _trained_parts(folder: Path) -> list[Path]:
+def trained_parts(folder: Path) -> list[Path]:
+    """Return the trained parts in a folder, by name."""
     return sorted(path for path in folder.glob("*.safetensors") if _is_trained_part(path))
 
 

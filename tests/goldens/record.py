@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hidascan.detectors.weights import trained_parts
+
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
 SHIPPED = HERE / "shipped.json"
+OTHERS = HERE / "others.json"  # by name of the other weights that ship, none of which has a map
 TINY = HERE / "tiny.json"
 TINY_WEIGHTS = HERE / "tiny.safetensors"
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("**/*.[jp][pn]g") if path.parent.name != "heatmaps")
@@ -42,28 +45,36 @@ def made_images(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def record(paths: list[Path], weights: str | Path, precision: str) -> dict[str, dict]:
-    """Scan `paths` and return, by file name, the numbers that a change of the code must not move."""
+def record(paths: list[Path], weights: str | Path, precision: str, maps: bool = True) -> dict[str, dict]:
+    """Scan `paths` and return, by file name, the numbers that a change of the code must not move; `maps` if there are."""
     from hidascan import cli
 
     with tempfile.TemporaryDirectory() as name:
-        out, maps = Path(name) / "out.jsonl", Path(name) / "maps"
+        out, folder = Path(name) / "out.jsonl", Path(name) / "maps"
         options = ["--weights", str(weights), "--precision", precision, "--explain", "-q"]
-        cli.run([*map(str, paths), "--jsonl", str(out), "--heatmap-raw", "--heatmap-dir", str(maps), *options])
+        options += ["--heatmap-raw", "--heatmap-dir", str(folder)] if maps else []
+        cli.run([*map(str, paths), "--jsonl", str(out), *options])
         rows = [json.loads(line) for line in out.read_text().splitlines()]
         names = [str(path.relative_to(path.parent.parent)) for path in paths]
-        files = sorted(maps.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+        files: list[Path | None] = [None] * len(paths)
+        if maps:
+            files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns)
         return {name: _numbers(row, file) for name, row, file in zip(names, rows, files, strict=True)}
 
 
-def _numbers(row: dict, heatmap: Path) -> dict:
-    cells = np.asarray(Image.open(heatmap)).astype(np.float64) / 65535
-    quarters = [[float(part.mean()) for part in np.array_split(rows, 4, 1)] for rows in np.array_split(cells, 4, 0)]
+def _numbers(row: dict, heatmap: Path | None) -> dict:
     numbers = {key: row[key] for key in ("logit", "score", "jpeg_quality_estimated", "patches")}
-    numbers |= {"heatmap_mean": float(cells.mean()), "heatmap_grid": quarters}
+    if heatmap is not None:
+        numbers |= _numbers_of_map(heatmap)
     numbers["regions"] = [[r["left"], r["top"], r["right"], r["bottom"]] for r in row["regions"]]
     numbers["attributions"] = [[a["left"], a["top"], a["effect"]] for a in row["effects"]]
     return numbers
+
+
+def _numbers_of_map(heatmap: Path) -> dict:
+    cells = np.asarray(Image.open(heatmap)).astype(np.float64) / 65535
+    quarters = [[float(part.mean()) for part in np.array_split(rows, 4, 1)] for rows in np.array_split(cells, 4, 0)]
+    return {"heatmap_mean": float(cells.mean()), "heatmap_grid": quarters}
 
 
 def difference(one: dict, other: dict) -> dict[str, float]:
@@ -71,11 +82,12 @@ def difference(one: dict, other: dict) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, before in one.items():
         after = other[name]
-        parts = {key: abs(before[key] - after[key]) for key in NUMBERS}
-        parts["heatmap_grid"] = float(np.abs(np.subtract(before["heatmap_grid"], after["heatmap_grid"])).max())
+        parts = {key: abs(before[key] - after[key]) for key in NUMBERS if before.get(key) is not None}
+        if "heatmap_grid" in before:
+            parts["heatmap_grid"] = float(np.abs(np.subtract(before["heatmap_grid"], after["heatmap_grid"])).max())
         same = np.shape(before["attributions"]) == np.shape(after["attributions"])
         moved = np.subtract(before["attributions"], after["attributions"]) if same else np.array([np.inf])
-        parts["attributions"] = float(np.abs(moved).max())
+        parts["attributions"] = float(np.abs(moved).max(initial=0.0))
         parts["regions"] = float(before["regions"] != after["regions"])
         found = {key: max(value, found.get(key, 0.0)) for key, value in parts.items()}
     return found
@@ -87,7 +99,13 @@ def record_all(precision: str) -> dict[str, dict[str, dict]]:
         folder = Path(name) / "made"
         folder.mkdir()
         tiny = record(made_images(folder), TINY_WEIGHTS, precision)
-    return {"shipped": record(EXAMPLES, "hidascan-b", precision), "tiny": tiny}
+    others = {name: record(EXAMPLES, name, precision, maps=False) for name in shipped_names() if name != "hidascan-b"}
+    return {"shipped": record(EXAMPLES, "hidascan-b", precision), "tiny": tiny, "others": others}
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the weights in this checkout."""
+    return sorted(path.stem for path in trained_parts(ROOT / "weights"))
 
 
 def main() -> None:
@@ -99,6 +117,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.compare:
         one, other = (json.loads(path.read_text()) for path in given.compare)
+        for whole in (one, other):
+            whole |= whole.pop("others", {})
         print(json.dumps({which: difference(one[which], other[which]) for which in one}, indent=1))
     else:
         given.file.write_text(json.dumps(record_all(given.precision), indent=1) + "\n")
