@@ -239,11 +239,6 @@ def _fleet(
 def _scan(request: Request) -> ExitCode:
     if request.fleet is not None:
         return _scan_with_ray(request, request.fleet)
-    from hidascan.image.isolation import decoders
-    from hidascan.lean_torch import import_lean_torch
-
-    decoders()  # the first starts while torch is imported
-    import_lean_torch()
     from hidascan.report import resume
     from hidascan.runners.local import Task, run_scan
     from hidascan.scanner import Scanner

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -156,14 +154,6 @@ def test_every_report_copes(hidascan, weights, scanner, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     panel = hidascan(tmp_path / "in/b.jpg", "-v", "--weights", weights).out
     assert "None" not in panel and "score" in panel and ("where" in panel) == scanner.detector.has_heatmap
-
-
-@pytest.mark.parametrize("name", ["swin", "resnet", "glass of one CNN"])
-def test_the_command_scans_with_networks_of_timm(tmp_path, name):
-    weights, image = save_random(tmp_path, name), save_picture(tmp_path / "a.png")
-    command = [sys.executable, "-m", "hidascan.cli", str(image), "--weights", weights]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode in (0, 1) and ran.stdout.startswith(f"{image}\t") and not ran.stderr
 
 
 def test_a_heatmap_is_drawn_or_refused_in_one_line(hidascan, weights, scanner, tmp_path):

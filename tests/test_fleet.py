@@ -159,7 +159,7 @@ def test_each_file_has_one_row_although_workers_are_killed(many, tmp_path, tiny_
     kill_one("ray::MapBatches(decode)", cluster, running)
     kill_one("ray::MapWorker(MapBatches(ScanActor)).submit", cluster, running)
     assert running.poll() is None
-    out, err = running.communicate(timeout=200)
+    out, err = running.communicate(timeout=500)  # a hang is meant, not a busy machine
     assert running.returncode in (0, 1) and out.startswith(b"2,000 files"), err
     rows = all_rows(tmp_path / "out")
     assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
