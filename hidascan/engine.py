@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hidascan.batches import Batch, BatchRunner, Encoding
 from hidascan.detectors.base import Detector, Encoded, EncodeViews, Positions
 from hidascan.errors import DeviceError
 from hidascan.geometry import spread_order
@@ -61,7 +63,7 @@ class _InFlight(Generic[Ticket]):
         asks: For how many views more it asks.
         asked: How many have been asked for, by the order.
         missing: How many of those asked for have not come back.
-        encoded: Rows of all views, on the CPU.
+        encoded: Rows of all views, on the device.
         seconds: Of device time.
         done: Whether the output is known.
         output: None also where there were no views.
@@ -99,41 +101,10 @@ class _InFlight(Generic[Ticket]):
         return sorted({*self.order[: self.asked], *self.suspects})
 
 
-class _Batch:
-    """Views of one shape that wait for the device, where they lie, and whose they are."""
-
-    def __init__(self, size: int):
-        self.size = size
-        self.pixels = np.empty((0, 0, 0, 3), np.uint8)  # (B, H, W, 3)
-        self.corners = np.empty((size, 2), np.int64)
-        self.is_thumbnail = np.empty(size, bool)
-        self.owners: list[tuple[_InFlight[Any], int]] = []
-
-    def fits(self, view: np.ndarray) -> bool:
-        """Tell whether a view can join those that wait."""
-        return not self.owners or (len(self.owners) < self.room and view.shape == self.pixels.shape[1:])
-
-    @property
-    def room(self) -> int:
-        """Largest number of views; an image that is looked at in its own size goes alone if it is large."""
-        return len(self.pixels)
-
-    def add(
-        self, view: np.ndarray, corner: tuple[int, int], thumbnail: bool, owner: tuple[_InFlight[Any], int]
-    ) -> None:
-        """Copy a view into the batch."""
-        if self.pixels.shape[1:] != view.shape:
-            room = max(1, min(self.size, self.size * 224 * 224 * 3 // view.size)) if view.size else 1
-            self.pixels = np.empty((room, *view.shape), np.uint8)
-        place = len(self.owners)
-        self.pixels[place], self.corners[place], self.is_thumbnail[place] = view, corner, thumbnail
-        self.owners.append(owner)
-
-
 class Engine:
     """Runs a detector on full batches.
 
-    Memory is bounded by one batch, what was encoded of the images in flight, and the pixels of those few that may ask
+    Memory is bounded by one batch (two where they overlap), what was encoded of the images in flight, and the pixels of those few that may ask
     for more.
     """
 
@@ -146,6 +117,7 @@ class Engine:
         explain: bool = False,
         settled: Settled | None = None,
         alarmed: Alarmed | None = None,
+        overlaps: bool | None = None,
     ):
         """Set up.
 
@@ -157,8 +129,10 @@ class Engine:
             explain: Whether attributions are wanted.
             settled: What tells when the patches seen will do; None to look at all.
             alarmed: What tells when they will not do, as one of them is hot.
+            overlaps: As of BatchRunner.
         """
-        self.detector, self.encode, self.device = detector, encode, device
+        self.detector, self.device = detector, device
+        self.runner = BatchRunner(encode, device, overlaps)
         self.batch_size, self.explain, self.settled, self.alarmed = batch_size, explain, settled, alarmed
 
     def run(
@@ -185,25 +159,18 @@ class Engine:
                 yield from flight.advance()
         yield from flight.land()
 
-    def run_batch(self, batch: _Batch) -> int:
-        """Run one batch and hand its rows to the images that they belong to."""
-        started, count = time.perf_counter(), len(batch.owners)
-        views = torch.from_numpy(batch.pixels[:count]).to(self.device).permute(0, 3, 1, 2)
-        where = Positions(
-            *(torch.from_numpy(part[:count]).to(self.device) for part in (batch.is_thumbnail, batch.corners))
-        )
-        with torch.inference_mode():
-            encoded = {name: rows.cpu() for name, rows in self.encode(views, where).items()}
-        each = (time.perf_counter() - started) / count
-        for row, (image, number) in enumerate(batch.owners):
-            for name, rows in encoded.items():
+    def hand_out(self, batch: Batch[_InFlight[Ticket]], encoding: Encoding) -> None:
+        """Hand the rows of a batch to the images that they belong to."""
+        each = encoding.seconds / len(batch.owners)
+        for image, first, numbers in batch.runs():
+            places = slice(numbers[0], numbers[-1] + 1) if _are_consecutive(numbers) else numbers
+            for name, rows in encoding.rows.items():
                 if name not in image.encoded:
                     image.encoded[name] = rows.new_empty((len(image.views or ()), *rows.shape[1:]))
-                image.encoded[name][number] = rows[row]
-            image.missing -= 1
-            image.seconds += each
+                image.encoded[name][places] = rows[first : first + len(numbers)]
+            image.missing -= len(numbers)
+            image.seconds += each * len(numbers)
         batch.owners.clear()
-        return count
 
     def first_chunk(self) -> int:
         """Return how many views of an image are asked for at first, where not all are."""
@@ -279,9 +246,11 @@ class Engine:
     def _rows_of(self, image: _InFlight[Ticket], seen: list[int]) -> Encoded:
         """Return what was encoded of some views of an image."""
         copied = [number for number in seen if number in image.repeats]
-        for rows in image.encoded.values():
+        for rows in image.encoded.values() if copied else ():
             rows[copied] = rows[[image.repeats[number] for number in copied]]
-        return {name: rows[seen].to(self.device) for name, rows in image.encoded.items()}
+        if len(seen) == len(image.order):
+            return dict(image.encoded)
+        return {name: rows[seen] for name, rows in image.encoded.items()}
 
 
 class _Flight(Generic[Ticket]):
@@ -289,7 +258,9 @@ class _Flight(Generic[Ticket]):
 
     def __init__(self, engine: Engine, on_batch: Callable[[int], None]):
         self._engine, self._on_batch = engine, on_batch
-        self._batch = _Batch(engine.batch_size)
+        self._batch: Batch[_InFlight[Ticket]] = engine.runner.new_batch(engine.batch_size)  # that is filled
+        self._free: list[Batch[_InFlight[Ticket]]] = []
+        self._running: deque[tuple[Batch[_InFlight[Ticket]], Future[Encoding]]] = deque()
         self._waiting: deque[_InFlight[Ticket]] = deque()  # all whose output has not been handed out
         self._open: list[_InFlight[Ticket]] = []  # those of them that are not done
         self._asking: deque[_InFlight[Ticket]] = deque()  # and of these, those that ask for views
@@ -322,24 +293,39 @@ class _Flight(Generic[Ticket]):
     def land(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Run what has been asked for, although a batch may not be full, until all is known."""
         yield from self.advance()
-        while self._batch.owners:
-            yield from self._flush()
+        while self._batch.owners or self._running:
+            if self._batch.owners:
+                yield from self._flush()
+            else:
+                yield from self._collect()
             yield from self.advance()
 
     def _filled(self, image: _InFlight[Ticket], numbers: list[int]) -> Iterator[None]:
         """Put views of an image into the batch; yield whenever it has to be run first."""
-        views, batch = image.views or Views([], []), self._batch
+        views = image.views or Views([], [])
         for number in numbers:
-            if not batch.fits(views.pixels[number]):
+            if not self._batch.fits(views.pixels[number]):
                 yield
             box, thumbnail = views.boxes[number], views.thumbnail and number == 0
-            batch.add(views.pixels[number], (box.top, box.left), thumbnail, (image, number))
-            if len(batch.owners) == batch.room:
+            self._batch.add(views.pixels[number], (box.top, box.left), thumbnail, (image, number))
+            if len(self._batch.owners) == self._batch.room:
                 yield
 
     def _flush(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Run the batch, and yield what is known thereby."""
-        self._on_batch(self._engine.run_batch(self._batch))
+        """Run the batch, and yield what is known by those that are through: while one runs, the next is filled."""
+        runner = self._engine.runner
+        self._running.append((self._batch, runner.submit(self._batch)))
+        if len(self._running) > runner.overlaps:
+            yield from self._collect()
+        self._batch = self._free.pop() if self._free else runner.new_batch(self._engine.batch_size)
+
+    def _collect(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
+        """Wait for the first of the batches that run, and yield what is known thereby."""
+        batch, submitted = self._running.popleft()
+        encoding, count = self._engine.runner.result(submitted), len(batch.owners)
+        self._engine.hand_out(batch, encoding)
+        self._free.append(batch)
+        self._on_batch(count)
         self._settle()
         yield from self._finished()
 
@@ -363,6 +349,10 @@ class _Flight(Generic[Ticket]):
         while self._waiting and self._waiting[0].done:
             image = self._waiting.popleft()
             yield image.ticket, image.output
+
+
+def _are_consecutive(numbers: list[int]) -> bool:
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _float(value: Tensor | None) -> float | None:

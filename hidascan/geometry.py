@@ -139,35 +139,7 @@ def spread_order(grid: PatchGrid) -> list[int]:
     return order
 
 
-def cell_map(values: np.ndarray, grid: PatchGrid, cell: int = CELL) -> np.ndarray:
-    """Join what overlapping patches say of their parts into one map of square cells.
-
-    Each cell is the mean of the parts over it, weighted by the area that they share. The weights are separable, so
-    the map is R V C^T.
-
-    Args:
-        values: (K, h, w, E) float, E numbers for each of the h x w parts of a patch, in the order of `grid.boxes()`.
-        grid: The grid of all K patches.
-        cell: Side of a cell, pixels.
-
-    Returns:
-        (ceil(height / cell), ceil(width / cell), E) float32.
-
-    Raises:
-        ValueError: If there are not as many patches as the grid has.
-    """
-    count, rows, cols, numbers = values.shape
-    if count != len(grid):
-        raise ValueError(f"{count} patches of values for a grid of {len(grid)}")
-    mosaic = values.reshape(len(grid.tops), len(grid.lefts), rows, cols, numbers).transpose(0, 2, 1, 3, 4)
-    mosaic = mosaic.reshape(len(grid.tops) * rows, len(grid.lefts) * cols, numbers)
-    down = _overlap(grid.tops, rows, grid.height, cell, grid.side)
-    across = _overlap(grid.lefts, cols, grid.width, cell, grid.side)
-    mosaic = np.tensordot(down, mosaic.astype(np.float32, copy=False), 1)
-    return np.tensordot(across, mosaic, (1, 1)).transpose(1, 0, 2)
-
-
-def _overlap(first: tuple[int, ...], parts: int, length: int, cell: int, patch: int) -> np.ndarray:
+def cell_shares(first: tuple[int, ...], parts: int, length: int, cell: int, patch: int) -> np.ndarray:
     """Return (cells, patches * parts) weights along one side: the share of each part in each cell; rows sum to 1."""
     side = patch / parts
     part_start = (np.asarray(first)[:, None] + np.arange(parts)[None] * side).reshape(1, -1)

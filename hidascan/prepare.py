@@ -87,7 +87,7 @@ class Preparer:
         """
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
-        image = DecodedImage(pixels, "array")
+        image = DecodedImage(pixels, "array", trace=jpeg_trace(pixels))
         return self._with_copies(self._prepare(name, image, time.perf_counter()), image)
 
     def _prepare(self, path: str, image: DecodedImage, started: float) -> Job:
@@ -98,7 +98,6 @@ class Preparer:
             raise ImageError(
                 f"{width}x{height} is too thin: mirrored to {side} px it would be over the limit of pixels"
             )
-        trace = jpeg_trace(image.pixels)
         views = cut_views(image.pixels, self.plan, image.orientation)
         finding = Finding(
             path=path,
@@ -109,21 +108,21 @@ class Preparer:
             patches=views.patches,
             jpeg_quality=image.jpeg.quality if image.jpeg else None,
             jpeg_saved=image.jpeg,
-            jpeg_trace=trace,
+            jpeg_trace=image.trace,
             provenance=image.claims[0].short() if image.claims else "",
             claims=image.claims,
             c2pa=image.manifest,
             seconds=time.perf_counter() - started,
             orientation=image.orientation,
-            notes=(*image.notes, *self._notes(image, trace, views)),
+            notes=(*image.notes, *self._notes(image, views)),
         )
         return Job(finding, views, views.boxes[int(views.thumbnail and len(views) > 1) :])
 
-    def _notes(self, image: DecodedImage, trace: JpegTrace | None, views: Views) -> Iterator[str]:
+    def _notes(self, image: DecodedImage, views: Views) -> Iterator[str]:
         side = self.plan.side or SMALLEST
         if min(image.pixels.shape[:2]) < side and (views.patches or self.plan.side is None):
             yield f"a side is under {side} px: extended by mirroring"
-        if earlier := _earlier_save(trace, image.jpeg):
+        if earlier := _earlier_save(image.trace, image.jpeg):
             yield earlier
         if self.plan != self.whole_plan and views.grid is None and views.patches:
             height, width = image.pixels.shape[:2]
@@ -135,7 +134,8 @@ class Preparer:
         """Add the copies of a stress test to a job; those that their format cannot hold are left out."""
         for name, perturb in (STRESS if self.stress else {}).items():
             try:
-                copy = replace(image, pixels=perturb(image.pixels))
+                pixels = perturb(image.pixels)
+                copy = replace(image, pixels=pixels, trace=jpeg_trace(pixels))
                 job.copies[name] = self._prepare(name, copy, time.perf_counter())
             except (ValueError, OSError, ImageError):
                 job.finding = replace(job.finding, notes=(*job.finding.notes, f"stress: no copy as {name}"))

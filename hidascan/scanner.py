@@ -27,7 +27,7 @@ from hidascan.regions import find_regions
 from hidascan.run import RunInfo
 from hidascan.settling import Alarmed, Settled, alarmed_by, settled_by
 
-_PIXELS_AHEAD = 64_000_000
+_PIXELS_AHEAD, _PIXELS_EACH = 64_000_000, 8_000_000  # decoded and waiting: in any case, and for each decoder
 
 
 class Scanner:
@@ -119,8 +119,10 @@ class Scanner:
         self, files: Iterable[str], on_batch: Callable[[int], None] = lambda views: None
     ) -> Iterator[Finding]:
         """Scan files as they come, and yield a Finding for each, in order; as `scan`, but no folders, and any number."""
-        threads = max(1, min(8, (os.cpu_count() or 2) - 1))
-        yield from self._findings(prefetch(self.preparer.file, files, threads, _PIXELS_AHEAD), on_batch)
+        most, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # a CPU's are for the network
+        threads = max(1, min(most, cores))
+        pixels = max(_PIXELS_AHEAD, threads * _PIXELS_EACH)
+        yield from self._findings(prefetch(self.preparer.file, files, threads, pixels), on_batch)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
         """Scan pixels in memory.
@@ -189,6 +191,11 @@ class Scanner:
         least = self.header.calibration.localisation
         regions = find_regions(heatmap, least, finding.width or 0, finding.height or 0, CELL)
         return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()), regions=regions)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
 
 
 def _outside_photos(domain: str | None) -> str:

@@ -114,7 +114,7 @@ def test_the_patches_looked_at_besides_are_those_with_the_traces(settling, tmp_p
 
     asked = []
     scanner.detector.glance = traces
-    scanner.engine.encode = lambda views, where: asked.append(where.corners) or scanner.encode(views, where)
+    scanner.engine.runner.encode = lambda views, where: asked.append(where.corners) or scanner.encode(views, where)
     scanner.scan_array(picture(1800, 1800))
     assert list(grid.boxes()[traced][1::-1]) in torch.cat(asked).tolist()
 

@@ -20,7 +20,7 @@ import os, signal, sys, time
 del sys.path[0]
 from hidascan.image import worker
 sound = worker.decode
-def decode(path, *rest):
+def decode(path, *rest, **more):
     name = os.path.basename(path)
     if name == "crash.png":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -31,7 +31,7 @@ def decode(path, *rest):
         bytearray(1 << 34)
     if name == "chatty.png":
         os.write(1, b"libfoo: warning\\n"), os.write(2, b"libfoo: warning\\n")
-    return sound(path, *rest)
+    return sound(path, *rest, **more)
 worker.decode, worker._SECONDS = decode, 1
 worker.main()
 """
@@ -50,14 +50,10 @@ def test_pixels_and_all_that_is_known_come_over_unchanged(tmp_path):
     save_picture(tmp_path / "b.png", 240, 300)
     pool = Decoders()
     for path in (exif, tmp_path / "b.png"):
-        there, here = pool.decode(path, 10**9), decode(path)
+        there, here = pool.decode(path, 10**9), decode(path, traced=True)
         assert np.array_equal(there.pixels, here.pixels) and not there.pixels.flags.writeable
-        assert (there.format, there.jpeg, there.notes, there.claims) == (
-            here.format,
-            here.jpeg,
-            here.notes,
-            here.claims,
-        )
+        for name in ("format", "orientation", "jpeg", "trace", "claims", "manifest", "notes"):
+            assert getattr(there, name) == getattr(here, name)
 
 
 def test_an_image_waits_until_its_pixels_are_let_in(tmp_path):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -201,6 +202,26 @@ def test_a_finished_image_does_not_wait_for_the_large_one_after_it(tiny_weights,
     findings = Scanner(ScanOptions(str(tiny_weights), batch_size=4)).scan(paths, batches.append)
     assert next(findings).path == str(paths[0]) and batches == [4]
     assert next(findings).path == str(paths[1]) and sum(batches) == 3 + 37
+
+
+def test_batches_that_overlap_as_on_a_gpu_say_the_same(tiny_weights, tmp_path):
+    sizes = [(500, 700), (224, 224), (30, 30), (900, 300), (700, 700)]
+    paths = [save_picture(tmp_path / f"{number}.png", *size) for number, size in enumerate(sizes)]
+    paths.insert(2, tmp_path / "missing.png")
+    scanner = Scanner(ScanOptions(str(tiny_weights), precision="fp32", batch_size=5))
+    alone = list(scanner.scan(paths))
+    filled_by = []
+    run = scanner.engine.runner.encode
+    scanner.engine.runner.overlaps = True
+    scanner.engine.runner.encode = lambda *given: filled_by.append(threading.current_thread().name) or run(*given)
+    overlapping = list(scanner.scan(paths))
+    assert all(name.startswith("batches") for name in filled_by) and len(filled_by) > 5
+    assert [(f.path, f.status, f.error, f.patches) for f in overlapping] == [
+        (f.path, f.status, f.error, f.patches) for f in alone
+    ]
+    for one, other in zip(overlapping, alone, strict=True):
+        assert one.logit == pytest.approx(other.logit, abs=1e-5)
+        assert one.heatmap is other.heatmap is None or np.allclose(one.heatmap, other.heatmap, atol=1e-5)
 
 
 def test_margins_of_one_colour_are_looked_at_once_and_say_the_same(tiny_weights, tmp_path, monkeypatch):

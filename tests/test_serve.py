@@ -188,11 +188,11 @@ def test_an_answer_that_is_late_is_given_up(tiny_weights, tmp_path):
 def test_a_scanner_that_fails_does_not_end_the_service(tiny_weights, tmp_path):
     scanner = Scanner(ScanOptions(str(tiny_weights)))
     pool, path = ScanPool(scanner, 9), save_picture(tmp_path / "a.png", 20, 20)
-    encode = scanner.engine.encode
-    scanner.engine.encode = lambda *given: 1 / 0
+    encode = scanner.engine.runner.encode
+    scanner.engine.runner.encode = lambda *given: 1 / 0
     with pytest.raises(ZeroDivisionError):
         pool.submit(str(path)).result(20)
-    scanner.engine.encode = encode
+    scanner.engine.runner.encode = encode
     assert pool.submit(str(path)).result(20).status == "ok"
     pool.close()
 

@@ -2,10 +2,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidascan.geometry import PATCH, ViewPlan, cell_map, patch_grid, starts, stratified_sample
+from hidascan.detectors.hidanet.cell_map import cell_map
+from hidascan.geometry import PATCH, ViewPlan, patch_grid, starts, stratified_sample
 from hidascan.image.views import cut_views, mirror_to, thumbnail
 
 SIDES = st.one_of(st.sampled_from([224, 225, 447, 448, 449, 227, 443, 997]), st.integers(224, 1500))
@@ -101,17 +103,17 @@ def test_thumbnail_shows_the_whole_image(size):
 @given(SIDES, SIDES)
 def test_cell_map_of_a_constant_is_that_constant(height, width):
     grid = patch_grid(height, width)
-    cells = cell_map(np.full((len(grid), 14, 14, 2), 0.3, np.float32), grid)
+    cells = cell_map(torch.full((len(grid), 14, 14, 2), 0.3), grid)
     assert cells.shape == (math.ceil(height / 16), math.ceil(width / 16), 2)
-    assert np.allclose(cells, 0.3, atol=1e-5)
+    assert torch.allclose(cells, torch.tensor(0.3), atol=1e-5)
 
 
 @pytest.mark.parametrize("parts", [14, 16])
 def test_cell_map_puts_each_part_where_its_pixels_are(parts):
     grid = patch_grid(300, 500)
-    values = np.zeros((len(grid), parts, parts, 3), np.float32)
+    values = torch.zeros(len(grid), parts, parts, 3)
     values[-1, -1, -1, 1] = 1  # the last part of the last patch: the bottom right corner of the image
-    cells = cell_map(values, grid)
+    cells = cell_map(values, grid).numpy()
     assert (cells[..., [0, 2]] == 0).all()
     cells = cells[..., 1]
     assert np.unravel_index(cells.argmax(), cells.shape) == (18, 31)
@@ -125,7 +127,7 @@ def test_cell_map_agrees_with_averaging_pixel_by_pixel():
     for (left, top, _, _), values in zip(grid.boxes(), parts, strict=True):
         total[top : top + 224, left : left + 224] += np.kron(values, np.ones((16, 16)))
         count[top : top + 224, left : left + 224] += 1
-    cells = cell_map(parts[..., None], grid)[..., 0]
+    cells = cell_map(torch.from_numpy(parts)[..., None], grid)[..., 0]
     block = (slice(224, 240), slice(0, 16))  # one patch of four covers these pixels
     assert cells[14, 0] == pytest.approx((total / count)[block].mean(), abs=1e-5)
 

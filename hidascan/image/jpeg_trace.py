@@ -7,6 +7,7 @@ rounding to whole numbers, whatever file they are put into, until they are resiz
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,8 @@ _SMALLEST = 1.5  # a coefficient under this is a zero: it fits every table
 _WINDOW = 2 * _BLOCK - 1  # pixels: holds one whole block of each of the 64 grids
 _MANY, _FEW = 768, 96  # windows looked at, for one grid and for all 64
 _COARSE = (30, 50, 65, 75, 80, 85, 90, 95)
-_ENOUGH = 5000  # coefficients
+_ENOUGH = 5000  # coefficients, about
+_GLIMPSE, _FINALISTS = 700, 12  # coefficients that choose those tables, and those grids, which all are looked at for
 _FOUND, _EVIDENCE = 0.25, 150  # log-likelihood ratio a coefficient, and coefficients, that make a finding
 
 
@@ -49,38 +51,60 @@ def jpeg_trace(pixels: np.ndarray) -> JpegTrace | None:
     if min(pixels.shape[:2]) < _WINDOW:
         return None
     windows = _lively_windows(pixels)
-    best = _best(_coefficients(windows, 0, 0), range(1, 101))
+    best = _best(_coefficients(windows, 0, 0))
     if best:
-        return JpegTrace(best[1], 0, 0)
+        return JpegTrace(best, 0, 0)
     grids = [(top, left) for top in range(_BLOCK) for left in range(_BLOCK) if top or left]
-    fits = [_best(_coefficients(windows[:_FEW], *grid), _COARSE, -np.inf) or (-np.inf, 0) for grid in grids]
-    grid = max(zip(fits, grids, strict=True))[1]
-    best = _best(_coefficients(windows, *grid), range(1, 101))
-    return JpegTrace(best[1], *grid) if best else None
+    samples = [_counted(_coefficients(windows[:_FEW], *grid)) for grid in grids]
+    guesses = [float(sample.first(_GLIMPSE).fits(_COARSE).max()) if sample else -np.inf for sample in samples]
+    likely = np.argsort(guesses)[-_FINALISTS:]
+    best_of = [(float(sample.fits(_COARSE).max()) if (sample := samples[n]) else -np.inf, grids[n]) for n in likely]
+    grid = max(best_of)[1]
+    best = _best(_coefficients(windows, *grid))
+    return JpegTrace(best, *grid) if best else None
 
 
-def _best(
-    coefficients: np.ndarray, qualities: range | tuple[int, ...], least: float = _FOUND
-) -> tuple[float, int] | None:
-    """Return the mean log-likelihood ratio and the quality that fit (B, 64) coefficients best; None under `least`."""
+@dataclass(frozen=True)
+class _Sample:
+    """Coefficients that are no zeros, each with the number of its frequency, 0..63."""
+
+    values: np.ndarray  # (N,) float32
+    which: np.ndarray  # (N,)
+
+    def first(self, count: int) -> _Sample:
+        """Return about `count` of them, spread evenly."""
+        step = max(1, len(self.values) // count)
+        return _Sample(self.values[::step], self.which[::step])
+
+    def fits(self, qualities: Sequence[int]) -> np.ndarray:
+        """Return how well the table of each quality fits, (Q,).
+
+        It is the mean log-likelihood ratio of values near multiples of their steps against values anywhere.
+        """
+        steps = _TABLES[list(qualities)][:, self.which]  # (Q, N)
+        off = self.values / steps
+        off = (off - np.rint(off)) * steps
+        peak = steps * np.exp(off * off * (-0.5 / _NOISE**2)) * (1 / (_NOISE * np.sqrt(2 * np.pi)))
+        return np.log((1 - _OUTLIERS) * peak + _OUTLIERS).mean(1)
+
+
+def _best(coefficients: np.ndarray) -> int | None:
+    """Return the quality that fits (B, 64) coefficients best; None where none does."""
+    sample = _counted(coefficients)
+    if sample is None:
+        return None
+    guesses = sample.first(_GLIMPSE).fits(_QUALITIES)
+    likely = sorted(_QUALITIES[place] for place in np.argsort(guesses)[-_FINALISTS:])
+    fits = sample.fits(likely)
+    return likely[int(fits.argmax())] if fits.max() >= _FOUND else None
+
+
+def _counted(coefficients: np.ndarray) -> _Sample | None:
+    """Return those of (B, 64) coefficients that can tell one table from another; None if they are too few."""
     counted = np.abs(coefficients) > _SMALLEST
     counted[:, 0] = False  # DC follows content more than any grid
-    if counted.sum() < _EVIDENCE:
-        return None
-    which = np.nonzero(counted)[1]
-    values = coefficients[counted]
-    if len(values) > _ENOUGH:
-        chosen = np.linspace(0, len(values) - 1, _ENOUGH).astype(int)
-        values, which = values[chosen], which[chosen]
-    fit, quality = max((_fit(values, _TABLES[quality][which]), quality) for quality in qualities)
-    return (fit, quality) if fit >= least else None
-
-
-def _fit(values: np.ndarray, steps: np.ndarray) -> float:
-    """Return the mean log-likelihood ratio of values near multiples of their steps against values anywhere."""
-    off = values - steps * np.rint(values / steps)
-    peak = steps * np.exp(-0.5 * (off / _NOISE) ** 2) / (_NOISE * np.sqrt(2 * np.pi))
-    return float(np.log((1 - _OUTLIERS) * peak + _OUTLIERS).mean())
+    values, which = coefficients[counted], np.nonzero(counted)[1]
+    return _Sample(values, which).first(_ENOUGH) if len(values) >= _EVIDENCE else None
 
 
 def _lively_windows(pixels: np.ndarray) -> np.ndarray:
@@ -90,13 +114,10 @@ def _lively_windows(pixels: np.ndarray) -> np.ndarray:
     """
     rows, cols = ((side - _WINDOW) // _BLOCK + 1 for side in pixels.shape[:2])
     chosen = np.unique(np.linspace(0, rows * cols - 1, min(rows * cols, 4 * _MANY)).astype(int))
-    inside = np.arange(_WINDOW)
-    windows = pixels[
-        (_BLOCK * (chosen // cols))[:, None, None] + inside[:, None],
-        (_BLOCK * (chosen % cols))[:, None, None] + inside,
-    ]
+    everywhere = np.lib.stride_tricks.sliding_window_view(pixels, (_WINDOW, _WINDOW), axis=(0, 1))
+    windows = everywhere[_BLOCK * (chosen // cols), _BLOCK * (chosen % cols)]  # (B, 3, 15, 15)
     clear = (windows.max((1, 2, 3)) < 255) & (windows.min((1, 2, 3)) > 0)
-    bright = windows[clear].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    bright = np.einsum("c,bcij->bij", np.array([0.299, 0.587, 0.114], np.float32), windows[clear].astype(np.float32))
     return bright[np.argsort(-bright.std((1, 2)))[:_MANY]]
 
 
@@ -114,4 +135,5 @@ def _dct_matrix() -> np.ndarray:
 
 
 _DCT = _dct_matrix()
-_TABLES = [ijg_table(max(1, quality)).ravel().astype(np.float32) for quality in range(101)]  # by quality
+_QUALITIES = range(1, 101)
+_TABLES = np.array([ijg_table(max(1, quality)).ravel() for quality in range(101)], np.float32)  # by quality

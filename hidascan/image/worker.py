@@ -48,11 +48,12 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
     _allow_memory(size + _BYTES)
     _allow_seconds(_SECONDS)
     try:
-        image = decode(request["path"], request["max_pixels"], announce, request["trust"])
+        image = decode(request["path"], request["max_pixels"], announce, request["trust"], traced=True)
         properties = {
             field.name: getattr(image, field.name) for field in dataclasses.fields(image) if field.name != "pixels"
         }
         properties["jpeg"] = image.jpeg and dataclasses.asdict(image.jpeg)
+        properties["trace"] = image.trace and dataclasses.asdict(image.trace)
         properties["manifest"] = image.manifest and dataclasses.asdict(image.manifest)
         properties["claims"] = [dataclasses.asdict(claim) for claim in image.claims]
         _allow_seconds(0)

@@ -17,6 +17,7 @@ from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.detectors.hidanet.aggregator import LocalAggregator
+from hidascan.detectors.hidanet.cell_map import cell_map
 from hidascan.detectors.hidanet.heads import Classifier, QualityEstimator
 from hidascan.detectors.hidanet.heatmap import HeatmapLaw
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Summary
@@ -24,7 +25,7 @@ from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.refiner import Refiner, TapNorm
 from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
 from hidascan.detectors.hidanet.token_filters import TokenFilters
-from hidascan.geometry import CELL, PatchGrid, ViewPlan, cell_map, patch_grid
+from hidascan.geometry import CELL, PatchGrid, ViewPlan, patch_grid
 
 _AT_A_TIME = 256  # summaries that the kernels are computed of
 SURE = 0.5  # from here on a domain or a family is named
@@ -170,7 +171,7 @@ class HiDANet(Detector):
         if self.probe is None or "tokens" not in encoded:
             return self.heatmap(logits)
         evidence = self.probe.evidence(encoded["tokens"][:1], encoded["tokens"][1:])
-        return self.heatmap(logits, _on_cells(evidence[:, None, None, None], grid)[..., 0])
+        return self.heatmap(logits, cell_map(evidence[:, None, None, None], grid)[..., 0])
 
     @torch.no_grad()
     def glance(self, views: Tensor, where: Positions) -> Tensor:
@@ -194,7 +195,7 @@ class HiDANet(Detector):
             (h, w).
         """
         names = ("residuals", "patch_tokens") if self.token_filters is not None else ("residuals",)
-        cells = torch.cat([_on_cells(encoded[name][-len(grid) :], grid) for name in names], dim=2)  # (h, w, E)
+        cells = torch.cat([cell_map(encoded[name][-len(grid) :], grid) for name in names], dim=2)  # (h, w, E)
         return self.localiser(cells.permute(2, 0, 1)[None])[0]
 
     def compute_in(self, dtype: torch.dtype) -> None:
@@ -207,11 +208,6 @@ class HiDANet(Detector):
         if device.type == "cpu" and self.head is not None:
             pack_linears(self.head.refiner)
         return super().runtime(device, dtype)
-
-
-def _on_cells(patches: Tensor, grid: PatchGrid) -> Tensor:
-    """Join values (K, h, w, E) of the parts of patches into those of the image's cells, (H, W, E)."""
-    return torch.from_numpy(cell_map(patches.cpu().numpy(), grid)).to(patches.device)
 
 
 def _likeliest(names: tuple[str, ...], shares: Tensor) -> str:

@@ -11,9 +11,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.hidanet.cell_map import cell_map
 from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
 from hidascan.detectors.hidanet.token_filters import TokenFilters, cells_of
-from hidascan.geometry import ViewPlan, cell_map, patch_grid
+from hidascan.geometry import ViewPlan, patch_grid
 from hidascan.image.views import cut_views
 from hidascan.lab.hidanet.pairs import Pairs
 
@@ -71,10 +72,10 @@ def _cells(
     tokens = None if backbone is None else tokens_of(backbone, taps, pixels)
     cells = []
     for filters in several:
-        parts = [cell_map(filters.residuals.filtered(features.clone()).numpy(), grid)]
+        parts = [cell_map(filters.residuals.filtered(features.clone()), grid)]
         if filters.tokens is not None and tokens is not None:
-            parts.append(cell_map(filters.tokens.filtered(tokens.clone()).numpy(), grid))
-        cells.append(torch.from_numpy(np.concatenate(parts, axis=2)))
+            parts.append(cell_map(filters.tokens.filtered(tokens.clone()), grid))
+        cells.append(torch.cat(parts, dim=2))
     return cells
 
 

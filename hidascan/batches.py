@@ -1,0 +1,132 @@
+"""Batches of views on their way through a device, and who waits for which row."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hidascan.detectors.base import Encoded, EncodeViews, Positions
+
+Owner = TypeVar("Owner")
+
+
+class Batch(Generic[Owner]):
+    """Views of one shape that wait for the device, where they lie, and whose they are."""
+
+    def __init__(self, size: int, pinned: bool = False):
+        """Make an empty batch.
+
+        Args:
+            size: The most views of 224x224 pixels that it takes.
+            pinned: Whether its pixels lie where a GPU can fetch them by itself.
+        """
+        self.size, self._pinned = size, pinned
+        self.pixels = np.empty((0, 0, 0, 3), np.uint8)  # (B, H, W, 3)
+        self.corners = np.empty((size, 2), np.int64)
+        self.is_thumbnail = np.empty(size, bool)
+        self.owners: list[tuple[Owner, int]] = []
+
+    def fits(self, view: np.ndarray) -> bool:
+        """Tell whether a view can join those that wait."""
+        return not self.owners or (len(self.owners) < self.room and view.shape == self.pixels.shape[1:])
+
+    @property
+    def room(self) -> int:
+        """Largest number of views; an image that is looked at in its own size goes alone if it is large."""
+        return len(self.pixels)
+
+    def add(self, view: np.ndarray, corner: tuple[int, int], thumbnail: bool, owner: tuple[Owner, int]) -> None:
+        """Copy a view into the batch."""
+        if self.pixels.shape[1:] != view.shape:
+            room = max(1, min(self.size, self.size * 224 * 224 * 3 // view.size)) if view.size else 1
+            self.pixels = torch.empty((room, *view.shape), dtype=torch.uint8, pin_memory=self._pinned).numpy()
+        place = len(self.owners)
+        self.pixels[place], self.corners[place], self.is_thumbnail[place] = view, corner, thumbnail
+        self.owners.append(owner)
+
+    def on(self, device: torch.device) -> tuple[Tensor, Positions]:
+        """Copy the views (B, 3, H, W) uint8 and where they lie to a device."""
+        count = len(self.owners)
+        parts = (self.pixels, self.is_thumbnail, self.corners)
+        views, *where = (torch.from_numpy(part[:count]).to(device, non_blocking=self._pinned) for part in parts)
+        return views.permute(0, 3, 1, 2), Positions(*where)
+
+    def runs(self) -> Iterator[tuple[Owner, int, list[int]]]:
+        """Yield (owner, place of the first row, numbers of its views) for all rows of one owner that lie together."""
+        place = 0
+        for _, some in groupby(self.owners, key=lambda owner: id(owner[0])):
+            run = list(some)
+            yield run[0][0], place, [number for _, number in run]
+            place += len(run)
+
+
+class Encoding(NamedTuple):
+    """What came of a batch: its rows, on the device, and the seconds that it took."""
+
+    rows: Encoded
+    seconds: float
+
+
+class BatchRunner:
+    """Encodes batches on one device: at once, or, where `overlaps`, in a thread while the next batch is filled.
+
+    A GPU works on a stream of its own then, so that what is decided meanwhile does not wait behind the batch.
+    """
+
+    def __init__(self, encode: EncodeViews, device: torch.device, overlaps: bool | None = None):
+        """Set up.
+
+        Args:
+            encode: What encodes a batch.
+            device: Where.
+            overlaps: Whether batches are encoded in a thread; by default on GPUs, which need the CPU for little.
+        """
+        self.encode, self._device = encode, device
+        self.overlaps = device.type == "cuda" if overlaps is None else overlaps
+
+    def new_batch(self, size: int) -> Batch[Owner]:
+        """Make a batch for this device."""
+        return Batch(size, pinned=self._device.type == "cuda")
+
+    def submit(self, batch: Batch[Owner]) -> Future[Encoding]:
+        """Begin to encode a batch, which must stay as it is until the result is there."""
+        if self.overlaps:
+            return self._thread.submit(self._run, batch)
+        done: Future[Encoding] = Future()
+        done.set_result(self._run(batch))
+        return done
+
+    def result(self, submitted: Future[Encoding]) -> Encoding:
+        """Wait for what came of a batch."""
+        encoding = submitted.result()
+        if self._device.type == "cuda":
+            for rows in encoding.rows.values():  # made on the other stream: not to be overwritten while this one reads
+                rows.record_stream(torch.cuda.current_stream(self._device))
+        return encoding
+
+    def _run(self, batch: Batch[Owner]) -> Encoding:
+        started = time.perf_counter()
+        with torch.inference_mode():
+            if self._device.type != "cuda":
+                rows = self.encode(*batch.on(self._device))
+            else:
+                with torch.cuda.stream(self._stream):
+                    rows = self.encode(*batch.on(self._device))
+                self._stream.synchronize()
+        return Encoding(rows, time.perf_counter() - started)
+
+    @functools.cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="batches")
+
+    @functools.cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        return torch.cuda.Stream(self._device)
