@@ -1,11 +1,10 @@
 """What a GPU makes of the network: views a second for the shipped weights and for a ViT-L/14 (random weights), as a share
-of the bf16 matrix peak measured here; what else might feed it faster; whether decoding keeps up, by size of image; and
-the whole scan against the network.
+of the bf16 matrix peak measured here; what else might feed it faster; and by size of image, whether decoding keeps up,
+and whole scans, full and --fast, against the network.
 
-    python -m benchmarks.gpu [PATH...] [--device cuda] [--batch-sizes 64 128 256] [--sizes 0.25 1 12] [--json FILE]
+    python -m benchmarks.gpu [--device cuda] [--batch-sizes 64 128 256] [--sizes 0.25 1 12] [--json FILE]
 
-PATHs, where there are any, are scanned from disk; give it folders of many images. With --device cpu it measures all
-but what only a GPU has, and says what that would be.
+With --device cpu it measures all but what only a GPU has, and says what that would be.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -149,18 +149,35 @@ def way_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> 
     return rows
 
 
-def decoding_row(scanner: Scanner, megapixels: float, count: int, views_a_second: float) -> dict:
-    """Images a second that all cores make ready, and that the network takes."""
+def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_a_second: float) -> dict:
+    """Images a second of one size: what all cores make ready, what the network takes, and what whole scans do."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as threads:
-        paths = make_case(Path(name) / "made", "jpg", megapixels, count)
-        list(threads.map(scanner.preparer.file, paths))  # starts the decoders
+        paths = many(Path(name), megapixels, count)
+        prepare = scanners["scan"].preparer.file
+        list(threads.map(prepare, paths[: 2 * len(scanners)]))  # starts decoders
         started = time.perf_counter()
-        views = sum(len(job.views or ()) for job in threads.map(scanner.preparer.file, paths))
-        ready = count / (time.perf_counter() - started)
-        row = {"megapixels": megapixels, "made ready, images/s": round(ready, 2)}
-        if scanner.device.type == "cuda":
-            row["nvJPEG, images/s"] = round(nvjpeg(paths), 2)
-    return row | {"network, images/s": round(views_a_second * count / views, 2)}
+        views = sum(len(job.take_views() or ()) for job in threads.map(prepare, paths))
+        row = {"megapixels": megapixels, "made ready, images/s": round(count / (time.perf_counter() - started), 2)}
+        row["network, images/s"] = round(views_a_second * count / views, 2)
+        for what, scanner in scanners.items():
+            list(scanner.scan(paths[: max(1, count // 8)]))  # starts decoders, and chooses kernels
+            started = time.perf_counter()
+            list(scanner.scan(paths))
+            row[f"{what}, images/s"] = round(count / (time.perf_counter() - started), 2)
+        row |= {"scan, views/s": round(row["scan, images/s"] * views / count, 1)}
+        row |= {"of the network": round(row["scan, images/s"] / row["network, images/s"], 3)}
+        if scanners["scan"].device.type == "cuda":
+            row["nvJPEG, images/s"] = round(nvjpeg(paths[:64]), 2)
+    return row
+
+
+def many(folder: Path, megapixels: float, count: int) -> list[str]:
+    """Make pictures, and links that stand for more of them: making them would take longest."""
+    made, paths = make_case(folder / "made", "jpg", megapixels, min(count, 32)), []
+    for number in range(count):
+        paths.append(str(folder / f"{number:05d}.jpg"))
+        os.symlink(made[number % len(made)], paths[-1])
+    return paths
 
 
 def nvjpeg(paths: list[str]) -> float:
@@ -173,13 +190,12 @@ def nvjpeg(paths: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="*")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--matrix", type=int, default=_SIDE, help="side of the matrices that the peak is measured with")
     parser.add_argument("--passes", type=int, default=20)
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.25, 1, 12], help="megapixels")
-    parser.add_argument("--files", type=int, default=64, help="pictures of each size")
+    parser.add_argument("--views", type=int, default=20_000, help="about so many of each size")
     parser.add_argument("--no-large", dest="large", action="store_false")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -193,12 +209,10 @@ def main() -> None:
         large.backbone.compute_in(torch.bfloat16)
         rows.append(network_row("ViT-L/14, random", large.to(device), device, given.batch_sizes, peak, given.passes))
     rows += way_rows(scanner.detector, device, rows[1]["batch"], given.passes)
-    rows += [decoding_row(scanner, size, given.files, rows[1]["views/s"]) for size in given.sizes]
-    if given.paths:
-        started = time.perf_counter()
-        views = sum(finding.patches + 1 for finding in scanner.scan(given.paths) if finding.status == "ok")
-        speed = views / (time.perf_counter() - started)
-        rows.append({"scan, views/s": round(speed, 1), "of the network": round(speed / rows[1]["views/s"], 3)})
+    scanners = {"scan": scanner, "--fast": Scanner(replace(scanner.options, fast=True))}
+    for size in given.sizes:
+        count = max(1, round(given.views / (1 + 21 * size)))
+        rows.append(size_row(scanners, size, count, rows[1]["views/s"]))
     for row in rows:
         print(json.dumps(row), flush=True)
     if given.json:

@@ -22,6 +22,8 @@ from hidascan.settling import FEWEST, SUSPECTS, Alarmed, Settled, doubt_of
 
 Ticket = TypeVar("Ticket")
 
+_FIRST = FEWEST + 2  # views of an image that are asked for at first, where not all are
+
 
 @dataclass(frozen=True)
 class ImageOutput:
@@ -172,13 +174,9 @@ class Engine:
             image.seconds += each * len(numbers)
         batch.owners.clear()
 
-    def first_chunk(self) -> int:
-        """Return how many views of an image are asked for at first, where not all are."""
-        return max(FEWEST + 2, self.batch_size // 2)
-
     def suspects(self, image: _InFlight[Ticket]) -> list[int]:
         """Glance at all patches, and return those that look most like AI among those not asked for at first."""
-        views, first = image.views or Views([], []), self.first_chunk()
+        views, first = image.views or Views([], []), _FIRST
         later = {number for number in image.order[first:] if number not in image.repeats}
         if self.alarmed is None or not later:
             return []
@@ -273,7 +271,7 @@ class _Flight(Generic[Ticket]):
         fast = self._engine.settled is not None
         order = _spread(views) if fast else list(range(len(views)))
         image = _InFlight(ticket, views, order, _repeats(views, order))
-        image.asks = self._engine.first_chunk() if fast else len(order)
+        image.asks = _FIRST if fast else len(order)
         if fast:
             image.suspects = self._engine.suspects(image)
         for queue in (self._waiting, self._open, self._asking):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def test_a_profile_chooses_between_calibrated_thresholds(tiny_weights, folder, t
     network, header = load_detector(tiny_weights)
     thresholds = {"low-fpr": (0.0, 0.99999), "balanced": (0.99999, 1.0), "high-recall": (0.0, 0.00001)}
     calibration = replace(header.calibration, thresholds=thresholds)
-    weights = tiny_weights.parent / "profiles.safetensors"
+    weights = shutil.copytree(tiny_weights.parent, tmp_path / "weights") / "profiles.safetensors"
     save_trained(weights, network, replace(header, calibration=calibration))
     said = {
         profile: next(Scanner(ScanOptions(str(weights), profile=profile)).scan([str(folder / "0.png")])).verdict

@@ -148,5 +148,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., C) to the same shape."""
-        x = self.fc1(x)
-        return self.fc2(torch.sigmoid(QUICK_GELU * x) * x if self.quick_gelu else nn.functional.gelu(x))
+        if not self.quick_gelu:
+            return self.fc2(nn.functional.gelu(self.fc1(x)))
+        # x sigmoid(1.702 x) is y sigmoid(y) / 1.702 for y = 1.702 x, and products can be scaled as they are made
+        bias, rows = QUICK_GELU * self.fc1.bias, x.flatten(0, -2)
+        y = nn.functional.silu(torch.addmm(bias, rows, self.fc1.weight.T, alpha=QUICK_GELU))
+        return torch.addmm(self.fc2.bias, y, self.fc2.weight.T, alpha=1 / QUICK_GELU).unflatten(0, x.shape[:-1])

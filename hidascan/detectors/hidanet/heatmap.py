@@ -41,10 +41,33 @@ class HeatmapLaw(nn.Module):
             cells: (h, w) logits of TFL.
             patches: (h, w) what the kernel probe says of the patches around; None if it was not asked.
         """
-        room = (self.sure - self.likely).clamp_min(0)  # between both thresholds
-        logits = cells - self.likely
-        if patches is not None:
-            logits = torch.maximum(logits, room + _STEEPNESS * (patches - self.evidence))
-        cold = torch.where(logits < 0, logits, _COLD / 2 * logits / (room + 1e-6)) - _COLD  # keeps the order of cells
+        logits, room = self._over_likely(cells, patches), self._room()
         hot = torch.from_numpy(seeded(logits.cpu().numpy(), 0.0, float(room))).to(logits.device)
-        return torch.sigmoid(torch.where(hot, logits, cold))
+        return torch.sigmoid(torch.where(hot, logits, _cooled(logits, room)))
+
+    def hottest(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
+        """Return the largest p(AI) (K,) on the map of each of K patches by itself.
+
+        The hottest cell is a seed, or there is none, so that no regions need be found.
+
+        Args:
+            cells: (K, h, w) logits of TFL.
+            patches: (K,) what the kernel probe says of each.
+        """
+        logits, room = self._over_likely(cells.amax((1, 2)), patches), self._room()
+        return torch.sigmoid(torch.where(logits >= room, logits, _cooled(logits, room)))
+
+    def _over_likely(self, cells: Tensor, patches: Tensor | None) -> Tensor:
+        logits = cells - self.likely
+        if patches is None:
+            return logits
+        return torch.maximum(logits, self._room() + _STEEPNESS * (patches - self.evidence))
+
+    def _room(self) -> Tensor:
+        """Return what lies between both thresholds: ()."""
+        return (self.sure - self.likely).clamp_min(0)
+
+
+def _cooled(logits: Tensor, room: Tensor) -> Tensor:
+    """Push cells without a seed under the threshold, and keep their order."""
+    return torch.where(logits < 0, logits, _COLD / 2 * logits / (room + 1e-6)) - _COLD

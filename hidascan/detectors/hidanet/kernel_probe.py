@@ -40,6 +40,28 @@ class Said(NamedTuple):
     domains: Tensor
     families: Tensor
 
+    def on_cpu(self) -> Said:
+        """Copy all of it to the CPU, at once."""
+        flat = torch.cat([part.flatten() for part in self]).cpu()
+        parts = zip(flat.split([part.numel() for part in self]), self, strict=True)
+        return Said(*(part.view_as(like) for part, like in parts))
+
+
+class _Centres(NamedTuple):
+    """The landmarks as the kernels want them.
+
+    Attributes:
+        tokens: (M, 2 P) thumbnail and patches side by side, by the square roots of their shares.
+        token_squares: (M,) |tokens|^2.
+        residuals: (M, R).
+        residual_squares: (M,) |residuals|^2.
+    """
+
+    tokens: Tensor
+    token_squares: Tensor
+    residuals: Tensor
+    residual_squares: Tensor
+
 
 class Projection(nn.Module):
     """Standardises features, clamps outliers, and projects on scaled principal components, which are kept in int8."""
@@ -98,6 +120,7 @@ class KernelProbe(nn.Module):
         self.register_buffer("offsets", torch.zeros(outputs))
         self.register_buffer("quality_coefficients", torch.zeros(landmarks))
         self.register_buffer("quality_offset", torch.zeros(()))
+        self._kept: _Centres | None = None
 
     def forward(self, images: Summary) -> Said:
         """Decide on images."""
@@ -117,13 +140,30 @@ class KernelProbe(nn.Module):
 
     def token_kernel(self, images: Summary) -> Tensor:
         """Return the kernel's values (B, M) between B images and M landmarks."""
-        pairs = zip((images.thumbnail, images.patches), self.landmarks[:2], self.share, strict=True)
-        distances = sum(share * _squared_distances(one, other) for one, other, share in pairs)
+        centres = self._centres()
+        distances = _squared_distances(self._joined(images), centres.tokens, centres.token_squares)
         return torch.exp(-self.gamma[0] * distances)
 
     def residual_kernel(self, residuals: Tensor) -> Tensor:
         """Return the values (B, M) of the kernel on residual statistics (B, R)."""
-        return torch.exp(-self.gamma[1] * _squared_distances(residuals, self.landmarks.residuals))
+        centres = self._centres()
+        return torch.exp(-self.gamma[1] * _squared_distances(residuals, centres.residuals, centres.residual_squares))
+
+    def keep_landmarks(self) -> None:
+        """Keep the landmarks ready where they are now: no more fitting, loading or moving after that."""
+        self._kept = self._centres()
+
+    def _centres(self) -> _Centres:
+        if self._kept is not None:
+            return self._kept
+        landmarks = self.landmarks
+        tokens, residuals = self._joined(landmarks), landmarks.residuals
+        return _Centres(tokens, tokens.square().sum(1), residuals, residuals.square().sum(1))
+
+    def _joined(self, images: Summary) -> Tensor:
+        """Put thumbnail and patches (B, P) side by side, so that one distance is the weighted sum of both: (B, 2 P)."""
+        shares = self.share.sqrt()
+        return torch.cat([images.thumbnail * shares[0], images.patches * shares[1]], dim=1)
 
     @property
     def landmarks(self) -> Summary:
@@ -139,6 +179,7 @@ class KernelProbe(nn.Module):
             getattr(self, f"{name}_landmarks").copy_((part / quantum).round())
 
 
-def _squared_distances(one: Tensor, other: Tensor) -> Tensor:
-    """Return (B, M) squared distances between (B, P) and (M, P)."""
-    return torch.cdist(one, other, compute_mode="use_mm_for_euclid_dist").square()
+def _squared_distances(one: Tensor, other: Tensor, squares: Tensor) -> Tensor:
+    """Return (B, M) squared distances between (B, P) and (M, P), of which `squares` (M,) are the squared lengths."""
+    products = torch.addmm(squares, one, other.T, alpha=-2.0)
+    return (products + one.square().sum(1, keepdim=True)).clamp_min(0)

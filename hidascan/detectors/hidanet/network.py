@@ -145,8 +145,8 @@ class HiDANet(Detector):
             fused = self.head.fuse(encoded["cls"], [len(encoded["cls"])])
             logit, quality = fused.logits[0], fused.qualities[0]
         if self.probe is not None:
-            said = self.probe(_summary(encoded))
-            logit, quality = logit.to(said.logits.device) + said.logits[0], said.qualities[0]
+            said = self.probe(_summary(encoded)).on_cpu()
+            logit, quality = logit.cpu() + said.logits[0], said.qualities[0]
             domain, family = _likeliest(DOMAINS, said.domains[0]), _likeliest(FAMILIES, said.families[0])
         return Decision(logit, quality, None, domain, family)
 
@@ -181,12 +181,12 @@ class HiDANet(Detector):
     @torch.no_grad()
     def hottest(self, encoded: Encoded) -> Tensor:
         """Locate in each patch by itself, by the law of the map of all."""
-        grid, maps = patch_grid(self.config.side, self.config.side, self.config.side), []
+        if len(encoded["residuals"]) < 2:
+            return torch.zeros(0)
+        grid = patch_grid(self.config.side, self.config.side, self.config.side)
+        cells = torch.cat([_each_apart(encoded[name][1:], grid) for name in self._seen_by_localiser], dim=1)
         evidence = self.probe.evidence(encoded["tokens"][:1], encoded["tokens"][1:]) if self.probe is not None else None
-        for place in range(len(encoded["residuals"]) - 1):
-            cells = self.locate_cells({name: rows[[place + 1]] for name, rows in encoded.items()}, grid)
-            maps.append(self.heatmap(cells, None if evidence is None else evidence[place].expand_as(cells)))
-        return torch.stack(maps).amax((1, 2)) if maps else torch.zeros(0)
+        return self.heatmap.hottest(self.localiser(cells), evidence)
 
     def locate_cells(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
         """Join what is known of the cells of all patches, so that no region is cut at their borders: logits of TFL.
@@ -194,9 +194,13 @@ class HiDANet(Detector):
         Returns:
             (h, w).
         """
-        names = ("residuals", "patch_tokens") if self.token_filters is not None else ("residuals",)
-        cells = torch.cat([cell_map(encoded[name][-len(grid) :], grid) for name in names], dim=2)  # (h, w, E)
+        maps = [cell_map(encoded[name][-len(grid) :], grid) for name in self._seen_by_localiser]
+        cells = torch.cat(maps, dim=2)  # (h, w, E)
         return self.localiser(cells.permute(2, 0, 1)[None])[0]
+
+    @property
+    def _seen_by_localiser(self) -> tuple[str, ...]:
+        return ("residuals", "patch_tokens") if self.token_filters is not None else ("residuals",)
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Let the refiner, which sees every token, work in `dtype`, with the same weights whatever it is."""
@@ -207,7 +211,16 @@ class HiDANet(Detector):
         """Pack the layers that see every token."""
         if device.type == "cpu" and self.head is not None:
             pack_linears(self.head.refiner)
-        return super().runtime(device, dtype)
+        encode = super().runtime(device, dtype)
+        if self.probe is not None:
+            self.probe.keep_landmarks()
+        return encode
+
+
+def _each_apart(patches: Tensor, grid: PatchGrid) -> Tensor:
+    """Turn what each of K patches (K, h, w, E) says into cells of an image of one patch, its grid: (K, E, H, W)."""
+    side_by_side = patches.permute(1, 2, 0, 3).flatten(2)[None]
+    return cell_map(side_by_side, grid).unflatten(2, (len(patches), -1)).permute(2, 3, 0, 1)
 
 
 def _likeliest(names: tuple[str, ...], shares: Tensor) -> str:

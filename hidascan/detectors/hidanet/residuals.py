@@ -144,9 +144,19 @@ def _co_occurrences(planes: Tensor) -> Tensor:
         ]
         for chosen in ((triples[0][0], triples[1][1]), (triples[0][1], triples[1][0])):
             both = torch.cat([part.flatten() for part in chosen])
-            counts_of.append(torch.bincount(both, minlength=batch * rows * columns * HISTOGRAM))
+            counts_of.append(_counted(both, batch * rows * columns * HISTOGRAM))
     counts = torch.stack(counts_of).view(len(counts_of), batch, rows, columns, HISTOGRAM).permute(1, 2, 3, 0, 4).float()
     return (counts / counts.sum(-1, keepdim=True)).flatten(3)
+
+
+def _counted(numbers: Tensor, bins: int) -> Tensor:
+    """Count how often each of 0..bins - 1 occurs."""
+    if numbers.device.type == "cpu":
+        return torch.bincount(numbers, minlength=bins)
+    ones = torch.ones(1, dtype=torch.int32, device=numbers.device).expand(
+        len(numbers)
+    )  # bincount would wait eight times
+    return torch.zeros(bins, dtype=torch.int32, device=numbers.device).index_add_(0, numbers, ones)
 
 
 def _triples(levels: Tensor, axis: int) -> Tensor:
