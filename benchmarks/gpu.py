@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -199,24 +199,30 @@ def main() -> None:
     parser.add_argument("--no-large", dest="large", action="store_false")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    rows = []
+    for row in measure(given):
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        if given.json:
+            given.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def measure(given: argparse.Namespace) -> Iterator[dict]:
+    """Yield all rows, those of whole scans before what else might be tried."""
     scanner = Scanner(ScanOptions(device=given.device, precision="bf16"))
     device, peak = scanner.device, matrix_peak(scanner.device, given.matrix, given.passes)
-    rows = [{"device": str(device), "bf16 peak, TFLOP/s": round(peak / 1e12, 2), "cores": os.cpu_count()}]
-    rows.append(network_row("hidascan-b", scanner.detector, device, given.batch_sizes, peak, given.passes))
+    yield {"device": str(device), "bf16 peak, TFLOP/s": round(peak / 1e12, 2), "cores": os.cpu_count()}
+    network = network_row("hidascan-b", scanner.detector, device, given.batch_sizes, peak, given.passes)
+    yield network
+    scanners = {"scan": scanner, "--fast": Scanner(replace(scanner.options, fast=True))}
+    for size in given.sizes:
+        yield size_row(scanners, size, max(1, round(given.views / (1 + 21 * size))), network["views/s"])
+    yield from way_rows(scanner.detector, device, network["batch"], given.passes)
     if given.large:
         large = HiDANet(LARGE).eval()
         large.head.refiner.bfloat16()
         large.backbone.compute_in(torch.bfloat16)
-        rows.append(network_row("ViT-L/14, random", large.to(device), device, given.batch_sizes, peak, given.passes))
-    rows += way_rows(scanner.detector, device, rows[1]["batch"], given.passes)
-    scanners = {"scan": scanner, "--fast": Scanner(replace(scanner.options, fast=True))}
-    for size in given.sizes:
-        count = max(1, round(given.views / (1 + 21 * size)))
-        rows.append(size_row(scanners, size, count, rows[1]["views/s"]))
-    for row in rows:
-        print(json.dumps(row), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+        yield network_row("ViT-L/14, random", large.to(device), device, given.batch_sizes, peak, given.passes)
 
 
 if __name__ == "__main__":
