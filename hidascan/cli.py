@@ -239,6 +239,9 @@ def _fleet(
 def _scan(request: Request) -> ExitCode:
     if request.fleet is not None:
         return _scan_with_ray(request, request.fleet)
+    from hidascan.image.isolation import decoders
+
+    decoders()  # the first starts while torch is imported, which takes a second or two
     from hidascan.report import resume
     from hidascan.runners.local import Task, run_scan
     from hidascan.scanner import Scanner

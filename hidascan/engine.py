@@ -106,8 +106,8 @@ class _InFlight(Generic[Ticket]):
 class Engine:
     """Runs a detector on full batches.
 
-    Memory is bounded by one batch (two where they overlap), what was encoded of the images in flight, and the pixels of those few that may ask
-    for more.
+    Memory is bounded by one batch (two where they overlap), what was encoded of the images in flight, and the pixels
+    of those few that may ask for more.
     """
 
     def __init__(

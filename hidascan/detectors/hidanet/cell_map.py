@@ -40,4 +40,5 @@ def cell_map(values: Tensor, grid: PatchGrid, cell: int = CELL) -> Tensor:
 def _shares(grid: PatchGrid, rows: int, cols: int, cell: int, device: torch.device) -> tuple[Tensor, Tensor]:
     down = cell_shares(grid.tops, rows, grid.height, cell, grid.side)
     across = cell_shares(grid.lefts, cols, grid.width, cell, grid.side)
-    return torch.from_numpy(down).to(device), torch.from_numpy(across).to(device)
+    with torch.inference_mode(False):  # whoever asks first must not decide what others may do with them
+        return torch.from_numpy(down).to(device), torch.from_numpy(across).to(device)

@@ -173,6 +173,7 @@ class KernelProbe(nn.Module):
 
     def set_landmarks(self, **parts: Tensor) -> None:
         """Set the landmarks of fields of `Summary`, (M, P) or (M, R) each."""
+        self._kept = None
         for name, part in parts.items():
             quantum = (part.abs().amax(0) / 127).clamp_min(1e-12)
             getattr(self, f"{name}_quantum").copy_(quantum)

@@ -153,9 +153,8 @@ def _counted(numbers: Tensor, bins: int) -> Tensor:
     """Count how often each of 0..bins - 1 occurs."""
     if numbers.device.type == "cpu":
         return torch.bincount(numbers, minlength=bins)
-    ones = torch.ones(1, dtype=torch.int32, device=numbers.device).expand(
-        len(numbers)
-    )  # bincount would wait eight times
+    # bincount would wait for the GPU
+    ones = torch.ones(1, dtype=torch.int32, device=numbers.device).expand(len(numbers))
     return torch.zeros(bins, dtype=torch.int32, device=numbers.device).index_add_(0, numbers, ones)
 
 
