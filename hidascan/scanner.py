@@ -15,9 +15,9 @@ from hidascan.engine import Engine, ImageOutput, choose_device, choose_dtype, de
 from hidascan.errors import UsageError
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
-from hidascan.image.c2pa import check_trust
 from hidascan.image.isolation import decoders
-from hidascan.image.provenance import conflict
+from hidascan.image.provenance.c2pa import check_trust
+from hidascan.image.provenance.claims import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
 from hidascan.options import ScanOptions

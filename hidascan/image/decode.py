@@ -16,11 +16,11 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError
-from hidascan.image.c2pa import Manifest, read_manifest, sidecar_of
 from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_header import JpegSave, read_save
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
-from hidascan.image.provenance import Claim, read_claims
+from hidascan.image.provenance.c2pa import Manifest, read_manifest, sidecar_of
+from hidascan.image.provenance.claims import Claim, read_claims
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -87,8 +87,11 @@ def decode(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=pillow_names()) as image:
-                manifest = read_manifest(data, image.format or "", sidecar_of(Path(path)), trust)
-                decoded = _decode_opened(image, manifest, max_pixels, before_load)
+                manifest, manifest_notes = read_manifest(data, image.format or "", sidecar_of(Path(path)), trust)
+                decoded = _decode_opened(image, max_pixels, before_load)
+                claims = read_claims(image, data, manifest)  # after loading: a PNG has texts behind its pixels
+                notes = (*decoded.notes, *manifest_notes)
+                decoded = replace(decoded, claims=claims, manifest=manifest, notes=notes)
                 return replace(decoded, trace=jpeg_trace(decoded.pixels)) if traced else decoded
     except ImageError:
         raise
@@ -114,9 +117,7 @@ def _read_file(path: Path) -> bytes:
         raise ImageError(str(error)) from None
 
 
-def _decode_opened(
-    image: Image.Image, manifest: Manifest | None, max_pixels: int, before_load: Callable[[int], None]
-) -> DecodedImage:
+def _decode_opened(image: Image.Image, max_pixels: int, before_load: Callable[[int], None]) -> DecodedImage:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(f"{width}x{height} is over the limit of {max_pixels / 1e6:.0f} megapixels")
@@ -129,14 +130,13 @@ def _decode_opened(
         notes.append(f"first of {frames} frames")
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
-    claims = read_claims(image, manifest)
     before_load(width * height)
     if _is_deep_colour(image):
         notes.append(_SCALED)
     image.load()
     orientation = _orientation(image)  # after loading: TIFF and HEIC are turned upright by their decoders, and say so
     pixels = _to_rgb(image, notes)
-    return DecodedImage(pixels, format_name, orientation, saved, None, claims, manifest, tuple(notes))
+    return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
 
 
 def _is_deep_colour(image: Image.Image) -> bool:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from hidascan.errors import ImageError
-from hidascan.image.c2pa import Manifest
 from hidascan.image.decode import DecodedImage
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance import Claim
+from hidascan.image.provenance.c2pa import Manifest
+from hidascan.image.provenance.claims import Claim
 
 try:
     import fcntl

@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Any
 
 from hidascan.finding import Attribution, Finding
-from hidascan.image.c2pa import Manifest
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance import Claim
+from hidascan.image.provenance.c2pa import Manifest
+from hidascan.image.provenance.claims import Claim
 from hidascan.regions import Region
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}

@@ -62,8 +62,12 @@ class Manifest:
         return cls(**{**record, **lists, "ingredients": within})
 
 
-def read_manifest(data: bytes, format: str, sidecar: bytes | None = None, trust: str | None = None) -> Manifest | None:
-    """Read the manifest of a file, None if there is none that can be read. Nothing is fetched.
+def read_manifest(
+    data: bytes, format: str, sidecar: bytes | None = None, trust: str | None = None
+) -> tuple[Manifest | None, tuple[str, ...]]:
+    """Read the manifest of a file, and what a reader should know of it; (None, notes) if none can be read.
+
+    Nothing is fetched.
 
     Args:
         data: The bytes of the file.
@@ -73,16 +77,16 @@ def read_manifest(data: bytes, format: str, sidecar: bytes | None = None, trust:
     """
     embedded = b"c2pa" in data
     if not mime_type(format) or not (embedded or sidecar):
-        return None
+        return None, ()
     try:
         import c2pa
 
         context = c2pa.Context(c2pa.Settings.from_dict(_settings(trust)))
         own = None if embedded else sidecar
         with c2pa.Reader(mime_type(format), io.BytesIO(data), manifest_data=own, context=context) as reader:
-            return _parse(json.loads(reader.json()))
+            return _parse(json.loads(reader.json())), ()
     except Exception:  # a broken manifest is no manifest; the library has an exception for each way
-        return None
+        return None, ()
 
 
 def sidecar_of(path: Path) -> bytes | None:
