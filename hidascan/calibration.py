@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hidascan.options import PROFILES
+from hidascan.regions import Region
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class Calibration:
         shift: Added to it.
         thresholds: Of each profile, (real below, ai from), scores in 0..1.
         localisation: Cells with a probability from here on, 0..1, count as AI-made.
+        sure_region: Least share of the image's cells and least mean probability, both 0..1, of a region that a verdict
+            of `real` would contradict; None where these were never fitted.
         settling: As of `settling.reach`, for a scan that stops early; None where that was never fitted.
     """
 
@@ -25,6 +29,7 @@ class Calibration:
     thresholds: dict[str, tuple[float, float]] = field(default_factory=lambda: dict.fromkeys(PROFILES, (0.5, 0.5)))
     localisation: float = 0.5
     settling: tuple[float, float] | None = None
+    sure_region: tuple[float, float] | None = None
 
     def score(self, logit: float) -> float:
         """Return the calibrated probability, 0..1, that an image holds AI-made pixels."""
@@ -37,3 +42,10 @@ class Calibration:
         if score >= ai_from:
             return "ai"
         return "real" if score < real_below else "inconclusive"
+
+    def contradicting(self, verdict: str, regions: Iterable[Region]) -> Region | None:
+        """Return the first region of a heatmap that contradicts a verdict of `real`; None if there is none."""
+        if verdict != "real" or self.sure_region is None:
+            return None
+        area, score = self.sure_region
+        return next((region for region in regions if region.area >= area and region.score >= score), None)

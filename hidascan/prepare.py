@@ -14,6 +14,7 @@ import numpy as np
 from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
+from hidascan.image.content import nothing_to_judge
 from hidascan.image.decode import DecodedImage
 from hidascan.image.evidence import evidence_of
 from hidascan.image.isolation import decoders
@@ -27,12 +28,21 @@ _HARDER_BY = 5  # quality, between header and trace, that tells of an earlier sa
 
 @dataclass
 class Job:
-    """One image on its way through: a Finding that still lacks what the detector says, its views, and its copies."""
+    """One image on its way through the scan.
+
+    Attributes:
+        finding: Finding that still lacks the detector's results.
+        views: Views of the image; None once they are taken, and for a file that could not be read.
+        boxes: Boxes of all views but the thumbnail.
+        copies: Jobs of the copies of a stress test, by the name of the perturbation.
+        can_be_judged: Whether the picture has any content; without, the verdict is `inconclusive`.
+    """
 
     finding: Finding
     views: Views | None = None
-    boxes: list[Box] = field(default_factory=list)  # of all views but the thumbnail
+    boxes: list[Box] = field(default_factory=list)
     copies: dict[str, Job] = field(default_factory=dict)
+    can_be_judged: bool = True
 
     def take_views(self) -> Views | None:
         """Hand the views over and forget them: the job waits for its batch, the pixels need not."""
@@ -98,7 +108,7 @@ class Preparer:
             raise ImageError(
                 f"{width}x{height} is too thin: mirrored to {side} px it would be over the limit of pixels"
             )
-        views = cut_views(image.pixels, self.plan, image.orientation)
+        views, unfit = cut_views(image.pixels, self.plan, image.orientation), nothing_to_judge(image.pixels)
         finding = Finding(
             path=path,
             status="ok",
@@ -114,9 +124,10 @@ class Preparer:
             c2pa=image.manifest,
             seconds=time.perf_counter() - started,
             orientation=image.orientation,
-            notes=(*image.notes, *self._notes(image, views)),
+            notes=(*image.notes, *filter(None, [unfit]), *self._notes(image, views)),
         )
-        return Job(finding, views, views.boxes[int(views.thumbnail and len(views) > 1) :])
+        boxes = views.boxes[int(views.thumbnail and len(views) > 1) :]
+        return Job(finding, views, boxes, can_be_judged=not unfit)
 
     def _notes(self, image: DecodedImage, views: Views) -> Iterator[str]:
         side = self.plan.side or SMALLEST

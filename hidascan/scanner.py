@@ -23,7 +23,7 @@ from hidascan.image.views import Views
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
-from hidascan.regions import find_regions
+from hidascan.regions import Region, find_regions
 from hidascan.run import RunInfo
 from hidascan.settling import Alarmed, Settled, alarmed_by, settled_by
 
@@ -162,9 +162,11 @@ class Scanner:
 
     def _complete(self, job: Job, output: ImageOutput) -> Finding:
         finding, calibration = job.finding, self.header.calibration
+        if output.heatmap is not None:
+            finding = self._located(finding, output.heatmap)
         score = calibration.score(output.logit)
-        verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
-        notes = [*finding.notes, *filter(None, (conflict(finding.claims, verdict), _outside_photos(output.domain)))]
+        verdict, reason = self._verdict(job, score, finding.regions)
+        notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(output.domain)]
         patches = finding.patches
         if patches is not None and output.looked_at < patches:
             notes.append(f"{output.looked_at} of {patches} patches settled the verdict, so there is no heatmap")
@@ -172,9 +174,9 @@ class Scanner:
         boxes = job.boxes if output.attributions else []
         effects = zip(boxes, output.attributions, strict=True)
         return replace(
-            finding if output.heatmap is None else self._located(finding, output.heatmap),
+            finding,
             verdict=verdict,
-            notes=tuple(notes),
+            notes=tuple(filter(None, notes)),
             patches=patches,
             score=score,
             logit=output.logit,
@@ -185,6 +187,18 @@ class Scanner:
             attributions=tuple(Attribution(*box, effect=effect) for box, effect in effects),
             seconds=(finding.seconds or 0.0) + output.seconds,
         )
+
+    def _verdict(self, job: Job, score: float, regions: tuple[Region, ...]) -> tuple[str, str]:
+        """Return the verdict, and why it is `inconclusive` where the score alone would say otherwise, else ""."""
+        calibration = self.header.calibration
+        verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
+        if not job.can_be_judged:
+            return "inconclusive", ""  # the notes of its finding say why
+        region = calibration.contradicting(verdict, regions)
+        if region is None:
+            return verdict, ""
+        where = f"an area of {region.area:.0%} of the picture (mean probability {region.score:.2f})"
+        return "inconclusive", f"the score alone says real, but {where} looks AI-made"
 
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
         """Add a heatmap, and its regions over the threshold."""

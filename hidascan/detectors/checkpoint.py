@@ -157,13 +157,18 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
     if any(len(pair) != 2 for pair in thresholds.values()):
         raise ValueError("a profile has two thresholds")
     pairs = {name: (pair[0], pair[1]) for name, pair in thresholds.items()}
-    settling = raw.get("settling")
-    if settling is not None:
-        factor, floor = settling
-        settling = (float(factor), float(floor))
-        if not all(math.isfinite(value) and value >= 0 for value in settling):
-            raise ValueError("settling is not two finite numbers from 0 on")
-    return Calibration(numbers[0], numbers[1], pairs, numbers[2], settling)
+    rules = {name: _rule(name, raw.get(name)) for name in ("settling", "sure_region")}
+    return Calibration(numbers[0], numbers[1], pairs, numbers[2], **rules)
+
+
+def _rule(name: str, raw: Any) -> tuple[float, float] | None:
+    """Check a rule of two numbers, which older weights lack."""
+    if raw is None:
+        return None
+    first, second = (float(value) for value in raw)
+    if not all(math.isfinite(value) and value >= 0 for value in (first, second)):
+        raise ValueError(f"{name} must be two finite numbers of at least 0")
+    return first, second
 
 
 def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detector, CheckpointHeader]:
