@@ -1,18 +1,24 @@
 """When the score alone does not decide: pictures with nothing to judge, and heatmaps that contradict it."""
 
+import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from hidascan import Scanner, ScanOptions
 from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import CheckpointError
+from hidascan.finding import Finding
+from hidascan.lab.cli import app
+from hidascan.lab.measure.agreement import Judged, cross_fitted, fit_sure_region
 from hidascan.regions import Region
-from tests.conftest import picture
+from tests.conftest import picture, save_picture
+from tests.lab import table_of
 
 WHITE = np.full((240, 300, 3), 255, np.uint8)
 
@@ -87,3 +93,41 @@ def test_weights_with_an_absurd_rule_are_refused(tiny_weights, tmp_path):
     path = weights_with(tiny_weights, tmp_path, sure_region=(float("nan"), 0.5))
     with pytest.raises(CheckpointError, match="sure_region"):
         load_detector(path)
+
+
+def judged(label: int, area: float, score: float, number: int) -> Judged:
+    region = Region(0, 0, 9, 9, area, score)
+    return Judged(label, number % 6, Finding("a", "ok", score=0.1, ai_area=area, regions=(region,) if area else ()))
+
+
+def test_a_rule_moves_most_ai_images_that_it_may_and_hardly_any_real_ones():
+    real = [judged(0, 0.06 if number < 10 else 0.0, 0.8, number) for number in range(1000)]
+    ai = [judged(1, 0.4 if number < 60 else 0.06, 0.9 if number < 60 else 0.7, number) for number in range(100)]
+    calibration = Calibration(thresholds=dict.fromkeys(Calibration().thresholds, (0.5, 0.9)))
+    area, score = fit_sure_region(real + ai, calibration)
+    assert 0.06 < area <= 0.4 and score <= 0.9  # the small regions would take 1 % of the real images along
+    figures = cross_fitted(real + ai, calibration)
+    assert figures["real_moved"] == 0 and figures["ai_called_real_by_score"] == 1 and figures["ai_moved"] == 0.6
+    assert fit_sure_region(real, calibration) is None
+
+
+def test_the_lab_fits_a_rule_to_a_report_and_writes_it_into_weights(hidascan, tiny_weights, tmp_path):
+    weights = weights_with(
+        tiny_weights, tmp_path, localisation=0.0, thresholds=dict.fromkeys(Calibration().thresholds, (1.0, 1.0))
+    )
+    for number in range(4):
+        save_picture(tmp_path / f"{number}.png", seed=number)
+    table = table_of(tmp_path, [(f"{number}.png", int(number < 3), "g", f"s{number}") for number in range(4)])
+    report = tmp_path / "r.jsonl"
+    hidascan(tmp_path, "--weights", weights, "--jsonl", report, "-q")
+    rows = [json.loads(line) for line in report.read_text().splitlines()]
+    for row in rows:
+        row["regions"] = [region | {"score": 0.9} for region in row["regions"]] if row["path"][-5] != "3" else []
+    report.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["agree", str(report), str(table), "--weights", str(weights), "--write"]
+    ran = CliRunner().invoke(app, arguments)
+    figures, rule = (json.loads(line) for line in ran.output.splitlines())
+    assert (ran.exit_code, figures["ai"], figures["real"]) == (0, 3, 1)
+    assert load_detector(weights)[1].calibration.sure_region == tuple(rule["sure_region"])
+    report.write_text(json.dumps(rows[0]))
+    assert "needs real and AI images" in str(CliRunner().invoke(app, arguments).exception)

@@ -18,6 +18,7 @@ COMMANDS = (
     compare.settle,
     train.backbone,
     measure.evaluate,
+    measure.agree,
     measure.quality,
     measure.localise,
     measure.robustness,

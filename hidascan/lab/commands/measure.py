@@ -51,6 +51,30 @@ def evaluate(
     print(json.dumps(evaluation.figures))
 
 
+def agree(
+    report: Annotated[Path, typer.Argument(help="JSON lines of a scan of the images.", show_default=False)],
+    table: Table,
+    weights: Annotated[Path, typer.Option(help="Weights that made the report; their sources must not be in TABLE.")],
+    write: Annotated[bool, typer.Option("--write", help="Write the fitted rule into the weights.")] = False,
+) -> None:
+    """Fit when a region of the heatmap contradicts the verdict `real`, and cross-validate the rule over sources."""
+    from hidascan.detectors.checkpoint import load_detector
+    from hidascan.errors import UsageError
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.measure.agreement import cross_fitted, fit_sure_region, join, write_sure_region
+    from hidascan.runners.verify import read_rows
+
+    judged = join((row.finding for row in read_rows(report)), read_images(table))
+    if len({one.label for one in judged}) < 2:
+        raise UsageError(f"{report}: the rule needs real and AI images of {table}, each with a heatmap")
+    calibration = load_detector(weights)[1].calibration
+    print(json.dumps(cross_fitted(judged, calibration)))
+    rule = fit_sure_region(judged, calibration)
+    print(json.dumps({"sure_region": rule}))
+    if write:
+        write_sure_region(weights, rule)
+
+
 def quality(
     table: Table,
     images: Images = 100,

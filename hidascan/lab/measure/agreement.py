@@ -1,0 +1,99 @@
+"""Fit when a region of the heatmap contradicts a verdict of `real`, on images of sources that the weights never saw."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hidascan.calibration import Calibration
+from hidascan.detectors.checkpoint import load_detector, save_trained
+from hidascan.finding import Finding
+from hidascan.lab.data.tables import LabelledImage, fold_of
+
+FALSE_ALARMS = 0.005  # share of real images that may lose their verdict of `real`
+_AREAS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
+_SCORES = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One image, its label and the finding of a scan.
+
+    Attributes:
+        label: 1 for AI or edited by AI, 0 for real.
+        fold: Fold of its source, 0..5.
+        finding: Finding with score and regions.
+    """
+
+    label: int
+    fold: int
+    finding: Finding
+
+
+def join(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[Judged]:
+    """Pair findings with their labels by path; findings without a label or a heatmap are left out."""
+    known = {str(image.path): image for image in images}
+    found = [finding for finding in findings if finding.path in known and finding.ai_area is not None]
+    return [Judged(known[one.path].label, fold_of(known[one.path].source), one) for one in found]
+
+
+def changed(judged: list[Judged], calibration: Calibration, rule: tuple[float, float]) -> np.ndarray:
+    """Return (n,) bool: which images a rule moves from `real` to `inconclusive`, by the balanced profile."""
+    ruled = dataclasses.replace(calibration, sure_region=rule)
+    verdicts = [calibration.verdict(one.finding.score or 0.0, "balanced") for one in judged]
+    pairs = zip(verdicts, judged, strict=True)
+    return np.array([ruled.contradicting(verdict, one.finding.regions) is not None for verdict, one in pairs], bool)
+
+
+def fit_sure_region(judged: list[Judged], calibration: Calibration) -> tuple[float, float] | None:
+    """Find the rule that moves most AI images out of `real` and at most 0.5 % of the real ones.
+
+    Returns:
+        Least share of the cells and least mean probability of the region; None if no rule moves any AI image. Of
+        equal rules the strictest is taken.
+    """
+    labels = np.array([one.label for one in judged])
+    best, most = None, 0
+    if labels.all():  # without real images nothing limits a rule
+        return None
+    for rule in itertools.product(_AREAS, _SCORES):
+        moved = changed(judged, calibration, rule)
+        if moved[labels == 0].mean() <= FALSE_ALARMS and moved[labels == 1].sum() >= max(most, 1):
+            best, most = rule, int(moved[labels == 1].sum())
+    return best
+
+
+def cross_fitted(judged: list[Judged], calibration: Calibration) -> dict[str, float]:
+    """Judge each fold of sources by a rule that was fitted to the others.
+
+    Returns:
+        Number of images, and shares of real and AI images that are moved; of the AI ones, also the share called
+        `real` by score alone.
+    """
+    labels, moved = np.array([one.label for one in judged]), np.zeros(len(judged), bool)
+    folds = np.array([one.fold for one in judged])
+    for fold in np.unique(folds):
+        rule = fit_sure_region([one for one in judged if one.fold != fold], calibration)
+        here = np.flatnonzero(folds == fold)
+        if rule is not None:
+            moved[here] = changed([judged[place] for place in here], calibration, rule)
+    called = np.array([calibration.verdict(one.finding.score or 0.0, "balanced") == "real" for one in judged])
+    return {
+        "real": int((labels == 0).sum()),
+        "real_moved": round(float(moved[labels == 0].mean()), 5),
+        "ai": int((labels == 1).sum()),
+        "ai_called_real_by_score": round(float(called[labels == 1].mean()), 4),
+        "ai_moved": round(float(moved[labels == 1].mean()), 4),
+    }
+
+
+def write_sure_region(weights: Path, rule: tuple[float, float] | None) -> None:
+    """Write a rule into the header of weights."""
+    detector, header = load_detector(weights)
+    calibration = dataclasses.replace(header.calibration, sure_region=rule)
+    save_trained(weights, detector, dataclasses.replace(header, calibration=calibration))
