@@ -1,47 +1,58 @@
-"""Read the metadata fields of a file in which something may be said of its origin, whatever the container."""
+"""Read the metadata fields of a file in which something may stand of its origin, whatever the container."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, IptcImagePlugin
+from PIL import Image
 
+from hidascan.image.provenance.exif import exif_texts
+from hidascan.image.provenance.gif_blocks import gif_texts
+from hidascan.image.provenance.iptc import iptc_records
+from hidascan.image.provenance.png_text import png_texts
 from hidascan.image.provenance.xmp import properties_of
 
-_EXIF_IFD, _MAKE, _MODEL = 0x8769, 0x010F, 0x0110
-_SOFTWARE_TAGS = {
-    0x0131: "Software", 0x000B: "ProcessingSoftware", 0x013C: "HostComputer", 0xA438: "ImageEditor",
-    0xA43A: "RAWDevelopingSoftware", 0xA43B: "ImageEditingSoftware", 0xA43C: "MetadataEditingSoftware",
+_MOST_FIELDS = 3000
+_EXIF = {
+    0x000B: ("ProcessingSoftware", "software"), 0x0131: ("Software", "software"), 0xA43A: ("RAWDevelopingSoftware", "software"),
+    0xA43B: ("ImageEditingSoftware", "software"), 0xA43C: ("MetadataEditingSoftware", "software"),
+    0x010F: ("Make", "make"), 0x0110: ("Model", "model"), 0x013B: ("Artist", "creator"), 0x9C9D: ("XPAuthor", "creator"),
+    0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"), 0x9286: ("UserComment", "comment"),
+    0x9C9C: ("XPComment", "comment"), 0x010D: ("DocumentName", "text"), 0x010E: ("ImageDescription", "text"),
+    0x8298: ("Copyright", "text"), 0x9C9B: ("XPTitle", "text"), 0x9C9E: ("XPKeywords", "keywords"), 0x9C9F: ("XPSubject", "text"),
+    0xA436: ("ImageTitle", "text"), 0x927C: ("MakerNote", "structure"),
 }  # fmt: skip
-_CREATOR_TAGS = {0x013B: "Artist", 0x9C9D: "XPAuthor", 0xA437: "Photographer"}
-_TEXT_TAGS = {
-    0x010D: "DocumentName", 0x010E: "ImageDescription", 0x8298: "Copyright", 0x9286: "UserComment", 0x927C: "MakerNote",
-    0x9C9B: "XPTitle", 0x9C9C: "XPComment", 0x9C9E: "XPKeywords", 0x9C9F: "XPSubject", 0xA436: "ImageTitle",
-}  # fmt: skip
-_MAKER_NOTE_BYTES = 200  # a generator's is a line of text; a camera's is a block of its own
 _IPTC = {
-    (2, 5): ("Title", "text"), (2, 25): ("Keywords", "text"), (2, 65): ("OriginatingProgram", "software"),
-    (2, 80): ("By-line", "creator"), (2, 105): ("Headline", "text"), (2, 110): ("Credit", "text"),
-    (2, 115): ("Source", "text"), (2, 120): ("Caption", "text"),
+    5: ("Title", "text"), 25: ("Keywords", "text"), 40: ("Instructions", "text"), 65: ("Program", "software"),
+    80: ("By-line", "creator"), 105: ("Headline", "text"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
+    116: ("Copyright", "text"), 120: ("Caption", "text"),
 }  # fmt: skip
-_XMP_ROLES = {
-    "creatortool": "software", "software": "software", "softwareagent": "software", "producer": "software",
-    "aisystemused": "system", "digitalsourcetype": "source_type", "digitalsourcefiletype": "source_type",
-    "creator": "creator", "author": "creator", "make": "make", "model": "model",
+_XMP = {
+    "tiff:Software": "software", "exif:Software": "software", "stEvt:softwareAgent": "software",
+    "photoshop:Credit": "credit", "photoshop:Source": "credit", "dc:creator": "creator", "exif:UserComment": "comment",
+    "dc:title": "text", "dc:description": "text", "dc:subject": "text", "dc:rights": "text", "photoshop:Headline": "text",
+    "photoshop:Instructions": "text", "tiff:ImageDescription": "text", "tiff:Artist": "creator", "tiff:Make": "make",
+    "tiff:Model": "model",
 }  # fmt: skip
-_PNG_ROLES = {
-    "software": "software",
-    "generator": "software",
-    "creator tool": "software",
-    "author": "creator",
-    "artist": "creator",
-}
-_RAW_PROFILE = "Raw profile type "
-_GIF_XMP = b"XMP DataXMP"
-_GIF_TRAILER = b"\x01\xff\xfe\xfd"
+# These mean the same in whatever namespace they stand.
+_XMP_ANYWHERE = {
+    "CreatorTool": "software", "DigitalSourceType": "source type", "DigitalSourcefileType": "source type",
+    "DigitalSourceFileType": "source type", "AISystemUsed": "ai system", "AISystemVersionUsed": "ai version",
+    "AIPromptInformation": "ai prompt", "AIPromptWriterName": "ai prompt writer",
+}  # fmt: skip
+_PNG = {
+    "software": "software", "creator tool": "software", "creatortool": "software", "source": "credit", "author": "creator",
+    "artist": "creator", "creator": "creator", "comment": "comment", "description": "text", "title": "text",
+    "copyright": "text", "disclaimer": "text", "warning": "text", "keywords": "keywords", "credit": "credit",
+}  # fmt: skip
+_XMP_KEY, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
+_XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+_EXTENSION_HEAD = 40  # GUID, full length, offset
+_MOST_EXTENDED = 4_000_000
+_IPTC_TAG, _PHOTOSHOP_TAG, _IPTC_RESOURCE = 33723, 34377, 0x0404
 
 
 @dataclass(frozen=True)
@@ -50,129 +61,134 @@ class Field:
 
     Attributes:
         source: "exif", "xmp", "iptc", "png" or "comment".
-        name: Its name, such as "Software" or "xmp:CreatorTool".
-        role: "software", written by a program of itself; "creator"; "system", IPTC's AI system; "source_type", IPTC's
-            digital source type; "make" or "model" of a camera; or "text", anything that people write.
-        text: What it holds, whole.
+        name: Name for people, such as "EXIF Software" or "XMP dc:creator".
+        kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "make" or "model" of a camera;
+            "source type", "ai system" and its like of IPTC; "structure", in which only a structure counts.
+        text: Content, whole.
+        of_part: Whether it speaks of a file that went into this one.
     """
 
     source: str
     name: str
-    role: str
+    kind: str
     text: str
+    of_part: bool = False
 
 
-def fields_of(image: Image.Image, data: bytes) -> Iterator[Field]:
-    """Yield the fields of a loaded image and the bytes of its file."""
-    yield from _of_exif(image)
-    for packet in _xmp_packets(image, data):
-        for name, value in properties_of(packet):
-            yield Field("xmp", name, _XMP_ROLES.get(name.rpartition(":")[2].lower(), "text"), value)
-    yield from _of_iptc(image)
-    yield from _of_comments(image)
-    for key, text in png_texts(image).items():
-        yield Field("png", key, _PNG_ROLES.get(key.lower(), "text"), text)
+def fields_of(image: Image.Image, data: bytes) -> list[Field]:
+    """Return the fields of a loaded image and the bytes of its file; what is broken is passed over."""
+    fields: list[Field] = []
+    for read in _READERS:
+        try:
+            for field in read(image, data):
+                if len(fields) < _MOST_FIELDS and field.text.strip("\0 \r\n\t"):
+                    fields += _split(field)
+        except Exception:  # hostile metadata must not cost us sound pixels
+            continue
+    return fields
 
 
-def png_texts(image: Image.Image) -> dict[str, str]:
-    """Return the text chunks of a PNG, before and behind its pixels, without those that hold other metadata."""
-    texts: dict[Any, Any] = getattr(image, "text", {}) if image.format == "PNG" else {}
-    return {
-        str(key): str(text)
-        for key, text in texts.items()
-        if not str(key).startswith((_RAW_PROFILE, "XML:com.adobe.xmp"))
-    }
+def _split(field: Field) -> list[Field]:
+    if field.kind != "keywords":
+        return [field]
+    words = re.split(r"[;,]", field.text[:10_000])
+    return [Field(field.source, field.name, "text", word.strip()) for word in words if word.strip()]
 
 
-def _of_exif(image: Image.Image) -> Iterator[Field]:
+def _of_exif(image: Image.Image, data: bytes) -> Iterator[Field]:
+    for tag, text in exif_texts(image):
+        if tag in _EXIF:
+            name, kind = _EXIF[tag]
+            yield Field("exif", f"EXIF {name}", kind, text)
+
+
+def _of_xmp(image: Image.Image, data: bytes) -> Iterator[Field]:
+    for packet in dict.fromkeys(_packets(image, data)):
+        for name, value, of_part in properties_of(packet):
+            kind = _XMP.get(name) or _XMP_ANYWHERE.get(name.rpartition(":")[2], "structure")
+            yield Field("xmp", f"XMP {name}", kind, value, of_part)
+
+
+def _packets(image: Image.Image, data: bytes) -> Iterator[bytes]:
+    segments = [body for kind, body in getattr(image, "applist", ()) if kind == "APP1"]
+    yield from (body[len(_XMP_SEGMENT) :] for body in segments if body.startswith(_XMP_SEGMENT))
+    yield from _extended(body[len(_XMP_EXTENSION) :] for body in segments if body.startswith(_XMP_EXTENSION))
+    found = [image.info.get("xmp")] if not segments else []
+    if image.format == "PNG":
+        texts = [*png_texts(data)]
+        found = [text for key, text in texts if key == _XMP_KEY]
+        profiles = [_raw_profile(text) for key, text in texts if key.startswith(_RAW_PROFILE)]
+        found += [one.removeprefix(_XMP_SEGMENT) for one in profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
+    if image.format == "GIF":
+        found = [text for kind, text in gif_texts(data) if kind == "xmp"]
+    yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in found if one)
+
+
+def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the packets that were too long for one segment, put together."""
+    parts: dict[bytes, dict[int, bytes]] = {}
+    for segment in segments:
+        offset = int.from_bytes(segment[36:_EXTENSION_HEAD], "big")
+        if offset < _MOST_EXTENDED:  # what is longer holds a depth map or a second picture
+            parts.setdefault(segment[:32], {})[offset] = segment[_EXTENSION_HEAD:]
+    yield from (b"".join(part for _, part in sorted(pieces.items())) for pieces in parts.values())
+
+
+def _of_iptc(image: Image.Image, data: bytes) -> Iterator[Field]:
+    for block in _iptc_blocks(image, data):
+        for dataset, value in iptc_records(block):
+            if dataset in _IPTC:
+                name, kind = _IPTC[dataset]
+                yield Field("iptc", f"IPTC {name}", kind, _decoded(value))
+
+
+def _iptc_blocks(image: Image.Image, data: bytes) -> Iterator[bytes]:
+    resources: Any = image.info.get("photoshop")
+    if isinstance(resources, dict) and isinstance(resources.get(_IPTC_RESOURCE), bytes):
+        yield resources[_IPTC_RESOURCE]
+    tags: Any = getattr(image, "tag_v2", {})
+    for block in (tags.get(_IPTC_TAG), tags.get(_PHOTOSHOP_TAG)):
+        if isinstance(block, bytes):
+            yield block
+    if image.format == "PNG":
+        profiles = [(key, text) for key, text in png_texts(data) if key.startswith(_RAW_PROFILE)]
+        yield from (_raw_profile(text) for key, text in profiles if key.endswith(("iptc", "8bim")))
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """Decode what ImageMagick writes: a name, a length, and bytes in hexadecimal."""
+    lines = text.strip().split(b"\n", 2)
     try:
-        exif = image.getexif()
-        folders: list[Any] = [exif, exif.get_ifd(_EXIF_IFD)] if exif else []
-    except Exception:  # broken EXIF says nothing
-        return
-    for tags, role in ((_SOFTWARE_TAGS, "software"), (_CREATOR_TAGS, "creator"), (_TEXT_TAGS, "text")):
-        for tag, name in tags.items():
-            for folder in folders:
-                if text := _exif_text(tag, folder.get(tag)):
-                    yield Field("exif", name, role, text)
-    for tag, name, role in ((_MAKE, "Make", "make"), (_MODEL, "Model", "model")):
-        for folder in folders[:1]:
-            if text := _exif_text(tag, folder.get(tag)):
-                yield Field("exif", name, role, text)
-
-
-def _exif_text(tag: int, value: object) -> str:
-    """Return a tag's text, whatever its type and encoding."""
-    if isinstance(value, tuple) and all(isinstance(one, int) and 0 <= one < 256 for one in value):
-        value = bytes(value)
-    if isinstance(value, str):
-        return value.strip("\0 ")
-    if not isinstance(value, bytes):
-        return ""
-    if tag == 0x927C:
-        return value.decode("latin-1").strip("\0 ") if len(value) <= _MAKER_NOTE_BYTES else ""
-    if 0x9C9B <= tag <= 0x9C9F:
-        return value.decode("utf-16-le", "replace").strip("\0 ")
-    if value[:8] == b"UNICODE\0":
-        return _utf_16(value[8:])
-    if value[:8] == b"JIS\0\0\0\0\0":
-        return value[8:].decode("iso2022_jp", "replace").strip("\0 ")
-    body = value[8:] if value[:8] in (b"ASCII\0\0\0", b"\0" * 8) else value
-    return body.decode("utf-8", "replace").strip("\0 ")
-
-
-def _utf_16(data: bytes) -> str:
-    """Decode UTF-16 of either byte order: programs disagree on which EXIF means. Some write UTF-8 all the same."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace").strip("\0 ")
-    if b"\0" not in data[:64]:
-        return data.decode("utf-8", "replace").strip("\0 ")
-    both = [data.decode(order, "replace").strip("\0 ") for order in ("utf-16-be", "utf-16-le")]
-    return max(both, key=lambda text: sum(c.isascii() for c in text[:2000]))
-
-
-def _xmp_packets(image: Image.Image, data: bytes) -> Iterator[bytes]:
-    info = image.info
-    found = [info.get("xmp"), info.get("XML:com.adobe.xmp"), _raw_profile(info.get(f"{_RAW_PROFILE}xmp"))]
-    if image.format == "GIF" and (start := data.find(_GIF_XMP)) >= 0:
-        start += len(_GIF_XMP)
-        end = data.find(_GIF_TRAILER, start)
-        found.append(data[start : end if end > 0 else None])
-    packets = [one.encode("utf-8", "replace") if isinstance(one, str) else one for one in found if one]
-    yield from dict.fromkeys(bytes(one) for one in packets)
-
-
-def _raw_profile(text: object) -> bytes:
-    """Decode what ImageMagick writes: a name, a length, and the bytes in hexadecimal."""
-    lines = str(text or "").strip().split("\n", 2)
-    try:
-        return bytes.fromhex(lines[2]) if len(lines) == 3 else b""
+        return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""
     except ValueError:
         return b""
 
 
-def _of_iptc(image: Image.Image) -> Iterator[Field]:
+def _of_png(image: Image.Image, data: bytes) -> Iterator[Field]:
+    for key, text in png_texts(data):
+        if key != _XMP_KEY and not key.startswith(_RAW_PROFILE):
+            yield Field("png", f"PNG text {key}", _PNG.get(key.lower(), "structure"), _decoded(text))
+
+
+def _of_comments(image: Image.Image, data: bytes) -> Iterator[Field]:
+    found = [body for kind, body in getattr(image, "applist", ()) if kind == "COM"]
+    if image.format == "GIF":
+        found = [text for kind, text in gif_texts(data) if kind == "comment"]
+    for body in dict.fromkeys(found):
+        yield Field("comment", f"{'GIF' if image.format == 'GIF' else 'JPEG'} comment", "comment", _decoded(body))
+
+
+def _decoded(value: bytes) -> str:
     try:
-        records = IptcImagePlugin.getiptcinfo(image) or {}
-    except Exception:  # broken IPTC says nothing
-        return
-    for key, (name, role) in _IPTC.items():
-        value: Any = records.get(key, [])
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, bytes):
-                yield Field("iptc", name, role, one.decode("utf-8", "replace").strip("\0 "))
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
-def _of_comments(image: Image.Image) -> Iterator[Field]:
-    segments: Any = getattr(image, "applist", [])
-    found = [body for kind, body in segments if kind == "COM"] or [image.info.get("comment")]
-    for one in dict.fromkeys(found):
-        if isinstance(one, (bytes, str)) and one:
-            text = one if isinstance(one, str) else one.decode("utf-8", "replace")
-            yield Field("comment", f"{image.format} comment", "text", text.strip("\0 "))
-
-
-def shown(text: str, longest: int = 200) -> str:
-    """Return the printable beginning of a text, on one line."""
-    line = "".join(c if c.isprintable() else " " for c in text[: 4 * longest])
-    return re.sub(" +", " ", line).strip()[:longest]
+_READERS: tuple[Callable[[Image.Image, bytes], Iterator[Field]], ...] = (
+    _of_exif,
+    _of_xmp,
+    _of_iptc,
+    _of_png,
+    _of_comments,
+)

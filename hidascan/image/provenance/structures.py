@@ -1,6 +1,6 @@
-"""Recognise the structures that generators write into text fields: parameters, graphs, job numbers, labels.
+"""Recognise the structures that generators write into text: parameters, graphs, job numbers, labels.
 
-A structure counts in whatever field it stands, as no person writes one by chance; mere names of generators do not.
+A structure counts in whatever field it stands, as nobody writes one by chance; names of generators do not.
 """
 
 from __future__ import annotations
@@ -12,78 +12,123 @@ from typing import Any
 
 from hidascan.image.provenance.catalogue import tool_in
 
-_JSON_CHARACTERS = 8_000_000
-_LABEL = re.compile(r"^\s*(?:workflow|prompt|parameters|generation_data|metadata)\s*:\s*(?=[{\[])", re.IGNORECASE)
-_STEPS, _SAMPLER = re.compile(r"\bSteps: *\d+"), re.compile(r"\bSampler: *\S")
-_JOB = re.compile(r"\bJob ID: *[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
-_GRAPH = re.compile(r'"class_type"\s*:|"nodes"\s*:\s*\[.{0,100000}"widgets_values"\s*:', re.DOTALL)
-_DREAM = re.compile(r'^".*" -s ?\d+ -S ?\d+', re.DOTALL)  # InvokeAI of 2022
-_OPENAI = re.compile(r"\bOpenAI--ImageGeneration--")
-# Keys of parameters that front ends write as JSON; a dictionary with a prompt and three of the others is theirs.
-_PARAMETERS = frozenset(
+_JSON_CHARACTERS = 2_000_000
+_LABEL = re.compile(r"\s*[\w .\-]{1,40}:\s*(?=\{)")  # ComfyUI writes `workflow:{...}`
+_STEPS, _SETTING = re.compile(r"\bSteps: ?\d+"), re.compile(r"\b(?:Sampler|CFG scale|Schedule type): ?\S")
+_WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
+_FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_JOB = re.compile(rf"\s--[a-z]{{1,12}}\b.{{0,2000}}\bJob ID: ?\S|\bJob ID: ?{_UUID}\s*$", re.DOTALL)
+_DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?\d+)')  # InvokeAI of 2022
+_OPENAI = "OpenAI--ImageGeneration--"
+_BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
+_BROKEN_WORKFLOW = re.compile(r'"widgets_values"\s{0,9}:')
+_UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
+_SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/]{80,}={0,2}\s*")
+_OF_TOOLS = (
+    "software", "generator", "app", "app_id", "tool", "engine", "application", "version", "source", "metadata_scheme",
+)  # fmt: skip
+# Sets of keys that only one program writes.
+_MARKS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("SwarmUI", frozenset({"sui_image_params"})),
+    ("SwarmUI", frozenset({"swarm_version"})),
+    ("Easy Diffusion", frozenset({"use_stable_diffusion_model"})),
+    ("InvokeAI", frozenset({"invokeai_metadata"})),
+    ("InvokeAI", frozenset({"invokeai_graph"})),
+    ("InvokeAI", frozenset({"invokeai_workflow"})),
+    ("InvokeAI", frozenset({"sd-metadata"})),
+    ("InvokeAI", frozenset({"app_version", "generation_mode"})),
+    ("Fooocus", frozenset({"fooocus_scheme"})),
+    ("Fooocus", frozenset({"base_model", "performance"})),
+    ("Fooocus", frozenset({"base_model", "adm_guidance"})),
+    ("Draw Things", frozenset({"c", "sampler", "seed", "steps"})),
+    ("NovelAI", frozenset({"signed_hash", "prompt"})),
+    ("NovelAI", frozenset({"uc", "sampler"})),
+    ("NovelAI", frozenset({"request_type", "uncond_scale"})),
+)
+_PROMPTS = frozenset({"prompt", "full_prompt", "positive_prompt", "positiveprompt"})
+_SETTINGS = frozenset(
     {
-        "negative_prompt", "negativeprompt", "uc", "steps", "num_inference_steps", "sampler", "sampler_name", "seed", "cfg",
-        "cfg_scale", "cfgscale", "guidance_scale", "base_model", "model", "use_stable_diffusion_model", "scheduler", "strength",
+        "num_inference_steps", "steps", "cfg", "cfg_scale", "cfgscale", "guidance_scale", "guidance", "sampler", "sampler_name",
+        "scheduler", "negative_prompt", "negativeprompt", "seed", "base_model", "model_hash", "model", "num_steps",
     }
 )  # fmt: skip
-_PROMPTS = frozenset({"prompt", "full_prompt", "positive_prompt", "c", "description"})
+_NEEDED_SETTINGS = 3
 
 
-def generator_by_structure(text: str) -> str:
-    """Return the name of the generator whose structure a text holds; "" if it holds none."""
-    if _STEPS.search(text) and _SAMPLER.search(text):
-        tool = tool_in(text[text.rfind("Version:") :], "software") if "Version:" in text else None
-        return tool.name if tool and tool.means == "ai" else "A1111"
-    if _JOB.search(text):
+def generator_of(text: str) -> str:
+    """Return the generator whose structure a text holds; "" if it holds none."""
+    if _STEPS.search(text) and _SETTING.search(text):
+        return _of_parameters(text)
+    if "Job ID:" in text and _JOB.search(text[-4000:]):
         return "Midjourney"
-    if _OPENAI.search(text):
+    if text.startswith(_OPENAI):
         return "OpenAI"
-    if _DREAM.match(text):
+    if text[:1] == '"' and _DREAM.match(text[:8000]):
         return "InvokeAI"
-    bare = _LABEL.sub("", text, count=1).strip().rstrip("\0")
-    return _by_json(bare) if bare[:1] in ("{", "[") else ""
+    return _of_json(text) if "{" in text[:60] else ""
 
 
-def _by_json(text: str) -> str:
-    try:
-        value = json.loads(text[:_JSON_CHARACTERS], strict=False)
-    except (ValueError, RecursionError):
-        return "ComfyUI" if _GRAPH.search(text) else ""
-    return generator_by_keys(value) if isinstance(value, dict) else ""
-
-
-def generator_by_keys(value: Mapping[str, Any]) -> str:
-    """Return the name of the generator whose keys a dictionary has: JSON, or the text chunks of a PNG; "" for none."""
-    keys = {str(key).lower().replace(" ", "_"): key for key in value}
-    if _is_graph(value):
+def generator_of_keys(values: Mapping[str, Any]) -> str:
+    """Return the generator whose keys a dictionary has: one in JSON, or the text chunks of a PNG; "" for none."""
+    if _is_graph(values) or any(_is_graph(_unpacked(values.get(key))) for key in ("prompt", "workflow")):
         return "ComfyUI"
-    for name, marks in _MARKS.items():
-        if any(mark <= keys.keys() for mark in marks):
-            return name
-    for key in ("software", "version", "source", "metadata_scheme", "fooocus_scheme"):
-        tool = tool_in(str(value.get(keys.get(key, ""), "")), "software")
-        if tool and tool.means == "ai":
+    label = _unpacked(values.get("AIGC", values))
+    if str(label.get("Label")) == "1" and ("ContentProducer" in label or "ProduceID" in label):
+        return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 are suspicions
+    keys = {str(key).lower() for key in values}
+    name = next((name for name, marks in _MARKS if marks <= keys), "")
+    if not name and keys & _PROMPTS and len(keys & _SETTINGS) >= _NEEDED_SETTINGS:
+        return "a diffusion model"
+    return name
+
+
+def is_signed_by_xai(description: str, artist: str) -> bool:
+    """Tell whether two fields of EXIF are what Grok writes: a signature in base64, and a UUID for the artist."""
+    return bool(_SIGNATURE.fullmatch(description) and _UUID_ALONE.fullmatch(artist))
+
+
+def _of_parameters(text: str) -> str:
+    """Return who wrote parameters in the manner of A1111, which many have taken over."""
+    for match in _WRITER.finditer(text[-4000:]):
+        if tool := tool_in(match.group(1), "software"):
             return tool.name
-    if keys.keys() & _PROMPTS and len(keys.keys() & _PARAMETERS) >= 3:
-        return "Fooocus" if {"base_model", "performance"} <= keys.keys() else "Stable Diffusion"
+        if _FORGE.match(match.group(1)):
+            return "Forge"
+    return "A1111"
+
+
+def _of_json(text: str) -> str:
+    text = _LABEL.sub("", text, count=1) if not text.lstrip().startswith("{") else text
+    text = text.strip("\0 \r\n\t")
+    if text.startswith("{"):
+        values = _unpacked(text)
+        if values:
+            return _tool_named(values) or generator_of_keys(values)
+        if _BROKEN_PROMPT.search(text) and '"inputs"' in text or _BROKEN_WORKFLOW.search(text) and '"links"' in text:
+            return "ComfyUI"  # cut off or too long to be parsed
     return ""
 
 
-# Sets of keys that only one program writes.
-_MARKS: dict[str, tuple[set[str], ...]] = {
-    "SwarmUI": ({"sui_image_params"}, {"swarm_version"}),
-    "Easy Diffusion": ({"use_stable_diffusion_model", "prompt"},),
-    "InvokeAI": ({"invokeai_metadata"}, {"invokeai_graph"}, {"sd-metadata"}, {"app_version", "generation_mode"}),
-    "Fooocus": ({"fooocus_scheme"},),
-    "NovelAI": ({"signed_hash", "prompt"}, {"request_type", "uncond_scale"}),
-    "Draw Things": ({"c", "sampler", "seed", "steps"},),
-    "AI label of China (TC260)": ({"label", "contentproducer"}, {"label", "produceid"}),
-}
+def _tool_named(values: Mapping[str, Any]) -> str:
+    keys = {str(key).lower(): str(value) for key, value in values.items()}
+    tools = (tool_in(keys[key], "software") for key in _OF_TOOLS if key in keys)
+    return next((tool.name for tool in tools if tool and tool.means != "software"), "")
 
 
-def _is_graph(value: Mapping[str, Any]) -> bool:
-    """Tell a graph of ComfyUI: a prompt whose nodes have classes, or a workflow of nodes and links."""
-    nodes = value.get("nodes")
-    if isinstance(nodes, list):
-        return any(isinstance(node, dict) and "type" in node for node in nodes)
-    return any(isinstance(node, dict) and "class_type" in node for node in value.values())
+def _unpacked(value: object) -> Mapping[str, Any]:
+    """Return the dictionary in a JSON text, or the value if it is one; an empty one for anything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{" and len(value) <= _JSON_CHARACTERS:
+        try:
+            value = json.loads(value, strict=False)
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_graph(values: Mapping[str, Any]) -> bool:
+    """Tell a graph of ComfyUI: a prompt whose nodes have classes and inputs, or a workflow of nodes and links."""
+    nodes = values.get("nodes")
+    if isinstance(nodes, list) and isinstance(values.get("links"), list):
+        return any(isinstance(node, dict) and {"id", "type"} <= node.keys() for node in nodes)
+    return any(isinstance(node, dict) and {"class_type", "inputs"} <= node.keys() for node in values.values())

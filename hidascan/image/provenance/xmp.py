@@ -1,78 +1,134 @@
-"""Read XMP packets: which properties there are, and what they hold."""
+"""Read XMP packets: which properties there are, and what they hold.
+
+An own walk with expat, and not ElementTree: a packet may lack declarations of its prefixes or break off in the middle,
+and what was read until then counts. Entities are never expanded.
+"""
 
 from __future__ import annotations
 
 import html
 import re
 from collections.abc import Iterator
-from typing import Any
-from xml.etree.ElementTree import Element, ParseError
+from typing import NamedTuple
+from xml.parsers import expat
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
-
-_MOST_BYTES, _MOST = 4_000_000, 2000
-_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 4_000_000, 10_000, 100
+_CHUNK = 1 << 16
 _PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
-    "http://ns.adobe.com/xap/1.0/": "xmp",
-    "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#": "stEvt",
-    "http://ns.adobe.com/photoshop/1.0/": "photoshop",
-    "http://purl.org/dc/elements/1.1/": "dc",
-    "http://purl.org/dc/terms/": "dcterms",
-    "http://ns.adobe.com/tiff/1.0/": "tiff",
     "http://ns.adobe.com/exif/1.0/": "exif",
+    "http://ns.adobe.com/photoshop/1.0/": "photoshop",
+    "http://ns.adobe.com/tiff/1.0/": "tiff",
+    "http://ns.adobe.com/xap/1.0/": "xmp",
+    "http://ns.adobe.com/xap/1.0/mm/": "xmpMM",
+    "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#": "stEvt",
+    "http://purl.org/dc/elements/1.1/": "dc",
+    "http://www.w3.org/1999/02/22-rdf-syntax-ns#": "rdf",
+    "adobe:ns:meta/": "x",
 }
-_TAG = re.compile(rb"<(\w[\w\-]*):(\w+)(?:\s[^<>]*)?>([^<]{1,4000})</")
-_ATTRIBUTE = re.compile(rb"\s(\w[\w\-]*):(\w+)\s*=\s*(?:\"([^\"]{1,4000})\"|'([^']{1,4000})')")
+_STRUCTURAL = ("rdf:", "x:", "xml:", "xmlns:")
+_WITHIN_PARTS = ("xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom")  # these speak of other files
+_TAG = re.compile(r"<(\w[\w\-]{0,60}:\w[\w\-]{0,60})(?:\s[^<>]{0,300})?>([^<]{1,4000})</")
+_ATTRIBUTE = re.compile(r"""\s(\w[\w\-]{0,60}:\w[\w\-]{0,60})\s{0,20}=\s{0,20}(?:"([^"<]{1,4000})"|'([^'<]{1,4000})')""")
 
 
-def properties_of(packet: bytes) -> Iterator[tuple[str, str]]:
-    """Yield (name, value) for each property of a packet, such as ("xmp:CreatorTool", "GIMP 2.10").
+class Property(NamedTuple):
+    """One property.
 
-    Of a packet that is no sound XML, whatever looks like a property is taken.
+    Attributes:
+        name: With its usual prefix, whatever the packet calls it, such as "xmp:CreatorTool".
+        value: What it holds.
+        of_part: Whether it speaks of a file that went into this one.
     """
+
+    name: str
+    value: str
+    of_part: bool = False
+
+
+def properties_of(packet: bytes) -> Iterator[Property]:
+    """Yield the properties of a packet; of one that is no sound XML, whatever looks like a property."""
     packet = packet[:_MOST_BYTES].strip(b"\0 \r\n\t")
-    start, end = packet.find(b"<x:xmpmeta"), packet.rfind(b"</x:xmpmeta>")
-    body = packet[start : end + len(b"</x:xmpmeta>")] if 0 <= start < end else packet
+    walk = _Walk()
     try:
-        found = _within(fromstring(body, forbid_dtd=True), "")
-    except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError):
-        found = _loosely(packet)
-    for number, (name, value) in enumerate(found):
-        if number >= _MOST:
-            return
-        if value.strip():
-            yield name, value.strip()
+        for start in range(0, len(packet), _CHUNK):
+            walk.parser.Parse(packet[start : start + _CHUNK], False)
+    except _EnoughError:
+        pass
+    except (expat.ExpatError, ValueError, LookupError):
+        walk.found += _loosely(packet)
+    yield from dict.fromkeys(one for one in walk.found if one.value)
 
 
-def _within(root: Element, name: str) -> Iterator[tuple[str, str]]:
-    """Walk a tree, without recursion: a hostile one may be deep."""
-    waiting: list[tuple[Any, str]] = [(root, name)]
-    while waiting:
-        element, outer = waiting.pop()
-        own = outer if str(element.tag).startswith((_RDF, "{adobe:ns:meta/}")) else _called(element.tag)
-        for key, value in element.attrib.items():
-            if key == f"{_RDF}resource":
-                yield own, value
-            elif not key.startswith((_RDF, "{adobe:ns:meta/}", "{http://www.w3.org/XML")):
-                yield _called(key), value
-        if element.text and own:
-            yield own, element.text
-        waiting += [(child, own) for child in reversed(element)]
+class _EnoughError(Exception):
+    pass
 
 
-def _called(tag: object) -> str:
-    space, _, local = str(tag).rpartition("}")
-    space = space.lstrip("{")
-    prefix = _PREFIXES.get(space) or re.split(r"[/#:]", space.rstrip("/#"))[-1]
-    return f"{prefix}:{local}" if prefix else local
+class _Walk:
+    """What expat has seen of a packet."""
+
+    def __init__(self) -> None:
+        self.found: list[Property] = []
+        self.parser = expat.ParserCreate()  # without namespaces: it would refuse a prefix that is not declared
+        self.parser.ordered_attributes = self.parser.buffer_text = True
+        self.parser.StartElementHandler, self.parser.EndElementHandler = self._start, self._end
+        self.parser.CharacterDataHandler = self._text
+        self.parser.StartDoctypeDeclHandler = self._refuse
+        self._open: list[str] = []
+        self._texts: list[list[str]] = []
+        self._prefixes: dict[str, str] = {}
+        self._elements = 0
+
+    def _start(self, tag: str, attributes: list[str]) -> None:
+        self._elements += 1
+        if self._elements > _MOST_ELEMENTS or len(self._open) > _DEEPEST:
+            raise _EnoughError
+        pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
+        for key, uri in pairs:
+            if key == "xmlns" or key.startswith("xmlns:"):
+                self._prefixes[key[6:]] = _PREFIXES.get(uri.strip(), key[6:])
+        self._open.append(self._name(tag))
+        self._texts.append([])
+        for key, value in pairs:
+            name = self._name(key)
+            if name in ("rdf:resource", "rdf:value"):
+                self._keep(self._property(), value)
+            elif ":" in key and not name.startswith(_STRUCTURAL):
+                self._keep(name, value)
+
+    def _end(self, tag: str) -> None:
+        text = "".join(self._texts.pop()).strip()
+        if text:
+            self._keep(self._property(), text)
+        self._open.pop()
+
+    def _text(self, text: str) -> None:
+        if self._texts:
+            self._texts[-1].append(text)
+
+    def _keep(self, name: str, value: str) -> None:
+        if name:
+            self.found.append(Property(name, value.strip(), any(outer in _WITHIN_PARTS for outer in self._open)))
+
+    def _property(self) -> str:
+        """Return the property that is open: lists and descriptions of RDF are none."""
+        return next((name for name in reversed(self._open) if not name.startswith(_STRUCTURAL)), "")
+
+    def _name(self, name: str) -> str:
+        prefix, _, local = name.rpartition(":")
+        prefix = self._prefixes.get(prefix, prefix)
+        return f"{prefix}:{local}" if prefix else local
+
+    def _refuse(self, *_: object) -> None:
+        raise _EnoughError  # XMP has no document type, and its entities could be a bomb
 
 
-def _loosely(packet: bytes) -> Iterator[tuple[str, str]]:
+def _loosely(packet: bytes) -> Iterator[Property]:
+    text = packet.decode("utf-16" if packet[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
     for pattern in (_TAG, _ATTRIBUTE):
-        for match in pattern.finditer(packet):
-            prefix, local, *values = match.groups()
-            if prefix not in (b"rdf", b"xmlns", b"x"):
-                value = next(value for value in values if value is not None)
-                yield f"{prefix.decode()}:{local.decode()}", html.unescape(value.decode("utf-8", "replace"))
+        for count, match in enumerate(pattern.finditer(text)):
+            name, *values = match.groups()
+            if not name.startswith(_STRUCTURAL):
+                yield Property(name, html.unescape(next(filter(None, values), "")).strip())
+            if count > _MOST_ELEMENTS:
+                return
