@@ -23,6 +23,7 @@ _INGREDIENT = "an ingredient,"
 _NAME, _DETAIL = 80, 200  # characters that are shown
 _MOST_CLAIMS = 100
 _NOT_USED = frozenset({"", "none", "no", "n/a", "na", "not applicable", "false", "0", "-"})
+_AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields that a tool writes by itself
 
 
@@ -137,7 +138,8 @@ def _is_name(text: str) -> bool:
 
 def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     """Yield the AI system of IPTC 2025; where the source type is not AI as a whole, it made a part."""
-    by_kind = {field.kind: field for field in reversed(fields) if field.kind.startswith("ai ")}
+    found = {field.kind: field for field in reversed(fields)}
+    by_kind = {kind: found[kind] for kind in _AI_KINDS if kind in found}
     if not by_kind:
         return
     system, version = by_kind.get("ai system"), by_kind.get("ai version")
@@ -177,7 +179,9 @@ def _claim(field: Field, kind: str, text: str, part: bool = False, strength: str
     detail = shown(field.text)
     name = shown(text, _NAME)
     part = kind == "ai" and (part or field.of_part)
-    return Claim(kind, field.source, name, "", "" if detail == name else detail, part, shown(field.name, _NAME), strength)
+    return Claim(
+        kind, field.source, name, "", "" if detail == name else detail, part, shown(field.name, _NAME), strength
+    )
 
 
 def _by_tool(field: Field, tool: Tool) -> Claim:

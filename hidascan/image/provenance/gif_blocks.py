@@ -21,15 +21,14 @@ def gif_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
 def _extensions(data: bytes) -> Iterator[tuple[str, bytes]]:
     at, left = _HEADER_BYTES + _palette_bytes(data[10]), _MOST_BLOCKS
     while left > 0 and data[at] in (_EXTENSION, _FRAME):
-        if data[at] == _FRAME:
-            start = at + 11 + _palette_bytes(data[at + 9])
-        else:
-            start = at + 2
+        start = at + 11 + _palette_bytes(data[at + 9]) if data[at] == _FRAME else at + 2
         end, blocks = _end_of_blocks(data, start, left)
         if data[at] == _EXTENSION and data[at + 1] == _COMMENT:
             yield "comment", b"".join(_blocks(data, start))[:_MOST_BYTES]
         elif data[at] == _EXTENSION and data[at + 1] == _APPLICATION and data.startswith(_XMP, start):
-            packet = data[start + len(_XMP) : min(end, start + _MOST_BYTES)]  # not in blocks: its trailer leads out of it
+            packet = data[
+                start + len(_XMP) : min(end, start + _MOST_BYTES)
+            ]  # not in blocks: its trailer leads out of it
             yield "xmp", packet.partition(_XMP_TRAILER)[0]
         at, left = end, left - blocks
 

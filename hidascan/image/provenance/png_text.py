@@ -44,7 +44,7 @@ def _content(kind: bytes, rest: bytes, most: int) -> bytes:
         rest = rest[1:]  # the method, which is always deflate
     elif kind == b"iTXt":
         packed = rest[:1] == b"\1"
-        rest = (rest[2:].split(b"\0", 2) + [b"", b""])[2]
+        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # behind a language and a translated keyword
     if not packed:
         return rest if kind == b"iTXt" else _utf_8(rest)
     try:

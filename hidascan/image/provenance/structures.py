@@ -105,7 +105,7 @@ def _of_json(text: str) -> str:
         values = _unpacked(text)
         if values:
             return _tool_named(values) or generator_of_keys(values)
-        if _BROKEN_PROMPT.search(text) and '"inputs"' in text or _BROKEN_WORKFLOW.search(text) and '"links"' in text:
+        if _BROKEN_PROMPT.search(text) or (_BROKEN_WORKFLOW.search(text) and '"links"' in text):
             return "ComfyUI"  # cut off or too long to be parsed
     return ""
 
@@ -127,8 +127,8 @@ def _unpacked(value: object) -> Mapping[str, Any]:
 
 
 def _is_graph(values: Mapping[str, Any]) -> bool:
-    """Tell a graph of ComfyUI: a prompt whose nodes have classes and inputs, or a workflow of nodes and links."""
+    """Tell a graph of ComfyUI: a prompt whose nodes have classes, or a workflow of nodes and links."""
     nodes = values.get("nodes")
     if isinstance(nodes, list) and isinstance(values.get("links"), list):
         return any(isinstance(node, dict) and {"id", "type"} <= node.keys() for node in nodes)
-    return any(isinstance(node, dict) and {"class_type", "inputs"} <= node.keys() for node in values.values())
+    return any(isinstance(node, dict) and isinstance(node.get("class_type"), str) for node in values.values())

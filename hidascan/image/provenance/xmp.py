@@ -29,7 +29,9 @@ _PREFIXES = {
 _STRUCTURAL = ("rdf:", "x:", "xml:", "xmlns:")
 _WITHIN_PARTS = ("xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom")  # these speak of other files
 _TAG = re.compile(r"<(\w[\w\-]{0,60}:\w[\w\-]{0,60})(?:\s[^<>]{0,300})?>([^<]{1,4000})</")
-_ATTRIBUTE = re.compile(r"""\s(\w[\w\-]{0,60}:\w[\w\-]{0,60})\s{0,20}=\s{0,20}(?:"([^"<]{1,4000})"|'([^'<]{1,4000})')""")
+_ATTRIBUTE = re.compile(
+    r"""\s(\w[\w\-]{0,60}:\w[\w\-]{0,60})\s{0,20}=\s{0,20}(?:"([^"<]{1,4000})"|'([^'<]{1,4000})')"""
+)
 
 
 class Property(NamedTuple):
