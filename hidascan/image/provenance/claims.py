@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from hidascan.image.provenance.c2pa import Manifest
 from hidascan.image.provenance.catalogue import tool_in
+from hidascan.image.provenance.manifest import Manifest
 
 _MAKE, _MODEL, _SOFTWARE, _DESCRIPTION = 0x010F, 0x0110, 0x0131, 0x010E
 _MAKER_NOTE, _USER_COMMENT, _EXIF_IFD = 0x927C, 0x9286, 0x8769
