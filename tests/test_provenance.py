@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from hidascan.image.decode import decode
-from hidascan.image.provenance.claims import Claim, conflict
+from hidascan.image.provenance.claim import Claim, conflict
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED
 

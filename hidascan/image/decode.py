@@ -20,7 +20,8 @@ from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_header import JpegSave, read_save
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
-from hidascan.image.provenance.claims import Claim, read_claims
+from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.claims import read_claims
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.options import MAX_PIXELS
 

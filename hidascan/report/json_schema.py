@@ -12,7 +12,7 @@ from hidascan.finding import Attribution, Finding
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.claims import Claim
+from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.regions import Region
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
 from hidascan.image.provenance.catalogue import tool_in
+from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 
 _MAKE, _MODEL, _SOFTWARE, _DESCRIPTION = 0x010F, 0x0110, 0x0131, 0x010E
@@ -25,30 +26,6 @@ _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,60})", re.IGNORECASE)
 _CREATOR_TOOL = re.compile(rb"CreatorTool(?:=[\"']|>)([^\"'<]{1,200})")
 _INGREDIENT = "an ingredient,"
 _STRENGTH = ("ai", "camera", "software")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement about where an image comes from.
-
-    Attributes:
-        kind: "ai", made or changed by a generator; "camera"; or "software", an editor.
-        source: "c2pa", "xmp", "exif" or "png".
-        text: Who or what.
-        signature: Of C2PA "valid", "unverified" (intact, but the signer is on no trust list) or "broken"; "" for what
-            is not signed.
-        detail: More of it, in words.
-    """
-
-    kind: str
-    source: str
-    text: str
-    signature: str = ""
-    detail: str = ""
-
-    def short(self) -> str:
-        """Return the claim in short, such as `png:ComfyUI` or `c2pa:Azure OpenAI ImageGen`."""
-        return f"{self.source}:{self.text}"[:_LONGEST]
 
 
 def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> tuple[Claim, ...]:
@@ -65,16 +42,6 @@ def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> t
         ]
     )
     return tuple(sorted(claims, key=lambda claim: (_STRENGTH.index(claim.kind), not claim.signature)))
-
-
-def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
-    """Say in words where the file and its pixels do not agree; "" where they do."""
-    if verdict == "ai" and claims and claims[0].kind == "camera":
-        return f"conflict: the file names a camera ({claims[0].short()}), its pixels look generated"
-    if verdict == "real" and claims and claims[0].kind == "ai":
-        what = "a part of it" if claims[0].detail.startswith(_INGREDIENT) else "it"
-        return f"conflict: the file says that {what} was generated ({claims[0].short()}), its pixels show no trace"
-    return ""
 
 
 def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
