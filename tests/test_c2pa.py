@@ -266,7 +266,9 @@ def test_only_codes_of_a_changed_file_break_a_signature(signer, tmp_path, monkey
     root.write_bytes(signer.root)
     report_with(monkeypatch, add)
     image = read(tmp_path, data)
-    assert image.claims[0].signature == CODES[code]
+    assert image.claims[0].signature == CODES[code] and image.claims[0].strength == (
+        "signed" if CODES[code] == "unverified" else "text"
+    )
     assert any(code in note for note in image.notes) and code in image.manifest.codes
     trusted = read(tmp_path, data, trust=str(root)).claims[0].signature
     assert trusted == ("valid" if code.startswith("cawg.") else CODES[code])
@@ -394,6 +396,112 @@ def test_a_report_without_its_manifest_or_in_circles_is_survived(signer, tmp_pat
         assert 1 < len(list(image.manifest.all_ingredients())) <= 100
     else:
         assert image.notes == ("Content Credentials cannot be read: the manifest is malformed",)
+
+
+GENERATED, FILLED = IPTC + "trainedAlgorithmicMedia", IPTC + "compositeWithTrainedAlgorithmicMedia"
+OPENED, EDITED = {"action": "c2pa.opened"}, {"action": "c2pa.edited"}
+BY_DESIGN = created("digitalCreation")
+PARAMETERS = {"com.adobe.digitalSourceType": GENERATED, "com.adobe.details": "A model"}
+DECLARED = {  # actions, what stands beside them, assertions -> agent, field, whether it is about a part
+    "by index": (
+        [{"action": "c2pa.created", "softwareAgentIndex": 1, "digitalSourceType": GENERATED}],
+        {"softwareAgents": [{"name": "None"}, {"name": "A model"}]},
+        {},
+        ("A model", "C2PA action c2pa.created", False),
+    ),
+    "by parameters": (
+        [BY_DESIGN | {"parameters": PARAMETERS}],
+        {},
+        {},
+        ("A model", "C2PA action c2pa.created, com.adobe.digitalSourceType", False),
+    ),
+    "by a template": (
+        [BY_DESIGN, EDITED],
+        {"templates": [{"action": "c2pa.edited", "softwareAgent": {"name": "A fill"}, "digitalSourceType": FILLED}]},
+        {},
+        ("A fill", "C2PA action c2pa.edited", True),
+    ),
+    "by Adobe": (
+        [BY_DESIGN],
+        {},
+        {"com.adobe.generative-ai": {"description": "Adobe Firefly"}},
+        ("Adobe Firefly", "C2PA assertion com.adobe.generative-ai", False),
+    ),
+    "by Adobe, of a photo": (
+        [created("digitalCapture")],
+        {},
+        {"com.adobe.generative-ai": {"description": "Adobe Firefly"}},
+        ("Adobe Firefly", "C2PA assertion com.adobe.generative-ai", True),
+    ),
+    "by metadata": (
+        [BY_DESIGN],
+        {},
+        {
+            "c2pa.metadata": {
+                "@context": {"e": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"},
+                "e:DigitalSourceType": GENERATED,
+            }
+        },
+        ("A painter", "C2PA assertion c2pa.metadata", False),
+    ),
+    "by IPTC": (
+        [BY_DESIGN],
+        {},
+        {"stds.iptc": {"Iptc4xmpExt:DigitalSourceType": ["digsrctype:trainedAlgorithmicMedia"]}},
+        ("A painter", "C2PA assertion stds.iptc", False),
+    ),
+    "by disclosure": (
+        [BY_DESIGN],
+        {},
+        {"c2pa.ai-disclosure": {"modelName": "A model"}},
+        ("A model", "C2PA assertion c2pa.ai-disclosure", False),
+    ),
+    "by name": (
+        [BY_DESIGN | {"softwareAgent": {"name": "Adobe Firefly"}}],
+        {},
+        {},
+        ("Adobe Firefly", "C2PA action c2pa.created", False),
+    ),
+    "of parts": ([created("compositeSynthetic")], {}, {}, ("A painter", "C2PA action c2pa.created", True)),
+    "of a fill": (
+        [BY_DESIGN, EDITED | {"digitalSourceType": FILLED}],
+        {},
+        {},
+        ("A painter", "C2PA action c2pa.edited", True),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DECLARED)
+def test_ai_is_found_wherever_a_manifest_declares_it(signer, tmp_path, case):
+    actions, more, found, wanted = DECLARED[case]
+    assertions = [{"label": label, "data": data} for label, data in found.items()]
+    claim = read(tmp_path, signed_with(signer, actions, more, assertions)).claims[0]
+    assert (claim.kind, claim.text, claim.field, claim.part) == ("ai", *wanted)
+
+
+NOT_DECLARED = {
+    "what others may train": ([created("digitalCapture")], {}, {"c2pa.training-mining": {"entries": {"c2pa.ai_generative_training": {"use": "allowed"}}}}),
+    "a template of no action": ([created("digitalCapture")], {"templates": [{"action": "c2pa.edited", "digitalSourceType": FILLED}]}, {}),
+    "an algorithm without a model": ([created("algorithmicMedia")], {}, {}),
+    "an index of no agent": ([created("digitalCapture") | {"softwareAgentIndex": 9}], {}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_DECLARED)
+def test_what_is_no_declaration_of_ai_gives_no_claim_of_it(signer, tmp_path, case):
+    actions, more, found = NOT_DECLARED[case]
+    assertions = [{"label": label, "data": data} for label, data in found.items()]
+    assert [one.kind for one in read(tmp_path, signed_with(signer, actions, more, assertions)).claims] != ["ai"]
+
+
+def test_a_photo_with_a_generated_part_is_a_claim_of_both(signer, tmp_path):
+    edit = {"action": "c2pa.edited", "softwareAgent": "A fill", "digitalSourceType": FILLED}
+    claims = read(tmp_path, signed_with(signer, [created("digitalCapture"), edit])).claims
+    assert [(one.kind, one.text, one.part) for one in claims] == [
+        ("ai", "A fill", True),
+        ("camera", "A painter", False),
+    ]
 
 
 def test_strings_of_a_manifest_are_plain_text(signer, tmp_path):

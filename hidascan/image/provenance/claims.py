@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
+from hidascan.image.provenance.c2pa_claims import claims_of
 from hidascan.image.provenance.catalogue import tool_in
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
@@ -24,7 +24,6 @@ _LONGEST = 80
 _XMP_BYTES = 1_000_000
 _SOURCE_TYPE = re.compile(rb"digitalsourcetype/(\w{1,60})", re.IGNORECASE)
 _CREATOR_TOOL = re.compile(rb"CreatorTool(?:=[\"']|>)([^\"'<]{1,200})")
-_INGREDIENT = "an ingredient,"
 _STRENGTH = ("ai", "camera", "software")
 
 
@@ -35,35 +34,13 @@ def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> t
     """
     claims = dict.fromkeys(
         [
-            *_of_manifest(manifest),
+            *claims_of(manifest),
             *_of_xmp(image),
             *_of_png(image.info),
             *_of_exif(image),
         ]
     )
     return tuple(sorted(claims, key=lambda claim: (_STRENGTH.index(claim.kind), not claim.signature)))
-
-
-def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
-    """Yield what the manifest says of the file, and of those ingredients that were generated or photographed."""
-    if manifest is None:
-        return
-    yield _of_one(manifest)
-    for one in manifest.all_ingredients():
-        claim = _of_one(one)
-        if claim.kind != "software":
-            yield replace(claim, detail=_clean(f"{_INGREDIENT} {one.title}".strip() + f": {claim.detail}"))
-
-
-def _of_one(manifest: Manifest) -> Claim:
-    kind, known = "software", {*manifest.source_types}
-    if known & {*_AI_TYPES} or any(_generator_in(agent) for agent in manifest.agents):
-        kind = "ai"
-    elif known & {*_CAMERA_TYPES}:
-        kind = "camera"
-    text = _clean(manifest.agents[-1] if manifest.agents else manifest.signer or "unnamed")
-    parts = [f"signed by {manifest.signer or 'nobody named'}", *manifest.source_types, *manifest.actions]
-    return Claim(kind, "c2pa", text, manifest.signature, _clean(", ".join(parts)))
 
 
 def _of_xmp(image: Image.Image) -> Iterator[Claim]:
