@@ -521,3 +521,13 @@ def test_nothing_is_fetched_for_a_manifest(signer, tmp_path, monkeypatch):
     used = settings[-1]
     assert used["verify"] == {"remote_manifest_fetch": False, "ocsp_fetch": False}
     assert used["core"]["allowed_network_hosts"] == []  # identities name a host
+
+
+def test_without_a_list_no_signer_is_trusted_whatever_the_library_reports(signer, tmp_path, monkeypatch):
+    def trust(report):
+        results = report["validation_results"]["activeManifest"]
+        results["failure"] = []
+        results["success"].append({"code": "signingCredential.trusted", "url": ""})
+
+    report_with(monkeypatch, trust)
+    assert read(tmp_path, signed(signer, "digitalCapture")).claims[0].signature == "unverified"
