@@ -12,8 +12,8 @@ from hidascan.finding import Attribution, Finding
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.c2pa import Manifest
 from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.regions import Region
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -38,7 +38,8 @@ def json_schema() -> dict[str, Any]:
     properties = {name: _property(name, hints) for name in names}
     scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
     properties["scan"] = {"type": "object", "properties": scan, "required": list(scan)}
-    manifest = _object(Manifest, {"ingredients": {"type": "array", "items": {"$ref": "#/$defs/manifest"}}})
+    nested = {"ingredients": {"$ref": "#/$defs/manifest"}, "statements": _object(Statement)}
+    manifest = _object(Manifest, {name: {"type": "array", "items": items} for name, items in nested.items()})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A row of hidascan",

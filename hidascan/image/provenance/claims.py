@@ -11,15 +11,15 @@ from dataclasses import replace
 
 from PIL import Image
 
-from hidascan.image.provenance.c2pa import Manifest
+from hidascan.image.provenance.c2pa_claims import claims_of
 from hidascan.image.provenance.catalogue import Tool, tool_in
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.fields import Field, fields_of
+from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.source_types import meaning_of, term_of
 from hidascan.image.provenance.stealth import read_stealth
 from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_signed_by_xai
 
-_INGREDIENT = "an ingredient,"
 _NAME, _DETAIL = 80, 200  # characters that are shown
 _MOST_CLAIMS = 100
 _NOT_USED = frozenset({"", "none", "no", "n/a", "na", "not applicable", "false", "0", "-"})
@@ -30,7 +30,7 @@ _TAGS = ("software", "credit", "make", "model")  # kinds of fields that a tool w
 def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> tuple[Claim, ...]:
     """Read all claims of a loaded image, the bytes of its file and its C2PA manifest, the strongest first."""
     fields = fields_of(image, data)
-    claims = [*_of_manifest(manifest)]
+    claims = [_fit_to_show(claim) for claim in claims_of(manifest)]
     for field in fields:
         claims += _of_field(field)
     claims += [*_of_camera(fields), *_of_ai_system(fields), *_of_xai(fields), *_of_png_keys(fields), *_of_pixels(image)]
@@ -44,33 +44,6 @@ def _unlike(claims: list[Claim]) -> list[Claim]:
         alike = claim.field if claim.kind == "ai" else ""
         kept.setdefault((claim.kind, claim.source, claim.text, claim.part, claim.signature, alike), claim)
     return list(kept.values())
-
-
-def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
-    """Yield what the manifest says of the file, and of those ingredients that were generated or photographed."""
-    if manifest is None:
-        return
-    yield _of_one(manifest)
-    for one in manifest.all_ingredients():
-        claim = _of_one(one)
-        if claim.kind != "software":
-            yield replace(claim, detail=shown(f"{_INGREDIENT} {one.title}".strip() + f": {claim.detail}"))
-
-
-def _of_one(manifest: Manifest) -> Claim:
-    kind, part = "software", False
-    meanings = {meaning_of(term_of(term)) for term in manifest.source_types}
-    tools = [tool for agent in manifest.agents if (tool := tool_in(agent, "agent"))]
-    if ("ai", False) in meanings or any(tool.means == "ai" for tool in tools):
-        kind, part = "ai", ("ai", True) in meanings and ("ai", False) not in meanings
-    elif ("ai", True) in meanings or any(tool.means == "ai-edit" for tool in tools):
-        kind, part = "ai", True
-    elif ("camera", False) in meanings:
-        kind = "camera"
-    text = shown(manifest.agents[-1] if manifest.agents else manifest.signer or "unnamed")
-    parts = [f"signed by {manifest.signer or 'nobody named'}", *manifest.source_types, *manifest.actions]
-    strength = {"valid": "trusted", "unverified": "signed"}.get(manifest.signature, "text")
-    return Claim(kind, "c2pa", text, manifest.signature, shown(", ".join(parts)), part, "C2PA manifest", strength)
 
 
 def _of_field(field: Field) -> Iterator[Claim]:
@@ -187,6 +160,10 @@ def _claim(field: Field, kind: str, text: str, part: bool = False, strength: str
 def _by_tool(field: Field, tool: Tool) -> Claim:
     strength = "tag" if field.kind in _TAGS else "text"
     return _claim(field, "ai", tool.name, tool.means == "ai-edit", strength)
+
+
+def _fit_to_show(claim: Claim) -> Claim:
+    return replace(claim, text=shown(claim.text, _NAME), detail=shown(claim.detail, 2 * _DETAIL))
 
 
 def _line(text: str) -> str:
