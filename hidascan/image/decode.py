@@ -23,6 +23,7 @@ from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.claims import read_claims
 from hidascan.image.provenance.manifest import Manifest
+from hidascan.image.provenance.png_text import without_long_texts
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -88,7 +89,7 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=pillow_names()) as image:
+            with Image.open(io.BytesIO(without_long_texts(data)), formats=pillow_names()) as image:
                 decoded = _decode_opened(image, max_pixels, before_load)
                 xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
                 manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, xmp)

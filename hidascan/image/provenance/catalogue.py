@@ -23,7 +23,7 @@ MEANS = ("ai", "ai-edit", "software")
 _PATH = Path(__file__).with_name("catalogue.toml")
 _OF_TOOLS = ("software", "agent")  # a tool writes these itself: a name within the value counts
 _WHOLE = ("credit", "creator", "comment")  # people write these too: the name must be the whole value, or a phrase
-_LONGEST = 500
+_LONGEST, _LONGEST_PHRASE = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
@@ -75,6 +75,8 @@ def tool_in(text: str, where: str) -> Tool | None:
         named = text[lead:]
         tool = _anywhere(text, names) or _whole(named, alone)
         return _as_edit(tool) if tool and means == "ai-edit" else tool
+    if len(text) > _LONGEST_PHRASE:
+        return None
     whole = _whole(text, names) if where in _WHOLE else None
     return whole or catalogue.phrase(text, names, alone if where == "credit" else {})
 

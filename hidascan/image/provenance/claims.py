@@ -14,7 +14,7 @@ from PIL import Image
 from hidascan.image.provenance.c2pa_claims import claims_of
 from hidascan.image.provenance.catalogue import Tool, tool_in
 from hidascan.image.provenance.claim import Claim
-from hidascan.image.provenance.fields import Field, fields_of
+from hidascan.image.provenance.fields import PNG_TEXT, Field, fields_of
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.source_types import meaning_of, term_of
 from hidascan.image.provenance.stealth import read_stealth
@@ -31,9 +31,14 @@ def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> t
     """Read all claims of a loaded image, the bytes of its file and its C2PA manifest, the strongest first."""
     fields = fields_of(image, data)
     claims = [_fit_to_show(claim) for claim in claims_of(manifest)]
-    for field in fields:
-        claims += _of_field(field)
-    claims += [*_of_camera(fields), *_of_ai_system(fields), *_of_xai(fields), *_of_png_keys(fields), *_of_pixels(image)]
+    structures = {field: name for field in fields if (name := generator_of(field.text))}
+    claims += (_claim(field, "ai", name) for field, name in structures.items())
+    plain = [field for field in fields if field not in structures]
+    for field in plain:
+        claims += _BY_KIND[field.kind](field) if field.kind in _BY_KIND else ()
+    claims += [*_of_camera(plain), *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
+    if not any(field.source == "png" for field in structures):
+        claims += _of_png_keys(plain)
     return tuple(sorted(_unlike(claims), key=Claim.rank)[:_MOST_CLAIMS])
 
 
@@ -44,14 +49,6 @@ def _unlike(claims: list[Claim]) -> list[Claim]:
         alike = claim.field if claim.kind == "ai" else ""
         kept.setdefault((claim.kind, claim.source, claim.text, claim.part, claim.signature, alike), claim)
     return list(kept.values())
-
-
-def _of_field(field: Field) -> Iterator[Claim]:
-    """Yield what one field says: by a structure that a generator wrote, in any field, else by its kind."""
-    if name := generator_of(field.text):
-        yield _claim(field, "ai", name)
-    elif read := _BY_KIND.get(field.kind):
-        yield from read(field)
 
 
 def _of_software(field: Field) -> Iterator[Claim]:
@@ -106,7 +103,7 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
 
 
 def _is_name(text: str) -> bool:
-    return len(text) <= _NAME and not set("{}[]\n") & set(text) and not generator_of(text)
+    return len(text) <= _NAME and not set("{}[]\n") & set(text)
 
 
 def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
@@ -134,10 +131,9 @@ def _of_xai(fields: list[Field]) -> Iterator[Claim]:
 
 def _of_png_keys(fields: list[Field]) -> Iterator[Claim]:
     """Yield the generator whose parameters are text chunks of their own, as those of Easy Diffusion are."""
-    texts = {field.name.removeprefix("PNG text "): field for field in fields if field.source == "png"}
-    name = generator_of_keys({key: field.text for key, field in texts.items()})
-    if name and not any(generator_of(field.text) == name for field in texts.values()):
-        yield Claim("ai", "png", name, "", shown(", ".join(texts)), field="PNG text keys", strength="tag")
+    keys = [field.name.removeprefix(PNG_TEXT) for field in fields if field.source == "png"]
+    if name := generator_of_keys(dict.fromkeys(keys, "")):
+        yield Claim("ai", "png", name, "", shown(", ".join(keys)), field="PNG text keys", strength="tag")
 
 
 def _of_pixels(image: Image.Image) -> Iterator[Claim]:
@@ -172,5 +168,7 @@ def _line(text: str) -> str:
 
 def shown(text: str, longest: int = _DETAIL) -> str:
     """Return the beginning of a text on one line, without what does not print or turns the direction."""
-    spaced = "".join(c if c.isprintable() else " " if c.isspace() or c < " " else "" for c in text[: 4 * longest])
-    return re.sub(" +", " ", spaced).strip()[:longest]
+    text = text[: 4 * longest]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " if c.isspace() or c < " " else "" for c in text)
+    return re.sub("  +", " ", text).strip()[:longest]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from PIL import Image
@@ -15,7 +17,8 @@ from hidascan.image.provenance.iptc import iptc_records
 from hidascan.image.provenance.png_text import png_texts
 from hidascan.image.provenance.xmp import properties_of
 
-_MOST_FIELDS = 3000
+_MOST_OF_A_KIND, _MOST_CHARACTERS = 200, 8_000_000
+PNG_TEXT = "PNG text "
 _EXIF = {
     0x000B: ("ProcessingSoftware", "software"), 0x0131: ("Software", "software"), 0xA43A: ("RAWDevelopingSoftware", "software"),
     0xA43B: ("ImageEditingSoftware", "software"), 0xA43C: ("MetadataEditingSoftware", "software"),
@@ -52,6 +55,7 @@ _XMP_KEY, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_HEAD = 40  # GUID, full length, offset
 _MOST_EXTENDED = 4_000_000
+_MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
 _IPTC_TAG, _PHOTOSHOP_TAG, _IPTC_RESOURCE = 33723, 34377, 0x0404
 
 
@@ -77,15 +81,53 @@ class Field:
 
 def fields_of(image: Image.Image, data: bytes) -> list[Field]:
     """Return the fields of a loaded image and the bytes of its file; what is broken is passed over."""
-    fields: list[Field] = []
+    file, kept = _File(image, data), _Kept()
     for read in _READERS:
         try:
-            for field in read(image, data):
-                if len(fields) < _MOST_FIELDS and field.text.strip("\0 \r\n\t"):
-                    fields += _split(field)
+            for field in read(file):
+                kept.add(field)
         except Exception:  # hostile metadata must not cost us sound pixels
             continue
-    return fields
+    return list(kept.fields)
+
+
+class _File:
+    """A loaded image and the bytes of its file."""
+
+    def __init__(self, image: Image.Image, data: bytes):
+        self.image, self._data = image, data
+
+    @cached_property
+    def png_texts(self) -> list[tuple[str, bytes]]:
+        return list(png_texts(self._data)) if self.image.format == "PNG" else []
+
+    @cached_property
+    def gif_texts(self) -> list[tuple[str, bytes]]:
+        return list(gif_texts(self._data)) if self.image.format == "GIF" else []
+
+    def segments(self, kind: str) -> list[bytes]:
+        """Return the contents of the segments of a JPEG, such as APP1 or COM."""
+        return [body for name, body in getattr(self.image, "applist", ()) if name == kind]
+
+
+class _Kept:
+    """Fields without their doubles, and not more than can be read in no time."""
+
+    def __init__(self) -> None:
+        self.fields: dict[Field, None] = {}
+        self._counts: Counter[str] = Counter()
+        self._left = _MOST_CHARACTERS
+
+    def add(self, field: Field) -> None:
+        structure = field.kind == "structure"
+        if structure and field.source != "png" and not any(mark in field.text for mark in _MARKS_OF_STRUCTURES):
+            return
+        for one in _split(field):
+            text = one.text.strip("\0 \r\n\t")
+            if text and self._counts[one.kind] < _MOST_OF_A_KIND and len(text) <= self._left:
+                self._counts[one.kind] += not structure  # of a PNG the keys count too, and there are not many
+                self._left -= len(text)
+                self.fields[one] = None
 
 
 def _split(field: Field) -> list[Field]:
@@ -95,32 +137,29 @@ def _split(field: Field) -> list[Field]:
     return [Field(field.source, field.name, "text", word.strip()) for word in words if word.strip()]
 
 
-def _of_exif(image: Image.Image, data: bytes) -> Iterator[Field]:
-    for tag, text in exif_texts(image):
+def _of_exif(file: _File) -> Iterator[Field]:
+    for tag, text in exif_texts(file.image):
         if tag in _EXIF:
             name, kind = _EXIF[tag]
             yield Field("exif", f"EXIF {name}", kind, text)
 
 
-def _of_xmp(image: Image.Image, data: bytes) -> Iterator[Field]:
-    for packet in dict.fromkeys(_packets(image, data)):
+def _of_xmp(file: _File) -> Iterator[Field]:
+    for packet in dict.fromkeys(_packets(file)):
         for name, value, of_part in properties_of(packet):
             kind = _XMP.get(name) or _XMP_ANYWHERE.get(name.rpartition(":")[2], "structure")
             yield Field("xmp", f"XMP {name}", kind, value, of_part)
 
 
-def _packets(image: Image.Image, data: bytes) -> Iterator[bytes]:
-    segments = [body for kind, body in getattr(image, "applist", ()) if kind == "APP1"]
+def _packets(file: _File) -> Iterator[bytes]:
+    segments = file.segments("APP1")
     yield from (body[len(_XMP_SEGMENT) :] for body in segments if body.startswith(_XMP_SEGMENT))
     yield from _extended(body[len(_XMP_EXTENSION) :] for body in segments if body.startswith(_XMP_EXTENSION))
-    found = [image.info.get("xmp")] if not segments else []
-    if image.format == "PNG":
-        texts = [*png_texts(data)]
-        found = [text for key, text in texts if key == _XMP_KEY]
-        profiles = [_raw_profile(text) for key, text in texts if key.startswith(_RAW_PROFILE)]
-        found += [one.removeprefix(_XMP_SEGMENT) for one in profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
-    if image.format == "GIF":
-        found = [text for kind, text in gif_texts(data) if kind == "xmp"]
+    found = [] if segments or file.png_texts else [file.image.info.get("xmp")]
+    found += [text for key, text in file.png_texts if key == _XMP_KEY]
+    profiles = [_raw_profile(text) for key, text in file.png_texts if key.startswith(_RAW_PROFILE)]
+    found += [one.removeprefix(_XMP_SEGMENT) for one in profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
+    found += [text for kind, text in file.gif_texts if kind == "xmp"]
     yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in found if one)
 
 
@@ -134,25 +173,24 @@ def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:
     yield from (b"".join(part for _, part in sorted(pieces.items())) for pieces in parts.values())
 
 
-def _of_iptc(image: Image.Image, data: bytes) -> Iterator[Field]:
-    for block in _iptc_blocks(image, data):
+def _of_iptc(file: _File) -> Iterator[Field]:
+    for block in _iptc_blocks(file):
         for dataset, value in iptc_records(block):
             if dataset in _IPTC:
                 name, kind = _IPTC[dataset]
                 yield Field("iptc", f"IPTC {name}", kind, _decoded(value))
 
 
-def _iptc_blocks(image: Image.Image, data: bytes) -> Iterator[bytes]:
-    resources: Any = image.info.get("photoshop")
+def _iptc_blocks(file: _File) -> Iterator[bytes]:
+    resources: Any = file.image.info.get("photoshop")
     if isinstance(resources, dict) and isinstance(resources.get(_IPTC_RESOURCE), bytes):
         yield resources[_IPTC_RESOURCE]
-    tags: Any = getattr(image, "tag_v2", {})
+    tags: Any = getattr(file.image, "tag_v2", {})
     for block in (tags.get(_IPTC_TAG), tags.get(_PHOTOSHOP_TAG)):
         if isinstance(block, bytes):
             yield block
-    if image.format == "PNG":
-        profiles = [(key, text) for key, text in png_texts(data) if key.startswith(_RAW_PROFILE)]
-        yield from (_raw_profile(text) for key, text in profiles if key.endswith(("iptc", "8bim")))
+    profiles = [(key, text) for key, text in file.png_texts if key.startswith(_RAW_PROFILE)]
+    yield from (_raw_profile(text) for key, text in profiles if key.endswith(("iptc", "8bim")))
 
 
 def _raw_profile(text: bytes) -> bytes:
@@ -164,18 +202,18 @@ def _raw_profile(text: bytes) -> bytes:
         return b""
 
 
-def _of_png(image: Image.Image, data: bytes) -> Iterator[Field]:
-    for key, text in png_texts(data):
+def _of_png(file: _File) -> Iterator[Field]:
+    for key, text in file.png_texts:
         if key != _XMP_KEY and not key.startswith(_RAW_PROFILE):
-            yield Field("png", f"PNG text {key}", _PNG.get(key.lower(), "structure"), _decoded(text))
+            yield Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
 
 
-def _of_comments(image: Image.Image, data: bytes) -> Iterator[Field]:
-    found = [body for kind, body in getattr(image, "applist", ()) if kind == "COM"]
-    if image.format == "GIF":
-        found = [text for kind, text in gif_texts(data) if kind == "comment"]
-    for body in dict.fromkeys(found):
-        yield Field("comment", f"{'GIF' if image.format == 'GIF' else 'JPEG'} comment", "comment", _decoded(body))
+def _of_comments(file: _File) -> Iterator[Field]:
+    for body in file.segments("COM"):
+        yield Field("comment", "JPEG comment", "comment", _decoded(body))
+    for kind, text in file.gif_texts:
+        if kind == "comment":
+            yield Field("comment", "GIF comment", "comment", _decoded(text))
 
 
 def _decoded(value: bytes) -> str:
@@ -185,7 +223,7 @@ def _decoded(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-_READERS: tuple[Callable[[Image.Image, bytes], Iterator[Field]], ...] = (
+_READERS: tuple[Callable[[_File], Iterator[Field]], ...] = (
     _of_exif,
     _of_xmp,
     _of_iptc,

@@ -12,14 +12,16 @@ from typing import Any
 
 from hidascan.image.provenance.catalogue import tool_in
 
-_JSON_CHARACTERS = 2_000_000
+_JSON_CHARACTERS = 4_000_000
 _LABEL = re.compile(r"\s*[\w .\-]{1,40}:\s*(?=\{)")  # ComfyUI writes `workflow:{...}`
-_STEPS, _SETTING = re.compile(r"\bSteps: ?\d+"), re.compile(r"\b(?:Sampler|CFG scale|Schedule type): ?\S")
+_STEPS, _SETTINGS_NAMED = re.compile(r"\bSteps: ?\d+"), ("Sampler:", "CFG scale:", "Schedule type:")
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_JOB = re.compile(rf"\s--[a-z]{{1,12}}\b.{{0,2000}}\bJob ID: ?\S|\bJob ID: ?{_UUID}\s*$", re.DOTALL)
+_JOB, _PARAMETER = re.compile(rf"\bJob ID: ?(?:({_UUID})\s*$|\S)", re.IGNORECASE), re.compile(r"\s--[a-z]{1,12}\b")
+_HEAD, _TAIL = 100_000, 200_000  # characters of a long text that are searched
 _DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?\d+)')  # InvokeAI of 2022
+_JOB_CHARACTERS = 20_000
 _OPENAI = "OpenAI--ImageGeneration--"
 _BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
 _BROKEN_WORKFLOW = re.compile(r'"widgets_values"\s{0,9}:')
@@ -58,9 +60,10 @@ _NEEDED_SETTINGS = 3
 
 def generator_of(text: str) -> str:
     """Return the generator whose structure a text holds; "" if it holds none."""
-    if _STEPS.search(text) and _SETTING.search(text):
-        return _of_parameters(text)
-    if "Job ID:" in text and _JOB.search(text[-4000:]):
+    searched = text if len(text) <= _HEAD + _TAIL else text[:_HEAD] + text[-_TAIL:]
+    if "Steps:" in searched and any(name in searched for name in _SETTINGS_NAMED) and _STEPS.search(searched):
+        return _of_parameters(searched)
+    if "Job ID:" in searched and _is_job(searched[-_JOB_CHARACTERS:]):
         return "Midjourney"
     if text.startswith(_OPENAI):
         return "OpenAI"
@@ -88,6 +91,12 @@ def is_signed_by_xai(description: str, artist: str) -> bool:
     return bool(_SIGNATURE.fullmatch(description) and _UUID_ALONE.fullmatch(artist))
 
 
+def _is_job(text: str) -> bool:
+    """Tell a prompt of Midjourney: with the UUID of a job at its end, or with a job and parameters."""
+    job = _JOB.search(text)
+    return bool(job and (job.group(1) or _PARAMETER.search(text[: job.start()])))
+
+
 def _of_parameters(text: str) -> str:
     """Return who wrote parameters in the manner of A1111, which many have taken over."""
     for match in _WRITER.finditer(text[-4000:]):
@@ -105,7 +114,7 @@ def _of_json(text: str) -> str:
         values = _unpacked(text)
         if values:
             return _tool_named(values) or generator_of_keys(values)
-        if _BROKEN_PROMPT.search(text) or (_BROKEN_WORKFLOW.search(text) and '"links"' in text):
+        if any(pattern.search(text) for pattern in (_BROKEN_PROMPT, _BROKEN_WORKFLOW)):
             return "ComfyUI"  # cut off or too long to be parsed
     return ""
 

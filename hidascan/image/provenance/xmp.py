@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
-_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 4_000_000, 10_000, 100
-_CHUNK = 1 << 16
+_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 4_000_000, 20_000, 100
+_MOST_LOOSELY = 300_000
 _PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
     "http://ns.adobe.com/exif/1.0/": "exif",
@@ -53,8 +53,7 @@ def properties_of(packet: bytes) -> Iterator[Property]:
     packet = packet[:_MOST_BYTES].strip(b"\0 \r\n\t")
     walk = _Walk()
     try:
-        for start in range(0, len(packet), _CHUNK):
-            walk.parser.Parse(packet[start : start + _CHUNK], False)
+        walk.parser.Parse(packet, False)  # not the last: a packet that breaks off is read as far as it goes
     except _EnoughError:
         pass
     except (expat.ExpatError, ValueError, LookupError):
@@ -83,6 +82,7 @@ class _Walk:
 
     def _start(self, tag: str, attributes: list[str]) -> None:
         self._elements += 1
+        self._elements += len(attributes) // 2
         if self._elements > _MOST_ELEMENTS or len(self._open) > _DEEPEST:
             raise _EnoughError
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
@@ -126,7 +126,8 @@ class _Walk:
 
 
 def _loosely(packet: bytes) -> Iterator[Property]:
-    text = packet.decode("utf-16" if packet[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
+    code = "utf-16" if packet[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    text = packet[:_MOST_LOOSELY].decode(code, "replace")
     for pattern in (_TAG, _ATTRIBUTE):
         for count, match in enumerate(pattern.finditer(text)):
             name, *values = match.groups()
