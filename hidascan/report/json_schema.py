@@ -27,6 +27,12 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "stress": {"type": "object", "additionalProperties": {"type": "number"}},
     "c2pa": {"anyOf": [{"$ref": "#/$defs/manifest"}, {"type": "null"}]},
 }
+_OF_CLAIMS: dict[str, dict[str, Any]] = {
+    "kind": {"enum": ["ai", "camera", "software"]},
+    "source": {"enum": ["c2pa", "xmp", "exif", "iptc", "png", "comment", "pixels"]},
+    "signature": {"enum": ["valid", "unverified", "broken", ""]},
+    "strength": {"enum": ["trusted", "signed", "tag", "text", ""]},
+}
 _OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace, "file": FileEvidence}
 _LISTS: dict[str, type] = {"claims": Claim, "regions": Region, "effects": Attribution}
 
@@ -56,7 +62,7 @@ def _property(name: str, hints: dict[str, Any]) -> dict[str, Any]:
     if name in _OBJECTS:
         return {"anyOf": [_object(_OBJECTS[name]), {"type": "null"}]}
     if name in _LISTS:
-        return {"type": "array", "items": _object(_LISTS[name])}
+        return {"type": "array", "items": _object(_LISTS[name], _OF_CLAIMS if name == "claims" else {})}
     return _of_hint(hints[name])
 
 
