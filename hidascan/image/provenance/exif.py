@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from PIL import Image
@@ -14,10 +15,27 @@ _CODES = (b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0", b"\0" * 8)
 _SAMPLE = 2000
 
 
-def exif_texts(image: Image.Image) -> Iterator[tuple[int, str]]:
-    """Yield (tag, text) of the main and the EXIF directory; broken EXIF yields nothing, or what could be read."""
+def exif_texts(image: Image.Image, profiles: Iterable[bytes] = ()) -> Iterator[tuple[int, str]]:
+    """Yield (tag, text) of the main and the EXIF directory; broken EXIF yields nothing.
+
+    Args:
+        image: Loaded.
+        profiles: Further blocks of EXIF, as ImageMagick puts them into the text of a PNG.
+    """
+    yield from _texts(image.getexif)
+    for profile in profiles:
+        yield from _texts(functools.partial(_loaded, profile))
+
+
+def _loaded(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
+
+
+def _texts(load: Callable[[], Image.Exif]) -> Iterator[tuple[int, str]]:
     try:
-        exif = image.getexif()
+        exif = load()
         little = exif.endian == "<"
         items = [*exif.items()]
         items += exif.get_ifd(_EXIF_IFD).items() if _EXIF_IFD in exif else ()
@@ -62,11 +80,11 @@ def _utf_16(body: bytes, little: bool) -> str:
 
 def _sense(text: str) -> int:
     """Return how much of a text is ASCII: in the wrong byte order next to nothing is."""
-    return sum("\x08" < c < "\x7f" for c in text[:_SAMPLE])
+    return sum("\x08" < c < "\x7f" for c in text[:_SAMPLE] + text[-_SAMPLE:])
 
 
 def _looks_wide(body: bytes) -> bool:
-    return b"\0" in body[:_SAMPLE].rstrip(b"\0")
+    return b"\0" in body[:_SAMPLE] + body[-_SAMPLE:].rstrip(b"\0")
 
 
 def _is_utf_8(body: bytes) -> bool:

@@ -69,7 +69,7 @@ class Field:
         kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "make" or "model" of a camera;
             "source type", "ai system" and its like of IPTC; "structure", in which only a structure counts.
         text: Content, whole.
-        of_part: Whether it speaks of a file that went into this one.
+        of_part: Whether it speaks of a file that went into this one, or of a step in its editing.
     """
 
     source: str
@@ -100,6 +100,10 @@ class _File:
     @cached_property
     def png_texts(self) -> list[tuple[str, bytes]]:
         return list(png_texts(self._data)) if self.image.format == "PNG" else []
+
+    @cached_property
+    def profiles(self) -> list[bytes]:
+        return [_raw_profile(text) for key, text in self.png_texts if key.startswith(_RAW_PROFILE)]
 
     @cached_property
     def gif_texts(self) -> list[tuple[str, bytes]]:
@@ -138,7 +142,7 @@ def _split(field: Field) -> list[Field]:
 
 
 def _of_exif(file: _File) -> Iterator[Field]:
-    for tag, text in exif_texts(file.image):
+    for tag, text in exif_texts(file.image, (one for one in file.profiles if one.startswith(b"Exif\0\0"))):
         if tag in _EXIF:
             name, kind = _EXIF[tag]
             yield Field("exif", f"EXIF {name}", kind, text)
@@ -157,8 +161,7 @@ def _packets(file: _File) -> Iterator[bytes]:
     yield from _extended(body[len(_XMP_EXTENSION) :] for body in segments if body.startswith(_XMP_EXTENSION))
     found = [] if segments or file.png_texts else [file.image.info.get("xmp")]
     found += [text for key, text in file.png_texts if key == _XMP_KEY]
-    profiles = [_raw_profile(text) for key, text in file.png_texts if key.startswith(_RAW_PROFILE)]
-    found += [one.removeprefix(_XMP_SEGMENT) for one in profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
+    found += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
     found += [text for kind, text in file.gif_texts if kind == "xmp"]
     yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in found if one)
 
@@ -189,8 +192,7 @@ def _iptc_blocks(file: _File) -> Iterator[bytes]:
     for block in (tags.get(_IPTC_TAG), tags.get(_PHOTOSHOP_TAG)):
         if isinstance(block, bytes):
             yield block
-    profiles = [(key, text) for key, text in file.png_texts if key.startswith(_RAW_PROFILE)]
-    yield from (_raw_profile(text) for key, text in profiles if key.endswith(("iptc", "8bim")))
+    yield from (one for one in file.profiles if one.startswith((b"8BIM", b"Photoshop 3.0\0", b"\x1c")))
 
 
 def _raw_profile(text: bytes) -> bytes:

@@ -27,7 +27,8 @@ _PREFIXES = {
     "adobe:ns:meta/": "x",
 }
 _STRUCTURAL = ("rdf:", "x:", "xml:", "xmlns:")
-_WITHIN_PARTS = ("xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom")  # these speak of other files
+# These speak of other files, or of one step of many.
+_WITHIN_PARTS = ("xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom", "xmpMM:History")
 _TAG = re.compile(r"<(\w[\w\-]{0,60}:\w[\w\-]{0,60})(?:\s[^<>]{0,300})?>([^<]{1,4000})</")
 _ATTRIBUTE = re.compile(
     r"""\s(\w[\w\-]{0,60}:\w[\w\-]{0,60})\s{0,20}=\s{0,20}(?:"([^"<]{1,4000})"|'([^'<]{1,4000})')"""
@@ -40,7 +41,7 @@ class Property(NamedTuple):
     Attributes:
         name: With its usual prefix, whatever the packet calls it, such as "xmp:CreatorTool".
         value: What it holds.
-        of_part: Whether it speaks of a file that went into this one.
+        of_part: Whether it speaks of a file that went into this one, or of a step in its editing.
     """
 
     name: str
