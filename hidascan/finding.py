@@ -11,8 +11,8 @@ import numpy as np
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.c2pa import Manifest
-from hidascan.image.provenance.claims import Claim
+from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.manifest import Manifest
 from hidascan.regions import Region
 
 COLUMNS = (

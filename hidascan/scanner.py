@@ -17,7 +17,7 @@ from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
 from hidascan.image.isolation import decoders
 from hidascan.image.provenance.c2pa import check_trust
-from hidascan.image.provenance.claims import conflict
+from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
 from hidascan.options import ScanOptions

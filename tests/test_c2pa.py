@@ -3,6 +3,8 @@
 import datetime
 import io
 import json
+import struct
+import zlib
 
 import jsonschema
 import pytest
@@ -10,9 +12,11 @@ from PIL import Image
 
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
+from hidascan.image.formats import mime_type
 from hidascan.report.json_schema import json_schema
 from tests.conftest import picture
 
+IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 PIXELS = Image.fromarray(picture(240, 300))
 
 
@@ -77,34 +81,58 @@ def signer():
     return signer
 
 
-def signed(signer, source_type: str, ingredients=(), beside: bool = False) -> bytes:
+def signed(signer, source_type: str, ingredients=(), beside: bool = False, trust: bytes = b"") -> bytes:
     """The bytes of a file with a manifest; or, for a sidecar, of the manifest of `plain()`."""
+    return signed_with(signer, [created(source_type)], ingredients=ingredients, beside=beside, trust=trust)
+
+
+def created(source_type: str, **more) -> dict:
+    return {"action": "c2pa.created", "softwareAgent": "A painter", "digitalSourceType": IPTC + source_type, **more}
+
+
+def signed_with(
+    signer, actions, more=None, assertions=(), ingredients=(), base=b"", format="JPEG", beside=False, trust=b""
+) -> bytes:
+    """The bytes of a file with a manifest of any actions and assertions.
+
+    `more` stands beside the actions, such as templates; `trust` are the roots that the maker trusts.
+    """
     import c2pa
 
     out = io.BytesIO()
-    action = {
-        "action": "c2pa.created",
-        "softwareAgent": "A painter",
-        "digitalSourceType": f"http://cv.iptc.org/newscodes/digitalsourcetype/{source_type}",
-    }
     manifest = {
         "claim_generator_info": [{"name": "tests", "version": "1"}],
-        "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
+        "assertions": [{"label": "c2pa.actions", "data": {"actions": actions, **(more or {})}}, *assertions],
     }
-    builder = c2pa.Builder(manifest)
+    settings: dict = {"builder": {"thumbnail": {"enabled": False}}}  # they take seconds
+    if trust:
+        settings |= {"verify": {"verify_trust": True}, "trust": {"user_anchors": trust.decode()}}
+    builder = c2pa.Builder(manifest, context=c2pa.Context(c2pa.Settings.from_dict(settings)))
     for title, relationship, data in ingredients:
         told = json.dumps({"title": title, "relationship": relationship})
         builder.add_ingredient(told, "image/jpeg", io.BytesIO(data))
     if beside:
         builder.set_no_embed()
-    made = builder.sign(signer, "image/jpeg", io.BytesIO(plain()), out)
+    made = builder.sign(signer, mime_type(format), io.BytesIO(base or plain(format)), out)
     return bytes(made) if beside else out.getvalue()
 
 
-def plain() -> bytes:
+def plain(format: str = "JPEG", **options) -> bytes:
     out = io.BytesIO()
-    PIXELS.save(out, "JPEG", quality=95)
+    PIXELS.save(out, format, **({"quality": 95} if format == "JPEG" else {}), **options)
     return out.getvalue()
+
+
+def read(folder, data: bytes, name: str = "a.jpg", **options):
+    (folder / name).write_bytes(data)
+    return decode(folder / name, **options)
+
+
+def changed(data: bytes, at: int = -2000) -> bytes:
+    """The same with one bit turned: of the picture, or at an offset."""
+    turned = bytearray(data)
+    turned[at] ^= 1
+    return bytes(turned)
 
 
 @pytest.mark.parametrize(("source_type", "kind"), [("trainedAlgorithmicMedia", "ai"), ("digitalCapture", "camera")])
@@ -164,6 +192,7 @@ def test_what_went_into_a_picture_is_told_as_a_tree(hidascan, signer, tmp_path):
     assert again == {name: row[name] for name in row if name != "scan"}
     page = (tmp_path / "a.html").read_text()
     assert "what went into it" in page and "edit &lt;b&gt;.jpg" in page and "dog.jpg" in page
+    assert "signingCredential.untrusted" in page
 
 
 def test_signers_on_a_list_of_the_users_are_trusted(hidascan, signer, tmp_path):
@@ -180,3 +209,325 @@ def test_signers_on_a_list_of_the_users_are_trusted(hidascan, signer, tmp_path):
     for wrong, why in (("no.pem", "no certificates in PEM"), ("none.pem", "No such file")):
         ran = hidascan(tmp_path / "a.jpg", "--c2pa-trust", tmp_path / wrong)
         assert ran.code == 2 and why in ran.err
+
+
+def test_an_identity_that_cannot_be_checked_is_no_tampering(signer, tmp_path):
+    payload = {"referenced_assertions": [], "sig_type": "cawg.unheard_of"}
+    identity = {"label": "cawg.identity", "data": {"signer_payload": payload, "signature": "AAAA", "pad1": ""}}
+    image = read(tmp_path, signed_with(signer, [created("digitalCapture")], assertions=[identity]))
+    assert (image.claims[0].kind, image.claims[0].signature) == ("camera", "unverified")
+    assert any("identity assertion" in note for note in image.notes)
+    assert not any("hold:" in note for note in image.notes)
+
+
+def report_with(monkeypatch, change) -> None:
+    """Let the library report something else of the files that it reads."""
+    import c2pa
+
+    read_json = c2pa.Reader.json
+
+    def changed_json(reader):
+        report = json.loads(read_json(reader))
+        change(report)
+        return json.dumps(report)
+
+    monkeypatch.setattr(c2pa.Reader, "json", changed_json)
+
+
+CODES = {
+    "cawg.ica.did_unavailable": "unverified",
+    "cawg.x509.signature.mismatch": "unverified",
+    "cawg.identity.assertion.mismatch": "unverified",
+    "timeStamp.mismatch": "unverified",
+    "timeStamp.outsideValidity": "unverified",
+    "signingCredential.expired": "unverified",
+    "signingCredential.ocsp.revoked": "unverified",
+    "claimSignature.outsideValidity": "unverified",
+    "algorithm.unsupported": "unverified",
+    "assertion.action.ingredientMismatch": "unverified",
+    "com.example.unheardOf": "unverified",
+    "assertion.dataHash.mismatch": "broken",
+    "assertion.bmffHash.mismatch": "broken",
+    "assertion.hashedURI.mismatch": "broken",
+    "assertion.missing": "broken",
+    "assertion.undeclared": "broken",
+    "claimSignature.mismatch": "broken",
+    "claimSignature.missing": "broken",
+    "claim.hardBindings.missing": "broken",
+    "com.example.unheardOf.mismatch": "broken",
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_only_codes_of_a_changed_file_break_a_signature(signer, tmp_path, monkeypatch, code):
+    def add(report):
+        report["validation_results"]["activeManifest"]["failure"].append({"code": code, "url": ""})
+
+    data, root = signed(signer, "digitalCapture"), tmp_path / "root.pem"
+    root.write_bytes(signer.root)
+    report_with(monkeypatch, add)
+    image = read(tmp_path, data)
+    assert image.claims[0].signature == CODES[code] and image.claims[0].strength == (
+        "signed" if CODES[code] == "unverified" else "text"
+    )
+    assert any(code in note for note in image.notes) and code in image.manifest.codes
+    trusted = read(tmp_path, data, trust=str(root)).claims[0].signature
+    assert trusted == ("valid" if code.startswith("cawg.") else CODES[code])
+
+
+def test_what_a_maker_recorded_of_an_ingredient_makes_no_signature_valid(signer, tmp_path):
+    photo, root = signed(signer, "digitalCapture"), tmp_path / "root.pem"
+    edit = signed(signer, "composite", [("photo.jpg", "parentOf", photo)], trust=signer.root)
+    root.write_bytes(signer.root)
+    (one,) = read(tmp_path, edit).manifest.ingredients
+    assert (one.title, one.signature) == ("photo.jpg", "unverified")
+    (one,) = read(tmp_path, edit, trust=str(root)).manifest.ingredients
+    assert one.signature == "valid"
+
+
+def test_an_ingredient_that_was_changed_is_broken_and_what_it_went_into_is_not(signer, tmp_path):
+    photo = signed(signer, "digitalCapture")
+    before = signed(signer, "composite", [("photo.jpg", "parentOf", changed(photo))])
+    sound = signed(signer, "composite", [("photo.jpg", "parentOf", photo)])
+    after = sound.replace(b"A painter", b"A printer", 1)
+    for data in (before, after):
+        image = read(tmp_path, data)
+        assert (image.manifest.signature, image.manifest.ingredients[0].signature) == ("unverified", "broken")
+        assert image.notes == ("Content Credentials of an ingredient, photo.jpg, do not hold",)
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="{}"/></rdf:RDF></x:xmpmeta>'
+)
+REMOTE = XMP.format("https://example.org/a.c2pa?b&amp;c").encode()
+NAMES = {"JPEG": "a.jpg", "PNG": "a.png", "WEBP": "a.webp", "TIFF": "a.tif", "GIF": "a.gif", "AVIF": "a.avif"}
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def with_remote_manifest(format: str) -> bytes:
+    if format == "PNG":  # compressed: the letters are nowhere in the file
+        text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(REMOTE)
+        return plain("PNG")[:33] + png_chunk(b"iTXt", text) + plain("PNG")[33:]
+    if format == "TIFF":
+        return plain("TIFF", tiffinfo={700: REMOTE})
+    if format == "GIF":
+        out = io.BytesIO()
+        PIXELS.crop((0, 0, 16, 16)).save(out, "GIF")  # the library signs a GIF slowly
+        data = out.getvalue()
+        end = 13 + 3 * 2 ** ((data[10] & 7) + 1)
+        packet = b"\x21\xff\x0bXMP DataXMP" + REMOTE + b"\1" + bytes(range(255, -1, -1)) + b"\0"
+        return data[:end] + packet + data[end:]
+    return plain(format, xmp=REMOTE)
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_a_manifest_is_found_in_every_container_and_else_beside_it_or_by_its_url(signer, tmp_path, format):
+    base, name, sources = with_remote_manifest(format), NAMES[format], [created("digitalCapture")]
+    image = read(tmp_path, base, name)
+    url = "https://example.org/a.c2pa?b&c"
+    assert image.notes[-1] == f"Content Credentials are stored at {url}, which was not fetched"
+    assert image.manifest is None
+    within = signed_with(signer, [created("trainedAlgorithmicMedia")], base=base, format=format)
+    beside = signed_with(signer, sources, base=base, format=format, beside=True)
+    (tmp_path / "a.c2pa").write_bytes(beside)
+    image = read(tmp_path, base, name)
+    assert image.manifest.source_types == ("digitalCapture",) and image.manifest.signature == "unverified"
+    assert "Content Credentials are from the sidecar a.c2pa" in image.notes
+    image = read(tmp_path, within, name)
+    assert image.manifest.source_types == ("trainedAlgorithmicMedia",) and image.manifest.signature == "unverified"
+    assert "Content Credentials are in the file itself; the sidecar a.c2pa was not read" in image.notes
+
+
+def test_letters_are_no_manifest_and_hide_no_sidecar(signer, tmp_path, monkeypatch):
+    base = plain(comment="c2pa, dcterms:provenance='https://example.org'", xmp=XMP.format("An estate, c2pa").encode())
+    (tmp_path / "a.jpg.c2pa").write_bytes(signed_with(signer, [created("digitalCapture")], base=base, beside=True))
+    assert read(tmp_path, base).claims[0].signature == "unverified"
+    (tmp_path / "a.jpg.c2pa").unlink()
+    monkeypatch.setattr("c2pa.Reader", None)  # not even asked
+    assert read(tmp_path, base).notes == ()
+
+
+@pytest.mark.parametrize("sidecar", [b"", b"c2pa" * 100, None])
+def test_a_sidecar_that_is_of_no_use_is_named(signer, tmp_path, sidecar):
+    other = signed(signer, "digitalCapture", beside=True)
+    (tmp_path / "a.c2pa").write_bytes(other if sidecar is None else sidecar)
+    notes = read(tmp_path, plain()[:-3000] + b"\1" * 1000 + plain()[-2000:]).notes
+    if sidecar is None:
+        assert "the sidecar belongs to another file" in notes[1]
+    else:
+        assert len(notes) == 1 and notes[0].startswith("Content Credentials in the sidecar a.c2pa cannot be read: ")
+    out = io.BytesIO()
+    PIXELS.save(out, "BMP")
+    (tmp_path / "a.c2pa").write_bytes(other)
+    assert read(tmp_path, out.getvalue(), "a.bmp").notes == (
+        "Content Credentials in the sidecar a.c2pa cannot be read: C2PA does not cover BMP files",
+    )
+
+
+def test_a_manifest_that_cannot_be_read_is_said_with_the_reason(signer, tmp_path):
+    data = signed(signer, "digitalCapture")
+    store, label = data.index(b"c2pa.assertions"), data.index(b"urn:c2pa:")
+    damaged = {
+        "unexpected end of file": data[:store] + b"\0" * 200 + data[store + 200 :],
+        "the label of the manifest is damaged": data[:label] + b"a/b/c/d/e/" + data[label + 10 :],
+        "damaged": data.replace(b"c2pa", b"none", 1),
+    }
+    for reason, wrong in damaged.items():
+        image = read(tmp_path, wrong)
+        assert image.notes == (f"Content Credentials cannot be read: {reason}",) and not image.claims
+    overwritten = read(tmp_path, data.replace(data[label : label + 45], b"X" * 45))
+    assert overwritten.claims[0].signature == "broken"
+
+
+@pytest.mark.parametrize("manifests", [{}, {"gone": {"ingredients": [{"active_manifest": "gone"}]}}])
+def test_a_report_without_its_manifest_or_in_circles_is_survived(signer, tmp_path, monkeypatch, manifests):
+    data = signed(signer, "digitalCapture")
+
+    def change(report):
+        report["manifests"] = manifests
+        report["active_manifest"] = "gone"
+
+    report_with(monkeypatch, change)
+    image = read(tmp_path, data)
+    if manifests:
+        assert 1 < len(list(image.manifest.all_ingredients())) <= 100
+    else:
+        assert image.notes == ("Content Credentials cannot be read: the manifest is malformed",)
+
+
+GENERATED, FILLED = IPTC + "trainedAlgorithmicMedia", IPTC + "compositeWithTrainedAlgorithmicMedia"
+OPENED, EDITED = {"action": "c2pa.opened"}, {"action": "c2pa.edited"}
+BY_DESIGN = created("digitalCreation")
+PARAMETERS = {"com.adobe.digitalSourceType": GENERATED, "com.adobe.details": "A model"}
+DECLARED = {  # actions, what stands beside them, assertions -> agent, field, whether it is about a part
+    "by index": (
+        [{"action": "c2pa.created", "softwareAgentIndex": 1, "digitalSourceType": GENERATED}],
+        {"softwareAgents": [{"name": "None"}, {"name": "A model"}]},
+        {},
+        ("A model", "C2PA action c2pa.created", False),
+    ),
+    "by parameters": (
+        [BY_DESIGN | {"parameters": PARAMETERS}],
+        {},
+        {},
+        ("A model", "C2PA action c2pa.created, com.adobe.digitalSourceType", False),
+    ),
+    "by a template": (
+        [BY_DESIGN, EDITED],
+        {"templates": [{"action": "c2pa.edited", "softwareAgent": {"name": "A fill"}, "digitalSourceType": FILLED}]},
+        {},
+        ("A fill", "C2PA action c2pa.edited", True),
+    ),
+    "by Adobe": (
+        [BY_DESIGN],
+        {},
+        {"com.adobe.generative-ai": {"description": "Adobe Firefly"}},
+        ("Adobe Firefly", "C2PA assertion com.adobe.generative-ai", False),
+    ),
+    "by Adobe, of a photo": (
+        [created("digitalCapture")],
+        {},
+        {"com.adobe.generative-ai": {"description": "Adobe Firefly"}},
+        ("Adobe Firefly", "C2PA assertion com.adobe.generative-ai", True),
+    ),
+    "by metadata": (
+        [BY_DESIGN],
+        {},
+        {
+            "c2pa.metadata": {
+                "@context": {"e": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"},
+                "e:DigitalSourceType": GENERATED,
+            }
+        },
+        ("A painter", "C2PA assertion c2pa.metadata", False),
+    ),
+    "by IPTC": (
+        [BY_DESIGN],
+        {},
+        {"stds.iptc": {"Iptc4xmpExt:DigitalSourceType": ["digsrctype:trainedAlgorithmicMedia"]}},
+        ("A painter", "C2PA assertion stds.iptc", False),
+    ),
+    "by disclosure": (
+        [BY_DESIGN],
+        {},
+        {"c2pa.ai-disclosure": {"modelName": "A model"}},
+        ("A model", "C2PA assertion c2pa.ai-disclosure", False),
+    ),
+    "by name": (
+        [BY_DESIGN | {"softwareAgent": {"name": "Adobe Firefly"}}],
+        {},
+        {},
+        ("Adobe Firefly", "C2PA action c2pa.created", False),
+    ),
+    "of parts": ([created("compositeSynthetic")], {}, {}, ("A painter", "C2PA action c2pa.created", True)),
+    "of a fill": (
+        [BY_DESIGN, EDITED | {"digitalSourceType": FILLED}],
+        {},
+        {},
+        ("A painter", "C2PA action c2pa.edited", True),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DECLARED)
+def test_ai_is_found_wherever_a_manifest_declares_it(signer, tmp_path, case):
+    actions, more, found, wanted = DECLARED[case]
+    assertions = [{"label": label, "data": data} for label, data in found.items()]
+    claim = read(tmp_path, signed_with(signer, actions, more, assertions)).claims[0]
+    assert (claim.kind, claim.text, claim.field, claim.part) == ("ai", *wanted)
+
+
+NOT_DECLARED = {
+    "what others may train": ([created("digitalCapture")], {}, {"c2pa.training-mining": {"entries": {"c2pa.ai_generative_training": {"use": "allowed"}}}}),
+    "a template of no action": ([created("digitalCapture")], {"templates": [{"action": "c2pa.edited", "digitalSourceType": FILLED}]}, {}),
+    "an algorithm without a model": ([created("algorithmicMedia")], {}, {}),
+    "an index of no agent": ([created("digitalCapture") | {"softwareAgentIndex": 9}], {}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_DECLARED)
+def test_what_is_no_declaration_of_ai_gives_no_claim_of_it(signer, tmp_path, case):
+    actions, more, found = NOT_DECLARED[case]
+    assertions = [{"label": label, "data": data} for label, data in found.items()]
+    assert [one.kind for one in read(tmp_path, signed_with(signer, actions, more, assertions)).claims] != ["ai"]
+
+
+def test_a_photo_with_a_generated_part_is_a_claim_of_both(signer, tmp_path):
+    edit = {"action": "c2pa.edited", "softwareAgent": "A fill", "digitalSourceType": FILLED}
+    claims = read(tmp_path, signed_with(signer, [created("digitalCapture"), edit])).claims
+    assert [(one.kind, one.text, one.part) for one in claims] == [
+        ("ai", "A fill", True),
+        ("camera", "A painter", False),
+    ]
+
+
+def test_strings_of_a_manifest_are_plain_text(signer, tmp_path):
+    action = created("trainedAlgorithmicMedia", softwareAgent="\x1b[31mred\u202e" + "x" * 9000)
+    (claim,) = read(tmp_path, signed_with(signer, [action])).claims
+    assert claim.text.isprintable() and claim.text.startswith("[31mred") and len(claim.text) <= 200
+
+
+def test_nothing_is_fetched_for_a_manifest(signer, tmp_path, monkeypatch):
+    import c2pa
+
+    settings = []
+    from_dict = c2pa.Settings.from_dict
+    monkeypatch.setattr(c2pa.Settings, "from_dict", lambda given: settings.append(given) or from_dict(given))
+    read(tmp_path, signed(signer, "digitalCapture"))
+    used = settings[-1]
+    assert used["verify"] == {"remote_manifest_fetch": False, "ocsp_fetch": False}
+    assert used["core"]["allowed_network_hosts"] == []  # identities name a host
+
+
+def test_without_a_list_no_signer_is_trusted_whatever_the_library_reports(signer, tmp_path, monkeypatch):
+    def trust(report):
+        results = report["validation_results"]["activeManifest"]
+        results["failure"] = []
+        results["success"].append({"code": "signingCredential.trusted", "url": ""})
+
+    report_with(monkeypatch, trust)
+    assert read(tmp_path, signed(signer, "digitalCapture")).claims[0].signature == "unverified"

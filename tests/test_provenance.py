@@ -1,15 +1,25 @@
 """What files say of their origin: read from every place, told apart by source and signature, never mixed with scores."""
 
 import csv
+import gzip
 import json
+import struct
+import zlib
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from hidascan.finding import Finding
 from hidascan.image.decode import decode
-from hidascan.image.provenance.claims import Claim, conflict
+from hidascan.image.provenance import catalogue
+from hidascan.image.provenance.claim import Claim, conflict
+from hidascan.image.provenance.source_types import meaning_of, term_of
+from hidascan.report.words import claim_in_words, claim_strength, claims_by_statement
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED
 
@@ -81,7 +91,8 @@ def test_what_does_not_agree_with_the_pixels_is_said_in_words():
 def test_claims_stand_beside_the_score_and_do_not_change_it(hidascan, tmp_path):
     saved(tmp_path / "plain.png")
     saved(tmp_path / "told.png", **png_text("parameters", "<b>\x1b[31m Steps: 20, Sampler: Euler"))
-    ran = hidascan(tmp_path, "--jsonl", "-", "--threshold", "1", "--precision", "fp32")
+    page = tmp_path / "page.html"
+    ran = hidascan(tmp_path, "--jsonl", "-", "--html", page, "--threshold", "1", "--precision", "fp32")
     plain, told = (json.loads(line) for line in ran.out.splitlines())
     assert plain["score"] == told["score"] and plain["claims"] == [] and plain["provenance"] == ""
     assert told["claims"][0] | {"detail": ""} == {
@@ -90,8 +101,468 @@ def test_claims_stand_beside_the_score_and_do_not_change_it(hidascan, tmp_path):
         "text": "A1111",
         "signature": "",
         "detail": "",
+        "part": False,
+        "field": "PNG text parameters",
+        "strength": "tag",
     }
+    assert "PNG text parameters" in page.read_text() and "a tag, unsigned" in page.read_text()
     assert "\x1b" not in told["claims"][0]["detail"] and any(note.startswith("conflict") for note in told["notes"])
+
+
+SMALL = Image.fromarray(picture(40, 64))
+PROMPT = '{"3": {"class_type": "KSampler", "inputs": {"seed": 1}}, "4": {"class_type": "CheckpointLoaderSimple", "inputs": {}}}'
+WORKFLOW = '{"nodes": [{"id": 3, "type": "KSampler", "widgets_values": [1]}], "links": [], "version": 0.4}'
+PARAMETERS = "a cat\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512"
+RDF = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+
+
+def said(tmp_path: Path, name: str, **options) -> list[tuple[str, str, str, bool, str]]:
+    """(kind, text, strength, part, field) of each claim of a small picture saved with these options."""
+    SMALL.save(tmp_path / name, **options)
+    return said_by(tmp_path / name)
+
+
+def said_by(path: Path) -> list[tuple[str, str, str, bool, str]]:
+    return [(claim.kind, claim.text, claim.strength, claim.part, claim.field) for claim in decode(path).claims]
+
+
+def tags(main: dict | None = None, inner: dict | None = None) -> bytes:
+    made = Image.Exif()
+    for tag, value in (main or {}).items():
+        made[tag] = value
+    if inner:
+        made.get_ifd(0x8769).update(inner)
+    return made.tobytes()
+
+
+def packet(properties: str, prefixes: str = "") -> bytes:
+    """An XMP packet around elements in the usual namespaces."""
+    spaces = (
+        'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" '
+        f'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:Iptc4xmpExt="{IPTC_EXTENSION}" {prefixes}'
+    )
+    described = f"<rdf:Description {spaces}>{properties}</rdf:Description>"
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF {RDF}>{described}</rdf:RDF></x:xmpmeta>'.encode()
+
+
+def png(*chunks: tuple[bytes, bytes], behind: bool = False) -> bytes:
+    """A PNG with further chunks before or behind its pixels."""
+    buffer = BytesIO()
+    SMALL.save(buffer, "PNG")
+    data = buffer.getvalue()
+    at = len(data) - 12 if behind else 33
+    made = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return data[:at] + made + data[at:]
+
+
+def jpeg(*segments: tuple[int, bytes]) -> bytes:
+    buffer = BytesIO()
+    SMALL.save(buffer, "JPEG")
+    data = buffer.getvalue()
+    made = b"".join(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments)
+    return data[:2] + made + data[2:]
+
+
+def iptc(*records: tuple[int, bytes]) -> bytes:
+    block = b"".join(struct.pack(">BBBH", 0x1C, 2, number, len(value)) + value for number, value in records)
+    return b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(block)) + block + b"\0" * (len(block) % 2)
+
+
+def written(tmp_path: Path, name: str, data: bytes) -> Path:
+    (tmp_path / name).write_bytes(data)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("suffix", ["webp", "jpg", "png", "tiff", "avif"])
+@pytest.mark.parametrize(
+    "fields",
+    [{0x010F: f"workflow:{WORKFLOW}", 0x0110: f"prompt:{PROMPT}"}, {0x010F: f"Prompt: {PROMPT}"}, {0x010E: WORKFLOW}],
+    ids=["make and model", "make alone", "description"],
+)
+def test_a_graph_in_exif_is_comfyui_and_no_camera(tmp_path, fields, suffix):
+    claims = said(tmp_path, f"a.{suffix}", exif=tags(fields))
+    assert [claim[:2] for claim in claims] == [("ai", "ComfyUI")] * len(fields)
+
+
+def test_comfyui_is_found_in_xmp(tmp_path):
+    properties = f"<comfy:prompt>{PROMPT}</comfy:prompt><comfy:workflow>{WORKFLOW}</comfy:workflow>"
+    xmp = packet(properties, 'xmlns:comfy="https://comfy.org/ns/1.0/"')
+    for name in ("a.avif", "a.webp", "a.jpg"):
+        fields = [claim[4] for claim in said(tmp_path, name, xmp=xmp) if claim[:2] == ("ai", "ComfyUI")]
+        assert fields == ["XMP comfy:prompt", "XMP comfy:workflow"]
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "Imagen tomada en la Plaza Mayor", "Foto: Leonardo Rossi", "Flux et reflux", "Not made with Midjourney or other AI",
+        "Sora, Canva and Luma at the lake", "Gemini", "Midjourney", "Grok explained: how Stable Diffusion works",
+        "Photo of a poster made with DALL-E", "Steps: 20 to the tower", "Job ID: 1234", "AI", "made by Leonardo",
+    ],
+)  # fmt: skip
+def test_people_s_words_are_no_tool_and_leave_the_camera(tmp_path, caption):
+    camera = {0x010F: "Canon", 0x0110: "Canon EOS 90D"}
+    plain = ("camera", "Canon EOS 90D", "tag", False, "EXIF Model")
+    assert said(tmp_path, "a.jpg", exif=tags({**camera, 0x010E: caption, 0x8298: caption})) == [plain]
+    properties = f"<dc:description>{caption}</dc:description><dc:title>{caption}</dc:title>"
+    assert said(tmp_path, "b.jpg", exif=tags(camera), xmp=packet(properties)) == [plain]
+    info = PngInfo()
+    for key in ("Title", "Description", "Disclaimer", "workflow", "prompt", "Warning"):
+        info.add_itxt(key, caption)
+    assert said(tmp_path, "c.png", exif=tags(camera), pnginfo=info) == [plain]
+
+
+@pytest.mark.parametrize("person", ["Leonardo Rossi", "Leonardo", "Sora", "Luma Studios", "Gemini", "Max Flux", "Krea"])
+def test_authors_are_no_generators(tmp_path, person):
+    properties = f"<dc:creator><rdf:Seq><rdf:li>{person}</rdf:li></rdf:Seq></dc:creator><photoshop:Credit>{person}</photoshop:Credit>"
+    assert said(tmp_path, "a.jpg", exif=tags({0x013B: person}), xmp=packet(properties)) == []
+    assert said(tmp_path, "a.png", **png_text("Author", person)) == []
+
+
+@pytest.mark.parametrize(
+    "value", ['{"nodes": []}', '{"nodes": ["a"], "edges": []}', "scan, crop", '{"a": {"b": 1}}', "{"]
+)
+def test_a_workflow_that_is_no_graph_is_no_comfyui(tmp_path, value):
+    assert said(tmp_path, "a.png", **png_text("workflow", value)) == []
+
+
+@pytest.mark.parametrize(
+    ("software", "name"),
+    [
+        ("ChatGPT", "ChatGPT"), ("gpt-image-1.5", "gpt-image"), ("DALL·E 3", "DALL-E"), ("dalle-3", "DALL-E"),
+        ("Gemini", "Gemini"), ("Gemini 2.5 Flash Image", "Gemini"), ("Nano Banana Pro", "Nano Banana"), ("Imagen 4", "Imagen"),
+        ("Grok", "Grok"), ("Sora 2", "Sora"), ("Microsoft Designer", "Microsoft Designer"), ("Meta AI", "Meta AI"),
+        ("Bing Image Creator", "Bing Image Creator"), ("Krea", "Krea"), ("Leonardo.Ai", "Leonardo.Ai"), ("Leonardo", "Leonardo.Ai"),
+        ("Qwen-Image-2512", "Qwen-Image"), ("FLUX.1 [dev]", "Flux"), ("Flux", "Flux"), ("SwarmUI 0.9.7", "SwarmUI"),
+        ("Draw Things", "Draw Things"), ("Ideogram 3.0", "Ideogram"), ("Runway Gen-4", "Runway"), ("即梦AI", "Jimeng"),
+        ("Seedream 4.0", "Seedream"), ("Generated by AI", "AI"), ("Midjourney v7", "Midjourney"), ("Canva Magic Media", "Canva Magic Media"),
+    ],
+)  # fmt: skip
+def test_generators_are_known_by_their_software_tag(tmp_path, software, name):
+    assert said(tmp_path, "a.png", **png_text("Software", software)) == [
+        ("ai", name, "tag", False, "PNG text Software")
+    ] or (not software.isascii())
+    path = written(tmp_path, "a.png", png((b"tEXt", f"Software\0{software}".encode())))
+    assert said_by(path) == [("ai", name, "tag", False, "PNG text Software")]
+    xmp = packet(f"<xmp:CreatorTool>{software}</xmp:CreatorTool>")
+    assert said(tmp_path, "a.webp", xmp=xmp) == [("ai", name, "tag", False, "XMP xmp:CreatorTool")]
+
+
+@pytest.mark.parametrize(
+    "software",
+    [
+        "GIMP 2.10",
+        "Imagen AI",
+        "Canva",
+        "Leonardo da Vinci Suite",
+        "Midjourneyman",
+        "gemini-user 8.0",
+        "Not Midjourney",
+    ],
+)
+def test_other_software_is_kept_by_its_own_name(tmp_path, software):
+    camera = {0x010F: "Canon", 0x0110: "Canon EOS", 0x0131: software}
+    claims = said(tmp_path, "a.jpg", exif=tags(camera))
+    assert [claim[:2] for claim in claims] == [("camera", "Canon EOS"), ("software", software)]
+
+
+def test_an_edit_by_ai_is_a_part(tmp_path):
+    for software in ("Photoshop Generative Fill", "Edited with Google AI", "Magic Editor"):
+        assert [claim[0::3] for claim in said(tmp_path, "a.png", **png_text("Software", software))] == [("ai", True)]
+    part = Claim("ai", "xmp", "compositeSynthetic", part=True)
+    assert "a part of it was generated" in conflict((part,), "real")
+    assert "that it was generated" in conflict((Claim("ai", "exif", "Grok"), part), "real")
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "part"),
+    [
+        ("Generated with Midjourney v7", "Midjourney", False), ("AI-generated with DALL-E 3", "DALL-E", False),
+        ("AI generated image", "AI", False), ("This image was created with AI.", "AI", False), ("Mit KI generiert", "AI", False),
+        ("Imagen generada por IA", "AI", False), ("Edited with Adobe Firefly", "Adobe Firefly", True),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_nothing_but_a_declaration_counts_as_text(tmp_path, words, name, part):
+    wanted = ("ai", name, "text", part)
+    data = jpeg((0xED, iptc((120, words.encode()))), (0xFE, words.encode()))
+    assert [claim[:4] for claim in said_by(written(tmp_path, "a.jpg", data))] == [wanted] * 2
+    assert [claim[:4] for claim in said(tmp_path, "b.png", **png_text("Title", words))] == [wanted]
+    assert [claim[:4] for claim in said(tmp_path, "c.webp", exif=tags({0x9C9C: words.encode("utf-16-le")}))] == [wanted]
+
+
+def test_a_generator_for_an_author_counts_as_text(tmp_path):
+    properties = "<dc:creator><rdf:Seq><rdf:li>Anna</rdf:li><rdf:li>Midjourney</rdf:li></rdf:Seq></dc:creator>"
+    claims = said(tmp_path, "a.jpg", exif=tags({0x013B: "DALL-E 3"}), xmp=packet(properties))
+    assert claims == [
+        ("ai", "DALL-E", "text", False, "EXIF Artist"),
+        ("ai", "Midjourney", "text", False, "XMP dc:creator"),
+    ]
+
+
+@pytest.mark.parametrize(("credit", "part"), [("Made with Google AI", False), ("Edited with Google AI", True)])
+def test_credits_of_google_are_read_from_xmp_and_iptc(tmp_path, credit, part):
+    xmp = packet(f"<photoshop:Credit>\n {credit} </photoshop:Credit>")
+    assert said(tmp_path, "a.jpg", xmp=xmp) == [("ai", "Google AI", "tag", part, "XMP photoshop:Credit")]
+    path = written(tmp_path, "b.jpg", jpeg((0xED, iptc((110, credit.encode())))))
+    assert said_by(path) == [("ai", "Google AI", "tag", part, "IPTC Credit")]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "part"),
+    [
+        ("trainedAlgorithmicMedia", "ai", False), ("compositeWithTrainedAlgorithmicMedia", "ai", True),
+        ("compositeSynthetic", "ai", True), ("digitalCapture", "camera", False), ("computationalCapture", "camera", False),
+        ("negativeFilm", "camera", False), ("digitalArt", "software", False), ("algorithmicMedia", "software", False),
+        ("screenCapture", "software", False), ("minorHumanEdits", "software", False), ("somethingElse", "", False),
+    ],
+)  # fmt: skip
+def test_source_types_are_read_in_every_form(tmp_path, value, kind, part):
+    wanted = [(kind, value, "tag", part)] if kind else []
+    for before in (
+        "http://cv.iptc.org/newscodes/digitalsourcetype/",
+        "https://cv.iptc.org/newscodes/digitalsourcetype/",
+        "digsrctype:",
+        "",
+    ):
+        xmp = packet(f"<Iptc4xmpExt:DigitalSourceType>{before}{value}</Iptc4xmpExt:DigitalSourceType>")
+        assert [claim[:4] for claim in said(tmp_path, "a.webp", xmp=xmp)] == wanted
+
+
+def test_xmp_is_read_whatever_its_spelling(tmp_path):
+    url, term = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia", "trainedAlgorithmicMedia"
+    spellings = [
+        packet(f'<q:DigitalSourceType rdf:resource="{url}"/>', f'xmlns:q="{IPTC_EXTENSION}"'),
+        packet(f"<Iptc4xmpExt:DigitalSourceType>\n  {url}\n</Iptc4xmpExt:DigitalSourceType>"),
+        f"<rdf:RDF {RDF}><rdf:Description xmlns:z='{IPTC_EXTENSION}' z:DigitalSourceType = '{url}'/></rdf:RDF>".encode(),
+        packet(f"<Iptc4xmpExt:DigitalSourceType>{url}</Iptc4xmpExt:DigitalSourceType>").replace(b"</rdf:RDF>", b""),
+        packet(f"<dc:title>a & b</dc:title><Iptc4xmpExt:DigitalSourceType>{url}</Iptc4xmpExt:DigitalSourceType>"),
+    ]
+    for xmp in spellings:
+        assert [claim[1] for claim in said(tmp_path, "a.webp", xmp=xmp)] == [term], xmp
+
+
+def test_xmp_is_read_from_every_container(tmp_path):
+    xmp = packet("<xmp:CreatorTool>Grok</xmp:CreatorTool>")
+    wanted = [("ai", "Grok", "tag", False, "XMP xmp:CreatorTool")]
+    for name in ("a.jpg", "a.webp", "a.avif", "a.heic"):
+        assert said(tmp_path, name, xmp=xmp) == wanted, name
+    assert said(tmp_path, "a.tiff", tiffinfo={700: xmp}) == wanted
+    plain, profile = b"XML:com.adobe.xmp\0\0\0\0\0" + xmp, b"\nxmp\n%8d\n" % len(xmp) + xmp.hex().encode()
+    packed = b"Raw profile type xmp\0\0" + zlib.compress(profile)
+    for behind in (False, True):
+        assert said_by(written(tmp_path, "a.png", png((b"iTXt", plain), behind=behind))) == wanted
+        assert said_by(written(tmp_path, "b.png", png((b"zTXt", packed), behind=behind))) == wanted
+    extended = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">II", len(xmp), 0) + xmp
+    assert said_by(written(tmp_path, "b.jpg", jpeg((0xE1, extended)))) == wanted
+    SMALL.save(tmp_path / "a.gif")
+    data = (tmp_path / "a.gif").read_bytes()
+    trailer = bytes([1, *range(255, -1, -1), 0])
+    block = b"\x21\xff\x0bXMP DataXMP" + xmp + trailer
+    assert said_by(written(tmp_path, "a.gif", data[:-1] + block + b";")) == wanted
+
+
+def test_metadata_that_imagemagick_puts_into_a_png_is_read(tmp_path):
+    def profile(name: bytes, body: bytes) -> bytes:
+        return (
+            b"Raw profile type "
+            + name
+            + b"\0\0"
+            + zlib.compress(b"\n%s\n%8d\n" % (name, len(body)) + body.hex().encode())
+        )
+
+    exif, credit = tags({0x0131: "Grok"}), iptc((110, b"Made with Google AI")).removeprefix(b"Photoshop 3.0\0")
+    for name, body, field in (
+        (b"exif", exif, "EXIF Software"),
+        (b"APP1", exif, "EXIF Software"),
+        (b"iptc", credit, "IPTC Credit"),
+    ):
+        path = written(tmp_path, "a.png", png((b"zTXt", profile(name, body))))
+        assert [claim[0::4] for claim in said_by(path)] == [("ai", field)], name
+
+
+def test_a_step_by_ai_in_the_history_is_a_part(tmp_path):
+    spaces = (
+        'xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/" xmlns:stEvt="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"'
+    )
+    steps = '<rdf:li stEvt:softwareAgent="Adobe Firefly 3"/><rdf:li stEvt:softwareAgent="Adobe Photoshop 27.1"/>'
+    claims = said(tmp_path, "a.jpg", xmp=packet(f"<xmpMM:History><rdf:Seq>{steps}</rdf:Seq></xmpMM:History>", spaces))
+    assert [claim[:4] for claim in claims] == [
+        ("ai", "Adobe Firefly", "tag", True),
+        ("software", "Adobe Photoshop 27.1", "tag", False),
+    ]
+
+
+def test_iptc_2025_names_the_ai_system(tmp_path):
+    properties = (
+        "<Iptc4xmpExt:AISystemUsed>Foo Painter</Iptc4xmpExt:AISystemUsed><Iptc4xmpExt:AISystemVersionUsed>3"
+        "</Iptc4xmpExt:AISystemVersionUsed><Iptc4xmpExt:AIPromptInformation>a cat</Iptc4xmpExt:AIPromptInformation>"
+    )
+    assert said(tmp_path, "a.jpg", xmp=packet(properties))[0][:4] == ("ai", "Foo Painter 3", "tag", False)
+    assert "a cat" in decode(tmp_path / "a.jpg").claims[0].detail
+    composite = "<Iptc4xmpExt:DigitalSourceType>compositeSynthetic</Iptc4xmpExt:DigitalSourceType>"
+    assert all(claim[3] for claim in said(tmp_path, "a.jpg", xmp=packet(properties + composite)))
+
+
+STRUCTURES = {
+    "Midjourney": "a lighthouse --ar 3:2 --v 7 Job ID: 5c0d3b7a-1111-4222-8333-444455556666",
+    "A1111": PARAMETERS,
+    "Forge": PARAMETERS + ", Version: f2.0.1v1.10.1",
+    "Fooocus": '{"prompt": "witch", "steps": 30, "software": "Fooocus 1.0.43 MRE"}',
+    "SwarmUI": '{"sui_image_params": {"prompt": "a", "seed": 1}}',
+    "Easy Diffusion": '{"prompt": "a", "use_stable_diffusion_model": "sd-v1-5"}',
+    "NovelAI": '{"prompt": "a", "steps": 28, "uc": "b", "sampler": "k_euler"}',
+    "Draw Things": '{"c": "a", "sampler": "Euler a", "seed": 1, "steps": 20, "uc": ""}',
+    "InvokeAI": '{"app_version": "5.0", "generation_mode": "txt2img", "positive_prompt": "a"}',
+    "ComfyUI": f'{{"prompt": {PROMPT}, "workflow": {WORKFLOW}}}',
+    "a diffusion model": '{"prompt": "a", "num_inference_steps": 4, "guidance_scale": 1.0, "seed": 3}',
+    "an AI service (AIGC label)": '{"AIGC": {"Label": "1", "ContentProducer": "x", "ProduceID": "y"}}',
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_structure_of_a_tool_counts_wherever_it_stands(tmp_path, name):
+    text = STRUCTURES[name]
+    wide = {"ascii": b"ASCII\0\0\0" + text.encode(), "be": b"UNICODE\0" + text.encode("utf-16-be")}
+    wide |= {"le": b"UNICODE\0" + text.encode("utf-16-le"), "none": b"\0" * 8 + text.encode()}
+    wide |= {"jis": b"JIS\0\0\0\0\0" + text.encode()}
+    for value in wide.values():
+        claims = said(tmp_path, "a.webp", exif=tags(inner={0x9286: value}))
+        assert claims == [("ai", name, "tag", False, "EXIF UserComment")]
+    assert said(tmp_path, "a.jpg", comment=text.encode()) == [("ai", name, "tag", False, "JPEG comment")]
+    assert said(tmp_path, "a.gif", comment=text.encode()) == [("ai", name, "tag", False, "GIF comment")]
+    for key in (b"Description", b"parameters"):
+        path = written(tmp_path, "a.png", png((b"tEXt", key + b"\0" + text.encode()), behind=True))
+        assert said_by(path) == [("ai", name, "tag", False, f"PNG text {key.decode()}")]
+
+
+def test_parameters_behind_a_long_prompt_are_found(tmp_path):
+    text = "masterpiece, " * 40_000 + PARAMETERS
+    chinese = "猫在沙发上" * 2000 + text[-200:]
+    for order in ("utf-16-be", "utf-16-le"):
+        exif = tags(inner={0x9286: b"UNICODE\0" + chinese.encode(order)})
+        assert said(tmp_path, "a.webp", exif=exif)[0][1] == "A1111"
+        exif = tags(inner={0x9286: b"UNICODE\0" + text.encode(order)})
+        assert said(tmp_path, "a.webp", exif=exif)[0][1] == "A1111"
+    claim = decode(tmp_path / "a.webp").claims[0]
+    assert len(claim.detail) <= 200
+
+
+def test_parameters_that_are_text_chunks_of_their_own_are_easy_diffusion(tmp_path):
+    info = PngInfo()
+    for key, value in {"prompt": "a cat", "seed": "0", "use_stable_diffusion_model": "sd-v1-5"}.items():
+        info.add_text(key, value)
+    assert said(tmp_path, "a.png", pnginfo=info) == [("ai", "Easy Diffusion", "tag", False, "PNG text keys")]
+
+
+def test_the_signature_of_grok_needs_both_of_its_fields(tmp_path):
+    signature, artist = "Signature: " + "QUJD" * 60, "0d9f5d0e-1111-4222-8333-444455556666"
+    assert said(tmp_path, "a.jpg", exif=tags({0x010E: signature, 0x013B: artist}))[0][:2] == ("ai", "Grok")
+    assert said(tmp_path, "a.jpg", exif=tags({0x010E: signature, 0x013B: "Anna"})) == []
+
+
+@pytest.mark.parametrize("magic", ["stealth_pnginfo", "stealth_pngcomp", "stealth_rgbinfo", "stealth_rgbcomp"])
+def test_parameters_hidden_in_the_lowest_bits_are_read(tmp_path, magic):
+    body = PARAMETERS.encode() if magic.endswith("info") else gzip.compress(PARAMETERS.encode())
+    bits = np.unpackbits(np.frombuffer(magic.encode() + struct.pack(">I", len(body) * 8) + body, np.uint8))
+    pixels = np.array(SMALL.resize((100, 90)).convert("RGBA"))
+    columns = pixels.swapaxes(0, 1).copy()
+    flat = (columns[..., 3:] if "png" in magic else columns[..., :3]).reshape(-1).copy()
+    flat[: len(bits)] = flat[: len(bits)] & 254 | bits
+    if "png" in magic:
+        columns[..., 3:] = flat.reshape(100, 90, 1)
+    else:
+        columns[..., :3] = flat.reshape(100, 90, 3)
+    Image.fromarray(columns.swapaxes(0, 1).copy()).save(tmp_path / "a.png")
+    channels = "alpha" if "png" in magic else "RGB"
+    assert said_by(tmp_path / "a.png") == [("ai", "A1111", "tag", False, f"lowest bits of {channels}")]
+
+
+def test_all_claims_are_kept_the_strongest_first(tmp_path):
+    exif = tags({0x010F: "Canon", 0x0110: "Canon EOS", 0x0131: "GIMP 2.10", 0x010E: "Made with AI"})
+    xmp = packet("<xmp:CreatorTool>Midjourney</xmp:CreatorTool>")
+    assert [claim[:3] for claim in said(tmp_path, "a.jpg", exif=exif, xmp=xmp)] == [
+        ("ai", "Midjourney", "tag"),
+        ("ai", "AI", "text"),
+        ("camera", "Canon EOS", "tag"),
+        ("software", "GIMP 2.10", "tag"),
+    ]
+
+
+def test_what_is_shown_cannot_turn_a_terminal_or_a_line(tmp_path):
+    hostile = "GI\x1b[31mMP\u202e\u200b 2\n10"
+    for options in (
+        {"xmp": packet(f"<xmp:CreatorTool>{hostile.replace(chr(27), '')}</xmp:CreatorTool>")},
+        {"exif": tags({0x0131: hostile.encode()})},
+    ):
+        SMALL.save(tmp_path / "a.webp", **options)
+        (claim,) = decode(tmp_path / "a.webp").claims
+        assert (claim.text + claim.detail + claim.field).isprintable()
+
+
+def test_hostile_metadata_costs_neither_the_picture_nor_other_claims(tmp_path):
+    wanted = ("ai", "ChatGPT", "tag", False, "PNG text Software")
+    bomb = b"\0\0" + zlib.compress(b"a" * 20_000_000, 9)
+    hostile = [
+        [(b"zTXt", b"Comment" + bomb)],
+        [(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + bomb[2:])],
+        [(b"tEXt", b"workflow\0" + b'{"a":' * 100_000)],
+        [(b"zTXt", b"Comment\0\0no deflate")],
+        [(b"tEXt", b"k%d\0v" % number) for number in range(300)],
+        [
+            (
+                b"iTXt",
+                b"XML:com.adobe.xmp\0\0\0\0\0<!DOCTYPE a [<!ENTITY b 'Grok'>]><a><xmp:CreatorTool>&b;</xmp:CreatorTool></a>",
+            )
+        ],
+    ]
+    for chunks in hostile:
+        path = written(tmp_path, "a.png", png((b"tEXt", b"Software\0ChatGPT"), *chunks))
+        assert said_by(path) == [wanted]
+
+
+def test_a_long_workflow_in_a_compressed_chunk_is_read(tmp_path):
+    long = WORKFLOW[:-1] + f', "extra": "{"a" * 1_500_000}"}}'
+    path = written(tmp_path, "a.png", png((b"zTXt", b"workflow\0\0" + zlib.compress(long.encode()))))
+    assert said_by(path)[0][:2] == ("ai", "ComfyUI")
+
+
+def test_the_catalogue_is_sound():
+    rows = catalogue.tomllib.loads(Path(catalogue.__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))[
+        "tool"
+    ]
+    names = [row["name"] for row in rows]
+    assert len(names) == len(set(names))
+    for row in rows:
+        assert row.keys() <= {"name", "words", "alone", "fields", "means", "family"} and row["words"], row["name"]
+        assert row["means"] in catalogue.MEANS and {*row.get("fields", ())} <= {*catalogue.FIELDS}
+        for word in row["words"]:
+            where = row.get("fields", catalogue.FIELDS)[0]
+            assert catalogue.tool_in(word, where).means == row["means"], word
+        for word in row.get("alone", ()):
+            assert catalogue.tool_in(word, "software").name == row["name"], word
+            assert not any(catalogue.tool_in(word, where) for where in ("creator", "text", "credit", "comment")), word
+
+
+def test_source_types_have_one_spelling():
+    assert (
+        term_of("digsrctype:TRAINEDALGORITHMICMEDIA")
+        == term_of("Trained Algorithmic Media")
+        == "trainedAlgorithmicMedia"
+    )
+    assert meaning_of("compositesynthetic") == ("ai", True) and term_of("a nice day") == ""
+
+
+def test_reports_say_each_statement_once_with_its_fields_and_strength():
+    graph = Claim("ai", "png", "ComfyUI", detail="{}", field="PNG text prompt", strength="tag")
+    fill = Claim("ai", "c2pa", "Firefly", "broken", "", True, "C2PA action c2pa.edited", "text")
+    claims = (graph, replace(graph, field="PNG text workflow", detail="{ }"), fill)
+    first, second = claims_by_statement(Finding("a.png", "ok", claims=claims))
+    assert (first.field, claim_in_words(first)) == ("PNG text prompt, PNG text workflow", "ai: ComfyUI")
+    assert claim_strength(first) == "a tag, unsigned" and claim_strength(second) == "signature broken"
+    assert claim_in_words(second) == "ai, a part of it: Firefly"
 
 
 @pytest.mark.skipif(not (SHARED / "data/provenance.tsv").exists(), reason="needs ../shared")

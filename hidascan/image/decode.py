@@ -19,8 +19,11 @@ from hidascan.errors import ImageError
 from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_header import JpegSave, read_save
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
-from hidascan.image.provenance.c2pa import Manifest, read_manifest, sidecar_of
-from hidascan.image.provenance.claims import Claim, read_claims
+from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
+from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.claims import read_claims
+from hidascan.image.provenance.manifest import Manifest
+from hidascan.image.provenance.png_text import without_long_texts
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -86,9 +89,10 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=pillow_names()) as image:
-                manifest, manifest_notes = read_manifest(data, image.format or "", sidecar_of(Path(path)), trust)
+            with Image.open(io.BytesIO(without_long_texts(data)), formats=pillow_names()) as image:
                 decoded = _decode_opened(image, max_pixels, before_load)
+                xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+                manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, xmp)
                 claims = read_claims(image, data, manifest)  # after loading: a PNG has texts behind its pixels
                 notes = (*decoded.notes, *manifest_notes)
                 decoded = replace(decoded, claims=claims, manifest=manifest, notes=notes)

@@ -19,8 +19,8 @@ from hidascan.errors import ImageError
 from hidascan.image.decode import DecodedImage
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.c2pa import Manifest
-from hidascan.image.provenance.claims import Claim
+from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.manifest import Manifest
 
 try:
     import fcntl

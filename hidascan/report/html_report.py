@@ -20,14 +20,25 @@ from hidascan.finding import Finding
 from hidascan.image.views import upright
 from hidascan.report.overlay import attribution_colours, colours, shrink_to
 from hidascan.report.reporter import close_text, open_text, pixels_of
-from hidascan.report.words import jpeg_history, kind_in_words, looked_at, score_in_words
+from hidascan.report.words import (
+    claim_in_words,
+    claim_strength,
+    claims_by_statement,
+    jpeg_history,
+    kind_in_words,
+    looked_at,
+    score_in_words,
+)
 from hidascan.run import RunInfo
 
 _SIDE = 400  # longest, of a preview, pixels
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
-_PAGES.filters |= {words.__name__: words for words in (jpeg_history, kind_in_words, looked_at, score_in_words)}
+_WORDS = (
+    claim_in_words, claim_strength, claims_by_statement, jpeg_history, kind_in_words, looked_at, score_in_words,
+)  # fmt: skip
+_PAGES.filters |= {words.__name__: words for words in _WORDS}
 
 
 class HtmlReport:

@@ -12,8 +12,8 @@ from hidascan.finding import Attribution, Finding
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.c2pa import Manifest
-from hidascan.image.provenance.claims import Claim
+from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.regions import Region
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -27,6 +27,12 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "stress": {"type": "object", "additionalProperties": {"type": "number"}},
     "c2pa": {"anyOf": [{"$ref": "#/$defs/manifest"}, {"type": "null"}]},
 }
+_OF_CLAIMS: dict[str, dict[str, Any]] = {
+    "kind": {"enum": ["ai", "camera", "software"]},
+    "source": {"enum": ["c2pa", "xmp", "exif", "iptc", "png", "comment", "pixels"]},
+    "signature": {"enum": ["valid", "unverified", "broken", ""]},
+    "strength": {"enum": ["trusted", "signed", "tag", "text", ""]},
+}
 _OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace, "file": FileEvidence}
 _LISTS: dict[str, type] = {"claims": Claim, "regions": Region, "effects": Attribution}
 
@@ -38,7 +44,8 @@ def json_schema() -> dict[str, Any]:
     properties = {name: _property(name, hints) for name in names}
     scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
     properties["scan"] = {"type": "object", "properties": scan, "required": list(scan)}
-    manifest = _object(Manifest, {"ingredients": {"type": "array", "items": {"$ref": "#/$defs/manifest"}}})
+    nested = {"ingredients": {"$ref": "#/$defs/manifest"}, "statements": _object(Statement)}
+    manifest = _object(Manifest, {name: {"type": "array", "items": items} for name, items in nested.items()})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A row of hidascan",
@@ -55,7 +62,7 @@ def _property(name: str, hints: dict[str, Any]) -> dict[str, Any]:
     if name in _OBJECTS:
         return {"anyOf": [_object(_OBJECTS[name]), {"type": "null"}]}
     if name in _LISTS:
-        return {"type": "array", "items": _object(_LISTS[name])}
+        return {"type": "array", "items": _object(_LISTS[name], _OF_CLAIMS if name == "claims" else {})}
     return _of_hint(hints[name])
 
 

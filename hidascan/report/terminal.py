@@ -11,8 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from hidascan.finding import Finding
+from hidascan.image.provenance.claim import Claim
 from hidascan.printable import printable
-from hidascan.report.words import jpeg_history, kind_in_words, looked_at, score_in_words
+from hidascan.report.words import (
+    claim_in_words,
+    claim_strength,
+    claims_by_statement,
+    jpeg_history,
+    kind_in_words,
+    looked_at,
+    score_in_words,
+)
 from hidascan.run import RunInfo
 
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}
@@ -107,8 +116,12 @@ def _facts(finding: Finding, run: RunInfo) -> list[tuple[str, str]]:
         facts.append(("where", _where(finding)))
     if kind := kind_in_words(finding):
         facts.append(("like", kind))
-    facts += [("claim", f"{claim.short()} ({claim.signature or 'unsigned'})") for claim in finding.claims]
+    facts += [("claim", _claim(claim)) for claim in claims_by_statement(finding)]
     return facts + [("note", note) for note in finding.notes]
+
+
+def _claim(claim: Claim) -> str:
+    return f"{claim_in_words(claim)} ({'; '.join(filter(None, (claim.field, claim_strength(claim))))})"
 
 
 def _bar(score: float) -> str:

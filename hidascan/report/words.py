@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from hidascan.finding import Finding
+from hidascan.image.provenance.claim import Claim
+
+_HOW_SURE = {
+    "trusted": "signed, by a trusted signer",
+    "signed": "signed, but the signer is not verified",
+    "tag": "a tag, unsigned",
+    "text": "plain text, unsigned",
+}
 
 
 def jpeg_history(finding: Finding) -> str:
@@ -37,3 +48,25 @@ def kind_in_words(finding: Finding) -> str:
     if finding.family not in (None, "unknown"):
         parts.append(f"the nearest generators are of the family {finding.family} (a guess)")
     return "; ".join(parts)
+
+
+def claims_by_statement(finding: Finding) -> Iterator[Claim]:
+    """Yield each statement of a file about its origin once, with all the fields that hold it."""
+    fields: dict[Claim, list[str]] = {}
+    details: dict[Claim, str] = {}
+    for claim in finding.claims:
+        statement = replace(claim, field="", detail="")
+        fields.setdefault(statement, []).append(claim.field)
+        details.setdefault(statement, claim.detail)
+    for statement, names in fields.items():
+        yield replace(statement, field=", ".join(filter(None, dict.fromkeys(names))), detail=details[statement])
+
+
+def claim_in_words(claim: Claim) -> str:
+    """Say what a claim is about: `ai: ComfyUI`, or `ai, a part of it: Adobe Firefly`."""
+    return f"{claim.kind}{', a part of it' if claim.part and claim.kind == 'ai' else ''}: {claim.text}"
+
+
+def claim_strength(claim: Claim) -> str:
+    """Say how far a claim can be relied on: `signed, by a trusted signer`, `a tag, unsigned`."""
+    return "signature broken" if claim.signature == "broken" else _HOW_SURE.get(claim.strength, "unsigned")

@@ -1,7 +1,7 @@
-"""Read C2PA manifests ("Content Credentials"): what a signed file says of its making, and whether the signature holds.
+"""Read C2PA manifests ("Content Credentials") from a file, or from a sidecar: `photo.c2pa` or `photo.jpg.c2pa`.
 
-A manifest lies in the file, or in a sidecar beside it: `photo.c2pa` or `photo.jpg.c2pa` for `photo.jpg`. Nothing is
-ever fetched: signers are trusted by a list that the user gives, or not at all.
+Nothing is ever fetched: no remote manifest, no revocation list, no identity document. Signers are trusted by a list
+that the user gives, or not at all.
 """
 
 from __future__ import annotations
@@ -9,93 +9,101 @@ from __future__ import annotations
 import functools
 import io
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hidascan.errors import UsageError
 from hidascan.image.formats import mime_type
+from hidascan.image.provenance.containers import holds_manifest, remote_manifest
+from hidascan.image.provenance.manifest import Manifest
+from hidascan.image.provenance.manifest_tree import ManifestTree
+from hidascan.image.provenance.statements import plain
+from hidascan.image.provenance.validation import means_change
 
-_OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
+# Identity assertions name a host that the library would ask for a document, unless no host is allowed.
+_OFFLINE: dict[str, dict[str, Any]] = {
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    "core": {"allowed_network_hosts": []},
+}
 _SIDECAR_BYTES = 50_000_000
-_DEEPEST, _MOST = 8, 100  # ingredients of ingredients, and of all
+_MOST_NOTES = 5  # on ingredients
+_NAME = "Content Credentials"
+_REASONS = {  # the library's messages that mislead
+    "could not generate a trusted time stamp": "the signature is damaged",
+    "C2PA provenance not found in XMP": "the label of the manifest is damaged",
+    "prerelease content detected": "written before version 1.0 of C2PA, which is no longer supported",
+}
+_WORDS = {
+    "signingCredential.expired": "the certificate of the signer had expired",
+    "signingCredential.invalid": "the certificate of the signer is not one for signing Content Credentials",
+    "signingCredential.ocsp.revoked": "the certificate of the signer was revoked",
+    "claimSignature.outsideValidity": "signed outside the validity period of the certificate",
+    "claimSignature.mismatch": "the signature does not match",
+    "assertion.hashedURI.mismatch": "the manifest was changed after signing",
+}
+_BINDINGS = ("assertion.dataHash.", "assertion.bmffHash.", "assertion.boxesHash.")
+_EXPECTED = "signingCredential.untrusted"
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The manifest of a file, or of something that went into it.
+class Sidecar(NamedTuple):
+    """A manifest in a file of its own.
 
     Attributes:
-        title: Of the file, as its maker called it; "" where it has none.
-        relationship: Of an ingredient, such as parentOf (it was edited), componentOf (it was placed) or inputTo; "" for
-            the file itself.
-        signature: "valid"; "unverified", intact but by a signer on no trust list; "broken", if the file was changed
-            after signing or the signature is wrong; "" for an ingredient that had no manifest.
-        signer: Name of the issuer; "" where there is none.
-        agents: What acted, the claim generator first.
-        source_types: IPTC digital source types of its actions, such as trainedAlgorithmicMedia.
-        actions: Such as created or edited.
-        ingredients: What went into it.
+        name: Name of that file, without its folder.
+        data: Its content; empty if it cannot be read.
+        problem: Why it cannot be read; "" if it can.
     """
 
-    title: str = ""
-    relationship: str = ""
-    signature: str = ""
-    signer: str = ""
-    agents: tuple[str, ...] = ()
-    source_types: tuple[str, ...] = ()
-    actions: tuple[str, ...] = ()
-    ingredients: tuple[Manifest, ...] = ()
-
-    def all_ingredients(self) -> Iterator[Manifest]:
-        """Yield ingredients, theirs, and so on."""
-        for one in self.ingredients:
-            yield one
-            yield from one.all_ingredients()
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Manifest:
-        """Build a manifest from what `dataclasses.asdict` made of it."""
-        lists = {name: tuple(record[name]) for name in ("agents", "source_types", "actions")}
-        within = tuple(cls.from_record(one) for one in record["ingredients"])
-        return cls(**{**record, **lists, "ingredients": within})
+    name: str
+    data: bytes = b""
+    problem: str = ""
 
 
 def read_manifest(
-    data: bytes, format: str, sidecar: bytes | None = None, trust: str | None = None
+    data: bytes,
+    format: str,
+    sidecar: Sidecar | None = None,
+    trust: str | None = None,
+    xmp: bytes | str | None = None,
 ) -> tuple[Manifest | None, tuple[str, ...]]:
-    """Read the manifest of a file, and what a reader should know of it; (None, notes) if none can be read.
-
-    Nothing is fetched.
+    """Read the manifest of a file: the one within, or else that of the sidecar.
 
     Args:
-        data: The bytes of the file.
-        format: Its name, as Pillow has it.
-        sidecar: A manifest beside it, for a file that has none within.
-        trust: A file of certificates, PEM, whose signers are trusted.
+        data: Content of the file.
+        format: Pillow's name of the format.
+        sidecar: Manifest beside the file.
+        trust: Path of a file of certificates, PEM, whose signers are trusted.
+        xmp: XMP packet of the file, which may name a remote manifest.
+
+    Returns:
+        The manifest, None if there is none or it cannot be read, and notes for the reader.
     """
-    embedded = b"c2pa" in data
-    if not mime_type(format) or not (embedded or sidecar):
-        return None, ()
-    try:
-        import c2pa
-
-        context = c2pa.Context(c2pa.Settings.from_dict(_settings(trust)))
-        own = None if embedded else sidecar
-        with c2pa.Reader(mime_type(format), io.BytesIO(data), manifest_data=own, context=context) as reader:
-            return _parse(json.loads(reader.json())), ()
-    except Exception:  # a broken manifest is no manifest; the library has an exception for each way
-        return None, ()
+    if holds_manifest(data, format):
+        manifest, notes = _read(data, format, None, trust)
+        if sidecar:
+            notes = (f"{_NAME} are in the file itself; the sidecar {plain(sidecar.name)} was not read", *notes)
+        return manifest, notes
+    if sidecar:
+        return _read_sidecar(data, format, sidecar, trust)
+    url = plain(remote_manifest(data, format, xmp))
+    return None, (f"{_NAME} are stored at {url}, which was not fetched",) if url else ()
 
 
-def sidecar_of(path: Path) -> bytes | None:
-    """Return the bytes of the manifest beside a file; None if there is none."""
-    for beside in (path.with_suffix(".c2pa"), Path(f"{path}.c2pa")):
+def sidecar_of(path: Path) -> Sidecar | None:
+    """Read the manifest beside a file; None if there is none."""
+    for beside in (Path(f"{path}.c2pa"), path.with_suffix(".c2pa")):
         try:
-            if beside.is_file() and beside.stat().st_size <= _SIDECAR_BYTES:
-                return beside.read_bytes()
-        except (OSError, ValueError):
+            if beside == path or not beside.is_file():
+                continue
+            if beside.stat().st_size > _SIDECAR_BYTES:
+                return Sidecar(beside.name, problem=f"larger than {_SIDECAR_BYTES // 1_000_000} MB")
+            content = beside.read_bytes()
+            return Sidecar(beside.name, content, "" if content else "empty")
+        except OSError as error:
+            return Sidecar(beside.name, problem=(error.strerror or str(error)).lower())
+        except ValueError:
             continue
     return None
 
@@ -116,75 +124,94 @@ def check_trust(path: str) -> None:
 @functools.cache
 def _settings(trust: str | None) -> dict[str, Any]:
     if trust is None:
-        return {"verify": _OFFLINE}
+        return _OFFLINE
     anchors = Path(trust).read_text(encoding="ascii", errors="replace")
-    return {"verify": {**_OFFLINE, "verify_trust": True}, "trust": {"user_anchors": anchors}}
+    verify = {**_OFFLINE["verify"], "verify_trust": True}
+    return {**_OFFLINE, "verify": verify, "trust": {"user_anchors": anchors}}
 
 
-def _parse(report: dict[str, Any]) -> Manifest:
-    within = _Tree(report)
-    return within.manifest(report["active_manifest"], _signature(report.get("validation_status")), depth=0)
+def _read_sidecar(
+    data: bytes, format: str, sidecar: Sidecar, trust: str | None
+) -> tuple[Manifest | None, tuple[str, ...]]:
+    name = plain(sidecar.name)
+    problem = sidecar.problem or ("" if mime_type(format) else f"C2PA does not cover {format} files")
+    if problem:
+        return None, (f"{_NAME} in the sidecar {name} cannot be read: {problem}",)
+    manifest, notes = _read(data, format, sidecar, trust)
+    return manifest, (f"{_NAME} are from the sidecar {name}", *notes) if manifest else notes
 
 
-class _Tree:
-    """The manifests of a report, put into each other; broken ones may go round in circles, and for ever."""
-
-    def __init__(self, report: dict[str, Any]):
-        self._manifests, self._left = report["manifests"], _MOST
-
-    def manifest(self, label: str, signature: str, depth: int, title: str = "", relationship: str = "") -> Manifest:
-        found = self._manifests[label]
-        acts = [
-            action
-            for assertion in found.get("assertions", ())
-            if str(assertion.get("label", "")).startswith("c2pa.actions")
-            for action in assertion.get("data", {}).get("actions", ())
-        ]
-        agents = [_generator(found), *(_agent(action) for action in acts)]
-        types = [str(act["digitalSourceType"]).rsplit("/", 1)[-1] for act in acts if act.get("digitalSourceType")]
-        return Manifest(
-            title or str(found.get("title") or ""),
-            relationship,
-            signature,
-            str(found.get("signature_info", {}).get("issuer", "")),
-            tuple(dict.fromkeys(filter(None, agents))),
-            tuple(dict.fromkeys(types)),
-            tuple(dict.fromkeys(str(act.get("action", "")).removeprefix("c2pa.") for act in acts)),
-            tuple(self._ingredients(found, depth + 1)),
-        )
-
-    def _ingredients(self, found: dict[str, Any], depth: int) -> Iterator[Manifest]:
-        for one in found.get("ingredients") or () if depth <= _DEEPEST else ():
-            self._left -= 1
-            if self._left < 0:
-                return
-            title, relationship = str(one.get("title") or ""), str(one.get("relationship") or "")
-            label = one.get("active_manifest")
-            if label in self._manifests:
-                yield self.manifest(label, _signature_of_ingredient(one), depth, title, relationship)
-            else:
-                yield Manifest(title, relationship)
+def _read(
+    data: bytes, format: str, sidecar: Sidecar | None, trust: str | None
+) -> tuple[Manifest | None, tuple[str, ...]]:
+    own = sidecar.data if sidecar else None
+    try:
+        report, malformed = _report(data, format, own, _settings(trust)), False
+        if not _is_complete(report):
+            whole = _report(data, format, own, _without_identities(_settings(trust)))
+            report, malformed = whole, len(whole["manifests"]) > len(report["manifests"])
+        manifest = ManifestTree(report, trust is not None).manifest(report["active_manifest"])
+    except Exception as error:  # the library has an exception for each way in which a manifest can be damaged
+        where = f" in the sidecar {plain(sidecar.name)}" if sidecar else ""
+        return None, (f"{_NAME}{where} cannot be read: {_reason(error)}",)
+    notes = (f"{_NAME} hold an identity assertion that is malformed",) if malformed else ()
+    return manifest, (*notes, *_notes(manifest, sidecar is not None))
 
 
-def _generator(manifest: dict[str, Any]) -> str:
-    named = manifest.get("claim_generator_info") or [{}]
-    return str(manifest.get("claim_generator") or named[0].get("name") or "")
+def _report(data: bytes, format: str, manifest: bytes | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the library's report of a file, and of its manifest that lies elsewhere."""
+    import c2pa
+
+    context = c2pa.Context(c2pa.Settings.from_dict(settings))
+    with c2pa.Reader(mime_type(format), io.BytesIO(data), manifest_data=manifest, context=context) as reader:
+        report: dict[str, Any] = json.loads(reader.json())
+    return report
 
 
-def _agent(action: dict[str, Any]) -> str:
-    agent = action.get("softwareAgent", "")
-    return str(agent.get("name", "")) if isinstance(agent, dict) else str(agent)
+def _is_complete(report: dict[str, Any]) -> bool:
+    """Tell whether a report has all manifests; the library leaves out those whose identity assertion is malformed."""
+    manifests = report["manifests"]
+    ingredients = (one for manifest in manifests.values() for one in manifest.get("ingredients") or ())
+    labels = (report["active_manifest"], *(one.get("active_manifest") for one in ingredients))
+    return all(label is None or label in manifests for label in labels)
 
 
-def _signature_of_ingredient(ingredient: dict[str, Any]) -> str:
-    told = ingredient.get("validation_results")
-    if isinstance(told, dict):
-        return _signature((told.get("activeManifest") or {}).get("failure"))
-    return _signature(ingredient.get("validation_status"))
+def _without_identities(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**settings, "core": {**settings["core"], "decode_identity_assertions": False}}
 
 
-def _signature(statuses: list[dict[str, Any]] | None) -> str:
-    failures = [str(status.get("code", "")) for status in statuses or ()]
-    if not failures:
-        return "valid"
-    return "unverified" if all(code.startswith("signingCredential.") for code in failures) else "broken"
+def _reason(error: Exception) -> str:
+    """Say in words why a manifest cannot be read."""
+    if type(error).__name__.endswith("ManifestNotFound"):
+        return "damaged"
+    if isinstance(error, (KeyError, TypeError, AttributeError, RecursionError)):
+        return "the manifest is malformed"
+    message = plain(str(error).rpartition(": ")[2]) or type(error).__name__
+    return _REASONS.get(message, message)
+
+
+def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
+    """Yield in words what could not be confirmed of a file's manifest, and of those of its ingredients."""
+    for code in manifest.codes:
+        if code.startswith("cawg."):
+            yield f"{_NAME} hold an identity assertion that could not be verified: {code}"
+        elif code != _EXPECTED:
+            held = "do not hold" if means_change(code, manifest.signature != "broken") else "are not confirmed"
+            yield f"{_NAME} {held}: {_in_words(code, beside)}"
+    ingredients = dict.fromkeys((one.title or "unnamed", _problem(one)) for one in manifest.all_ingredients())
+    wrong = ((title, problem) for title, problem in ingredients if problem)
+    yield from (f"{_NAME} of an ingredient, {title}, {problem}" for title, problem in islice(wrong, _MOST_NOTES))
+
+
+def _problem(ingredient: Manifest) -> str:
+    if ingredient.signature == "broken":
+        return "do not hold"
+    return "are missing" if "ingredient.manifest.missing" in ingredient.codes else ""
+
+
+def _in_words(code: str, beside: bool) -> str:
+    words = _WORDS.get(code, "")
+    if code.startswith(_BINDINGS) and means_change(code, True):
+        words = "the sidecar belongs to another file, or this one was changed" if beside else "the file was changed"
+        words += " after signing"
+    return f"{words} ({code})" if words else code

@@ -1,12 +1,40 @@
-"""The catalogue of generators and editors that files name, and how to find one in a text."""
+"""The catalogue of generators and editors that files name, and how to find one in a text.
+
+The names lie in `catalogue.toml`: a new generator is one row there.
+"""
 
 from __future__ import annotations
 
+import functools
+import re
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-_GENERATORS = (
-    "ComfyUI", "InvokeAI", "NovelAI", "Midjourney", "Stable Diffusion", "DALL-E", "DALL·E", "OpenAI", "Adobe Firefly",
-    "Google AI", "Imagen", "Flux", "Fooocus", "DreamStudio", "Leonardo", "Ideogram", "Recraft",
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FIELDS = ("software", "agent", "credit", "creator", "comment", "text")
+MEANS = ("ai", "ai-edit", "software")
+_PATH = Path(__file__).with_name("catalogue.toml")
+_OF_TOOLS = ("software", "agent")  # a tool writes these itself: a name within the value counts
+_WHOLE = ("credit", "creator", "comment")  # people write these too: the name must be the whole value, or a phrase
+_LONGEST, _LONGEST_PHRASE = 500, 150
+_TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
+_VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
+_BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
+_NEGATIONS = frozenset({"not", "no", "non", "without", "never", "kein", "keine", "nicht", "ohne", "sans", "sin", "t"})
+_NEAR = 6  # words before a name in which a negation is about it
+_SUFFIXES = frozenset(
+    {
+        "ai", "alpha", "app", "api", "beta", "dev", "diffusion", "edit", "fast", "flash", "full", "generator", "hd", "image",
+        "large", "lite", "max", "medium", "mini", "model", "mre", "plus", "preview", "pro", "quality", "schnell", "standard",
+        "turbo", "ultra", "version", "xl",
+    }
 )  # fmt: skip
 
 
@@ -17,18 +45,148 @@ class Tool:
     Attributes:
         name: Name that claims give it.
         means: "ai" for a generator, "ai-edit" for an editor that changes parts with AI, or "software".
+        family: Family of generators, such as "sd"; "" for none.
     """
 
     name: str
     means: str
+    family: str = ""
+
+
+class _Token(NamedTuple):
+    text: str
+    end: int
+
+
+_Names = dict[tuple[str, ...], Tool]
 
 
 def tool_in(text: str, where: str) -> Tool | None:
-    """Return the first tool of the catalogue that a text names; None if it names none.
+    """Return the tool of the catalogue that a text names, a generator before other software; None if it names none.
 
     Args:
         text: Content of a metadata field.
-        where: Kind of that field, such as "software" or "agent"; a tool counts only in the kinds that its row lists.
+        where: Kind of that field, one of FIELDS; a tool counts only in the kinds that its row lists.
     """
-    name = next((name for name in _GENERATORS if name.lower() in text.lower()), None)
-    return Tool(name, "ai") if name else None
+    catalogue, text = _catalogue(), text[:_LONGEST].strip().rstrip(".!")
+    names, alone = catalogue.names[where], catalogue.alone
+    if where in _OF_TOOLS:
+        lead, means = catalogue.lead(text)
+        named = text[lead:]
+        tool = _anywhere(text, names) or _whole(named, alone)
+        return _as_edit(tool) if tool and means == "ai-edit" else tool
+    if len(text) > _LONGEST_PHRASE:
+        return None
+    whole = _whole(text, names) if where in _WHOLE else None
+    return whole or catalogue.phrase(text, names, alone if where == "credit" else {})
+
+
+class _Catalogue:
+    """The rows by their words, and the words of phrases."""
+
+    def __init__(self, content: dict[str, Any]):
+        rows, phrases = content["tool"], content["phrases"]
+        self.names: dict[str, _Names] = {where: {} for where in FIELDS}
+        self.alone: _Names = {}
+        for row in rows:
+            tool = Tool(row["name"], row["means"], row["family"])
+            for where in row.get("fields", FIELDS):
+                self.names[where] |= {_key(word): tool for word in row["words"]}
+            self.alone |= {_key(word): tool for word in row.get("alone", ())}
+        self._leads = {
+            _key(lead): means
+            for verbs, elsewhere, means in (("made", "made_elsewhere", "ai"), ("edited", "edited_elsewhere", "ai-edit"))
+            for lead in (*(f"{verb} {by}" for verb in phrases[verbs] for by in phrases["by"]), *phrases[elsewhere])
+        }
+        self._nouns = {_key(noun)[0] for noun in phrases["nouns"]}
+        self._start = self._nouns | {_key(word)[0] for word in phrases["start"]}
+        self._ai = {_key(word) for word in phrases["ai"]}
+        self._stated = {_key(words): "ai" for words in phrases["stated"]}
+        self._stated |= {_key(words): "ai-edit" for words in phrases["stated_edited"]}
+
+    def lead(self, text: str) -> tuple[int, str]:
+        """Return where a text goes on after "Made with" or "This image was edited by", and what that means."""
+        tokens = list(_tokens(text))
+        first = self._after_start(tokens)
+        size = _longest(tokens[first:], self._leads)
+        if not size:
+            return 0, ""
+        return tokens[first + size - 1].end, self._leads[_texts(tokens[first : first + size])]
+
+    def phrase(self, text: str, names: _Names, alone: _Names) -> Tool | None:
+        """Return the tool of a text that says that the picture was made with it, and nothing else.
+
+        Names in `alone` count after "with", as people stand after "by".
+        """
+        end, means = self.lead(text)
+        if means:
+            named = text[end:].strip().removeprefix("the ")
+            allowed = names | alone if text[:end].lower().endswith(("with", "using")) else names
+            tool = Tool("AI", "ai") if _key(named) in self._ai else _whole(named, allowed)
+            return _as_edit(tool) if tool and means == "ai-edit" else tool
+        tokens = list(_tokens(text))
+        if tokens and tokens[-1].text in self._nouns:
+            tokens.pop()
+        stated = self._stated.get(_texts(tokens)) or self._stated.get(_texts(tokens[self._after_start(tokens) :]))
+        if stated:
+            return Tool("AI", stated)
+        if len(tokens) > 1 and tokens[-1].text == "generated":
+            end = tokens[-3].end if len(tokens) > 2 and tokens[-2].text == "ai" else tokens[-2].end
+            return _whole(text[:end], names)
+        return None
+
+    def _after_start(self, tokens: list[_Token]) -> int:
+        return next((at for at, token in enumerate(tokens) if token.text not in self._start), 0)
+
+
+@functools.cache
+def _catalogue() -> _Catalogue:
+    return _Catalogue(tomllib.loads(_PATH.read_text(encoding="utf-8")))
+
+
+def _anywhere(text: str, names: _Names) -> Tool | None:
+    """Return the first tool that a text names as a whole word and does not deny, a generator before other software."""
+    tokens, found = list(_tokens(text)), []
+    for first in range(len(tokens)):
+        size = _longest(tokens[first:], names)
+        if size and not _NEGATIONS & {*_texts(tokens[max(0, first - _NEAR) : first])}:
+            found.append(names[_texts(tokens[first : first + size])])
+    return next((tool for tool in found if tool.means != "software"), found[0] if found else None)
+
+
+def _whole(text: str, names: _Names) -> Tool | None:
+    """Return the tool that a text names and nothing else, but for a version."""
+    text = text.strip()
+    tokens = list(_tokens(text))
+    size = _longest(tokens, names)
+    if not size or text[: tokens[0].end].lower() != tokens[0].text:
+        return None
+    return names[_texts(tokens[:size])] if _is_version(text[tokens[size - 1].end :]) else None
+
+
+def _longest(tokens: list[_Token], names: dict[tuple[str, ...], Any]) -> int:
+    """Return how many tokens at the start make a name, the longest one; 0 for none."""
+    return next((size for size in range(min(8, len(tokens)), 0, -1) if _texts(tokens[:size]) in names), 0)
+
+
+def _is_version(rest: str) -> bool:
+    """Tell whether nothing follows a name but a version, such as ` 2.5 Flash`, `/1.0` or `-1-mini`."""
+    parts = _BETWEEN_VERSIONS.split(rest.strip(" .™®"))
+    return len(parts) <= 8 and all(part.lower() in _SUFFIXES or _VERSION.fullmatch(part) for part in parts)
+
+
+def _as_edit(tool: Tool) -> Tool:
+    return tool if tool.means == "software" else Tool(tool.name, "ai-edit", tool.family)
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    for match in _TOKEN.finditer(text):
+        yield _Token(match.group().lower(), match.end())
+
+
+def _texts(tokens: Iterable[_Token]) -> tuple[str, ...]:
+    return tuple(token.text for token in tokens)
+
+
+def _key(word: str) -> tuple[str, ...]:
+    return _texts(_tokens(word))

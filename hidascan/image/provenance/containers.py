@@ -1,0 +1,127 @@
+"""Find the box of a C2PA manifest in a file's container, without the C2PA library.
+
+The letters "c2pa" in a caption or a URL are no manifest; loading the library for them would cost a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+
+_BMFF_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_TIFF_TAG = 0xCD41
+_GIF_EXTENSION = b"\x21\xff\x0bC2PA_GIF"
+_MOST_DIRECTORIES, _MOST_TAGS = 32, 1000
+_BARE_MARKERS = (0x01, *range(0xD0, 0xD9))  # JPEG markers without a length
+_PREFIX = re.compile(rb"xmlns:([\w.-]{1,40})\s*=\s*[\"']http://purl\.org/dc/terms/[\"']")
+_PROVENANCE = rb":provenance(?:\s*=\s*[\"']|[^>]{0,200}?(?:resource\s*=\s*[\"']|>))\s*(https?://[^\"'<>\s]{1,2000})"
+_UNREAD_XMP = ("GIF", "WEBP", "HEIF", "AVIF")  # in which Pillow does not find every packet
+_XMP_BYTES = 1_000_000
+
+
+def holds_manifest(data: bytes, format: str) -> bool:
+    """Tell whether the container has a box for a C2PA manifest, sound or not.
+
+    Args:
+        data: Content of the file.
+        format: Pillow's name of the format.
+    """
+    search = _SEARCHES.get(format)
+    return search is not None and search(data)
+
+
+def remote_manifest(data: bytes, format: str, xmp: bytes | str | None) -> str:
+    """Return the URL under which XMP says that the manifest is stored; "" if there is none.
+
+    Args:
+        data: Content of the file, to find a packet that Pillow does not.
+        format: Pillow's name of the format.
+        xmp: The packet that Pillow found.
+    """
+    packet = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp or b"")
+    if not packet and format in _UNREAD_XMP and (start := data.find(b"<x:xmpmeta")) >= 0:
+        packet = data[start : start + _XMP_BYTES].partition(b"</x:xmpmeta>")[0]
+    prefix = _PREFIX.search(packet[:_XMP_BYTES])
+    found = prefix and re.search(re.escape(prefix[1]) + _PROVENANCE, packet[:_XMP_BYTES])
+    return found[1].decode("utf-8", "replace").replace("&amp;", "&") if found else ""
+
+
+def _in_jpeg(data: bytes) -> bool:
+    at = 2
+    while 0 <= at < len(data) - 4:
+        marker, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at] != 0xFF or marker == 0xFF:  # stray bytes, or fill
+            at = data.find(b"\xff", at + 1)
+        elif marker in _BARE_MARKERS:
+            at += 2
+        elif marker in (0xDA, 0xD9):
+            return False
+        elif marker == 0xEB and data[at + 4 : at + 6] == b"JP" and b"c2pa" in data[at : at + 2 + size]:
+            return True
+        else:
+            at += 2 + max(size, 2)
+    return False
+
+
+def _in_png(data: bytes) -> bool:
+    return any(kind == b"caBX" for kind, _ in _chunks(data, 8, ">I4s", 12))
+
+
+def _in_webp(data: bytes) -> bool:
+    return any(kind == b"C2PA" for kind, _ in _chunks(data, 12, "<4sI", 8))
+
+
+def _chunks(data: bytes, at: int, layout: str, overhead: int) -> Iterator[tuple[bytes, int]]:
+    """Yield kind and size of each chunk of a PNG or a RIFF file."""
+    while at <= len(data) - 8:
+        one, other = struct.unpack_from(layout, data, at)
+        kind, size = (one, other) if isinstance(one, bytes) else (other, one)
+        yield kind, size
+        at += overhead + size + (size & 1 if overhead == 8 else 0)
+
+
+def _in_bmff(data: bytes) -> bool:
+    at = 0
+    while at <= len(data) - 24:
+        size, kind = struct.unpack_from(">I4s", data, at)
+        header = 16 if size == 1 else 8
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if kind == b"uuid" and data[at + header : at + header + 16] == _BMFF_UUID:
+            return True
+        if size < header:  # 0: up to the end of the file
+            return False
+        at += size
+    return False
+
+
+def _in_tiff(data: bytes) -> bool:
+    order, big = ("<" if data[:2] == b"II" else ">"), data[2:4] in (b"+\0", b"\0+")
+    layout, entry, pointer = ("Q", 20, "Q") if big else ("H", 12, "I")
+    try:
+        (at,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
+        for _ in range(_MOST_DIRECTORIES):
+            (count,) = struct.unpack_from(order + layout, data, at)
+            first = at + struct.calcsize(layout)
+            tags = (struct.unpack_from(order + "H", data, first + entry * n)[0] for n in range(min(count, _MOST_TAGS)))
+            if _TIFF_TAG in tags:
+                return True
+            (at,) = struct.unpack_from(order + pointer, data, first + entry * count)
+            if not at:
+                return False
+    except (struct.error, OverflowError):  # a directory beyond the end
+        return False
+    return False
+
+
+_SEARCHES: dict[str, Callable[[bytes], bool]] = {
+    "JPEG": _in_jpeg,
+    "MPO": _in_jpeg,
+    "PNG": _in_png,
+    "WEBP": _in_webp,
+    "TIFF": _in_tiff,
+    "GIF": lambda data: _GIF_EXTENSION in data,
+    "HEIF": _in_bmff,
+    "AVIF": _in_bmff,
+}

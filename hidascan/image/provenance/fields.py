@@ -1,0 +1,234 @@
+"""Read the metadata fields of a file in which something may stand of its origin, whatever the container."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from PIL import Image
+
+from hidascan.image.provenance.exif import exif_texts
+from hidascan.image.provenance.gif_blocks import gif_texts
+from hidascan.image.provenance.iptc import iptc_records
+from hidascan.image.provenance.png_text import png_texts
+from hidascan.image.provenance.xmp import properties_of
+
+_MOST_OF_A_KIND, _MOST_CHARACTERS = 200, 8_000_000
+PNG_TEXT = "PNG text "
+_EXIF = {
+    0x000B: ("ProcessingSoftware", "software"), 0x0131: ("Software", "software"), 0xA43A: ("RAWDevelopingSoftware", "software"),
+    0xA43B: ("ImageEditingSoftware", "software"), 0xA43C: ("MetadataEditingSoftware", "software"),
+    0x010F: ("Make", "make"), 0x0110: ("Model", "model"), 0x013B: ("Artist", "creator"), 0x9C9D: ("XPAuthor", "creator"),
+    0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"), 0x9286: ("UserComment", "comment"),
+    0x9C9C: ("XPComment", "comment"), 0x010D: ("DocumentName", "text"), 0x010E: ("ImageDescription", "text"),
+    0x8298: ("Copyright", "text"), 0x9C9B: ("XPTitle", "text"), 0x9C9E: ("XPKeywords", "keywords"), 0x9C9F: ("XPSubject", "text"),
+    0xA436: ("ImageTitle", "text"), 0x927C: ("MakerNote", "structure"),
+}  # fmt: skip
+_IPTC = {
+    5: ("Title", "text"), 25: ("Keywords", "text"), 40: ("Instructions", "text"), 65: ("Program", "software"),
+    80: ("By-line", "creator"), 105: ("Headline", "text"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
+    116: ("Copyright", "text"), 120: ("Caption", "text"),
+}  # fmt: skip
+_XMP = {
+    "tiff:Software": "software", "exif:Software": "software", "stEvt:softwareAgent": "software",
+    "photoshop:Credit": "credit", "photoshop:Source": "credit", "dc:creator": "creator", "exif:UserComment": "comment",
+    "dc:title": "text", "dc:description": "text", "dc:subject": "text", "dc:rights": "text", "photoshop:Headline": "text",
+    "photoshop:Instructions": "text", "tiff:ImageDescription": "text", "tiff:Artist": "creator", "tiff:Make": "make",
+    "tiff:Model": "model",
+}  # fmt: skip
+# These mean the same in whatever namespace they stand.
+_XMP_ANYWHERE = {
+    "CreatorTool": "software", "DigitalSourceType": "source type", "DigitalSourcefileType": "source type",
+    "DigitalSourceFileType": "source type", "AISystemUsed": "ai system", "AISystemVersionUsed": "ai version",
+    "AIPromptInformation": "ai prompt", "AIPromptWriterName": "ai prompt writer",
+}  # fmt: skip
+_PNG = {
+    "software": "software", "creator tool": "software", "creatortool": "software", "source": "credit", "author": "creator",
+    "artist": "creator", "creator": "creator", "comment": "comment", "description": "text", "title": "text",
+    "copyright": "text", "disclaimer": "text", "warning": "text", "keywords": "keywords", "credit": "credit",
+}  # fmt: skip
+_XMP_KEY, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
+_XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+_EXTENSION_HEAD = 40  # GUID, full length, offset
+_MOST_EXTENDED = 4_000_000
+_MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
+_IPTC_TAG, _PHOTOSHOP_TAG, _IPTC_RESOURCE = 33723, 34377, 0x0404
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field.
+
+    Attributes:
+        source: "exif", "xmp", "iptc", "png" or "comment".
+        name: Name for people, such as "EXIF Software" or "XMP dc:creator".
+        kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "make" or "model" of a camera;
+            "source type", "ai system" and its like of IPTC; "structure", in which only a structure counts.
+        text: Content, whole.
+        of_part: Whether it speaks of a file that went into this one, or of a step in its editing.
+    """
+
+    source: str
+    name: str
+    kind: str
+    text: str
+    of_part: bool = False
+
+
+def fields_of(image: Image.Image, data: bytes) -> list[Field]:
+    """Return the fields of a loaded image and the bytes of its file; what is broken is passed over."""
+    file, kept = _File(image, data), _Kept()
+    for read in _READERS:
+        try:
+            for field in read(file):
+                kept.add(field)
+        except Exception:  # hostile metadata must not cost us sound pixels
+            continue
+    return list(kept.fields)
+
+
+class _File:
+    """A loaded image and the bytes of its file."""
+
+    def __init__(self, image: Image.Image, data: bytes):
+        self.image, self._data = image, data
+
+    @cached_property
+    def png_texts(self) -> list[tuple[str, bytes]]:
+        return list(png_texts(self._data)) if self.image.format == "PNG" else []
+
+    @cached_property
+    def profiles(self) -> list[bytes]:
+        return [_raw_profile(text) for key, text in self.png_texts if key.startswith(_RAW_PROFILE)]
+
+    @cached_property
+    def gif_texts(self) -> list[tuple[str, bytes]]:
+        return list(gif_texts(self._data)) if self.image.format == "GIF" else []
+
+    def segments(self, kind: str) -> list[bytes]:
+        """Return the contents of the segments of a JPEG, such as APP1 or COM."""
+        return [body for name, body in getattr(self.image, "applist", ()) if name == kind]
+
+
+class _Kept:
+    """Fields without their doubles, and not more than can be read in no time."""
+
+    def __init__(self) -> None:
+        self.fields: dict[Field, None] = {}
+        self._counts: Counter[str] = Counter()
+        self._left = _MOST_CHARACTERS
+
+    def add(self, field: Field) -> None:
+        structure = field.kind == "structure"
+        if structure and field.source != "png" and not any(mark in field.text for mark in _MARKS_OF_STRUCTURES):
+            return
+        for one in _split(field):
+            text = one.text.strip("\0 \r\n\t")
+            if text and self._counts[one.kind] < _MOST_OF_A_KIND and len(text) <= self._left:
+                self._counts[one.kind] += not structure  # of a PNG the keys count too, and there are not many
+                self._left -= len(text)
+                self.fields[one] = None
+
+
+def _split(field: Field) -> list[Field]:
+    if field.kind != "keywords":
+        return [field]
+    words = re.split(r"[;,]", field.text[:10_000])
+    return [Field(field.source, field.name, "text", word.strip()) for word in words if word.strip()]
+
+
+def _of_exif(file: _File) -> Iterator[Field]:
+    for tag, text in exif_texts(file.image, (one for one in file.profiles if one.startswith(b"Exif\0\0"))):
+        if tag in _EXIF:
+            name, kind = _EXIF[tag]
+            yield Field("exif", f"EXIF {name}", kind, text)
+
+
+def _of_xmp(file: _File) -> Iterator[Field]:
+    for packet in dict.fromkeys(_packets(file)):
+        for name, value, of_part in properties_of(packet):
+            kind = _XMP.get(name) or _XMP_ANYWHERE.get(name.rpartition(":")[2], "structure")
+            yield Field("xmp", f"XMP {name}", kind, value, of_part)
+
+
+def _packets(file: _File) -> Iterator[bytes]:
+    segments = file.segments("APP1")
+    yield from (body[len(_XMP_SEGMENT) :] for body in segments if body.startswith(_XMP_SEGMENT))
+    yield from _extended(body[len(_XMP_EXTENSION) :] for body in segments if body.startswith(_XMP_EXTENSION))
+    found = [] if segments or file.png_texts else [file.image.info.get("xmp")]
+    found += [text for key, text in file.png_texts if key == _XMP_KEY]
+    found += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
+    found += [text for kind, text in file.gif_texts if kind == "xmp"]
+    yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in found if one)
+
+
+def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the packets that were too long for one segment, put together."""
+    parts: dict[bytes, dict[int, bytes]] = {}
+    for segment in segments:
+        offset = int.from_bytes(segment[36:_EXTENSION_HEAD], "big")
+        if offset < _MOST_EXTENDED:  # what is longer holds a depth map or a second picture
+            parts.setdefault(segment[:32], {})[offset] = segment[_EXTENSION_HEAD:]
+    yield from (b"".join(part for _, part in sorted(pieces.items())) for pieces in parts.values())
+
+
+def _of_iptc(file: _File) -> Iterator[Field]:
+    for block in _iptc_blocks(file):
+        for dataset, value in iptc_records(block):
+            if dataset in _IPTC:
+                name, kind = _IPTC[dataset]
+                yield Field("iptc", f"IPTC {name}", kind, _decoded(value))
+
+
+def _iptc_blocks(file: _File) -> Iterator[bytes]:
+    resources: Any = file.image.info.get("photoshop")
+    if isinstance(resources, dict) and isinstance(resources.get(_IPTC_RESOURCE), bytes):
+        yield resources[_IPTC_RESOURCE]
+    tags: Any = getattr(file.image, "tag_v2", {})
+    for block in (tags.get(_IPTC_TAG), tags.get(_PHOTOSHOP_TAG)):
+        if isinstance(block, bytes):
+            yield block
+    yield from (one for one in file.profiles if one.startswith((b"8BIM", b"Photoshop 3.0\0", b"\x1c")))
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """Decode what ImageMagick writes: a name, a length, and bytes in hexadecimal."""
+    lines = text.strip().split(b"\n", 2)
+    try:
+        return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""
+    except ValueError:
+        return b""
+
+
+def _of_png(file: _File) -> Iterator[Field]:
+    for key, text in file.png_texts:
+        if key != _XMP_KEY and not key.startswith(_RAW_PROFILE):
+            yield Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
+
+
+def _of_comments(file: _File) -> Iterator[Field]:
+    for body in file.segments("COM"):
+        yield Field("comment", "JPEG comment", "comment", _decoded(body))
+    for kind, text in file.gif_texts:
+        if kind == "comment":
+            yield Field("comment", "GIF comment", "comment", _decoded(text))
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+_READERS: tuple[Callable[[_File], Iterator[Field]], ...] = (
+    _of_exif,
+    _of_xmp,
+    _of_iptc,
+    _of_png,
+    _of_comments,
+)

@@ -1,0 +1,130 @@
+"""Collect what the actions and assertions of a C2PA manifest declare about the making of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hidascan.image.provenance.manifest import Statement
+
+_LONGEST = 200
+_MOST_ACTIONS, _MOST_RELATED, _MOST_VALUES = 500, 20, 500
+_METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
+_GENERATOR = "com.adobe.generative-ai"
+_DISCLOSURE = "c2pa.ai-disclosure"
+_SCHEMA_ORG = "DigitalSource"  # suffix of schema.org's names of the same types
+AI_ASSERTIONS = (_GENERATOR, _DISCLOSURE)
+
+
+def generator_of(manifest: dict[str, Any]) -> str:
+    """Return the name of the software that wrote the claim; "" where there is none."""
+    infos = manifest.get("claim_generator_info")
+    return plain(manifest.get("claim_generator")) or next((name for info in _list(infos) if (name := _name(info))), "")
+
+
+def actions_of(manifest: dict[str, Any]) -> list[str]:
+    """Return the names of the actions, in their order."""
+    lists = (_list(data.get("actions")) for label, data in _assertions(manifest) if _is_actions(label))
+    return [plain(action.get("action")) for actions in lists for action in actions if isinstance(action, dict)]
+
+
+def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
+    """Yield the statements of a manifest of the library's report, in their order.
+
+    Args:
+        manifest: One of the `manifests` of the report.
+    """
+    yield Statement("C2PA claim generator", agent=generator_of(manifest))
+    for label, data in _assertions(manifest):
+        if _is_actions(label):
+            yield from _of_actions(data, _list(manifest.get("claim_generator_info")))
+        elif label.startswith(_METADATA):
+            for source_type in _source_types(data):
+                yield Statement(f"C2PA assertion {label}", source_type)
+        elif label.startswith(AI_ASSERTIONS):
+            agent = next((text for key in ("description", "modelName", "name") if (text := plain(data.get(key)))), "")
+            yield Statement(f"C2PA assertion {label}", agent=agent)
+
+
+def plain(value: object) -> str:
+    """Return printable text of bounded length; "" for what is no text."""
+    text = value[:_LONGEST] if isinstance(value, str) else ""
+    return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def _assertions(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for assertion in _list(manifest.get("assertions")):
+        data = assertion.get("data")
+        if isinstance(data, dict):
+            yield plain(assertion.get("label")), data
+
+
+def _is_actions(label: str) -> bool:
+    return label.startswith("c2pa.actions")
+
+
+def _of_actions(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
+    agents = _list(data.get("softwareAgents")) or infos
+    actions = [one for one in _list(data.get("actions")) if isinstance(one, dict)][:_MOST_ACTIONS]
+    names = {plain(one.get("action")) for one in actions}
+    templates = [one for one in _list(data.get("templates")) if isinstance(one, dict)][:_MOST_ACTIONS]
+    for action in (*actions, *(one for one in templates if plain(one.get("action")) in {"*", *names})):
+        yield from _of_action(action, agents)
+        for related in _list(action.get("related"))[:_MOST_RELATED]:
+            if isinstance(related, dict):
+                yield from _of_action(related, agents)
+
+
+def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
+    field = f"C2PA action {plain(action.get('action'))}".strip()
+    agent = _name(action.get("softwareAgent")) or _by_index(agents, action.get("softwareAgentIndex"))
+    yield Statement(field, _source_type(action.get("digitalSourceType")), agent)
+    parameters = action.get("parameters")
+    if isinstance(parameters, dict):
+        for key, value in parameters.items():
+            if key.lower().endswith("digitalsourcetype") and (source_type := _source_type(value)):
+                yield Statement(
+                    f"{field}, {plain(key)}", source_type, plain(parameters.get("com.adobe.details")) or agent
+                )
+
+
+def _by_index(agents: list[Any], index: object) -> str:
+    return _name(agents[index]) if isinstance(index, int) and 0 <= index < len(agents) else ""
+
+
+def _name(agent: object) -> str:
+    return plain(agent.get("name")) if isinstance(agent, dict) else plain(agent)
+
+
+def _source_types(data: dict[str, Any]) -> Iterator[str]:
+    """Yield the digital source types of a metadata assertion, however deep they lie."""
+    waiting: list[Any] = [data]
+    for _ in range(_MOST_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop(0)
+        waiting += value if isinstance(value, list) else ()
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if key.lower().endswith("digitalsourcetype"):
+                    yield from filter(None, (_source_type(one) for one in _list(inner)))
+                else:
+                    waiting.append(inner)
+
+
+def _source_type(value: object) -> str:
+    """Return the term of a URI, a QCode, or a bare term: trainedAlgorithmicMedia."""
+    if isinstance(value, dict):
+        value = value.get("@id") or value.get("@value") or value.get("id")
+    term = plain(value).rstrip("/").replace("#", "/").replace(":", "/").rsplit("/", 1)[-1].strip()
+    if term.endswith(_SCHEMA_ORG) and len(term) > len(_SCHEMA_ORG):
+        term = term.removesuffix(_SCHEMA_ORG)
+        term = term[0].lower() + term[1:]
+    return term
+
+
+def _list(value: object) -> list[Any]:
+    """Return a list as it is, nothing as an empty list, and one value as a list of it."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

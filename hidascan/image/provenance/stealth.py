@@ -1,0 +1,50 @@
+"""Read what NovelAI and the "stealth pnginfo" of A1111 hide in the lowest bits of the pixels, column by column."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from PIL import Image
+
+_MAGIC_BYTES, _LENGTH_BYTES, _MOST_BYTES = 15, 4, 1_000_000
+_IS_PACKED = {b"stealth_pnginfo": False, b"stealth_pngcomp": True, b"stealth_rgbinfo": False, b"stealth_rgbcomp": True}
+
+
+def read_stealth(image: Image.Image) -> tuple[str, str] | None:
+    """Return the channels and the text of hidden parameters, "" where they cannot be read; None if there are none.
+
+    Args:
+        image: Loaded, of any mode; only RGB and RGBA can hold some.
+    """
+    for channels in {"RGBA": ("alpha", "RGB"), "RGB": ("RGB",)}.get(image.mode, ()):
+        magic = _hidden(image, channels, 0, _MAGIC_BYTES)
+        if magic in _IS_PACKED:
+            return channels, _text(image, channels, _IS_PACKED[magic])
+    return None
+
+
+def _text(image: Image.Image, channels: str, packed: bool) -> str:
+    head = _MAGIC_BYTES + _LENGTH_BYTES
+    size = int.from_bytes(_hidden(image, channels, _MAGIC_BYTES, head), "big") // 8
+    if size > _MOST_BYTES:
+        return ""
+    body = _hidden(image, channels, head, head + size)
+    try:
+        if packed:
+            body = zlib.decompressobj(31).decompress(body, _MOST_BYTES)  # bounded: a bomb must not fill the memory
+        return body.decode("utf-8", "replace")
+    except zlib.error:
+        return ""
+
+
+def _hidden(image: Image.Image, channels: str, start: int, stop: int) -> bytes:
+    """Return the bytes from `start` to `stop` of the lowest bits, which run down each column, from left to right."""
+    each = 1 if channels == "alpha" else 3
+    columns = -(-stop * 8 // (each * image.height))
+    if columns > image.width:
+        return b""
+    part = np.asarray(image.crop((0, 0, columns, image.height)))
+    planes = part[..., 3:4] if channels == "alpha" else part[..., :3]
+    bits = planes.swapaxes(0, 1).reshape(-1)[start * 8 : stop * 8] & 1
+    return np.packbits(bits).tobytes()

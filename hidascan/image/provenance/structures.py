@@ -1,0 +1,143 @@
+"""Recognise the structures that generators write into text: parameters, graphs, job numbers, labels.
+
+A structure counts in whatever field it stands, as nobody writes one by chance; names of generators do not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hidascan.image.provenance.catalogue import tool_in
+
+_JSON_CHARACTERS = 4_000_000
+_LABEL = re.compile(r"\s*[\w .\-]{1,40}:\s*(?=\{)")  # ComfyUI writes `workflow:{...}`
+_STEPS, _SETTINGS_NAMED = re.compile(r"\bSteps: ?\d+"), ("Sampler:", "CFG scale:", "Schedule type:")
+_WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
+_FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_JOB, _PARAMETER = re.compile(rf"\bJob ID: ?(?:({_UUID})\s*$|\S)", re.IGNORECASE), re.compile(r"\s--[a-z]{1,12}\b")
+_HEAD, _TAIL = 100_000, 200_000  # characters of a long text that are searched
+_DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?\d+)')  # InvokeAI of 2022
+_JOB_CHARACTERS = 20_000
+_OPENAI = "OpenAI--ImageGeneration--"
+_BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
+_BROKEN_WORKFLOW = re.compile(r'"widgets_values"\s{0,9}:')
+_UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
+_SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/]{80,}={0,2}\s*")
+_OF_TOOLS = (
+    "software", "generator", "app", "app_id", "tool", "engine", "application", "version", "source", "metadata_scheme",
+)  # fmt: skip
+# Sets of keys that only one program writes.
+_MARKS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("SwarmUI", frozenset({"sui_image_params"})),
+    ("SwarmUI", frozenset({"swarm_version"})),
+    ("Easy Diffusion", frozenset({"use_stable_diffusion_model"})),
+    ("InvokeAI", frozenset({"invokeai_metadata"})),
+    ("InvokeAI", frozenset({"invokeai_graph"})),
+    ("InvokeAI", frozenset({"invokeai_workflow"})),
+    ("InvokeAI", frozenset({"sd-metadata"})),
+    ("InvokeAI", frozenset({"app_version", "generation_mode"})),
+    ("Fooocus", frozenset({"fooocus_scheme"})),
+    ("Fooocus", frozenset({"base_model", "performance"})),
+    ("Fooocus", frozenset({"base_model", "adm_guidance"})),
+    ("Draw Things", frozenset({"c", "sampler", "seed", "steps"})),
+    ("NovelAI", frozenset({"signed_hash", "prompt"})),
+    ("NovelAI", frozenset({"uc", "sampler"})),
+    ("NovelAI", frozenset({"request_type", "uncond_scale"})),
+)
+_PROMPTS = frozenset({"prompt", "full_prompt", "positive_prompt", "positiveprompt"})
+_SETTINGS = frozenset(
+    {
+        "num_inference_steps", "steps", "cfg", "cfg_scale", "cfgscale", "guidance_scale", "guidance", "sampler", "sampler_name",
+        "scheduler", "negative_prompt", "negativeprompt", "seed", "base_model", "model_hash", "model", "num_steps",
+    }
+)  # fmt: skip
+_NEEDED_SETTINGS = 3
+
+
+def generator_of(text: str) -> str:
+    """Return the generator whose structure a text holds; "" if it holds none."""
+    searched = text if len(text) <= _HEAD + _TAIL else text[:_HEAD] + text[-_TAIL:]
+    if "Steps:" in searched and any(name in searched for name in _SETTINGS_NAMED) and _STEPS.search(searched):
+        return _of_parameters(searched)
+    if "Job ID:" in searched and _is_job(searched[-_JOB_CHARACTERS:]):
+        return "Midjourney"
+    if text.startswith(_OPENAI):
+        return "OpenAI"
+    if text[:1] == '"' and _DREAM.match(text[:8000]):
+        return "InvokeAI"
+    return _of_json(text) if "{" in text[:60] else ""
+
+
+def generator_of_keys(values: Mapping[str, Any]) -> str:
+    """Return the generator whose keys a dictionary has: one in JSON, or the text chunks of a PNG; "" for none."""
+    if _is_graph(values) or any(_is_graph(_unpacked(values.get(key))) for key in ("prompt", "workflow")):
+        return "ComfyUI"
+    label = _unpacked(values.get("AIGC", values))
+    if str(label.get("Label")) == "1" and ("ContentProducer" in label or "ProduceID" in label):
+        return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 are suspicions
+    keys = {str(key).lower() for key in values}
+    name = next((name for name, marks in _MARKS if marks <= keys), "")
+    if not name and keys & _PROMPTS and len(keys & _SETTINGS) >= _NEEDED_SETTINGS:
+        return "a diffusion model"
+    return name
+
+
+def is_signed_by_xai(description: str, artist: str) -> bool:
+    """Tell whether two fields of EXIF are what Grok writes: a signature in base64, and a UUID for the artist."""
+    return bool(_SIGNATURE.fullmatch(description) and _UUID_ALONE.fullmatch(artist))
+
+
+def _is_job(text: str) -> bool:
+    """Tell a prompt of Midjourney: with the UUID of a job at its end, or with a job and parameters."""
+    job = _JOB.search(text)
+    return bool(job and (job.group(1) or _PARAMETER.search(text[: job.start()])))
+
+
+def _of_parameters(text: str) -> str:
+    """Return who wrote parameters in the manner of A1111, which many have taken over."""
+    for match in _WRITER.finditer(text[-4000:]):
+        if tool := tool_in(match.group(1), "software"):
+            return tool.name
+        if _FORGE.match(match.group(1)):
+            return "Forge"
+    return "A1111"
+
+
+def _of_json(text: str) -> str:
+    text = _LABEL.sub("", text, count=1) if not text.lstrip().startswith("{") else text
+    text = text.strip("\0 \r\n\t")
+    if text.startswith("{"):
+        values = _unpacked(text)
+        if values:
+            return _tool_named(values) or generator_of_keys(values)
+        if any(pattern.search(text) for pattern in (_BROKEN_PROMPT, _BROKEN_WORKFLOW)):
+            return "ComfyUI"  # cut off or too long to be parsed
+    return ""
+
+
+def _tool_named(values: Mapping[str, Any]) -> str:
+    keys = {str(key).lower(): str(value) for key, value in values.items()}
+    tools = (tool_in(keys[key], "software") for key in _OF_TOOLS if key in keys)
+    return next((tool.name for tool in tools if tool and tool.means != "software"), "")
+
+
+def _unpacked(value: object) -> Mapping[str, Any]:
+    """Return the dictionary in a JSON text, or the value if it is one; an empty one for anything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{" and len(value) <= _JSON_CHARACTERS:
+        try:
+            value = json.loads(value, strict=False)
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_graph(values: Mapping[str, Any]) -> bool:
+    """Tell a graph of ComfyUI: a prompt whose nodes have classes, or a workflow of nodes and links."""
+    nodes = values.get("nodes")
+    if isinstance(nodes, list) and isinstance(values.get("links"), list):
+        return any(isinstance(node, dict) and {"id", "type"} <= node.keys() for node in nodes)
+    return any(isinstance(node, dict) and isinstance(node.get("class_type"), str) for node in values.values())

@@ -1,0 +1,146 @@
+"""Read the status codes of a C2PA report: whether the signature of each manifest holds.
+
+The library validates on this machine, and lists for each ingredient only what differs from what the file's maker had
+recorded of it. A record can be forged, so it never makes a signature valid; a recorded failure stands as long as the
+library does not contradict it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hidascan.image.provenance.statements import plain
+
+_MANIFEST_OF = re.compile(r"(?:^|/)c2pa/([^/]+)")
+_TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
+_SIGNED = "claimSignature.validated"
+
+_CHANGED = frozenset(
+    (
+        "claimSignature.missing", "claim.missing", "claim.multiple", "claim.hardBindings.missing",
+        "assertion.missing", "assertion.undeclared", "assertion.outsideManifest", "assertion.notRedacted",
+        "assertion.dataHash.match",  # as a failure: the library's code for a hash that does not match
+        "assertion.boxesHash.unknownBox", "assertion.collectionHash.incorrectFileCount",
+    )
+)  # fmt: skip
+_CHANGED_UNLESS_SIGNED = ("claim.malformed", "claim.cbor.invalid", "claim.required.missing", "manifest.compressed.")
+# What other parties add, and faults of a maker that its own signature covers: no sign that the file was changed.
+_NO_CHANGE = ("cawg.", "timeStamp.", "signingCredential.", "assertion.action.")
+
+
+@dataclass
+class Codes:
+    """Status codes of one manifest.
+
+    Attributes:
+        success: Codes of checks that held.
+        failure: Codes of checks that did not.
+    """
+
+    success: set[str] = field(default_factory=set)
+    failure: dict[str, None] = field(default_factory=dict)  # in their order
+
+    def add(self, kind: str, code: str) -> None:
+        """Add a code of a kind; informational ones are left out."""
+        if kind == "success":
+            self.success.add(code)
+        elif kind == "failure":
+            self.failure[code] = None
+
+
+class Validation:
+    """What a report says of the signature of each of its manifests."""
+
+    def __init__(self, report: Mapping[str, Any], trusting: bool):
+        """Sort the codes of a report by manifest.
+
+        Args:
+            report: JSON of the library's reader.
+            trusting: Whether the user gave a list of trusted signers.
+        """
+        self._trusting = trusting
+        self._found: defaultdict[str, Codes] = defaultdict(Codes)
+        self._recorded: defaultdict[str, Codes] = defaultdict(Codes)
+        active = str(report.get("active_manifest"))
+        _sort(report.get("validation_results"), active, self._found)
+        for manifest in report["manifests"].values():
+            for ingredient in manifest.get("ingredients") or ():
+                label = str(ingredient.get("active_manifest"))
+                _sort(ingredient.get("validation_results"), label, self._recorded)
+                for status in ingredient.get("validation_status") or ():
+                    self._recorded[_label(status, label)].add("failure", plain(status.get("code")))
+        self._recorded.pop(active, None)  # all of its codes were found here
+
+    def codes(self, label: str) -> tuple[str, ...]:
+        """Return the codes for what could not be confirmed of a manifest."""
+        found, recorded = self._found[label], self._recorded[label]
+        stood = (code for code in recorded.failure if not _refuted(code, found.success))
+        return tuple(dict.fromkeys((*found.failure, *stood)))
+
+    def signature(self, label: str) -> str:
+        """Return "valid", "unverified" or "broken"."""
+        codes, found = self.codes(label), self._found[label]
+        signed = _SIGNED in found.success | self._recorded[label].success
+        if any(means_change(code, signed) for code in codes):
+            return "broken"
+        sound = signed and all(code.startswith("cawg.") for code in codes)
+        return "valid" if self._trusting and sound and self._is_trusted(label) else "unverified"
+
+    def _is_trusted(self, label: str) -> bool:
+        """Tell whether this machine found the signer on the list.
+
+        A code that the maker had recorded is not repeated. If success is recorded and failure is not, then this
+        machine found success too, or else its failure would be listed.
+        """
+        found, recorded = self._found[label], self._recorded[label]
+        if _TRUSTED in found.success:
+            return True
+        return _TRUSTED in recorded.success and _UNTRUSTED not in {*recorded.failure, *found.failure}
+
+
+def means_change(code: str, signed: bool) -> bool:
+    """Tell a code that shows a changed file or a wrong signature from one for what could only not be checked.
+
+    Args:
+        code: Status code of a failure.
+        signed: Whether the signature of the claim itself was found to match.
+    """
+    if code.startswith(_NO_CHANGE):
+        return False
+    if code.startswith(_CHANGED_UNLESS_SIGNED):
+        return not signed
+    return code in _CHANGED or code.lower().endswith("mismatch")
+
+
+def _refuted(code: str, success: set[str]) -> bool:
+    """Tell whether a recorded failure is contradicted by a check that held on this machine."""
+    against = {_UNTRUSTED: _TRUSTED, "claimSignature.mismatch": _SIGNED}
+    return against.get(code) in success
+
+
+def _sort(results: Any, label: str, into: defaultdict[str, Codes]) -> None:
+    for kind, status in _statuses(results):
+        into[_label(status, label)].add(kind, plain(status.get("code")))
+
+
+def _statuses(results: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(results, dict):
+        return
+    deltas = (delta.get("validationDeltas") for delta in results.get("ingredientDeltas") or ())
+    for group in (results.get("activeManifest"), *deltas):
+        for kind in ("success", "failure"):
+            for status in (group or {}).get(kind) or ():
+                yield kind, status
+
+
+def _label(status: Mapping[str, Any], default: str) -> str:
+    """Return the manifest that a status is about, from its URI; some URIs are a label alone, or relative."""
+    url = str(status.get("url") or "")
+    found = _MANIFEST_OF.search(url)
+    if found:
+        return found[1]
+    return url if url.startswith("urn:") else default

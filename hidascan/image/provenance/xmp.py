@@ -1,0 +1,138 @@
+"""Read XMP packets: which properties there are, and what they hold.
+
+An own walk with expat, and not ElementTree: a packet may lack declarations of its prefixes or break off in the middle,
+and what was read until then counts. Entities are never expanded.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+from xml.parsers import expat
+
+_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 4_000_000, 20_000, 100
+_MOST_LOOSELY = 300_000
+_PREFIXES = {
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
+    "http://ns.adobe.com/exif/1.0/": "exif",
+    "http://ns.adobe.com/photoshop/1.0/": "photoshop",
+    "http://ns.adobe.com/tiff/1.0/": "tiff",
+    "http://ns.adobe.com/xap/1.0/": "xmp",
+    "http://ns.adobe.com/xap/1.0/mm/": "xmpMM",
+    "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#": "stEvt",
+    "http://purl.org/dc/elements/1.1/": "dc",
+    "http://www.w3.org/1999/02/22-rdf-syntax-ns#": "rdf",
+    "adobe:ns:meta/": "x",
+}
+_STRUCTURAL = ("rdf:", "x:", "xml:", "xmlns:")
+# These speak of other files, or of one step of many.
+_WITHIN_PARTS = ("xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom", "xmpMM:History")
+_TAG = re.compile(r"<(\w[\w\-]{0,60}:\w[\w\-]{0,60})(?:\s[^<>]{0,300})?>([^<]{1,4000})</")
+_ATTRIBUTE = re.compile(
+    r"""\s(\w[\w\-]{0,60}:\w[\w\-]{0,60})\s{0,20}=\s{0,20}(?:"([^"<]{1,4000})"|'([^'<]{1,4000})')"""
+)
+
+
+class Property(NamedTuple):
+    """One property.
+
+    Attributes:
+        name: With its usual prefix, whatever the packet calls it, such as "xmp:CreatorTool".
+        value: What it holds.
+        of_part: Whether it speaks of a file that went into this one, or of a step in its editing.
+    """
+
+    name: str
+    value: str
+    of_part: bool = False
+
+
+def properties_of(packet: bytes) -> Iterator[Property]:
+    """Yield the properties of a packet; of one that is no sound XML, whatever looks like a property."""
+    packet = packet[:_MOST_BYTES].strip(b"\0 \r\n\t")
+    walk = _Walk()
+    try:
+        walk.parser.Parse(packet, False)  # not the last: a packet that breaks off is read as far as it goes
+    except _EnoughError:
+        pass
+    except (expat.ExpatError, ValueError, LookupError):
+        walk.found += _loosely(packet)
+    yield from dict.fromkeys(one for one in walk.found if one.value)
+
+
+class _EnoughError(Exception):
+    pass
+
+
+class _Walk:
+    """What expat has seen of a packet."""
+
+    def __init__(self) -> None:
+        self.found: list[Property] = []
+        self.parser = expat.ParserCreate()  # without namespaces: it would refuse a prefix that is not declared
+        self.parser.ordered_attributes = self.parser.buffer_text = True
+        self.parser.StartElementHandler, self.parser.EndElementHandler = self._start, self._end
+        self.parser.CharacterDataHandler = self._text
+        self.parser.StartDoctypeDeclHandler = self._refuse
+        self._open: list[str] = []
+        self._texts: list[list[str]] = []
+        self._prefixes: dict[str, str] = {}
+        self._elements = 0
+
+    def _start(self, tag: str, attributes: list[str]) -> None:
+        self._elements += 1
+        self._elements += len(attributes) // 2
+        if self._elements > _MOST_ELEMENTS or len(self._open) > _DEEPEST:
+            raise _EnoughError
+        pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
+        for key, uri in pairs:
+            if key == "xmlns" or key.startswith("xmlns:"):
+                self._prefixes[key[6:]] = _PREFIXES.get(uri.strip(), key[6:])
+        self._open.append(self._name(tag))
+        self._texts.append([])
+        for key, value in pairs:
+            name = self._name(key)
+            if name in ("rdf:resource", "rdf:value"):
+                self._keep(self._property(), value)
+            elif ":" in key and not name.startswith(_STRUCTURAL):
+                self._keep(name, value)
+
+    def _end(self, tag: str) -> None:
+        text = "".join(self._texts.pop()).strip()
+        if text:
+            self._keep(self._property(), text)
+        self._open.pop()
+
+    def _text(self, text: str) -> None:
+        if self._texts:
+            self._texts[-1].append(text)
+
+    def _keep(self, name: str, value: str) -> None:
+        if name:
+            self.found.append(Property(name, value.strip(), any(outer in _WITHIN_PARTS for outer in self._open)))
+
+    def _property(self) -> str:
+        """Return the property that is open: lists and descriptions of RDF are none."""
+        return next((name for name in reversed(self._open) if not name.startswith(_STRUCTURAL)), "")
+
+    def _name(self, name: str) -> str:
+        prefix, _, local = name.rpartition(":")
+        prefix = self._prefixes.get(prefix, prefix)
+        return f"{prefix}:{local}" if prefix else local
+
+    def _refuse(self, *_: object) -> None:
+        raise _EnoughError  # XMP has no document type, and its entities could be a bomb
+
+
+def _loosely(packet: bytes) -> Iterator[Property]:
+    code = "utf-16" if packet[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    text = packet[:_MOST_LOOSELY].decode(code, "replace")
+    for pattern in (_TAG, _ATTRIBUTE):
+        for count, match in enumerate(pattern.finditer(text)):
+            name, *values = match.groups()
+            if not name.startswith(_STRUCTURAL):
+                yield Property(name, html.unescape(next(filter(None, values), "")).strip())
+            if count > _MOST_ELEMENTS:
+                return
