@@ -21,8 +21,9 @@ import typer
 from hidascan import __version__, commands
 from hidascan.config import defaults_from, find_config
 from hidascan.errors import ExitCode, HidascanError, UsageError
-from hidascan.image.manifests import is_manifest, read_manifest
-from hidascan.image.sources import Selection, expand, read_list
+from hidascan.image.folders import Survey
+from hidascan.image.manifests import STDIN, paths_in
+from hidascan.image.sources import Selection, expand, is_uri
 from hidascan.options import MAX_PIXELS, ScanOptions
 from hidascan.printable import complain
 
@@ -237,6 +238,7 @@ def _fleet(
 
 
 def _scan(request: Request) -> ExitCode:
+    _check_working_folder()
     if request.fleet is not None:
         return _scan_with_ray(request, request.fleet)
     from hidascan.image.isolation import decoders
@@ -252,8 +254,22 @@ def _scan(request: Request) -> ExitCode:
         raise UsageError(f"--heatmap: the detector of these weights, {scanner.run.detector}, has no heatmap")
     before = resume.begin(resumable, scanner.run.fingerprint(), request.resume)
     reports = _reports(request, scanner.run, before.anything)
-    task = Task(_paths(request), list(resumable), request.strict, request.quiet)
+    survey = Survey()
+    task = Task(_paths(request, survey), list(resumable), request.strict, request.quiet, survey)
     return run_scan(scanner, task, reports, before)
+
+
+def _check_working_folder() -> None:
+    """Check that relative paths lead somewhere.
+
+    Raises:
+        UsageError: If the folder that hidascan runs in is gone.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        reason = "no longer exists" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise UsageError(f"the current folder {reason}: change to another one with cd") from None
 
 
 def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
@@ -261,50 +277,48 @@ def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
         from hidascan.runners.fleet import ROWS_A_SHARD, FleetTask, run_fleet
     except ImportError as error:
         raise UsageError(f"--runner ray needs {error.name}: pip install 'hidascan[ray]'") from None
-    from hidascan.image.filesystems import is_uri, list_uri
+    from hidascan.image.filesystems import list_uri
+
+    survey = Survey()
 
     def paths() -> Iterator[str]:
-        for path in _paths(request):
+        for path in _paths(request, survey):
             if is_uri(path):
-                yield from list_uri(path, request.selection)
+                yield from list_uri(path, request.selection, survey)
             else:
                 yield path
 
     task = FleetTask(
         paths(), Path(fleet.folder), fleet.form, fleet.address, fleet.actors,
-        rows=fleet.rows or ROWS_A_SHARD, resume=request.resume, strict=request.strict, quiet=request.quiet,
+        rows=fleet.rows or ROWS_A_SHARD, resume=request.resume, strict=request.strict, quiet=request.quiet, survey=survey,
     )  # fmt: skip
     return run_fleet(request.options, task)
 
 
-def _paths(request: Request) -> Iterator[str]:
-    separator = b"\0" if request.null else b"\n"
+def _paths(request: Request, survey: Survey | None = None) -> Iterator[str]:
+    """Yield the files to scan; `survey` takes notes of what is passed over, and of folders and lists without any."""
+    survey = Survey() if survey is None else survey
 
     def named() -> Iterator[str]:
-        for path in request.paths:
-            if path == "-":
-                yield from read_list(sys.stdin.buffer, separator)
+        for path in dict.fromkeys(request.paths):
+            if path == STDIN:
+                yield from _listed(path, request, survey)
             else:
                 yield path
-        for list_of_paths in request.files_from:
-            if is_manifest(list_of_paths):
-                yield from read_manifest(list_of_paths, request.column)
-            else:
-                yield from _listed(list_of_paths, separator)
+        for name in dict.fromkeys(request.files_from):
+            if name != STDIN or STDIN not in request.paths:  # nobody can read it twice
+                yield from _listed(name, request, survey)
 
-    yield from expand(named(), request.selection)
+    yield from expand(named(), request.selection, survey, uris=request.fleet is not None)
 
 
-def _listed(name: str, separator: bytes) -> Iterator[str]:
-    if name == "-":
-        yield from read_list(sys.stdin.buffer, separator)
-        return
-    try:
-        file = open(name, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise UsageError(f"--files-from {name}: {error.strerror}") from None
-    with file:
-        yield from read_list(file, separator)
+def _listed(name: str, request: Request, survey: Survey) -> Iterator[str]:
+    empty = True
+    for path in paths_in(name, request.column, request.null):
+        empty = False
+        yield path
+    if empty:
+        survey.empty.append(f"no paths in the list {'on stdin' if name == STDIN else name}")
 
 
 def _reports(request: Request, run: RunInfo, append: bool) -> list[Report]:
@@ -362,6 +376,7 @@ def _parsed_and_scanned(arguments: list[str]) -> int:
         except SystemExit as done:
             return int(done.code or 0)
     requests: list[Request] = []
+    _check_working_folder()
     config = find_config(Path.cwd())
     try:
         app(arguments, prog_name="hidascan", obj=requests, default_map=_defaults(config))

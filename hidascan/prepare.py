@@ -5,9 +5,11 @@ It is a stage of its own so that it can run elsewhere: in threads beside the net
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
+from hidascan.image.sources import Unreadable, copy_stream, is_stream
 from hidascan.image.views import SMALLEST, Views, cut_views
 
 _HARDER_BY = 5  # quality, between header and trace, that tells of an earlier save: the trace is exact to two
@@ -77,6 +80,10 @@ class Preparer:
             path: The file.
             admit: Told its number of pixels before they are decoded; may wait.
         """
+        if isinstance(path, Unreadable):
+            return Job(Finding(str(path), "error", error=path.reason))
+        if is_stream(path):  # decoders are other processes, with streams of their own
+            return self.copied(path, copy_stream, admit)
         started = time.perf_counter()
         try:
             image = decoders().decode(path, self.max_pixels, admit, self.trust)
@@ -87,6 +94,25 @@ class Preparer:
             job = Job(Finding(path, "error", error="too large for the memory of this machine"))
         seconds = time.perf_counter() - started
         job.finding = replace(job.finding, seconds=seconds, file=evidence_of(path))
+        return job
+
+    def copied(
+        self, path: str, copy: Callable[[str, Path], Path], admit: Callable[[int], None] = lambda pixels: None
+    ) -> Job:
+        """Prepare what has to be copied first.
+
+        Args:
+            path: Its name.
+            copy: Copies it into a folder and returns where it is; may raise ImageError.
+            admit: As of `file`.
+        """
+        with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
+            try:
+                job = self.file(str(copy(path, Path(folder))), admit)
+            except ImageError as error:
+                return Job(Finding(path, "error", error=str(error)))
+        file = job.finding.file and replace(job.finding.file, modified="")  # that of our copy says nothing
+        job.finding = replace(job.finding, path=path, file=file)
         return job
 
     def array(self, name: str, pixels: np.ndarray) -> Job:

@@ -105,14 +105,14 @@ class Scanner:
     ) -> Iterator[Finding]:
         """Scan files and folders (recursively), and yield Findings in order, as they are ready.
 
-        A file that cannot be read gives a Finding with status "error"; the scan goes on.
+        A file or folder that cannot be read gives a Finding with status "error"; the scan goes on.
 
         Args:
             paths: Files and folders.
             on_batch: Told the number of views that the device has finished, for a progress bar.
             without: Files to pass over.
         """
-        files = expand(os.fspath(path) for path in paths)
+        files = expand(os.fsdecode(path) for path in paths)
         yield from self.scan_files((file for file in files if file not in without), on_batch)
 
     def scan_files(

@@ -67,7 +67,7 @@ def test_jsonl_has_the_same_names_and_the_notes(hidascan, folder):
 def test_the_header_is_there_even_without_rows(hidascan, tmp_path):
     (tmp_path / "empty").mkdir()
     ran = hidascan(tmp_path / "empty", "--csv", "-")
-    assert ran.out == ",".join(COLUMNS) + "\n" and ran.code == 0
+    assert ran.out == ",".join(COLUMNS) + "\n" and ran.code == 3
 
 
 def test_bad_files_get_rows_of_their_own_and_cost_no_good_one(hidascan, folder):

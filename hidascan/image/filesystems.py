@@ -6,7 +6,6 @@ Only the fleet reads them; a scan on this machine never opens a connection.
 from __future__ import annotations
 
 import posixpath
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,17 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hidascan.errors import ImageError, UsageError
+from hidascan.image.folders import PassedOver, Refusal, Survey, system_file, system_folder
 from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 
-_URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _TRIES = 3
 _PAUSE = 0.5  # seconds before the second try; twice as long before each further one
-
-
-def is_uri(path: str) -> bool:
-    """Tell `s3://bucket/a.jpg` from a path."""
-    return bool(_URI.match(path))
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
@@ -47,10 +41,15 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
     return PyFileSystem(FSSpecHandler(other)), path
 
 
-def list_uri(uri: str, selection: Selection) -> Iterator[str]:
+def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> Iterator[str]:
     """Yield the URIs of the images in a folder, sorted; anything but a folder is yielded as it is.
 
     Nobody is asked about a URI with the suffix of an image: lists of millions are of such.
+
+    Args:
+        uri: A file or folder.
+        selection: Which files of a folder are taken.
+        survey: Takes notes of what is passed over.
 
     Raises:
         UsageError: As `open_filesystem`.
@@ -68,13 +67,27 @@ def list_uri(uri: str, selection: Selection) -> Iterator[str]:
         found = filesystem.get_file_info(FileSelector(path, recursive=selection.recurse))
     except OSError as error:
         raise UsageError(f"{uri}: {error}") from None
-    base = path.rstrip("/")
+    base, passed, any_image = path.rstrip("/"), PassedOver(), False
     for one in sorted(found, key=lambda info: info.path):
         below = one.path[len(base) :].lstrip("/")
-        folders = below.split("/")[:-1]
-        hidden = any(selection.leaves_out(name, "/".join(folders[: at + 1])) for at, name in enumerate(folders))
-        if one.type == FileType.File and not hidden and selection.takes(posixpath.basename(below), below):
+        if one.type == FileType.File and _takes(selection, below, passed):
+            any_image = True
             yield f"{uri.rstrip('/')}/{below}"
+    if survey is not None:
+        survey.add_folder(uri, passed, selection.include, any_image)
+
+
+def _takes(selection: Selection, below: str, passed: PassedOver) -> bool:
+    """Tell whether a file is taken, by its path below the folder; count it if it is not."""
+    *folders, name = below.split("/")
+    if system := next(filter(None, map(system_folder, folders)), "") or system_file(name, below):
+        passed.system[system] += 1
+        return False
+    hidden = any(selection.leaves_out(folder, "/".join(folders[: at + 1])) for at, folder in enumerate(folders))
+    refusal = Refusal.EXCLUDED if hidden else selection.refusal(name, below)
+    if refusal is not None:
+        passed.add(refusal, name)
+    return refusal is None
 
 
 def fetch(uri: str, folder: Path) -> Path:

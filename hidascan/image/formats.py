@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -47,3 +48,40 @@ def suffixes() -> frozenset[str]:
 def mime_type(name: str) -> str:
     """Return the MIME type under which C2PA knows a format; "" where it does not."""
     return next((row.mime for row in FORMATS if row.name == name), "")
+
+
+_STARTS = (
+    (rb"\xff\xd8\xff", "a JPEG image"),
+    (rb"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (rb"RIFF....WEBP", "a WebP image"),
+    (rb"II[*+]\0|MM\0[*+]", "a TIFF image"),
+    (rb"GIF8[79]a", "a GIF image"),
+    (rb"BM....\0\0\0\0", "a BMP image"),
+    (rb"\0...ftypavi", "an AVIF image"),
+    (rb"\0...ftyp(?:he|mif|msf)", "a HEIF image"),
+    (rb"\0...ftypcrx", "a Canon raw image"),
+    (rb"\0...ftyp", "a video"),
+    (rb"\0\0\0\x0cJXL |\xff\n", "a JPEG XL image"),
+    (rb"\0\0\0\x0cjP  |\xffO\xffQ", "a JPEG 2000 image"),
+    (rb"8BPS\0", "a Photoshop image"),
+    (rb"v/1\x01", "an OpenEXR image"),
+    (rb"\0\0\x01\0", "an icon"),
+    (rb"\0\x05\x16\x07", "an AppleDouble file"),
+    (rb"%PDF-", "a PDF"),
+    (rb"%!PS-", "a PostScript file"),
+    (rb"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+    (rb"\xd0\xcf\x11\xe0", "a file of Microsoft Office"),
+    (rb"Rar!\x1a\x07", "a RAR archive"),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (rb"\x1f\x8b|BZh91AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd", "a compressed file"),
+    (rb"PAR1", "a Parquet table"),
+    (rb"SQLite format 3\0", "an SQLite database"),
+    (rb"\x7fELF|MZ\x90\0", "a program"),
+)
+_START = re.compile(b"|".join(b"(?P<_%d>%s)" % (at, start) for at, (start, _) in enumerate(_STARTS)), re.DOTALL)
+
+
+def starts_like(head: bytes) -> str:
+    """Return what a file is by its first bytes, such as "a JPEG image"; "" if it may be text or anything else."""
+    match = _START.match(head)
+    return _STARTS[int((match.lastgroup or "_0")[1:])][1] if match else ""

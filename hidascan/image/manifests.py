@@ -1,20 +1,216 @@
-"""Read paths from a table: a column of a CSV, TSV or Parquet file."""
+"""Read lists of paths: plain ones, a path a line, and a column of a CSV, TSV or Parquet file."""
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Iterator
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from hidascan.errors import UsageError
+from hidascan.image.formats import starts_like
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*_SEPARATORS, ".parquet")
+STDIN = "-"
+
+_BLOCK = 1 << 16
+_HEAD = 16  # bytes by which the kind of a file is known
+_LONGEST_LINE = 1 << 20  # bytes; paths end at 4096
+_MARKS = (  # the longest first: that of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_UTF8 = ("utf-8", "utf-8-sig")
+_SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_DOCUMENT = re.compile(rb'\s*(?:<(?:[?!]|svg|html|head)|\{\s*"|\[\s*[\[{"])', re.IGNORECASE)
 
 
 def is_manifest(name: str) -> bool:
     """Tell a table from a plain list of paths, by its suffix."""
     return name.lower().endswith(SUFFIXES)
+
+
+def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
+    """Yield the paths that a file lists, as they come.
+
+    Args:
+        name: A table, by its suffix, or a plain list; "-" is a plain list on stdin.
+        column: Of tables, the column that holds paths.
+        null: Whether plain lists are separated by NUL.
+
+    Raises:
+        UsageError: If it cannot be read, or is no list of paths.
+    """
+    if is_manifest(name):
+        yield from read_manifest(name, column)
+        return
+    called = "stdin" if name == STDIN else f"--files-from {name}"
+    try:
+        if name == STDIN:
+            if sys.stdin is None:
+                raise UsageError("stdin is closed, so there is no list of paths on it")
+            yield from read_list(sys.stdin.buffer, called, column, null)
+        else:
+            with open(name, "rb") as file:
+                yield from read_list(file, called, column, null)
+    except OSError as error:
+        raise UsageError(f"{called}: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"{called}: {error}") from None
+
+
+def read_list(stream: Any, called: str, column: str = "path", null: bool = False) -> Iterator[str]:
+    """Yield paths from a buffered binary stream, as they come; skip empty ones.
+
+    With `null` names are taken as they are. In lines, ends of Windows and marks of UTF-8 and UTF-16 are no part of
+    names, unless there is a file with such a name.
+
+    Raises:
+        UsageError: If it is not a list of paths.
+    """
+    head = _head(stream, b"\0" if null else b"\n")
+    _refuse_other_files(head, called, b"\0" if null else b"\n")
+    if null:
+        yield from _between_nuls(stream, head, called)
+        return
+    encoding = _encoding(head)
+    head = head if encoding.startswith("utf-16") or encoding == "utf-32" else head.removeprefix(codecs.BOM_UTF8)
+    blocks = _blocks(stream, head)
+    first = True
+    for line in _lines(blocks if encoding in _UTF8 else _recoded(blocks, encoding), called):
+        if first:
+            _refuse_table(line, column, called)
+        first = False
+        yield readable_name(line)
+
+
+def _head(stream: Any, end: bytes) -> bytes:
+    """Read until the kind of file is known: a few bytes, or a name, since more may not come for a while."""
+    head: bytes = stream.read1(_BLOCK)
+    while head and len(head) < _HEAD and end not in head and (more := stream.read1(_BLOCK)):
+        head += more
+    return head
+
+
+def _blocks(stream: Any, head: bytes) -> Iterator[bytes]:
+    block = head
+    while block:
+        yield block
+        block = stream.read1(_BLOCK)
+
+
+def _encoding(head: bytes) -> str:
+    """Return the encoding of a list: by its mark, or UTF-16 where every second byte is NUL."""
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    start = head[: min(len(head), 512) & ~1]
+    for encoding, letters, nuls in (("utf-16-le", start[::2], start[1::2]), ("utf-16-be", start[1::2], start[::2])):
+        few_letters = nuls.count(0) >= 0.7 * len(nuls)  # the rest is not Latin
+        if len(nuls) >= 4 and few_letters and 0 not in letters and set(letters) & set(b"./\\"):
+            return encoding
+    return "utf-8"
+
+
+def _recoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Change the encoding to that of names on this machine."""
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    for block in blocks:
+        yield os.fsencode(decoder.decode(block))
+    yield os.fsencode(decoder.decode(b"", final=True))
+
+
+def _lines(blocks: Iterable[bytes], called: str) -> Iterator[str]:
+    rest, many = b"", False
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        many |= bool(lines)
+        if b"\0" in block or len(rest) > _LONGEST_LINE:
+            raise UsageError(_why_no_lines(rest + block, called))
+        for line in lines:
+            if name := _without_end(os.fsdecode(line)):
+                yield name
+    last = os.fsdecode(rest)
+    old_mac = not many and "\r" in last.rstrip("\r") and not os.path.lexists(last)
+    yield from filter(None, map(_without_end, last.split("\r") if old_mac else [last]))
+
+
+def _without_end(line: str) -> str:
+    """Return a line without the carriage return of Windows, "" if it is blank; a file of that very name wins."""
+    if not line or not (line.endswith("\r") or line.isspace()) or os.path.lexists(line):
+        return line
+    line = line.removesuffix("\r")
+    return "" if line.isspace() and not os.path.lexists(line) else line
+
+
+def _why_no_lines(data: bytes, called: str) -> str:
+    if b"\0" not in data:
+        return f"{called} is not a list of paths: a line is longer than any path"
+    if any(byte < 32 and byte not in b"\0\t\n\r" for byte in data[:4096]):
+        return f"{called} is not a list of paths: it holds binary data"
+    return f"{called} looks NUL-separated: use -0"
+
+
+def _between_nuls(stream: Any, head: bytes, called: str) -> Iterator[str]:
+    rest, many = b"", False
+    for block in _blocks(stream, head):
+        *names, rest = (rest + block).split(b"\0")
+        many |= bool(names)
+        if len(rest) > _LONGEST_LINE:
+            raise UsageError(f"{called} is not separated by NUL: leave out -0")
+        yield from (os.fsdecode(name) for name in names if name)
+    if not many and b"\n" in rest.rstrip(b"\n") and not os.path.lexists(rest):
+        raise UsageError(f"{called} is not separated by NUL: leave out -0")
+    if rest:
+        yield os.fsdecode(rest)
+
+
+def readable_name(name: str) -> str:
+    """Return a name from a list in the code page of Windows as it is on this machine, if there is such a file."""
+    if name.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in name) or os.path.lexists(name):
+        return name
+    other = os.fsencode(name).decode("cp1252", "replace")
+    return other if os.path.lexists(other) else name
+
+
+def _refuse_other_files(head: bytes, called: str, end: bytes) -> None:
+    """Refuse a file that is something else by its first bytes, unless these are the name of a file.
+
+    Raises:
+        UsageError: With what it is, and what to do.
+    """
+    kind = starts_like(head) or ("a document (HTML, SVG, XML or JSON)" if _DOCUMENT.match(head) else "")
+    if not kind or os.path.lexists(os.fsdecode(head.split(end)[0].rstrip(b"\r\0"))):
+        return
+    advice = ""
+    if kind.endswith(" image"):
+        advice = (
+            "; to scan an image from a pipe, use /dev/stdin" if called == "stdin" else "; to scan it, name it alone"
+        )
+    elif "Excel" in kind:
+        advice = "; save a workbook as CSV"
+    raise UsageError(f"{called} is not a list of paths: it starts like {kind}{advice}")
+
+
+def _refuse_table(line: str, column: str, called: str) -> None:
+    """Refuse a table that is not named as one.
+
+    Raises:
+        UsageError: If the line is that of column names.
+    """
+    cells = [cell.strip().strip('"') for cell in re.split("[,;\t]", line)]
+    if (_SEP_LINE.fullmatch(line) or (len(cells) > 1 and column in cells)) and not os.path.lexists(line):
+        raise UsageError(f"{called} looks like a table, not a list of paths: give it the suffix .csv or .tsv")
 
 
 def read_manifest(name: str, column: str) -> Iterator[str]:
@@ -35,13 +231,37 @@ def read_manifest(name: str, column: str) -> Iterator[str]:
 
 
 def _text(name: str, column: str) -> Iterator[str]:
-    with open(name, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.DictReader(file, delimiter=_SEPARATORS[Path(name).suffix.lower()])
-        _check(name, column, list(rows.fieldnames or ()))
+    with open(name, "rb") as file:
+        head = file.peek(_BLOCK)
+        if kind := starts_like(head):
+            raise UsageError(f"--files-from {name} is not a table: it starts like {kind}")
+        encoding = _encoding(head)
+        errors = "surrogateescape" if encoding in _UTF8 else "replace"
+        lines: Iterator[str] = io.TextIOWrapper(file, encoding, errors, newline="")
+        first, separator = _first_line(lines), ""
+        if said := _SEP_LINE.fullmatch(first):
+            first, separator = _first_line(lines), said[1]
+        separator = separator or _separator(first, _SEPARATORS[Path(name).suffix.lower()], column)
+        rows = csv.DictReader(chain([first], lines), delimiter=separator)
         try:
-            yield from (row[column] for row in rows if row[column])
+            names = list(rows.fieldnames or ())
+            rows.fieldnames = [one.strip() for one in names]
+            _check(name, column, rows.fieldnames)
+            yield from (readable_name(row[column]) for row in rows if row[column] and not row[column].isspace())
         except csv.Error as error:
             raise UsageError(f"--files-from {name}: line {rows.line_num}: {error}") from None
+
+
+def _first_line(lines: Iterator[str]) -> str:
+    """Return the next line that is not blank, "" if there is none."""
+    return next((line for line in lines if line.strip()), "")
+
+
+def _separator(header: str, usual: str, column: str) -> str:
+    """Return what separates the cells of a header: the usual, unless only another one gives the column."""
+    cells = {sign: next(csv.reader([header], delimiter=sign), []) for sign in (usual, ";", "\t", ",")}
+    named = [sign for sign in cells if column in (cell.strip() for cell in cells[sign])]
+    return named[0] if named else max(cells, key=lambda sign: len(cells[sign]))
 
 
 def _parquet(name: str, column: str) -> Iterator[str]:

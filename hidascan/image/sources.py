@@ -1,18 +1,39 @@
-"""Turn files, folders and lists on standard input into paths, each once, in a stable order."""
+"""Turn files, folders and file:// URIs into paths, each once, in a stable order."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from typing import Any
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
-from hidascan.image.formats import suffixes
+from hidascan.errors import ImageError
+from hidascan.image.folders import APPLE_DOUBLE, PassedOver, Refusal, Survey, system_file, system_folder
+from hidascan.image.formats import starts_like, suffixes
 
 HEATMAP_SUFFIX = ".heatmap.png"
 RAW_HEATMAP_SUFFIX = ".heatmap-raw.png"
 ATTRIBUTIONS_SUFFIX = ".effects.png"
+
+_OWN = (HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)
+_URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+_STREAM = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
+_LARGEST_STREAM, _BLOCK = 1 << 30, 1 << 20  # bytes
+
+
+class Unreadable(str):
+    """A path that cannot be read, and the reason: it gets a row, as every other path."""
+
+    reason: str
+
+    def __new__(cls, path: str, reason: str = "") -> Unreadable:
+        """Make it; a string that knows its reason goes wherever paths go."""
+        made = super().__new__(cls, path)
+        made.reason = reason
+        return made
 
 
 @dataclass(frozen=True)
@@ -24,21 +45,29 @@ class Selection:
         exclude: Patterns of which neither a file nor a folder above it may match one.
         recurse: Whether folders in folders are searched.
         follow_links: Whether links to folders are.
+        images: Suffixes of images, in lower case.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     recurse: bool = True
     follow_links: bool = False
+    images: frozenset[str] = field(default_factory=suffixes)
 
     def takes(self, name: str, below: str) -> bool:
         """Tell whether a file is taken, by its name and its path below the folder."""
+        return not system_file(name, below) and self.refusal(name, below) is None
+
+    def refusal(self, name: str, below: str) -> Refusal | None:
+        """Return why a file is not taken, None if it is or is one of an operating system."""
         lower = name.lower()
-        if lower.endswith((HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)) or self.leaves_out(name, below):
-            return False
+        if lower.endswith(_OWN):
+            return Refusal.OWN
+        if self.exclude and self.leaves_out(name, below):
+            return Refusal.EXCLUDED
         if self.include:
-            return _matches(self.include, name, below)
-        return os.path.splitext(lower)[1] in suffixes()
+            return None if _matches(self.include, name, below) else Refusal.NOT_INCLUDED
+        return None if os.path.splitext(lower)[1] in self.images else Refusal.OTHER_KIND
 
     def leaves_out(self, name: str, below: str) -> bool:
         """Tell whether a file or folder is excluded."""
@@ -49,47 +78,192 @@ def _matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
     return any(fnmatch(below if "/" in pattern else name, pattern) for pattern in patterns)
 
 
-def expand(paths: Iterable[str], selection: Selection | None = None) -> Iterator[str]:
+def is_uri(path: str) -> bool:
+    """Tell `s3://bucket/a.jpg` from a path."""
+    return bool(_URI.match(path))
+
+
+def expand(
+    paths: Iterable[str], selection: Selection | None = None, survey: Survey | None = None, uris: bool = False
+) -> Iterator[str]:
     """Yield the files that `paths` name: files as they are, those of folders sorted, each file once.
 
     Of folders only files that `selection` takes are yielded, by default all with the suffix of an image. A path that
-    does not exist is yielded too, so that it gets its own row.
+    does not exist is yielded too, so that it gets its own row; what cannot be read for another reason, a folder of
+    somebody else or a URL, is yielded as `Unreadable`.
+
+    Args:
+        paths: Files, folders, file:// URIs.
+        selection: Which files of folders are taken.
+        survey: Takes notes of what is passed over.
+        uris: Whether URIs are yielded as they are, for somebody who reads them.
     """
+    selection, survey = selection or Selection(), Survey() if survey is None else survey
     seen = set()
     for given in paths:
-        for path in _walk(given, selection or Selection()) if os.path.isdir(given) else (given,):
-            key = os.path.abspath(path)
+        place = given if uris and is_uri(given) else _on_this_machine(given)
+        if not isinstance(place, Unreadable) and os.path.isdir(place):
+            found = _search(place, selection, survey)
+        else:
+            found = iter([(place, _key(place))])
+        for path, key in found:
             if key not in seen:
                 seen.add(key)
                 yield path
 
 
-def read_list(stream: Any, separator: bytes) -> Iterator[str]:
-    r"""Yield paths from a buffered binary stream, separated by b"\n" or b"\0", as they come; skip empty ones."""
-    rest = b""
-    while block := stream.read1(1 << 16):
-        *names, rest = (rest + block).split(separator)
-        yield from (os.fsdecode(name) for name in names if name)
-    if rest:
-        yield os.fsdecode(rest)
+def _on_this_machine(given: str) -> str:
+    """Return the path that somebody means who gives a URI, a tilde or nothing; `Unreadable` where there is none."""
+    if not given:
+        return Unreadable(given, "the path is empty")
+    if given[0] == "~" and os.path.expanduser(given) != given and not os.path.lexists(given):
+        return Unreadable(given, "no such file: ~ is not expanded in quotes and in lists; write the whole path")
+    if not is_uri(given) or os.path.lexists(given):
+        return given
+    scheme, _, rest = given.partition("://")
+    if scheme.lower() != "file":
+        return Unreadable(given, "URLs need --runner ray")
+    host, slash, path = rest.partition("/")
+    if host.lower() not in ("", "localhost"):
+        return Unreadable(given, f"this file is on another machine: {host}")
+    return os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
 
 
-def _walk(folder: str, selection: Selection) -> Iterator[str]:
-    visited = set()  # a link to a folder above would never end
-    for base, folders, files in os.walk(folder, followlinks=selection.follow_links):
-        place = os.stat(base)
-        if (place.st_dev, place.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((place.st_dev, place.st_ino))
-        below = os.path.relpath(base, folder).replace(os.sep, "/").removeprefix(".").lstrip("/")
-        folders[:] = sorted(name for name in folders if not selection.leaves_out(name, _joined(below, name)))
-        if not selection.recurse:
-            folders.clear()
-        for name in sorted(files):
-            if selection.takes(name, _joined(below, name)):
-                yield os.path.join(base, name)
+def _key(path: str) -> str:
+    """Return the same for two spellings of a path, `a.jpg` and `./a.jpg`."""
+    plain = os.path.abspath(path)
+    if ".." not in path:
+        return plain
+    parent = os.path.realpath(os.path.dirname(path))  # link/../a.jpg is not a.jpg
+    return plain if parent == os.path.realpath(os.path.dirname(plain)) else os.path.join(parent, os.path.basename(path))
 
 
-def _joined(below: str, name: str) -> str:
-    return f"{below}/{name}" if below else name
+def _search(folder: str, selection: Selection, survey: Survey) -> Iterator[tuple[str, str]]:
+    """Yield the files of a folder, each with its key, and take notes of the rest."""
+    passed, found = PassedOver(), False
+    for file in _Search(selection, passed).files(folder):
+        found = True
+        yield file
+    survey.add_folder(folder, passed, selection.include, found)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search through a folder and those in it, which counts what it passes over."""
+
+    selection: Selection
+    passed: PassedOver
+
+    def files(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Yield files and unreadable folders, each with its key: those of a folder sorted, then those of its folders."""
+        visited: set[tuple[int, int]] = set()  # a link to a folder above would never end
+        waiting = [(folder, "")]
+        while waiting:
+            place, below = waiting.pop()
+            key = _key(place)
+            if self.selection.follow_links and not _is_first_visit(place, visited):
+                continue
+            folders, files, problem = _entries(place)
+            for name in files:
+                if self._takes(place, name, f"{below}{name}"):
+                    path = os.path.join(place, name)
+                    yield path, path if key == place else os.path.join(key, name)
+            if problem:
+                yield Unreadable(place, problem), key
+            chosen = [name for name in folders if self._enters(place, name, f"{below}{name}", folders[name])]
+            waiting += [(os.path.join(place, name), f"{below}{name}/") for name in reversed(chosen)]
+
+    def _takes(self, place: str, name: str, below: str) -> bool:
+        passed, pattern = self.passed, system_file(name, below)
+        if pattern and not (pattern == APPLE_DOUBLE and _holds_an_image(os.path.join(place, name))):
+            passed.system[pattern] += 1
+            return False
+        refusal = self.selection.refusal(name, below)
+        if refusal is not None:
+            passed.add(refusal, name)
+        return refusal is None
+
+    def _enters(self, place: str, name: str, below: str, is_link: bool) -> bool:
+        selection, passed = self.selection, self.passed
+        if pattern := system_folder(name):
+            number = sum(len(files) for _, _, files in os.walk(os.path.join(place, name)))
+            passed.system[pattern] += number or 1
+        elif selection.leaves_out(name, below):
+            passed.excluded += 1
+        elif not selection.recurse:
+            passed.folders += 1
+        elif is_link and not selection.follow_links:
+            passed.links += 1
+        else:
+            return True
+        return False
+
+
+def _is_first_visit(folder: str, visited: set[tuple[int, int]]) -> bool:
+    try:
+        known = os.stat(folder)
+    except OSError:
+        return True  # listing it will fail, too, and say why
+    place = (known.st_dev, known.st_ino)
+    if place in visited:
+        return False
+    visited.add(place)
+    return True
+
+
+def _entries(folder: str) -> tuple[dict[str, bool], list[str], str]:
+    """List a folder: its folders, with whether each is a link, and its files, both sorted; and what went wrong."""
+    folders, files, problem = {}, [], ""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _is_folder(entry):
+                    folders[entry.name] = entry.is_symlink()
+                else:
+                    files.append(entry.name)
+    except OSError as error:
+        problem = f"cannot read folder: {(error.strerror or str(error)).lower()}"
+    return dict(sorted(folders.items())), sorted(files), problem
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in circles
+        return False
+
+
+def _holds_an_image(path: str) -> bool:
+    """Tell a picture whose name begins with ._ from the notes that macOS leaves under such names."""
+    try:
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
+            return False
+        with open(path, "rb") as file:
+            return starts_like(file.read(64)).endswith(" image")
+    except OSError:
+        return False
+
+
+def is_stream(path: str) -> bool:
+    """Tell a name of something that this process has open: /dev/stdin, or what a shell makes of <(command)."""
+    return path.startswith(("/dev/", "/proc/")) and bool(_STREAM.fullmatch(path))
+
+
+def copy_stream(path: str, folder: Path) -> Path:
+    """Read a stream to its end, into a file in `folder`, and return that.
+
+    Raises:
+        ImageError: If it cannot be read, is a terminal, or is over a gigabyte.
+    """
+    target, size = folder / "stream", 0
+    try:
+        with open(path, "rb") as source, target.open("wb") as copy:
+            if source.isatty():
+                raise ImageError("is a terminal, not a file")
+            while block := source.read(_BLOCK):
+                size += copy.write(block)
+                if size > _LARGEST_STREAM:
+                    raise ImageError("more than a gigabyte came through the pipe; save the image to a file first")
+    except OSError as error:
+        raise ImageError((error.strerror or str(error)).lower()) from None
+    return target

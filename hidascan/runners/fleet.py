@@ -13,7 +13,6 @@ import pickle
 import platform
 import re
 import socket
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -29,14 +28,16 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from hidascan import __version__
 from hidascan.atomic import written_whole
 from hidascan.detectors.weights import find_weights
-from hidascan.errors import CheckpointError, ExitCode, FleetError, ImageError, UsageError
-from hidascan.finding import Finding
-from hidascan.image.filesystems import fetch, is_uri
+from hidascan.errors import CheckpointError, ExitCode, FleetError, UsageError
+from hidascan.image.filesystems import fetch
+from hidascan.image.folders import Survey
+from hidascan.image.sources import Unreadable, is_uri
 from hidascan.options import ScanOptions
 from hidascan.prepare import Job, Preparer
 from hidascan.printable import complain
 from hidascan.progress import ScanProgress
 from hidascan.report.shards import ShardWriter, read_shard, shards_of
+from hidascan.runners.local import report_survey
 from hidascan.scanner import Scanner
 
 MANIFEST = "manifest.json"
@@ -59,6 +60,7 @@ class FleetTask:
         resume: Whether to go on with an interrupted scan.
         strict: Whether unreadable files win over AI found in the exit code.
         quiet: Whether to show no progress.
+        survey: What was passed over on the way to the files, complete once all are known.
     """
 
     paths: Iterable[str]
@@ -70,6 +72,7 @@ class FleetTask:
     resume: bool = False
     strict: bool = False
     quiet: bool = False
+    survey: Survey = field(default_factory=Survey)
 
 
 @dataclass
@@ -86,9 +89,14 @@ class Tally:
         else:
             self.errors[_kind(row["error"])] += 1
 
-    def exit_code(self, strict: bool) -> ExitCode:
-        """Return the exit code of a scan."""
-        failed = bool(self.errors)
+    def exit_code(self, strict: bool, nothing: bool = False) -> ExitCode:
+        """Return the exit code of a scan.
+
+        Args:
+            strict: Whether unreadable files win over AI found.
+            nothing: Whether a folder or list gave nothing to scan.
+        """
+        failed = bool(self.errors) or nothing
         if self.verdicts["ai"] and not (failed and strict):
             return ExitCode.AI_FOUND
         return ExitCode.UNREADABLE_FILES if failed else ExitCode.NOTHING_FOUND
@@ -119,7 +127,8 @@ def run_fleet(options: ScanOptions, task: FleetTask) -> ExitCode:
             progress.close()
             writer.flush()
     _end(task, here, tally, time.time() - started)
-    return tally.exit_code(task.strict)
+    nothing = report_survey(task.survey, task.quiet)
+    return tally.exit_code(task.strict, nothing)
 
 
 def _cause(error: BaseException) -> str:
@@ -250,7 +259,7 @@ def rows_of(here: Scanner, options: ScanOptions, task: FleetTask, done: set[str]
 
 
 def _pipeline(paths: Dataset, here: Scanner, options: ScanOptions, actors: int | None) -> Dataset:
-    """Decode on CPUs, then scan in actors: columns key, path -> column row."""
+    """Decode on CPUs, then scan in actors: columns of `_blocks` -> column row."""
     shares = shares_of_machines(ray.nodes(), options.device)
     decoded = paths.map_batches(
         decode,
@@ -271,21 +280,26 @@ def _pipeline(paths: Dataset, here: Scanner, options: ScanOptions, actors: int |
 
 
 def _blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
-    """Yield tables of keys and paths; the key is the place among all inputs, in every run of the same scan."""
+    """Yield tables of keys, paths, and reasons why one is known to be unreadable, "" for the others.
+
+    The key is the place among all inputs, in every run of the same scan.
+    """
     import pyarrow
 
     keys: list[int] = []
     names: list[bytes] = []
+    reasons: list[str] = []
     for key, path in enumerate(paths):
         if path in done:
             continue
         keys.append(key)
         names.append(os.fsencode(path))
+        reasons.append(path.reason if isinstance(path, Unreadable) else "")
         if len(keys) == _PATHS_A_BLOCK:
-            yield pyarrow.table({"key": keys, "path": names})
-            keys, names = [], []
+            yield pyarrow.table({"key": keys, "path": names, "unreadable": reasons})
+            keys, names, reasons = [], [], []
     if keys:
-        yield pyarrow.table({"key": keys, "path": names})
+        yield pyarrow.table({"key": keys, "path": names, "unreadable": reasons})
 
 
 @dataclass(frozen=True)
@@ -323,11 +337,14 @@ def shares_of_machines(nodes: list[dict[str, Any]], device: str) -> Shares:
 
 
 def decode(block: Any, preparer: Preparer, base: str) -> Iterator[Any]:
-    """Decode the images of a block and cut them into views: columns key, path -> key, job; one table an image."""
+    """Decode the images of a block and cut them into views: columns of `_blocks` -> key, job; one table an image."""
     import pyarrow
 
-    for key, name in zip(block.column("key").to_pylist(), block.column("path").to_pylist(), strict=True):
-        job = pickle.dumps(_prepared(preparer, os.fsdecode(name), base), protocol=5)
+    columns = (block.column(name).to_pylist() for name in ("key", "path", "unreadable"))
+    for key, name, reason in zip(*columns, strict=True):
+        path = os.fsdecode(name)
+        prepared = preparer.file(Unreadable(path, reason)) if reason else _prepared(preparer, path, base)
+        job = pickle.dumps(prepared, protocol=5)
         yield pyarrow.table({"key": [key], "job": pyarrow.array([job], pyarrow.large_binary())})
 
 
@@ -337,14 +354,7 @@ def _prepared(preparer: Preparer, path: str, base: str) -> Job:
         job = preparer.file(os.path.join(base, path))
         job.finding = replace(job.finding, path=path)
         return job
-    with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
-        try:
-            job = preparer.file(str(fetch(path, Path(folder))))
-        except ImageError as error:
-            return Job(Finding(path, "error", error=str(error)))
-    file = job.finding.file and replace(job.finding.file, modified="")  # that of our copy says nothing
-    job.finding = replace(job.finding, path=path, file=file)
-    return job
+    return preparer.copied(path, fetch)
 
 
 class ScanActor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hidascan.errors import ExitCode, HidascanError
 from hidascan.finding import Finding
+from hidascan.image.folders import Survey
 from hidascan.printable import complain
 from hidascan.progress import ScanProgress
 from hidascan.report import resume
@@ -19,24 +20,30 @@ class Task:
     """What a runner is asked to do.
 
     Attributes:
-        paths: Files and folders.
+        paths: Files, as `hidascan.image.sources.expand` yields them.
         outputs: Names of files whose scan can be resumed.
         strict: Whether unreadable files win over AI found in the exit code.
         quiet: Whether to show no progress.
+        survey: What was passed over on the way to the files, complete once all are known.
     """
 
     paths: Iterable[str]
     outputs: list[str]
     strict: bool = False
     quiet: bool = False
+    survey: Survey = field(default_factory=Survey)
 
 
 def run_scan(scanner: Scanner, task: Task, reports: list[Report], before: resume.Finished) -> ExitCode:
-    """Scan, and tell every report of each finding at once; what was written stays whole if the scan is interrupted."""
+    """Scan, and tell every report of each finding at once; what was written stays whole if the scan is interrupted.
+
+    A folder or list that gave nothing to scan counts as one that could not be read.
+    """
     progress = ScanProgress(hidden=task.quiet)
     found_ai, failed = before.found_ai, before.failed
     try:
-        for finding in scanner.scan(task.paths, progress.on_batch, before.paths):
+        files = (path for path in task.paths if path not in before.paths)
+        for finding in scanner.scan_files(files, progress.on_batch):
             with progress.reporting():
                 found_ai |= finding.verdict == "ai"
                 failed |= not _report(reports, finding)
@@ -45,9 +52,17 @@ def run_scan(scanner: Scanner, task: Task, reports: list[Report], before: resume
         for report in reports:
             report.close()
     resume.end(task.outputs)
+    failed |= report_survey(task.survey, task.quiet)
     if found_ai and not (failed and task.strict):
         return ExitCode.AI_FOUND
     return ExitCode.UNREADABLE_FILES if failed else ExitCode.NOTHING_FOUND
+
+
+def report_survey(survey: Survey, quiet: bool) -> bool:
+    """Write to stderr what was passed over; return True if a folder or list gave nothing to scan."""
+    for line in survey.lines(quiet):
+        complain(line)
+    return bool(survey.empty)
 
 
 def _report(reports: list[Report], finding: Finding) -> bool:

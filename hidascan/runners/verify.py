@@ -87,7 +87,7 @@ def changed_scores(
         told, here = members[0].scan.get("weights"), scanner.run.digest
         if told != here:
             yield f"other weights: the report was made with {str(told)[:12]}, these are {here[:12]}"
-        for row, now in zip(members, scanner.scan(str(base / row.finding.path) for row in members), strict=True):
+        for row, now in zip(members, scanner.scan_files(str(base / row.finding.path) for row in members), strict=True):
             yield from _differences(row.finding, now)
             on_row()
 

@@ -1,0 +1,177 @@
+"""Files in folders that are not scanned: counted by reason, and reported in a few lines at the end of a scan."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+# Formats of pictures that hidascan does not read. A folder may hold thousands: they must not go by in silence.
+_OTHER_PICTURES = """
+    .jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .mj2 .jph .jhc .jxr .wdp .hdp .jls .jng .mng .flif .bpg .heics .avifs .avcs
+    .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .arq .raf .orf .ori .rw2 .rwl .raw .pef .ptx .srw .x3f .3fr .fff .iiq
+    .mos .mef .mrw .kdc .dcr .k25 .erf .gpr .cap .eip .bay .livp
+    .psd .psb .xcf .kra .clip .procreate .afphoto .svg .svgz .eps .ai .wmf .emf .cdr
+    .ico .cur .icns .exr .hdr .tga .icb .vda .vst .pcx .pbm .pgm .ppm .pnm .pam .pfm .qoi .xpm .xbm .sgi .ras .dds
+    .pict .pct .fits .dcm .webp2 .wp2
+"""
+OTHER_PICTURES = frozenset(_OTHER_PICTURES.split())
+
+# What systems put beside files. Bins are not among these: a deleted picture may be the only copy.
+_SYSTEM_FILES = {
+    name.lower(): name for name in ("Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", ".DS_Store")
+}
+_SYSTEM_FOLDERS = {
+    name.lower(): name for name in ("__MACOSX", "@eaDir", ".AppleDouble", ".Spotlight-V100", ".fseventsd")
+}
+APPLE_DOUBLE = "._*"
+_BIN = "$recycle.bin"
+_MOST_KINDS = 200  # suffixes that are counted one by one
+_MOST_SHOWN = 8
+
+
+def system_file(name: str, below: str = "") -> str:
+    """Return the pattern by which a file is one of an operating system, "" if it is none.
+
+    Args:
+        name: Its name.
+        below: Its path below the folder that is searched.
+    """
+    if name.startswith("._"):
+        return APPLE_DOUBLE
+    if name.startswith("$I") and _BIN in below.lower().split("/"):
+        return "$I*"  # where a deleted file was, under the suffix of that file
+    return _SYSTEM_FILES.get(name.lower(), "")
+
+
+def system_folder(name: str) -> str:
+    """Return the usual spelling of a folder of an operating system or a file server, "" if it is none."""
+    return _SYSTEM_FOLDERS.get(name.lower(), "")
+
+
+class Refusal(Enum):
+    """Reason why a file of a folder is not scanned."""
+
+    OWN = auto()
+    EXCLUDED = auto()
+    NOT_INCLUDED = auto()
+    OTHER_KIND = auto()
+
+
+@dataclass
+class PassedOver:
+    """Files of one folder, and of those in it, that are not scanned.
+
+    Attributes:
+        others: Number of files whose suffix is not that of an image, by suffix.
+        system: Number of files of operating systems, by pattern.
+        heatmaps: Number of heatmaps that hidascan wrote.
+        excluded: Number of files and folders that --exclude names.
+        not_included: Number of files that no --include names.
+        folders: Number of folders that were not searched.
+        links: Number of links to folders that were not followed.
+    """
+
+    others: Counter[str] = field(default_factory=Counter)
+    system: Counter[str] = field(default_factory=Counter)
+    heatmaps: int = 0
+    excluded: int = 0
+    not_included: int = 0
+    folders: int = 0
+    links: int = 0
+
+    def add(self, refusal: Refusal, name: str) -> None:
+        """Count a file, or a folder that is excluded."""
+        if refusal is Refusal.OTHER_KIND:
+            self._add_other(os.path.splitext(name.lower())[1])
+        elif refusal is Refusal.EXCLUDED:
+            self.excluded += 1
+        elif refusal is Refusal.NOT_INCLUDED:
+            self.not_included += 1
+        else:
+            self.heatmaps += 1
+
+    def _add_other(self, suffix: str) -> None:
+        others = self.others
+        known = suffix in others or len(others) < _MOST_KINDS or suffix in OTHER_PICTURES
+        others[suffix if known else "..."] += 1
+
+    def parts(self, include: tuple[str, ...]) -> Iterator[str]:
+        """Yield a few words for each reason."""
+        if self.others:
+            yield f"{_count(self.others.total(), 'file')} of other kinds passed over ({_by_kind(self.others)})"
+        if self.not_included:
+            yield f"none of {_count(self.not_included, 'file')} matches --include {' or '.join(include)}"
+        if self.excluded:
+            yield f"{self.excluded} left out by --exclude"
+        if self.heatmaps:
+            yield f"{_count(self.heatmaps, 'heatmap')} of hidascan passed over"
+        if self.system:
+            yield _system_line(self.system)
+        if self.folders:
+            yield f"{_count(self.folders, 'folder')} not searched (--no-recurse)"
+        if self.links:
+            yield f"{_count(self.links, 'link')} to folders not followed (--follow-symlinks follows)"
+
+
+@dataclass
+class Survey:
+    """What a person should know of the places that were searched for images.
+
+    Attributes:
+        empty: A line for each folder or list that gave nothing to scan.
+        pictures: Number of pictures in other folders whose format hidascan does not read, by suffix.
+        system: Number of files of operating systems in other folders, by pattern.
+    """
+
+    empty: list[str] = field(default_factory=list)
+    pictures: Counter[str] = field(default_factory=Counter)
+    system: Counter[str] = field(default_factory=Counter)
+
+    def add_folder(self, folder: str, passed: PassedOver, include: tuple[str, ...], found: bool) -> None:
+        """Add a folder that was searched.
+
+        Args:
+            folder: Its path.
+            passed: The files in it that are not scanned.
+            include: Patterns of --include.
+            found: Whether there was an image, or a folder that cannot be read.
+        """
+        if found:
+            self.pictures.update({kind: n for kind, n in passed.others.items() if kind in OTHER_PICTURES})
+            self.system.update(passed.system)
+        else:
+            reasons = [*passed.parts(include)] or ["the folder is empty"]
+            self.empty.append("; ".join([f"no images found in {folder}", *reasons]))
+
+    def lines(self, quiet: bool = False) -> Iterator[str]:
+        """Yield a line for each thing to report; with `quiet` only those that an error may hide behind."""
+        yield from self.empty[:_MOST_SHOWN]
+        if len(self.empty) > _MOST_SHOWN:
+            yield f"no images found in {len(self.empty) - _MOST_SHOWN} other places"
+        if self.pictures:
+            total = self.pictures.total()
+            yield (
+                f"{_count(total, 'picture')} of {'formats' if total > 1 else 'a format'} that hidascan does not read "
+                f"{'were' if total > 1 else 'was'} passed over: {_by_kind(self.pictures)}"
+            )
+        if self.system and not quiet:
+            yield _system_line(self.system)
+
+
+def _system_line(system: Counter[str]) -> str:
+    return f"{_count(system.total(), 'system file')} passed over ({', '.join(sorted(system))})"
+
+
+def _by_kind(counter: Counter[str]) -> str:
+    """Write ".dng 2, .jxl 1": the most frequent first, then by name."""
+    ordered = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{kind or 'no suffix'} {number}" for kind, number in ordered[:_MOST_SHOWN]]
+    rest = sum(number for _, number in ordered[_MOST_SHOWN:])
+    return ", ".join([*shown, f"others {rest}"] if rest else shown)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
