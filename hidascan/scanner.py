@@ -189,16 +189,19 @@ class Scanner:
         )
 
     def _verdict(self, job: Job, score: float, regions: tuple[Region, ...]) -> tuple[str, str]:
-        """Return the verdict, and why it is `inconclusive` where the score alone would say otherwise, else ""."""
+        """Return the verdict, and what a reader should know where score and heatmap do not agree, else ""."""
         calibration = self.header.calibration
         verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
         if not job.can_be_judged:
             return "inconclusive", ""  # the notes of its finding say why
-        region = calibration.contradicting(verdict, regions)
-        if region is None:
+        if verdict != "real" or not regions:
             return verdict, ""
-        where = f"an area of {region.area:.0%} of the picture (mean probability {region.score:.2f})"
-        return "inconclusive", f"the score alone says real, but {where} looks AI-made"
+        region = calibration.contradicting(verdict, regions)
+        shown = region or regions[0]
+        where = f"an area of {shown.area:.0%} of the picture looks AI-made (mean probability {shown.score:.2f})"
+        if region is None:
+            return verdict, f"{where}: too small or too faint to change the verdict"
+        return "inconclusive", f"the score alone says real, but {where}"
 
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
         """Add a heatmap, and its regions over the threshold."""
