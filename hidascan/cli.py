@@ -6,7 +6,6 @@ that a broken pipe or Ctrl-C meets our handling and not Typer's. Heavy imports w
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -26,6 +25,7 @@ from hidascan.image.manifests import STDIN, paths_in
 from hidascan.image.sources import Selection, expand, is_uri
 from hidascan.options import MAX_PIXELS, ScanOptions
 from hidascan.printable import complain
+from hidascan.streams import flushed, prepare_streams
 
 if TYPE_CHECKING:
     from hidascan.report.reporter import Report
@@ -399,13 +399,9 @@ def _defaults(found: tuple[Path, dict[str, Any]] | None) -> dict[str, Any]:
 
 def main() -> None:
     """Run, and leave at once: decoding threads still at work must not keep the shell waiting."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+    prepare_streams()
     code = run(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    os._exit(flushed(code))
 
 
 if __name__ == "__main__":

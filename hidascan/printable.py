@@ -1,15 +1,50 @@
-"""Make text from strangers fit for a terminal: control characters are shown, not run, and a line stays one line."""
+"""Make text from strangers harmless: on a terminal, on a line of a pipe, in an encoding that lacks its characters."""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import sys
+import unicodedata
+
+_LINE_BREAKERS = ("Cc", "Zl", "Zp")
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def printable(text: str) -> str:
     """Put escapes in the place of what does not print: control and direction characters, bytes that are no text."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    r"""Put escapes in the place of what would end a line or a field, or turn its direction: `\t`, `\n`, `\x1b`.
+
+    Other characters stay, and so do bytes that are no text, so that a path still names its file.
+    """
+    return "".join(_escaped(c) if unicodedata.category(c) in _LINE_BREAKERS or c in _DIRECTIONS else c for c in text)
 
 
 def complain(message: str) -> None:
-    """Write one line to stderr."""
-    print(f"hidascan: {printable(message)}", file=sys.stderr)
+    """Write one line to stderr; where that is full or closed, the scan goes on without it."""
+    if sys.stderr is not None:  # print(file=None) would write among the results
+        with contextlib.suppress(OSError, ValueError):
+            print(f"hidascan: {printable(message)}", file=sys.stderr, flush=True)
+
+
+def as_bytes_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode what an encoding lacks: bytes of file names as the bytes that they are, characters as escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    if "\udc80" <= character <= "\udcff":
+        return bytes([ord(character) - 0xDC00]), error.start + 1
+    return _escaped(character), error.start + 1
+
+
+ANY_TEXT = "hidascan.any_text"
+codecs.register_error(ANY_TEXT, as_bytes_or_escape)
+
+
+def _escaped(character: str) -> str:
+    return _ESCAPES.get(character) or character.encode("unicode_escape", "surrogatepass").decode()

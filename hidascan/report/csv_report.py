@@ -22,13 +22,17 @@ class CsvReport:
         """Open it; a file that is resumed has its header."""
         self._file = open_text(target, append)
         self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
+        # The csv module leaves a carriage return unquoted, which ends a record for most readers.
+        self._quoting = csv.DictWriter(self._file, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
         if not append or not self._file.tell():
             self._writer.writeheader()
         self._file.flush()
 
     def add(self, finding: Finding) -> None:
         """Write a row."""
-        self._writer.writerow({name: harmless(value) for name, value in finding.row().items()})
+        row = {name: harmless(value) for name, value in finding.row().items()}
+        writer = self._quoting if any("\r" in str(value) for value in row.values()) else self._writer
+        writer.writerow(row)
         self._file.flush()
 
     def close(self) -> None:
@@ -45,7 +49,7 @@ class CsvReport:
 
         def lines() -> Iterator[str]:
             nonlocal end
-            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                 for line in file:
                     end += len(line.encode("utf-8", "surrogateescape"))
                     yield line if line.endswith("\n") else ""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
+from hidascan.printable import one_line
 
 PLACEHOLDERS: dict[str, tuple[str, Callable[[Finding], object]]] = {
     "p": ("path", lambda f: f.path),
@@ -34,12 +35,15 @@ _PART = re.compile(r"%(.?)|\\[nt0\\]", re.DOTALL)
 
 
 class PlainLines:
-    """Three fields a line; for a file that could not be read its path, `error`, and no score."""
+    """Three fields a line; for a file that could not be read its path, `error`, and no score.
+
+    Tabs, line feeds and other control characters of a path are written as escapes.
+    """
 
     def add(self, finding: Finding) -> None:
         """Write a line."""
         score = "" if finding.score is None else f"{finding.score:.4f}"
-        sys.stdout.write(f"{finding.path}\t{finding.verdict or 'error'}\t{score}\n")
+        sys.stdout.write(f"{one_line(finding.path)}\t{finding.verdict or 'error'}\t{score}\n")
         sys.stdout.flush()
 
     def close(self) -> None:
@@ -48,7 +52,10 @@ class PlainLines:
 
 
 class FormattedLines:
-    r"""Lines by a format such as `%v %s %p`, each ended by a line feed unless the format ends with \n, \t or \0."""
+    r"""Lines by a format such as `%v %s %p`, each ended by a line feed unless the format ends with \n, \t or \0.
+
+    Control characters of values are written as escapes, but for a format that ends with \0, as `xargs -0` reads it.
+    """
 
     def __init__(self, form: str):
         """Check the format.
@@ -60,6 +67,7 @@ class FormattedLines:
             if match[1] is not None and match[1] not in (*PLACEHOLDERS, "%"):
                 known = ", ".join(f"%{letter} {meaning}" for letter, (meaning, _) in PLACEHOLDERS.items())
                 raise UsageError(f"--format: no such placeholder: {match[0]!r}; there are: {known}")
+        self._raw = form.endswith(r"\0")
         self._form = form if form.endswith((r"\n", r"\t", r"\0", "\n")) else form + "\n"
 
     def add(self, finding: Finding) -> None:
@@ -69,7 +77,8 @@ class FormattedLines:
             if match[0] in _ESCAPES:
                 return _ESCAPES[match[0]]
             value = "%" if match[1] == "%" else PLACEHOLDERS[match[1]][1](finding)
-            return "" if value is None else str(value)
+            text = "" if value is None else str(value)
+            return text if self._raw else one_line(text)
 
         sys.stdout.write(_PART.sub(filled, self._form))
         sys.stdout.flush()

@@ -1,0 +1,62 @@
+"""Standard streams as a shell may give them: of any encoding, closed, full, or with a reader that has gone."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterable
+
+from hidascan.errors import ExitCode
+from hidascan.printable import ANY_TEXT, complain
+
+
+class ClosedOutput(io.TextIOBase):
+    """Stands in for a closed stdout: what is written there has no reader, and that is an error."""
+
+    def write(self, text: str) -> int:
+        """Refuse.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError(errno.EBADF, "standard output is closed")
+
+    def writelines(self, lines: Iterable[object]) -> None:
+        """Refuse, as `write` does."""
+        self.write("")
+
+
+def prepare_streams() -> None:
+    """Make the standard streams take any text; put stand-ins where they are closed.
+
+    Closed descriptors are occupied, too: a file opened later would get their numbers, and messages of libraries.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ANY_TEXT)
+
+
+def flushed(code: int) -> int:
+    """Write out what waits in stdout, and return the exit code: `code`, or another if it could not be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        complain(f"cannot write to standard output: {(error.strerror or str(error)).lower()}")
+        return ExitCode.USAGE_OR_MODEL
+    return code
