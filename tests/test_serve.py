@@ -88,6 +88,40 @@ def test_the_page_gets_the_rows_of_the_report(client, tmp_path):
     assert frame["head"].startswith("<!doctype html>") and "<b>today" not in frame["head"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "named", "path"),
+    [
+        ("image/png", None, "upload"),
+        ("application/octet-stream", "attachment; filename=a.png", "a.png"),
+        ("image/png", "attachment; filename*=UTF-8''caf%C3%A9.png", "caf\u00e9.png"),
+    ],
+)
+def test_a_picture_may_be_the_body(client, tmp_path, kind, named, path):
+    headers = {"content-type": kind} | ({"content-disposition": named} if named else {})
+    (row,) = rows(client.post("/v1/scan", content=png(tmp_path), headers=headers))
+    assert (row["path"], row["status"]) == (path, "ok") and not list(client.app.state.folder.iterdir())
+
+
+def test_what_is_no_picture_is_answered_with_what_to_send(client, tmp_path):
+    part = "--X\r\nContent-Disposition: form-data; name=\"file\"; filename*=UTF-8''a.png\r\n\r\nx\r\n--X--\r\n"
+    asked = [
+        client.post("/v1/scan"),
+        client.post("/v1/scan", json={"url": "https://example.org/a.png"}),
+        client.post("/v1/scan", data={"url": "https://example.org/a.png"}),
+        client.post("/v1/scan", content=b"", headers={"content-type": "image/png"}),
+        client.post("/v1/scan", content=part, headers={"content-type": "multipart/form-data; boundary=X"}),
+        client.get("/v1/scan"),
+    ]
+    assert [answer.status_code for answer in asked] == [400, 400, 400, 400, 400, 405]
+    assert all("curl -F file=@photo.jpg" in answer.json()["error"] for answer in asked)
+    assert "/v1/scan" in client.get("/v1/nothing").json()["error"]
+
+
+def test_options_in_the_address_are_refused_and_not_ignored(client, tmp_path):
+    answer = client.post("/v1/scan?threshold=0.9", files=files(("a.png", png(tmp_path))))
+    assert answer.status_code == 400 and "threshold" in answer.json()["error"]
+
+
 def test_health_model_and_the_interface_are_told(client):
     assert client.get("/v1/health").json() == {"status": "ok", "waiting": 0}
     model = client.get("/v1/model").json()
@@ -240,8 +274,14 @@ def test_a_cut_off_client_and_huge_headers_harm_nobody(server, tmp_path):
         huge.settimeout(10)
         with suppress(ConnectionError):
             assert b"200 OK" not in huge.recv(100)
+    for kind in (b"multipart/form-data; boundary=X", b"image/png"):
+        with socket.create_connection(("127.0.0.1", port)) as gone:
+            head = b"POST /v1/scan HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\nContent-Type: " + kind
+            gone.sendall(head + b"\r\n\r\n--X\r\n")
     answer = httpx.post(f"{server.base}/v1/scan", files=files(("a.png", png(tmp_path))), timeout=60)
     assert answer.status_code == 200
+    server.send_signal(signal.SIGINT)
+    assert "Traceback" not in server.communicate(timeout=30)[1]  # for those who went away
 
 
 def test_a_bind_that_others_reach_demands_a_token(hidascan, tiny_weights):

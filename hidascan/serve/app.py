@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from email.message import Message
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from hidascan.errors import ImageError
 from hidascan.finding import Finding
@@ -28,22 +31,28 @@ from hidascan.serve.pool import Busy, ScanPool
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds
+_HOW = "send pictures as a form: curl -F file=@photo.jpg ADDRESS/v1/scan; or one as the body, with Content-Type: image/jpeg"
+_WORDS = {
+    404: "there is nothing at this address: POST pictures to /v1/scan",
+    405: f"this method does not work here; {_HOW}",
+}
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
                 }
-            }
+            },
         },
     }
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {LINES: {}}, "description": "A row for each file, in order, as `hidascan --jsonl` writes it."},
-    400: {"description": "No file, too many files, or no multipart form."},
+    400: {"description": "No file, too many files, neither a form nor a picture, or options in the address."},
     401: {"description": "A bearer token is needed."},
     408: {"description": "The body did not come in time."},
     413: {"description": "The body is too large."},
@@ -102,12 +111,17 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
 
     @app.post("/v1/scan", responses=_ANSWERS, openapi_extra=_BODY)
     async def scan(request: Request) -> Response:
-        """Scan the files of a multipart form and answer with a JSON line for each."""
+        """Scan the files of a multipart form, or the picture in the body, and answer with a JSON line for each."""
+        if request.query_params:
+            names = printable(", ".join(request.query_params.keys()))
+            raise HTTPException(400, f"the address takes no options ({names}): set them when hidascan serve starts")
         return await _answered(request, pool, limits, app.state.folder, keep is not None)
 
     @app.exception_handler(HTTPException)
     async def told(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+        generic = error.detail == HTTPStatus(error.status_code).phrase
+        words = _WORDS.get(error.status_code, error.detail) if generic else error.detail
+        return JSONResponse({"error": words}, error.status_code, headers=error.headers)
 
     app.add_middleware(Guard, limits=limits)
     return app
@@ -123,6 +137,8 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
         lines = [await asyncio.to_thread(_line, pool, *pair, with_pages) for pair in pairs]
     except asyncio.TimeoutError:  # another one before Python 3.11
         raise HTTPException(408, "the body did not come in time") from None
+    except ClientDisconnect:  # nobody reads the answer
+        return Response(status_code=400)
     finally:
         for upload in () if keep else uploads:
             upload.path.unlink(missing_ok=True)
@@ -130,7 +146,17 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
 
 
 async def _receive(request: Request, folder: Path, limits: Limits, uploads: list[_Upload]) -> None:
-    """Write the files of a form into a folder, under names of our own, and note each before it is written."""
+    """Write the pictures of a request into a folder, under names of our own, and note each before it is written."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        await _receive_form(request, folder, limits, uploads)
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        await _receive_body(request, folder, uploads)
+    else:
+        raise HTTPException(400, f"neither a form nor a picture; {_HOW}")
+
+
+async def _receive_form(request: Request, folder: Path, limits: Limits, uploads: list[_Upload]) -> None:
     try:
         form = await request.form(max_files=limits.files, max_fields=10)
     except TooLarge:
@@ -139,14 +165,29 @@ async def _receive(request: Request, folder: Path, limits: Limits, uploads: list
         raise HTTPException(400, str(error.detail)) from None
     try:
         for part in (one for _, one in form.multi_items() if isinstance(one, UploadFile)):
-            name = Path(part.filename or "upload").name
-            uploads.append(_Upload(name, folder / (secrets.token_hex(16) + _suffix(name))))
-            with uploads[-1].path.open("wb") as file:
+            with _noted(part.filename, folder, uploads).open("wb") as file:
                 await asyncio.to_thread(shutil.copyfileobj, part.file, file)
     finally:
         await form.close()
     if not uploads:
-        raise HTTPException(400, "no file in the form")
+        raise HTTPException(400, f"no file in the form: each picture needs a part with filename=; {_HOW}")
+
+
+async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) -> None:
+    header = Message()
+    header["Content-Disposition"] = request.headers.get("content-disposition", "attachment")
+    with _noted(header.get_filename(), folder, uploads).open("wb") as file:
+        async for block in request.stream():
+            await asyncio.to_thread(file.write, block)
+    if not uploads[-1].path.stat().st_size:
+        raise HTTPException(400, f"the body is empty; {_HOW}")
+
+
+def _noted(name: str | None, folder: Path, uploads: list[_Upload]) -> Path:
+    """Note an upload, and return where to write it."""
+    name = Path(name or "upload").name
+    uploads.append(_Upload(name, folder / (secrets.token_hex(16) + _suffix(name))))
+    return uploads[-1].path
 
 
 def _suffix(name: str) -> str:

@@ -73,17 +73,17 @@ class Guard:
     def _wrong(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         if host not in self._limits.hosts:
-            return 421, "this is not the host that you asked for"
+            return 421, "unknown host name: start hidascan serve with --allow-host NAME to use it"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-            return 403, "pages of other sites may not use this service"
+            return 403, "cross-origin requests are not allowed"
         if self._limits.token and scope["path"].startswith("/v1/") and scope["path"] != "/v1/health":
             given = headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, f"Bearer {self._limits.token}".encode()):
                 return 401, "a bearer token is needed"
         length = headers.get("content-length", "0")
         if not length.isdigit():
-            return 400, "Content-Length is no number"
+            return 400, "invalid Content-Length"
         if int(length) > self._limits.body:
             return 413, f"the body is larger than {self._limits.body} bytes"
         return None
