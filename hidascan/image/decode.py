@@ -24,6 +24,7 @@ from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.png_scan import PngFile
 from hidascan.image.provenance.c2pa import Manifest, read_manifest, sidecar_of
 from hidascan.image.provenance.claims import Claim, read_claims
+from hidascan.image.signatures import describe, raw_photo
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -89,6 +90,8 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if raw := raw_photo(data):
+                raise ImageError(raw)
             readable, rows, damage = _mended(data, max_pixels, before_load)
             with Image.open(io.BytesIO(readable), formats=pillow_names()) as image:
                 manifest, manifest_notes = read_manifest(data, image.format or "", sidecar_of(Path(path)), trust)
@@ -101,7 +104,7 @@ def decode(
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError("not an image in a known format") from None
+        raise ImageError(describe(data)) from None
     except MemoryError:
         raise ImageError("too large for the memory of this machine") from None
     except Exception as error:  # decoders raise nearly anything on broken data
