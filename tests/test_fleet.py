@@ -74,7 +74,7 @@ def test_rows_are_those_of_a_scan_on_this_machine(hidascan, cluster, pictures, t
     assert sorted(fleet.err.splitlines()) == sorted(here.err.splitlines())  # Ray itself is silent
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["files"] == 14 and sum(manifest["verdicts"].values()) == 12
-    assert manifest["errors"] == {"not an image in a known format": 1, "no such file or directory": 1}
+    assert manifest["errors"] == {"this is plain text, not an image": 1, "no such file or directory": 1}
     assert manifest["scan"]["weights"] == in_order[0]["scan"]["weights"]
     assert fleet.out.startswith("14 files: ") and fleet.out.count("\n") == 1
     again = hidascan(pictures, "--jsonl", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)

@@ -26,7 +26,7 @@ def test_every_file_has_its_row_and_readable_ones_their_pictures(page):
         False,
         True,
     ]
-    assert "not an image in a known format" in rows[1] and "what each patch decides" in rows[0]
+    assert "this is plain text, not an image" in rows[1] and "what each patch decides" in rows[0]
     assert "quality 90 by its header (IJG tables, 4:2:0)" in rows[2] and page.rstrip().endswith("</html>")
 
 

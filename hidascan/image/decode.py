@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,18 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError
+from hidascan.image.damage import Rows, note_of, partly_loaded, why_unreadable
 from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_header import JpegSave, read_save
+from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
+from hidascan.image.png_scan import PngFile
 from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.claims import read_claims
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.png_text import without_long_texts
+from hidascan.image.signatures import describe, raw_photo
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -89,22 +93,56 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(without_long_texts(data)), formats=pillow_names()) as image:
-                decoded = _decode_opened(image, max_pixels, before_load)
+            if raw := raw_photo(data):
+                raise ImageError(raw)
+            readable, rows, damage = _mended(without_long_texts(data), max_pixels, before_load)
+            with Image.open(io.BytesIO(readable), formats=pillow_names()) as image:
+                decoded = _decode_opened(image, readable, max_pixels, before_load if rows is None else _admitted)
                 xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
                 manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, xmp)
                 claims = read_claims(image, data, manifest)  # after loading: a PNG has texts behind its pixels
-                notes = (*decoded.notes, *manifest_notes)
-                decoded = replace(decoded, claims=claims, manifest=manifest, notes=notes)
+                pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
+                notes = (*damage, *decoded.notes, *manifest_notes)
+                decoded = replace(decoded, pixels=pixels, claims=claims, manifest=manifest, notes=notes)
                 return replace(decoded, trace=jpeg_trace(decoded.pixels)) if traced else decoded
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError("not an image in a known format") from None
+        raise ImageError(describe(data)) from None
     except MemoryError:
         raise ImageError("too large for the memory of this machine") from None
     except Exception as error:  # decoders raise nearly anything on broken data
-        raise ImageError(f"damaged image: {_one_line(error)}") from error
+        raise ImageError(why_unreadable(data, error)) from error
+
+
+def _admitted(pixels: int) -> None:
+    """Stand for a `before_load` that was asked already."""
+
+
+def _mended(
+    data: bytes, max_pixels: int, before_load: Callable[[int], None]
+) -> tuple[bytes, Rows | None, tuple[str, ...]]:
+    """Mend a damaged PNG, at which Pillow would give up or, where only pixels are damaged, not look.
+
+    Returns:
+        The file; the rows of it that are known, None for all files that needed no mending; notes.
+    """
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return data, None, ()
+    file = PngFile.read(data)
+    if file.sound:
+        return data, None, ()
+    _check_size(*file.size, max_pixels)
+    before_load(file.size[0] * file.size[1])
+    mended = file.mend()
+    return mended.data, mended.rows, (mended.note,)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(f"{width}x{height} is over the limit of {max_pixels / 1e6:.0f} megapixels")
+    if not width * height:
+        raise ImageError("the image has no pixels")
 
 
 def _read_file(path: Path) -> bytes:
@@ -121,26 +159,64 @@ def _read_file(path: Path) -> bytes:
         raise ImageError(str(error)) from None
 
 
-def _decode_opened(image: Image.Image, max_pixels: int, before_load: Callable[[int], None]) -> DecodedImage:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageError(f"{width}x{height} is over the limit of {max_pixels / 1e6:.0f} megapixels")
-    if not width * height:
-        raise ImageError("the image has no pixels")
-    notes = []
-    # An MPO is a JPEG whose further frames are previews or the other eye: no animation.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"first of {frames} frames")
+def _decode_opened(
+    image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
+) -> DecodedImage:
+    _check_size(*image.size, max_pixels)
+    notes = list(_frames(image))
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
-    before_load(width * height)
+    before_load(image.width * image.height)
     if _is_deep_colour(image):
         notes.append(_SCALED)
-    image.load()
+    pixels = _jpeg_pixels(image, data, notes) if format_name in ("JPEG", "MPO") else None
+    if pixels is None:
+        pixels = _loaded_pixels(image, data, notes)
+    pixels.flags.writeable = False
     orientation = _orientation(image)  # after loading: TIFF and HEIC are turned upright by their decoders, and say so
-    pixels = _to_rgb(image, notes)
     return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
+
+
+def _frames(image: Image.Image) -> Iterator[str]:
+    """Say which picture of a file with several is taken."""
+    if image.format == "MPO":  # a JPEG whose further frames are previews or the other eye: no animation
+        return
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception:  # the first may be sound all the same
+        yield "first of several frames; the others are damaged"
+        return
+    if frames > 1 and image.format == "HEIF":
+        yield f"the main one of {frames} pictures in the file"
+    elif frames > 1:
+        yield f"first of {frames} frames"
+
+
+def _jpeg_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndarray | None:
+    """Decode a JPEG, and hear of its damage; None where TurboJPEG does not know its kind and Pillow may."""
+    try:
+        pixels, damage = decode_jpeg(data, image.mode)
+    except ValueError:
+        return None
+    notes.extend(damage)
+    return pixels
+
+
+def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndarray:
+    """Let Pillow decode; of a damaged file, the rows above the first that it cannot."""
+    try:
+        image.load()
+        return _to_rgb(image, notes)
+    except (MemoryError, ImageError):
+        raise
+    except Exception as error:
+        fresh = [Image.open(io.BytesIO(data), formats=pillow_names()) for _ in range(2)]
+        try:
+            partial, rows = partly_loaded((fresh[0], fresh[1]))
+        except Exception:  # a decoder that gives all or nothing
+            raise error from None
+        notes.append(note_of(rows, image.height))
+        return np.ascontiguousarray(_to_rgb(partial, notes)[rows.top : rows.bottom])
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
@@ -178,7 +254,6 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
         pixels[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     if seen_through:
         notes.append("transparency put on white")
-    pixels.flags.writeable = False
     return pixels
 
 
@@ -191,7 +266,3 @@ def _deep_grey_to_8_bits(image: Image.Image) -> np.ndarray:
         values = np.nan_to_num(values)
         values = values * (255.0 if values.max() <= 1.0 else 255.0 / max(values.max(), 255.0))
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,254 @@
+"""Decode a JPEG with an ear for libjpeg's warnings, and find which rows of a damaged one are its own.
+
+libjpeg decodes anything: where data are missing it goes on in grey, where they are wrong in whatever they happen to
+mean. Pillow and OpenCV pass that on in silence; TurboJPEG reports it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from hidascan.errors import ImageError
+from hidascan.image.damage import Rows, longest_run, note_of
+
+_EOI = b"\xff\xd9"
+_SOS, _APP0, _RESTART_INTERVAL = 0xDA, 0xE0, 0xDD
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xCA}
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # in the data of a scan: neither a stuffed FF nor a restart
+_AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
+_HOLES = re.compile(rb"\0{64,}")
+_RESTARTS = re.compile(rb"\xff+[\xd0-\xd7]")
+_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+_FILL = 512  # bytes: more than the block in which data end can take
+
+
+def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode the first picture of a JPEG file.
+
+    Args:
+        data: The file.
+        mode: Pillow's mode of it: "L", "RGB" or "CMYK".
+
+    Returns:
+        (H, W, 3) uint8 RGB: of a damaged file, those of its rows that the file decides. And notes of the damage.
+
+    Raises:
+        ImageError: If too little of it can be decoded.
+        ValueError: If nothing can.
+    """
+    try:
+        return _rgb(data, mode, strict=True), ()
+    except ValueError as error:
+        warning = str(error)
+    if _is_padding(warning, data):
+        return _rgb(data, mode), ()
+    return _Damaged(data, mode, warning).decode()
+
+
+def _rgb(data: bytes, mode: str, strict: bool = False) -> np.ndarray:
+    pixels = simplejpeg.decode_jpeg(data, "CMYK" if mode == "CMYK" else "RGB", strict=strict)
+    if mode != "CMYK":
+        return pixels
+    return np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))  # inverted, as Adobe writes it
+
+
+def _is_padding(warning: str, data: bytes) -> bool:
+    """Tell a file whose scan ends with some bytes all alike, as cameras write to fill a sector, from a damaged one."""
+    found = _PADDING.search(warning)
+    if not found:
+        return False
+    marker = bytes([0xFF, int(found[2], 16)])
+    ends = [scan.stop for scan in _Layout(data).scans if data[scan.stop : scan.stop + 2] == marker]
+    return any(len(set(data[max(0, end - int(found[1])) : end])) <= 1 for end in ends)
+
+
+def _same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (H,) bool: which rows of two images are the same."""
+    return (first == second).reshape(len(first), -1).all(axis=1)
+
+
+@dataclass
+class _Scan:
+    """One scan: its components, its band of coefficients, the bits they lack still, and where its data lie."""
+
+    components: tuple[int, ...]
+    first: int
+    last: int
+    lacking: int
+    start: int
+    stop: int = 0
+
+
+@dataclass
+class _Layout:
+    """Where the scans of a JPEG lie, read as libjpeg does: what lies between segments is passed over."""
+
+    data: bytes
+    progressive: bool = False
+    restarts: bool = False
+    components: tuple[int, ...] = ()
+    scans: list[_Scan] = field(default_factory=list)
+    strays: list[tuple[int, int]] = field(default_factory=list)  # from, to: markers that cannot stand in a scan
+
+    def __post_init__(self) -> None:
+        place = 2
+        while found := _MARKER.search(self.data, place):
+            kind, place = found[1][0], found.end()
+            if kind == _EOI[1] and self.scans:
+                return
+            body = self.data[place + 2 : place + int.from_bytes(self.data[place : place + 2], "big")]
+            if kind in _FRAMES and len(body) > 5:
+                self.progressive = kind in _PROGRESSIVE
+                self.components = tuple(body[6 : 6 + 3 * body[5] : 3])
+            elif kind == _RESTART_INTERVAL:
+                self.restarts = any(body)
+            place += 2 + len(body) if len(body) else 0
+            if kind == _SOS and body:
+                place = self._add_scan(body, place)
+
+    def _add_scan(self, header: bytes, start: int) -> int:
+        count = header[0]
+        if len(header) < 4 + 2 * count:
+            return start
+        first, last, bits = header[1 + 2 * count : 4 + 2 * count]
+        scan = _Scan(tuple(header[1 : 1 + 2 * count : 2]), first, last, bits & 15, start)
+        alone = not self.progressive and set(scan.components) >= set(self.components)
+        for found in _MARKER.finditer(self.data, start):
+            if found[1][0] in ({_EOI[1]} if alone else _AFTER_A_SCAN):
+                scan.stop = found.start()
+                break
+            self.strays.append((found.start(), found.end()))
+        else:
+            scan.stop = len(self.data.rstrip(b"\xff"))
+        self.scans.append(scan)
+        return scan.stop
+
+    def covers(self, scans: list[_Scan], most_lacking: int, components: tuple[int, ...]) -> bool:
+        """Tell whether scans hold all 64 coefficients of components, lacking at most so many bits of each."""
+        wanted = {(name, number) for name in components for number in range(64)}
+        for scan in scans:
+            if scan.lacking <= most_lacking:
+                last = scan.last if self.progressive else 63
+                wanted -= {(name, number) for name in scan.components for number in range(scan.first, last + 1)}
+        return not wanted
+
+
+class _Damaged:
+    """A JPEG of which libjpeg complained."""
+
+    def __init__(self, data: bytes, mode: str, warning: str):
+        self.data, self.mode, self.warning = data, mode, warning
+        self.layout = _Layout(data)
+        self._end = self._end_of_order()
+
+    def _end_of_order(self) -> int:
+        """Return where the data end, or the first restart marker that is not the next: intervals are missing there."""
+        scans = self.layout.scans
+        if not self.layout.restarts or len(scans) != 1:
+            return scans[-1].stop if scans else 0
+        for number, found in enumerate(_RESTARTS.finditer(self.data, scans[0].start, scans[0].stop)):
+            if found[0][-1] != 0xD0 + number % 8:
+                return found.start()
+        return scans[0].stop
+
+    def decode(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        if not self.layout.scans:
+            raise ImageError("damaged image: the file ends before its pixels begin")
+        first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
+        height = len(first)
+        whole = _same_rows(first, second)
+        if self.layout.restarts and not self.layout.progressive:
+            tail = _same_rows(first, _rgb(self._filled(1, 2), self.mode))
+        else:
+            tail = whole  # what comes after any loss is shifted, in colour and in place
+        if not tail.all():
+            whole[int(tail.argmin()) :] = False
+        if self._lacks_scans(bool(whole.all())):
+            return self._coarse()
+        rows = longest_run(whole)
+        if rows != Rows(0, height):
+            note = note_of(rows, height) + ("" if self._ends_early() else "; part of them may be wrong")
+            return np.ascontiguousarray(first[rows.top : rows.bottom]), (note,)
+        if self._ends_early():
+            return first, ("damaged: the end marker of the JPEG is missing; its pixels are all there",)
+        try:
+            return _rgb(self._mended(), self.mode, strict=True), (
+                "damaged: the JPEG holds bytes that belong to no picture; its pixels are all there",
+            )
+        except ValueError as error:
+            reason = str(error).removeprefix("Corrupt JPEG data: ")
+        note = f"damaged: corrupt JPEG data ({reason}); part of the picture may be wrong"
+        return _rgb(self._mended(), self.mode), (note,)
+
+    def _lacks_scans(self, whole: bool) -> bool:
+        """Tell whether every row lacks something, since whole scans of a file that was cut are missing."""
+        layout = self.layout
+        if not self._cut():
+            return False
+        begun = layout.scans
+        return not layout.covers(begun, 0, layout.components) or (
+            layout.progressive and not whole and layout.covers(begun[:-1], 13, layout.components)
+        )
+
+    def _coarse(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        layout = self.layout
+        if not layout.progressive or not layout.covers(layout.scans[:-1], 13, layout.components):
+            raise ImageError("damaged image: data are missing, and only a coarse preview can be decoded")
+        why, doubt = "the file ends early", ""
+        if not self._ends_early():
+            why, doubt = "data are missing", ", and part of the picture may be wrong"
+        note = f"damaged: {why}; this progressive JPEG was scanned with less detail than it had{doubt}"
+        return _rgb(self._mended(), self.mode), (note,)
+
+    def _cut(self) -> bool:
+        """Tell whether data are missing at the end, and nowhere else."""
+        ended = self._ends_early() or "premature end" in self.warning.lower()
+        return ended and not self.layout.strays and not self._holes()
+
+    def _ends_early(self) -> bool:
+        return self.data[self.layout.scans[-1].stop :][:2] != _EOI
+
+    def _holes(self) -> list[tuple[int, int]]:
+        return [
+            found.span() for scan in self.layout.scans for found in _HOLES.finditer(self.data, scan.start, scan.stop)
+        ]
+
+    def _filled(self, seed: int, last_seed: int) -> bytes:
+        """Return the file with noise for what is missing, and at its end: what that touches is not of the file."""
+        noise, last_noise = (np.random.default_rng(key).integers(0, 255, _FILL, np.uint8) for key in (seed, last_seed))
+        parts, place = [], 0
+        for start, stop in sorted([*self._gaps(), *self._holes(), *self.layout.strays]):
+            if place <= start < self._end:
+                parts += [self.data[place:start], noise.tobytes()]
+                place = stop
+        return b"".join([*parts, self.data[place : self._end], self._end_in_noise(last_noise.tobytes()), _EOI])
+
+    def _end_in_noise(self, noise: bytes) -> bytes:
+        """Return noise, and where there are restart markers the next one and noise again: an interval may be whole."""
+        if not self.layout.restarts:
+            return noise
+        before = sum(1 for _ in _RESTARTS.finditer(self.data, self.layout.scans[-1].start, self._end))
+        return noise + bytes([0xFF, 0xD0 + before % 8]) + noise
+
+    def _gaps(self) -> Iterator[tuple[int, int]]:
+        """Yield the places where a scan or an interval of it ends, and would have gone on had something been lost."""
+        for scan in self.layout.scans:
+            for found in _RESTARTS.finditer(self.data, scan.start, scan.stop):
+                yield found.start(), found.start()
+            if scan is not self.layout.scans[-1]:
+                yield scan.stop, scan.stop
+
+    def _mended(self) -> bytes:
+        """Return the file with an end, and without the markers at which libjpeg would give up."""
+        parts, place = [], 0
+        for start, stop in self.layout.strays:
+            parts += [self.data[place:start], b"\xff\0"]
+            place = stop
+        return b"".join([*parts, self.data[place : self.layout.scans[-1].stop], _EOI])

@@ -1,0 +1,201 @@
+"""Check a PNG by its checksums, which Pillow leaves out for pixels, and mend a damaged one as far as it goes."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from hidascan.errors import ImageError
+from hidascan.image.damage import Rows, note_of
+
+_MAGIC = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_LAST_FILTER = 4
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+@dataclass
+class _Chunk:
+    kind: bytes
+    data: memoryview
+    sound: bool  # its checksum is right
+    cut: bool  # the file ends before it does
+
+    def written(self) -> bytes:
+        return _chunk(self.kind, bytes(self.data))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@dataclass
+class _Header:
+    width: int
+    height: int
+    depth: int
+    colour: int
+    interlaced: bool
+
+    def row_bytes(self, width: int) -> int:
+        """Return the bytes of a row of so many pixels, with the one that names its filter."""
+        return 1 + -(-width * self.depth * _CHANNELS.get(self.colour, 1) // 8) if width else 0
+
+    def passes(self) -> list[tuple[int, int]]:
+        """Return rows, and bytes a row, of each pass."""
+        if not self.interlaced:
+            return [(self.height, self.row_bytes(self.width))]
+        return [
+            (-(-max(0, self.height - top) // down), self.row_bytes(-(-max(0, self.width - left) // across)))
+            for left, top, across, down in _ADAM7
+        ]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pixels, inflated."""
+        return sum(rows * size for rows, size in self.passes())
+
+    def up_to_a_false_filter(self, inflated: bytearray) -> bytearray:
+        """Return the rows before the first that names a filter which PNG does not have: no decoder goes on there."""
+        start = 0
+        for rows, size in self.passes():
+            filters = np.frombuffer(inflated, np.uint8)[start : start + rows * size : max(1, size)]
+            false = np.flatnonzero(filters > _LAST_FILTER)
+            if len(false):
+                return inflated[: start + int(false[0]) * size]
+            start += rows * size
+        return inflated
+
+    def whole_rows(self, inflated: int) -> int:
+        """Return how many rows from the top are known by so many inflated bytes."""
+        if inflated >= self.size:
+            return self.height
+        if not self.interlaced:
+            return inflated // self.row_bytes(self.width)
+        last_rows, last_size = self.passes()[-1]
+        done = inflated - (self.size - last_rows * last_size)
+        return 2 * (done // last_size) if done >= 0 and last_size else 0
+
+
+class Mended(NamedTuple):
+    """A damaged PNG, mended.
+
+    Attributes:
+        data: The file as any decoder takes it: pixels that are missing are zero.
+        rows: The rows that are known.
+        note: What is wrong with it, in words.
+    """
+
+    data: bytes
+    rows: Rows
+    note: str
+
+
+@dataclass
+class PngFile:
+    """A PNG, chunk by chunk."""
+
+    chunks: list[_Chunk] = field(default_factory=list)
+    ended: bool = False
+
+    @classmethod
+    def read(cls, data: bytes) -> PngFile:
+        """Find the chunks of a file and check their checksums; no pixels are inflated."""
+        return cls._of(memoryview(data))
+
+    @classmethod
+    def _of(cls, data: memoryview) -> PngFile:
+        file, place = cls(), len(_MAGIC)
+        while place + 8 <= len(data) and not file.ended:
+            size, kind = struct.unpack_from(">I4s", data, place)
+            if not kind.isalpha():  # what follows is no chunk
+                break
+            body = data[place + 8 : place + 8 + size]
+            crc = bytes(data[place + 8 + size : place + 12 + size])
+            sound = crc == struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+            file.chunks.append(_Chunk(kind, body, sound, place + 12 + size > len(data)))
+            file.ended = kind == b"IEND"
+            place += 12 + size
+        return file
+
+    @property
+    def sound(self) -> bool:
+        """Whether all checksums are right and the end is there."""
+        return self.ended and all(chunk.sound for chunk in self.chunks)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height.
+
+        Raises:
+            ImageError: If there is no header.
+        """
+        header = self._header()
+        return header.width, header.height
+
+    def mend(self) -> Mended:
+        """Inflate what can be, and write it as a new file, with all other chunks that are sound.
+
+        Raises:
+            ImageError: If too little of the picture is left.
+        """
+        header = self._header()
+        known, certain, finished = self._inflate(header.size)
+        known = header.up_to_a_false_filter(known)
+        certain, finished = min(certain, len(known)), finished and len(known) >= header.size
+        rows = Rows(0, header.whole_rows(len(known)))
+        sure = Rows(0, header.height if finished else header.whole_rows(certain))
+        if sure.bottom == header.height:
+            bad = ", ".join(sorted({chunk.kind.decode() for chunk in self.chunks if not (chunk.sound or chunk.cut)}))
+            note = f"damaged: wrong checksum in {bad}" if bad else "damaged: the end of the PNG is missing"
+            note = f"{note}; its pixels are all there"
+        elif sure.enough(header.height) or rows.bottom == sure.bottom:
+            rows, note = sure, note_of(sure, header.height)
+        elif rows.bottom == header.height:
+            note = "damaged: wrong checksum in IDAT; part of the picture may be wrong"
+        else:
+            note = f"{note_of(rows, header.height)}; part of them may be wrong"
+        known += bytes(max(0, header.size - len(known)))
+        return Mended(self._written(memoryview(known)[: header.size]), rows, note)
+
+    def _header(self) -> _Header:
+        if not self.chunks or self.chunks[0].kind != b"IHDR" or len(self.chunks[0].data) != 13:
+            raise ImageError("damaged image: the header of this PNG file cannot be read")
+        width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", self.chunks[0].data)
+        return _Header(width, height, depth, colour, bool(interlaced))
+
+    def _inflate(self, size: int) -> tuple[bytearray, int, bool]:
+        """Inflate the pixels as far as they go.
+
+        Returns:
+            The bytes; how many of them come from before the first damage; whether the checksum of all of them is right.
+        """
+        inflater, pixels, certain = zlib.decompressobj(), bytearray(), -1
+        for chunk in self.chunks:
+            if chunk.kind != b"IDAT":
+                continue
+            if not (chunk.sound or chunk.cut) and certain < 0:
+                certain = len(pixels)
+            for start in range(0, len(chunk.data), 256):  # small, so that little is lost where it breaks off
+                try:
+                    pixels += inflater.decompress(chunk.data[start : start + 256], max(1, size + 1 - len(pixels)))
+                except zlib.error:
+                    return pixels, len(pixels) if certain < 0 else certain, False
+        return pixels, len(pixels) if certain < 0 else certain, inflater.eof and len(pixels) >= size
+
+    def _written(self, pixels: memoryview) -> bytes:
+        """Write a whole PNG of the first frame."""
+        parts, pending = [_MAGIC], True
+        for chunk in self.chunks:
+            if chunk.kind == b"IDAT":
+                parts += [_chunk(b"IDAT", zlib.compress(pixels, 1))] if pending else []
+                pending = False
+            elif chunk.sound or (chunk.kind in (b"tEXt", b"iTXt", b"IHDR", b"PLTE", b"tRNS") and len(chunk.data)):
+                parts.append(chunk.written())
+        if pending:
+            raise ImageError("damaged image: the file ends before its pixels begin")
+        return b"".join([*parts, b"" if self.ended else _chunk(b"IEND", b"")])

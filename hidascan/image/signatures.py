@@ -1,0 +1,284 @@
+"""Name what a file is that hidascan does not read, by its first bytes: never by its suffix."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from typing import Any, NamedTuple
+
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from hidascan.image.damage import ends_early
+
+_DOWNLOAD = "if it was saved as an image, the download has failed"
+_EXPORT = "export it as PNG, TIFF or JPEG first"
+_RAW = "hidascan does not read RAW; scan an exported JPEG or TIFF"
+_HEAD = 4096  # bytes of a file that are looked at
+
+
+class Signature(NamedTuple):
+    """One kind of file.
+
+    Attributes:
+        pattern: Matched at the first byte of the file.
+        name: With its article.
+        advice: What a person can do; "" where there is nothing to do.
+    """
+
+    pattern: bytes
+    name: str
+    advice: str = ""
+
+
+def _raw(pattern: bytes, maker: str) -> Signature:
+    return Signature(pattern, f"a RAW photo ({maker})", _RAW)
+
+
+# The first that matches counts. Ours come first: what Pillow cannot open of them is damaged.
+_OURS = (
+    (rb"\x89PNG\r\n\x1a\n", "PNG"),
+    (rb"\xff\xd8\xff[^\xf7]", "JPEG"),
+    (rb"RIFF....WEBP", "WebP"),
+    (rb"GIF8[79]a", "GIF"),
+    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "TIFF"),
+    (rb"BM.{4}\0{4}", "BMP"),
+    (rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1|mif2)", "HEIC"),
+    (rb"....ftyp(avif|avis)", "AVIF"),
+)
+_OTHERS = (
+    Signature(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image", _EXPORT),
+    Signature(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "a JPEG 2000 image", _EXPORT),
+    Signature(rb"\xff\xd8\xff\xf7|\xff\xf7", "a JPEG-LS image", _EXPORT),
+    Signature(rb"II\xbc", "a JPEG XR image", _EXPORT),
+    Signature(rb"8BPS", "a Photoshop file (PSD)", _EXPORT),
+    Signature(rb"gimp xcf", "a GIMP file (XCF)", _EXPORT),
+    Signature(rb"KRITAFILE|.{30}mimetypeapplication/x-krita", "a Krita file", _EXPORT),
+    Signature(rb"FORM....(ILBM|PBM )", "an Amiga picture (IFF)", _EXPORT),
+    Signature(rb"\x76\x2f\x31\x01", "an OpenEXR image", _EXPORT),
+    Signature(rb"#\?(RADIANCE|RGBE)", "a Radiance HDR image", _EXPORT),
+    Signature(rb"\0\0\x01\0[^\0]\0.{3}\0|\0\0\x02\0[^\0]\0.{3}\0", "a Windows icon or cursor (ICO, CUR)", _EXPORT),
+    Signature(rb"icns", "an icon of macOS (ICNS)", _EXPORT),
+    Signature(rb"DDS \x7c\0\0\0", "a DDS texture", _EXPORT),
+    Signature(rb"\xabKTX ", "a KTX texture", _EXPORT),
+    Signature(rb"qoif.{8}[\x03\x04][\0\x01]", "a QOI image", _EXPORT),
+    Signature(rb"farbfeld", "a farbfeld image", _EXPORT),
+    Signature(rb"P[1-7][ \t\r\n]+[\d#W]|P[Ff]\n", "a PNM image (PBM, PGM, PPM)", _EXPORT),
+    Signature(rb"\x0a[\0\x02\x03\x04\x05]\x01[\x01\x02\x04\x08].{60}", "a PCX image", _EXPORT),
+    Signature(rb"\x01\xda[\0\x01][\x01\x02]\0[\x01\x02\x03]", "an SGI image", _EXPORT),
+    Signature(rb"\x59\xa6\x6a\x95", "a Sun raster image", _EXPORT),
+    Signature(rb"SIMPLE  =", "a FITS image", _EXPORT),
+    Signature(rb".{128}DICM", "a medical image (DICOM)", _EXPORT),
+    Signature(rb"BPG\xfb", "a BPG image", _EXPORT),
+    Signature(rb"FLIF", "a FLIF image", _EXPORT),
+    Signature(rb"AT&TFORM....DJV", "a DjVu document", _EXPORT),
+    Signature(
+        rb"\xd7\xcd\xc6\x9a|\x01\0\x09\0\0[\x01\x03]|\x01\0\0\0.{36} EMF", "a Windows metafile (WMF, EMF)", _EXPORT
+    ),
+    Signature(
+        rb"[^\0]?\0[\x01-\x03\x09-\x0b]\0{5}.{4}[^\0].[^\0].[\x08\x0f\x10\x18\x20][\0-\x3f](?s:.*)TRUEVISION",
+        "a TGA image",
+        _EXPORT,
+    ),
+    Signature(rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript file (PS, EPS)", _EXPORT),
+    Signature(rb"%PDF-", "a PDF", "extract its images first"),
+    _raw(rb"....ftypcrx ", "Canon CR3"),
+    _raw(rb"II\x1a\0\0\0HEAPCCDR", "Canon CRW"),
+    _raw(rb"FUJIFILMCCD-RAW", "Fujifilm RAF"),
+    _raw(rb"II(RO|RS)|MMOR", "Olympus ORF"),
+    _raw(rb"IIU\0", "Panasonic RW2"),
+    _raw(rb"FOVb", "Sigma X3F"),
+    _raw(rb"\0MRM", "Minolta MRW"),
+    Signature(rb"....ftypqt  |....(moov|mdat|wide|free|skip|pnot)", "a video (MOV)"),
+    Signature(rb"....ftyp(M4A|M4B|F4A)", "a sound file (M4A)"),
+    Signature(rb"....ftyp3g", "a video (3GP)"),
+    Signature(rb"....ftyp", "a video (MP4)"),
+    Signature(rb"\x1a\x45\xdf\xa3.{0,60}webm", "a video (WebM)"),
+    Signature(rb"\x1a\x45\xdf\xa3", "a video (MKV)"),
+    Signature(rb"RIFF....AVI ", "a video (AVI)"),
+    Signature(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a video (WMV)"),
+    Signature(rb"FLV\x01", "a video (FLV)"),
+    Signature(rb"\0\0\x01[\xba\xb3]", "a video (MPEG)"),
+    Signature(rb"G.{187}G.{187}G", "a video (MPEG-TS)"),
+    Signature(rb"RIFF....WAVE", "a sound file (WAV)"),
+    Signature(rb"ID3|\xff[\xfb\xf3\xf2]", "a sound file (MP3)"),
+    Signature(rb"fLaC|OggS", "a sound or video file (FLAC, Ogg)"),
+    Signature(
+        rb"PK\x03\x04.{26}(\[Content_Types\]\.xml|_rels/|docProps/|word/|xl/|ppt/)",
+        "an Office document (Word, Excel, PowerPoint)",
+        "extract its images first",
+    ),
+    Signature(rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file", "extract its images first"),
+    Signature(rb"PK\x03\x04.{26}mimetypeapplication/epub", "an e-book (EPUB)", "extract its images first"),
+    Signature(rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a ZIP archive", "unpack it first"),
+    Signature(rb"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
+    Signature(rb"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
+    Signature(rb"\x1f\x8b\x08", "a gzip archive", "unpack it first"),
+    Signature(rb"BZh[1-9]1AY", "a bzip2 archive", "unpack it first"),
+    Signature(rb"\xfd7zXZ\0", "an xz archive", "unpack it first"),
+    Signature(rb"\x28\xb5\x2f\xfd", "a Zstandard archive", "unpack it first"),
+    Signature(rb"\x04\x22\x4d\x18", "an LZ4 archive", "unpack it first"),
+    Signature(rb".{257}ustar", "a tar archive", "unpack it first"),
+    Signature(rb"MSCF\0{4}", "a CAB archive", "unpack it first"),
+    Signature(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document or thumbnail store (OLE)"),
+    Signature(rb"SQLite format 3\0", "a SQLite database"),
+    Signature(rb"\0\x05\x16[\x07\0]", "an AppleDouble file of macOS (a resource fork), not the picture itself"),
+    Signature(rb"MZ.{58}", "a Windows program"),
+    Signature(rb"\x7fELF", "a Linux program"),
+    Signature(rb"[\xfe\xcf\xce]\xfa\xed\xfe|\xfe\xed\xfa[\xce\xcf]|\xca\xfe\xba\xbe", "a macOS program or Java class"),
+    Signature(rb"bplist00", "a property list of macOS"),
+    Signature(rb"L\0\0\0\x01\x14\x02\0", "a Windows shortcut, not the picture itself"),
+    Signature(rb"\x93NUMPY", "a NumPy array", _EXPORT),
+    Signature(rb"\x89HDF\r\n", "an HDF5 file", _EXPORT),
+    Signature(rb"PAR1", "a Parquet table"),
+    Signature(rb"wOF[F2]|OTTO|\0\x01\0\0\0[\x01-\x40]", "a font"),
+    Signature(rb"\0asm", "a WebAssembly program"),
+    Signature(rb"-----BEGIN PGP|\x85[\x01\x02].\x03", "data encrypted with PGP"),
+    Signature(rb"Salted__", "data encrypted with OpenSSL"),
+    Signature(rb"age-encryption\.org/", "data encrypted with age"),
+)
+_TEXTS = (
+    Signature(rb"version https://git-lfs\.github\.com/", "a Git LFS pointer", "run git lfs pull"),
+    Signature(
+        rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*(<!doctype\s+svg.{0,500}?>\s*)?<(svg:)?svg[\s>]",
+        "an SVG drawing",
+        _EXPORT,
+    ),
+    Signature(
+        rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html|head|body|script|title|meta)\b",
+        "a web page (HTML)",
+        _DOWNLOAD,
+    ),
+    Signature(rb"(?s)<(\?xml|[A-Za-z][\w:.-]*[\s>/]).*", "XML text", _DOWNLOAD),
+    Signature(rb'(?s)\{\s*("|\}|$)|\[\s*["{\[\]\d-]', "JSON text", _DOWNLOAD),
+    Signature(rb"data:image/", "the text of a data: URL", "decode its Base64 first"),
+    Signature(rb"HTTP/\d", "an HTTP response with its headers", _DOWNLOAD),
+    Signature(rb"\{\\rtf", "an RTF document"),
+    Signature(rb"\[InternetShortcut\]", "a link to a web page, not the picture itself"),
+    Signature(
+        rb"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{60}", "an image as Base64 text", "decode its Base64 first"
+    ),
+    Signature(rb"/\* XPM \*/|#define \S+_width \d", "an X bitmap (XBM, XPM)", _EXPORT),
+    Signature(rb"#!", "a script"),
+)
+
+_DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
+_SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
+_SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
+_MOST_SUB_IFDS = 16
+_MAKERS = {
+    "nikon": "Nikon NEF",
+    "sony": "Sony ARW",
+    "pentax": "Pentax PEF",
+    "ricoh": "Pentax PEF",
+    "samsung": "Samsung SRW",
+    "hasselblad": "Hasselblad 3FR",
+    "phase one": "Phase One IIQ",
+    "canon": "Canon",
+    "eastman kodak": "Kodak",
+    "kodak": "Kodak",
+    "seiko epson": "Epson ERF",
+    "leaf": "Leaf MOS",
+    "mamiya": "Mamiya MEF",
+}
+
+
+def describe(data: bytes) -> str:
+    """Say why a file is not read that no decoder of ours opens.
+
+    Args:
+        data: The whole file, not empty. Only its first 4096 bytes are looked at, and whether all others are zero too.
+
+    Returns:
+        One line that names what it is; that an image of one of our formats is damaged; or that it is unknown.
+    """
+    head = data[:_HEAD]
+    if not head.strip(b"\0") and not data.strip(b"\0"):
+        return "only zero bytes: its content was never written or copied"
+    for pattern, name in _OURS:
+        if _matches(pattern, head):
+            return ends_early(data) or f"damaged image: the header of this {name} file cannot be read"
+    for kind in _OTHERS:
+        if _matches(kind.pattern, head):
+            return _sentence(kind)
+    text = _text(head)
+    if text is None:
+        return "not an image in a known format: encrypted, damaged or unknown data"
+    for kind in _TEXTS:
+        if _matches(kind.pattern, text):
+            return _sentence(kind)
+    return "this is plain text, not an image" if text else "only white space, not an image"
+
+
+def raw_photo(data: bytes) -> str:
+    """Say why a RAW photo is not read that looks like a TIFF; "" for any other file.
+
+    A RAW is told by what TIFF calls its pixels, values of a sensor, and never by its suffix: to a decoder of TIFF, the
+    preview of 160 px that many of them hold in front would be the picture.
+    """
+    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return ""
+    if data[:4] == b"II*\0" and data[8:10] == b"CR":
+        return _sentence(_raw(b"", "Canon CR2"))
+    try:
+        first, others = _directories(data)
+    except Exception:  # a directory that cannot be read: the decoder says so
+        return ""
+    if _DNG_VERSION in first:
+        return _sentence(_raw(b"", "Adobe DNG"))
+    if not any(_is_of_a_sensor(tags) for tags in (first, *others)):
+        return ""
+    make = str(first.get(_MAKE, "")).lower()
+    maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "of an unknown maker")
+    return _sentence(_raw(b"", maker))
+
+
+def _directories(data: bytes) -> tuple[Any, list[Any]]:
+    """Return the tags of the first directory of a TIFF, and those of the directories below it."""
+    header = data[: 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8]
+    file, first = io.BytesIO(data), ImageFileDirectory_v2(header)
+    file.seek(first.next)
+    first.load(file)
+    offsets = first.get(_SUB_IFDS, ())
+    others = []
+    for offset in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MOST_SUB_IFDS]:
+        other = ImageFileDirectory_v2(header)
+        file.seek(int(offset))
+        other.load(file)
+        others.append(other)
+    return first, others
+
+
+def _is_of_a_sensor(tags: Any) -> bool:
+    return tags.get(_PHOTOMETRIC) in _SENSOR_VALUES or tags.get(_COMPRESSION) in _SENSOR_PACKINGS
+
+
+def _matches(pattern: bytes, head: bytes) -> bool:
+    return re.match(pattern, head, re.DOTALL) is not None
+
+
+def _sentence(kind: Signature) -> str:
+    if kind.advice == _RAW:
+        return f"this is {kind.name}: {_RAW}"
+    return f"this is {kind.name}, which hidascan does not read" + (f": {kind.advice}" if kind.advice else "")
+
+
+def _text(head: bytes) -> bytes | None:
+    """Return the start of a text as UTF-8 without white space in front; None if it is no text."""
+    encoding = "utf-8"
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if head.startswith(mark):
+            encoding = name
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+        if not text.isascii() and sum(not char.isascii() for char in text) > len(text) // 8:
+            return None
+    if any(ord(char) < 32 and char not in "\t\n\r\f\x1b" for char in text):
+        return None
+    return text.strip().encode()

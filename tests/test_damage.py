@@ -1,0 +1,266 @@
+"""What is said and scanned of damaged files: rows that are their own, never a decoder's filler."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, PngImagePlugin
+
+from hidascan.errors import ImageError
+from hidascan.image.decode import decode
+from tests.conftest import picture
+
+HEIGHT, WIDTH = 320, 200
+PIXELS = picture(HEIGHT, WIDTH)
+JPEGS = {
+    "baseline": {},
+    "444": {"subsampling": 0},
+    "optimised": {"optimize": True},
+    "restarts": {"restart_marker_rows": 1},
+    "short restarts": {"restart_marker_blocks": 2},
+}
+
+
+def saved(format_name, image=None, **options):
+    file = io.BytesIO()
+    image = image or Image.fromarray(PIXELS)
+    (image.convert("L") if format_name == "GIF" else image).save(file, format_name, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def read(tmp_path):
+    def decoded(data):
+        (tmp_path / "file").write_bytes(data)
+        return decode(tmp_path / "file")
+
+    return decoded
+
+
+def the_note(image):
+    (note,) = [note for note in image.notes if note.startswith("damaged: ")]
+    return note
+
+
+def assert_upper_rows(image, whole, note="upper"):
+    rows = len(image.pixels)
+    assert rows < HEIGHT and (image.pixels == whole.pixels[:rows]).all()
+    assert f"only the {note} {rows} of {HEIGHT} rows" in the_note(image)
+
+
+def test_a_jpeg_without_its_end_marker_is_scanned_whole(read):
+    data = saved("JPEG", quality=90)
+    image = read(data[:-2])
+    assert (image.pixels == read(data).pixels).all() and "end marker" in the_note(image)
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"], ids=["cut", "cut, with an end marker"])
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_of_a_cut_jpeg_only_rows_of_its_own_are_scanned(read, kind, mode, end):
+    options = {"quality": 90} | (JPEGS[kind] if mode == "RGB" or kind != "444" else {})
+    data = saved("JPEG", Image.fromarray(PIXELS).convert(mode), **options)
+    for share in (0.5, 0.8):
+        cut = read(data[: int(share * len(data))].rstrip(b"\xff") + end)
+        assert_upper_rows(cut, read(data))
+        assert share - 0.25 < len(cut.pixels) / HEIGHT < share + 0.1
+
+
+def test_a_cut_between_two_restart_intervals_is_no_missing_end_marker(read):
+    data = saved("JPEG", quality=90, restart_marker_rows=1)
+    assert_upper_rows(read(data[: data.index(b"\xff\xd4", len(data) // 2)]), read(data))
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_rows_from_a_hole_of_zeros_on_are_not_scanned(read, kind):
+    data = saved("JPEG", quality=90, **JPEGS[kind])
+    start = len(data) * 6 // 10
+    assert_upper_rows(read(data[:start] + bytes(2000) + data[start + 2000 :]), read(data))
+
+
+@pytest.mark.parametrize("marker", [b"\xff\x9a", b"\xff\xc4", b"\xff\xd8", b"\xff\x01"])
+def test_rows_from_a_stray_marker_on_are_not_scanned(read, marker):
+    data = saved("JPEG", quality=90)
+    start = len(data) * 6 // 10
+    assert_upper_rows(read(data[:start] + marker + data[start + 2 :]), read(data))
+
+
+def test_a_stray_marker_behind_the_last_pixel_costs_none(read):
+    data = saved("JPEG", quality=90)
+    image = read(data[:-2] + b"\xff\x9a" + data[-2:])
+    assert (image.pixels == read(data).pixels).all() and "its pixels are all there" in the_note(image)
+
+
+def test_corrupt_jpeg_data_are_heard_of(read):
+    data = saved("JPEG", quality=90)
+    lost = read(data[: len(data) // 2] + data[len(data) // 2 + 400 :])
+    assert "may be wrong" in the_note(lost)
+
+
+def test_a_cut_progressive_jpeg_is_scanned_with_less_detail_or_not_at_all(read):
+    data = saved("JPEG", quality=90, progressive=True)
+    image = read(data[: len(data) * 8 // 10])
+    assert image.pixels.shape == PIXELS.shape and "less detail than it had" in the_note(image)
+    with pytest.raises(ImageError, match="coarse preview"):
+        read(data[: len(data) * 2 // 10])
+
+
+def test_of_a_jpeg_with_too_few_rows_nothing_is_scanned(read):
+    data = saved("JPEG", quality=90)
+    with pytest.raises(ImageError, match=r"damaged image: only \d+ of 320 rows can be decoded"):
+        read(data[: len(data) // 5])
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 5000, b"\xff\xd8\xff\xd9" * 9, b"....ftypmp42 a motion photo", b"\r\n"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 2}])
+def test_bytes_behind_a_jpeg_are_no_damage(read, behind, options):
+    assert not read(saved("JPEG", **options) + behind).notes
+
+
+@pytest.mark.parametrize("padding", [b"\0" * 100, b"\xff" * 7, b"\0"])
+def test_padding_before_the_end_marker_is_no_damage(read, padding):
+    assert not read(saved("JPEG")[:-2] + padding + b"\xff\xd9").notes
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:2:2"}, {"optimize": True}])
+def test_a_sound_jpeg_has_the_pixels_that_pillow_gives(read, mode, options):
+    options = options if mode == "RGB" else {}
+    data = saved("JPEG", Image.fromarray(picture(61, 83)).convert(mode), **options)
+    image = read(data)
+    assert (image.pixels == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all() and not image.notes
+
+
+def chunk(kind, data, checksum=None):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum or zlib.crc32(kind + data))
+
+
+def png(pixels=PIXELS, interlaced=False, size=8192, extra=b""):
+    """A PNG of 8 or 16 bits RGB in chunks of `size` bytes."""
+    depth, (height, width) = 8 * pixels.itemsize, pixels.shape[:2]
+    lattices = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    rows = [
+        b"\0" + row.astype(f">u{pixels.itemsize}").tobytes()
+        for left, top, across, down in (lattices if interlaced else ((0, 0, 1, 1),))
+        for row in pixels[top::down, left::across]
+    ]
+    deflated = zlib.compress(b"".join(rows))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, interlaced))
+    parts = [chunk(b"IDAT", deflated[start : start + size]) for start in range(0, len(deflated), size)]
+    return b"\x89PNG\r\n\x1a\n" + header + extra + b"".join(parts) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_of_a_cut_png_the_rows_before_the_end_are_scanned(read, share):
+    data = png()
+    assert_upper_rows(read(data[: int(share * len(data))]), read(data))
+
+
+def test_of_a_cut_interlaced_png_only_whole_rows_are_scanned(read):
+    data = png(interlaced=True)
+    assert_upper_rows(read(data[: int(0.9 * len(data))]), read(data))
+    with pytest.raises(ImageError, match="only 0 of 320 rows"):
+        read(data[: int(0.4 * len(data))])
+
+
+def test_rows_behind_a_wrong_checksum_are_not_scanned(read):
+    data = bytearray(png())
+    data[len(data) * 6 // 10] ^= 16
+    assert_upper_rows(read(bytes(data)), read(png()))
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"iTXt", b"zTXt", b"gAMA", b"eXIf", b"iCCP", b"vpAg"])
+def test_a_wrong_checksum_outside_of_the_pixels_costs_no_pixel(read, kind):
+    image = read(png(extra=chunk(kind, b"Comment\0hello there", checksum=7)))
+    assert (image.pixels == PIXELS).all() and f"wrong checksum in {kind.decode()}" in the_note(image)
+
+
+def test_a_wrong_checksum_over_sound_pixels_costs_no_pixel(read):
+    data = png(size=1 << 20)
+    image = read(data[:-16] + b"\1\2\3\4" + data[-12:])
+    assert (image.pixels == PIXELS).all() and "its pixels are all there" in the_note(image)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 12, 14])
+def test_a_png_without_its_end_is_scanned_whole(read, missing):
+    image = read(png()[:-missing])
+    assert (image.pixels == PIXELS).all() and "its pixels are all there" in the_note(image)
+
+
+def test_what_a_damaged_png_says_of_its_origin_is_still_read(read):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a cat Steps: 20, Sampler: Euler")
+    data = saved("PNG", pnginfo=info)
+    assert read(data[: len(data) * 8 // 10]).claims
+
+
+@pytest.mark.parametrize(
+    ("format_name", "options"),
+    [("GIF", {"interlace": 0}), ("TIFF", {})],
+)
+def test_of_other_cut_files_the_rows_that_were_decoded_are_scanned(read, format_name, options):
+    data = saved(format_name, **options)
+    assert_upper_rows(read(data[: len(data) * 7 // 10]), read(data))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_of_a_cut_bmp_the_lower_rows_are_scanned(read, mode):
+    data = saved("BMP", Image.fromarray(PIXELS).convert(mode))
+    image = read(data[: len(data) * 7 // 10])
+    rows = len(image.pixels)
+    assert (image.pixels == read(data).pixels[-rows:]).all()
+    assert f"only rows {HEIGHT - rows + 1} to {HEIGHT} of {HEIGHT}" in the_note(image)
+
+
+@pytest.mark.parametrize("format_name", ["WEBP", "AVIF", "HEIF"])
+def test_a_cut_file_that_decodes_whole_or_not_at_all_says_how_much_is_there(read, format_name):
+    data = saved(format_name)
+    half = len(data) // 2
+    with pytest.raises(ImageError, match=f"the file ends early: {half} of at least {len(data)} bytes"):
+        read(data[:half])
+
+
+def test_damage_changes_nothing_for_the_next_file(read):
+    read(saved("GIF")[:-9])
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_16_bit_colour_png_is_scaled_and_it_is_said(read, interlaced):
+    image = read(png(PIXELS.astype(np.uint16) * 257, interlaced))
+    assert (image.pixels == PIXELS).all() and image.notes == ("more than 8 bits a channel, scaled to 8",)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF"])
+def test_no_pixels_are_decoded_before_they_are_let_in(tmp_path, monkeypatch, format_name, damaged):
+    frames = {"save_all": True, "append_images": [Image.fromarray(255 - PIXELS).convert("L")]} if format_name in ("PNG", "GIF", "WEBP") else {}  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(format_name, **frames, **({} if format_name in ("BMP", "GIF") else {"exif": exif}))
+    (tmp_path / "file").write_bytes(data[:-20] if damaged else data)
+    happened = []
+    for owner, name in ((ImageFile.ImageFile, "load_prepare"), (Image.Image, "load")):
+        original = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *given, original=original: (happened.append("load"), original(*given))[1]
+        )
+
+    def let_in(pixels):
+        happened.append(pixels)
+        raise ImageError("not now")
+
+    with pytest.raises(ImageError):
+        decode(tmp_path / "file", before_load=let_in)
+    assert "load" not in happened
+
+
+def test_of_a_heic_the_main_picture_is_taken_even_if_it_is_the_second(read):
+    other = Image.new("RGB", (WIDTH, HEIGHT), "red")
+    image = read(
+        saved("HEIF", other, save_all=True, append_images=[Image.fromarray(PIXELS)], primary_index=1, quality=95)
+    )
+    assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 8
+    assert image.notes == ("the main one of 2 pictures in the file",)

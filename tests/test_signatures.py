@@ -1,0 +1,200 @@
+"""What a file is that hidascan does not read, by its content and whatever its name; RAW photos among them."""
+
+import gzip
+import io
+import json
+import sqlite3
+import struct
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from hidascan.errors import ImageError
+from hidascan.image.decode import decode
+from tests.conftest import picture
+
+PAGE = b"\xef\xbb\xbf\n <!-- saved --><!DOCTYPE html>\n<html><body>Not found</body></html>"
+SVG = b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+def zipped(*names):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return file.getvalue()
+
+
+def saved(format_name, mode="RGB", **options):
+    file = io.BytesIO()
+    Image.fromarray(picture(48, 64)).convert(mode).save(file, format_name, **options)
+    return file.getvalue()
+
+
+def tar():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.jpg"))
+    return file.getvalue()
+
+
+def database(folder):
+    connection = sqlite3.connect(folder / "a.db")
+    connection.execute("create table a (b)")
+    connection.commit()
+    connection.close()
+    return (folder / "a.db").read_bytes()
+
+
+OTHERS = [
+    ("a JPEG XL image", b"\xff\x0a\xfa\x7f\x01" + bytes(99)),
+    ("a JPEG XL image", b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl " + bytes(99)),
+    ("a JPEG 2000 image", saved("JPEG2000")),
+    ("a JPEG 2000 image", saved("JPEG2000", no_jp2=True)),
+    ("a Photoshop file (PSD)", b"8BPS\0\1" + bytes(99)),
+    ("a Windows icon or cursor (ICO, CUR)", saved("ICO")),
+    ("an icon of macOS (ICNS)", saved("ICNS")),
+    ("a PNM image (PBM, PGM, PPM)", saved("PPM")),
+    ("a PCX image", saved("PCX")),
+    ("a DDS texture", saved("DDS")),
+    ("an SGI image", saved("SGI")),
+    ("a PDF", saved("PDF")),
+    ("a PostScript file (PS, EPS)", saved("EPS")),
+    ("an OpenEXR image", b"\x76\x2f\x31\x01\2\0\0\0channels"),
+    ("a Radiance HDR image", b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n"),
+    ("a QOI image", b"qoif" + struct.pack(">IIBB", 3, 4, 3, 0) + bytes(20)),
+    ("a web page (HTML)", PAGE),
+    ("a web page (HTML)", "<!doctype html><title>x</title>".encode("utf-16")),
+    ("an SVG drawing", SVG),
+    ("XML text", b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'),
+    ("JSON text", json.dumps({"error": "no such key"}).encode()),
+    ("JSON text", b'[{"a": 1}]'),
+    ("a Git LFS pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"),
+    ("an image as Base64 text", b"/9j/4AAQSkZJRgABAQ" + b"A" * 99),
+    ("a video (MP4)", b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(99)),
+    ("a video (MOV)", b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(99)),
+    ("a video (WebM)", b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\1\x42\xf7\x81\1\x42\x82\x84webm" + bytes(99)),
+    ("a video (MKV)", b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\1\x42\xf7\x81\1\x42\x82\x88matroska" + bytes(99)),
+    ("a video (AVI)", b"RIFF\x40\0\0\0AVI LIST" + bytes(99)),
+    ("a ZIP archive", zipped("a.jpg")),
+    ("an Office document (Word, Excel, PowerPoint)", zipped("[Content_Types].xml", "word/document.xml")),
+    ("a RAR archive", b"Rar!\x1a\x07\1\0" + bytes(30)),
+    ("a 7z archive", b"7z\xbc\xaf\x27\x1c\0\4" + bytes(30)),
+    ("a gzip archive", gzip.compress(b"x" * 99)),
+    ("a tar archive", tar()),
+    ("an AppleDouble file of macOS (a resource fork)", b"\0\5\x16\7\0\2\0\0Mac OS X        \0\2" + bytes(99)),
+    ("a Windows program", b"MZ\x90\0" + bytes(99)),
+    ("a RAW photo (Canon CR3)", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(99)),
+    ("a RAW photo (Fujifilm RAF)", b"FUJIFILMCCD-RAW 0201" + bytes(99)),
+    ("a RAW photo (Olympus ORF)", b"IIRO\x08\0\0\0" + bytes(99)),
+    ("a RAW photo (Panasonic RW2)", b"IIU\0\x18\0\0\0" + bytes(99)),
+]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize(("name", "data"), OTHERS, ids=[f"{number}-{name}" for number, (name, _) in enumerate(OTHERS)])
+def test_a_file_of_another_kind_is_called_by_its_name(tmp_path, name, data, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(ImageError) as raised:
+        decode(path)
+    assert str(raised.value).startswith(f"this is {name}") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "data"),
+    [
+        ("plain text", b"hello there"),
+        ("plain text", "ein Märchen".encode("latin-1")),
+        ("white space", b"\r\n \n"),
+        ("only zero bytes", bytes(5000)),
+        ("encrypted, damaged or unknown data", np.random.default_rng(0).bytes(5000)),
+        ("run git lfs pull", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
+        ("the download has failed", PAGE),
+        ("damaged image: the header of this PNG", b"\x89PNG\r\n\x1a\n" + bytes(99)),
+        ("damaged image: the header of this JPEG", b"\xff\xd8\xff\xe0" + bytes(99)),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, words, data):
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(ImageError, match=words):
+        decode(tmp_path / "a.jpg")
+
+
+def test_a_database_is_named(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(database(tmp_path))
+    with pytest.raises(ImageError, match="a SQLite database"):
+        decode(tmp_path / "a.jpg")
+
+
+def tiff(tags, below=(), order="<"):
+    """A TIFF of 8x8 grey pixels with more tags, and directories below it with tags of their own."""
+
+    def directory(entries):
+        packed = b"".join(
+            struct.pack(f"{order}HHI", tag, kind, count) + value for tag, kind, count, value in sorted(entries)
+        )
+        return struct.pack(f"{order}H", len(entries)) + packed + bytes(4)
+
+    def short(tag, value):
+        return tag, 3, 1, struct.pack(f"{order}HH", value, 0)
+
+    def long(tag, value):
+        return tag, 4, 1, struct.pack(f"{order}I", value)
+
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 128)
+    data = head + b"\0\0" + b"make it long " + bytes(105)
+    fields = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 277: 1, 278: 8, 279: 64} | tags
+    entries = [(tag, 1, 4, value) if isinstance(value, bytes) else short(tag, value) for tag, value in fields.items()]
+    size = 2 + 12 * (len(entries) + 1 + bool(below)) + 4
+    pixels = 128 + size
+    entries.append(long(273, pixels))
+    if below:
+        entries.append(long(330, pixels + 64))
+    data = data + directory(entries) + bytes(range(64))
+    return data + b"".join(directory([short(tag, value) for tag, value in one.items()]) for one in below)
+
+
+RAW = {
+    "Adobe DNG": tiff({50706: b"\1\4\0\0"}),
+    "Adobe DNG, big-endian": tiff({50706: b"\1\6\0\0"}, order=">"),
+    "colour filter array in front": tiff({262: 32803}),
+    "linear raw in front": tiff({262: 34892}),
+    "colour filter array behind a preview": tiff({}, [{256: 99, 262: 32803}]),
+    "packed as Sony does behind a preview": tiff({}, [{256: 99, 259: 32767}]),
+    "packed as Nikon does, big-endian": tiff({}, [{256: 99, 259: 34713}], order=">"),
+    "Canon CR2": b"II*\0\x10\0\0\0CR\2\0" + tiff({})[12:],
+}
+
+
+@pytest.mark.parametrize("suffix", ["dng", "tif", "jpg", "nef"])
+@pytest.mark.parametrize("kind", RAW)
+def test_a_raw_photo_is_refused_whatever_its_name(tmp_path, kind, suffix):
+    (tmp_path / f"a.{suffix}").write_bytes(RAW[kind])
+    with pytest.raises(ImageError, match=r"this is a RAW photo \(.*\): hidascan does not read RAW; scan an exported"):
+        decode(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_with_directories_below_it_is_no_raw_photo(tmp_path, order):
+    (tmp_path / "a.tif").write_bytes(tiff({}, [{256: 4, 257: 4, 262: 1, 259: 1}], order))
+    assert decode(tmp_path / "a.tif").pixels.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+def test_a_tiff_exported_from_a_camera_is_no_raw_photo(tmp_path, compression):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[271], tags[272], tags[305] = "NIKON CORPORATION", "NIKON D850", "Adobe Lightroom"
+    Image.fromarray(picture(48, 64)).save(tmp_path / "a.tif", compression=compression, tiffinfo=tags)
+    assert decode(tmp_path / "a.tif").format == "TIFF"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_of_any_mode_is_no_raw_photo(tmp_path, mode, big):
+    image = Image.fromarray(picture(48, 64)).convert("L" if mode in ("I;16", "F") else mode).convert(mode)
+    image.save(tmp_path / "a.tif", big_tiff=big)
+    assert decode(tmp_path / "a.tif").format == "TIFF"
