@@ -5,6 +5,7 @@ import functools
 import http.server
 import json
 import os
+import pickle
 import shlex
 import shutil
 import signal
@@ -24,10 +25,12 @@ from hidascan import cli
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
 from hidascan.image.filesystems import list_uri
-from hidascan.image.sources import Selection
+from hidascan.image.folders import Survey
+from hidascan.image.sources import Selection, Unreadable
 from hidascan.options import ScanOptions
 from hidascan.report.shards import ShardWriter, read_shard, shards_of
-from hidascan.runners.fleet import ScanActor, Shares, shares_of_machines
+from hidascan.runners.fleet import ScanActor, Shares, blocks, decode, shares_of_machines
+from hidascan.scanner import Scanner
 from tests.conftest import save_picture
 
 pytestmark = pytest.mark.slow
@@ -237,6 +240,30 @@ def test_folders_elsewhere_are_searched_as_those_here(pictures):
     assert list(list_uri(f"file://{pictures}", Selection(recurse=False))) == every[:1]
     assert list(list_uri(f"file://{pictures}", Selection(exclude=("sub",)))) == every[:1]
     assert list(list_uri(f"file://{pictures}/none.png", Selection())) == [f"file://{pictures}/none.png"]
+
+
+def test_folders_elsewhere_without_images_are_named(tmp_path):
+    for name in ("in/a.dng", "in/__MACOSX/b.jpg", "in/._c.jpg", "out/d.txt", "out/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    survey = Survey()
+    assert list(list_uri(f"file://{tmp_path}/in", Selection(), survey)) == []
+    assert list(list_uri(f"file://{tmp_path}/out", Selection(exclude=("e.*",)), survey)) == []
+    assert list(survey.lines()) == [
+        f"no images found in file://{tmp_path}/in; 1 file of other kinds passed over (.dng 1); "
+        "2 system files passed over (._*, __MACOSX)",
+        f"no images found in file://{tmp_path}/out; 1 file of other kinds passed over (.txt 1); 1 left out by --exclude",
+    ]
+
+
+def test_what_is_known_to_be_unreadable_keeps_its_reason_on_the_way_to_a_cluster(tiny_weights):
+    preparer = Scanner(ScanOptions(str(tiny_weights))).preparer
+    (block,) = blocks([Unreadable("folder", "cannot read folder: permission denied"), "/none.png"], set())
+    jobs = [pickle.loads(table["job"][0].as_py()) for table in decode(block, preparer, "/")]
+    assert [(job.finding.path, job.finding.error) for job in jobs] == [
+        ("folder", "cannot read folder: permission denied"),
+        ("/none.png", "no such file or directory"),
+    ]
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

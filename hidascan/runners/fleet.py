@@ -250,16 +250,16 @@ def _check_address(address: str) -> None:
 
 def rows_of(here: Scanner, options: ScanOptions, task: FleetTask, done: set[str]) -> Iterator[dict[str, Any]]:
     """Yield a row for each path that has none, in the order in which they are ready."""
-    blocks = [ray.put(block) for block in _blocks(task.paths, done)]
-    if not blocks:
+    references = [ray.put(block) for block in blocks(task.paths, done)]
+    if not references:
         return
-    scanned = _pipeline(ray.data.from_arrow_refs(blocks), here, options, task.actors)
+    scanned = _pipeline(ray.data.from_arrow_refs(references), here, options, task.actors)
     for batch in scanned.iter_batches(batch_size=None, batch_format="pyarrow"):
         yield from (json.loads(text) for text in batch.column("row").to_pylist())
 
 
 def _pipeline(paths: Dataset, here: Scanner, options: ScanOptions, actors: int | None) -> Dataset:
-    """Decode on CPUs, then scan in actors: columns of `_blocks` -> column row."""
+    """Decode on CPUs, then scan in actors: columns of `blocks` -> column row."""
     shares = shares_of_machines(ray.nodes(), options.device)
     decoded = paths.map_batches(
         decode,
@@ -279,7 +279,7 @@ def _pipeline(paths: Dataset, here: Scanner, options: ScanOptions, actors: int |
     )
 
 
-def _blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
+def blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
     """Yield tables of keys, paths, and reasons why one is known to be unreadable, "" for the others.
 
     The key is the place among all inputs, in every run of the same scan.
@@ -337,7 +337,7 @@ def shares_of_machines(nodes: list[dict[str, Any]], device: str) -> Shares:
 
 
 def decode(block: Any, preparer: Preparer, base: str) -> Iterator[Any]:
-    """Decode the images of a block and cut them into views: columns of `_blocks` -> key, job; one table an image."""
+    """Decode the images of a block and cut them into views: columns of `blocks` -> key, job; one table an image."""
     import pyarrow
 
     columns = (block.column(name).to_pylist() for name in ("key", "path", "unreadable"))
