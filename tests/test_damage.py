@@ -56,6 +56,16 @@ def test_a_jpeg_without_its_end_marker_is_scanned_whole(read):
     assert (image.pixels == read(data).pixels).all() and "end marker" in the_note(image)
 
 
+def test_zeros_that_a_sound_scan_holds_are_no_hole(read):
+    data = saved("JPEG", Image.new("RGB", (800, 800), "white"), optimize=True)
+    assert bytes(64) in data and not read(data).notes
+    assert "end marker" in the_note(read(data[:-2]))
+
+
+def test_line_ends_that_a_transfer_changed_are_heard_of(read):
+    assert "may be wrong" in the_note(read(saved("JPEG", quality=88).replace(b"\n", b"\r\n")))
+
+
 @pytest.mark.parametrize("end", [b"", b"\xff\xd9"], ids=["cut", "cut, with an end marker"])
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -181,6 +191,13 @@ def test_a_wrong_checksum_over_sound_pixels_costs_no_pixel(read):
     data = png(size=1 << 20)
     image = read(data[:-16] + b"\1\2\3\4" + data[-12:])
     assert (image.pixels == PIXELS).all() and "its pixels are all there" in the_note(image)
+
+
+def test_a_png_with_a_wrong_header_is_refused(read):
+    data = bytearray(png())
+    data[24] = 4
+    with pytest.raises(ImageError, match="the header of this PNG file is wrong"):
+        read(bytes(data))
 
 
 @pytest.mark.parametrize("missing", [1, 4, 12, 14])

@@ -169,8 +169,10 @@ def _decode_opened(
     before_load(image.width * image.height)
     if _is_deep_colour(image):
         notes.append(_SCALED)
-    pixels = _jpeg_pixels(image, data, notes) if format_name in ("JPEG", "MPO") else None
-    if pixels is None:
+    if format_name in ("JPEG", "MPO"):
+        pixels, damage = decode_jpeg(data, image.mode)
+        notes.extend(damage)
+    else:
         pixels = _loaded_pixels(image, data, notes)
     pixels.flags.writeable = False
     orientation = _orientation(image)  # after loading: TIFF and HEIC are turned upright by their decoders, and say so
@@ -190,16 +192,6 @@ def _frames(image: Image.Image) -> Iterator[str]:
         yield f"the main one of {frames} pictures in the file"
     elif frames > 1:
         yield f"first of {frames} frames"
-
-
-def _jpeg_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndarray | None:
-    """Decode a JPEG, and hear of its damage; None where TurboJPEG does not know its kind and Pillow may."""
-    try:
-        pixels, damage = decode_jpeg(data, image.mode)
-    except ValueError:
-        return None
-    notes.extend(damage)
-    return pixels
 
 
 def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndarray:

@@ -25,7 +25,8 @@ _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # in the data of a scan: 
 _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _HOLES = re.compile(rb"\0{64,}")
 _RESTARTS = re.compile(rb"\xff+[\xd0-\xd7]")
-_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_NO_END = "damaged: the end marker of the JPEG is missing; its pixels are all there"
 _FILL = 512  # bytes: more than the block in which data end can take
 
 
@@ -49,7 +50,11 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
         warning = str(error)
     if _is_padding(warning, data):
         return _rgb(data, mode), ()
-    return _Damaged(data, mode, warning).decode()
+    sorted_out = _Layout(data).without_junk()
+    if sorted_out == data:
+        return _Damaged(data, mode, warning).decode()
+    pixels, notes = decode_jpeg(sorted_out, mode)  # TurboJPEG takes no junk between the tables
+    return pixels, notes or (_corrupt(warning),)
 
 
 def _rgb(data: bytes, mode: str, strict: bool = False) -> np.ndarray:
@@ -62,11 +67,16 @@ def _rgb(data: bytes, mode: str, strict: bool = False) -> np.ndarray:
 def _is_padding(warning: str, data: bytes) -> bool:
     """Tell a file whose scan ends with some bytes all alike, as cameras write to fill a sector, from a damaged one."""
     found = _PADDING.search(warning)
-    if not found:
+    layout = _Layout(data)
+    if not found or not layout.scans:
         return False
-    marker = bytes([0xFF, int(found[2], 16)])
-    ends = [scan.stop for scan in _Layout(data).scans if data[scan.stop : scan.stop + 2] == marker]
-    return any(len(set(data[max(0, end - int(found[1])) : end])) <= 1 for end in ends)
+    end = layout.scans[-1].stop
+    return len(set(data[max(0, end - int(found[1])) : end])) <= 1
+
+
+def _corrupt(warning: str) -> str:
+    reason = warning.removeprefix("Corrupt JPEG data: ")
+    return f"damaged: corrupt JPEG data ({reason}); part of the picture may be wrong"
 
 
 def _same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -95,11 +105,14 @@ class _Layout:
     restarts: bool = False
     components: tuple[int, ...] = ()
     scans: list[_Scan] = field(default_factory=list)
+    junk: list[tuple[int, int]] = field(default_factory=list)  # from, to: bytes between the segments of the header
     strays: list[tuple[int, int]] = field(default_factory=list)  # from, to: markers that cannot stand in a scan
 
     def __post_init__(self) -> None:
         place = 2
         while found := _MARKER.search(self.data, place):
+            if found.start() > place and not self.scans:
+                self.junk.append((place, found.start()))
             kind, place = found[1][0], found.end()
             if kind == _EOI[1] and self.scans:
                 return
@@ -129,6 +142,14 @@ class _Layout:
             scan.stop = len(self.data.rstrip(b"\xff"))
         self.scans.append(scan)
         return scan.stop
+
+    def without_junk(self) -> bytes:
+        """Return the file without what lies between the segments of its header."""
+        parts, place = [], 0
+        for start, stop in self.junk:
+            parts.append(self.data[place:start])
+            place = stop
+        return b"".join([*parts, self.data[place:]]) if parts else self.data
 
     def covers(self, scans: list[_Scan], most_lacking: int, components: tuple[int, ...]) -> bool:
         """Tell whether scans hold all 64 coefficients of components, lacking at most so many bits of each."""
@@ -161,6 +182,8 @@ class _Damaged:
     def decode(self) -> tuple[np.ndarray, tuple[str, ...]]:
         if not self.layout.scans:
             raise ImageError("damaged image: the file ends before its pixels begin")
+        if self._lacks_only_its_end():
+            return _rgb(self._mended(), self.mode), (_NO_END,)
         first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
         height = len(first)
         whole = _same_rows(first, second)
@@ -177,15 +200,24 @@ class _Damaged:
             note = note_of(rows, height) + ("" if self._ends_early() else "; part of them may be wrong")
             return np.ascontiguousarray(first[rows.top : rows.bottom]), (note,)
         if self._ends_early():
-            return first, ("damaged: the end marker of the JPEG is missing; its pixels are all there",)
+            return first, (_NO_END,)
         try:
             return _rgb(self._mended(), self.mode, strict=True), (
                 "damaged: the JPEG holds bytes that belong to no picture; its pixels are all there",
             )
         except ValueError as error:
-            reason = str(error).removeprefix("Corrupt JPEG data: ")
-        note = f"damaged: corrupt JPEG data ({reason}); part of the picture may be wrong"
-        return _rgb(self._mended(), self.mode), (note,)
+            return _rgb(self._mended(), self.mode), (_corrupt(str(error)),)
+
+    def _lacks_only_its_end(self) -> bool:
+        """Tell whether libjpeg has nothing to say once the end marker is put back."""
+        layout = self.layout
+        if not self._ends_early() or layout.strays or not layout.covers(layout.scans, 0, layout.components):
+            return False
+        try:
+            _rgb(self._mended(), self.mode, strict=True)
+        except ValueError:
+            return False
+        return True
 
     def _lacks_scans(self, whole: bool) -> bool:
         """Tell whether every row lacks something, since whole scans of a file that was cut are missing."""

@@ -145,6 +145,8 @@ class PngFile:
         """
         header = self._header()
         known, certain, finished = self._inflate(header.size)
+        if not self.chunks[0].sound and not (finished and len(known) == header.size):
+            raise ImageError("damaged image: the header of this PNG file is wrong")  # its size, or how it is stored
         known = header.up_to_a_false_filter(known)
         certain, finished = min(certain, len(known)), finished and len(known) >= header.size
         rows = Rows(0, header.whole_rows(len(known)))

@@ -37,8 +37,8 @@ def _raw(pattern: bytes, maker: str) -> Signature:
 
 # The first that matches counts. Ours come first: what Pillow cannot open of them is damaged.
 _OURS = (
-    (rb"\x89PNG\r\n\x1a\n", "PNG"),
-    (rb"\xff\xd8\xff[^\xf7]", "JPEG"),
+    (rb"\x89PNG", "PNG"),
+    (rb"\xff\xd8\xff[^\xf7]|\xff[\xe0\xe1]..(JFIF|Exif)\0", "JPEG"),
     (rb"RIFF....WEBP", "WebP"),
     (rb"GIF8[79]a", "GIF"),
     (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "TIFF"),
@@ -82,6 +82,7 @@ _OTHERS = (
     ),
     Signature(rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript file (PS, EPS)", _EXPORT),
     Signature(rb"%PDF-", "a PDF", "extract its images first"),
+    Signature(rb"HTTP/\d[ .]", "an HTTP response with its headers", _DOWNLOAD),
     _raw(rb"....ftypcrx ", "Canon CR3"),
     _raw(rb"II\x1a\0\0\0HEAPCCDR", "Canon CRW"),
     _raw(rb"FUJIFILMCCD-RAW", "Fujifilm RAF"),
@@ -152,7 +153,6 @@ _TEXTS = (
     Signature(rb"(?s)<(\?xml|[A-Za-z][\w:.-]*[\s>/]).*", "XML text", _DOWNLOAD),
     Signature(rb'(?s)\{\s*("|\}|$)|\[\s*["{\[\]\d-]', "JSON text", _DOWNLOAD),
     Signature(rb"data:image/", "the text of a data: URL", "decode its Base64 first"),
-    Signature(rb"HTTP/\d", "an HTTP response with its headers", _DOWNLOAD),
     Signature(rb"\{\\rtf", "an RTF document"),
     Signature(rb"\[InternetShortcut\]", "a link to a web page, not the picture itself"),
     Signature(
