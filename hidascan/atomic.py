@@ -5,19 +5,53 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+def written_whole(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Path]:
     """Give the body a path beside `path` to write to, and move the file into place when the body has ended well.
 
-    After an error, the partial file is removed and what stood at `path` before stays as it was.
+    After an error, the partial file is removed and what stood at `path` before stays as it was. The partial file has a
+    name that no other file has.
+
+    Args:
+        path: The file to write.
+        replace: Whether a file that is there may be replaced.
+
+    Raises:
+        FileExistsError: If there is a file, and it may not be replaced.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = _new_file_beside(target)
     try:
         yield partial
-        partial.replace(target)
+        if replace:
+            partial.replace(target)
+        else:
+            _move_to_new_name(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _new_file_beside(target: Path) -> Path:
+    for number in count():
+        partial = target.with_name(f".{target.name}.{os.getpid()}{f'.{number}' if number else ''}.partial")
+        try:
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError:
+            continue
+        return partial
+    raise AssertionError
+
+
+def _move_to_new_name(partial: Path, target: Path) -> None:
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target}: file exists") from None
+        partial.replace(target)

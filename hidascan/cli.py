@@ -11,14 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from hidascan import __version__, commands
-from hidascan.config import defaults_from, find_config
+from hidascan.config import Defaults, own_file, read_defaults
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.image.folders import Survey
 from hidascan.image.manifests import STDIN, paths_in
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 
 WEIGHTS_VARIABLE = "HIDASCAN_WEIGHTS"
+_SETTINGS = "hidascan.config"  # where the context keeps what files set
+_STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_NOT_SETTINGS = {"config", "show-config", "version", "json-schema", "install-completion", "show-completion"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Request:
         resume: Whether to resume an interrupted scan.
         column: Of tables of paths.
         fleet: What is asked of a Ray cluster; None to scan on this machine.
+        settings: Files that set defaults.
     """
 
     paths: list[str]
@@ -76,6 +80,7 @@ class Request:
     resume: bool
     column: str
     fleet: FleetRequest | None
+    settings: list[str]
 
 
 @dataclass(frozen=True)
@@ -114,22 +119,63 @@ def _json_schema(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _show_config(wanted: bool) -> None:
-    if wanted:
-        found = find_config(Path.cwd())
-        path, settings = found if found else (None, {})
-        _defaults(found)
-        print(f"# {path}" if path else "# no hidascan.toml and no [tool.hidascan] here or above")
-        for name, value in settings.items():
-            print(f"{name} = {json.dumps(value)}")
-        if WEIGHTS_VARIABLE in os.environ:
-            print(f"# {WEIGHTS_VARIABLE}={os.environ[WEIGHTS_VARIABLE]} wins over weights above")
-        raise typer.Exit
+def _settings(context: typer.Context, named: str | None) -> str | None:
+    """Read the defaults that files set, before options that are not given ask for theirs."""
+    if context.resilient_parsing:
+        return named
+    if named == "":
+        raise UsageError("--config: the value is empty")
+    options = _options(context)
+    defaults = read_defaults(named, options.__contains__)
+    context.meta[_SETTINGS] = defaults
+    if defaults.found is not None:  # said before a wrong value ends the scan, and even if somebody asks for silence
+        complain(_about_found(defaults))
+    values = {}
+    for name, (value, path) in defaults.effective().items():
+        if isinstance(value, dict):
+            raise UsageError(f"{path}: {name} cannot be a table")
+        several = getattr(options[name], "multiple", False)
+        values[str(options[name].name)] = [value] if several and not isinstance(value, list) else value
+    context.default_map = values
+    return named
+
+
+def _options(context: typer.Context) -> dict[str, Any]:
+    """Return the options that a file can set, by their names without dashes in front."""
+    options = {name[2:]: one for one in context.command.params for name in one.opts if name.startswith("--")}
+    return {name: one for name, one in options.items() if name not in _NOT_SETTINGS}
+
+
+def _about_found(defaults: Defaults) -> str:
+    found = defaults.found
+    assert found is not None
+    if found.problem:
+        return f"ignored {found.path}: {found.problem}"
+    parts = [f"settings from {found.path}: {', '.join(found.values)}"] if found.values else []
+    if found.ignored:
+        names = ", ".join(found.ignored)
+        parts.append(f"ignored {names} from {found.path}, which nobody named: --config {found.path} applies them")
+    return "; ".join(parts) or f"no settings in {found.path}"
+
+
+def _print_settings(defaults: Defaults) -> None:
+    for settings in defaults.files():
+        print(f"# {settings.path}")
+        for name, (value, path) in defaults.effective().items():
+            if path == settings.path:
+                print(f"{name} = {json.dumps(value, default=str)}")
+    if not defaults.files():
+        print(f"# no --config, no {own_file()}, and no hidascan.toml or [tool.hidascan] here or above")
+    if defaults.found is not None and (defaults.found.ignored or defaults.found.problem):
+        print(f"# {_about_found(defaults)}")
+    if WEIGHTS_VARIABLE in os.environ and not (defaults.named and "weights" in defaults.named.values):
+        print(f"# {WEIGHTS_VARIABLE}={os.environ[WEIGHTS_VARIABLE]} wins over weights above")
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def scan(
     context: typer.Context,
+    config: Annotated[Optional[str], typer.Option("--config", metavar="FILE", callback=_settings, help="Take defaults from FILE: a hidascan.toml, or a pyproject.toml with a table [tool.hidascan]. Without it, from hidascan.toml in your configuration folder. A file in or above the working folder can set batch-size, device, precision and verbose only.", show_default=False)] = None,
     paths: Annotated[Optional[list[str]], typer.Argument(metavar="PATH...", help="Images, folders (searched recursively), or - for a list of paths on stdin.", show_default=False)] = None,
     files_from: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan what FILE lists, a path a line, or a table with a column of them; - is stdin. May be repeated.", show_default=False)] = None,
     column: Annotated[str, typer.Option("--column", metavar="NAME", help="Where FILE is a .csv, .tsv or .parquet: the column that holds paths.")] = "path",
@@ -169,11 +215,13 @@ def scan(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines and no progress: only the files asked for, and errors.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, show a panel for each image.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    show_config: Annotated[bool, typer.Option("--show-config", callback=_show_config, is_eager=True, help="Show the defaults that hidascan.toml or [tool.hidascan] in pyproject.toml sets, here or above, and exit.")] = False,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Show which file sets which default, and exit.")] = False,
     schema: Annotated[bool, typer.Option("--json-schema", callback=_json_schema, is_eager=True, help="Show the JSON Schema of a line of --jsonl and exit.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:  # fmt: skip
     """Tell AI-generated images from real ones, from every pixel.
+
+    A report replaces only a report of hidascan. Write `hidascan OPTIONS -- *` where names may begin with a dash.
 
     Exit codes: 0 nothing AI found; 1 at least one image is ai; 2 wrong usage or no model; 3 some files could not be
     read (1 wins, unless --strict).
@@ -182,16 +230,24 @@ def scan(
     """
     from hidascan.report.formats import format_of
 
+    defaults: Defaults = context.meta[_SETTINGS]
+    if show_config:
+        _print_settings(defaults)
+        raise typer.Exit
+    _check_texts(context)
     if not paths and not files_from:
         raise UsageError("Missing argument 'PATH...'")
+    weights, profile, threshold = _chosen(context, defaults)
+    _check_column(context, column, files_from or [])
     named = {"csv": csv, "jsonl": jsonl, "html": html, "parquet": parquet}
-    outputs = [(file, name) for name, file in named.items() if file]
+    outputs = [(file, name) for name, file in named.items() if file is not None]
     outputs += [(file, format_of(file)) for file in output or ()]
+    outputs = [("-" if file in _STDOUT else file, name) for file, name in outputs]
     lines = line_format is not None or verbose
     drawings = heatmap or heatmap_raw or heatmap_dir is not None or xmp is not None
     fleet = _fleet(runner, outputs, lines or drawings, ray_address, actors, shard_rows)
     if sum(file == "-" for file, _ in outputs) > 1:
-        raise UsageError("--csv - and --jsonl - cannot share stdout")
+        raise UsageError("two reports cannot share stdout; write one of them to a file")
     if line_format is not None:
         from hidascan.report.lines import FormattedLines
 
@@ -217,9 +273,52 @@ def scan(
     context.obj.append(
         Request(
             list(paths or ()), options, selection, list(files_from or ()), null, outputs, line_format, xmp, drawn, heatmap_raw,
-            heatmap_dir, strict, quiet, verbose, resume, column, fleet,
+            heatmap_dir, strict, quiet, verbose, resume, column, fleet, [str(one.path) for one in defaults.files()],
         )
     )  # fmt: skip
+
+
+def _check_texts(context: typer.Context) -> None:
+    """Refuse an empty value, and a file whose name was left out so that the next option stands in its place."""
+    for option in context.command.params:
+        value = context.params.get(str(option.name))
+        name = option.opts[-1]
+        if not name.startswith("-"):
+            continue
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if text == "":
+                raise UsageError(f"{name}: the value is empty")
+            if option.metavar in ("FILE", "DIR", "PEM") and isinstance(text, str) and text[:1] == "-" != text:
+                raise UsageError(
+                    f"{name} {text}: the value of {name} is missing; write ./{text} for a file of that name"
+                )
+
+
+def _chosen(context: typer.Context, defaults: Defaults) -> tuple[str, str, float | None]:
+    """Return weights, profile and threshold, where several sources or options compete.
+
+    Raises:
+        UsageError: If one source gives both a threshold and a profile.
+    """
+    weights, profile, threshold = (context.params[name] for name in ("weights", "profile", "threshold"))
+    if _source(context, "weights") == "ENVIRONMENT" and defaults.named and "weights" in defaults.named.values:
+        weights = str(defaults.named.values["weights"])
+    sources = _source(context, "profile"), _source(context, "threshold")
+    if threshold is not None and sources[0] == sources[1]:
+        raise UsageError("--threshold replaces the thresholds of --profile; give one of them")
+    if sources[0] == "COMMANDLINE":
+        threshold = None
+    return weights, profile if threshold is None else "balanced", threshold
+
+
+def _check_column(context: typer.Context, column: str, lists: list[str]) -> None:
+    if _source(context, "column") == "COMMANDLINE" and not any(is_manifest(name) for name in lists):
+        raise UsageError(f"--column {column} needs --files-from with a .csv, .tsv or .parquet file")
+
+
+def _source(context: typer.Context, name: str) -> str:
+    """Return where a value is from: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (a file) or DEFAULT."""
+    return str(getattr(context.get_parameter_source(name), "name", ""))
 
 
 def _fleet(
@@ -237,18 +336,47 @@ def _fleet(
     return FleetRequest(*outputs[0], address, actors, rows)
 
 
+def _check_files(request: Request) -> None:
+    """Check what is written against what is read and what is there; see `outputs`."""
+    from hidascan.outputs import Inputs, Outputs, check_outputs
+
+    folders = [(request.xmp, "--xmp"), (request.heatmap_dir, "--heatmap-dir")]
+    if request.fleet is not None:
+        folders.append((request.fleet.folder, f"--{request.fleet.form}"))
+    files = [] if request.fleet is not None else request.outputs
+    others = [request.options.weights, request.options.c2pa_trust, *request.files_from, *request.settings]
+    stdin = [name for name in (*request.paths, *request.files_from) if name == "-"]
+    again = replace(  # without what can be read only once
+        request,
+        paths=[path for path in request.paths if path != "-"],
+        files_from=[name for name in request.files_from if os.path.isfile(name)],
+    )
+    check_outputs(
+        Outputs(files, [(folder, option) for folder, option in folders if folder is not None], request.resume),
+        Inputs(
+            again.paths,
+            [name for name in others if name is not None and name != "-"] + ["/dev/stdin"] * bool(stdin),
+            request.selection,
+            lambda: _paths(again),
+        ),
+    )
+
+
 def _scan(request: Request) -> ExitCode:
     _check_working_folder()
     if request.fleet is not None:
+        _check_files(request)
         return _scan_with_ray(request, request.fleet)
+    from hidascan.report import resume
+
+    resumable = resume.resumable(request.outputs, request.resume)
+    _check_files(request)
     from hidascan.image.isolation import decoders
 
     decoders()  # the first starts while torch is imported, which takes a second or two
-    from hidascan.report import resume
     from hidascan.runners.local import Task, run_scan
     from hidascan.scanner import Scanner
 
-    resumable = resume.resumable(request.outputs, request.resume)
     scanner = Scanner(request.options)
     if (request.heatmap or request.heatmap_raw) and not scanner.run.has_heatmap:
         raise UsageError(f"--heatmap: the detector of these weights, {scanner.run.detector}, has no heatmap")
@@ -370,6 +498,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parsed_and_scanned(arguments: list[str]) -> int:
+    arguments = _help_as_option(arguments)
     if arguments and arguments[0] in commands.NAMES:
         try:
             commands.app(arguments, prog_name="hidascan")
@@ -377,24 +506,21 @@ def _parsed_and_scanned(arguments: list[str]) -> int:
             return int(done.code or 0)
     requests: list[Request] = []
     _check_working_folder()
-    config = find_config(Path.cwd())
     try:
-        app(arguments, prog_name="hidascan", obj=requests, default_map=_defaults(config))
+        app(arguments, prog_name="hidascan", obj=requests)
     except SystemExit as done:
         if not requests:
             return int(done.code or 0)
-    if config is not None:  # said even if the file asks for silence: it may lie among files of a stranger
-        complain(f"settings from {config[0]}")
     return _scan(requests[0])
 
 
-def _defaults(found: tuple[Path, dict[str, Any]] | None) -> dict[str, Any]:
-    """Return defaults by the names of parameters, as a file sets them."""
-    if found is None:
-        return {}
-    command = typer.main.get_command(app)
-    known = {name.lstrip("-"): str(one.name) for one in command.params for name in one.opts if name.startswith("--")}
-    return defaults_from(*found, known)
+def _help_as_option(arguments: list[str]) -> list[str]:
+    """Turn `help` and `help verify` into `--help`, unless there is a file to scan that has this name."""
+    if arguments[:1] != ["help"] or os.path.lexists("help"):
+        return arguments
+    if len(arguments) == 1 or (len(arguments) == 2 and arguments[1] in commands.NAMES):
+        return [*arguments[1:], "--help"]
+    return arguments
 
 
 def main() -> None:

@@ -33,15 +33,15 @@ def verify(
     from tqdm import tqdm
 
     from hidascan.printable import printable
-    from hidascan.runners.verify import changed_files, changed_scores, read_rows
+    from hidascan.runners.verify import changed_files, changed_scores, has_hash, read_rows
 
     rows = read_rows(report)
     found = 0
     with tqdm(total=len(rows), desc="hashing", disable=None) as bar:
         changed = list(changed_files(rows, base, bar.update))
-    for line in changed:
-        print(printable(line))
-    gone = {line.partition(": ")[0] for line in changed}
+    for path, change in changed:
+        print(printable(f"{path}: {change}"))
+    gone = {path for path, _ in changed}
     there = [row for row in rows if row.finding.path not in gone]
     count = min(sample, len(there))
     chosen = [there[number * len(there) // count] for number in range(count)]
@@ -50,7 +50,11 @@ def verify(
             print(printable(line))
             found += 1
     differing = len(changed) + found
-    print(f"{len(rows)} files hashed, {count} scanned again: {differing or 'no'} difference{'s' * (differing != 1)}")
+    hashed = sum(map(has_hash, rows))
+    unread = f" ({len(rows) - hashed} could not be read then, so have no hash)" if hashed < len(rows) else ""
+    print(
+        f"{hashed} files hashed{unread}, {count} scanned again: {differing or 'no'} difference{'s' * (differing != 1)}"
+    )
     raise typer.Exit(int(ExitCode.AI_FOUND if differing else ExitCode.NOTHING_FOUND))
 
 

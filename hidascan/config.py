@@ -1,8 +1,15 @@
-"""Defaults from a file: `hidascan.toml`, or the table `[tool.hidascan]` of `pyproject.toml`, found upwards."""
+"""Defaults from files: `hidascan.toml`, or the table `[tool.hidascan]` of `pyproject.toml`.
+
+A file in or above the working folder may lie among files of a stranger. It can say how to compute; what is found and
+where it is written comes only from a file that the user names, or from his own configuration folder.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +21,133 @@ else:
     import tomli as tomllib
 
 OWN, PROJECT = "hidascan.toml", "pyproject.toml"
+HARMLESS: dict[str, type] = {"batch-size": int, "device": str, "precision": str, "verbose": bool}  # by anybody's file
+_ONE_OF = {"threshold", "profile"}  # where a file sets one, the other of a weaker file counts no more
 
 
-def find_config(start: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the nearest file at or above a folder that has settings of hidascan, and these; None without one.
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one file.
+
+    Attributes:
+        path: The file.
+        values: Values by option, without dashes in front: `batch-size`.
+        ignored: Options that the file may not set.
+        problem: Reason why none can be read; "" if they can.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The files that set defaults, from the strongest to the weakest; None for one that there is not.
+
+    Attributes:
+        named: File of `--config`.
+        own: File in the user's configuration folder.
+        found: File in or above the working folder.
+    """
+
+    named: Settings | None = None
+    own: Settings | None = None
+    found: Settings | None = None
+
+    def files(self) -> list[Settings]:
+        """Return the files that there are, the strongest first."""
+        return [settings for settings in (self.named, self.own, self.found) if settings is not None]
+
+    def effective(self) -> dict[str, tuple[Any, Path]]:
+        """Return option -> value and the file that sets it."""
+        values: dict[str, tuple[Any, Path]] = {}
+        for settings in reversed(self.files()):
+            if _ONE_OF & settings.values.keys():
+                values = {name: value for name, value in values.items() if name not in _ONE_OF}
+            values |= {name: (value, settings.path) for name, value in settings.values.items()}
+        return values
+
+
+def own_file() -> Path:
+    """Return where the user's own settings are: `~/.config/hidascan/hidascan.toml` on Linux."""
+    from platformdirs import user_config_path
+
+    return user_config_path("hidascan", appauthor=False) / OWN
+
+
+def read_defaults(named: str | None, known: Callable[[str], bool]) -> Defaults:
+    """Read the files that set defaults.
+
+    Args:
+        named: File of `--config`; None without one.
+        known: Whether there is such an option.
 
     Raises:
-        UsageError: If the nearest `hidascan.toml` cannot be read. A broken `pyproject.toml` is none of our business.
+        UsageError: If the named or the own file cannot be read, or sets an option that does not exist. Another file
+            never ends a scan.
     """
-    for folder in (start, *start.parents):
-        own, project = folder / OWN, folder / PROJECT
-        if own.is_file():
-            return own, _read(own)
-        settings = _of_project(project) if project.is_file() else None
-        if settings is not None:
-            return project, settings
+    first = None if named is None else _trusted(Path(named), known)
+    own = _trusted(own_file(), known) if os.path.isfile(own_file()) else None
+    trusted = [settings.path for settings in (first, own) if settings is not None]
+    found = _find()
+    if found is not None and any(os.path.samefile(found.path, path) for path in trusted):
+        found = None
+    return Defaults(first, own, found and _harmless(found))
+
+
+def _trusted(path: Path, known: Callable[[str], bool]) -> Settings:
+    try:
+        values = _table(path)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+    if values is None:
+        raise UsageError(f"{path}: no table [tool.hidascan] in it")
+    unknown = [name for name in values if not known(name)]
+    if unknown:
+        raise UsageError(f"{path}: no such option: {unknown[0]}; settings are options without their dashes")
+    return Settings(path, values)
+
+
+def _harmless(settings: Settings) -> Settings:
+    values = {name: value for name, value in settings.values.items() if type(value) is HARMLESS.get(name)}
+    return Settings(settings.path, values, tuple(sorted(settings.values.keys() - values)), settings.problem)
+
+
+def _find() -> Settings | None:
+    """Return the nearest file in or above the working folder that has settings of hidascan."""
+    try:
+        start = Path.cwd()
+    except OSError:  # it was removed
+        return None
+    for path in (folder / name for folder in (start, *start.parents) for name in (OWN, PROJECT)):
+        if not os.path.isfile(path):
+            continue
+        try:
+            values = _table(path)
+        except ValueError as error:
+            if path.name == OWN:
+                return Settings(path, {}, problem=str(error))
+            continue  # a broken pyproject.toml says nothing of hidascan
+        if values is not None:
+            return Settings(path, values)
     return None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from None
-
-
-def _of_project(path: Path) -> dict[str, Any] | None:
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("hidascan")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError):
-        return None
-    return settings if isinstance(settings, dict) else None
-
-
-def defaults_from(path: Path, settings: dict[str, Any], known: dict[str, str]) -> dict[str, Any]:
-    """Turn settings into defaults by the names of parameters.
-
-    Args:
-        path: The file, for messages.
-        settings: As they are written, keys as options without dashes in front: `batch-size` or `batch_size`.
-        known: Option as it is written, without dashes -> name of its parameter.
+def _table(path: Path) -> dict[str, Any] | None:
+    """Read the settings of a file; None for a `pyproject.toml` that has none.
 
     Raises:
-        UsageError: For a key that is no option.
+        ValueError: If it cannot be read.
     """
-    defaults = {}
-    for key, value in settings.items():
-        name = known.get(key.replace("_", "-"))
-        if name is None:
-            raise UsageError(f"{path}: no such option: {key}; there are: {', '.join(sorted(known))}")
-        defaults[name] = value
-    return defaults
+    try:
+        table: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ValueError((error.strerror or str(error)).lower()) from None
+    except RecursionError:
+        raise ValueError("tables or lists in too many others") from None
+    if path.name == PROJECT:
+        tool = table.get("tool")
+        table = tool.get("hidascan") if isinstance(tool, dict) else None
+    return {name.replace("_", "-"): value for name, value in table.items()} if isinstance(table, dict) else None

@@ -98,6 +98,15 @@ def web(pictures):
         server.shutdown()
 
 
+@pytest.mark.parametrize("name", ["manifest.json", ".started.json"])
+@pytest.mark.parametrize("text", ["mine", "{}", "[]"])
+def test_a_folder_of_shards_spares_what_another_program_has_there(hidascan, pictures, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    ran = hidascan(pictures, "--csv", tmp_path, "--runner", "ray")
+    assert ran.code == 2 and f"{name} exists and was not written by hidascan" in ran.err
+    assert [*tmp_path.iterdir()] == [tmp_path / name] and (tmp_path / name).read_text() == text
+
+
 def test_a_table_of_files_and_addresses_gives_parquet(hidascan, cluster, pictures, web, tmp_path):
     names = [f"file://{pictures}/sub", f"{web}/sub/03.jpg", f"{web}/none.jpg", "ftp://127.0.0.1:1/a.png"]
     table = tmp_path / "images.parquet"

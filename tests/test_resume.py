@@ -24,7 +24,10 @@ def folder(tmp_path):
 def without_time(text: str) -> list:
     if text.startswith("path"):
         return [{**row, "seconds": ""} for row in csv.DictReader(text.splitlines())]
-    return [json.loads(line) | {"seconds": 0} for line in text.splitlines()]
+    rows = [json.loads(line) | {"seconds": 0} for line in text.splitlines()]
+    return [
+        row | {"logit": row["logit"] and round(row["logit"], 5)} for row in rows
+    ]  # batches differ in how they round
 
 
 @pytest.mark.parametrize("cut", [0.0, 0.03, 0.3, 0.55, 0.9, 0.999])
@@ -111,3 +114,40 @@ def test_a_scan_that_is_killed_at_any_moment_can_be_gone_on_with(tiny_weights, f
         for path in (out, tmp_path / "whole.jsonl")
     ]
     assert rounded[0] == rounded[1]
+
+
+@pytest.fixture
+def unfinished(hidascan, folder, tmp_path):
+    """The report of a scan that was killed."""
+    out = tmp_path / "out.csv"
+    mark_of(hidascan, folder, out, "csv", tmp_path / "out.csv.unfinished")
+    out.write_text("".join(out.read_text().splitlines(keepends=True)[:4]))
+    return out
+
+
+def test_the_rows_of_a_killed_scan_are_never_dropped_in_silence(hidascan, folder, unfinished):
+    before = unfinished.read_bytes()
+    ran = hidascan(folder, "--csv", unfinished, "--precision", "fp32")
+    assert ran.code == 2 and "out.csv is an unfinished scan (3 rows): continue with --resume, or delete it" in ran.err
+    ran = hidascan(folder, "--csv", unfinished, "--jsonl", unfinished.with_suffix(".jsonl"), "--resume")
+    assert ran.code == 2 and ran.err.count("\n") == 1 and unfinished.read_bytes() == before
+    unfinished.unlink()
+    assert hidascan(folder, "--csv", unfinished, "--precision", "fp32").code == 1
+    assert len(unfinished.read_text().splitlines()) == 9
+
+
+def test_a_mark_beside_a_file_of_somebody_else_lets_nothing_be_cut_off(hidascan, folder, unfinished):
+    for text in ("path,remarks\na.png,mine\n", "a line of mine", '{"path": 1}\n'):
+        unfinished.write_text(text)
+        for options in (("--resume",), ()):
+            assert hidascan(folder, "--csv", unfinished, "--precision", "fp32", *options).code == 2
+            assert unfinished.read_text() == text
+
+
+def test_a_mark_is_not_written_over_a_file_of_somebody_else(hidascan, folder, tmp_path):
+    mark = tmp_path / "out.csv.unfinished"
+    for text in ("my notes", "{}", "[1]"):
+        mark.write_text(text)
+        ran = hidascan(folder, "--csv", tmp_path / "out.csv")
+        assert ran.code == 2 and "was not written by hidascan" in ran.err and mark.read_text() == text
+        assert not (tmp_path / "out.csv").exists()

@@ -95,36 +95,6 @@ def test_every_placeholder_is_filled_and_copes_with_nothing(capsys):
     assert filled == "[a.png][ai][0.5000][0.1000][3][2][PNG][1][90][88][0.2500][c2pa][photo][sd][]"
 
 
-def test_settings_come_from_a_file_and_options_win(hidascan, tiny_weights, tmp_path, monkeypatch):
-    picture = save_picture(tmp_path / "project/deep/a.png", 40, 40)
-    (tmp_path / "project/hidascan.toml").write_text(
-        f'weights = "{tiny_weights}"\nformat = "from file"\nexclude = ["x*"]\n'
-    )
-    monkeypatch.chdir(tmp_path / "project/deep")
-    ran = hidascan(picture, "-q")
-    assert hidascan(picture).out == "from file\n" and "settings from" in ran.err and "hidascan.toml" in ran.err
-    assert hidascan(picture, "--format", "from option").out == "from option\n"
-    shown = hidascan("--show-config").out
-    assert 'format = "from file"' in shown and "hidascan.toml" in shown
-    (tmp_path / "project/deep/pyproject.toml").write_text('[tool.hidascan]\nformat = "nearer"\nno_recurse = true\n')
-    monkeypatch.setenv("HIDASCAN_WEIGHTS", str(tiny_weights))
-    assert hidascan(picture).out == "nearer\n"
-    (tmp_path / "project/deep/hidascan.toml").write_text("forma = 1\n")
-    for options in ([picture], ["--show-config"]):
-        ran = hidascan(*options)
-        assert ran.code == 2 and "no such option: forma" in ran.err and ran.err.count("\n") == 1
-    (tmp_path / "project/deep/hidascan.toml").write_text("not toml")
-    assert hidascan(picture).code == 2
-
-
-def test_a_project_without_our_table_is_passed_by(hidascan, tmp_path, monkeypatch):
-    (tmp_path / "pyproject.toml").write_text("[tool.other]\n")
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/pyproject.toml").write_text("broken = [")
-    monkeypatch.chdir(tmp_path / "in")
-    assert "no hidascan.toml" in hidascan("--show-config").out
-
-
 def test_the_environment_names_the_weights(tiny_weights, tmp_path):
     picture = save_picture(tmp_path / "a.png", 40, 40)
     environment = os.environ | {"HIDASCAN_WEIGHTS": str(tmp_path / "none.safetensors")}

@@ -79,3 +79,36 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
     os.mkfifo(tmp_path / "pipe")
     assert evidence_of(str(tmp_path / "pipe")) is None and evidence_of(str(tmp_path / "none")) is None
+
+
+def test_a_report_without_rows_is_no_sound_report(hidascan, tmp_path):
+    for text in ("", "\n\n"):
+        (tmp_path / "empty.jsonl").write_text(text)
+        ran = hidascan("verify", tmp_path / "empty.jsonl")
+        assert ran.code == 2 and "empty.jsonl: no rows" in ran.err and ran.err.count("\n") == 1
+
+
+def test_a_torn_line_and_another_kind_of_file_are_named(hidascan, report, tmp_path):
+    report.write_text(report.read_text()[:-9])
+    (tmp_path / "latin.jsonl").write_bytes(b"\xe9\n")
+    (tmp_path / "list.jsonl").write_text("[1]\n")
+    lines = [hidascan("verify", path).err for path in (report, tmp_path / "latin.jsonl", tmp_path / "list.jsonl")]
+    assert "line 4 is not a row" in lines[0] and "not UTF-8" in lines[1] and "line 1 is not a row" in lines[2]
+    assert all(line.count("\n") == 1 for line in lines)
+
+
+def test_files_that_cannot_be_compared_are_said_to_be_so(report):
+    from hidascan.runners.verify import changed_files, read_rows
+
+    rows = [json.loads(line) for line in report.read_text().splitlines()]
+    (Path(rows[0]["path"])).unlink()
+    os.mkfifo(rows[0]["path"])
+    rows[1]["path"] = "s3://bucket/b.jpg"
+    rows[3]["file"] = None
+    report.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = dict(changed_files(read_rows(report), Path()))
+    assert found == {
+        rows[0]["path"]: "no longer a regular file",
+        "s3://bucket/b.jpg": "not checked: only files on this machine are hashed again",
+        rows[3]["path"]: "the report contains no hash for this file",
+    } or found.keys() == {rows[0]["path"], "s3://bucket/b.jpg"}

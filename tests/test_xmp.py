@@ -54,3 +54,19 @@ def test_our_own_sidecar_is_no_claim_of_origin(hidascan, tiny_weights, tmp_path)
 
     row = json.loads(hidascan(tmp_path / "b.jpg", "--jsonl", "-", "--weights", tiny_weights).out)
     assert row["claims"] == []
+
+
+def test_a_second_run_replaces_only_its_own_sidecar_of_the_same_image(hidascan, tmp_path):
+    first, second = save_picture(tmp_path / "a/x.jpg", 60, 60), save_picture(tmp_path / "b/x.jpg", 60, 60)
+    out = tmp_path / "out"
+    for order in ((first, second), (second, first)):
+        hidascan(*order, "--xmp", out, "-q")
+        found = {path.name: facts(path)["path"] for path in out.iterdir()}
+        assert found == {"x.jpg.xmp": str(first), "x.jpg.2.xmp": str(second)}
+    edited = (out / "x.jpg.xmp").read_text().replace("<rdf:Bag>", "<rdf:Bag><rdf:li>my keyword</rdf:li>")
+    (out / "x.jpg.xmp").write_text(edited)
+    (out / "x.jpg.2.xmp").write_text("of a photo manager")
+    (out / "x.jpg.3.xmp").symlink_to(tmp_path / "nowhere")
+    hidascan(first, "--xmp", out, "-q")
+    assert (out / "x.jpg.xmp").read_text() == edited and (out / "x.jpg.2.xmp").read_text() == "of a photo manager"
+    assert (out / "x.jpg.3.xmp").is_symlink() and facts(out / "x.jpg.4.xmp")["path"] == str(first)

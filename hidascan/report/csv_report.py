@@ -20,7 +20,7 @@ class CsvReport:
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         """Open it; a file that is resumed has its header."""
-        self._file = open_text(target, append)
+        self._file = open_text(target, append, self.wrote)
         self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
         # The csv module leaves a carriage return unquoted, which ends a record for most readers.
         self._quoting = csv.DictWriter(self._file, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -38,6 +38,16 @@ class CsvReport:
     def close(self) -> None:
         """Close the file."""
         close_text(self._file)
+
+    @staticmethod
+    def wrote(head: bytes) -> bool:
+        """Recognise a CSV by its header: that of this version, or of one that had fewer columns.
+
+        A column that somebody added, such as remarks, makes it another file, which is not replaced.
+        """
+        line, ended, _ = head.partition(b"\n")
+        names = line.decode("utf-8", "replace").split(",")
+        return bool(ended) and names[:4] == [*COLUMNS[:4]] and {*names} <= {*COLUMNS}
 
     @staticmethod
     def whole_records(path: str) -> Iterator[tuple[dict[str, str], int]]:

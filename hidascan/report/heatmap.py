@@ -68,7 +68,7 @@ class HeatmapReport:
 
 def _save(image: Image.Image, target: Path) -> None:
     try:
-        with written_whole(target) as partial:
+        with written_whole(target, replace=False) as partial:
             image.save(partial, "PNG")
     except OSError as error:
         raise HidascanError(f"{target}: {(error.strerror or str(error)).lower()}") from None

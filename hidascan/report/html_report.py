@@ -50,7 +50,7 @@ class HtmlReport:
         Raises:
             UsageError: If the file cannot be written.
         """
-        self._file, self._number = open_text(target), 0
+        self._file, self._number = open_text(target, wrote=self.wrote), 0
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         self._write("head.html", run=run, made=made)
 
@@ -74,6 +74,13 @@ class HtmlReport:
         """Write the end and close the file."""
         self._write("tail.html")
         close_text(self._file)
+
+    @staticmethod
+    def wrote(head: bytes) -> bool:
+        """Recognise a page by what it says made it; one of version 0.2.0 or before has only its title."""
+        begin = head[: head.find(b"<style>")] if b"<style>" in head else b""
+        marks = (b'<meta name="generator" content="hidascan ', b"<title>hidascan report</title>")
+        return begin.startswith(b"<!doctype html>") and any(mark in begin for mark in marks)
 
     def _write(self, template: str, **values: object) -> None:
         self._file.write(render(template, **values))

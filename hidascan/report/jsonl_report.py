@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +11,16 @@ from hidascan.finding import COLUMNS, Finding
 from hidascan.report.reporter import close_text, open_text
 from hidascan.run import RunInfo
 
+_FIRST_KEYS = re.compile(
+    rb'\{"path": "(?:[^"\\]|\\.)*", "status": "(?:ok|error)", "verdict": (?:null|"[a-z]+"), "score": (?:null|[\d.e-]+),'
+)
+
 
 class JsonlReport:
     """One object a line: `Finding.record()`, and `scan`, what it was made with."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
-        self._file = open_text(target, append)
+        self._file = open_text(target, append, self.wrote)
         self._scan = run.told()
 
     def add(self, finding: Finding) -> None:
@@ -26,6 +31,11 @@ class JsonlReport:
     def close(self) -> None:
         """Close the file."""
         close_text(self._file)
+
+    @staticmethod
+    def wrote(head: bytes) -> bool:
+        """Recognise JSON lines by how the first begins."""
+        return bool(_FIRST_KEYS.match(head))
 
     @staticmethod
     def whole_records(path: str) -> Iterator[tuple[dict[str, Any], int]]:

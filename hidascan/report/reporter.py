@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, cast
 
 import numpy as np
 
@@ -13,12 +14,15 @@ from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.image.isolation import decoders
 
+HEAD = 1 << 16  # bytes of a file that show whether it is a report
+
 
 class Report(Protocol):
     """Opened before the scan, told of each Finding as it is ready, closed at the end (of an interrupted scan too).
 
-    One whose files can be resumed also has a static method `whole_records(path)`: it yields each whole record, with
-    at least the columns of the CSV, and the byte where it ends.
+    One that may replace a file which an earlier scan wrote has a static method `wrote(head)`: whether the first bytes of
+    a file are those of such a report. One whose files can be resumed also has `whole_records(path)`: it yields each
+    whole record, with at least the columns of the CSV, and the byte where it ends.
     """
 
     def add(self, finding: Finding) -> None:
@@ -57,26 +61,65 @@ def output_folder(folder: str, option: str) -> Path:
 def free_name(folder: Path, name: str, suffixes: list[str]) -> str:
     """Add a number to a name, if need be, so that nothing in a folder is written over under any of the suffixes."""
     free, number = name, 1
-    while any(os.path.exists(folder / (free + suffix)) for suffix in suffixes):  # Path.exists may raise
+    while any(os.path.lexists(folder / (free + suffix)) for suffix in suffixes):  # a link that leads nowhere, too
         number += 1
         free = f"{name}.{number}"
     return free
 
 
-def open_text(target: str, append: bool = False) -> TextIO:
+def wrote_nothing(head: bytes) -> bool:
+    """Recognise no file: a report that says nothing else never replaces one."""
+    return False
+
+
+def open_text(target: str, append: bool = False, wrote: Callable[[bytes], bool] = wrote_nothing) -> TextIO:
     """Open a file for text, or its end where there is one, or stdout for "-".
 
-    Names that are not UTF-8 go through as the bytes that they are.
+    Names that are not UTF-8 go through as the bytes that they are. What is there is looked at once more after it is
+    opened, and before it is emptied: a file may have come since the outputs were checked.
+
+    Args:
+        target: The file.
+        append: Whether to write behind what is there.
+        wrote: Whether a file that begins so may be replaced.
 
     Raises:
-        UsageError: If the file cannot be written.
+        UsageError: If the file cannot be written, or is one that may not be replaced.
     """
     if target == "-":
         return sys.stdout
     try:
-        return open(target, "a" if append else "w", encoding="utf-8", errors="surrogateescape", newline="")
+        return _opened(target, append, wrote)
     except OSError as error:
         raise UsageError(f"{os.fsdecode(target)}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _opened(target: str, append: bool, wrote: Callable[[bytes], bool]) -> TextIO:
+    if not os.path.exists(target):
+        return _text(os.path.realpath(target), "x")  # a link that leads nowhere names a file to be made
+    if append or not os.path.isfile(target):
+        return _text(target, "a" if append else "w")
+    file = _text(target, "r+")
+    if not may_be_replaced(file.buffer.read(HEAD), wrote):
+        file.close()
+        raise UsageError(not_ours(target))
+    file.seek(0)
+    file.truncate()
+    return file
+
+
+def _text(target: str, mode: str) -> TextIO:
+    return cast(TextIO, open(target, mode, encoding="utf-8", errors="surrogateescape", newline=""))
+
+
+def may_be_replaced(head: bytes, wrote: Callable[[bytes], bool]) -> bool:
+    """Tell whether a file may be replaced: it is empty, or a report of the kind that is to be written."""
+    return not head or wrote(head)
+
+
+def not_ours(file: str) -> str:
+    """Return the line that refuses to replace a file."""
+    return f"{file} exists and is not a hidascan report of this format; choose another name, or remove it first"
 
 
 def close_text(file: TextIO) -> None:

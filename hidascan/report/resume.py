@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hidascan.atomic import written_whole
 from hidascan.errors import UsageError
-from hidascan.finding import Finding
+from hidascan.finding import COLUMNS, Finding
 from hidascan.report.formats import report_class
+from hidascan.report.reporter import HEAD
+
+_DEVICES = ("/dev/fd/", "/dev/std", "/proc/")
+_MARK = 1 << 16  # bytes that a mark can have
+_HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # how a CSV and a line of JSON begin
 
 
 @dataclass(frozen=True)
@@ -47,24 +53,67 @@ def resumable(outputs: list[tuple[str, str]], wanted: bool) -> dict[str, str]:
     return files
 
 
+def check(file: str, name: str, resume: bool) -> None:
+    """Refuse to lose the rows of an interrupted scan, and to write the mark over a file of somebody else.
+
+    Args:
+        file: An output that a later scan can continue.
+        name: Its format.
+        resume: Whether this scan continues it.
+
+    Raises:
+        UsageError: In these cases.
+    """
+    mark = mark_of(file)
+    if not os.path.lexists(mark):
+        return
+    if not _is_mark(mark):
+        raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or remove it")
+    if resume or not _has_content(file):
+        return
+    count = sum(1 for _ in report_class(name).whole_records(file))
+    if count or not report_class(name).wrote(_head(file)):
+        raise UsageError(
+            f"{file} is an unfinished scan ({count} row{'s' * (count != 1)}): continue with --resume, or delete it to "
+            "start over"
+        )
+
+
+def can_be_continued(file: str, wrote: Callable[[bytes], bool]) -> bool:
+    """Tell a report that was torn within its first line from a file of somebody else, by the mark beside it.
+
+    Args:
+        file: One that `--resume` is to continue.
+        wrote: Whether a file that begins so is a report.
+    """
+    head = _head(file)
+    torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
+    return wrote(head) or (torn and _is_mark(mark_of(file)))
+
+
 def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) -> Finished:
     """Mark the outputs as unfinished; with `resume`, cut them back to the rows that all of them have whole.
 
     Raises:
-        UsageError: If an output that is to be continued is finished, or was made by other weights or options.
+        UsageError: If an output that is to be continued is finished, or was made by other weights or options, or if
+            another output has rows already and this one is missing.
     """
-    files = [file for file in outputs if _is_regular(file)]
-    parts = [_unfinished(file, outputs[file], made_by) for file in files] if resume else []
+    files = [file for file in outputs if is_regular(file)]
+    parts = {file: _unfinished(file, outputs[file], made_by) for file in files} if resume else {}
+    missing = [file for file, rows in parts.items() if rows is None]
+    known = {file: rows for file, rows in parts.items() if rows is not None}
+    for file, rows in known.items():
+        if missing and rows:
+            raise UsageError(f"--resume: {file} has {len(rows)} rows, but {missing[0]} does not exist; leave it out")
     for file in files:
-        with suppress(OSError):  # a folder that takes no more files: then this scan cannot be resumed
-            _mark(file).write_text(json.dumps(made_by), encoding="utf-8")
-    known = [rows for rows in parts if rows is not None]
-    if not known or len(known) < len(parts):
+        with suppress(OSError), written_whole(mark_of(file)) as partial:  # in a folder that takes no more files,
+            partial.write_text(json.dumps(made_by), encoding="utf-8")  # the scan cannot be resumed
+    if not known or missing:
         return Finished()
-    count = min(len(rows) for rows in known)
-    for file, rows in zip(files, known, strict=True):
+    count = min(len(rows) for rows in known.values())
+    for file, rows in known.items():
         os.truncate(file, rows[count - 1][1] if count else 0)
-    findings = [row for row, _ in known[0][:count]]
+    findings = [row for row, _ in next(iter(known.values()))[:count]]
     return Finished(
         True,
         {finding.path for finding in findings},
@@ -76,17 +125,41 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
 def end(outputs: Collection[str]) -> None:
     """Take the marks away: the scan is over, and the outputs are whole."""
     for file in outputs:
-        if _is_regular(file):
-            _mark(file).unlink(missing_ok=True)
+        mark = mark_of(file)
+        if is_regular(file) and os.path.lexists(mark) and _is_mark(mark):
+            mark.unlink(missing_ok=True)
 
 
-def _is_regular(file: str) -> bool:
-    """Tell files from pipes and devices, which cannot be resumed."""
+def is_regular(file: str) -> bool:
+    """Tell files from pipes and devices, which cannot be resumed, even if a shell has put a file in their place."""
+    if os.path.abspath(file).startswith(_DEVICES):
+        return False
     return os.path.isfile(file) or not os.path.exists(file)
 
 
-def _mark(file: str) -> Path:
+def mark_of(file: str) -> Path:
+    """Return the file that says how an unfinished output is made."""
     return Path(f"{file}.unfinished")
+
+
+def _is_mark(path: Path) -> bool:
+    """Tell a mark from a file of somebody else; an empty one is of no use to anybody."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        text = path.read_bytes()[:_MARK]
+        return not text or {"version", "weights", "detector"} <= json.loads(text).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _has_content(file: str) -> bool:
+    return os.path.isfile(file) and os.path.getsize(file) > 0
+
+
+def _head(file: str) -> bytes:
+    with open(file, "rb") as stream:
+        return stream.read(HEAD)
 
 
 def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[Finding, int]] | None:
@@ -94,12 +167,12 @@ def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[
     if not os.path.exists(file):
         return None
     try:
-        before: Any = json.loads(_mark(file).read_text(encoding="utf-8"))
+        before: Any = json.loads(mark_of(file).read_text(encoding="utf-8"))
     except OSError:
-        raise UsageError(f"--resume: {file} is not an unfinished scan; remove it to scan anew") from None
+        raise UsageError(f"--resume: {file} is not an unfinished scan; delete it to start over") from None
     except ValueError:
         before = {}
     changed = [key for key in made_by if before.get(key) != made_by[key]]
     if changed:
-        raise UsageError(f"--resume: {file} was made with other {', '.join(changed)}; remove it to scan anew")
+        raise UsageError(f"--resume: {file} was made with other {', '.join(changed)}; delete it to start over")
     return [(Finding.from_record(record), place) for record, place in report_class(name).whole_records(file)]

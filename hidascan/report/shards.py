@@ -53,7 +53,7 @@ class ShardWriter:
         """Write what there is."""
         if self._rows:
             path = self._folder / f"part-{self._next:06d}.{self._form}"
-            with written_whole(path) as partial:
+            with written_whole(path, replace=False) as partial:
                 partial.write_bytes(_WRITERS[self._form](self._rows))
             self._next, self._rows = self._next + 1, []
         self._since = time.monotonic()

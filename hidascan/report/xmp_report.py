@@ -5,18 +5,23 @@ Never a digital source type: that is what a maker declares of an image, and not 
 
 from __future__ import annotations
 
+import os
+import re
+from itertools import count
 from pathlib import Path
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError
 from hidascan.finding import Finding
 from hidascan.printable import printable
-from hidascan.report.reporter import free_name, output_folder
+from hidascan.report.reporter import output_folder
 from hidascan.run import RunInfo
 
 NAMESPACE = "urn:hidascan:finding:1"
 SUFFIX = ".xmp"
+_LARGEST = 1 << 16  # bytes of a sidecar
+_FACT = re.compile(r"<hidascan:(\w+)>(.*?)</hidascan:\1>")
 _PAGE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -31,7 +36,11 @@ _PAGE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 class XmpReport:
-    """Writes NAME.xmp for each readable image, such as photo.jpg.xmp; never over a file that is there."""
+    """Writes NAME.xmp for each readable image, such as photo.jpg.xmp.
+
+    Over nothing but the sidecar that an earlier scan wrote for the same image, if nobody has changed it since. Where
+    another file has the name, a number is added.
+    """
 
     def __init__(self, folder: str, run: RunInfo):
         """Prepare the folder.
@@ -49,26 +58,55 @@ class XmpReport:
         """
         if finding.status != "ok":
             return
-        target = self._folder / (free_name(self._folder, Path(finding.path).name, [SUFFIX]) + SUFFIX)
+        facts = self._facts(finding)
+        target = self._target(Path(finding.path).name, facts)
         try:
-            with written_whole(target) as partial:
-                partial.write_text(self._page(finding), encoding="utf-8")
+            with written_whole(target, replace=os.path.lexists(target)) as partial:
+                partial.write_text(_page(facts), encoding="utf-8")
         except OSError as error:
             raise HidascanError(f"{target}: {(error.strerror or str(error)).lower()}") from None
 
     def close(self) -> None:
         """Do nothing: every file is whole."""
 
-    def _page(self, finding: Finding) -> str:
+    def _target(self, name: str, facts: dict[str, str]) -> Path:
+        """Return the sidecar of the same image, or the first free name."""
+        for number in count(1):
+            target = self._folder / f"{name}{'' if number == 1 else f'.{number}'}{SUFFIX}"
+            if not os.path.lexists(target) or _is_of_the_same_image(target, facts):
+                return target
+        raise AssertionError
+
+    def _facts(self, finding: Finding) -> dict[str, str]:
         facts = {
             "verdict": finding.verdict,
             "score": f"{finding.score:.4f}",
             "uncertainty": None if finding.uncertainty is None else f"{finding.uncertainty:.4f}",
             "file": printable(Path(finding.path).name),
+            "path": printable(os.path.abspath(finding.path)),
             "sha256": finding.file and finding.file.sha256,
             "detector": self._run.detector,
             "weights": self._run.digest,
             "version": self._run.version,
         }
-        lines = [f"   <hidascan:{n}>{escape(str(v))}</hidascan:{n}>" for n, v in facts.items() if v is not None]
-        return _PAGE.format(namespace=NAMESPACE, verdict=escape(str(finding.verdict)), facts="\n".join(lines))
+        return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _page(facts: dict[str, str]) -> str:
+    lines = [f"   <hidascan:{name}>{escape(value)}</hidascan:{name}>" for name, value in facts.items()]
+    return _PAGE.format(namespace=NAMESPACE, verdict=escape(facts["verdict"]), facts="\n".join(lines))
+
+
+def _is_of_the_same_image(target: Path, facts: dict[str, str]) -> bool:
+    """Tell whether a file is a sidecar of an image as hidascan writes it, to the byte; one before 0.3 names no path."""
+    try:
+        if os.path.islink(target) or not os.path.isfile(target) or os.path.getsize(target) > _LARGEST:
+            return False
+        text = target.read_bytes().decode("utf-8")
+    except (OSError, ValueError):
+        return False
+    found = {name: unescape(value) for name, value in _FACT.findall(text)}
+    if "verdict" not in found or _page(found) != text:
+        return False
+    compared = ("path",) if "path" in found else ("file", "sha256")
+    return all(found.get(name) == facts.get(name) for name in compared)

@@ -36,12 +36,14 @@ from hidascan.options import ScanOptions
 from hidascan.prepare import Job, Preparer
 from hidascan.printable import complain
 from hidascan.progress import ScanProgress
+from hidascan.report.reporter import output_folder
 from hidascan.report.shards import ShardWriter, read_shard, shards_of
 from hidascan.runners.local import report_survey
 from hidascan.scanner import Scanner
 
 MANIFEST = "manifest.json"
 _STARTED = ".started.json"  # what an unfinished scan is made with
+_STARTED_KEYS, _MANIFEST_KEYS = {"version", "weights", "detector"}, {"files", "verdicts", "shards", "scan"}
 _PATHS_A_BLOCK = 64  # that one decoding task works through
 ROWS_A_SHARD = 1000
 
@@ -145,6 +147,7 @@ def _begin(task: FleetTask, scanner: Scanner) -> tuple[Tally, set[str]]:
     """
     made_by = {**scanner.run.fingerprint(), "format": task.form}
     del made_by["precision"]  # of this machine; that of the actors is in the rows
+    _check_own(task.folder)
     mark, shards, tally = task.folder / _STARTED, shards_of(task.folder), Tally()
     try:
         before = json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else None
@@ -156,14 +159,34 @@ def _begin(task: FleetTask, scanner: Scanner) -> tuple[Tally, set[str]]:
     changed = [key for key in made_by if shards and (before or {}).get(key) != made_by[key]]
     if changed:
         raise UsageError(f"--resume: {task.folder} was made with other {', '.join(changed)}")
-    task.folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(made_by), encoding="utf-8")
+    output_folder(str(task.folder), f"--{task.form}")
+    with written_whole(mark) as partial:
+        partial.write_text(json.dumps(made_by), encoding="utf-8")
     done = set()
     for shard in shards:
         for row in read_shard(shard):
             tally.add(row)
             done.add(row["path"])
     return tally, done
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a folder where another program has files of the names that are written beside the shards.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    for name, keys in ((_STARTED, _STARTED_KEYS), (MANIFEST, _MANIFEST_KEYS)):
+        if os.path.lexists(folder / name) and not _is_own(folder / name, keys):
+            raise UsageError(f"{folder / name} exists and was not written by hidascan; choose another folder")
+
+
+def _is_own(path: Path, keys: set[str]) -> bool:
+    try:
+        text = path.read_bytes()
+        return not text or keys <= json.loads(text).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _end(task: FleetTask, scanner: Scanner, tally: Tally, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from hidascan.errors import CheckpointError, UsageError
 from hidascan.finding import Finding
 from hidascan.image.evidence import evidence_of
+from hidascan.image.filesystems import is_uri
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
 
@@ -31,18 +33,37 @@ def read_rows(report: Path) -> list[Row]:
     Raises:
         UsageError: If it is missing, or no report of JSON lines with evidence.
     """
+    rows, number = [], 0
     try:
-        lines = report.read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines if line]
-        return [Row(Finding.from_record(record), dict(record["scan"])) for record in records]
+        with report.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                number += 1
+                if line.strip():
+                    rows.append(_row(line))
     except OSError as error:
-        raise UsageError(f"{report}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{report}: not a report of hidascan --jsonl with evidence ({error})") from None
+        raise UsageError(f"{report}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{report}: not a report that hidascan --jsonl wrote: it is not UTF-8 text") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"{report}: line {number} is not a row that hidascan --jsonl wrote ({reason})") from None
+    if not rows:
+        raise UsageError(f"{report}: no rows, so there is nothing to verify")
+    return rows
 
 
-def changed_files(rows: list[Row], base: Path, on_row: Callable[[], object] = lambda: None) -> Iterator[str]:
-    """Yield a line for each file that is gone, or is not what the report saw.
+def _row(line: str) -> Row:
+    record = json.loads(line)
+    row = Row(Finding.from_record(record), dict(record["scan"]))
+    if not isinstance(row.finding.path, str) or row.finding.status not in ("ok", "error"):
+        raise ValueError("path or status is missing")
+    return row
+
+
+def changed_files(
+    rows: list[Row], base: Path, on_row: Callable[[], object] = lambda: None
+) -> Iterator[tuple[str, str]]:
+    """Yield path and change of each file that is gone, or is not what the report saw.
 
     Args:
         rows: Of the report.
@@ -50,17 +71,41 @@ def changed_files(rows: list[Row], base: Path, on_row: Callable[[], object] = la
         on_row: Called after each.
     """
     for row in rows:
-        path, before = row.finding.path, row.finding.file
-        now = evidence_of(str(base / path))
-        if before is None:
-            if row.finding.status == "ok":
-                yield f"{path}: the report has no hash of it"
-        elif now is None:
-            yield f"{path}: no longer there"
-        elif now.sha256 != before.sha256:
-            size = "" if now.bytes == before.bytes else f", {before.bytes} bytes then, {now.bytes} now"
-            yield f"{path}: its bytes have changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
+        if (change := _change(row.finding, base)) is not None:
+            yield row.finding.path, change
         on_row()
+
+
+def has_hash(row: Row) -> bool:
+    """Tell whether a row says which bytes it is about: one of a file that could not be opened does not."""
+    return row.finding.file is not None
+
+
+def _change(finding: Finding, base: Path) -> str | None:
+    before = finding.file
+    if before is None:
+        return "the report contains no hash for this file" if finding.status == "ok" else None
+    if is_uri(finding.path):
+        return "not checked: only files on this machine are hashed again"
+    now = evidence_of(str(base / finding.path))
+    if now is None:
+        return _why_not(base / finding.path)
+    if now.sha256 == before.sha256:
+        return None
+    size = "" if now.bytes == before.bytes else f", {before.bytes} bytes then, {now.bytes} now"
+    return f"its bytes have changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
+
+
+def _why_not(path: Path) -> str:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "no longer a regular file"
+        with path.open("rb"):
+            return "cannot be read"
+    except FileNotFoundError:
+        return "no longer there"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {(getattr(error, 'strerror', None) or str(error)).lower()}"
 
 
 def changed_scores(

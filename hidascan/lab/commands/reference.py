@@ -22,6 +22,7 @@ def reference(
 def man_page() -> str:
     """Write the man page of hidascan in troff, from the same text as its `--help`."""
     from hidascan import __version__, cli, commands
+    from hidascan.config import HARMLESS
     from hidascan.report.lines import PLACEHOLDERS
 
     command: Any = typer.main.get_command(cli.app)
@@ -39,8 +40,10 @@ def man_page() -> str:
     lines += [".SH PLACEHOLDERS OF --FORMAT"]
     for letter, (meaning, _) in PLACEHOLDERS.items():
         lines += [".TP", f".B %{letter}", _troff(meaning)]
-    lines += [".SH FILES", "Defaults come from the nearest", ".I hidascan.toml", "or table [tool.hidascan] of"]
-    lines += [".I pyproject.toml", "in the current folder or above; options win."]
+    lines += [".SH FILES", "Defaults come from the file of", ".B --config,", "then from", ".I hidascan.toml"]
+    lines += ["in the configuration folder of the user", "(~/.config/hidascan on Linux); options win."]
+    lines += ["The nearest", ".I hidascan.toml", "or table [tool.hidascan] of", ".I pyproject.toml"]
+    lines += [f"in the working folder or above sets {', '.join(HARMLESS)} only."]
     lines += [".SH ENVIRONMENT", ".TP", ".B HIDASCAN_WEIGHTS", "The weights that are used without", ".B --weights"]
     return "\n".join(lines) + "\n"
 

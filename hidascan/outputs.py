@@ -1,0 +1,187 @@
+"""Check where a scan writes, before anything is opened: no output replaces an input, or a file of somebody else."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import unicodedata
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+
+from hidascan.errors import UsageError
+from hidascan.image.formats import suffixes
+from hidascan.image.sources import Selection
+from hidascan.report import resume
+from hidascan.report.formats import report_class
+from hidascan.report.reporter import HEAD, may_be_replaced, not_ours, wrote_nothing
+
+_ANOTHER = "choose another name"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """All that a scan writes.
+
+    Attributes:
+        files: Reports, each with the name of its format; "-" is stdout.
+        folders: Folders for files with names of their own, each with its option.
+        resume: Whether the reports of an interrupted scan are continued.
+    """
+
+    files: list[tuple[str, str]]
+    folders: list[tuple[str, str]]
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a scan reads.
+
+    Attributes:
+        paths: Files and folders to scan, as they are named.
+        others: Lists of paths, weights, certificates and settings.
+        selection: Which files of folders are scanned.
+        every_file: Yields all files to scan; called only where a file is there that would be replaced.
+    """
+
+    paths: list[str]
+    others: list[str]
+    selection: Selection
+    every_file: Callable[[], Iterable[str]]
+
+
+def check_outputs(outputs: Outputs, inputs: Inputs) -> None:
+    """Refuse a scan that would lose a file.
+
+    Raises:
+        UsageError: If an output has the name of an image, is an input, is named twice, or is there and is neither
+            empty nor a report of the same format, or if it is a scan that was interrupted and is not continued.
+    """
+    for folder, option in outputs.folders:
+        _check_name(folder, option)
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise UsageError(f"{option} {folder}: this is not a folder; {_ANOTHER}")
+    files = [(file, name) for file, name in outputs.files if file != "-"]
+    for file, name in files:
+        _check_name(file, f"--{name}")
+        _check_place(file)
+    written = list(_written(files))
+    _check_each_other(written, outputs.folders)
+    _check_inputs(written, inputs)
+    for file, name in files:
+        _check_content(file, name, outputs.resume)
+
+
+def _check_name(name: str, option: str) -> None:
+    if os.path.splitext(name)[1].lower() in suffixes():
+        raise UsageError(
+            f"{option} {name}: this is the name of an image; put the name of the output after {option}, then the images"
+        )
+
+
+def _check_place(file: str) -> None:
+    folder = os.path.dirname(os.path.realpath(file) if not os.path.exists(file) else file)
+    if file.endswith(os.sep):
+        raise UsageError(f"{file} is the name of a folder; add the name of a file")
+    if not os.path.exists(file) and os.path.islink(os.path.realpath(file)):
+        raise UsageError(f"{file} is a link that leads to itself; {_ANOTHER}")
+    if folder and not os.path.isdir(folder):
+        raise UsageError(f"{file}: no such file or directory: {folder}")
+    if os.path.isdir(file):
+        raise UsageError(f"{file} is a folder; {_ANOTHER}")
+    if os.path.exists(file) and stat.S_ISBLK(os.stat(file).st_mode):
+        raise UsageError(f"{file} is a disk; {_ANOTHER}")
+
+
+def _written(files: list[tuple[str, str]]) -> Iterator[str]:
+    """Yield the files that are opened: the reports, and the marks of those that can be resumed."""
+    for file, name in files:
+        yield file
+        if hasattr(report_class(name), "whole_records") and resume.is_regular(file):
+            yield str(resume.mark_of(file))
+
+
+def _check_each_other(written: list[str], folders: list[tuple[str, str]]) -> None:
+    taken = {_identity(folder): folder for folder, _ in folders if not os.path.exists(folder)}
+    for file in written:
+        if file == os.devnull:
+            continue
+        identity = _identity(file)
+        if identity in taken:
+            twice = "is named twice" if file == taken[identity] else f"and {taken[identity]} are the same file"
+            raise UsageError(f"{file} {twice}; {_ANOTHER} for one of them")
+        if identity in _redirected():
+            raise UsageError(f"{file} receives stdout or stderr of this command already; {_ANOTHER}")
+        taken[identity] = file
+
+
+def _check_inputs(written: list[str], inputs: Inputs) -> None:
+    files = [path for path in inputs.paths if not os.path.isdir(path)]
+    folders = [path for path in inputs.paths if os.path.isdir(path)]
+    read = {_identity(path) for path in files}
+    needed = {_identity(path) for path in inputs.others}
+    for file in written:
+        if _identity(file) in read or any(_is_in(file, folder, inputs.selection) for folder in folders):
+            raise UsageError(f"{file} is one of the files to scan; {_ANOTHER} for the output")
+        if _identity(file) in needed:
+            raise UsageError(f"{file} is read by this scan; {_ANOTHER} for the output")
+    if _redirected() & (read | needed):
+        raise UsageError("stdout or stderr is a file that this scan reads; redirect it to another")
+    there = {_identity(file): file for file in written if os.path.isfile(file)}
+    for path in inputs.every_file() if there else ():
+        if (same := there.get(_identity(path))) is not None:
+            raise UsageError(f"{same} is one of the files to scan, as {path}; {_ANOTHER} for the output")
+
+
+def _is_in(file: str, folder: str, selection: Selection) -> bool:
+    """Tell whether a file is among those of a folder that are scanned, or would be once it is written."""
+    below = os.path.relpath(os.path.realpath(file), os.path.realpath(folder)).replace(os.sep, "/")
+    *above, name = below.split("/")
+    if above and (above[0] == ".." or not selection.recurse):
+        return False
+    if any(selection.leaves_out(one, "/".join(above[: at + 1])) for at, one in enumerate(above)):
+        return False
+    return selection.takes(name, below)
+
+
+def _check_content(file: str, name: str, resuming: bool) -> None:
+    kind = report_class(name)
+    wrote = getattr(kind, "wrote", wrote_nothing)
+    if hasattr(kind, "whole_records") and resume.is_regular(file):
+        resume.check(file, name, resuming)
+        if resuming and os.path.isfile(file) and resume.can_be_continued(file, wrote):
+            return
+    if os.path.isfile(file):
+        try:
+            with open(file, "rb") as stream:
+                head = stream.read(HEAD)
+        except OSError as error:
+            raise UsageError(f"{file}: {(error.strerror or str(error)).lower()}") from None
+        if not may_be_replaced(head, wrote):
+            raise UsageError(not_ours(file))
+
+
+def _redirected() -> set[Hashable]:
+    """Return the files that stdout and stderr are redirected to."""
+    files: set[Hashable] = set()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            found = os.fstat(stream.fileno())
+        except (OSError, ValueError, AttributeError):  # closed, or not a stream of the system
+            continue
+        if stat.S_ISREG(found.st_mode):
+            files.add((found.st_dev, found.st_ino))
+    return files
+
+
+def _identity(path: str) -> Hashable:
+    """Return what two names of one file have in common; of a file yet to be made, where it will be.
+
+    Two new names that differ in case or in how accents are written would be one file on some file systems.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return unicodedata.normalize("NFC", path if "\0" in path else os.path.realpath(path)).casefold()
+    return found.st_dev, found.st_ino
