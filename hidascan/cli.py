@@ -21,7 +21,7 @@ from hidascan import __version__, commands
 from hidascan.config import Defaults, own_file, read_defaults
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.image.folders import Survey
-from hidascan.image.manifests import STDIN, paths_in
+from hidascan.image.manifests import STDIN, is_manifest, paths_in
 from hidascan.image.sources import Selection, expand, is_uri
 from hidascan.options import MAX_PIXELS, ScanOptions
 from hidascan.printable import complain

@@ -12,7 +12,7 @@ from typing import Any
 from hidascan.errors import CheckpointError, UsageError
 from hidascan.finding import Finding
 from hidascan.image.evidence import evidence_of
-from hidascan.image.filesystems import is_uri
+from hidascan.image.sources import is_uri
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
 
