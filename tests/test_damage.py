@@ -143,6 +143,15 @@ def test_a_sound_jpeg_has_the_pixels_that_pillow_gives(read, mode, options):
     assert (image.pixels == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all() and not image.notes
 
 
+@pytest.mark.parametrize("factors", [(0x31, 0x11, 0x11), (0x11, 0x21, 0x11), (0x12, 0x11, 0x12)])
+def test_a_jpeg_with_a_rare_subsampling_is_read(read, factors):
+    data = bytearray(saved("JPEG", subsampling=0))
+    header = data.index(b"\xff\xc0")
+    for number, factor in enumerate(factors):
+        data[header + 11 + 3 * number] = factor
+    assert read(bytes(data)).pixels.shape == PIXELS.shape
+
+
 def chunk(kind, data, checksum=None):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum or zlib.crc32(kind + data))
 

@@ -107,6 +107,8 @@ def why_unreadable(data: bytes, error: Exception) -> str:
     if words := ends_early(data):
         return words
     words = " ".join(str(error).split()) or type(error).__name__
+    if "truncated" in words.lower():
+        return "damaged image: the file ends before its pixels can be decoded"
     return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_NO_WORDS) else words}"
 
 

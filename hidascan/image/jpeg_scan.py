@@ -6,6 +6,7 @@ mean. Pillow and OpenCV pass that on in silence; TurboJPEG reports it.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
         return _rgb(data, mode, strict=True), ()
     except ValueError as error:
         warning = str(error)
+    if "subsampling" in warning:  # TurboJPEG knows the common ones only: here libjpeg is not heard
+        return np.array(Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB")), ()
     if _is_padding(warning, data):
         return _rgb(data, mode), ()
     sorted_out = _Layout(data).without_junk()
