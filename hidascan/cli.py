@@ -505,7 +505,6 @@ def _parsed_and_scanned(arguments: list[str]) -> int:
         except SystemExit as done:
             return int(done.code or 0)
     requests: list[Request] = []
-    _check_working_folder()
     try:
         app(arguments, prog_name="hidascan", obj=requests)
     except SystemExit as done:

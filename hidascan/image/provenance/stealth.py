@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
+_LOSSLESS = ("PNG", "WEBP", "TIFF", "BMP", "GIF")
 _MAGIC_BYTES, _LENGTH_BYTES, _MOST_BYTES = 15, 4, 1_000_000
 _IS_PACKED = {b"stealth_pnginfo": False, b"stealth_pngcomp": True, b"stealth_rgbinfo": False, b"stealth_rgbcomp": True}
 
@@ -15,12 +16,16 @@ def read_stealth(image: Image.Image) -> tuple[str, str] | None:
     """Return the channels and the text of hidden parameters, "" where they cannot be read; None if there are none.
 
     Args:
-        image: Loaded, of any mode; only RGB and RGBA can hold some.
+        image: Of any mode; only RGB and RGBA can hold some, in formats without loss.
     """
-    for channels in {"RGBA": ("alpha", "RGB"), "RGB": ("RGB",)}.get(image.mode, ()):
-        magic = _hidden(image, channels, 0, _MAGIC_BYTES)
-        if magic in _IS_PACKED:
-            return channels, _text(image, channels, _IS_PACKED[magic])
+    modes = {"RGBA": ("alpha", "RGB"), "RGB": ("RGB",)} if image.format in _LOSSLESS else {}
+    try:
+        for channels in modes.get(image.mode, ()):
+            magic = _hidden(image, channels, 0, _MAGIC_BYTES)
+            if magic in _IS_PACKED:
+                return channels, _text(image, channels, _IS_PACKED[magic])
+    except (OSError, SyntaxError, ValueError):  # damaged pixels hide nothing that can be read
+        return None
     return None
 
 
