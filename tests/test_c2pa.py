@@ -355,7 +355,8 @@ def test_letters_are_no_manifest_and_hide_no_sidecar(signer, tmp_path, monkeypat
 def test_a_sidecar_that_is_of_no_use_is_named(signer, tmp_path, sidecar):
     other = signed(signer, "digitalCapture", beside=True)
     (tmp_path / "a.c2pa").write_bytes(other if sidecar is None else sidecar)
-    notes = read(tmp_path, plain()[:-3000] + b"\1" * 1000 + plain()[-2000:]).notes
+    everything = read(tmp_path, plain()[:-3000] + b"\1" * 1000 + plain()[-2000:]).notes
+    notes = [note for note in everything if not note.startswith("damaged: ")]
     if sidecar is None:
         assert "the sidecar belongs to another file" in notes[1]
     else:
