@@ -7,22 +7,24 @@ import contextlib
 import sys
 import unicodedata
 
-_LINE_BREAKERS = ("Cc", "Zl", "Zp")
-_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNSEEN = ("Cc", "Cf", "Zl", "Zp")  # controls, directions and zero-width characters, line separators
+_JOINERS = "\u200c\u200d"  # as scripts and emoji need them
 _ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def printable(text: str) -> str:
     """Put escapes in the place of what does not print: control and direction characters, bytes that are no text."""
+    if text.isprintable():  # pictures are long
+        return text
     return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
 
 
 def one_line(text: str) -> str:
-    r"""Put escapes in the place of what would end a line or a field, or turn its direction: `\t`, `\n`, `\x1b`.
+    r"""Put escapes in the place of what would end a line or a field, turn its direction, or hide: `\t`, `\n`, `\x1b`.
 
     Other characters stay, and so do bytes that are no text, so that a path still names its file.
     """
-    return "".join(_escaped(c) if unicodedata.category(c) in _LINE_BREAKERS or c in _DIRECTIONS else c for c in text)
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN and c not in _JOINERS else c for c in text)
 
 
 def complain(message: str) -> None:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from hidascan.finding import COLUMNS, Finding
+from hidascan.printable import printable
 from hidascan.report.reporter import close_text, open_text
 from hidascan.run import RunInfo
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
 class CsvReport:
     """A CSV. Each row is flushed as it is written, so that an interrupted scan leaves whole rows.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    A text that a spreadsheet would run as a formula gets an apostrophe in front. On a terminal, what does not print is
+    escaped.
     """
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         """Open it; a file that is resumed has its header."""
         self._file = open_text(target, append, self.wrote)
-        self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
-        # The csv module leaves a carriage return unquoted, which ends a record for most readers.
-        self._quoting = csv.DictWriter(self._file, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        self._writer, self._on_terminal = csv_writer(self._file, COLUMNS), self._file.isatty()
         if not append or not self._file.tell():
             self._writer.writeheader()
         self._file.flush()
@@ -31,8 +32,9 @@ class CsvReport:
     def add(self, finding: Finding) -> None:
         """Write a row."""
         row = {name: harmless(value) for name, value in finding.row().items()}
-        writer = self._quoting if any("\r" in str(value) for value in row.values()) else self._writer
-        writer.writerow(row)
+        if self._on_terminal:
+            row = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        self._writer.writerow(row)
         self._file.flush()
 
     def close(self) -> None:
@@ -71,11 +73,29 @@ class CsvReport:
                 yield {name: as_it_was(cell) for name, cell in zip(COLUMNS, cells, strict=True)}, end
 
 
+def csv_writer(file: TextIO, columns: Sequence[str]) -> csv.DictWriter[str]:
+    """Return a writer of rows that end with a line feed, and whose fields are quoted also for a lone carriage return.
+
+    The csv module quotes what occurs in its line terminator, and readers take either character for the end of a row.
+    """
+    return csv.DictWriter(_LineFeeds(file), columns, extrasaction="ignore", lineterminator="\r\n")
+
+
+class _LineFeeds:
+    """Takes whole rows and ends them as files here do."""
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
+
+
 def as_it_was(text: str) -> str:
     """Take the apostrophe of `harmless` away again."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
 
 
 def harmless(value: object) -> object:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """Put an apostrophe before a text that a spreadsheet would run as a formula, and before one that looks so guarded."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA) else value

@@ -9,6 +9,7 @@ import base64
 import io
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 from hidascan.errors import HidascanError, ImageError
 from hidascan.finding import Finding
 from hidascan.image.views import upright
+from hidascan.printable import printable
 from hidascan.report.overlay import attribution_colours, colours, shrink_to
 from hidascan.report.reporter import close_text, open_text, pixels_of
 from hidascan.report.words import (
@@ -32,8 +34,19 @@ from hidascan.report.words import (
 from hidascan.run import RunInfo
 
 _SIDE = 400  # longest, of a preview, pixels
+
+
+def _shown(value: Any) -> Any:
+    """Escape what does not print in any text that a template is given; what macros made is markup already."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 _PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    finalize=_shown,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 _WORDS = (
     claim_in_words, claim_strength, claims_by_statement, jpeg_history, kind_in_words, looked_at, score_in_words,
@@ -83,7 +96,10 @@ class HtmlReport:
         return begin.startswith(b"<!doctype html>") and any(mark in begin for mark in marks)
 
     def _write(self, template: str, **values: object) -> None:
-        self._file.write(render(template, **values))
+        text = render(template, **values)
+        if not (self._file.encoding or "").lower().startswith("utf"):  # stdout; the page says that it is UTF-8
+            text = text.encode("ascii", "xmlcharrefreplace").decode()
+        self._file.write(text)
         self._file.flush()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
-from hidascan.printable import one_line
+from hidascan.printable import one_line, printable
 
 PLACEHOLDERS: dict[str, tuple[str, Callable[[Finding], object]]] = {
     "p": ("path", lambda f: f.path),
@@ -43,7 +43,7 @@ class PlainLines:
     def add(self, finding: Finding) -> None:
         """Write a line."""
         score = "" if finding.score is None else f"{finding.score:.4f}"
-        sys.stdout.write(f"{one_line(finding.path)}\t{finding.verdict or 'error'}\t{score}\n")
+        sys.stdout.write(f"{_path(finding)}\t{finding.verdict or 'error'}\t{score}\n")
         sys.stdout.flush()
 
     def close(self) -> None:
@@ -54,7 +54,8 @@ class PlainLines:
 class FormattedLines:
     r"""Lines by a format such as `%v %s %p`, each ended by a line feed unless the format ends with \n, \t or \0.
 
-    Control characters of values are written as escapes, but for a format that ends with \0, as `xargs -0` reads it.
+    Control characters of values are written as escapes, but for the path in a format that ends with \0, as `xargs -0`
+    reads it.
     """
 
     def __init__(self, form: str):
@@ -67,7 +68,7 @@ class FormattedLines:
             if match[1] is not None and match[1] not in (*PLACEHOLDERS, "%"):
                 known = ", ".join(f"%{letter} {meaning}" for letter, (meaning, _) in PLACEHOLDERS.items())
                 raise UsageError(f"--format: no such placeholder: {match[0]!r}; there are: {known}")
-        self._raw = form.endswith(r"\0")
+        self._raw = form.endswith(r"\0") and not sys.stdout.isatty()
         self._form = form if form.endswith((r"\n", r"\t", r"\0", "\n")) else form + "\n"
 
     def add(self, finding: Finding) -> None:
@@ -76,9 +77,10 @@ class FormattedLines:
         def filled(match: re.Match[str]) -> str:
             if match[0] in _ESCAPES:
                 return _ESCAPES[match[0]]
+            if match[1] == "p":
+                return finding.path.replace("\0", r"\x00") if self._raw else _path(finding)
             value = "%" if match[1] == "%" else PLACEHOLDERS[match[1]][1](finding)
-            text = "" if value is None else str(value)
-            return text if self._raw else one_line(text)
+            return "" if value is None else printable(str(value))
 
         sys.stdout.write(_PART.sub(filled, self._form))
         sys.stdout.flush()
@@ -86,3 +88,8 @@ class FormattedLines:
     def close(self) -> None:
         """Flush stdout."""
         sys.stdout.flush()
+
+
+def _path(finding: Finding) -> str:
+    """Return the path for a program, with its bytes that are no text, or as a terminal may show it."""
+    return printable(finding.path) if sys.stdout.isatty() else one_line(finding.path)

@@ -10,9 +10,10 @@ from typing import Protocol, TextIO, cast
 
 import numpy as np
 
-from hidascan.errors import ImageError, UsageError
+from hidascan.errors import HidascanError, ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.image.isolation import decoders
+from hidascan.printable import ANY_TEXT
 
 HEAD = 1 << 16  # bytes of a file that show whether it is a report
 
@@ -109,7 +110,7 @@ def _opened(target: str, append: bool, wrote: Callable[[bytes], bool]) -> TextIO
 
 
 def _text(target: str, mode: str) -> TextIO:
-    return cast(TextIO, open(target, mode, encoding="utf-8", errors="surrogateescape", newline=""))
+    return cast(TextIO, open(target, mode, encoding="utf-8", errors=ANY_TEXT, newline=""))
 
 
 def may_be_replaced(head: bytes, wrote: Callable[[bytes], bool]) -> bool:
@@ -123,8 +124,15 @@ def not_ours(file: str) -> str:
 
 
 def close_text(file: TextIO) -> None:
-    """Close a file of `open_text`; stdout is only flushed."""
+    """Close a file of `open_text`; stdout is only flushed.
+
+    Raises:
+        HidascanError: If somebody has removed the file, and all that was written with it.
+    """
     if file is sys.stdout:
         file.flush()
-    else:
-        file.close()
+        return
+    removed = os.fstat(file.fileno()).st_nlink == 0 and not os.path.exists(file.name)
+    file.close()
+    if removed:
+        raise HidascanError(f"{file.name}: was removed while it was being written; scan again")

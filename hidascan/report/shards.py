@@ -16,7 +16,7 @@ from typing import Any
 
 from hidascan.atomic import written_whole
 from hidascan.finding import COLUMNS
-from hidascan.report.csv_report import as_it_was, harmless
+from hidascan.report.csv_report import as_it_was, csv_writer, harmless
 
 FORMATS = ("csv", "jsonl", "parquet")
 Row = dict[str, Any]
@@ -79,7 +79,7 @@ def _shards(folder: Path) -> Iterator[tuple[int, Path]]:
 
 def _as_csv(rows: list[Row]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ("key", *COLUMNS), extrasaction="ignore", lineterminator="\n")
+    writer = csv_writer(text, ("key", *COLUMNS))
     writer.writeheader()
     writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode("utf-8", "surrogateescape")

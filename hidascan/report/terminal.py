@@ -42,7 +42,7 @@ class Terminal:
     def add(self, finding: Finding) -> None:
         """Print a row or a panel."""
         if self._verbose:
-            self._console.print(_panel(finding, self._run, self._console.width))
+            self._console.print(_panel(finding, self._run, self._console))
         elif not self._counts:
             self._first = finding
         else:
@@ -57,7 +57,7 @@ class Terminal:
     def close(self) -> None:
         """Print what waits, and the counts."""
         if self._first:
-            self._console.print(_panel(self._first, self._run, self._console.width))
+            self._console.print(_panel(self._first, self._run, self._console))
         total, seconds = sum(self._counts.values()), time.monotonic() - self._started
         if total > 1:
             counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self._counts.items()))
@@ -90,25 +90,25 @@ def _quality(finding: Finding) -> str:
     return "" if finding.jpeg_quality_estimated is None else f"~{finding.jpeg_quality_estimated:.0f}"
 
 
-def _panel(finding: Finding, run: RunInfo, width: int) -> Panel:
+def _panel(finding: Finding, run: RunInfo, console: Console) -> Panel:
     """Tell all that is known of one image, in words."""
     verdict = finding.verdict or "error"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("verdict", Text(verdict, style=_STYLES[verdict]))
-    for name, text in _facts(finding, run):
+    for name, text in _facts(finding, run, "#." if console.options.ascii_only else "█░"):
         rows.add_row(name, Text(printable(text)))
     title = Text(printable(finding.path), overflow="ellipsis", no_wrap=True)
-    return Panel(rows, title=title, title_align="left", border_style=_STYLES[verdict], width=min(width, _PANEL))
+    return Panel(rows, title=title, title_align="left", border_style=_STYLES[verdict], width=min(console.width, _PANEL))
 
 
-def _facts(finding: Finding, run: RunInfo) -> list[tuple[str, str]]:
+def _facts(finding: Finding, run: RunInfo, blocks: str) -> list[tuple[str, str]]:
     if finding.status != "ok" or finding.score is None:
         return [("error", finding.error or "")]
     thresholds = f"real below {run.real_below:.3f}, ai from {run.ai_from:.3f}"
     facts = [
-        ("score", f"{_bar(finding.score)} {score_in_words(finding)} ({thresholds})"),
+        ("score", f"{_bar(finding.score, blocks)} {score_in_words(finding)} ({thresholds})"),
         ("image", f"{finding.width}x{finding.height} {finding.format}, {looked_at(finding)}"),
         ("JPEG", jpeg_history(finding)),
     ]
@@ -124,9 +124,9 @@ def _claim(claim: Claim) -> str:
     return f"{claim_in_words(claim)} ({'; '.join(filter(None, (claim.field, claim_strength(claim))))})"
 
 
-def _bar(score: float) -> str:
+def _bar(score: float, blocks: str) -> str:
     full = round(score * _BAR)
-    return "█" * full + "░" * (_BAR - full)
+    return blocks[0] * full + blocks[1] * (_BAR - full)
 
 
 def _where(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from hidascan.errors import ExitCode, HidascanError
@@ -41,16 +42,15 @@ def run_scan(scanner: Scanner, task: Task, reports: list[Report], before: resume
     """
     progress = ScanProgress(hidden=task.quiet)
     found_ai, failed = before.found_ai, before.failed
-    try:
+    with ExitStack() as closing:  # each, even where another cannot be
+        for report in reports:
+            closing.callback(report.close)
+        closing.callback(progress.close)
         files = (path for path in task.paths if path not in before.paths)
         for finding in scanner.scan_files(files, progress.on_batch):
             with progress.reporting():
                 found_ai |= finding.verdict == "ai"
                 failed |= not _report(reports, finding)
-    finally:
-        progress.close()
-        for report in reports:
-            report.close()
     resume.end(task.outputs)
     failed |= report_survey(task.survey, task.quiet)
     if found_ai and not (failed and task.strict):
