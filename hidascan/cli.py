@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -25,7 +27,7 @@ from hidascan.image.manifests import STDIN, is_manifest, paths_in
 from hidascan.image.sources import Selection, expand, is_uri
 from hidascan.options import MAX_PIXELS, ScanOptions
 from hidascan.printable import complain
-from hidascan.streams import flushed, prepare_streams
+from hidascan.streams import CLOSED, ClosedOutput, prepare_streams
 
 if TYPE_CHECKING:
     from hidascan.report.reporter import Report
@@ -473,7 +475,9 @@ def run(arguments: list[str]) -> int:
     """Carry out a command line; every foreseeable failure becomes one line on stderr and an exit code."""
     debug = "--debug" in arguments
     try:
-        return _parsed_and_scanned(arguments)
+        code = _parsed_and_scanned(arguments)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # the reader of our output has gone: end as cat does, without a word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -485,10 +489,10 @@ def run(arguments: list[str]) -> int:
             raise
         complain(str(error))
         return error.exit_code
-    except OSError as error:  # an output that can no longer be written: the disk is full
+    except OSError as error:
         if debug:
             raise
-        complain(f"output: {(error.strerror or str(error)).lower()}; what was done until then is written")
+        complain(_unwritten(error))
         return ExitCode.USAGE_OR_MODEL
     except Exception as error:
         if debug:
@@ -497,20 +501,47 @@ def run(arguments: list[str]) -> int:
         return ExitCode.USAGE_OR_MODEL
 
 
+def _unwritten(error: OSError) -> str:
+    """Say what could not be written, and why: errors of writing name no file, those of opening do."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {reason.lower()}"
+    return reason if reason == CLOSED else f"output: {reason.lower()}; what was done until then is written"
+
+
 def _parsed_and_scanned(arguments: list[str]) -> int:
     arguments = _help_as_option(arguments)
     if arguments and arguments[0] in commands.NAMES:
-        try:
-            commands.app(arguments, prog_name="hidascan")
-        except SystemExit as done:
-            return int(done.code or 0)
+        return _called(commands.app, arguments)
     requests: list[Request] = []
-    try:
-        app(arguments, prog_name="hidascan", obj=requests)
-    except SystemExit as done:
-        if not requests:
-            return int(done.code or 0)
+    code = _called(app, arguments, obj=requests)
+    if not requests:
+        return code
+    _check_stdout(requests[0])
     return _scan(requests[0])
+
+
+def _called(called: typer.Typer, arguments: list[str], **context: Any) -> int:
+    """Let Typer parse and call, and return the exit code; its complaints become ours, as they repeat any argument."""
+    try:
+        return int(called(arguments, prog_name="hidascan", standalone_mode=False, **context) or 0)
+    except SystemExit as done:
+        if isinstance(done.__context__, OSError):  # Typer ends with 1 when it cannot write, which is for us to say
+            raise done.__context__ from None
+        return int(done.code or 0)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        raise UsageError(f"{error.format_message()} (hidascan --help shows the options)") from error
+
+
+def _check_stdout(request: Request) -> None:
+    """Refuse, before any output is opened, to write to a closed stdout."""
+    shows_lines = request.fleet is None and not request.quiet
+    if isinstance(sys.stdout, ClosedOutput) and (shows_lines or any(file == "-" for file, _ in request.outputs)):
+        raise UsageError(f"{CLOSED}: name a file with --csv or --jsonl, and add -q")
 
 
 def _help_as_option(arguments: list[str]) -> list[str]:
@@ -525,8 +556,16 @@ def _help_as_option(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run, and leave at once: decoding threads still at work must not keep the shell waiting."""
     prepare_streams()
-    code = run(sys.argv[1:])
-    os._exit(flushed(code))
+    try:
+        code = run(sys.argv[1:])
+    except Exception as error:  # of --debug; Python itself would end with 1, which says that AI was found
+        code = error.exit_code if isinstance(error, HidascanError) else ExitCode.USAGE_OR_MODEL
+        with suppress(OSError):
+            traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # said by `run`
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def as_bytes_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     character = error.object[error.start]
-    if "\udc80" <= character <= "\udcff":
+    if "\udc80" <= character <= "\udcff" and not error.encoding.startswith(("utf-16", "utf-32")):  # several bytes each
         return bytes([ord(character) - 0xDC00]), error.start + 1
     return _escaped(character), error.start + 1
 

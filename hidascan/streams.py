@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-import signal
 import sys
 from collections.abc import Iterable
 
-from hidascan.errors import ExitCode
-from hidascan.printable import ANY_TEXT, complain
+from hidascan.printable import ANY_TEXT
+
+CLOSED = "standard output is closed"
 
 
 class ClosedOutput(io.TextIOBase):
@@ -22,7 +22,7 @@ class ClosedOutput(io.TextIOBase):
         Raises:
             OSError: Always.
         """
-        raise OSError(errno.EBADF, "standard output is closed")
+        raise OSError(errno.EBADF, CLOSED)
 
     def writelines(self, lines: Iterable[object]) -> None:
         """Refuse, as `write` does."""
@@ -48,15 +48,3 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ANY_TEXT)
-
-
-def flushed(code: int) -> int:
-    """Write out what waits in stdout, and return the exit code: `code`, or another if it could not be written."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        complain(f"cannot write to standard output: {(error.strerror or str(error)).lower()}")
-        return ExitCode.USAGE_OR_MODEL
-    return code
