@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from hidascan.errors import ImageError
 from hidascan.finding import Finding
 from hidascan.printable import printable
 from hidascan.report.html_report import pictures, render
-from hidascan.serve.guard import Guard, Limits, TooLarge
+from hidascan.serve.guard import Guard, Limits
 from hidascan.serve.pool import Busy, ScanPool
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
@@ -36,6 +38,8 @@ _WORDS = {
     404: "there is nothing at this address: POST pictures to /v1/scan",
     405: f"this method does not work here; {_HOW}",
 }
+_PARAMETERS = {"/v1/report-frame": {"made"}}
+_NAMELESS = "upload"
 _BODY = {
     "requestBody": {
         "required": True,
@@ -67,6 +71,14 @@ class _Upload:
     path: Path
 
 
+def _refuse_options(request: Request) -> None:
+    """Refuse what would be ignored in silence: options are set when the service starts."""
+    unknown = [name for name in request.query_params if name not in _PARAMETERS.get(request.url.path, ())]
+    if unknown:
+        names = printable(", ".join(unknown)[:200])
+        raise HTTPException(400, f"the address takes no options ({names}): set them when hidascan serve starts")
+
+
 def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAPI:
     """Build the application.
 
@@ -84,8 +96,14 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
             await asyncio.to_thread(pool.close)
 
     app = FastAPI(
-        title="hidascan", version=pool.scanner.run.version, lifespan=life, docs_url=None, redoc_url=None
-    )  # their pages would load scripts from elsewhere
+        title="hidascan",
+        version=pool.scanner.run.version,
+        lifespan=life,
+        docs_url=None,  # their pages would load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # few clients send a form twice
+        dependencies=[Depends(_refuse_options)],
+    )
     run = pool.scanner.run
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
@@ -112,9 +130,6 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
     @app.post("/v1/scan", responses=_ANSWERS, openapi_extra=_BODY)
     async def scan(request: Request) -> Response:
         """Scan the files of a multipart form, or the picture in the body, and answer with a JSON line for each."""
-        if request.query_params:
-            names = printable(", ".join(request.query_params.keys()))
-            raise HTTPException(400, f"the address takes no options ({names}): set them when hidascan serve starts")
         return await _answered(request, pool, limits, app.state.folder, keep is not None)
 
     @app.exception_handler(HTTPException)
@@ -150,21 +165,25 @@ async def _receive(request: Request, folder: Path, limits: Limits, uploads: list
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         await _receive_form(request, folder, limits, uploads)
-    elif kind.startswith("image/") or kind == "application/octet-stream":
+    elif _is_picture(kind):
         await _receive_body(request, folder, uploads)
     else:
-        raise HTTPException(400, f"neither a form nor a picture; {_HOW}")
+        raise HTTPException(
+            400, f"{printable(kind[:100]) or 'no Content-Type'} is neither a form nor a picture; {_HOW}"
+        )
 
 
 async def _receive_form(request: Request, folder: Path, limits: Limits, uploads: list[_Upload]) -> None:
     try:
-        form = await request.form(max_files=limits.files, max_fields=10)
-    except TooLarge:
-        raise
-    except HTTPException as error:
-        raise HTTPException(400, str(error.detail)) from None
+        form = await _FormParser(request.headers, request.stream(), max_files=limits.files, max_fields=10).parse()
+    except MultiPartException as error:
+        raise HTTPException(400, f"{error.message.rstrip('.').lower()}; {_HOW}") from None
     try:
-        for part in (one for _, one in form.multi_items() if isinstance(one, UploadFile)):
+        for field, part in form.multi_items():
+            if not isinstance(part, UploadFile):
+                raise HTTPException(400, f"{printable(field[:100])} is no file: the form takes no options; {_HOW}")
+            if not part.filename and not part.size:
+                continue  # of a page's form in which no file was chosen
             with _noted(part.filename, folder, uploads).open("wb") as file:
                 await asyncio.to_thread(shutil.copyfileobj, part.file, file)
     finally:
@@ -174,9 +193,7 @@ async def _receive_form(request: Request, folder: Path, limits: Limits, uploads:
 
 
 async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) -> None:
-    header = Message()
-    header["Content-Disposition"] = request.headers.get("content-disposition", "attachment")
-    with _noted(header.get_filename(), folder, uploads).open("wb") as file:
+    with _noted(_extended_name(request.headers.get("content-disposition", "")), folder, uploads).open("wb") as file:
         async for block in request.stream():
             await asyncio.to_thread(file.write, block)
     if not uploads[-1].path.stat().st_size:
@@ -185,9 +202,46 @@ async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) 
 
 def _noted(name: str | None, folder: Path, uploads: list[_Upload]) -> Path:
     """Note an upload, and return where to write it."""
-    name = Path(name or "upload").name
+    name = Path(name or "").name
+    name = _NAMELESS if name in ("", "..") else name
     uploads.append(_Upload(name, folder / (secrets.token_hex(16) + _suffix(name))))
     return uploads[-1].path
+
+
+def _extended_name(disposition: str) -> str | None:
+    """Return the file's name of a Content-Disposition, also one as RFC 5987 writes it: filename*=UTF-8''%E2%82%AC.png."""
+    header = Message()
+    header["Content-Disposition"] = disposition
+    name = header.get_filename()
+    try:
+        return name and name.encode("latin-1").decode()  # as headers are read
+    except UnicodeError:
+        return name
+
+
+class _FormParser(MultiPartParser):
+    """Takes a part for a file also where only `filename*` names it, or no name but its type says that it is one."""
+
+    def on_headers_finished(self) -> None:
+        part: Any = self._current_part
+        disposition = part.content_disposition or b""
+        name = None
+        if b"filename" not in parse_options_header(disposition)[1]:
+            name = _extended_name(disposition.decode("latin-1"))
+            kinds = [
+                value.decode("latin-1").lower() for header, value in part.item_headers if header == b"content-type"
+            ]
+            if name is None and any(map(_is_picture, kinds)):
+                name = _NAMELESS
+            if name is not None:
+                part.content_disposition = disposition + b'; filename="' + _NAMELESS.encode() + b'"'
+        super().on_headers_finished()
+        if name is not None and part.file is not None:
+            part.file.filename = name
+
+
+def _is_picture(kind: str) -> bool:
+    return kind.startswith("image/") or kind == "application/octet-stream"
 
 
 def _suffix(name: str) -> str:

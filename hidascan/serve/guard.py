@@ -7,7 +7,9 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+from hidascan.printable import complain
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -66,27 +68,32 @@ class Guard:
         try:
             await self._app(scope, self._counted(receive), counted_send)
         except TooLarge:
-            if started:
-                raise
-            await _answer(send, 413, f"the body is larger than {self._limits.body} bytes")
+            await _answer(send, 413, self._too_large())
+        except Exception as error:  # in one line; the framework would print where it happened, at length
+            complain(f"unexpected {type(error).__name__}: {error}")
+            if not started:
+                await _answer(send, 500, "something went wrong in hidascan: see what it writes to its terminal")
 
     def _wrong(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        host = _split(f"//{headers.get('host', '')}").hostname or ""
         if host not in self._limits.hosts:
             return 421, "unknown host name: start hidascan serve with --allow-host NAME to use it"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and _split(origin).netloc != headers.get("host"):
             return 403, "cross-origin requests are not allowed"
         if self._limits.token and scope["path"].startswith("/v1/") and scope["path"] != "/v1/health":
             given = headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, f"Bearer {self._limits.token}".encode()):
                 return 401, "a bearer token is needed"
         length = headers.get("content-length", "0")
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit()):
             return 400, "invalid Content-Length"
         if int(length) > self._limits.body:
-            return 413, f"the body is larger than {self._limits.body} bytes"
+            return 413, self._too_large()
         return None
+
+    def _too_large(self) -> str:
+        return f"the body is larger than {self._limits.body} bytes"
 
     def _counted(self, receive: Receive) -> Receive:
         seen = 0
@@ -100,6 +107,13 @@ class Guard:
             return message
 
         return counted
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return urlsplit("")
 
 
 async def _answer(send: Send, status: int, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -41,9 +42,11 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
     pool = ScanPool(Scanner(options), limits.waiting)
     place = f"[{host}]" if ":" in host else host
     complain(f"http://{place}:{bound.getsockname()[1]}/ (Ctrl-C ends it)")
+    logging.getLogger().addHandler(_OneLine(logging.ERROR))  # of all that serves; warnings are mistakes of clients
     config = uvicorn.Config(
         make_app(pool, limits, keep),
-        log_level="warning",
+        log_config=None,
+        ws="none",
         access_log=False,
         server_header=False,
         timeout_keep_alive=10,
@@ -52,6 +55,15 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it anew when all is drained
         uvicorn.Server(config).run(sockets=[bound])
+
+
+class _OneLine(logging.Handler):
+    """Writes errors as all of hidascan does, in one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        cause = record.exc_info[1] if record.exc_info else None
+        complain(" ".join([record.getMessage(), *([f"({type(cause).__name__}: {cause})"] if cause else [])]))
 
 
 def _bound(host: str, port: int) -> socket.socket:
