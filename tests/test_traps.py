@@ -63,4 +63,4 @@ def test_a_file_that_vanishes_before_its_turn_costs_its_own_row(tiny_weights, tm
 def test_an_output_that_cannot_be_written_is_said_before_the_scan(hidascan, tmp_path, option):
     path = save_picture(tmp_path / "a.png")
     ran = hidascan(path, option, tmp_path)  # a folder
-    assert ran.code == 2 and ran.err.count("\n") == 1 and "is a directory" in ran.err and not ran.out
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "is a folder; choose another name" in ran.err and not ran.out
