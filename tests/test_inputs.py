@@ -126,7 +126,7 @@ def test_a_folder_without_images_is_named_with_the_reason(tmp_path, names, optio
 
 
 def test_nothing_scanned_is_exit_code_3_even_beside_images(hidascan, tmp_path):
-    image = save_picture(tmp_path / "a.png", 40, 40)
+    image = save_picture(tmp_path / "a.png", 80, 80)
     (tmp_path / "empty").mkdir()
     ran = hidascan(image, tmp_path / "empty", "--threshold", "1", "-q")
     assert ran.code == 3 and ran.err == f"hidascan: no images found in {tmp_path / 'empty'}; the folder is empty\n"
