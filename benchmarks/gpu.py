@@ -191,6 +191,7 @@ def nvjpeg(paths: list[str]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--matrix", type=int, default=_SIDE, help="side of the matrices that the peak is measured with")
     parser.add_argument("--passes", type=int, default=20)
@@ -209,7 +210,7 @@ def main() -> None:
 
 def measure(given: argparse.Namespace) -> Iterator[dict]:
     """Yield all rows, those of whole scans before what else might be tried."""
-    scanner = Scanner(ScanOptions(device=given.device, precision="bf16"))
+    scanner = Scanner(ScanOptions(device=given.device, precision=given.precision))
     device, peak = scanner.device, matrix_peak(scanner.device, given.matrix, given.passes)
     yield {"device": str(device), "bf16 peak, TFLOP/s": round(peak / 1e12, 2), "cores": os.cpu_count()}
     network = network_row("hidascan-b", scanner.detector, device, given.batch_sizes, peak, given.passes)

@@ -416,7 +416,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         DeviceError: For any other word.
     """
     if precision == "auto":
-        fast = {"cuda": _cuda_has_bf16, "cpu": _cpu_has_bf16}.get(device.type, lambda: False)()
+        fast = {"cuda": _cuda_has_bf16, "cpu": cpu_has_bf16}.get(device.type, lambda: False)()
         return torch.bfloat16 if fast else torch.float32
     try:
         return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
@@ -433,7 +433,7 @@ def _cuda_has_bf16() -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
     """Tell whether the CPU has AVX512-BF16, AMX or Arm's BF16; without them bf16 is slower than fp32."""
     flags = torch.backends.cpu.get_cpu_capability()
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")

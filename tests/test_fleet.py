@@ -127,11 +127,11 @@ def test_a_table_of_files_and_addresses_gives_parquet(hidascan, cluster, picture
 
 @pytest.fixture
 def many(tmp_path):
-    """2,000 tiny files."""
+    """600 tiny files: ten blocks."""
     folder = tmp_path / "many"
     for number in range(20):
         save_picture(folder / f"{number:04d}.png", 40, 50, seed=number)
-    for number in range(20, 2000):
+    for number in range(20, 600):
         shutil.copy(folder / f"{number % 20:04d}.png", folder / f"{number:04d}.png")
     return folder
 
@@ -172,16 +172,16 @@ def test_each_file_has_one_row_although_workers_are_killed(many, tmp_path, tiny_
     kill_one("ray::MapWorker(MapBatches(ScanActor)).submit", cluster, running)
     assert running.poll() is None
     out, err = running.communicate(timeout=500)  # a hang is meant, not a busy machine
-    assert running.returncode in (0, 1) and out.startswith(b"2,000 files"), err
+    assert running.returncode in (0, 1) and out.startswith(b"600 files"), err
     rows = all_rows(tmp_path / "out")
     assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
-    assert sorted(row["key"] for row in rows) == list(range(2000))
+    assert sorted(row["key"] for row in rows) == list(range(600))
     assert len(shards_of(tmp_path / "out")) == 2
 
 
 def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, monkeypatch):
     out = tmp_path / "out"
-    for path in sorted(many.iterdir())[800:]:
+    for path in sorted(many.iterdir())[300:]:
         path.unlink()
     options = ("--csv", out, "--runner", "ray", "--ray-address", cluster, "--precision", "fp32")
     add, taken = ShardWriter.add, []
@@ -202,11 +202,11 @@ def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, 
     other = hidascan(many, *options, "--resume", "--profile", "low-fpr")
     assert other.code == 2 and "made with other profile" in other.err
     ran = hidascan(many, *options, "--resume")
-    assert ran.out.startswith("800 files")
+    assert ran.out.startswith("300 files")
     assert {name: (out / name).read_bytes() for name in before} == before
     rows = all_rows(out)
     assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
-    assert sorted(row["key"] for row in rows) == list(range(800))
+    assert sorted(row["key"] for row in rows) == list(range(300))
     assert "is finished" in hidascan(many, *options, "--resume").err
 
 
