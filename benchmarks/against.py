@@ -33,6 +33,7 @@ print(sum(views) / (time.perf_counter() - started), resource.getrusage(resource.
 
 def start(checkout: Path, *arguments: str) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(checkout)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once, not at every start
     return subprocess.Popen([sys.executable, *arguments], cwd=checkout, env=environment, stdout=subprocess.PIPE)
 
 

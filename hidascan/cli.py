@@ -22,14 +22,12 @@ import typer
 from hidascan import __version__, commands
 from hidascan.config import Defaults, own_file, read_defaults
 from hidascan.errors import ExitCode, HidascanError, UsageError
-from hidascan.image.folders import Survey
-from hidascan.image.manifests import STDIN, is_manifest, paths_in
-from hidascan.image.sources import Selection, expand, is_uri
 from hidascan.options import MAX_PIXELS, ScanOptions
 from hidascan.printable import complain
 from hidascan.streams import CLOSED, ClosedOutput, prepare_streams
 
 if TYPE_CHECKING:
+    from hidascan.inputs import InputFiles
     from hidascan.report.reporter import Report
     from hidascan.run import RunInfo
 
@@ -45,11 +43,8 @@ class Request:
     """All that the command line asks for.
 
     Attributes:
-        paths: Files, folders, or "-" for a list of them on stdin.
+        inputs: What to scan.
         options: How to scan.
-        selection: Which files of folders are taken.
-        files_from: Files that hold lists of paths, or "-".
-        null: Whether lists of paths are separated by NUL.
         outputs: Files to write, each with the name of its format; "-" is stdout.
         line_format: Of the lines on stdout; None for the usual ones.
         xmp: Folder for XMP sidecars; None for none.
@@ -60,16 +55,12 @@ class Request:
         quiet: Whether to be silent.
         verbose: Whether to show a panel for each image.
         resume: Whether to resume an interrupted scan.
-        column: Of tables of paths.
         fleet: What is asked of a Ray cluster; None to scan on this machine.
         settings: Files that set defaults.
     """
 
-    paths: list[str]
+    inputs: InputFiles
     options: ScanOptions
-    selection: Selection
-    files_from: list[str]
-    null: bool
     outputs: list[tuple[str, str]]
     line_format: str | None
     xmp: str | None
@@ -80,7 +71,6 @@ class Request:
     quiet: bool
     verbose: bool
     resume: bool
-    column: str
     fleet: FleetRequest | None
     settings: list[str]
 
@@ -254,7 +244,11 @@ def scan(
         from hidascan.report.lines import FormattedLines
 
         FormattedLines(line_format)  # a wrong one must not wait for the network
+    from hidascan.image.sources import Selection
+    from hidascan.inputs import InputFiles
+
     selection = Selection(tuple(include or ()), tuple(exclude or ()), not no_recurse, follow_symlinks)
+    inputs = InputFiles(list(paths or ()), list(files_from or ()), selection, column, null, uris=fleet is not None)
     if (patches is not None or fast) and (heatmap or heatmap_raw or heatmap_dir):
         raise UsageError("--heatmap needs every patch, so it does not go with --patches or --fast")
     options = ScanOptions(
@@ -274,8 +268,8 @@ def scan(
     drawn = heatmap or (heatmap_dir is not None and not heatmap_raw)
     context.obj.append(
         Request(
-            list(paths or ()), options, selection, list(files_from or ()), null, outputs, line_format, xmp, drawn, heatmap_raw,
-            heatmap_dir, strict, quiet, verbose, resume, column, fleet, [str(one.path) for one in defaults.files()],
+            inputs, options, outputs, line_format, xmp, drawn, heatmap_raw, heatmap_dir, strict, quiet, verbose, resume, fleet,
+            [str(one.path) for one in defaults.files()],
         )
     )  # fmt: skip
 
@@ -314,6 +308,8 @@ def _chosen(context: typer.Context, defaults: Defaults) -> tuple[str, str, float
 
 
 def _check_column(context: typer.Context, column: str, lists: list[str]) -> None:
+    from hidascan.image.manifests import is_manifest
+
     if _source(context, "column") == "COMMANDLINE" and not any(is_manifest(name) for name in lists):
         raise UsageError(f"--column {column} needs --files-from with a .csv, .tsv or .parquet file")
 
@@ -340,26 +336,28 @@ def _fleet(
 
 def _check_files(request: Request) -> None:
     """Check what is written against what is read and what is there; see `outputs`."""
+    from hidascan.image.folders import Survey
     from hidascan.outputs import Inputs, Outputs, check_outputs
 
+    named = request.inputs
     folders = [(request.xmp, "--xmp"), (request.heatmap_dir, "--heatmap-dir")]
     if request.fleet is not None:
         folders.append((request.fleet.folder, f"--{request.fleet.form}"))
     files = [] if request.fleet is not None else request.outputs
-    others = [request.options.weights, request.options.c2pa_trust, *request.files_from, *request.settings]
-    stdin = [name for name in (*request.paths, *request.files_from) if name == "-"]
+    others = [request.options.weights, request.options.c2pa_trust, *named.lists, *request.settings]
+    stdin = [name for name in (*named.paths, *named.lists) if name == "-"]
     again = replace(  # without what can be read only once
-        request,
-        paths=[path for path in request.paths if path != "-"],
-        files_from=[name for name in request.files_from if os.path.isfile(name)],
+        named,
+        paths=[path for path in named.paths if path != "-"],
+        lists=[name for name in named.lists if os.path.isfile(name)],
     )
     check_outputs(
         Outputs(files, [(folder, option) for folder, option in folders if folder is not None], request.resume),
         Inputs(
             again.paths,
             [name for name in others if name is not None and name != "-"] + ["/dev/stdin"] * bool(stdin),
-            request.selection,
-            lambda: _paths(again),
+            named.selection,
+            lambda: again.files(Survey()),
         ),
     )
 
@@ -376,6 +374,7 @@ def _scan(request: Request) -> ExitCode:
     from hidascan.image.isolation import decoders
 
     decoders()  # the first starts while torch is imported, which takes a second or two
+    from hidascan.image.folders import Survey
     from hidascan.runners.local import Task, run_scan
     from hidascan.scanner import Scanner
 
@@ -385,7 +384,7 @@ def _scan(request: Request) -> ExitCode:
     before = resume.begin(resumable, scanner.run.fingerprint(), request.resume)
     reports = _reports(request, scanner.run, before.anything)
     survey = Survey()
-    task = Task(_paths(request, survey), list(resumable), request.strict, request.quiet, survey)
+    task = Task(request.inputs.files(survey), list(resumable), request.strict, request.quiet, survey)
     return run_scan(scanner, task, reports, before)
 
 
@@ -408,13 +407,15 @@ def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
     except ImportError as error:
         raise UsageError(f"--runner ray needs {error.name}: pip install 'hidascan[ray]'") from None
     from hidascan.image.filesystems import list_uri
+    from hidascan.image.folders import Survey
+    from hidascan.image.sources import is_uri
 
     survey = Survey()
 
     def paths() -> Iterator[str]:
-        for path in _paths(request, survey):
+        for path in request.inputs.files(survey):
             if is_uri(path):
-                yield from list_uri(path, request.selection, survey)
+                yield from list_uri(path, request.inputs.selection, survey)
             else:
                 yield path
 
@@ -423,32 +424,6 @@ def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
         rows=fleet.rows or ROWS_A_SHARD, resume=request.resume, strict=request.strict, quiet=request.quiet, survey=survey,
     )  # fmt: skip
     return run_fleet(request.options, task)
-
-
-def _paths(request: Request, survey: Survey | None = None) -> Iterator[str]:
-    """Yield the files to scan; `survey` takes notes of what is passed over, and of folders and lists without any."""
-    survey = Survey() if survey is None else survey
-
-    def named() -> Iterator[str]:
-        for path in dict.fromkeys(request.paths):
-            if path == STDIN:
-                yield from _listed(path, request, survey)
-            else:
-                yield path
-        for name in dict.fromkeys(request.files_from):
-            if name != STDIN or STDIN not in request.paths:  # nobody can read it twice
-                yield from _listed(name, request, survey)
-
-    yield from expand(named(), request.selection, survey, uris=request.fleet is not None)
-
-
-def _listed(name: str, request: Request, survey: Survey) -> Iterator[str]:
-    empty = True
-    for path in paths_in(name, request.column, request.null):
-        empty = False
-        yield path
-    if empty:
-        survey.empty.append(f"no paths in the list {'on stdin' if name == STDIN else name}")
 
 
 def _reports(request: Request, run: RunInfo, append: bool) -> list[Report]:

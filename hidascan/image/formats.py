@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -78,10 +79,14 @@ _STARTS = (
     (rb"SQLite format 3\0", "an SQLite database"),
     (rb"\x7fELF|MZ\x90\0", "a program"),
 )
-_START = re.compile(b"|".join(b"(?P<_%d>%s)" % (at, start) for at, (start, _) in enumerate(_STARTS)), re.DOTALL)
 
 
 def starts_like(head: bytes) -> str:
     """Return what a file is by its first bytes, such as "a JPEG image"; "" if it may be text or anything else."""
-    match = _START.match(head)
+    match = _start().match(head)
     return _STARTS[int((match.lastgroup or "_0")[1:])][1] if match else ""
+
+
+@functools.cache  # compiled when first asked: `hidascan --help` need not wait for it
+def _start() -> re.Pattern[bytes]:
+    return re.compile(b"|".join(b"(?P<_%d>%s)" % (at, start) for at, (start, _) in enumerate(_STARTS)), re.DOTALL)

@@ -1,0 +1,53 @@
+"""The files to scan: paths, lists, and tables of paths -> one path after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hidascan.image.folders import Survey
+from hidascan.image.manifests import STDIN, paths_in
+from hidascan.image.sources import Selection, expand
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """What the command line names.
+
+    Attributes:
+        paths: Files, folders, or "-" for a list of them on stdin.
+        lists: Files that hold lists of paths, or "-".
+        selection: Which files of folders are taken.
+        column: Of tables of paths.
+        null: Whether lists of paths are separated by NUL.
+        uris: Whether paths may be URIs of object stores.
+    """
+
+    paths: list[str]
+    lists: list[str]
+    selection: Selection
+    column: str
+    null: bool
+    uris: bool
+
+    def files(self, survey: Survey) -> Iterator[str]:
+        """Yield the files to scan; `survey` records what is passed over, and the folders and lists without any."""
+        return expand(self._named(survey), self.selection, survey, uris=self.uris)
+
+    def _named(self, survey: Survey) -> Iterator[str]:
+        for path in dict.fromkeys(self.paths):
+            if path == STDIN:
+                yield from self._listed(path, survey)
+            else:
+                yield path
+        for name in dict.fromkeys(self.lists):
+            if name != STDIN or STDIN not in self.paths:  # nobody can read it twice
+                yield from self._listed(name, survey)
+
+    def _listed(self, name: str, survey: Survey) -> Iterator[str]:
+        empty = True
+        for path in paths_in(name, self.column, self.null):
+            empty = False
+            yield path
+        if empty:
+            survey.empty.append(f"no paths in the list {'on stdin' if name == STDIN else name}")
