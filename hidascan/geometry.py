@@ -150,8 +150,8 @@ def cell_shares(first: tuple[int, ...], parts: int, length: int, cell: int, patc
     return shared / shared.sum(axis=1, keepdims=True)
 
 
-def seeded(values: np.ndarray, likely: float, sure: float) -> np.ndarray:
-    """Find the cells of those regions of (h, w) values >= likely that hold a value >= sure: (h, w) bool.
+def seeded(values: np.ndarray, seeds: np.ndarray, likely: float, sure: float) -> np.ndarray:
+    """Find the cells of those regions of (h, w) values >= likely that hold one of the seeds (h, w) >= sure: (h, w) bool.
 
     Cells that touch at a side or a corner are of one region.
     """
@@ -159,6 +159,6 @@ def seeded(values: np.ndarray, likely: float, sure: float) -> np.ndarray:
 
     count, labels = cv2.connectedComponents((values >= likely).astype(np.uint8), connectivity=8)
     kept = np.zeros(count, bool)
-    kept[np.unique(labels[values >= sure])] = True
+    kept[np.unique(labels[seeds >= sure])] = True
     kept[0] = False  # what is around the regions
     return kept[labels]

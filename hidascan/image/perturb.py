@@ -22,7 +22,7 @@ class Compression:
     """One save.
 
     Attributes:
-        format: "JPEG" or "WEBP".
+        format: "JPEG", "WEBP" or "AVIF".
         quality: 1..100.
         subsampling: Of the colours, JPEG only: 0 for 4:4:4, 2 for 4:2:0.
     """
@@ -35,7 +35,7 @@ class Compression:
 def compress(pixels: np.ndarray, save: Compression) -> np.ndarray:
     """Save and load an image again."""
     file = io.BytesIO()
-    options = {"subsampling": save.subsampling} if save.format == "JPEG" else {"method": 2}
+    options = {"JPEG": {"subsampling": save.subsampling}, "WEBP": {"method": 2}, "AVIF": {"speed": 9}}[save.format]
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, save.format, quality=save.quality, **options)
     return np.asarray(Image.open(file).convert("RGB"))
 
@@ -131,6 +131,27 @@ def local_contrast(pixels: np.ndarray, limit: float) -> np.ndarray:
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
+def turn(pixels: np.ndarray, quarters: int) -> np.ndarray:
+    """Turn an image by so many quarters of a circle, against the clock."""
+    return np.ascontiguousarray(np.rot90(pixels, quarters))
+
+
+def tone(pixels: np.ndarray, gammas: tuple[float, float, float], contrast: float) -> np.ndarray:
+    """Bend the curve of each colour by its gamma, and stretch all around mid-grey, as presets of photo apps do."""
+    levels = (np.arange(256)[:, None] / 255) ** np.array(gammas)
+    curves = np.rint(((levels - 0.5) * contrast + 0.5).clip(0, 1) * 255).astype(np.uint8)
+    return cv2.LUT(np.ascontiguousarray(pixels), curves[:, None, :])
+
+
+def grain(pixels: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
+    """Add film grain: soft noise of brightness alone, strongest in the middle tones."""
+    rough = np.random.default_rng(seed).normal(0, 1, pixels.shape[:2]).astype(np.float32)
+    soft = cv2.GaussianBlur(rough, (0, 0), 0.8)
+    bright = pixels.mean(2) / 255
+    shown = soft / soft.std() * sigma * (0.4 + 2.4 * bright * (1 - bright))
+    return np.rint(pixels + shown[..., None]).clip(0, 255).astype(np.uint8)
+
+
 def repost(pixels: np.ndarray) -> np.ndarray:
     """Pass an image through one social network after another: JPEG 90, shrunk to three quarters, JPEG 75."""
     return jpeg(shrink(jpeg(pixels, 90), 0.75), 75)
@@ -150,6 +171,9 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "news network": news_network,
     "preview 300 px": preview,
     "screenshot": screenshot,
+    "turned": partial(turn, quarters=1),
+    "AVIF 60": partial(compress, save=Compression("AVIF", 60)),
+    "film grain": partial(grain, sigma=6),
 }
 
 # The copies of a stress test, under the names that stand in JSONL.

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidascan.geometry import seeded
 
 _STEEPNESS = 8.0  # of a patch's evidence, whose logits lie between about -1 and 1, on the scale of TFL's
+_NEIGHBOURHOOD = 5  # cells
 _COLD = 1.0  # logits by which cells without a seed are pushed under the threshold
 
 
 class HeatmapLaw(nn.Module):
     """Joins logits of cells and evidence of patches into a map in which 0.5 is the threshold.
 
-    Thresholds have hysteresis, as edges have in "A Computational Approach to Edge Detection" (PAMI 1986): a region is
-    told only where one of its cells is sure, and then reaches as far as cells are likely. So photos stay cold, and
-    regions whole.
+    Thresholds have hysteresis, as edges have in "A Computational Approach to Edge Detection" (PAMI 1986): a region must
+    hold a neighbourhood of cells that is sure in the mean, and then reaches as far as cells are likely. A single cell
+    makes no region, so photos stay cold, and regions whole.
 
     Attributes:
-        likely: () of TFL's logits: a cell may belong to a region.
-        sure: () likewise: a region must have such a cell.
-        evidence: () of the kernel probe's logits: a patch is hot as a whole.
+        likely: () Threshold of TFL's logits from which a cell may belong to a region.
+        sure: () Threshold of their mean over a neighbourhood, which a region must reach.
+        evidence: () Threshold of the kernel probe's logits from which a patch is hot as a whole.
     """
 
     likely: Tensor
@@ -41,21 +43,24 @@ class HeatmapLaw(nn.Module):
             cells: (h, w) logits of TFL.
             patches: (h, w) what the kernel probe says of the patches around; None if it was not asked.
         """
-        logits, room = self._over_likely(cells, patches), self._room()
-        hot = torch.from_numpy(seeded(logits.cpu().numpy(), 0.0, float(room))).to(logits.device)
+        room, logits = self._room(), self._over_likely(cells, patches)
+        means = self._over_likely(neighbourhood_means(cells[None])[0], patches)
+        hot = torch.from_numpy(seeded(logits.cpu().numpy(), means.cpu().numpy(), 0.0, float(room))).to(logits.device)
         return torch.sigmoid(torch.where(hot, logits, _cooled(logits, room)))
 
     def hottest(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
         """Return the largest p(AI) (K,) on the map of each of K patches by itself.
 
-        The hottest cell is a seed, or there is none, so that no regions need be found.
+        The surest neighbourhood makes a region, or none does, so that no regions need be found.
 
         Args:
             cells: (K, h, w) logits of TFL.
             patches: (K,) what the kernel probe says of each.
         """
         logits, room = self._over_likely(cells.amax((1, 2)), patches), self._room()
-        return torch.sigmoid(torch.where(logits >= room, logits, _cooled(logits, room)))
+        seeds = neighbourhood_means(cells).where(cells >= self.likely, -torch.inf)
+        surest = self._over_likely(seeds.amax((1, 2)), patches)
+        return torch.sigmoid(torch.where(surest >= room, logits, _cooled(logits, room)))
 
     def _over_likely(self, cells: Tensor, patches: Tensor | None) -> Tensor:
         logits = cells - self.likely
@@ -66,6 +71,11 @@ class HeatmapLaw(nn.Module):
     def _room(self) -> Tensor:
         """Return what lies between both thresholds: ()."""
         return (self.sure - self.likely).clamp_min(0)
+
+
+def neighbourhood_means(cells: Tensor) -> Tensor:
+    """Average (B, h, w) over neighbourhoods of 5 x 5 cells, cut off at the border, in the same shape."""
+    return F.avg_pool2d(cells[:, None], _NEIGHBOURHOOD, 1, _NEIGHBOURHOOD // 2, count_include_pad=False)[:, 0]
 
 
 def _cooled(logits: Tensor, room: Tensor) -> Tensor:

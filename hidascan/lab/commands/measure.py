@@ -200,15 +200,19 @@ def _show(part: str) -> None:
 def heatmaps(
     recipe: Recipe,
     cache: Cache,
-    images: Annotated[
-        int, typer.Option(help="Images that are repainted; three times as many are looked at as they are.")
-    ] = 20,
+    weights: Weights = "hidascan-b",
+    without: Annotated[Optional[list[str]], typer.Option(metavar="AUTOENCODER", help="Leave this one out of a training of its own; may be repeated.", show_default=False)] = None,
     device: Device = "auto",
     precision: Precision = "auto",
-) -> None:
-    """Measure heatmaps on unseen sources, with each given autoencoder left out of training in turn."""
+) -> None:  # fmt: skip
+    """Measure the heatmap of WEIGHTS by cross-validation over sources, on edits, forgeries, and untouched windows."""
+    from hidascan.detectors.checkpoint import load_detector
+    from hidascan.detectors.weights import find_weights
+
     spec, where, dtype = _spec(recipe, device, precision)
-    _of_room(spec.detector, "heatmap_figures").report_heatmaps(spec, cache, images, where, dtype, _show)
+    figures = _of_room(spec.detector, "heatmap_figures")
+    residuals = load_detector(find_weights(weights))[0].residuals
+    figures.report_heatmaps(spec, cache, residuals, where, dtype, _show, without or ())
 
 
 def ablate(

@@ -57,12 +57,13 @@ def draw_degradation(
     if kind == 3:
         drawn = (Compression("WEBP", int(rng.integers(50, 96))),)
     elif kind:
-        drawn = tuple(_draw_jpeg(rng, jpeg_quality) for _ in range(kind))
+        drawn = tuple(draw_jpeg(rng, jpeg_quality) for _ in range(kind))
     shift = (int(rng.integers(0, 8)), int(rng.integers(0, 8)))
     return Degradation(name, strength, drawn, shift, int(rng.integers(2**31)))
 
 
-def _draw_jpeg(rng: np.random.Generator, quality: tuple[int, int]) -> Compression:
+def draw_jpeg(rng: np.random.Generator, quality: tuple[int, int]) -> Compression:
+    """Draw a JPEG save of a quality between two."""
     return Compression("JPEG", int(rng.integers(quality[0], quality[1] + 1)), int(rng.choice([0, 2], p=[0.3, 0.7])))
 
 

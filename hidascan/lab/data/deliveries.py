@@ -20,7 +20,7 @@ _LARGEST = 1600  # pixels, of what is enlarged
 def draw_delivery(rng: np.random.Generator) -> Perturbation:
     """Draw what happens to an image: a function of pixels (H, W, 3) uint8 that always does the same."""
     kind = _KINDS[int(rng.choice(len(_KINDS), p=[share for share, _ in _KINDS]))][1]
-    steps = [*_sometimes(rng, 0.2, _any_resize), *kind(rng)]
+    steps = [*_sometimes(rng, 0.15, _turn), *_sometimes(rng, 0.2, _any_resize), *kind(rng)]
     return partial(_in_turn, steps=steps)
 
 
@@ -36,11 +36,17 @@ def _sometimes(
     return [draw(rng)] if rng.random() < probability else []
 
 
+def _turn(rng: np.random.Generator) -> Perturbation:
+    return partial(perturb.turn, quarters=int(rng.integers(1, 4)))
+
+
 def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> Perturbation:
-    """Draw a save of a quality between two, as WebP with a probability."""
+    """Draw a save of a quality between two, as WebP with a probability, and at times as AVIF."""
     quality = int(rng.integers(low, high + 1))
     if rng.random() < webp:
         return partial(perturb.webp, quality=quality)
+    if rng.random() < webp / 4:
+        return partial(perturb.compress, save=Compression("AVIF", max(30, quality - 20)))
     return partial(perturb.compress, save=Compression("JPEG", quality, int(rng.choice([0, 2], p=[0.3, 0.7]))))
 
 
@@ -92,7 +98,10 @@ def _cut_off(rng: np.random.Generator) -> Perturbation:
 
 def _screen(rng: np.random.Generator) -> list[Perturbation]:
     shown = partial(perturb.screenshot, scale=float(rng.uniform(0.4, 1.3)))
-    return [partial(perturb.fit, longest=1920), shown, *_sometimes(rng, 0.4, lambda rng: _save(rng, 70, 95))]
+    bars = _sometimes(
+        rng, 0.3, lambda rng: partial(perturb.letterbox, aspect=float(rng.choice([9 / 16, 3 / 4, 16 / 9])))
+    )
+    return [partial(perturb.fit, longest=1920), shown, *bars, *_sometimes(rng, 0.4, lambda rng: _save(rng, 70, 95))]
 
 
 def _enlarged(rng: np.random.Generator) -> list[Perturbation]:
@@ -108,15 +117,23 @@ def _enlarged(rng: np.random.Generator) -> list[Perturbation]:
 
 
 def _edited(rng: np.random.Generator) -> list[Perturbation]:
-    """Draw an editor's filter."""
+    """Draw an editor's filter: sharpening, smooth skin, contrast, noise, blur, grain or a preset of tones."""
     edit: list[Perturbation] = [
         partial(perturb.sharpen, strength=float(rng.uniform(0.3, 1.5))),
         partial(perturb.smooth_skin, strength=float(rng.uniform(8, 30))),
         partial(perturb.local_contrast, limit=float(rng.uniform(1.0, 3.0))),
         partial(perturb.noise, sigma=float(rng.uniform(1.0, 6.0)), seed=int(rng.integers(2**31))),
         partial(perturb.blur, sigma=float(rng.uniform(0.4, 1.5))),
+        partial(perturb.grain, sigma=float(rng.uniform(2.0, 9.0)), seed=int(rng.integers(2**31))),
+        partial(perturb.tone, gammas=_gammas(rng), contrast=float(rng.uniform(0.8, 1.25))),
     ]
     return [edit[int(rng.integers(len(edit)))], *_sometimes(rng, 0.7, lambda rng: _save(rng, 75, 97))]
+
+
+def _gammas(rng: np.random.Generator) -> tuple[float, float, float]:
+    common, tint = rng.uniform(-0.25, 0.25), rng.uniform(-0.08, 0.08, 3)
+    red, green, blue = np.exp(common + tint).tolist()
+    return red, green, blue
 
 
 _KINDS: tuple[tuple[float, Callable[[np.random.Generator], list[Perturbation]]], ...] = (

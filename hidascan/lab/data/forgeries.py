@@ -56,6 +56,29 @@ def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness:
     return np.rint(donor * share + base * (1 - share)).astype(np.uint8)
 
 
+def match_tone(donor: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Give `donor` the mean and, within limits, the contrast of each colour of `base`; both (H, W, 3) uint8."""
+    means, spreads = zip(*((part.mean((0, 1)), part.std((0, 1)) + 1) for part in (donor, base)), strict=True)
+    matched = (donor - means[0]) * np.clip(spreads[1] / spreads[0], 0.6, 1.6) + means[1]
+    return np.rint(matched).clip(0, 255).astype(np.uint8)
+
+
+def poisson_blend(base: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Put the gradients of `donor` into `base` where a mask is true ("Poisson Image Editing", SIGGRAPH 2003).
+
+    A region at the border of the image is cut off there by two pixels, as the equation needs values all around.
+    """
+    inner = np.zeros_like(mask)
+    inner[2:-2, 2:-2] = mask[2:-2, 2:-2]
+    if not inner.any():
+        return base
+    rows, columns = (np.nonzero(inner.any(axis))[0] for axis in (1, 0))
+    centre = (int(columns[0] + columns[-1]) // 2, int(rows[0] + rows[-1]) // 2)
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    cut = [np.ascontiguousarray(part[box]) for part in (donor, inner.astype(np.uint8) * 255)]
+    return cv2.seamlessClone(cut[0], base, cut[1], centre, cv2.NORMAL_CLONE)
+
+
 def cell_shares(mask: np.ndarray, cell: int) -> np.ndarray:
     """Return the share of true pixels of a mask (H, W) in each cell, (ceil(H / cell), ceil(W / cell))."""
     rows, cols = (np.arange(0, side, cell) for side in mask.shape)

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from hidascan.lab.hidanet.comparison import train_for_comparison
 from hidascan.lab.hidanet.recipe import HiDANetRecipe as Recipe
-from hidascan.lab.hidanet.train import train
+from hidascan.lab.hidanet.train import train, train_heatmap
 
-__all__ = ["Recipe", "ablations", "card", "cross_validation", "table_features", "train", "train_for_comparison"]
+__all__ = [
+    "Recipe",
+    "ablations",
+    "card",
+    "cross_validation",
+    "table_features",
+    "train",
+    "train_for_comparison",
+    "train_heatmap",
+]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.lab.hidanet import cross_validation, heatmap_figures
 from hidascan.lab.measure.card import CardSpec, Section
 from hidascan.scanner import Scanner
@@ -16,8 +19,8 @@ def _cross_validation(scanner: Scanner, spec: CardSpec) -> str:
 
 def _where(scanner: Scanner, spec: CardSpec) -> str:
     parts: list[str] = []
-    count, device = spec.images["where"], str(scanner.device)
-    heatmap_figures.report_heatmaps(spec.recipe, spec.cache, count, device, scanner.dtype, parts.append)
+    residuals, device = cast(HiDANet, scanner.detector).residuals, str(scanner.device)
+    heatmap_figures.report_heatmaps(spec.recipe, spec.cache, residuals, device, scanner.dtype, parts.append)
     return "\n\n".join(parts)
 
 

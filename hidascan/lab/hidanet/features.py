@@ -82,6 +82,15 @@ def whole_backbone(recipe: HiDANetRecipe, device: str, dtype: torch.dtype) -> Fr
     return backbone
 
 
+def cell_backbone(recipe: HiDANetRecipe, device: str, dtype: torch.dtype) -> FrozenViT:
+    """Load the frozen backbone as far as TFL needs it, packed where that is faster."""
+    network = recipe.network
+    backbone = load_backbone(network.backbone, network.cell_taps, network.side, Path(recipe.data.backbone), dtype)
+    if device == "cpu":
+        pack_linears(backbone)
+    return backbone.to(device)
+
+
 def what_decides_tokens(recipe: HiDANetRecipe) -> list[Any]:
     """Return what decides the frozen tokens of an image: a changed backbone must not reuse old ones."""
     network = recipe.network

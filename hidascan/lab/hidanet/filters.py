@@ -5,27 +5,28 @@ Descent finds such faint directions only after a very long time; a covariance ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.hidanet.residuals import FEATURES, PROFILES, ResidualFilters, residual_features
-from hidascan.detectors.hidanet.token_filters import TokenFilters
+from hidascan.errors import RecipeError
+from hidascan.geometry import ViewPlan
+from hidascan.image.views import cut_views
 from hidascan.lab.data.degradations import Degradation
-from hidascan.lab.hidanet.cells import CellFilters, patches_of, tokens_of
-from hidascan.lab.hidanet.pairs import GENERATED, Pairs
+from hidascan.lab.data.tables import tables_sha256
+from hidascan.lab.hidanet.pairs import GENERATED, Pairs, makers_of
+from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.training.artifacts import fingerprint, load_artifact, save_artifact
 
 _BANDS = 4  # of compression
 _WINDOW = 7  # cells: half a patch
 _FOR_STATISTICS = 60  # pairs whose cells say how features are standardised
-_FOR_TOKENS = 360  # pairs, about, whose tokens are measured; makers take turns, so even steps may pass some of them by
 _LEAST = 1e-3  # added to spreads: some features hardly vary
-Filters = TypeVar("Filters", ResidualFilters, TokenFilters)
 
 STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are kept as they are
 
@@ -102,59 +103,47 @@ class Statistics:
         self.moments.setdefault(key, Moments.empty(len(self.mean))).add(photo, copy)
 
 
-@dataclass(frozen=True)
-class PairStatistics:
-    """Of pixel residuals, and of patch tokens where TFL sees these."""
+def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
+    """Fit or read the residual filters of a recipe, by the pairs in `cache`."""
+    spec, path = recipe.localiser.pairs, cache / "residual_filters.safetensors"
+    drawn = [spec.counts, spec.seed, spec.side, spec.group_power, spec.resize, spec.held_out_fold]
+    degraded = [spec.degradations, spec.filter, spec.saves, spec.jpeg_quality]
+    made = [recipe.seed, drawn, degraded, makers_of(recipe), recipe.autoencoders, tables_sha256(recipe.data.tables)]
+    made_by = fingerprint(what="residual filters", made=made, ridge=recipe.localiser.ridge)
+    found = load_artifact(path, made_by)
+    if found is None:
+        found = fit_residual_filters(
+            measure_statistics(Pairs(recipe, cache / "pairs")), recipe.localiser.ridge
+        ).state_dict()
+        save_artifact(path, found, made_by)
+    filters = ResidualFilters(found["filters"].shape[1])
+    filters.load_state_dict(found)
+    if filters.filters.shape[1] != recipe.network.residual_filters:
+        raise RecipeError(f"network: residual_filters must be {filters.filters.shape[1]}, as many as are fitted")
+    return filters
 
-    residuals: Statistics
-    tokens: Statistics | None
 
-
-def measure_statistics(pairs: Pairs, backbone: FrozenViT | None, taps: Sequence[int]) -> PairStatistics:
-    """Measure pairs, each in the first way in which it is degraded; the tokens, which cost more, of some of them."""
+def measure_statistics(pairs: Pairs) -> Statistics:
+    """Measure pairs, each in the first way in which it is degraded."""
     chosen = range(0, len(pairs), max(1, len(pairs) // _FOR_STATISTICS))
     sides = [side for number in chosen for side in pairs[number][:2]]
-    cells = torch.cat([residual_features(patches_of(side)[0]).flatten(0, 2) for side in sides])
+    cells = torch.cat([residual_features(_patches_of(side)[0]).flatten(0, 2) for side in sides])
     standard = ResidualFilters(0)
     standard.mean.copy_(cells.mean(0))
     standard.spread.copy_(cells.std(0) + _LEAST)
-    residuals, tokens = Statistics(standard.mean, standard.spread, {}), None
-    step = max(1, len(pairs.makers) // _FOR_TOKENS)
-    if backbone is not None:
-        seen = torch.cat([tokens_of(backbone, taps, side).flatten(0, 2) for side in sides[: 2 * _FOR_STATISTICS]])
-        tokens = Statistics(seen.mean(0), seen.std(0) + _LEAST, {})
-        standard_tokens = TokenFilters(len(tokens.mean), 0)
-        standard_tokens.mean.copy_(tokens.mean)
-        standard_tokens.spread.copy_(tokens.spread)
+    statistics = Statistics(standard.mean, standard.spread, {})
     for number, maker in enumerate(tqdm(pairs.makers, desc="statistics of pairs", disable=None)):
         photo, copy, degradation = pairs[number]
-        residuals.add(
-            (_band(degradation), maker), *(_windows(standard.standard(*patches_of(side))) for side in (photo, copy))
-        )
-        if tokens is not None and backbone is not None and number % step == 0:
-            both = (standard_tokens.standardised(tokens_of(backbone, taps, side)) for side in (photo, copy))
-            tokens.add((0, maker), *(part.flatten(0, 2) for part in both))
-    return PairStatistics(residuals, tokens)
+        windows = (_windows(standard.standard(*_patches_of(side))) for side in (photo, copy))
+        statistics.add((_band(degradation), maker), *windows)
+    return statistics
 
 
-def fit_filters(statistics: PairStatistics, ridge: float, without: str = "") -> CellFilters:
-    """Fit filters to pairs.
-
-    w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes. Of pixel residuals: for
-    each band of compression and for all, of the phase profiles, the co-occurrences, and both; for each maker, of both;
-    and the strengths as they are. Of tokens: for all makers, and for each. Only the filter of their own sees photos
-    beside generated images: these show other things.
-
-    Args:
-        statistics: Of the pairs.
-        ridge: On standardised features.
-        without: A maker whose pairs are left out.
-    """
-    tokens = statistics.tokens and _without(statistics.tokens, without)
-    return CellFilters(
-        _fit_residual_filters(_without(statistics.residuals, without), ridge),
-        None if tokens is None else _fit_token_filters(tokens, ridge),
-    )
+def _patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Cut (H, W, 3) uint8 into patches (K, 3, 224, 224) uint8, and return their corners (K, 2) too."""
+    views = cut_views(pixels, ViewPlan(thumbnail=False))
+    corners = torch.tensor([[box.top, box.left] for box in views.boxes])
+    return torch.from_numpy(np.stack(views.pixels)).permute(0, 3, 1, 2), corners
 
 
 def _without(statistics: Statistics, maker: str) -> Statistics:
@@ -167,7 +156,19 @@ def _by_maker(statistics: Statistics) -> list[Moments]:
     return [Moments.total([part for (_, by), part in statistics.moments.items() if by == maker]) for maker in makers]
 
 
-def _fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilters:
+def fit_residual_filters(statistics: Statistics, ridge: float, without: str = "") -> ResidualFilters:
+    """Fit filters to pairs.
+
+    w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes: for each band of
+    compression and for all, of the phase profiles, the co-occurrences, and both; for each maker, of both; and the
+    strengths as they are. Only the filter of their own sees photos beside generated images: these show other things.
+
+    Args:
+        statistics: Of the pairs.
+        ridge: On standardised features.
+        without: A maker whose pairs are left out.
+    """
+    statistics = _without(statistics, without)
     matched = [(band, part) for (band, by), part in statistics.moments.items() if by != GENERATED]
     by_band = [[part for at, part in matched if at == band] for band in range(_BANDS)]
     bands = [Moments.total(parts) if parts else None for parts in by_band]
@@ -183,20 +184,13 @@ def _fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilte
     if len(each) > 1:
         columns += [_discriminant(overall, one.shift, kinds[-1], ridge) for one in each]
     weights = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
-    return _filled(ResidualFilters(weights.shape[1]), statistics, weights, overall, mean)
+    return _filled(statistics, weights, overall, mean)
 
 
-def _fit_token_filters(statistics: Statistics, ridge: float) -> TokenFilters:
-    matched = Moments.total([part for (_, by), part in statistics.moments.items() if by != GENERATED])
-    within, size = matched.covariance(), slice(0, len(matched.sum))
-    shifts = [matched.shift, *(one.shift for one in _by_maker(statistics))]
-    weights = torch.stack([_discriminant(within, shift, size, ridge) for shift in shifts], dim=1)
-    return _filled(TokenFilters(len(weights), weights.shape[1]), statistics, weights, within, matched.mean)
-
-
-def _filled(filters: Filters, statistics: Statistics, weights: Tensor, within: Tensor, mean: Tensor) -> Filters:
+def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tensor) -> ResidualFilters:
     """Set filters to `weights`, scaled so that each gives numbers of a standard deviation of 1 around 0."""
     weights = weights / ((weights * (within @ weights)).sum(0) + 1e-6).sqrt()
+    filters = ResidualFilters(weights.shape[1])
     parts = {"mean": statistics.mean, "spread": statistics.spread, "filters": weights, "offset": mean @ weights}
     filters.load_state_dict(parts)
     return filters

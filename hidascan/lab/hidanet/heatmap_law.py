@@ -1,66 +1,44 @@
-"""Set the thresholds of a heatmap by images that must stay cold."""
+"""Set the thresholds of a heatmap by what TFL finds in real pictures of sources that it never saw."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from hidascan.detectors.hidanet.network import HiDANet
-from hidascan.image.decode import decode
-from hidascan.image.perturb import jpeg
-from hidascan.lab.data.tables import LabelledImage
+from hidascan.detectors.hidanet.heatmap import HeatmapLaw, neighbourhood_means
 from hidascan.lab.hidanet.out_of_fold import OutOfFold
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
-from hidascan.lab.hidanet.recipe import HiDANetRecipe
-from hidascan.lab.measure.heatmaps import encode_for_heatmap
 
-QUALITIES = (None, 85, 75)  # of the JPEGs as which real images are saved anew; None for not at all
-_MOST_PIXELS = 1_500_000  # of an image that is looked at whole: each patch costs a pass through the backbone
-_LIKELY = 0.02  # share of the cells of real images that may reach the lower threshold
-_SURE = 0.05  # share of real images in which one may reach the higher one
+_LIKELY = 0.02  # share of the cells of real pictures that may reach the lower threshold
+_SURE = 0.01  # share of real windows with a neighbourhood that may reach the higher one; a picture has several windows
 _EVIDENCE = 0.005  # share of real images with a patch that may be hot as a whole
-_CELLS = np.linspace(0, 1, 401)  # as many of each image: large ones do not count for more
 
 
-def unseen_images(recipe: HiDANetRecipe, samples: ProbeSamples, label: int) -> list[LabelledImage]:
-    """Return the images of a class, not too large, of the fold that made no pairs, sorted by source."""
-    kept = (samples.folds == recipe.localiser.pairs.held_out_fold) & samples.as_is & (samples.pooled.labels == label)
-    images = sorted(samples.only(kept).images, key=lambda image: (image.source, str(image.path)))
-    return [image for image in images if decode(image.path).pixels[..., 0].size <= _MOST_PIXELS]
-
-
-def fit_heatmap_law(network: HiDANet, real: Iterable[LabelledImage], evidence: np.ndarray) -> None:
-    """Set the thresholds of `network`.
+def fit_heatmap_law(law: HeatmapLaw, real: Sequence[np.ndarray]) -> None:
+    """Set the thresholds of TFL's logits.
 
     Args:
-        network: Trained; its thresholds stay if there is no image.
-        real: Images of sources that TFL never saw.
-        evidence: (n,) the largest evidence of a patch in each of n real images, by probes that never saw their source.
+        law: Thresholds to set; they stay if there is no window.
+        real: (h, w) logits of windows of real pictures, out of fold.
     """
-    images = tqdm(list(real), desc="heatmap", disable=None)
-    logits = [tfl_logits_of(network, _saved(image, quality)) for image in images for quality in QUALITIES]
-    if not logits or not len(evidence):
+    if not real:
         return
-    cells = np.concatenate([np.quantile(one, _CELLS) for one in logits])
-    law = network.heatmap
-    law.likely.fill_(float(np.quantile(cells, 1 - _LIKELY)))
-    law.sure.fill_(float(np.quantile([one.max() for one in logits], 1 - _SURE)))
-    law.evidence.fill_(float(np.quantile(evidence, 1 - _EVIDENCE)))
+    law.likely.fill_(float(np.quantile(np.concatenate([cells.ravel() for cells in real]), 1 - _LIKELY)))
+    surest = [float(neighbourhood_means(torch.from_numpy(cells)[None]).max()) for cells in real]
+    law.sure.fill_(float(np.quantile(surest, 1 - _SURE)))
 
 
-def tfl_logits_of(network: HiDANet, pixels: np.ndarray) -> np.ndarray:
-    """Return what TFL says of the cells of (H, W, 3) uint8, before any threshold."""
-    encoded, grid = encode_for_heatmap(network, pixels)
-    with torch.inference_mode():
-        return network.locate_cells(encoded, grid).cpu().numpy()
+def fit_evidence(law: HeatmapLaw, evidence: np.ndarray) -> None:
+    """Set the threshold from which a patch is hot as a whole.
 
-
-def _saved(image: LabelledImage, quality: int | None) -> np.ndarray:
-    pixels = decode(image.path).pixels
-    return pixels if quality is None else jpeg(pixels, quality)
+    Args:
+        law: Threshold to set; it stays if there is no image.
+        evidence: (n,) largest evidence of a patch in each of n real images, out of fold.
+    """
+    if len(evidence):
+        law.evidence.fill_(float(np.quantile(evidence, 1 - _EVIDENCE)))
 
 
 def largest_evidence(samples: ProbeSamples, found: OutOfFold) -> np.ndarray:

@@ -1,112 +1,126 @@
-"""Train TFL: filters in closed form, then L_tfl on forgeries put together from the cells of pairs."""
+"""Train TFL by descent: what is kept of the patch tokens, and the network over cells, on cached windows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from hidascan.detectors.hidanet.localiser import CellLocaliser
-from hidascan.errors import RecipeError
-from hidascan.geometry import CELL
-from hidascan.lab.data.forgeries import cell_shares, random_region
-from hidascan.lab.hidanet.cell_artifacts import Cells, build_cells, cells_made_by, name_without
-from hidascan.lab.hidanet.cells import CellFilters
-from hidascan.lab.hidanet.pairs import Pairs
-from hidascan.lab.hidanet.recipe import HiDANetRecipe, LocaliserSpec, PairSpec
+from hidascan.detectors.hidanet.token_filters import TokenFilters
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, LocaliserSpec
+from hidascan.lab.hidanet.window_cells import QUANTUM, WindowStore
+from hidascan.lab.hidanet.windows import KINDS
 from hidascan.lab.training.artifacts import fingerprint
 from hidascan.lab.training.losses import localisation_loss
 from hidascan.lab.training.trainer import Trainer
 
 
+@dataclass(frozen=True)
+class TrainedTFL:
+    """The trained parts of TFL, as the network wants them."""
+
+    token_filters: TokenFilters
+    localiser: CellLocaliser
+
+    @torch.no_grad()
+    def logits(self, tokens: Tensor, residuals: Tensor) -> Tensor:
+        """Locate in a window by its cached cells: (h, w, T * C) int8 and (h, w, E) -> (h, w)."""
+        seen = (tokens.float() * QUANTUM) @ self.token_filters.filters - self.token_filters.offset
+        return self.localiser(torch.cat([residuals.float(), seen], dim=2).permute(2, 0, 1)[None])[0]
+
+
+class _Learner(nn.Module):
+    """Token filters that can be trained, and TFL on what they give."""
+
+    def __init__(self, tokens: int, filters: int, residuals: int, spec: LocaliserSpec, dim: int, dropout: float):
+        super().__init__()
+        self.filter = nn.Linear(tokens, filters)
+        self.localiser = CellLocaliser(residuals + filters, dim, dropout)
+        self._hidden = spec.hidden
+
+    def forward(self, tokens: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """Locate: (B, h, w, T * C) int8 and (B, h, w, E) -> first and second guess, (B, h, w) each."""
+        shown = torch.rand(len(tokens), 1, 1, tokens.shape[-1]) >= self._hidden  # channels of a whole window at a time
+        standard = tokens.float() * (shown * (QUANTUM / (1 - self._hidden)))
+        cells = torch.cat([residuals.float(), self.filter(standard)], dim=3)
+        return self.localiser.both(cells.permute(0, 3, 1, 2))
+
+    def trained(self, store: WindowStore) -> TrainedTFL:
+        """Return the parts for use: filters that standardise by themselves."""
+        filters = TokenFilters(*self.filter.weight.T.shape)
+        parts = {"mean": store.mean, "spread": store.spread}
+        weights = {"filters": self.filter.weight.detach().T.contiguous(), "offset": -self.filter.bias.detach()}
+        filters.load_state_dict(parts | weights)
+        return TrainedTFL(filters.eval(), self.localiser.eval())
+
+
 def train_localiser(
-    recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype, without: str = ""
-) -> tuple[CellFilters, CellLocaliser]:
-    """Train TFL on the pairs in `cache`, on from the last whole epoch if there is one.
+    recipe: HiDANetRecipe,
+    store: WindowStore,
+    state: Path,
+    shown: Callable[[int], bool] = lambda number: True,
+    name: str = "",
+) -> TrainedTFL:
+    """Train TFL on windows, on from the last whole epoch if there is one.
 
     Args:
         recipe: What is trained.
-        cache: With pairs.
-        device: Where.
-        dtype: What the backbone computes in.
-        without: A maker of pairs that neither filters nor TFL see.
-
-    Returns:
-        The filters, and TFL with averaged weights.
-
-    Raises:
-        RecipeError: If the network of the recipe has room for another number of filters.
+        store: Cells of all windows.
+        state: File for the state of the training.
+        shown: Whether a window, by its number, may be learnt from.
+        name: Of what is shown, for the fingerprint.
     """
-    spec, (cells,) = recipe.localiser, build_cells(recipe, cache, [without], device, dtype)
+    spec, network = recipe.localiser, recipe.network
     torch.manual_seed(recipe.seed)
-    network, sizes = recipe.network, cells.filters.sizes
-    if not without and sizes != {name: getattr(network, name) for name in sizes}:
-        raise RecipeError(f"network: {', '.join(f'{k} must be {v}' for k, v in sizes.items())}, as many as are fitted")
-    localiser = CellLocaliser(sum(sizes.values()), network.localiser_dim, network.dropout).to(device)
-    trainer, forgeries = Trainer(localiser, spec, spec.steps), _Forgeries(recipe, cache, cells, without)
+    sizes = (len(store.mean), network.cell_filters, network.residual_filters)
+    learner = _Learner(*sizes, spec, network.localiser_dim, network.dropout)
+    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, shown)
 
     def epoch(number: int) -> None:
         torch.manual_seed(recipe.seed * 1000 + number)
         steps = range(number * spec.steps, (number + 1) * spec.steps)
-        _train_epoch(trainer, forgeries, tqdm(steps, desc=f"TFL, epoch {number + 1}", disable=None))
+        for step in tqdm(steps, desc=f"TFL{name and f', {name}'}, epoch {number + 1}", disable=None):
+            losses = [_losses(learner, *part) for part in batches.batch(step)]
+            trainer.step({key: torch.stack([one[key] for one in losses]).sum() for key in losses[0]})
 
-    made_by = fingerprint(what="TFL", network=network, spec=spec, cells=cells_made_by(recipe, without))
-    trainer.run(made_by, cache / f"{name_without('tfl', without)}.state", epoch)
-    return cells.filters, trainer.averaged
-
-
-def _train_epoch(trainer: Trainer[CellLocaliser], forgeries: _Forgeries, steps: tqdm[int]) -> None:
-    device = next(trainer.module.parameters()).device
-    for step in steps:
-        cells, shares = (part.to(device) for part in forgeries.batch(step))
-        first, second = (localisation_loss(logits, shares) for logits in trainer.module.both(cells))
-        trainer.step({"first": first, "tfl": second})
+    made_by = fingerprint(what="TFL", network=network, spec=spec, seed=recipe.seed, windows=len(store), shown=name)
+    trainer.run(made_by, state, epoch)
+    return trainer.averaged.trained(store)
 
 
-class _Forgeries:
-    """Batches of photos with a region of the other side of their pair, cells of the one among cells of the other."""
-
-    def __init__(self, recipe: HiDANetRecipe, cache: Path, cells: Cells, without: str):
-        self._spec: LocaliserSpec = recipe.localiser
-        self._seed, self._cells = recipe.seed, cells
-        pairs = Pairs(recipe, cache / "pairs")
-        self._chances = _chances(pairs, self._spec.pairs, without)
-
-    def batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return what TFL sees (B, E, h, w), and whether cells are AI-made (B, h, w), float32."""
-        rng, spec = np.random.default_rng([self._seed, 9, number]), self._spec.pairs
-        photos, copies = self._cells.photos, self._cells.copies
-        height, width = photos.shape[1:3]
-        chosen, others = self._draw(rng), self._draw(rng)
-        mask = torch.from_numpy(np.stack([_cell_mask(height, width, spec, rng) for _ in chosen]))
-        spliced = torch.from_numpy(rng.random(len(chosen)) < spec.spliced)[:, None, None]
-        donors = torch.where(spliced[..., None], photos[others], copies[chosen])
-        seen = torch.where(mask[..., None], donors, photos[chosen])
-        return seen.float().permute(0, 3, 1, 2), (mask & ~spliced).float()
-
-    def _draw(self, rng: np.random.Generator) -> Tensor:
-        """Draw (batch,) numbers of degraded pairs."""
-        count = len(self._chances)
-        pair = rng.choice(count, self._spec.batch, p=self._chances)
-        return torch.from_numpy(pair + count * rng.integers(0, self._spec.pairs.degradations, len(pair)))
+def _losses(learner: _Learner, tokens: Tensor, residuals: Tensor, shares: Tensor, weight: float) -> dict[str, Tensor]:
+    first, second = (localisation_loss(logits, shares) * weight for logits in learner(tokens, residuals))
+    return {"first": first, "tfl": second}
 
 
-def _chances(pairs: Pairs, spec: PairSpec, without: str) -> np.ndarray:
-    """Return the probability (P,) of drawing each pair: by its kind, and within that by whether its maker is hard."""
-    kinds, makers = np.array(pairs.kinds), np.array(pairs.makers)
-    hard, kept, chances = np.isin(makers, spec.hard), makers != without, np.zeros(len(kinds))
-    for kind, share in enumerate(spec.shares):
-        parts = [part for part in (kept & (kinds == kind) & hard, kept & (kinds == kind) & ~hard) if part.any()]
-        for part in parts:
-            chances[part] = share / len(parts) / part.sum()
-    return chances / chances.sum()
+class _Batches:
+    """Batches of windows: kinds by their shares, and within a kind every maker alike."""
 
+    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, shown: Callable[[int], bool]):
+        self._store, self._spec, self._seed = store, spec, seed
+        about = [store.about(number) for number in range(len(store))]
+        self._by_kind: list[dict[str, list[int]]] = [{} for _ in KINDS]
+        for number, (kind, source, maker) in enumerate(about):
+            if shown(number):
+                group = maker if kind in spec.by_maker else source
+                self._by_kind[KINDS.index(kind)].setdefault(group, []).append(number)
+        shares = np.array([share if group else 0.0 for share, group in zip(spec.shares, self._by_kind, strict=True)])
+        self._shares = shares / shares.sum()
 
-def _cell_mask(height: int, width: int, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
-    """Draw an (h, w) bool region, or nothing. Never all: what is looked for differs from the rest of an image."""
-    if rng.random() < spec.untouched:
-        return np.zeros((height, width), bool)
-    return cell_shares(random_region(height * CELL, width * CELL, spec.region_share, rng), CELL) >= 0.5
+    def batch(self, step: int) -> list[tuple[Tensor, Tensor, Tensor, float]]:
+        """Return windows by size: tokens (B, h, w, T * C), residuals (B, h, w, E), shares (B, h, w), and their weight."""
+        rng = np.random.default_rng([self._seed, 9, step])
+        by_side: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        for _ in range(self._spec.batch):
+            groups = list(self._by_kind[rng.choice(len(KINDS), p=self._shares)].values())
+            group = groups[rng.integers(len(groups))]
+            cells = self._store[group[rng.integers(len(group))]]
+            by_side.setdefault(len(cells.shares), []).append((cells.tokens, cells.residuals, cells.shares))
+        parts = [[torch.stack(part) for part in zip(*windows, strict=True)] for windows in by_side.values()]
+        return [(tokens, residuals, shares, len(shares) / self._spec.batch) for tokens, residuals, shares in parts]

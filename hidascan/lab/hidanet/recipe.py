@@ -15,7 +15,7 @@ from hidascan.lab.training.trainer import TrainerSpec
 class HiDANetData(DataSpec):
     """Where things are."""
 
-    edits: str = ""  # TSV with path, mask and group: images with a generated part, to measure heatmaps on
+    edits: tuple[str, ...] = ()  # TSVs with path, mask, group and source: images with a generated part
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,38 @@ class PairSpec:
 
 
 @dataclass(frozen=True)
+class WindowSpec:
+    """The windows that TFL learns from."""
+
+    seed: int = 30
+    edit_draws: int = 4  # of each real edit: once as it is, then delivered
+    counts: tuple[int, int, int, int, int] = (
+        128,
+        200,
+        160,
+        200,
+        112,
+    )  # repainted, pasted, retouched, untouched, generated
+    group_power: float = 0.35  # as in a round
+    resize: float = 0.4  # probability that a large image is shrunk first
+    turned: float = 0.25  # probability of a random number of quarter turns
+    region_share: tuple[float, float] = (0.03, 0.5)  # area of a region
+    filter: float = 0.08
+    saves: tuple[float, float, float, float] = (0.2, 0.55, 0.15, 0.1)
+    jpeg_quality: tuple[int, int] = (65, 100)
+
+
+@dataclass(frozen=True)
 class LocaliserSpec(TrainerSpec):
-    """L_tfl: TFL, on forgeries put together from pairs. `batch` counts forgeries."""
+    """L_tfl: TFL, on windows. `batch` counts these."""
 
     steps: int = 400  # an epoch
-    ridge: float = 1e-3  # of the filters, on the covariance of standardised features
+    ridge: float = 1e-3  # of the residual filters, on the covariance of standardised features
+    hidden: float = 0.3  # probability of hiding a channel of the tokens from a window
+    shares: tuple[float, float, float, float, float, float] = (0.3, 0.15, 0.2, 0.12, 0.15, 0.08)  # kinds of a batch
+    by_maker: tuple[str, ...] = ("edit", "repainted", "retouched")  # kinds of which makers are drawn alike, not sources
     pairs: PairSpec = field(default_factory=PairSpec)
+    windows: WindowSpec = field(default_factory=WindowSpec)
 
 
 @dataclass(frozen=True)

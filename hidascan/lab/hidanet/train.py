@@ -1,4 +1,4 @@
-"""Train a HiDA-Net: pairs, fusion, TFL, probe, thresholds, and the file."""
+"""Train a HiDA-Net: pairs, fusion, TFL, kernel probe, thresholds, and the file."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import torch
 from tqdm import tqdm
 
 from hidascan.calibration import Calibration
-from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_trained, sha256_of
+from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector, save_trained, sha256_of
 from hidascan.detectors.hidanet.network import HiDANet
-from hidascan.lab.data.tables import spread, tables_sha256
-from hidascan.lab.hidanet.features import build_features, whole_backbone
+from hidascan.errors import RecipeError
+from hidascan.lab.data.tables import tables_sha256
+from hidascan.lab.hidanet.features import build_features
+from hidascan.lab.hidanet.filters import residual_filters
 from hidascan.lab.hidanet.fusion import new_head, train_fusion
-from hidascan.lab.hidanet.heatmap_law import fit_heatmap_law, largest_evidence, unseen_images
+from hidascan.lab.hidanet.heatmap_law import fit_evidence, fit_heatmap_law, largest_evidence
 from hidascan.lab.hidanet.localiser import train_localiser
+from hidascan.lab.hidanet.located import locate_out_of_fold
 from hidascan.lab.hidanet.out_of_fold import judge
 from hidascan.lab.hidanet.pairs import build_pairs
 from hidascan.lab.hidanet.probe_samples import probe_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.hidanet.window_cells import window_store
+from hidascan.lab.hidanet.windows import UNTOUCHED
 from hidascan.lab.measure.calibration import fit_calibration
-
-_REAL = 60  # images at most that set the thresholds of the heatmap
 
 
 def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
     """Make what is missing in `cache`, train on, from the last whole epochs if there are any, and write the weights."""
-    build_pairs(recipe, cache, str(device), dtype)
     torch.manual_seed(recipe.seed)
     network = HiDANet(recipe.network)
     del network.backbone  # it is not trained, and lies in a file of its own
@@ -36,26 +38,52 @@ def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, d
         build_features(recipe, cache, str(device), dtype)
         head = new_head(recipe, cache).to(device)
         network.head = train_fusion(recipe, cache, head, cache / f"{out.stem}.state", dtype == torch.bfloat16)
-    network.to(device)
-    filters, network.localiser = train_localiser(recipe, cache, str(device), dtype)
-    network.residuals, network.token_filters = filters.residuals, filters.tokens
+    build_pairs(recipe, cache, str(device), dtype)
+    network.residuals = residual_filters(recipe, cache)
+    _train_tfl(network, recipe, cache, device, dtype)
     calibration = Calibration()
     if recipe.network.kernel:
         samples = probe_samples(recipe, cache, str(device), dtype)
         network.probe = samples.fit(recipe)
         found = judge(samples, recipe)
-        real = spread(unseen_images(recipe, samples, 0), _REAL)
-        network.backbone = whole_backbone(recipe, str(device), dtype)
-        fit_heatmap_law(network.eval(), real, largest_evidence(samples, found))
-        del network.backbone
+        fit_evidence(network.heatmap, largest_evidence(samples, found))
         as_is = samples.as_is.numpy()
         labels, logits = samples.pooled.labels.numpy()[as_is], found.said.logits.double().numpy()[as_is]
         calibration = fit_calibration(labels, logits, np.zeros(1))
     write_network(recipe, network, calibration, out)
 
 
+def train_heatmap(
+    recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype, weights: Path
+) -> None:
+    """Train TFL and its thresholds alone, and take all else from finished weights.
+
+    Raises:
+        RecipeError: If the network of these weights differs from the recipe's in more than TFL.
+    """
+    finished, header = load_detector(weights)
+    ours = {"cell_taps": recipe.network.cell_taps, "cell_filters": recipe.network.cell_filters}
+    if not isinstance(finished, HiDANet) or dataclasses.replace(finished.config, **ours) != recipe.network:
+        raise RecipeError(f"{weights}: the network differs from the recipe's in more than TFL")
+    network = HiDANet(recipe.network)
+    del network.backbone
+    network.residuals, network.probe, network.head = finished.residuals, finished.probe, finished.head
+    network.heatmap = finished.heatmap
+    _train_tfl(network, recipe, cache, device, dtype)
+    write_network(recipe, network, header.calibration, out)
+
+
+def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: torch.device, dtype: torch.dtype) -> None:
+    """Train TFL for the residual filters of a network, and set its thresholds by what is found out of fold."""
+    store = window_store(recipe, cache, network.residuals, str(device), dtype)
+    trained = train_localiser(recipe, store, cache / "tfl.state")
+    network.token_filters, network.localiser = trained.token_filters, trained.localiser
+    located = locate_out_of_fold(recipe, store, cache)
+    fit_heatmap_law(network.heatmap, [window.logits for window in located if window.kind == UNTOUCHED])
+
+
 def write_network(recipe: HiDANetRecipe, network: HiDANet, calibration: Calibration, out: Path) -> None:
-    """Write the checkpoint; its calibration is that of no one where there is no kernel probe, and is fitted later."""
+    """Write the checkpoint. Without a kernel probe it is uncalibrated: that comes later."""
     backbone = Path(recipe.data.backbone)
     parts = (Part("backbone", backbone.name, sha256_of(backbone)),)
     training = {"recipe": dataclasses.asdict(recipe), "tables_sha256": tables_sha256(recipe.data.tables)}

@@ -109,15 +109,16 @@ def measure_localisation(
 
 @dataclass(frozen=True)
 class Edit:
-    """An image of which a part was made by a generator, and the mask of that part."""
+    """An image of which a part was made by a generator, the mask of that part, the method, and where it was collected."""
 
     path: Path
     mask: Path
     group: str
+    source: str = ""
 
 
 def read_edits(table: Path) -> list[Edit]:
-    """Read a TSV with the columns path and mask, relative to its folder, and group.
+    """Read a TSV with the columns path and mask, relative to its folder, group, and perhaps source.
 
     Raises:
         RecipeError: If it is missing or lacks a column.
@@ -125,7 +126,10 @@ def read_edits(table: Path) -> list[Edit]:
     try:
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-        return [Edit(table.parent / row["path"], table.parent / row["mask"], row["group"]) for row in rows]
+        return [
+            Edit(table.parent / row["path"], table.parent / row["mask"], row["group"], row.get("source") or "")
+            for row in rows
+        ]
     except OSError as error:
         raise RecipeError(f"{table}: {error.strerror}") from None
     except KeyError as error:

@@ -1,0 +1,72 @@
+"""Locate in windows by networks that saw nothing of their sources, or of a maker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hidascan.detectors.hidanet.heatmap import HeatmapLaw
+from hidascan.lab.hidanet.localiser import TrainedTFL, train_localiser
+from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.hidanet.window_cells import WindowStore
+from hidascan.lab.measure.metrics import auc
+
+FOLDS = 3  # of the sources: each costs a training
+
+
+@dataclass(frozen=True)
+class Located:
+    """The logits of a window by a TFL that was trained without it.
+
+    Attributes:
+        number: Of the window.
+        kind: One of `windows.KINDS`.
+        maker: What made its AI pixels, or what was done to real ones.
+        logits: (h, w) of its cells.
+        shares: (h, w) share of AI-made pixels in each.
+    """
+
+    number: int
+    kind: str
+    maker: str
+    logits: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def auc(self) -> float:
+        """Token AUC over the cells that are wholly of one kind; NaN where the other kind is missing."""
+        clear = (self.shares == 0) | (self.shares == 1)
+        return auc((self.shares[clear] == 1).astype(int), self.logits[clear])
+
+    def hot(self, law: HeatmapLaw) -> np.ndarray:
+        """Return which cells (h, w) count as AI-made by a law."""
+        return (law(torch.from_numpy(self.logits)) >= 0.5).numpy()
+
+
+def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[Located]:
+    """Locate in every window by a TFL that saw nothing of its source."""
+    found: dict[int, Located] = {}
+    for fold in range(FOLDS):
+        unseen = [number for number in range(len(store)) if store.fold(number, FOLDS) == fold]
+        if unseen:
+            others = set(range(len(store))) - set(unseen)
+            trained = train_localiser(recipe, store, cache / f"tfl-{fold}.state", others.__contains__, f"fold {fold}")
+            found |= {number: _located(trained, store, number) for number in unseen}
+    return [found[number] for number in sorted(found)]
+
+
+def locate_without(recipe: HiDANetRecipe, store: WindowStore, cache: Path, maker: str) -> list[Located]:
+    """Locate in the windows of a maker by a TFL that saw none of them."""
+    unseen = [number for number in range(len(store)) if store.about(number)[2] == maker]
+    others = set(range(len(store))) - set(unseen)
+    trained = train_localiser(recipe, store, cache / f"tfl-{maker}.state", others.__contains__, f"without {maker}")
+    return [_located(trained, store, number) for number in unseen]
+
+
+def _located(trained: TrainedTFL, store: WindowStore, number: int) -> Located:
+    (kind, _, maker), cells = store.about(number), store[number]
+    logits = trained.logits(cells.tokens, cells.residuals).numpy()
+    return Located(number, kind, maker, logits, cells.shares.numpy())

@@ -1,0 +1,252 @@
+"""Draw the windows that TFL learns from: forged ones, honest ones that look forged, untouched and generated ones.
+
+Real edits count most: what TFL knows of a generator it knows from that generator ("kinds count, not number").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from hidascan.errors import ImageError
+from hidascan.geometry import PATCH
+from hidascan.image.decode import decode
+from hidascan.image.perturb import blur, compress, sharpen
+from hidascan.lab.data.autoencoders.base import Autoencoder
+from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, draw_jpeg, resize
+from hidascan.lab.data.forgeries import match_tone, poisson_blend, random_region, swap_region
+from hidascan.lab.data.sampling import BalancedSampler
+from hidascan.lab.hidanet.recipe import WindowSpec
+from hidascan.lab.measure.localisation import Edit
+
+SIDE = 2 * PATCH  # pixels of a large window; a small one is a single patch
+EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
+    "edit", "repainted", "pasted", "retouched", "untouched", "generated",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Window:
+    """One training window.
+
+    Attributes:
+        pixels: (448, 448, 3) or (224, 224, 3) uint8 RGB.
+        mask: (H, W) bool, true where pixels are AI-made.
+        kind: One of KINDS.
+        source: Of the image that it was cut from: decides its fold.
+        maker: What made the AI pixels, or what was done to real ones.
+    """
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    kind: str
+    source: str
+    maker: str
+
+
+class WindowMaker:
+    """Draws windows of every kind; window `number` is always the same."""
+
+    def __init__(
+        self,
+        spec: WindowSpec,
+        seed: int,
+        edits: Sequence[Edit],
+        real: BalancedSampler,
+        ai: BalancedSampler,
+        autoencoders: dict[str, Autoencoder],
+    ):
+        self._spec, self._seed, self._edits = spec, seed, edits
+        self._real, self._ai, self._autoencoders = real, ai, autoencoders
+        counts = [len(edits) * spec.edit_draws, *spec.counts]
+        self._kinds = [kind for kind, count in zip(KINDS, counts, strict=True) for _ in range(count)]
+        self._firsts = dict(zip(KINDS, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self._kinds)
+
+    def __getitem__(self, number: int) -> Window:
+        """Draw window `number`; an image that cannot be read is drawn again."""
+        rng, kind = np.random.default_rng([self._seed, 11, number]), self._kinds[number]
+        place = number - self._firsts[kind]
+        if kind == EDIT:
+            return self._edit(place, rng)
+        draws: dict[str, Callable[[np.random.Generator], Window]] = {
+            REPAINTED: partial(self._repainted, place),
+            PASTED: self._pasted,
+            RETOUCHED: partial(self._retouched, place),
+            UNTOUCHED: self._untouched,
+            GENERATED: self._generated,
+        }
+        while True:
+            try:
+                window = draws[kind](rng)
+            except ImageError:
+                continue
+            return self._delivered(window, rng)
+
+    def _edit(self, place: int, rng: np.random.Generator) -> Window:
+        """Cut around the border of a real edit; its first draw is left as it is."""
+        edit = self._edits[place % len(self._edits)]
+        pixels, mask = decode(edit.path).pixels, decode(edit.mask).pixels[..., 0] >= 128
+        first = place < len(self._edits)
+        if not first and min(mask.shape) > 1.3 * SIDE and rng.random() < 0.4:
+            pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / min(mask.shape), 1)), rng)
+        cut = max((_crop(pixels, mask, rng) for _ in range(12)), key=lambda both: _mixed(both[1]))
+        window = Window(*cut, EDIT, edit.source, edit.group)
+        return window if first else self._delivered(window, rng)
+
+    def _repainted(self, place: int, rng: np.random.Generator) -> Window:
+        """Send a region of a photo through an autoencoder."""
+        names = list(self._autoencoders)
+        name = names[place % len(names)]
+        base = self._photo(rng)
+        copy = self._autoencoders[name].reconstruct(base.pixels, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
+        mask = self._region(base, rng)
+        return Window(swap_region(base.pixels, copy, mask, _softness(rng)), mask, REPAINTED, base.source, name)
+
+    def _pasted(self, rng: np.random.Generator) -> Window:
+        """Put a region of a generated image into a photo: tone matched, feathered or blended by Poisson's equation."""
+        base, donor = self._photo(rng), self._window(self._ai, rng)
+        mask = self._region(base, rng)
+        pixels, mask = _joined(base.pixels, donor.pixels, mask, rng)
+        return Window(pixels, mask, PASTED, base.source, donor.maker)
+
+    def _retouched(self, place: int, rng: np.random.Generator) -> Window:
+        """Do to a region of a photo what people and programs do without AI."""
+        base = self._photo(rng)
+        mask = self._region(base, rng)
+        names = list(_RETOUCHES)
+        name = names[place % (len(names) + 1)] if place % (len(names) + 1) < len(names) else "spliced"
+        if name == "spliced":
+            pixels, _ = _joined(base.pixels, self._photo(rng).pixels, mask, rng)
+        else:
+            pixels = _RETOUCHES[name](base.pixels, mask, rng)
+        return Window(pixels, np.zeros_like(mask), RETOUCHED, base.source, name)
+
+    def _region(self, window: Window, rng: np.random.Generator) -> np.ndarray:
+        height, width = window.mask.shape
+        return random_region(height, width, self._spec.region_share, rng)
+
+    def _untouched(self, rng: np.random.Generator) -> Window:
+        return self._window(self._real, rng)
+
+    def _generated(self, rng: np.random.Generator) -> Window:
+        return self._window(self._ai, rng)
+
+    def _photo(self, rng: np.random.Generator) -> Window:
+        """Draw a large window of a real image."""
+        while True:
+            window = self._window(self._real, rng)
+            if len(window.mask) == SIDE:
+                return window
+
+    def _window(self, sampler: BalancedSampler, rng: np.random.Generator) -> Window:
+        """Cut a window of an image of a class, shrunk before at times."""
+        drawn = sampler.draw(rng)
+        pixels = decode(drawn.path).pixels
+        shortest = min(pixels.shape[:2])
+        if shortest < PATCH:
+            raise ImageError(drawn.path, "smaller than a patch")
+        mask = np.full(pixels.shape[:2], bool(sampler.label))
+        if shortest > 1.3 * SIDE and rng.random() < self._spec.resize:
+            pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / shortest, 1)), rng)
+        kind = GENERATED if sampler.label else UNTOUCHED
+        return Window(*_crop(pixels, mask, rng), kind, drawn.source, drawn.group)
+
+    def _delivered(self, window: Window, rng: np.random.Generator) -> Window:
+        """Turn, filter and save a window, alike whatever it shows; two saves cut pixels off, which are put back."""
+        turns = int(rng.integers(4)) if rng.random() < self._spec.turned else 0
+        pixels, mask = (np.ascontiguousarray(np.rot90(part, turns)) for part in (window.pixels, window.mask))
+        degradation: Degradation = draw_degradation(rng, self._spec.filter, self._spec.saves, self._spec.jpeg_quality)
+        saved, side = degrade(pixels, degradation), len(mask)
+        lost = side - saved.shape[0], side - saved.shape[1]
+        if any(lost):
+            saved = np.pad(saved, ((0, lost[0]), (0, lost[1]), (0, 0)), mode="symmetric")
+            mask = np.pad(mask[lost[0] :, lost[1] :], ((0, lost[0]), (0, lost[1])), mode="symmetric")
+        return Window(saved, mask, window.kind, window.source, window.maker)
+
+
+def _resized(
+    pixels: np.ndarray, mask: np.ndarray, scale: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    small = resize(np.ascontiguousarray(pixels), scale, rng)
+    return small, cv2.resize(mask.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
+
+
+def _crop(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a window of 448 pixels a side, or of 224 where a side is shorter; on the grid of 8x8 blocks."""
+    side = SIDE if min(mask.shape) >= SIDE else PATCH
+    top, left = (8 * int(rng.integers(0, (full - side) // 8 + 1)) for full in mask.shape)
+    window = (slice(top, top + side), slice(left, left + side))
+    return np.ascontiguousarray(pixels[window]), mask[window]
+
+
+def _mixed(mask: np.ndarray) -> float:
+    """Return how much of a window is of the rarer kind, 0..0.5."""
+    share = float(mask.mean())
+    return min(share, 1 - share)
+
+
+def _softness(rng: np.random.Generator) -> float:
+    return float(rng.choice([0.0, 0.0, 1.0, 3.0]))
+
+
+def _joined(
+    base: np.ndarray, donor: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put a region of `donor` into `base`; where the donor is smaller, it is moved over the region and cuts it."""
+    if donor.shape != base.shape:
+        height, width = donor.shape[:2]
+        rows, columns = np.nonzero(mask)
+        top = int(np.clip(rows.mean() - height / 2, 0, base.shape[0] - height))
+        left = int(np.clip(columns.mean() - width / 2, 0, base.shape[1] - width))
+        placed, room = base.copy(), np.zeros_like(mask)
+        placed[top : top + height, left : left + width] = donor
+        room[top : top + height, left : left + width] = True
+        donor, mask = placed, mask & room
+    how = rng.random()
+    if how < 0.25:
+        return poisson_blend(base, donor, mask), mask
+    if how < 0.7:
+        donor = match_tone(donor, base)
+    return swap_region(base, donor, mask, _softness(rng)), mask
+
+
+def _within(change: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return swap_region(pixels, change(pixels), mask, 1.0)
+
+
+def _cloned(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Copy what lies elsewhere in the photo over a region, as the clone stamp does."""
+    down, across = (int(rng.integers(side // 4, 3 * side // 4)) for side in mask.shape)
+    return swap_region(pixels, np.roll(pixels, (down, across), (0, 1)), mask, 2.0)
+
+
+def _lettered(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Write text over a region, as subtitles and logos are."""
+    out, (rows, columns) = pixels.copy(), np.nonzero(mask)
+    colour, text = (
+        tuple(int(c) for c in rng.integers(0, 256, 3)),
+        "".join(chr(int(n)) for n in rng.integers(65, 91, 12)),
+    )
+    scale = float(rng.uniform(0.6, 2.5))
+    for row in range(int(rows.min()) + 20, int(rows.max()), int(30 * scale) + 5):
+        cv2.putText(out, text, (int(columns.min()), row), int(rng.integers(0, 5)), scale, colour, 2, cv2.LINE_AA)
+    return out
+
+
+# What is done to a region of a photo without AI; splices are the last kind.
+_RETOUCHES: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
+    "blurred": lambda pixels, mask, rng: _within(partial(blur, sigma=float(rng.uniform(0.8, 5))), pixels, mask),
+    "sharpened": lambda pixels, mask, rng: _within(partial(sharpen, strength=float(rng.uniform(0.5, 2))), pixels, mask),
+    "saved again": lambda pixels, mask, rng: _within(partial(compress, save=draw_jpeg(rng, (40, 90))), pixels, mask),
+    "cloned": _cloned,
+    "inpainted": lambda pixels, mask, rng: cv2.inpaint(pixels, mask.astype(np.uint8), 3, cv2.INPAINT_TELEA),
+    "lettered": _lettered,
+}
