@@ -23,6 +23,8 @@ detector = "hidanet"
 [network]
 backbone = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
 taps = [1, 2]
+cell_taps = [1]
+cell_filters = 4
 dim = 32
 refiner_depth = 1
 aggregator_depth = 1
@@ -61,6 +63,7 @@ epochs = 2
 steps = 6
 batch = 1
 pairs = {{ counts = [2, 0, 0], side = 240, resize = 0 }}
+windows = {{ counts = [4, 2, 2, 4, 2], saves = [1, 0, 0, 0], filter = 0 }}
 """
 
 

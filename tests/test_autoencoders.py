@@ -13,7 +13,7 @@ from hidascan.lab.data.autoencoders.base import load_autoencoder
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_autoencoders, trained_path
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import read_table
-from hidascan.lab.hidanet.filters import PairStatistics, filter_count, fit_filters, measure_statistics
+from hidascan.lab.hidanet.filters import filter_count, fit_residual_filters, measure_statistics
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
 from tests.conftest import picture
 from tests.lab import SHARED
@@ -80,12 +80,12 @@ def test_pairs_are_made_by_each_maker_in_turn_and_by_none_held_out(recipe, tmp_p
     assert found.makers == ["taef2", "taef2", "small", "other", "small", "other", "generated", "generated"]
     assert found.kinds == [0, 0, 1, 1, 1, 1, 2, 2]
     assert all((found[n][0] != found[n][1]).any() for n in range(8))
-    statistics = measure_statistics(found, None, ()).residuals
-    whole, without = (fit_filters(PairStatistics(statistics, None), 1e-3, out).residuals for out in ("", "other"))
+    statistics = measure_statistics(found)
+    whole, without = (fit_residual_filters(statistics, 1e-3, out) for out in ("", "other"))
     assert whole.filters.isfinite().all() and (whole.filters.abs().sum(0) > 0).all()
     assert (whole.filters.shape[1], without.filters.shape[1]) == (filter_count(4), filter_count(3))
     others = replace(statistics, moments={key: part for key, part in statistics.moments.items() if key[1] != "other"})
-    again = fit_filters(PairStatistics(others, None), 1e-3).residuals
+    again = fit_residual_filters(others, 1e-3)
     assert torch.equal(again.filters, without.filters)  # nothing of what is left out is in them
 
 

@@ -13,23 +13,22 @@ from PIL import Image
 
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors.checkpoint import load_detector
-from hidascan.detectors.hidanet.network import HiDANet
+from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.errors import RecipeError
 from hidascan.image.perturb import Compression
 from hidascan.lab.data.autoencoders.base import load_autoencoder
-from hidascan.lab.data.autoencoders.trained import AutoencoderSpec
 from hidascan.lab.data.composites import CompositeMaker
 from hidascan.lab.data.degradations import CLEAN_QUALITY, Degradation, degrade, draw_degradation, known_quality
 from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import FOLDS, fold_of, read_table
-from hidascan.lab.hidanet.features import build_features, images_of, whole_backbone
-from hidascan.lab.hidanet.filters import filter_count
-from hidascan.lab.hidanet.heatmap_law import tfl_logits_of
+from hidascan.lab.hidanet.features import build_features, images_of
+from hidascan.lab.hidanet.heatmap_figures import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
 from hidascan.lab.hidanet.samples import SampleMaker
+from hidascan.lab.hidanet.window_cells import window_store
 from hidascan.lab.measure.calibration import ERRORS, calibrate, fit_calibration
 from hidascan.lab.measure.detection import evaluate
 from hidascan.lab.measure.heatmaps import heatmap_of
@@ -263,49 +262,36 @@ def with_pairs(recipe, law):
     return replace(recipe, localiser=replace(recipe.localiser, pairs=law))
 
 
-@pytest.mark.parametrize("taps", [(), (1,)])
-def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path, taps):
-    recipe = replace(recipe, localiser=replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3))
-    build_pairs(recipe, tmp_path, "cpu", torch.float32)
-    network = replace(recipe.network, residual_filters=filter_count(1), cell_taps=taps, cell_filters=2)
-    recipe = replace(recipe, network=replace(network, localiser_dim=16))
-    filters, localiser = train_localiser(recipe, tmp_path, "cpu", torch.float32)
-    network = HiDANet(recipe.network)
-    network.backbone = whole_backbone(recipe, "cpu", torch.float32)
-    network.residuals, network.token_filters, network.localiser = filters.residuals, filters.tokens, localiser
-    photo, copy, _ = Pairs(recipe, tmp_path / "pairs")[0]
-    forged = photo.copy()
-    forged[64:160, 64:160] = copy[64:160, 64:160]
-    said = tfl_logits_of(network.eval(), forged)
-    inside = np.zeros((15, 15), int)
-    inside[4:10, 4:10] = 1
-    assert auc(inside.ravel(), said.ravel()) > 0.9
+def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
+    windows = replace(recipe.localiser.windows, counts=(24, 0, 0, 8, 0), turned=0)
+    spec = replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3, hidden=0, windows=windows)
+    recipe = replace(recipe, localiser=spec, network=replace(recipe.network, localiser_dim=16))
+    store = window_store(recipe, tmp_path, ResidualFilters(recipe.network.residual_filters), "cpu", torch.float32)
+    trained = train_localiser(recipe, store, tmp_path / "tfl.state")
+    seen = [(cells.shares, trained.logits(cells.tokens, cells.residuals)) for cells in (store[n] for n in range(24))]
+    inside, logits = (torch.cat([pair[place].flatten() for pair in seen]).numpy() for place in (0, 1))
+    assert auc((inside > 0.5).astype(int), logits) > 0.8
 
 
-def test_hidalab_heatmaps_measures_each_autoencoder_left_out_and_real_generated_and_edited_images(recipe, tmp_path):
-    from hidascan.lab.hidanet.heatmap_figures import report_heatmaps
-
+def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fold(recipe, tmp_path, tiny_weights):
     folder = Path(recipe.data.tables[0]).parent
-    rows = [(f"{n}.png", n % 2, "any", f"s{n // 2}") for n in range(16)]
-    table_of(folder, rows)
-    held_out = max(range(FOLDS), key=lambda fold: sum(fold_of(source) == fold for _, _, _, source in rows))
     save_picture(folder / "edit.png", 240, 260)
     mask = np.zeros((240, 260), np.uint8)
     mask[48:160, 64:200] = 255
     Image.fromarray(mask).save(folder / "edit.mask.png")
-    (folder / "edits.tsv").write_text("path\tmask\tgroup\nedit.png\tedit.mask.png\tby_hand\n")
-    pairs = replace(recipe.localiser.pairs, counts=(2, 2, 2), shares=(0.4, 0.3, 0.3), held_out_fold=held_out)
-    network = replace(recipe.network, residual_filters=filter_count(3), cell_taps=(1,), cell_filters=4, localiser_dim=8)
-    recipe = replace(recipe, data=replace(recipe.data, edits=str(folder / "edits.tsv")), network=network)
-    recipe = replace(recipe, autoencoders=(AutoencoderSpec(factor=4, width=8, latent=4, batch=2, steps=2),))
-    parts = []
-    report_heatmaps(with_pairs(recipe, pairs), tmp_path / "cache", 2, "cpu", torch.float32, parts.append)
-    assert [row.split("|")[2].strip() for row in parts[0].splitlines() if row.startswith("| taef2")] == [
-        "95",
-        "85",
-        "75",
-    ]
-    assert "| all real |" in parts[1] and "called `ai`: hot area" in parts[2] and "| by_hand | 1 |" in parts[3]
+    (folder / "edits.tsv").write_text("path\tmask\tgroup\tsource\nedit.png\tedit.mask.png\tby_hand\tme\n")
+    recipe = replace(recipe, data=replace(recipe.data, edits=(str(folder / "edits.tsv"),)))
+    residuals, parts = ResidualFilters(recipe.network.residual_filters), []
+    report_heatmaps(recipe, tmp_path, residuals, "cpu", torch.float32, parts.append, ["taef2"])
+    text = "\n".join(parts)
+    for row in (
+        "| edits as they are | 1 |",
+        "| edits delivered | 3 |",
+        "| by_hand | 1 |",
+        "| untouched | 4 |",
+        "| taef2 | 4 |",
+    ):
+        assert row in text, row
 
 
 def test_localisation_is_measured_on_photos_without_the_groups_left_out(autoencoder_folder, tiny_weights):

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from hidascan.geometry import seeded
 
 _STEEPNESS = 8.0  # of a patch's evidence, whose logits lie between about -1 and 1, on the scale of TFL's
-_NEIGHBOURHOOD = 5  # cells
+_NEIGHBOURHOOD = 3  # cells
+_BACKGROUND_SHARE = 0.25  # share of the cells of a picture that are taken for its background
+_COLD_BACKGROUND = -4.0  # logit up to which a background is that of an untouched photo
 _COLD = 1.0  # logits by which cells without a seed are pushed under the threshold
 
 
@@ -43,7 +45,8 @@ class HeatmapLaw(nn.Module):
             cells: (h, w) logits of TFL.
             patches: (h, w) what the kernel probe says of the patches around; None if it was not asked.
         """
-        room, logits = self._room(), self._over_likely(cells, patches)
+        room, cells = self._room(), above_background(cells[None])[0]
+        logits = self._over_likely(cells, patches)
         means = self._over_likely(neighbourhood_means(cells[None])[0], patches)
         hot = torch.from_numpy(seeded(logits.cpu().numpy(), means.cpu().numpy(), 0.0, float(room))).to(logits.device)
         return torch.sigmoid(torch.where(hot, logits, _cooled(logits, room)))
@@ -57,7 +60,8 @@ class HeatmapLaw(nn.Module):
             cells: (K, h, w) logits of TFL.
             patches: (K,) what the kernel probe says of each.
         """
-        logits, room = self._over_likely(cells.amax((1, 2)), patches), self._room()
+        room, cells = self._room(), above_background(cells)
+        logits = self._over_likely(cells.amax((1, 2)), patches)
         seeds = neighbourhood_means(cells).where(cells >= self.likely, -torch.inf)
         surest = self._over_likely(seeds.amax((1, 2)), patches)
         return torch.sigmoid(torch.where(surest >= room, logits, _cooled(logits, room)))
@@ -73,8 +77,17 @@ class HeatmapLaw(nn.Module):
         return (self.sure - self.likely).clamp_min(0)
 
 
+def above_background(cells: Tensor) -> Tensor:
+    """Lower the logits (B, h, w) of pictures that are warm all over, so that only what stands out is left.
+
+    TFL looks for parts that differ from the rest; whether all of a picture is generated is for the kernel probe to say.
+    """
+    background = cells.flatten(1).quantile(_BACKGROUND_SHARE, dim=1)
+    return cells - (background - _COLD_BACKGROUND).clamp_min(0)[:, None, None]
+
+
 def neighbourhood_means(cells: Tensor) -> Tensor:
-    """Average (B, h, w) over neighbourhoods of 5 x 5 cells, cut off at the border, in the same shape."""
+    """Average (B, h, w) over neighbourhoods of 3 x 3 cells, cut off at the border, in the same shape."""
     return F.avg_pool2d(cells[:, None], _NEIGHBOURHOOD, 1, _NEIGHBOURHOOD // 2, count_include_pad=False)[:, 0]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hidascan.detectors.hidanet.heatmap import HeatmapLaw, neighbourhood_means
+from hidascan.detectors.hidanet.heatmap import HeatmapLaw, above_background, neighbourhood_means
 from hidascan.lab.hidanet.out_of_fold import OutOfFold
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
 
@@ -25,8 +25,9 @@ def fit_heatmap_law(law: HeatmapLaw, real: Sequence[np.ndarray]) -> None:
     """
     if not real:
         return
-    law.likely.fill_(float(np.quantile(np.concatenate([cells.ravel() for cells in real]), 1 - _LIKELY)))
-    surest = [float(neighbourhood_means(torch.from_numpy(cells)[None]).max()) for cells in real]
+    standing_out = [above_background(torch.from_numpy(cells)[None]) for cells in real]
+    law.likely.fill_(float(np.quantile(np.concatenate([cells.numpy().ravel() for cells in standing_out]), 1 - _LIKELY)))
+    surest = [float(neighbourhood_means(cells).max()) for cells in standing_out]
     law.sure.fill_(float(np.quantile(surest, 1 - _SURE)))
 
 

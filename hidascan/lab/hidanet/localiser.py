@@ -46,9 +46,10 @@ class _Learner(nn.Module):
 
     def forward(self, tokens: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """Locate: (B, h, w, T * C) int8 and (B, h, w, E) -> first and second guess, (B, h, w) each."""
-        shown = torch.rand(len(tokens), 1, 1, tokens.shape[-1]) >= self._hidden  # channels of a whole window at a time
-        standard = tokens.float() * (shown * (QUANTUM / (1 - self._hidden)))
-        cells = torch.cat([residuals.float(), self.filter(standard)], dim=3)
+        shown = torch.rand(len(tokens), tokens.shape[-1], 1) >= self._hidden  # channels of a whole window at a time
+        weights = self.filter.weight.T * (shown * (QUANTUM / (1 - self._hidden)))  # (B, T * C, F)
+        seen = torch.baddbmm(self.filter.bias, tokens.flatten(1, 2).float(), weights)
+        cells = torch.cat([residuals.float(), seen.unflatten(1, tokens.shape[1:3])], dim=3)
         return self.localiser.both(cells.permute(0, 3, 1, 2))
 
     def trained(self, store: WindowStore) -> TrainedTFL:

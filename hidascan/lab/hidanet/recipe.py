@@ -100,7 +100,7 @@ class LocaliserSpec(TrainerSpec):
     steps: int = 400  # an epoch
     ridge: float = 1e-3  # of the residual filters, on the covariance of standardised features
     hidden: float = 0.3  # probability of hiding a channel of the tokens from a window
-    shares: tuple[float, float, float, float, float, float] = (0.3, 0.15, 0.2, 0.12, 0.15, 0.08)  # kinds of a batch
+    shares: tuple[float, float, float, float, float, float] = (0.3, 0.17, 0.18, 0.12, 0.23, 0.0)  # kinds of a batch
     by_maker: tuple[str, ...] = ("edit", "repainted", "retouched")  # kinds of which makers are drawn alike, not sources
     pairs: PairSpec = field(default_factory=PairSpec)
     windows: WindowSpec = field(default_factory=WindowSpec)

@@ -24,6 +24,7 @@ from hidascan.lab.hidanet.recipe import WindowSpec
 from hidascan.lab.measure.localisation import Edit
 
 SIDE = 2 * PATCH  # pixels of a large window; a small one is a single patch
+_TRIES = 20  # draws in search of a large window
 EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
     "edit", "repainted", "pasted", "retouched", "untouched", "generated",
 )  # fmt: skip
@@ -140,11 +141,12 @@ class WindowMaker:
         return self._window(self._ai, rng)
 
     def _photo(self, rng: np.random.Generator) -> Window:
-        """Draw a large window of a real image."""
-        while True:
+        """Draw a window of a real image, a large one if there are any."""
+        for _ in range(_TRIES):
             window = self._window(self._real, rng)
             if len(window.mask) == SIDE:
-                return window
+                break
+        return window
 
     def _window(self, sampler: BalancedSampler, rng: np.random.Generator) -> Window:
         """Cut a window of an image of a class, shrunk before at times."""
@@ -201,6 +203,7 @@ def _joined(
     base: np.ndarray, donor: np.ndarray, mask: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put a region of `donor` into `base`; where the donor is smaller, it is moved over the region and cuts it."""
+    donor = donor[: len(base), : base.shape[1]]
     if donor.shape != base.shape:
         height, width = donor.shape[:2]
         rows, columns = np.nonzero(mask)
