@@ -77,13 +77,7 @@ class WindowSpec:
 
     seed: int = 30
     edit_draws: int = 4  # of each real edit: once as it is, then delivered
-    counts: tuple[int, int, int, int, int] = (
-        128,
-        200,
-        160,
-        200,
-        112,
-    )  # repainted, pasted, retouched, untouched, generated
+    counts: tuple[int, ...] = (128, 200, 160, 400, 40)  # repainted, pasted, retouched, untouched, generated
     group_power: float = 0.35  # as in a round
     resize: float = 0.4  # probability that a large image is shrunk first
     turned: float = 0.25  # probability of a random number of quarter turns
