@@ -14,7 +14,15 @@ from hidascan.lab.commands.reference import options_in_markdown
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 GUIDES = ["docs/method.md", "docs/tutorial.md", "docs/errors.md", "docs/how-to-read-a-result.md"]
-PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "experiments/README.md", "docs/output.md", "docs/fleet.md", *GUIDES]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "experiments/README.md",
+    "docs/output.md",
+    "docs/fleet.md",
+    *GUIDES,
+]
 
 
 def test_the_options_are_written_as_the_command_lines_have_them():
