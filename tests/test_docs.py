@@ -91,7 +91,7 @@ def test_commands_in_examples_have_the_options_that_they_are_given(page):
         command = f"{called[1]} {called[2].split(' ')[0]}"
         command = "hidascan" if called[1] == "hidascan" and command not in sections else command
         for option in re.findall(r"(?<!\S)--[a-z][a-z0-9-]+", called[2]):
-            assert f"`{option}" in sections[command], line
+            assert option == "--help" or f"`{option}" in sections[command], line
         assert command in sections, line
 
 
