@@ -16,7 +16,7 @@ from hidascan.lab.data.tables import LabelledImage, fold_of
 
 FALSE_ALARMS = 0.005  # share of real images that may lose their verdict of `real`
 SURE = 0.8  # mean probability of a sure region: chosen beforehand, as fitting it too costs false alarms out of fold
-_AREAS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
+AREAS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def fit_sure_region(judged: list[Judged], calibration: Calibration) -> tuple[flo
         the largest region moves too many.
     """
     real = [one for one in judged if one.label == 0]
-    rules = ((area, SURE) for area in _AREAS if real)
+    rules = ((area, SURE) for area in AREAS if real)
     return next((rule for rule in rules if changed(real, calibration, rule).mean() <= FALSE_ALARMS), None)
 
 
