@@ -12,7 +12,7 @@ from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
 from hidascan.lab.hidanet.probe_samples import probe_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
-from hidascan.lab.hidanet.train import write_network
+from hidascan.lab.hidanet.train import training_record, write_network
 
 
 def train_for_comparison(
@@ -34,4 +34,4 @@ def train_for_comparison(
     del network.backbone  # it is not trained, and lies in a file of its own
     shown = ~torch.isin(samples.folds, left_out)
     network.probe = dataclasses.replace(samples, compressed=compressed).fit(recipe, shown)
-    write_network(recipe, network, Calibration(), out)
+    write_network(recipe, network, Calibration(), out, training_record(recipe))

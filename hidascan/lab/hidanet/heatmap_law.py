@@ -16,7 +16,7 @@ from hidascan.lab.measure.agreement import AREAS, FALSE_ALARMS, SURE
 from hidascan.regions import find_regions
 
 _LIKELY = 0.02  # share of the cells of real pictures that may reach the lower threshold
-_SURE = 0.01  # share of real windows with a neighbourhood that may reach the higher one; a picture has several windows
+_SURE = 0.01  # share of real windows with a neighbourhood that may reach the higher threshold
 _EVIDENCE = 0.005  # share of real images with a patch that may be hot as a whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,9 @@ def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, d
         as_is = samples.as_is.numpy()
         labels, logits = samples.pooled.labels.numpy()[as_is], found.said.logits.double().numpy()[as_is]
         calibration = fit_calibration(labels, logits, np.zeros(1))
-    write_network(recipe, network, dataclasses.replace(calibration, sure_region=sure_region), out)
+    write_network(
+        recipe, network, dataclasses.replace(calibration, sure_region=sure_region), out, training_record(recipe)
+    )
 
 
 def train_heatmap(
@@ -70,7 +73,8 @@ def train_heatmap(
     network.residuals, network.probe, network.head = finished.residuals, finished.probe, finished.head
     network.heatmap = finished.heatmap
     sure_region = _train_tfl(network, recipe, cache, device, dtype)
-    write_network(recipe, network, dataclasses.replace(header.calibration, sure_region=sure_region), out)
+    calibration = dataclasses.replace(header.calibration, sure_region=sure_region)
+    write_network(recipe, network, calibration, out, header.training | {"heatmap": training_record(recipe)})
 
 
 def _train_tfl(
@@ -86,11 +90,17 @@ def _train_tfl(
     return fit_sure_region(network.heatmap, real)
 
 
-def write_network(recipe: HiDANetRecipe, network: HiDANet, calibration: Calibration, out: Path) -> None:
-    """Write the checkpoint. Without a kernel probe it is uncalibrated: that comes later."""
+def training_record(recipe: HiDANetRecipe) -> dict[str, Any]:
+    """Return what the header of the weights says of their training."""
+    return {"recipe": dataclasses.asdict(recipe), "tables_sha256": tables_sha256(recipe.data.tables)}
+
+
+def write_network(
+    recipe: HiDANetRecipe, network: HiDANet, calibration: Calibration, out: Path, training: dict[str, Any]
+) -> None:
+    """Write the checkpoint, with a record of its training. Without a kernel probe it is uncalibrated: that comes later."""
     backbone = Path(recipe.data.backbone)
     parts = (Part("backbone", backbone.name, sha256_of(backbone)),)
-    training = {"recipe": dataclasses.asdict(recipe), "tables_sha256": tables_sha256(recipe.data.tables)}
     header = CheckpointHeader(out.stem, recipe.detector, recipe.network, parts, calibration, training)
     save_trained(out, network, header)
     tqdm.write(f"wrote {out}")
