@@ -195,7 +195,7 @@ def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, 
     with monkeypatch.context() as patched:
         patched.setattr(ShardWriter, "add", add_until_ctrl_c)
         ran = hidascan(many, *options, "--shard-rows", 50)
-    assert ran.code == 130 and ran.err == "hidascan: interrupted; what was done is written\n"
+    assert ran.code == 130 and ran.err == "hidascan: interrupted; results so far are saved\n"
     before = {path.name: path.read_bytes() for path in shards_of(out)}
     assert len(all_rows(out)) == 129 and len(before) == 3 and not (out / "manifest.json").exists()
 
@@ -218,7 +218,7 @@ def test_no_cluster_and_wrong_outputs_are_said_in_a_line(hidascan, pictures, tmp
     folder = ("--csv", tmp_path / "out")
     for wrong in ((), ("--csv", "-"), ("--html", "a.html"), (*folder, "--heatmap"), (*folder, "--format", "%p")):
         ran = hidascan(pictures, "--runner", "ray", *wrong)
-        assert ran.code == 2 and "writes one folder of shards" in ran.err
+        assert ran.code == 2 and "needs exactly one of" in ran.err
     assert "need --runner ray" in hidascan(pictures, "--parquet", tmp_path / "out").err
 
 
@@ -259,9 +259,9 @@ def test_folders_elsewhere_without_images_are_named(tmp_path):
     assert list(list_uri(f"file://{tmp_path}/in", Selection(), survey)) == []
     assert list(list_uri(f"file://{tmp_path}/out", Selection(exclude=("e.*",)), survey)) == []
     assert list(survey.lines()) == [
-        f"no images found in file://{tmp_path}/in; 1 file of other kinds passed over (.dng 1); "
-        "2 system files passed over (._*, __MACOSX)",
-        f"no images found in file://{tmp_path}/out; 1 file of other kinds passed over (.txt 1); 1 left out by --exclude",
+        f"no images found in file://{tmp_path}/in; 1 file of other types skipped (.dng 1); "
+        "2 system files skipped (._*, __MACOSX)",
+        f"no images found in file://{tmp_path}/out; 1 file of other types skipped (.txt 1); 1 excluded by --exclude",
     ]
 
 

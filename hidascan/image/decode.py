@@ -110,7 +110,7 @@ def decode(
     except UnidentifiedImageError:
         raise ImageError(describe(data)) from None
     except MemoryError:
-        raise ImageError("too large for the memory of this machine") from None
+        raise ImageError("not enough memory for an image of this size") from None
     except Exception as error:  # decoders raise nearly anything on broken data
         raise ImageError(why_unreadable(data, error)) from error
 

@@ -117,7 +117,7 @@ def _on_this_machine(given: str) -> str:
     if not given:
         return Unreadable(given, "the path is empty")
     if given[0] == "~" and os.path.expanduser(given) != given and not os.path.lexists(given):
-        return Unreadable(given, "no such file: ~ is not expanded in quotes and in lists; write the whole path")
+        return Unreadable(given, "no such file: ~ is not expanded in quotes and in lists; write the full path")
     if not is_uri(given) or os.path.lexists(given):
         return given
     scheme, _, rest = given.partition("://")
@@ -125,7 +125,7 @@ def _on_this_machine(given: str) -> str:
         return Unreadable(given, "URLs need --runner ray")
     host, slash, path = rest.partition("/")
     if host.lower() not in ("", "localhost"):
-        return Unreadable(given, f"this file is on another machine: {host}")
+        return Unreadable(given, f"file is on another machine: {host}")
     return os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
 
 
@@ -263,7 +263,7 @@ def copy_stream(path: str, folder: Path) -> Path:
             while block := source.read(_BLOCK):
                 size += copy.write(block)
                 if size > _LARGEST_STREAM:
-                    raise ImageError("more than a gigabyte came through the pipe; save the image to a file first")
+                    raise ImageError("the pipe delivers more than 1 GB; save the image to a file first")
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from None
     return target

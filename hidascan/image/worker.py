@@ -62,7 +62,7 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
         replies.flush()
     except (ImageError, MemoryError) as error:
         _allow_seconds(0)
-        _send(replies, {"error": str(error) or "too large for the memory of this machine"})
+        _send(replies, {"error": str(error) or "not enough memory for an image of this size"})
 
 
 def _send(replies: BinaryIO, message: dict[str, Any]) -> None:
