@@ -19,7 +19,7 @@ Owner = TypeVar("Owner")
 
 
 class Batch(Generic[Owner]):
-    """Views of one shape that wait for the device, where they lie, and whose they are."""
+    """A batch of equally sized views, with their positions and owners."""
 
     def __init__(self, size: int, pinned: bool = False):
         """Make an empty batch.

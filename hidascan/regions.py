@@ -16,10 +16,10 @@ class Region:
     """A connected region of cells.
 
     Attributes:
-        left: Of its box, pixels.
-        top: Of its box.
-        right: Of its box, exclusive.
-        bottom: Of its box, exclusive.
+        left: Left edge of the box, pixels.
+        top: Top edge of the box, pixels.
+        right: Right edge of the box, exclusive, pixels.
+        bottom: Bottom edge of the box, exclusive, pixels.
         area: Share of the image's cells, 0..1.
         score: Mean p(AI) of its cells, 0..1.
     """

@@ -118,7 +118,7 @@ def test_a_table_of_files_and_addresses_gives_parquet(hidascan, cluster, picture
     found = {row["path"]: row for row in pyarrow.parquet.read_table(shard).to_pylist()}
     assert len(found) == 15
     assert found[f"{web}/none.jpg"]["error"] == "no such file"
-    assert "cannot be fetched" in found[names[3]]["error"]
+    assert "download failed" in found[names[3]]["error"]
     local, fetched = found[f"file://{pictures}/sub/03.jpg"], found[f"{web}/sub/03.jpg"]
     assert local["score"] == fetched["score"] and local["width"] == 250
     hashes = [json.loads(row["record"])["file"]["sha256"] for row in (local, fetched)]

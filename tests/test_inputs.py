@@ -276,7 +276,7 @@ def test_tables_of_spreadsheets_are_read(tmp_path, table, encoding, suffix):
 def test_the_column_is_the_one_that_is_named(tmp_path):
     table = b'"file; name";path\n"a;b ""c"".jpg";x.jpg\n'
     assert read(tmp_path, table, "t.csv", "file; name") == ['a;b "c".jpg']
-    with pytest.raises(UsageError, match=r"no column 'image' among file; name, path \(--column\)"):
+    with pytest.raises(UsageError, match=r"no column 'image' \(--column\); columns: file; name, path"):
         read(tmp_path, table, "t.csv", "image")
 
 
@@ -289,14 +289,14 @@ def image_bytes(form: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "null", "said"),
     [
-        (image_bytes("JPEG"), False, "starts like a JPEG image; to scan it, pass it as PATH"),
-        (image_bytes("PNG"), True, "starts like a PNG image"),
-        (image_bytes("GIF"), False, "starts like a GIF image"),
-        (image_bytes("WEBP"), False, "starts like a WebP image"),
-        (image_bytes("TIFF"), False, "starts like a TIFF image"),
-        (image_bytes("BMP"), False, "starts like a BMP image"),
-        (image_bytes("AVIF"), False, "starts like an AVIF image"),
-        (b"%PDF-1.7\n", False, "starts like a PDF"),
+        (image_bytes("JPEG"), False, "looks like a JPEG image; to scan it, pass it as PATH"),
+        (image_bytes("PNG"), True, "looks like a PNG image"),
+        (image_bytes("GIF"), False, "looks like a GIF image"),
+        (image_bytes("WEBP"), False, "looks like a WebP image"),
+        (image_bytes("TIFF"), False, "looks like a TIFF image"),
+        (image_bytes("BMP"), False, "looks like a BMP image"),
+        (image_bytes("AVIF"), False, "looks like an AVIF image"),
+        (b"%PDF-1.7\n", False, "looks like a PDF"),
         (b"PK\3\4\x14\0", False, "an Excel workbook; save the workbook as CSV"),
         (b"<!DOCTYPE html>\n<p>a.jpg\n", False, "a document"),
         (b'{"path": "a.jpg"}\n', False, "a document"),

@@ -1,4 +1,4 @@
-"""What every detector is: how an image is cut, what a batch of views gives, and what the views of an image mean."""
+"""The interface of detectors: divide an image into views, encode batches of views, decide on an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST, _DEEPEST = 4096, 64  # of a network that a file may ask for
 
 
 class Positions(NamedTuple):
-    """Where each of B views lies.
+    """Positions of B views.
 
     Attributes:
         is_thumbnail: (B,) bool, true where a view shows the whole image resized.
@@ -35,14 +35,14 @@ EncodeViews = Callable[[Tensor, Positions], Encoded]
 
 
 class Decision(NamedTuple):
-    """What a detector says of one image.
+    """Decision of a detector on one image.
 
     Attributes:
         logit: () float32, above 0 where it leans to AI.
         quality: () JPEG quality 1..100 that the pixels look like, where a detector estimates it (QFE).
         uncertainty: () standard deviation of the score, 0..0.5, where a detector has it (Bayesian heads).
-        domain: What the image shows: photo, artwork, render, screenshot, document or unknown, where a detector tells.
-        family: Of the generator, if there was one, or unknown, where a detector tells.
+        domain: Kind of picture: photo, artwork, render, screenshot, document or unknown, where a detector has it.
+        family: Most similar family of generators, or unknown, where a detector has it.
     """
 
     logit: Tensor
@@ -54,10 +54,10 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """What a checkpoint says to build its network; subclasses add fields of int, float, bool, str or tuples of int.
+    """Network configuration in a checkpoint; subclasses add fields of int, float, bool, str or tuples of int.
 
     Raises:
-        ValueError: For a number out of this world: a hostile file must not make us build forever.
+        ValueError: If a size is out of range, so that a hostile header cannot exhaust memory.
     """
 
     def __post_init__(self) -> None:
@@ -103,8 +103,8 @@ class Detector(nn.Module):
 
     Attributes:
         Config: The frozen dataclass that `__init__` takes.
-        plan: How an image is cut.
-        has_heatmap: Whether `locate` gives a map.
+        plan: Division of an image into views.
+        has_heatmap: Whether `locate` returns a heatmap.
         frozen_encoder: Whether `encode` has nothing to train, so that training can encode each view once.
     """
 

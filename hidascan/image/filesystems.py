@@ -1,4 +1,4 @@
-"""Files elsewhere: s3://, gs://, https://, file:// and what else Arrow and fsspec know. Needs pyarrow.
+"""Access remote files: s3://, gs://, https://, file:// and others that Arrow and fsspec support. Needs pyarrow.
 
 Only the fleet reads them; a scan on this machine never opens a connection.
 """
@@ -107,7 +107,7 @@ def fetch(uri: str, folder: Path) -> Path:
         except Exception as error:  # every file system has errors of its own
             if attempt + 1 == _TRIES:
                 reason = str(error).removeprefix(f"{uri}: ") or type(error).__name__
-                raise ImageError(f"cannot be fetched: {reason}") from None
+                raise ImageError(f"download failed: {reason}") from None
             time.sleep(_PAUSE * 2**attempt)
         else:
             break

@@ -1,4 +1,4 @@
-"""Decode in processes of their own: a file that crashes its decoder, or keeps it busy for ever, costs its own row."""
+"""Decode in separate processes: a file that crashes or hangs its decoder costs only its own row."""
 
 from __future__ import annotations
 

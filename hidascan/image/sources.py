@@ -25,7 +25,7 @@ _LARGEST_STREAM, _BLOCK = 1 << 30, 1 << 20  # bytes
 
 
 class Unreadable(str):
-    """A path that cannot be read, and the reason: it gets a row, as every other path."""
+    """A path that cannot be read, and the reason; it gets a row like every other path."""
 
     reason: str
 
@@ -38,13 +38,13 @@ class Unreadable(str):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files of a folder are taken. A pattern without a slash is about names, another about paths below the folder.
+    """Rule that selects files in folders. A pattern with a slash matches paths relative to the folder, others names.
 
     Attributes:
-        include: Patterns of which a file must match one, if there are any; they stand in for the suffixes of images.
-        exclude: Patterns of which neither a file nor a folder above it may match one.
-        recurse: Whether folders in folders are searched.
-        follow_links: Whether links to folders are.
+        include: Patterns of files to scan, instead of the suffixes of images.
+        exclude: Patterns of files and folders to skip.
+        recurse: Whether to search subfolders.
+        follow_links: Whether to follow links to folders.
         images: Suffixes of images, in lower case.
     """
 
