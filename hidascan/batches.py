@@ -69,7 +69,7 @@ class Batch(Generic[Owner]):
 
 
 class Encoding(NamedTuple):
-    """What came of a batch: its rows, on the device, and the seconds that it took."""
+    """Result of a batch: rows on the device, and device time in seconds."""
 
     rows: Encoded
     seconds: float

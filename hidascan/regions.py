@@ -38,8 +38,8 @@ def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, c
     Args:
         cells: (ceil(height / cell), ceil(width / cell)) float32 in 0..1.
         threshold: Least p(AI) of a cell.
-        width: Of the image, pixels.
-        height: Of the image, pixels.
+        width: Width of the image, pixels.
+        height: Height of the image, pixels.
         cell: Side of a cell, pixels.
 
     Returns:

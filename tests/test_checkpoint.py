@@ -178,7 +178,7 @@ def test_an_unknown_detector_is_answered_with_the_known_ones(copied):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"]) | {"architecture": "oracle"}
     save_file(load_file(copied), copied.parent / "wrong.safetensors", {"hidascan": json.dumps(header)})
-    with pytest.raises(CheckpointError, match=r"oracle.*there are: cvt, glass, hidanet, npr, ppl"):
+    with pytest.raises(CheckpointError, match=r"oracle.*available: cvt, glass, hidanet, npr, ppl"):
         load_detector(copied.parent / "wrong.safetensors")
 
 
@@ -209,7 +209,7 @@ def test_weights_are_found_by_name_path_and_folder(copied, monkeypatch):
 def test_a_frozen_part_may_lie_among_the_shipped_weights(copied, tmp_path_factory, monkeypatch):
     apart = tmp_path_factory.mktemp("apart")
     shutil.move(copied, apart / copied.name)
-    with pytest.raises(CheckpointError, match="is not there"):
+    with pytest.raises(CheckpointError, match="missing backbone"):
         load_detector(apart / copied.name)
     monkeypatch.setattr("hidascan.detectors.checkpoint.shipped_folders", lambda: [copied.parent])
     assert load_detector(apart / copied.name)[1].name == "tiny"

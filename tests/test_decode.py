@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path):
 
 def test_too_many_pixels_are_refused_before_they_take_memory(tmp_path):
     path = save_picture(tmp_path / "a.png", 100, 100)
-    with pytest.raises(ImageError, match="over the limit"):
+    with pytest.raises(ImageError, match="exceeds the limit"):
         decode(path, max_pixels=9_999)
 
 

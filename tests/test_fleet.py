@@ -81,7 +81,7 @@ def test_rows_are_those_of_a_scan_on_this_machine(hidascan, cluster, pictures, t
     assert manifest["scan"]["weights"] == in_order[0]["scan"]["weights"]
     assert fleet.out.startswith("14 files: ") and fleet.out.count("\n") == 1
     again = hidascan(pictures, "--jsonl", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)
-    assert again.code == 2 and "holds shards already" in again.err
+    assert again.code == 2 and "already contains shards" in again.err
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -200,7 +200,7 @@ def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, 
     assert len(all_rows(out)) == 129 and len(before) == 3 and not (out / "manifest.json").exists()
 
     other = hidascan(many, *options, "--resume", "--profile", "low-fpr")
-    assert other.code == 2 and "made with other profile" in other.err
+    assert other.code == 2 and "written with a different profile" in other.err
     ran = hidascan(many, *options, "--resume")
     assert ran.out.startswith("300 files")
     assert {name: (out / name).read_bytes() for name in before} == before
@@ -213,7 +213,7 @@ def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, 
 def test_no_cluster_and_wrong_outputs_are_said_in_a_line(hidascan, pictures, tmp_path):
     nowhere = hidascan(pictures, "--csv", tmp_path / "out", "--runner", "ray", "--ray-address", "127.0.0.1:1")
     assert nowhere.code == 2 and nowhere.err == (
-        "hidascan: --ray-address 127.0.0.1:1: no cluster there (Connection refused)\n"
+        "hidascan: --ray-address 127.0.0.1:1: no cluster at this address (Connection refused)\n"
     )
     folder = ("--csv", tmp_path / "out")
     for wrong in ((), ("--csv", "-"), ("--html", "a.html"), (*folder, "--heatmap"), (*folder, "--format", "%p")):
@@ -223,7 +223,7 @@ def test_no_cluster_and_wrong_outputs_are_said_in_a_line(hidascan, pictures, tmp
 
 
 def test_an_actor_refuses_other_weights(tiny_weights):
-    with pytest.raises(CheckpointError, match="other weights on"):
+    with pytest.raises(CheckpointError, match="different weights on"):
         ScanActor(ScanOptions(str(tiny_weights)), "0" * 64, 1)
 
 

@@ -109,7 +109,7 @@ def test_a_file_of_another_kind_is_called_by_its_name(tmp_path, name, data, suff
     [
         ("plain text", b"hello there"),
         ("plain text", "ein Märchen".encode("latin-1")),
-        ("white space", b"\r\n \n"),
+        ("whitespace", b"\r\n \n"),
         ("only zero bytes", bytes(5000)),
         ("encrypted, damaged or unknown data", np.random.default_rng(0).bytes(5000)),
         ("run git lfs pull", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),

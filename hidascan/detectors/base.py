@@ -66,7 +66,7 @@ class DetectorConfig:
             value = getattr(self, field.name)
             kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
             if not _is_sane(value, kind, _DEEPEST if field.name.endswith("depth") else _LARGEST):
-                raise ValueError(f"{field.name} is {value!r:.40}")
+                raise ValueError(f"invalid {field.name}: {value!r:.40}")
 
 
 def _is_sane(value: object, kind: str, most: int) -> bool:

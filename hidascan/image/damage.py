@@ -102,7 +102,7 @@ def why_unreadable(data: bytes, error: Exception) -> str:
 
     Args:
         data: The file.
-        error: What its decoder raised.
+        error: Exception of its decoder.
     """
     if words := ends_early(data):
         return words

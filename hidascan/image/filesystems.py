@@ -25,7 +25,7 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
     """Return an Arrow file system and the path within it.
 
     Raises:
-        UsageError: For a scheme that nobody here knows, or a place that cannot be reached.
+        UsageError: For an unknown scheme, or a location that cannot be reached.
     """
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
@@ -48,7 +48,7 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
 
     Args:
         uri: A file or folder.
-        selection: Which files of a folder are taken.
+        selection: Rule that selects files in the folder.
         survey: Takes notes of what is passed over.
 
     Raises:

@@ -101,7 +101,7 @@ class _Scan:
 
 @dataclass
 class _Layout:
-    """Where the scans of a JPEG lie, read as libjpeg does: what lies between segments is passed over."""
+    """Positions of the scans of a JPEG, read as libjpeg does: bytes between segments are skipped."""
 
     data: bytes
     progressive: bool = False

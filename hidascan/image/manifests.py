@@ -45,7 +45,7 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
 
     Args:
         name: A table, by its suffix, or a plain list; "-" is a plain list on stdin.
-        column: Of tables, the column that holds paths.
+        column: Name of the column of paths in tables.
         null: Whether plain lists are separated by NUL.
 
     Raises:

@@ -94,7 +94,7 @@ def expand(
 
     Args:
         paths: Files, folders, file:// URIs.
-        selection: Which files of folders are taken.
+        selection: Rule that selects files in folders.
         survey: Takes notes of what is passed over.
         uris: Whether URIs are yielded as they are, for somebody who reads them.
     """

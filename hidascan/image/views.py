@@ -43,7 +43,7 @@ def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views
 
     Args:
         pixels: (H, W, 3) uint8 RGB as stored.
-        plan: What the detector wants.
+        plan: Division that the detector needs.
         orientation: EXIF orientation, 1..8.
     """
     height, width = pixels.shape[:2]

@@ -27,7 +27,7 @@ _FRACTIONS = ("score", "jpeg_quality_estimated", "ai_area", "seconds")
 
 
 class ShardWriter:
-    """Collects rows and writes a shard whenever there are enough, or the last is long ago."""
+    """Collects rows and writes a shard when there are enough, or after some time."""
 
     def __init__(self, folder: Path, form: str, rows: int, seconds: float = 300.0):
         """Set up.

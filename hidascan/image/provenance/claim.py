@@ -17,7 +17,7 @@ class Claim:
         kind: "ai", made or changed by a generator; "camera"; or "software", an editor.
         source: Place it was found in: "c2pa", "xmp", "exif", "iptc", "png", "comment" or "pixels".
         text: Generator, camera or software.
-        signature: Of C2PA "valid", "unverified" (intact, but the signer is on no trust list) or "broken"; "" for what
+        signature: C2PA status "valid", "unverified" (intact, but the signer is not trusted) or "broken"; "" for what
             is not signed.
         detail: The words of the field, or more about the statement.
         part: Whether it speaks of a part of the picture, such as a generative fill, and not of the whole.

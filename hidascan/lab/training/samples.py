@@ -34,8 +34,8 @@ class Sample:
 
     Attributes:
         label: 1 if there is any AI-made pixel.
-        views: What a detector is shown.
-        encoded: What came of it.
+        views: Views of the sample.
+        encoded: Encoded views.
         shares: (V, h, w) of AI-made pixels in each cell of the views; None where there is a thumbnail.
     """
 
