@@ -285,9 +285,7 @@ def _check_texts(context: typer.Context) -> None:
             if text == "":
                 raise UsageError(f"{name}: the value is empty")
             if option.metavar in ("FILE", "DIR", "PEM") and isinstance(text, str) and text[:1] == "-" != text:
-                raise UsageError(
-                    f"{name} {text}: missing value of {name}; write ./{text} for a file of that name"
-                )
+                raise UsageError(f"{name} {text}: missing value of {name}; write ./{text} for a file of that name")
 
 
 def _chosen(context: typer.Context, defaults: Defaults) -> tuple[str, str, float | None]:

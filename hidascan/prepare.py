@@ -131,9 +131,7 @@ class Preparer:
         side = self.plan.side or SMALLEST
         height, width = image.pixels.shape[:2]
         if max(height, side) * max(width, side) > self.max_pixels:
-            raise ImageError(
-                f"{width}x{height} is too narrow: padded to {side} px it would exceed the pixel limit"
-            )
+            raise ImageError(f"{width}x{height} is too narrow: padded to {side} px it would exceed the pixel limit")
         views, unfit = cut_views(image.pixels, self.plan, image.orientation), nothing_to_judge(image.pixels)
         finding = Finding(
             path=path,

@@ -209,7 +209,9 @@ def _built(path: Path, header: CheckpointHeader) -> Detector:
             detector = kind(header.config)
         return kind(header.config) if _computes_tables(detector) else detector
     except Exception as error:  # timm raises nearly anything for what it does not know
-        raise CheckpointError(f"{path}: cannot build the network described in the header ({printable(str(error))})") from None
+        raise CheckpointError(
+            f"{path}: cannot build the network described in the header ({printable(str(error))})"
+        ) from None
 
 
 def _computes_tables(detector: Detector) -> bool:
@@ -224,9 +226,7 @@ def _part_path(path: Path, part: Part) -> Path:
         if os.path.isfile(folder / name):  # Path.is_file raises for a name that no file system takes
             if sha256_of(folder / name) == part.sha256:
                 return folder / name
-            raise CheckpointError(
-                f"{folder / name}: not the {part.kind} of {Path(path).name}: SHA-256 differs"
-            )
+            raise CheckpointError(f"{folder / name}: not the {part.kind} of {Path(path).name}: SHA-256 differs")
     where = printable(str(Path(path).parent / name))
     raise CheckpointError(f"{where}: missing {part.kind} of {Path(path).name}")
 

@@ -277,4 +277,6 @@ def _parquet(name: str, column: str) -> Iterator[str]:
 
 def _check(name: str, column: str, columns: list[str]) -> None:
     if column not in columns:
-        raise UsageError(f"--files-from {name}: no column {column!r} (--column); columns: {', '.join(columns) or 'none'}")
+        raise UsageError(
+            f"--files-from {name}: no column {column!r} (--column); columns: {', '.join(columns) or 'none'}"
+        )

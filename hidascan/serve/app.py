@@ -33,7 +33,9 @@ from hidascan.serve.pool import Busy, ScanPool
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds
-_HOW = "send pictures as a form (curl -F file=@photo.jpg ADDRESS/v1/scan) or one as the body with Content-Type: image/jpeg"
+_HOW = (
+    "send pictures as a form (curl -F file=@photo.jpg ADDRESS/v1/scan) or one as the body with Content-Type: image/jpeg"
+)
 _WORDS = {
     404: "not found: POST pictures to /v1/scan",
     405: f"method not allowed; {_HOW}",

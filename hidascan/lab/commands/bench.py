@@ -85,7 +85,5 @@ def _edited(name: str, images: list[EditedImage], weights: str, device: str, pre
     with tqdm(total=len(images), desc=name, disable=None) as bar:
         threshold = scanner.header.calibration.localisation
         measured, unreadable = measure_edited(scanner.detector, threshold, images, bar.update)
-    print(
-        f"{name}: {len(images)} files, {unreadable} of them unreadable and omitted; heatmap threshold {threshold}.\n"
-    )
+    print(f"{name}: {len(images)} files, {unreadable} of them unreadable and omitted; heatmap threshold {threshold}.\n")
     print(as_markdown(measured))

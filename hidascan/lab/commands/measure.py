@@ -184,7 +184,9 @@ def cv(
     recipe: Recipe,
     cache: Cache,
     steps: Annotated[bool, typer.Option(help="Also measure the contribution of each step of the head.")] = True,
-    perturbed: Annotated[int, typer.Option(help="Number of images that are also scanned under every perturbation.")] = 0,
+    perturbed: Annotated[
+        int, typer.Option(help="Number of images that are also scanned under every perturbation.")
+    ] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:

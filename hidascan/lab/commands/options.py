@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     from hidascan.scanner import Scanner
 
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Device that runs the network.")]
-Precision = Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="Precision of the network; auto is bf16 on hardware that supports it, else fp32.")]
-Weights = Annotated[str, typer.Option(metavar="NAME|PATH", help="Name of shipped weights, or path of a file or folder.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|bf16|fp32", help="Precision of the network; auto is bf16 on hardware that supports it, else fp32."
+    ),
+]
+Weights = Annotated[
+    str, typer.Option(metavar="NAME|PATH", help="Name of shipped weights, or path of a file or folder.")
+]
 Autoencoder = Annotated[str, typer.Option(metavar="PATH|diffusers:NAME", help="FOLDER/taesd, taesdxl, taef1 or taef2; the file of an autoencoder trained by hidalab; or one from diffusers.", show_default=False)]  # fmt: skip
 Table = Annotated[Path, typer.Argument(help="Label table (TSV with path, label, group, source), or a folder in a known layout.", show_default=False)]  # fmt: skip
 Recipe = Annotated[Path, typer.Argument(help="TOML recipe, such as recipes/hidascan-b.toml.", show_default=False)]
-Cache = Annotated[
-    Path, typer.Option(help="Cache folder of training: features, pairs, states.", show_default=False)
-]
+Cache = Annotated[Path, typer.Option(help="Cache folder of training: features, pairs, states.", show_default=False)]
 
 
 def open_scanner(weights: str, device: str, precision: str) -> Scanner:
