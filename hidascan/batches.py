@@ -85,7 +85,7 @@ class BatchRunner:
         """Set up.
 
         Args:
-            encode: What encodes a batch.
+            encode: Encoder of a batch.
             device: Where.
             overlaps: Whether batches are encoded in a thread; by default on GPUs, which need the CPU for little.
         """

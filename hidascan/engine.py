@@ -125,12 +125,12 @@ class Engine:
 
         Args:
             detector: On its device.
-            encode: What encodes batches of views: `detector.runtime(...)`.
-            device: Where both run.
+            encode: Encoder of batches of views: `detector.runtime(...)`.
+            device: Device of both.
             batch_size: Views a batch.
             explain: Whether attributions are wanted.
-            settled: What tells when the patches seen will do; None to look at all.
-            alarmed: What tells when they will not do, as one of them is hot.
+            settled: Early-stopping rule; None to examine all patches.
+            alarmed: Rule by which a suspicious patch requires a full scan.
             overlaps: As of BatchRunner.
         """
         self.detector, self.device = detector, device

@@ -129,7 +129,7 @@ class Scanner:
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
-            name: What the finding calls them.
+            name: Path in the finding.
 
         Raises:
             UsageError: For an array of any other kind.

@@ -12,12 +12,13 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent not in _OTHE
 COMMANDS = {ROOT / "cli.py", ROOT / "commands.py", *(ROOT / "lab/commands").glob("*.py")}
 
 BANNED = re.compile(
-    r"\b(told|tells?|said|law|anew|thereby|whose|somebody|nobody|anybody"
+    r"\b(told|tells?|said|law|anew|thereby|somebody|nobody|anybody"
     r"|as (it|they) (is|are|was|were)|of (what|ours|yours)|that which|is no [a-z]+|are no [a-z]+"
     r"|looks? at|looked at|will do|passed over|left out|leave out|goes? on with|does not go with|stands? out"
     r"|made with other|do not tell|an? (line|row|file|image) an? \w+)\b",
     re.IGNORECASE,
 )
+ALLOWED = {"as it is"}  # the row of untouched images in model cards
 LOOSE = re.compile(r"(Of|Where|What|Which|Whose|How|When|So many) ")
 ATTRIBUTE = re.compile(r"\s+\w+: (Of|Where|What|Which|Whose|How) ")
 
@@ -75,7 +76,11 @@ def visible(page: str) -> Iterator[tuple[int, str]]:
 
 def offenders(name: str, texts: Iterator[tuple[int, str]], pattern: re.Pattern[str] = BANNED) -> list[str]:
     search = pattern.search if pattern is BANNED else pattern.match
-    return [f"{name}:{line}: {match[0].strip()!r} in {text[:90]!r}" for line, text in texts if (match := search(text))]
+    return [
+        f"{name}:{line}: {match[0].strip()!r} in {text[:90]!r}"
+        for line, text in texts
+        if text not in ALLOWED and (match := search(text))
+    ]
 
 
 def test_what_people_read_is_in_plain_words():

@@ -125,7 +125,7 @@ class Detector(nn.Module):
 
         Args:
             views: (B, 3, H, W) uint8 RGB.
-            where: Where each lies.
+            where: Positions of the views.
 
         Returns:
             Tensors with a row a view.
@@ -148,7 +148,7 @@ class Detector(nn.Module):
 
         Args:
             views: (B, 3, H, W) uint8 RGB, patches of one image.
-            where: Where each lies.
+            where: Positions of the views.
 
         Returns:
             (B, E), each number larger where more of AI is seen; None for a detector that has no such path.
@@ -198,8 +198,8 @@ class Detector(nn.Module):
         """Make the detector ready for use and return what encodes views: no training, saving or moving after that.
 
         Args:
-            device: Where it runs.
-            dtype: What costly layers compute in.
+            device: Device of the network.
+            dtype: Precision of the costly layers.
         """
         self.to(device)
         if device.type == "cpu":

@@ -33,9 +33,9 @@ class ShardWriter:
         """Set up.
 
         Args:
-            folder: Where shards go.
+            folder: Folder for shards.
             form: One of FORMATS.
-            rows: Of a shard.
+            rows: Rows per shard.
             seconds: After which a shard is written with fewer.
         """
         self._folder, self._form, self._most, self._patience = folder, form, rows, seconds

@@ -1,4 +1,4 @@
-"""Files and folders that training keeps: written whole, and never taken for those of another recipe."""
+"""Artifacts of training: written atomically, and never mixed up with those of a different recipe."""
 
 from __future__ import annotations
 
