@@ -51,7 +51,7 @@ def verify(
             found += 1
     differing = len(changed) + found
     hashed = sum(map(has_hash, rows))
-    unread = f" ({len(rows) - hashed} without a hash, as they were unreadable)" if hashed < len(rows) else ""
+    unread = f" ({len(rows) - hashed} unreadable, without a hash)" if hashed < len(rows) else ""
     print(
         f"{hashed} files hashed{unread}, {count} scanned again: {differing or 'no'} difference{'s' * (differing != 1)}"
     )

@@ -155,7 +155,7 @@ def test_a_backbone_whose_name_no_file_can_have_is_refused_in_words(copied, name
     save_file(load_file(copied), changed, {"hidascan": json.dumps(header)})
     with pytest.raises(CheckpointError) as raised:
         load_detector(changed)
-    assert "is not there" in str(raised.value) and "\n" not in str(raised.value)
+    assert "missing backbone" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_network_out_of_this_world_is_refused_at_once(copied):

@@ -85,7 +85,7 @@ def test_a_report_without_rows_is_no_sound_report(hidascan, tmp_path):
     for text in ("", "\n\n"):
         (tmp_path / "empty.jsonl").write_text(text)
         ran = hidascan("verify", tmp_path / "empty.jsonl")
-        assert ran.code == 2 and "empty.jsonl: no rows" in ran.err and ran.err.count("\n") == 1
+        assert ran.code == 2 and "empty.jsonl: the report has no rows" in ran.err and ran.err.count("\n") == 1
 
 
 def test_a_torn_line_and_another_kind_of_file_are_named(hidascan, report, tmp_path):
