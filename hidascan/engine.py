@@ -201,7 +201,8 @@ class Engine:
 
     def is_settled(self, image: _InFlight[Ticket]) -> bool:
         """Tell whether what was seen of an image will do."""
-        if image.asked == len(image.order):
+        if len(image.seen()) == len(image.order):  # the suspects may have been all that was left
+            image.asked = len(image.order)
             return True
         if self.settled is None or image.views is None:
             return False
