@@ -201,7 +201,8 @@ class Engine:
 
     def is_settled(self, image: _InFlight[Ticket]) -> bool:
         """Return whether the verdict is settled."""
-        if image.asked == len(image.order):
+        if len(image.seen()) == len(image.order):  # the suspects may have been all that was left
+            image.asked = len(image.order)
             return True
         if self.settled is None or image.views is None:
             return False

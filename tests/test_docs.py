@@ -1,5 +1,6 @@
 """What is written is true: options, columns, the map of the architecture, the examples of the README."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,6 +13,16 @@ from hidascan.lab.commands.reference import options_in_markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDES = ["docs/method.md", "docs/tutorial.md", "docs/errors.md", "docs/how-to-read-a-result.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "experiments/README.md",
+    "docs/output.md",
+    "docs/fleet.md",
+    *GUIDES,
+]
 
 
 def test_the_options_are_written_as_the_command_lines_have_them():
@@ -56,11 +67,64 @@ def test_the_architecture_names_nothing_that_is_not_there():
     assert {name for name in re.findall(r"(?<![\w/])(\w+)/(?=\s)", tree)} <= folders
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "experiments/README.md", "docs/output.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_within_the_repository_lead_somewhere(page):
     text = (ROOT / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert all((ROOT / page).parent.joinpath(link).exists() for link in links), links
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_every_guide_is_reached_from_the_readme(page):
+    assert f"]({page})" in README
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_examples_have_the_options_that_they_are_given(page):
+    sections = dict(re.findall(r"(?ms)^## (hida\w+(?: \w+)?)\n(.*?)(?=^## |\Z)", options_in_markdown()))
+    text = (ROOT / page).read_text()
+    lines = [line for block in re.findall(r"(?s)```\w*\n(.*?)```", text) for line in block.splitlines()]
+    for line in [*lines, *re.findall(r"`(hida(?:scan|lab) [^`]+)`", text)]:
+        called = re.search(r"(?<![-\w/.\[])(hidascan|hidalab) (.*)", line.partition("#")[0])
+        if called is None or line.startswith("hidascan:"):
+            continue
+        command = f"{called[1]} {called[2].split(' ')[0]}"
+        command = "hidascan" if called[1] == "hidascan" and command not in sections else command
+        for option in re.findall(r"(?<!\S)--[a-z][a-z0-9-]+", called[2]):
+            assert option == "--help" or f"`{option}" in sections[command], line
+        assert command in sections, line
+
+
+def literals_of(package: Path) -> list[str]:
+    """Every string in the source, with a NUL where an f-string has a value."""
+    found = []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(p.value if isinstance(p, ast.Constant) else "\0" for p in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def holds(literal: str, message: str) -> bool:
+    """Whether a string of the source has the parts of a message between its <placeholders>, in order."""
+    place = 0
+    for part in filter(None, re.split(r"<[^<>]*>", message)):
+        place = literal.find(part, place)
+        if place < 0:
+            return False
+        place += len(part)
+    return True
+
+
+def test_every_message_on_the_page_of_errors_is_in_the_source():
+    cells = re.findall(r"(?m)^\| (`.*?`) \|", (ROOT / "docs/errors.md").read_text())
+    messages = [message for cell in cells for message in re.findall(r"`(.+?)`", cell)]
+    literals = literals_of(ROOT / "hidascan")
+    assert len(messages) > 150
+    assert not any(holds(literal, "<file>: a message that <nobody> writes") for literal in literals)
+    assert [message for message in messages if not any(holds(literal, message) for literal in literals)] == []
 
 
 def test_every_experiment_is_in_the_index():

@@ -90,6 +90,14 @@ def test_far_fewer_patches_settle_a_clear_verdict(settling, tmp_path):
     assert "stopped early after 10 of 81 patches" in fast[2].notes[-1]
 
 
+def test_suspects_that_are_all_that_is_left_make_a_full_scan(settling):
+    options, pixels = ScanOptions(str(settling(0.0, 0.0, localisation=1.1)), precision="fp32"), picture(660, 660)
+    full, fast = (Scanner(dataclasses.replace(options, fast=fast)).scan_array(pixels) for fast in (False, True))
+    assert full.patches == fast.patches == 9
+    assert fast.logit == pytest.approx(full.logit, abs=1e-5) and np.allclose(fast.heatmap, full.heatmap, atol=1e-5)
+    assert not any("settled" in note for note in fast.notes)
+
+
 @pytest.mark.parametrize(("thresholds", "patches"), [((1.0, 1.1), 81), ((0.0, 0.0), 10)])
 def test_a_hot_patch_calls_for_all_others_unless_the_image_is_ai_anyway(settling, thresholds, patches):
     weights = settling(0.0, 0.0, localisation=0.0, thresholds=dict.fromkeys(PROFILES, thresholds))
