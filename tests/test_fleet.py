@@ -127,11 +127,11 @@ def test_a_table_of_files_and_addresses_gives_parquet(hidascan, cluster, picture
 
 @pytest.fixture
 def many(tmp_path):
-    """600 tiny files: ten blocks."""
+    """2,000 tiny files: time enough to kill two workers."""
     folder = tmp_path / "many"
     for number in range(20):
         save_picture(folder / f"{number:04d}.png", 40, 50, seed=number)
-    for number in range(20, 600):
+    for number in range(20, 2000):
         shutil.copy(folder / f"{number % 20:04d}.png", folder / f"{number:04d}.png")
     return folder
 
@@ -172,10 +172,10 @@ def test_each_file_has_one_row_although_workers_are_killed(many, tmp_path, tiny_
     kill_one("ray::MapWorker(MapBatches(ScanActor)).submit", cluster, running)
     assert running.poll() is None
     out, err = running.communicate(timeout=500)  # a hang is meant, not a busy machine
-    assert running.returncode in (0, 1) and out.startswith(b"600 files"), err
+    assert running.returncode in (0, 1) and out.startswith(b"2,000 files"), err
     rows = all_rows(tmp_path / "out")
     assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
-    assert sorted(row["key"] for row in rows) == list(range(600))
+    assert sorted(row["key"] for row in rows) == list(range(2000))
     assert len(shards_of(tmp_path / "out")) == 2
 
 
@@ -207,7 +207,7 @@ def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, 
     rows = all_rows(out)
     assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
     assert sorted(row["key"] for row in rows) == list(range(300))
-    assert "is finished" in hidascan(many, *options, "--resume").err
+    assert "is a finished scan" in hidascan(many, *options, "--resume").err
 
 
 def test_no_cluster_and_wrong_outputs_are_said_in_a_line(hidascan, pictures, tmp_path):
@@ -293,7 +293,7 @@ def test_tables_of_paths_are_read_here_too(hidascan, tmp_path):
         csv.writer(file).writerows([["id", "path"], ["1", str(picture)], ["2", ""]])
     assert hidascan("--files-from", table).out.startswith(f"{picture}\t")
     wrong = hidascan("--files-from", table, "--column", "file")
-    assert wrong.code == 2 and "no column 'file' among id, path" in wrong.err
+    assert wrong.code == 2 and "no column 'file' (--column); columns: id, path" in wrong.err
 
 
 def known(required: tuple[str, ...], **properties: object) -> dict[str, object]:
