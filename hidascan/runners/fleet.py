@@ -154,8 +154,9 @@ def _begin(task: FleetTask, scanner: Scanner) -> tuple[Tally, set[str]]:
     except ValueError:
         before = {}
     if shards and not (task.resume and before is not None):
-        why = "is a finished scan;" if task.resume else "already contains shards; continue with --resume or"
-        raise UsageError(f"{task.folder} {why} choose another folder")
+        if task.resume:
+            raise UsageError(f"{task.folder} is a finished scan; choose another folder")
+        raise UsageError(f"{task.folder} already contains shards; continue with --resume or choose another folder")
     changed = [key for key in made_by if shards and (before or {}).get(key) != made_by[key]]
     if changed:
         raise UsageError(f"--resume: {task.folder} was written with a different {', '.join(changed)}")
