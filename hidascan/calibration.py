@@ -16,12 +16,12 @@ class Calibration:
 
     Attributes:
         scale: Factor of the logit.
-        shift: Added to it.
-        thresholds: Of each profile, (real below, ai from), scores in 0..1.
-        localisation: Cells with a probability from here on, 0..1, count as AI-made.
+        shift: Offset of the scaled logit.
+        thresholds: Thresholds of each profile, (real below, ai from), scores in 0..1.
+        localisation: Threshold of a cell's probability, 0..1, from which it counts as AI-made.
         sure_region: Least share of the image's cells and least mean probability, both 0..1, of a region that a verdict
             of `real` would contradict; None where these were never fitted.
-        settling: As of `settling.reach`, for a scan that stops early; None where that was never fitted.
+        settling: Factors of `settling.reach` for early stopping; None if never fitted.
     """
 
     scale: float = 1.0

@@ -40,22 +40,22 @@ _NOT_SETTINGS = {"config", "show-config", "version", "json-schema", "install-com
 
 @dataclass(frozen=True)
 class Request:
-    """All that the command line asks for.
+    """The parsed command line.
 
     Attributes:
-        inputs: What to scan.
-        options: How to scan.
-        outputs: Files to write, each with the name of its format; "-" is stdout.
-        line_format: Of the lines on stdout; None for the usual ones.
+        inputs: Files to scan.
+        options: Scan options.
+        outputs: Reports to write, each with the name of its format; "-" is stdout.
+        line_format: Format of the lines on stdout; None for the default.
         xmp: Folder for XMP sidecars; None for none.
         heatmap: Whether to draw heatmaps.
-        heatmap_raw: Whether to write them as numbers.
-        heatmap_dir: Where to put them; None for the current folder.
-        strict: Whether unreadable files win in the exit code.
-        quiet: Whether to be silent.
+        heatmap_raw: Whether to write heatmaps as numbers.
+        heatmap_dir: Folder for heatmaps; None for the current folder.
+        strict: Whether unreadable files take precedence in the exit code.
+        quiet: Whether to print errors only.
         verbose: Whether to show a panel for each image.
         resume: Whether to resume an interrupted scan.
-        fleet: What is asked of a Ray cluster; None to scan on this machine.
+        fleet: Options of the Ray cluster; None to scan on this machine.
         settings: Files that set defaults.
     """
 
@@ -77,14 +77,14 @@ class Request:
 
 @dataclass(frozen=True)
 class FleetRequest:
-    """What `--runner ray` is told.
+    """Options of `--runner ray`.
 
     Attributes:
-        folder: For shards and the manifest.
-        form: Of shards.
-        address: Of the cluster; None for one that RAY_ADDRESS names, or one on this machine.
-        actors: Networks at most; None for what the cluster has room for.
-        rows: Of a shard; None for the usual number.
+        folder: Folder for shards and manifest.
+        form: Format of the shards.
+        address: Address of the cluster; None for RAY_ADDRESS or a cluster on this machine.
+        actors: Maximum number of networks; None for as many as the cluster has room for.
+        rows: Rows per shard; None for the default.
     """
 
     folder: str
@@ -146,7 +146,7 @@ def _about_found(defaults: Defaults) -> str:
     parts = [f"settings from {found.path}: {', '.join(found.values)}"] if found.values else []
     if found.ignored:
         names = ", ".join(found.ignored)
-        parts.append(f"ignored {names} from {found.path}, which nobody named: --config {found.path} applies them")
+        parts.append(f"ignored {names} in {found.path}; to apply them, use --config {found.path}")
     return "; ".join(parts) or f"no settings in {found.path}"
 
 
@@ -161,64 +161,64 @@ def _print_settings(defaults: Defaults) -> None:
     if defaults.found is not None and (defaults.found.ignored or defaults.found.problem):
         print(f"# {_about_found(defaults)}")
     if WEIGHTS_VARIABLE in os.environ and not (defaults.named and "weights" in defaults.named.values):
-        print(f"# {WEIGHTS_VARIABLE}={os.environ[WEIGHTS_VARIABLE]} wins over weights above")
+        print(f"# {WEIGHTS_VARIABLE}={os.environ[WEIGHTS_VARIABLE]} overrides weights above")
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def scan(
     context: typer.Context,
-    config: Annotated[Optional[str], typer.Option("--config", metavar="FILE", callback=_settings, help="Take defaults from FILE: a hidascan.toml, or a pyproject.toml with a table [tool.hidascan]. Without it, from hidascan.toml in your configuration folder. A file in or above the working folder can set batch-size, device, precision and verbose only.", show_default=False)] = None,
+    config: Annotated[Optional[str], typer.Option("--config", metavar="FILE", callback=_settings, help="Read defaults from FILE: a hidascan.toml, or a pyproject.toml with a [tool.hidascan] table. Without this option, defaults come from hidascan.toml in your configuration folder. A file in or above the working folder can set only batch-size, device, precision and verbose.", show_default=False)] = None,
     paths: Annotated[Optional[list[str]], typer.Argument(metavar="PATH...", help="Images, folders (searched recursively), or - for a list of paths on stdin.", show_default=False)] = None,
-    files_from: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan what FILE lists, a path a line, or a table with a column of them; - is stdin. May be repeated.", show_default=False)] = None,
-    column: Annotated[str, typer.Option("--column", metavar="NAME", help="Where FILE is a .csv, .tsv or .parquet: the column that holds paths.")] = "path",
-    null: Annotated[bool, typer.Option("-0", "--null", help="Lists of paths are separated by NUL, as find -print0 writes them.")] = False,
-    include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="Of folders, take only files whose name matches, whatever their suffix; with a slash in it, whose path below the folder does. May be repeated.", show_default=False)] = None,
-    exclude: Annotated[Optional[list[str]], typer.Option("--exclude", metavar="GLOB", help="Of folders, leave out files and folders that match. May be repeated.", show_default=False)] = None,
-    no_recurse: Annotated[bool, typer.Option("--no-recurse", help="Do not search folders in folders.")] = False,
-    follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Search links to folders, too.")] = False,
-    csv: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a CSV; - is stdout.", show_default=False)] = None,
-    jsonl: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write JSON lines; - is stdout.", show_default=False)] = None,
-    parquet: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write shards of Parquet: with --runner ray.", show_default=False)] = None,
-    html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a report for the browser: one file that holds its pictures.", show_default=False)] = None,
-    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write FILE in the format that its suffix names: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
-    line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Write lines so: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t \\n \\0 are what they are in C.", show_default=False)] = None,
-    xmp: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put an XMP sidecar for each image into DIR, which photo managers read: a keyword, verdict and score.", show_default=False)] = None,
-    heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image, into the current folder.")] = False,
-    heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png: p(AI) of each 16x16 cell, 16 bits.")] = False,
-    heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Put heatmaps into DIR.", show_default=False)] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
-    precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")] = "auto",
-    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Shipped weights by name, or a file or folder of your own; HIDASCAN_WEIGHTS sets the default.")] = "hidascan-b",
-    batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Views per pass of the network.  [default: by device]", show_default=False)] = None,
-    patches: Annotated[Optional[int], typer.Option(metavar="N", help="Look at no more than N patches per image, spread over it: faster, but not every pixel.  [default: all]", show_default=False)] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Look at no more patches than settle the verdict: several times as fast on large images, nearly always the same verdict, and no heatmap unless all had to be looked at.")] = False,
-    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more: low-fpr calls the fewest real photos ai, high-recall misses the fewest AI images.")] = "balanced",
-    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="ai from this score on, else real; never inconclusive.  [default: the profile's]", show_default=False)] = None,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse larger images.")] = MAX_PIXELS,
-    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust these certificates as signers of C2PA manifests.  [default: none is trusted]", show_default=False)] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Tell how much each patch decides: the logit with all patches minus the logit without it.")] = False,
-    stress: Annotated[bool, typer.Option("--stress", help="Also scan re-saved, shrunk and cropped copies; inconclusive where they disagree. Takes five times as long.")] = False,
-    runner: Annotated[str, typer.Option(metavar="local|ray", help="ray spreads the work over a Ray cluster: paths may be s3://, gs://, https:// or file://, and --csv, --jsonl or --parquet names a folder for shards (docs/fleet.md).")] = "local",
-    ray_address: Annotated[Optional[str], typer.Option("--ray-address", metavar="ADDRESS", help="Of the cluster.  [default: RAY_ADDRESS, or one on this machine]", show_default=False)] = None,
-    actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Networks in the cluster at most.  [default: one a GPU, or one a machine]", show_default=False)] = None,
-    shard_rows: Annotated[Optional[int], typer.Option("--shard-rows", metavar="N", min=1, help="Rows of a shard.  [default: 1000]", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the CSV or JSONL of an interrupted scan.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Unreadable files (exit code 3) win over AI found (1).")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No lines and no progress: only the files asked for, and errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, show a panel for each image.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    show_config: Annotated[bool, typer.Option("--show-config", help="Show which file sets which default, and exit.")] = False,
-    schema: Annotated[bool, typer.Option("--json-schema", callback=_json_schema, is_eager=True, help="Show the JSON Schema of a line of --jsonl and exit.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+    files_from: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan the paths listed in FILE: one per line, or in a column of a table; - is stdin. May be repeated.", show_default=False)] = None,
+    column: Annotated[str, typer.Option("--column", metavar="NAME", help="Column that holds the paths, if FILE is a .csv, .tsv or .parquet table.")] = "path",
+    null: Annotated[bool, typer.Option("-0", "--null", help="Paths in lists are separated by NUL, as written by find -print0.")] = False,
+    include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="In folders, scan only files whose name matches GLOB, regardless of suffix. A GLOB with a slash is matched against the path relative to the folder. May be repeated.", show_default=False)] = None,
+    exclude: Annotated[Optional[list[str]], typer.Option("--exclude", metavar="GLOB", help="In folders, skip files and subfolders that match GLOB. May be repeated.", show_default=False)] = None,
+    no_recurse: Annotated[bool, typer.Option("--no-recurse", help="Do not search subfolders.")] = False,
+    follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Follow symbolic links to folders.")] = False,
+    csv: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a CSV report to FILE; - is stdout.", show_default=False)] = None,
+    jsonl: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a JSON Lines report to FILE; - is stdout.", show_default=False)] = None,
+    parquet: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write Parquet shards to DIR (requires --runner ray).", show_default=False)] = None,
+    html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write an HTML report to FILE, with its pictures embedded.", show_default=False)] = None,
+    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write a report to FILE in the format given by its suffix: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
+    line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Format of each output line: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t, \\n and \\0 are escapes.", show_default=False)] = None,
+    xmp: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write an XMP sidecar for each image to DIR, with a keyword, verdict and score for photo managers.", show_default=False)] = None,
+    heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image to the current folder.")] = False,
+    heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png for each image: p(AI) of each 16x16 cell as a 16-bit value.")] = False,
+    heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write heatmaps to DIR.", show_default=False)] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Device that runs the network.")] = "auto",
+    precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="Precision of the network; auto is bf16 on hardware that supports it, else fp32.")] = "auto",
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Name of shipped weights, or path of a file or folder; HIDASCAN_WEIGHTS sets the default.")] = "hidascan-b",
+    batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Views per batch.  [default: by device]", show_default=False)] = None,
+    patches: Annotated[Optional[int], typer.Option(metavar="N", help="Examine at most N patches per image, spread over it: faster, but skips pixels.  [default: all]", show_default=False)] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Stop as soon as the verdict is settled: several times as fast on large images, nearly always the same verdict, and no heatmap unless every patch was needed.")] = False,
+    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Errors to avoid. low-fpr: fewest false alarms on real photos; high-recall: fewest missed AI images.")] = "balanced",
+    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T and real below, never inconclusive.  [default: the profile's]", show_default=False)] = None,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Reject images of more than N pixels.")] = MAX_PIXELS,
+    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
+    stress: Annotated[bool, typer.Option("--stress", help="Repeat the scan on re-saved, resized and cropped copies, and report inconclusive if the verdicts conflict. Takes five times as long.")] = False,
+    runner: Annotated[str, typer.Option(metavar="local|ray", help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl or --parquet names a folder for shards (docs/fleet.md).")] = "local",
+    ray_address: Annotated[Optional[str], typer.Option("--ray-address", metavar="ADDRESS", help="Address of the Ray cluster.  [default: RAY_ADDRESS, or a cluster on this machine]", show_default=False)] = None,
+    actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Maximum number of networks in the cluster.  [default: one per GPU, or one per machine]", show_default=False)] = None,
+    shard_rows: Annotated[Optional[int], typer.Option("--shard-rows", metavar="N", min=1, help="Rows per shard.  [default: 1000]", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted scan and complete its CSV or JSONL report.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if a file is unreadable, even if AI images were found (1).")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only: no result lines and no progress bar.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, show a detailed panel for each image.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Show each default with the file that sets it, and exit.")] = False,
+    schema: Annotated[bool, typer.Option("--json-schema", callback=_json_schema, is_eager=True, help="Print the JSON Schema of a --jsonl line and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:  # fmt: skip
-    """Tell AI-generated images from real ones, from every pixel.
+    """Detect AI-generated images, using every pixel.
 
-    A report replaces only a report of hidascan. Write `hidascan OPTIONS -- *` where names may begin with a dash.
+    Only hidascan reports are overwritten. Write `hidascan OPTIONS -- *` if file names may begin with a dash.
 
-    Exit codes: 0 nothing AI found; 1 at least one image is ai; 2 wrong usage or no model; 3 some files could not be
-    read (1 wins, unless --strict).
+    Exit codes: 0 no AI found; 1 at least one image is ai; 2 wrong usage or no model; 3 some files could not be read
+    (1 takes precedence, unless --strict).
 
-    `hidascan verify REPORT` checks a report of JSON lines later.
+    `hidascan verify REPORT` verifies a JSON Lines report.
     """
     from hidascan.report.formats import format_of
 
@@ -250,7 +250,7 @@ def scan(
     selection = Selection(tuple(include or ()), tuple(exclude or ()), not no_recurse, follow_symlinks)
     inputs = InputFiles(list(paths or ()), list(files_from or ()), selection, column, null, uris=fleet is not None)
     if (patches is not None or fast) and (heatmap or heatmap_raw or heatmap_dir):
-        raise UsageError("--heatmap needs every patch, so it does not go with --patches or --fast")
+        raise UsageError("--heatmap cannot be combined with --patches or --fast: it needs every patch")
     options = ScanOptions(
         weights,
         device,
@@ -285,9 +285,7 @@ def _check_texts(context: typer.Context) -> None:
             if text == "":
                 raise UsageError(f"{name}: the value is empty")
             if option.metavar in ("FILE", "DIR", "PEM") and isinstance(text, str) and text[:1] == "-" != text:
-                raise UsageError(
-                    f"{name} {text}: the value of {name} is missing; write ./{text} for a file of that name"
-                )
+                raise UsageError(f"{name} {text}: missing value of {name}; write ./{text} for a file of that name")
 
 
 def _chosen(context: typer.Context, defaults: Defaults) -> tuple[str, str, float | None]:
@@ -301,7 +299,7 @@ def _chosen(context: typer.Context, defaults: Defaults) -> tuple[str, str, float
         weights = str(defaults.named.values["weights"])
     sources = _source(context, "profile"), _source(context, "threshold")
     if threshold is not None and sources[0] == sources[1]:
-        raise UsageError("--threshold replaces the thresholds of --profile; give one of them")
+        raise UsageError("--threshold cannot be combined with --profile, whose thresholds it replaces")
     if sources[0] == "COMMANDLINE":
         threshold = None
     return weights, profile if threshold is None else "balanced", threshold
@@ -330,7 +328,7 @@ def _fleet(
             raise UsageError("--ray-address, --actors, --shard-rows and --parquet need --runner ray")
         return None
     if len(outputs) != 1 or outputs[0][1] == "html" or outputs[0][0] == "-" or others:
-        raise UsageError("--runner ray writes one folder of shards, --csv, --jsonl or --parquet DIR, and nothing else")
+        raise UsageError("--runner ray needs exactly one of --csv, --jsonl or --parquet DIR, and no other output")
     return FleetRequest(*outputs[0], address, actors, rows)
 
 
@@ -380,7 +378,7 @@ def _scan(request: Request) -> ExitCode:
 
     scanner = Scanner(request.options)
     if (request.heatmap or request.heatmap_raw) and not scanner.run.has_heatmap:
-        raise UsageError(f"--heatmap: the detector of these weights, {scanner.run.detector}, has no heatmap")
+        raise UsageError(f"--heatmap: the detector {scanner.run.detector} of these weights produces no heatmap")
     before = resume.begin(resumable, scanner.run.fingerprint(), request.resume)
     reports = _reports(request, scanner.run, before.anything)
     survey = Survey()
@@ -457,7 +455,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        complain("interrupted; what was done is written")
+        complain("interrupted; results so far are saved")
         return 128 + signal.SIGINT
     except HidascanError as error:
         if debug:
@@ -472,7 +470,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        complain(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+        complain(f"unexpected {type(error).__name__}: {error} (use --debug for a traceback)")
         return ExitCode.USAGE_OR_MODEL
 
 
@@ -481,7 +479,7 @@ def _unwritten(error: OSError) -> str:
     reason = error.strerror or str(error)
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {reason.lower()}"
-    return reason if reason == CLOSED else f"output: {reason.lower()}; what was done until then is written"
+    return reason if reason == CLOSED else f"cannot write output: {reason.lower()}; rows written so far are intact"
 
 
 def _parsed_and_scanned(arguments: list[str]) -> int:
@@ -509,14 +507,14 @@ def _called(called: typer.Typer, arguments: list[str], **context: Any) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        raise UsageError(f"{error.format_message()} (hidascan --help shows the options)") from error
+        raise UsageError(f"{error.format_message()} (see hidascan --help)") from error
 
 
 def _check_stdout(request: Request) -> None:
     """Refuse, before any output is opened, to write to a closed stdout."""
     shows_lines = request.fleet is None and not request.quiet
     if isinstance(sys.stdout, ClosedOutput) and (shows_lines or any(file == "-" for file, _ in request.outputs)):
-        raise UsageError(f"{CLOSED}: name a file with --csv or --jsonl, and add -q")
+        raise UsageError(f"{CLOSED}; write to a file with --csv or --jsonl and add -q")
 
 
 def _help_as_option(arguments: list[str]) -> list[str]:

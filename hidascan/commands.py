@@ -1,4 +1,4 @@
-"""Commands of hidascan besides scanning: `hidascan verify`, `hidascan serve`. A file of such a name is scanned as `./verify`."""
+"""Commands other than scanning: `hidascan verify`, `hidascan serve`. A file with such a name is scanned as `./verify`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.callback()
 def _hidascan() -> None:
-    """Tell AI-generated images from real ones, from every pixel: other commands."""
+    """Detect AI-generated images: other commands."""
 
 
 @app.command()
 def verify(
-    report: Annotated[Path, typer.Argument(help="JSON lines that hidascan wrote.", show_default=False)],
-    sample: Annotated[int, typer.Option(min=0, help="Scan so many of the files again, spread over all.")] = 5,
-    base: Annotated[Path, typer.Option(metavar="DIR", help="Where relative paths of the report start.")] = Path(),
-    weights: Annotated[Optional[str], typer.Option(metavar="NAME|PATH", help="Scan with these.  [default: those that the report names]", show_default=False)] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
+    report: Annotated[Path, typer.Argument(help="JSON Lines report written by hidascan.", show_default=False)],
+    sample: Annotated[int, typer.Option(min=0, help="Number of files to scan again, spread evenly over the report.")] = 5,
+    base: Annotated[Path, typer.Option(metavar="DIR", help="Folder that relative paths in the report start from.")] = Path(),
+    weights: Annotated[Optional[str], typer.Option(metavar="NAME|PATH", help="Weights for scanning again.  [default: those named in the report]", show_default=False)] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Device that runs the network.")] = "auto",
 ) -> None:  # fmt: skip
-    """Check a report: hash every file that it names again, scan a sample of them again, and say what differs.
+    """Verify a report: hash all its files again, scan a sample of them again, and list the differences.
 
-    Exit codes: 0 nothing differs; 1 something does; 2 wrong usage.
+    Exit codes: 0 no differences; 1 differences found; 2 wrong usage.
     """
     from tqdm import tqdm
 
@@ -51,7 +51,7 @@ def verify(
             found += 1
     differing = len(changed) + found
     hashed = sum(map(has_hash, rows))
-    unread = f" ({len(rows) - hashed} could not be read then, so have no hash)" if hashed < len(rows) else ""
+    unread = f" ({len(rows) - hashed} unreadable, without a hash)" if hashed < len(rows) else ""
     print(
         f"{hashed} files hashed{unread}, {count} scanned again: {differing or 'no'} difference{'s' * (differing != 1)}"
     )
@@ -60,23 +60,23 @@ def verify(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to bind; any but loopback demands a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8765,
-    token: Annotated[str, typer.Option(envvar="HIDASCAN_TOKEN", show_envvar=False, help="Bearer token that requests must have; HIDASCAN_TOKEN sets it out of sight.", show_default=False)] = "",
-    allow_host: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="Also answer under this host name. May be repeated.", show_default=False)] = None,
-    keep: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Keep what is uploaded in DIR.  [default: nothing is kept]", show_default=False)] = None,
-    max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="Largest body of a request.")] = 100,
-    max_files: Annotated[int, typer.Option(metavar="N", min=1, help="Files a request.")] = 20,
-    max_waiting: Annotated[int, typer.Option(metavar="N", min=1, help="Files that may wait; more are answered with 429.")] = 200,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse larger images.")] = 100_000_000,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For a request.")] = 300.0,
-    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar="HIDASCAN_WEIGHTS", show_envvar=False, help="Shipped weights by name, or a file or folder.")] = "hidascan-b",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")] = "auto",
-    precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")] = "auto",
-    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Which errors cost more.")] = "balanced",
-    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust these certificates as signers of C2PA manifests.", show_default=False)] = None,
+    host: Annotated[str, typer.Option(help="Address to bind; any other than loopback requires --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 selects a free one.")] = 8765,
+    token: Annotated[str, typer.Option(envvar="HIDASCAN_TOKEN", show_envvar=False, help="Bearer token required of requests; HIDASCAN_TOKEN sets it without showing it in process lists.", show_default=False)] = "",
+    allow_host: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="Additional host name to answer to. May be repeated.", show_default=False)] = None,
+    keep: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Save uploads to DIR.  [default: not saved]", show_default=False)] = None,
+    max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="Maximum size of a request body in MB.")] = 100,
+    max_files: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of files per request.")] = 20,
+    max_waiting: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of queued files; further requests are answered with 429.")] = 200,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", min=1, help="Reject images of more than N pixels.")] = 100_000_000,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Time limit of a request in seconds.")] = 300.0,
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar="HIDASCAN_WEIGHTS", show_envvar=False, help="Name of shipped weights, or path of a file or folder.")] = "hidascan-b",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Device that runs the network.")] = "auto",
+    precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="Precision of the network; auto is bf16 on hardware that supports it, else fp32.")] = "auto",
+    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Errors to avoid; see hidascan --help.")] = "balanced",
+    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.", show_default=False)] = None,
 ) -> None:  # fmt: skip
-    """Serve a page on this machine that scans what is dropped on it, and an HTTP interface: POST /v1/scan."""
+    """Serve a web page for scanning pictures, and an HTTP API: POST /v1/scan."""
     from hidascan.errors import UsageError
     from hidascan.options import ScanOptions
 

@@ -30,10 +30,10 @@ class Settings:
     """Settings of one file.
 
     Attributes:
-        path: The file.
+        path: Path of the file.
         values: Values by option, without dashes in front: `batch-size`.
         ignored: Options that the file may not set.
-        problem: Reason why none can be read; "" if they can.
+        problem: Reason why the file cannot be read; "" if it can.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The files that set defaults, from the strongest to the weakest; None for one that there is not.
+    """The files that set defaults, in descending precedence; None for a missing one.
 
     Attributes:
         named: File of `--config`.
@@ -71,7 +71,7 @@ class Defaults:
 
 
 def own_file() -> Path:
-    """Return where the user's own settings are: `~/.config/hidascan/hidascan.toml` on Linux."""
+    """Return the path of the user's own settings: `~/.config/hidascan/hidascan.toml` on Linux."""
     from platformdirs import user_config_path
 
     return user_config_path("hidascan", appauthor=False) / OWN
@@ -103,10 +103,10 @@ def _trusted(path: Path, known: Callable[[str], bool]) -> Settings:
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     if values is None:
-        raise UsageError(f"{path}: no table [tool.hidascan] in it")
+        raise UsageError(f"{path}: no [tool.hidascan] table")
     unknown = [name for name in values if not known(name)]
     if unknown:
-        raise UsageError(f"{path}: no such option: {unknown[0]}; settings are options without their dashes")
+        raise UsageError(f"{path}: unknown setting: {unknown[0]}; settings are option names without leading dashes")
     return Settings(path, values)
 
 
@@ -146,7 +146,7 @@ def _table(path: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise ValueError((error.strerror or str(error)).lower()) from None
     except RecursionError:
-        raise ValueError("tables or lists in too many others") from None
+        raise ValueError("tables or lists are nested too deeply") from None
     if path.name == PROJECT:
         tool = table.get("tool")
         table = tool.get("hidascan") if isinstance(tool, dict) else None

@@ -27,18 +27,18 @@ _FIRST = FEWEST + 2  # views of an image that are asked for at first, where not 
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """What a detector says of one image.
+    """Output of a detector for one image.
 
     Attributes:
-        logit: Raw, above 0 where it leans to AI.
+        logit: Raw logit, above 0 for AI.
         quality: Estimated JPEG quality 1..100, where the detector has it.
         uncertainty: Standard deviation of the score, where the detector has it.
-        domain: What the image shows, where the detector tells.
-        family: Of the generator, if there was one, where the detector tells.
-        heatmap: (h, w) float32 p(AI) of each cell, where the detector has it and all patches were looked at.
-        attributions: With `explain`, how much each view but the thumbnail decides.
-        seconds: Of device time.
-        looked_at: Patches that were.
+        domain: Kind of picture, where the detector has it.
+        family: Most similar family of generators, where the detector has it.
+        heatmap: (h, w) float32 p(AI) of each cell, where the detector has it and all patches were examined.
+        attributions: Influence of each view but the thumbnail, with `explain`.
+        seconds: Device time in seconds.
+        looked_at: Number of patches examined.
     """
 
     logit: float
@@ -54,21 +54,21 @@ class ImageOutput:
 
 @dataclass
 class _InFlight(Generic[Ticket]):
-    """An image some of whose views are still on their way.
+    """An image with views in flight.
 
     Attributes:
-        ticket: Whose it is.
-        views: With their pixels as long as more of them may be asked for.
-        order: Numbers of its views, in the order in which they are asked for.
-        repeats: Views that are not run -> those that say the same.
-        suspects: Views that are asked for besides, at first.
-        asks: For how many views more it asks.
-        asked: How many have been asked for, by the order.
-        missing: How many of those asked for have not come back.
+        ticket: Owner of the image.
+        views: Views, with their pixels as long as more of them may be requested.
+        order: Numbers of its views, in the order of requests.
+        repeats: Duplicate views that are not run -> views with the same pixels.
+        suspects: Views requested first, besides those in order.
+        asks: Number of views still to request.
+        asked: Number of views requested in order.
+        missing: Number of requested views not yet encoded.
         encoded: Rows of all views, on the device.
-        seconds: Of device time.
+        seconds: Device time in seconds.
         done: Whether the output is known.
-        output: None also where there were no views.
+        output: Output of the detector; None also without views.
     """
 
     ticket: Ticket
@@ -125,12 +125,12 @@ class Engine:
 
         Args:
             detector: On its device.
-            encode: What encodes batches of views: `detector.runtime(...)`.
-            device: Where both run.
+            encode: Encoder of batches of views: `detector.runtime(...)`.
+            device: Device of both.
             batch_size: Views a batch.
             explain: Whether attributions are wanted.
-            settled: What tells when the patches seen will do; None to look at all.
-            alarmed: What tells when they will not do, as one of them is hot.
+            settled: Early-stopping rule; None to examine all patches.
+            alarmed: Rule by which a suspicious patch requires a full scan.
             overlaps: As of BatchRunner.
         """
         self.detector, self.device = detector, device
@@ -200,8 +200,9 @@ class Engine:
         return self.detector.glance(pixels.permute(0, 3, 1, 2), where)
 
     def is_settled(self, image: _InFlight[Ticket]) -> bool:
-        """Tell whether what was seen of an image will do."""
-        if image.asked == len(image.order):
+        """Return whether the verdict is settled."""
+        if len(image.seen()) == len(image.order):  # the suspects may have been all that was left
+            image.asked = len(image.order)
             return True
         if self.settled is None or image.views is None:
             return False
@@ -233,7 +234,7 @@ class Engine:
         )
 
     def is_alarming(self, image: _InFlight[Ticket]) -> bool:
-        """Tell whether a patch that was seen calls for a look at all."""
+        """Return whether a suspicious patch requires a full scan."""
         if self.alarmed is None or image.asked == len(image.order):
             return False
         with torch.inference_mode():
@@ -278,7 +279,7 @@ class _Flight(Generic[Ticket]):
             queue.append(image)
 
     def advance(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Put into batches what is asked for, and yield what is known thereby."""
+        """Batch the requested views; yield images that this completes."""
         while self._asking:
             image = self._asking.popleft()
             for _ in self._filled(image, image.next_views()):
@@ -343,7 +344,7 @@ class _Flight(Generic[Ticket]):
                 self._asking.append(image)
 
     def _finished(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Yield those in front that are done."""
+        """Yield finished images from the head of the queue."""
         while self._waiting and self._waiting[0].done:
             image = self._waiting.popleft()
             yield image.ticket, image.output
@@ -399,13 +400,13 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"--device {name}: not a device; choose auto, cpu, cuda, cuda:N or mps") from None
+        raise DeviceError(f"--device {name}: unknown device; choose auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"--device {name}: no such CUDA device here ({torch.cuda.device_count()} found)")
+        raise DeviceError(f"--device {name}: no such CUDA device ({torch.cuda.device_count()} found)")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("--device mps: not available here")
+        raise DeviceError("--device mps: not available on this machine")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise DeviceError(f"--device {name}: choose auto, cpu, cuda, cuda:N or mps")
+        raise DeviceError(f"--device {name}: unknown device; choose auto, cpu, cuda, cuda:N or mps")
     return device
 
 

@@ -1,4 +1,4 @@
-"""Name what can go wrong, each with the exit code that a shell sees."""
+"""Errors of hidascan, each with its exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `hidascan`, in the manner of grep and of virus scanners."""
+    """Exit codes of `hidascan`, like those of grep and of virus scanners."""
 
     NOTHING_FOUND = 0
     AI_FOUND = 1
@@ -27,15 +27,15 @@ class ImageError(HidascanError):
 
 
 class CheckpointError(HidascanError):
-    """The weights are missing, broken, or not ours."""
+    """The weights are missing, damaged or foreign."""
 
 
 class DeviceError(HidascanError):
-    """The device asked for is not here."""
+    """The requested device is not available."""
 
 
 class FleetError(HidascanError):
-    """The cluster cannot go on; what was done is written."""
+    """The cluster cannot continue; results so far are saved."""
 
 
 class UsageError(HidascanError):

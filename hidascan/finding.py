@@ -1,4 +1,4 @@
-"""What hidascan says of one image: the only thing that reports ever see."""
+"""The result of scanning one image: the only thing that reports ever see."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _DIGITS = {"score": 6, "ai_area": 4, "jpeg_quality_estimated": 1, "seconds": 3, 
 
 @dataclass(frozen=True)
 class Attribution:
-    """How much one patch decides: its total direct effect.
+    """Influence of one patch on the score: its total direct effect.
 
     Attributes:
         left: Left edge of the patch, pixels as stored.
         top: Top edge.
-        width: Of the patch; one that was mirrored reaches beyond the image.
-        height: Of the patch.
-        effect: The raw logit with all patches minus that without it; above 0 the patch speaks for AI.
+        width: Width of the patch; a padded one extends beyond the image.
+        height: Height of the patch.
+        effect: Raw logit with all patches minus that without this one; above 0 the patch indicates AI.
     """
 
     left: int
@@ -60,37 +60,36 @@ class Finding:
     """One row of results. For a file that could not be read, `status` is "error" and most fields are None.
 
     Attributes:
-        path: The file, as it was named.
+        path: Path of the file, as named by the user.
         status: "ok" or "error".
         verdict: "ai", "real" or "inconclusive".
         score: Calibrated probability, 0..1, that the image holds AI-made pixels.
-        width: Pixels as stored, before EXIF rotation.
-        height: Likewise.
+        width: Width in pixels as stored, before EXIF rotation.
+        height: Height in pixels as stored.
         format: Name of the file format.
-        patches: Patches at native resolution that were looked at; 0 for a detector that cuts none.
-        jpeg_quality: IJG quality 1..100 from the file's tables; None if it is no JPEG.
-        jpeg_quality_estimated: 1..100 from the pixels; None where neither they nor the detector tell.
+        patches: Number of patches examined at native resolution; 0 for a detector without patches.
+        jpeg_quality: IJG quality 1..100 from the file's tables; None for other formats.
+        jpeg_quality_estimated: IJG quality 1..100, estimated from the pixels; None if unknown.
         ai_area: Share of the image, 0..1, whose cells are over the localisation threshold; None without a heatmap.
-        provenance: The strongest claim, in short; "" if there is none.
-        seconds: Of work on this image.
-        error: Why it could not be read.
+        provenance: Short form of the strongest claim; "" without claims.
+        seconds: Processing time in seconds.
+        error: Reason why the file could not be read.
         logit: The detector's raw output.
-        uncertainty: Standard deviation of the score, 0..0.5; None where the detector does not tell.
-        domain: What it shows: photo, artwork, render, screenshot, document or unknown; None where the detector does not
-            tell.
-        family: Of the generator of what is called ai, or unknown; None for the rest.
-        jpeg_saved: What the file tells of its last save.
-        jpeg_trace: What the pixels tell of theirs.
-        orientation: EXIF orientation 1..8 under which the image should be looked at.
+        uncertainty: Standard deviation of the score, 0..0.5; None if the detector has none.
+        domain: Kind of picture: photo, artwork, render, screenshot, document or unknown; None if the detector has none.
+        family: Most similar family of generators, or unknown; None unless the verdict is ai.
+        jpeg_saved: JPEG settings of the last save, from the header.
+        jpeg_trace: Trace of an earlier JPEG save in the pixels.
+        orientation: EXIF orientation 1..8 for display.
         heatmap: (ceil(height / 16), ceil(width / 16)) float32, p(AI) of each cell, as stored; None where the detector
-            has none, or did not look at every patch.
-        regions: Of the heatmap, over the localisation threshold, largest first.
-        attributions: With `explain`, how much each patch decides.
-        claims: What the file says of its origin, the strongest first.
-        c2pa: The manifest that the claims of C2PA are from, with all that went into the file.
-        notes: What else a reader should know.
-        stress: Score of each copy that a stress test made of the image.
-        file: Which file it was; None for pixels in memory, and for what cannot be hashed.
+            has none, or did not examine every patch.
+        regions: Regions of the heatmap over the localisation threshold, largest first.
+        attributions: Influence of each patch, with `explain`.
+        claims: Claims of origin in the file, the strongest first.
+        c2pa: C2PA manifest of the file, with its ingredients.
+        notes: Notes for the reader.
+        stress: Score of each copy of the stress test.
+        file: Identity of the file; None for pixels in memory and for files that cannot be hashed.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Where the views of an image lie, and how what they say of their parts is joined into one map.
+"""Place the views of an image, and join the maps of views into one map.
 
 The ground floor on which `image` and `detectors` both stand. The patch grid is that of HiDA-Net ("No Pixel Left
 Behind", ICLR 2026): along a side of length L >= P there are N = ceil(L / P) patches of side P; patch i < N - 1 starts
@@ -19,7 +19,7 @@ CELL = 16  # side of a cell of a heatmap, pixels
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How a detector wants an image cut into views.
+    """Division of an image into views.
 
     Attributes:
         side: Side of a view in pixels, at native resolution; None for one view, the image at its own size.
@@ -50,14 +50,14 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Where the patches of an image of (height, width) pixels lie.
+    """Grid of the patches of an image of (height, width) pixels.
 
     A side of the image shorter than a patch counts as one patch long: the image is mirrored there before it is cut.
 
     Attributes:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
-        side: Of a patch, pixels.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        side: Side of a patch, pixels.
         tops: Top edges of the rows of patches.
         lefts: Left edges of the columns of patches.
     """

@@ -12,13 +12,13 @@ from hidascan.image.sources import Selection, expand
 
 @dataclass(frozen=True)
 class InputFiles:
-    """What the command line names.
+    """Paths and lists of paths named on the command line.
 
     Attributes:
-        paths: Files, folders, or "-" for a list of them on stdin.
-        lists: Files that hold lists of paths, or "-".
-        selection: Which files of folders are taken.
-        column: Of tables of paths.
+        paths: Files, folders, or "-" for a list of paths on stdin.
+        lists: Files with lists of paths, or "-".
+        selection: Rule that selects files in folders.
+        column: Name of the column of paths in tables.
         null: Whether lists of paths are separated by NUL.
         uris: Whether paths may be URIs of object stores.
     """

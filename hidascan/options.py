@@ -1,4 +1,4 @@
-"""How to scan: one frozen dataclass that the command line builds before anything heavy is loaded."""
+"""Scan options: one frozen dataclass that the command line builds before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ class ScanOptions:
     """The options of a scan.
 
     Attributes:
-        weights: A name of shipped weights, a path, or a folder with weights.
-        device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, bf16 or fp32.
-        batch_size: Views a batch; None for what suits the device.
-        profile: Which of the calibrated thresholds to use, one of PROFILES.
-        threshold: Own threshold for `ai`, 0..1; None for those of the profile.
-        max_pixels: Larger images are refused.
-        stress: Also scan re-saved, shrunk and cropped copies of each image, and call it inconclusive where they
-            disagree.
-        explain: Tell how much each patch decides.
-        patches: Look at no more than so many patches, spread over the image; None for all that the detector wants,
-            which alone gives a heatmap.
-        fast: Look at no more patches than settle the verdict.
-        c2pa_trust: A file of certificates, PEM, whose signatures of C2PA manifests are trusted.
+        weights: Name of shipped weights, path of a file, or folder with weights.
+        device: Device of the network: auto, cpu, cuda, cuda:N or mps.
+        precision: Precision of the network: auto, bf16 or fp32.
+        batch_size: Views per batch; None for what suits the device.
+        profile: Name of the calibrated thresholds, one of PROFILES.
+        threshold: Threshold for `ai`, 0..1; None for those of the profile.
+        max_pixels: Maximum size of an image in pixels; larger ones are rejected.
+        stress: Whether to scan re-saved, resized and cropped copies too; `inconclusive` if the verdicts conflict.
+        explain: Whether to compute the influence of each patch on the score.
+        patches: Maximum number of patches, spread over the image; None for all, without which there is no heatmap.
+        fast: Whether to stop as soon as the verdict is settled.
+        c2pa_trust: PEM file of certificates that are trusted as signers of C2PA manifests.
 
     Raises:
-        UsageError: For a value that can never be right.
+        UsageError: For a value outside its range.
     """
 
     weights: str = "hidascan-b"
@@ -54,7 +52,7 @@ class ScanOptions:
         if self.patches is not None and self.patches < 1:
             raise UsageError(f"--patches must be at least 1, not {self.patches}")
         if self.fast and (self.explain or self.patches is not None):
-            raise UsageError("--fast does not go with --explain or --patches")
+            raise UsageError("--fast cannot be combined with --explain or --patches")
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels must be at least 1, not {self.max_pixels}")
         if self.profile not in PROFILES:

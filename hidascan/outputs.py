@@ -1,4 +1,4 @@
-"""Check where a scan writes, before anything is opened: no output replaces an input, or a file of somebody else."""
+"""Check the outputs of a scan before anything is opened: none may replace an input or a foreign file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ANOTHER = "choose another name"
 
 @dataclass(frozen=True)
 class Outputs:
-    """All that a scan writes.
+    """The outputs of a scan.
 
     Attributes:
-        files: Reports, each with the name of its format; "-" is stdout.
-        folders: Folders for files with names of their own, each with its option.
-        resume: Whether the reports of an interrupted scan are continued.
+        files: Report files, each with the name of its format; "-" is stdout.
+        folders: Folders for one file per image, each with its option.
+        resume: Whether to continue the reports of an interrupted scan.
     """
 
     files: list[tuple[str, str]]
@@ -36,13 +36,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a scan reads.
+    """The inputs of a scan.
 
     Attributes:
-        paths: Files and folders to scan, as they are named.
+        paths: Files and folders to scan, as named by the user.
         others: Lists of paths, weights, certificates and settings.
-        selection: Which files of folders are scanned.
-        every_file: Yields all files to scan; called only where a file is there that would be replaced.
+        selection: Rule that selects files in folders.
+        every_file: Callable that yields all files to scan; called only if an output already exists.
     """
 
     paths: list[str]
@@ -61,7 +61,7 @@ def check_outputs(outputs: Outputs, inputs: Inputs) -> None:
     for folder, option in outputs.folders:
         _check_name(folder, option)
         if os.path.lexists(folder) and not os.path.isdir(folder):
-            raise UsageError(f"{option} {folder}: this is not a folder; {_ANOTHER}")
+            raise UsageError(f"{option} {folder}: not a folder; {_ANOTHER}")
     files = [(file, name) for file, name in outputs.files if file != "-"]
     for file, name in files:
         _check_name(file, f"--{name}")
@@ -76,22 +76,22 @@ def check_outputs(outputs: Outputs, inputs: Inputs) -> None:
 def _check_name(name: str, option: str) -> None:
     if os.path.splitext(name)[1].lower() in suffixes():
         raise UsageError(
-            f"{option} {name}: this is the name of an image; put the name of the output after {option}, then the images"
+            f"{option} {name}: the suffix is that of an image; give the name of the output after {option}, then the images"
         )
 
 
 def _check_place(file: str) -> None:
     folder = os.path.dirname(os.path.realpath(file) if not os.path.exists(file) else file)
     if file.endswith(os.sep):
-        raise UsageError(f"{file} is the name of a folder; add the name of a file")
+        raise UsageError(f"{file} names a folder; add a file name")
     if not os.path.exists(file) and os.path.islink(os.path.realpath(file)):
-        raise UsageError(f"{file} is a link that leads to itself; {_ANOTHER}")
+        raise UsageError(f"{file} is a symbolic link to itself; {_ANOTHER}")
     if folder and not os.path.isdir(folder):
         raise UsageError(f"{file}: no such file or directory: {folder}")
     if os.path.isdir(file):
         raise UsageError(f"{file} is a folder; {_ANOTHER}")
     if os.path.exists(file) and stat.S_ISBLK(os.stat(file).st_mode):
-        raise UsageError(f"{file} is a disk; {_ANOTHER}")
+        raise UsageError(f"{file} is a block device; {_ANOTHER}")
 
 
 def _written(files: list[tuple[str, str]]) -> Iterator[str]:
@@ -109,10 +109,10 @@ def _check_each_other(written: list[str], folders: list[tuple[str, str]]) -> Non
             continue
         identity = _identity(file)
         if identity in taken:
-            twice = "is named twice" if file == taken[identity] else f"and {taken[identity]} are the same file"
+            twice = "is given twice" if file == taken[identity] else f"and {taken[identity]} are the same file"
             raise UsageError(f"{file} {twice}; {_ANOTHER} for one of them")
         if identity in _redirected():
-            raise UsageError(f"{file} receives stdout or stderr of this command already; {_ANOTHER}")
+            raise UsageError(f"{file} already receives stdout or stderr of this command; {_ANOTHER}")
         taken[identity] = file
 
 
@@ -125,9 +125,9 @@ def _check_inputs(written: list[str], inputs: Inputs) -> None:
         if _identity(file) in read or any(_is_in(file, folder, inputs.selection) for folder in folders):
             raise UsageError(f"{file} is one of the files to scan; {_ANOTHER} for the output")
         if _identity(file) in needed:
-            raise UsageError(f"{file} is read by this scan; {_ANOTHER} for the output")
+            raise UsageError(f"{file} is an input of this scan; {_ANOTHER} for the output")
     if _redirected() & (read | needed):
-        raise UsageError("stdout or stderr is a file that this scan reads; redirect it to another")
+        raise UsageError("stdout or stderr is redirected to an input of this scan; redirect it to another file")
     there = {_identity(file): file for file in written if os.path.isfile(file)}
     for path in inputs.every_file() if there else ():
         if (same := there.get(_identity(path))) is not None:

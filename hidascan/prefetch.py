@@ -64,9 +64,9 @@ def prefetch(
     Args:
         work: Must call admit(pixels) at most once, before it allocates them; they count until the next result is
             asked for. It must not raise, but return what went wrong.
-        items: What to work on; taken as threads become free.
-        threads: How many.
-        max_pixels: Of all results that nobody has taken yet.
+        items: Items to work on; taken as threads become free.
+        threads: Number of threads.
+        max_pixels: Maximum number of pixels in results that are not yet taken.
     """
     budget = PixelBudget(max_pixels)
 

@@ -1,4 +1,4 @@
-"""All that happens to an image before the network: decode, read what the file tells, cut into views. No torch here.
+"""Prepare images for the network: decode, read metadata, cut into views. No torch here.
 
 It is a stage of its own so that it can run elsewhere: in threads beside the network, or on other machines of a fleet.
 """
@@ -58,12 +58,12 @@ class Preparer:
     """Makes jobs of files and arrays; small, and can be sent to another process.
 
     Attributes:
-        plan: How images are cut.
-        whole_plan: How they would be, if no option limited that.
-        has_heatmap: Whether whoever looks at all patches gets a heatmap.
-        max_pixels: Larger images are refused.
+        plan: Division of images into views.
+        whole_plan: Division without the limits of the options.
+        has_heatmap: Whether a scan of all patches yields a heatmap.
+        max_pixels: Maximum size of an image in pixels; larger ones are rejected.
         stress: Whether each job has perturbed copies.
-        trust: A file of certificates whose signatures of C2PA manifests are trusted.
+        trust: File of certificates that are trusted as signers of C2PA manifests.
     """
 
     plan: ViewPlan
@@ -91,7 +91,7 @@ class Preparer:
         except ImageError as error:
             job = Job(Finding(path, "error", error=str(error)))
         except MemoryError:
-            job = Job(Finding(path, "error", error="too large for the memory of this machine"))
+            job = Job(Finding(path, "error", error="not enough memory for an image of this size"))
         seconds = time.perf_counter() - started
         job.finding = replace(job.finding, seconds=seconds, file=evidence_of(path))
         return job
@@ -131,9 +131,7 @@ class Preparer:
         side = self.plan.side or SMALLEST
         height, width = image.pixels.shape[:2]
         if max(height, side) * max(width, side) > self.max_pixels:
-            raise ImageError(
-                f"{width}x{height} is too thin: mirrored to {side} px it would be over the limit of pixels"
-            )
+            raise ImageError(f"{width}x{height} is too narrow: padded to {side} px it would exceed the pixel limit")
         views, unfit = cut_views(image.pixels, self.plan, image.orientation), nothing_to_judge(image.pixels)
         finding = Finding(
             path=path,
@@ -158,14 +156,14 @@ class Preparer:
     def _notes(self, image: DecodedImage, views: Views) -> Iterator[str]:
         side = self.plan.side or SMALLEST
         if min(image.pixels.shape[:2]) < side and (views.patches or self.plan.side is None):
-            yield f"a side is under {side} px: extended by mirroring"
+            yield f"shorter side below {side} px: padded by mirroring"
         if earlier := _earlier_save(image.trace, image.jpeg):
             yield earlier
         if self.plan != self.whole_plan and views.grid is None and views.patches:
             height, width = image.pixels.shape[:2]
             total = len(patch_grid(height, width, side))
-            why = ", so there is no heatmap" if self.has_heatmap else ""
-            yield f"only {views.patches} of {total} patches were looked at{why}"
+            why = ": no heatmap" if self.has_heatmap else ""
+            yield f"only {views.patches} of {total} patches examined{why}"
 
     def _with_copies(self, job: Job, image: DecodedImage) -> Job:
         """Add the copies of a stress test to a job; those that their format cannot hold are left out."""
@@ -183,10 +181,10 @@ def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
     """Put a save as JPEG into words that the file itself does not tell of; "" where there is none."""
     if trace is None:
         return ""
-    note = f"the pixels were a JPEG of quality {trace.quality} before"
+    note = f"previously saved as JPEG (quality {trace.quality})"
     if (trace.top, trace.left) != (0, 0):
-        return f"{note}, and were cropped since: its blocks start at x {trace.left}, y {trace.top}"
+        return f"{note} and cropped afterwards: JPEG blocks start at x {trace.left}, y {trace.top}"
     if saved is None:
         return note
     harder = saved.tables == "IJG" and trace.quality <= saved.quality - _HARDER_BY
-    return f"{note}, lower than the {saved.quality} it is saved at now" if harder else ""
+    return f"{note}, now at quality {saved.quality}" if harder else ""

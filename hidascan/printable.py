@@ -1,4 +1,4 @@
-"""Make text from strangers harmless: on a terminal, on a line of a pipe, in an encoding that lacks its characters."""
+"""Make untrusted text safe to print: on a terminal, in a pipe, in an encoding that lacks its characters."""
 
 from __future__ import annotations
 

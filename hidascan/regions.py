@@ -16,10 +16,10 @@ class Region:
     """A connected region of cells.
 
     Attributes:
-        left: Of its box, pixels.
-        top: Of its box.
-        right: Of its box, exclusive.
-        bottom: Of its box, exclusive.
+        left: Left edge of the box, pixels.
+        top: Top edge of the box, pixels.
+        right: Right edge of the box, exclusive, pixels.
+        bottom: Bottom edge of the box, exclusive, pixels.
         area: Share of the image's cells, 0..1.
         score: Mean p(AI) of its cells, 0..1.
     """
@@ -38,8 +38,8 @@ def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, c
     Args:
         cells: (ceil(height / cell), ceil(width / cell)) float32 in 0..1.
         threshold: Least p(AI) of a cell.
-        width: Of the image, pixels.
-        height: Of the image, pixels.
+        width: Width of the image, pixels.
+        height: Height of the image, pixels.
         cell: Side of a cell, pixels.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a scan was made with: one value for reports, for resuming, and for caches."""
+"""Configuration of a scan: one value for reports, for resuming, and for caches."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class RunInfo:
     """One configuration of a scanner.
 
     Attributes:
-        version: Of hidascan.
+        version: Version of hidascan.
         weights: Name of the weights.
-        digest: sha256 of their file, hex; it names the frozen parts by their own.
+        digest: SHA-256 of the weights file, hex; its header holds those of the frozen parts.
         detector: Name of the detector.
-        dtype: What its costly layers compute in.
-        real_below: Scores below are `real`.
-        ai_from: Scores from here on are `ai`.
-        has_heatmap: Whether its findings can have a map.
-        options: How it was asked to scan.
+        dtype: Precision of the costly layers.
+        real_below: Threshold below which scores are `real`.
+        ai_from: Threshold from which scores are `ai`.
+        has_heatmap: Whether findings can have a heatmap.
+        options: Scan options.
     """
 
     version: str
@@ -36,11 +36,11 @@ class RunInfo:
     options: ScanOptions
 
     def told(self) -> dict[str, object]:
-        """Return what rows say of how they were made."""
+        """Return the configuration as it stands in rows."""
         return {**self.fingerprint(), "weights_name": self.weights}
 
     def fingerprint(self) -> dict[str, object]:
-        """Return what must be the same for a scan to be resumed, JSON; where it runs need not be."""
+        """Return what must be equal for a scan to be resumed, as JSON; the device may differ."""
         options = {name: value for name, value in asdict(self.options).items() if name not in _NEED_NOT_AGREE}
         options["precision"] = self.dtype
         return {"version": self.version, "weights": self.digest, "detector": self.detector, **options}

@@ -1,4 +1,4 @@
-"""Paths in, Findings out: the one place where the stages meet."""
+"""Scan paths and yield Findings: the module that joins all stages."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Scanner:
     """Loads a detector once and scans any number of images with it.
 
     Attributes:
-        options: How to scan.
-        run: What it scans with.
-        header: What the weights say of themselves.
-        detector: The network.
-        plan: How images are cut: the detector's plan, limited by the options.
-        preparer: What makes jobs of files.
-        encode: What encodes batches of views: the network, or what stands in for it.
-        engine: What runs it.
-        device: Where it runs.
-        dtype: What its costly layers compute in.
+        options: Scan options.
+        run: Configuration of the scan, for reports.
+        header: Header of the weights.
+        detector: Network of the detector.
+        plan: Division of images into views: the detector's plan, limited by the options.
+        preparer: Preparer that turns files into jobs.
+        encode: Encoder of batches of views: the network, or a replacement for it.
+        engine: Engine that runs the detector.
+        device: Device of the network.
+        dtype: Precision of the costly layers.
     """
 
     def __init__(self, options: ScanOptions = ScanOptions()):  # noqa: B008 - frozen
@@ -89,7 +89,7 @@ class Scanner:
         if not self.options.fast:
             return None, None
         if self.header.calibration.settling is None:
-            raise UsageError(f"--fast: the weights {self.header.name} do not tell when a verdict is settled")
+            raise UsageError(f"--fast: weights {self.header.name} were not calibrated for early stopping")
         how = self.header.calibration, self.options.profile, self.options.threshold
         return settled_by(*how), alarmed_by(*how)
 
@@ -109,8 +109,8 @@ class Scanner:
 
         Args:
             paths: Files and folders.
-            on_batch: Told the number of views that the device has finished, for a progress bar.
-            without: Files to pass over.
+            on_batch: Callback that gets the number of views finished by the device, for a progress bar.
+            without: Files to skip.
         """
         files = expand(os.fsdecode(path) for path in paths)
         yield from self.scan_files((file for file in files if file not in without), on_batch)
@@ -129,7 +129,7 @@ class Scanner:
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
-            name: What the finding calls them.
+            name: Path in the finding.
 
         Raises:
             UsageError: For an array of any other kind.
@@ -169,7 +169,7 @@ class Scanner:
         notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(output.domain)]
         patches = finding.patches
         if patches is not None and output.looked_at < patches:
-            notes.append(f"{output.looked_at} of {patches} patches settled the verdict, so there is no heatmap")
+            notes.append(f"stopped early after {output.looked_at} of {patches} patches: no heatmap")
             patches = output.looked_at
         boxes = job.boxes if output.attributions else []
         effects = zip(boxes, output.attributions, strict=True)
@@ -201,7 +201,7 @@ class Scanner:
         where = f"an area of {shown.area:.0%} of the picture looks AI-made (mean probability {shown.score:.2f})"
         if region is None:
             return verdict, f"{where}: too small or too faint to change the verdict"
-        return "inconclusive", f"the score alone says real, but {where}"
+        return "inconclusive", f"the score alone indicates real, but {where}"
 
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
         """Add a heatmap, and its regions over the threshold."""
@@ -220,7 +220,7 @@ def _outside_photos(domain: str | None) -> str:
     if domain in (None, "photo", "unknown"):
         return ""
     article = "an" if domain == "artwork" else "a"
-    return f"looks like {article} {domain}, not a photo: verdicts on these are less sure"
+    return f"looks like {article} {domain}, not a photo; verdicts on {domain}s are less reliable"
 
 
 def _queued(jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Views | None] | None]:
@@ -238,7 +238,7 @@ def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
     scores = {name: copy.score or 0.0 for name, copy in copies.items()}
     everything = [finding.score or 0.0, *scores.values()]
     flips = {"ai", "real"} <= verdicts
-    note = f"stress: score {min(everything):.3f}..{max(everything):.3f}" + (", the verdict flips" if flips else "")
+    note = f"stress: score {min(everything):.3f}..{max(everything):.3f}" + ("; the verdicts conflict" if flips else "")
     return replace(
         finding,
         verdict="inconclusive" if flips else finding.verdict,

@@ -1,4 +1,4 @@
-"""When a scan need not look further: the verdict of all patches is settled by those that were seen."""
+"""Early stopping: decide whether the patches seen so far settle the verdict of all patches."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def doubt_of(logit: float, effects: list[float]) -> float:
     """Return the standard error of a logit over the patches that it is made of, by the jackknife.
 
     Args:
-        logit: Of all patches seen.
-        effects: Of each, the logit minus that without it.
+        logit: Logit of all patches seen.
+        effects: Influence of each patch: the logit minus that without it.
     """
     count = len(effects)
     without = [logit - effect for effect in effects]
@@ -34,17 +34,17 @@ def reach(settling: tuple[float, float], doubt: float, seen: int, total: int) ->
     Both parts vanish as all are seen, as the error of a sample without replacement does.
 
     Args:
-        settling: Factors of the doubt, and of what remains where patches agree by chance.
-        doubt: As of `doubt_of`.
-        seen: Patches.
-        total: Patches.
+        settling: Factors of the doubt, and of the rest where patches agree by chance.
+        doubt: Standard error of `doubt_of`.
+        seen: Number of patches seen.
+        total: Number of all patches.
     """
     factor, floor = settling
     return factor * doubt * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)
 
 
 def settled_by(calibration: Calibration, profile: str, threshold: float | None) -> Settled:
-    """Return what tells whether a verdict is settled: it is the same at both ends of the logit's reach."""
+    """Return the early-stopping rule: a verdict is settled if it is the same at both ends of the logit's reach."""
 
     def settled(logit: float, doubt: float, seen: int, total: int) -> bool:
         if seen < FEWEST or calibration.settling is None:
@@ -57,7 +57,7 @@ def settled_by(calibration: Calibration, profile: str, threshold: float | None) 
 
 
 def alarmed_by(calibration: Calibration, profile: str, threshold: float | None) -> Alarmed:
-    """Return what tells whether a patch must be followed up: it is hot, in an image that is not `ai` anyway."""
+    """Return the rule that requires a full scan: a suspicious patch, in an image that is not `ai` anyway."""
 
     def alarmed(logit: float, hottest: float) -> bool:
         verdict = calibration.verdict(calibration.score(logit), profile, threshold)

@@ -1,4 +1,4 @@
-"""Standard streams as a shell may give them: of any encoding, closed, full, or with a reader that has gone."""
+"""Prepare the standard streams: they may have any encoding, be closed or full, or lose their reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOSED = "standard output is closed"
 
 
 class ClosedOutput(io.TextIOBase):
-    """Stands in for a closed stdout: what is written there has no reader, and that is an error."""
+    """Replacement for a closed stdout: writing to it is an error."""
 
     def write(self, text: str) -> int:
         """Refuse.

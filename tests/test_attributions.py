@@ -72,5 +72,5 @@ def test_a_name_that_a_spreadsheet_would_run_is_neutralised(hidascan, tmp_path, 
 def test_larger_images_than_allowed_are_refused_in_words(hidascan, tmp_path):
     save_picture(tmp_path / "a.png", 240, 300)
     ran = hidascan(tmp_path / "a.png", "--max-pixels", 50000)
-    assert ran.code == 3 and "300x240 is over the limit" in ran.err
+    assert ran.code == 3 and "300x240 exceeds the limit" in ran.err
     assert hidascan(tmp_path / "a.png", "--max-pixels", 0).code == 2

@@ -64,7 +64,7 @@ def test_a_trained_one_stays_and_another_is_not_taken_for_it(recipe, tmp_path):
     before = trained_path(tmp_path, SMALL).stat().st_mtime_ns
     build_autoencoders((replace(SMALL, held_out=True),), photos_of(recipe), tmp_path, "cpu", bf16=False)
     assert trained_path(tmp_path, SMALL).stat().st_mtime_ns == before
-    with pytest.raises(RecipeError, match="another recipe"):
+    with pytest.raises(RecipeError, match="different recipe"):
         build_autoencoders((replace(SMALL, up="shuffle"),), photos_of(recipe), tmp_path, "cpu", bf16=False)
 
 

@@ -123,7 +123,7 @@ def test_a_broken_file_an_empty_class_and_a_missing_folder(tmp_path, npr):
     with pytest.raises(RecipeError, match="no such folder"):
         run(tmp_path / "none", weights=npr)
     (tmp_path / "other/pictures").mkdir(parents=True)
-    with pytest.raises(RecipeError, match=r"no known layout .* looked for folders named") as caught:
+    with pytest.raises(RecipeError, match=r"no known layout .* expected folders named") as caught:
         run(tmp_path / "other", weights=npr)
     assert "\n" not in str(caught.value)
 
@@ -207,7 +207,7 @@ def test_a_mask_of_another_size_and_a_detector_without_a_map(tmp_path, tiny_weig
     tree = grow_edited(tmp_path / "tree", "AutoSplice")
     save_picture(tree / "Mask/1001_mask.png", 20, 20)
     assert "2 of them unreadable" in run(tree, weights=str(tiny_weights)).output
-    with pytest.raises(UsageError, match="npr has no heatmap"):
+    with pytest.raises(UsageError, match="npr produces no heatmap"):
         run(tree, weights=npr)
 
 

@@ -178,7 +178,7 @@ def test_what_there_is_nothing_to_do_with_is_not_shown(service, tmp_path):
     service.locator("#map").select_option("effects")
     service.locator("#strength").fill("60")
     assert service.locator("img.effects").is_visible() and not service.locator("img.heat").is_visible()
-    assert "what each patch decides" in service.locator("article").text_content()
+    assert "influence of each patch" in service.locator("article").text_content()
     service.locator("#clear").click()
     assert not service.locator("#controls").is_visible() and not service.wrong
 
@@ -186,4 +186,4 @@ def test_what_there_is_nothing_to_do_with_is_not_shown(service, tmp_path):
 def test_a_service_that_is_gone_is_told(service, tmp_path):
     service.route("**/v1/scan", lambda route: route.abort())
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png")))
-    service.locator("#problem", has_text="is it still running?").wait_for(timeout=20_000)
+    service.locator("#problem", has_text="hidascan is not running").wait_for(timeout=20_000)

@@ -155,7 +155,7 @@ def test_a_backbone_whose_name_no_file_can_have_is_refused_in_words(copied, name
     save_file(load_file(copied), changed, {"hidascan": json.dumps(header)})
     with pytest.raises(CheckpointError) as raised:
         load_detector(changed)
-    assert "is not there" in str(raised.value) and "\n" not in str(raised.value)
+    assert "missing backbone" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_network_out_of_this_world_is_refused_at_once(copied):
@@ -178,7 +178,7 @@ def test_an_unknown_detector_is_answered_with_the_known_ones(copied):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"]) | {"architecture": "oracle"}
     save_file(load_file(copied), copied.parent / "wrong.safetensors", {"hidascan": json.dumps(header)})
-    with pytest.raises(CheckpointError, match=r"oracle.*there are: cvt, glass, hidanet, npr, ppl"):
+    with pytest.raises(CheckpointError, match=r"oracle.*available: cvt, glass, hidanet, npr, ppl"):
         load_detector(copied.parent / "wrong.safetensors")
 
 
@@ -209,7 +209,7 @@ def test_weights_are_found_by_name_path_and_folder(copied, monkeypatch):
 def test_a_frozen_part_may_lie_among_the_shipped_weights(copied, tmp_path_factory, monkeypatch):
     apart = tmp_path_factory.mktemp("apart")
     shutil.move(copied, apart / copied.name)
-    with pytest.raises(CheckpointError, match="is not there"):
+    with pytest.raises(CheckpointError, match="missing backbone"):
         load_detector(apart / copied.name)
     monkeypatch.setattr("hidascan.detectors.checkpoint.shipped_folders", lambda: [copied.parent])
     assert load_detector(apart / copied.name)[1].name == "tiny"

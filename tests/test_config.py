@@ -79,8 +79,8 @@ def test_a_file_that_is_named_counts(hidascan, evidence):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("not toml", "mine.toml"), ("forma = 1\n", "no such option: forma"), ("[format]\n", "cannot be a table"),
-     ('config = "x"\n', "no such option: config"), ("show_config = true\n", "no such option: show-config")],
+    [("not toml", "mine.toml"), ("forma = 1\n", "unknown setting: forma"), ("[format]\n", "cannot be a table"),
+     ('config = "x"\n', "unknown setting: config"), ("show_config = true\n", "unknown setting: show-config")],
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["named", "own"])
 def test_a_broken_file_of_the_user_is_one_line(hidascan, evidence, own, text, said, where):
@@ -113,7 +113,7 @@ def test_the_order_is_option_named_file_environment_own_file_found_file(hidascan
     from hidascan import cli
 
     assert cli.run(["a.png", "--config", "../named.toml"]) == 2  # weights of this name do not exist
-    assert "HIDASCAN_WEIGHTS=environment wins" in hidascan("--show-config").out
+    assert "HIDASCAN_WEIGHTS=environment overrides" in hidascan("--show-config").out
     assert hidascan("a.png").out == "own\n"
 
 
@@ -133,7 +133,7 @@ def test_a_profile_on_the_command_line_beats_a_threshold_in_a_file(hidascan, evi
 @pytest.mark.parametrize("options", [("--threshold", "0.5", "--profile", "balanced")])
 def test_threshold_and_profile_exclude_each_other(hidascan, evidence, options):
     ran = hidascan("a.png", *options)
-    assert ran.code == 2 and "--threshold replaces the thresholds of --profile" in ran.err
+    assert ran.code == 2 and "--threshold cannot be combined with --profile" in ran.err
     (evidence / "both.toml").write_text('threshold = 0.5\nprofile = "low-fpr"\n')
     assert hidascan("a.png", "--config", "../both.toml").code == 2
 

@@ -58,7 +58,7 @@ def test_of_an_animation_the_first_frame_is_taken_and_it_is_said(tmp_path, suffi
     frames = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS), Image.fromarray(PIXELS // 2)]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=100)
     image = decode(tmp_path / f"a.{suffix}")
-    assert "first of 3 frames" in image.notes
+    assert "only the first of 3 frames scanned" in image.notes
     assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 12
 
 
@@ -80,7 +80,7 @@ def test_transparency_is_put_on_white(tmp_path):
     rgba = np.dstack([np.zeros((4, 4, 3), np.uint8), np.array([[0, 255, 0, 255]] * 4, np.uint8)])
     Image.fromarray(rgba).save(tmp_path / "a.png")
     image = decode(tmp_path / "a.png")
-    assert image.pixels[0, :, 0].tolist() == [255, 0, 255, 0] and "transparency put on white" in image.notes
+    assert image.pixels[0, :, 0].tolist() == [255, 0, 255, 0] and "transparency rendered on white" in image.notes
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path):
 
 def test_too_many_pixels_are_refused_before_they_take_memory(tmp_path):
     path = save_picture(tmp_path / "a.png", 100, 100)
-    with pytest.raises(ImageError, match="over the limit"):
+    with pytest.raises(ImageError, match="exceeds the limit"):
         decode(path, max_pixels=9_999)
 
 

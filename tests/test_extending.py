@@ -38,7 +38,7 @@ def test_an_output_format_is_one_file_and_one_line(hidascan, tmp_path, monkeypat
     lines = (tmp_path / "out.md").read_text().splitlines()
     assert lines[0] == "# By tiny (hidanet)" and len(lines) == 6 and lines[5].endswith("| error | None |")
     assert "suffix must be one of .csv" in hidascan(tmp_path / "in", "-o", tmp_path / "out.pdf").err
-    assert "does not go with" in hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "--resume").err
+    assert "cannot be combined with" in hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "--resume").err
 
 
 def test_a_file_format_is_one_row(hidascan, tmp_path, monkeypatch):

@@ -87,7 +87,15 @@ def test_far_fewer_patches_settle_a_clear_verdict(settling, tmp_path):
     assert [one.patches for one in fast] == [4, 10, 10] and sum(seen) == 5 + 11 + 11
     assert fast[0].heatmap is not None and fast[1].heatmap is None
     assert fast[0].logit == pytest.approx(full[0].logit, abs=1e-5)
-    assert "10 of 81 patches settled the verdict" in fast[2].notes[-1]
+    assert "stopped early after 10 of 81 patches" in fast[2].notes[-1]
+
+
+def test_suspects_that_are_all_that_is_left_make_a_full_scan(settling):
+    options, pixels = ScanOptions(str(settling(0.0, 0.0, localisation=1.1)), precision="fp32"), picture(660, 660)
+    full, fast = (Scanner(dataclasses.replace(options, fast=fast)).scan_array(pixels) for fast in (False, True))
+    assert full.patches == fast.patches == 9
+    assert fast.logit == pytest.approx(full.logit, abs=1e-5) and np.allclose(fast.heatmap, full.heatmap, atol=1e-5)
+    assert not any("settled" in note for note in fast.notes)
 
 
 @pytest.mark.parametrize(("thresholds", "patches"), [((1.0, 1.1), 81), ((0.0, 0.0), 10)])
@@ -194,7 +202,7 @@ def test_what_it_does_not_go_with_is_said(hidascan, tiny_weights, tmp_path):
     for option in ("--explain", "--heatmap", "--patches=3"):
         ran = hidascan(picture, "--fast", option)
         assert ran.code == 2 and "--fast" in ran.err
-    assert "do not tell when a verdict is settled" in hidascan(picture, "--fast").err
+    assert "were not calibrated for early stopping" in hidascan(picture, "--fast").err
 
 
 def ways(count: int, noise: float) -> list[Way]:

@@ -26,8 +26,8 @@ def test_every_file_has_its_row_and_readable_ones_their_pictures(page):
         False,
         True,
     ]
-    assert "this is plain text, not an image" in rows[1] and "what each patch decides" in rows[0]
-    assert "quality 90 by its header (IJG tables, 4:2:0)" in rows[2] and page.rstrip().endswith("</html>")
+    assert "this is plain text, not an image" in rows[1] and "influence of each patch" in rows[0]
+    assert "quality 90 in the header (IJG tables, 4:2:0)" in rows[2] and page.rstrip().endswith("</html>")
 
 
 def test_names_and_metadata_are_text(page):

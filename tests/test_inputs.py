@@ -110,13 +110,13 @@ def test_folders_too_deep_for_a_path_have_a_row(tmp_path):
     ("names", "options", "said"),
     [
         ([], {}, "; the folder is empty"),
-        (["a.jxl", "b.DNG", "c.dng"], {}, "; 3 files of other kinds passed over (.dng 2, .jxl 1)"),
-        (["notes", "sub/b.txt"], {}, "; 2 files of other kinds passed over (no suffix 1, .txt 1)"),
+        (["a.jxl", "b.DNG", "c.dng"], {}, "; 3 files of other types skipped (.dng 2, .jxl 1)"),
+        (["notes", "sub/b.txt"], {}, "; 2 files of other types skipped (no suffix 1, .txt 1)"),
         (["a.png"], {"include": ("*.tif", "*.gif")}, "; none of 1 file matches --include *.tif or *.gif"),
-        (["a.png", "sub/b.png"], {"exclude": ("a.*", "sub")}, "; 2 left out by --exclude"),
+        (["a.png", "sub/b.png"], {"exclude": ("a.*", "sub")}, "; 2 excluded by --exclude"),
         (["sub/a.png"], {"recurse": False}, "; 1 folder not searched (--no-recurse)"),
-        (["a.heatmap.png"], {}, "; 1 heatmap of hidascan passed over"),
-        (["Thumbs.db", ".DS_Store"], {}, "; 2 system files passed over (.DS_Store, Thumbs.db)"),
+        (["a.heatmap.png"], {}, "; 1 hidascan heatmap skipped"),
+        (["Thumbs.db", ".DS_Store"], {}, "; 2 system files skipped (.DS_Store, Thumbs.db)"),
     ],
 )  # fmt: skip
 def test_a_folder_without_images_is_named_with_the_reason(tmp_path, names, options, said):
@@ -159,7 +159,7 @@ def test_pictures_of_other_formats_are_never_passed_over_in_silence(hidascan, tm
     save_picture(tmp_path / "a.png", 40, 40)
     touch(tmp_path, "b.DNG", "c.dng", "d.jxl", "notes.txt")
     ran = hidascan(tmp_path, "--threshold", "1", "-q")
-    line = "3 pictures of formats that hidascan does not read were passed over: .dng 2, .jxl 1"
+    line = "3 pictures in unsupported formats skipped: .dng 2, .jxl 1"
     assert ran.err == f"hidascan: {line}\n" and ran.code == 0
     assert searched(tmp_path, include=("*.png",))[1] == searched(tmp_path, exclude=("*.[djDJ]*",))[1] == []
 
@@ -174,7 +174,7 @@ def test_files_of_systems_are_counted_in_folders_and_scanned_by_name(tmp_path):
     hidden = save_picture(tmp_path / "._photo.jpg", 40, 40)
     found, lines = searched(tmp_path)
     assert found == [str(path) for path in (hidden, image, kept)]
-    assert lines == ["7 system files passed over ($I*, .AppleDouble, ._*, @eaDir, Thumbs.db, __MACOSX, desktop.ini)"]
+    assert lines == ["7 system files skipped ($I*, .AppleDouble, ._*, @eaDir, Thumbs.db, __MACOSX, desktop.ini)"]
     assert searched(tmp_path / "._a.png", tmp_path / "x/@eaDir")[0] == [
         str(tmp_path / litter[0]),
         str(tmp_path / litter[2]),
@@ -201,7 +201,7 @@ def test_what_is_no_file_in_a_folder_has_a_row_and_never_blocks(hidascan, tmp_pa
         "./socket.jpg": "not a regular file",
         "./folder.jpg/inside.png": "",
     }
-    assert ran.code == 3 and "1 system file passed over (._*)" in ran.err
+    assert ran.code == 3 and "1 system file skipped (._*)" in ran.err
 
 
 def test_two_names_of_one_file_are_two_rows_and_two_spellings_are_one(tmp_path, monkeypatch):
@@ -276,7 +276,7 @@ def test_tables_of_spreadsheets_are_read(tmp_path, table, encoding, suffix):
 def test_the_column_is_the_one_that_is_named(tmp_path):
     table = b'"file; name";path\n"a;b ""c"".jpg";x.jpg\n'
     assert read(tmp_path, table, "t.csv", "file; name") == ['a;b "c".jpg']
-    with pytest.raises(UsageError, match=r"no column 'image' among file; name, path \(--column\)"):
+    with pytest.raises(UsageError, match=r"no column 'image' \(--column\); columns: file; name, path"):
         read(tmp_path, table, "t.csv", "image")
 
 
@@ -289,23 +289,23 @@ def image_bytes(form: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "null", "said"),
     [
-        (image_bytes("JPEG"), False, "starts like a JPEG image; to scan it, name it alone"),
-        (image_bytes("PNG"), True, "starts like a PNG image"),
-        (image_bytes("GIF"), False, "starts like a GIF image"),
-        (image_bytes("WEBP"), False, "starts like a WebP image"),
-        (image_bytes("TIFF"), False, "starts like a TIFF image"),
-        (image_bytes("BMP"), False, "starts like a BMP image"),
-        (image_bytes("AVIF"), False, "starts like an AVIF image"),
-        (b"%PDF-1.7\n", False, "starts like a PDF"),
-        (b"PK\3\4\x14\0", False, "an Excel workbook; save a workbook as CSV"),
+        (image_bytes("JPEG"), False, "looks like a JPEG image; to scan it, pass it as PATH"),
+        (image_bytes("PNG"), True, "looks like a PNG image"),
+        (image_bytes("GIF"), False, "looks like a GIF image"),
+        (image_bytes("WEBP"), False, "looks like a WebP image"),
+        (image_bytes("TIFF"), False, "looks like a TIFF image"),
+        (image_bytes("BMP"), False, "looks like a BMP image"),
+        (image_bytes("AVIF"), False, "looks like an AVIF image"),
+        (b"%PDF-1.7\n", False, "looks like a PDF"),
+        (b"PK\3\4\x14\0", False, "an Excel workbook; save the workbook as CSV"),
         (b"<!DOCTYPE html>\n<p>a.jpg\n", False, "a document"),
         (b'{"path": "a.jpg"}\n', False, "a document"),
-        (struct.pack("<400H", *range(7, 407)), False, "it holds binary data"),
+        (struct.pack("<400H", *range(7, 407)), False, "it contains binary data"),
         (b"a.jpg\0b/c d.jpg\0", False, "looks NUL-separated: use -0"),
         (b"a\0b\0c\0d\0e\0", False, "looks NUL-separated: use -0"),
-        (b"a.jpg\nb.jpg\n", True, "is not separated by NUL: leave out -0"),
+        (b"a.jpg\nb.jpg\n", True, "is not NUL-separated: omit -0"),
         (b"x" * 3_000_000, False, "a line is longer than any path"),
-        (b"path;label\na.jpg;1\n", False, "looks like a table, not a list of paths: give it the suffix .csv or .tsv"),
+        (b"path;label\na.jpg;1\n", False, "looks like a table, not a list of paths: rename it to .csv or .tsv"),
         ("\ufeffpath\tlabel\r\n".encode("utf-16-le"), False, "looks like a table"),
     ],
 )  # fmt: skip
@@ -316,7 +316,7 @@ def test_what_is_no_list_is_said_in_one_line(tmp_path, data, null, said):
 
 
 def test_an_image_named_as_a_table_is_no_table(tmp_path):
-    with pytest.raises(UsageError, match="is not a table: it starts like a PNG image"):
+    with pytest.raises(UsageError, match="is not a table: it looks like a PNG image"):
         read(tmp_path, image_bytes("PNG"), "t.csv")
 
 
@@ -348,7 +348,7 @@ def test_uris_of_files_are_paths_and_other_urls_have_a_row(hidascan, tmp_path):
     (tmp_path / "list.txt").write_text("\n".join(lines))
     ran = hidascan("--files-from", tmp_path / "list.txt", "--threshold", "1", "--csv", "-")
     rows = [(row["path"], row["error"]) for row in csv.DictReader(io.StringIO(ran.out))]
-    assert rows[:2] == [(str(image), ""), ("file://server/share/a.jpg", "this file is on another machine: server")]
+    assert rows[:2] == [(str(image), ""), ("file://server/share/a.jpg", "file is on another machine: server")]
     assert rows[2:] == [(url, "URLs need --runner ray") for url in urls] and ran.code == 3
 
 
@@ -390,7 +390,7 @@ def on_stdin(monkeypatch, data: bytes):
 def test_an_image_on_the_pipe_of_a_list_is_one_line(hidascan, monkeypatch):
     on_stdin(monkeypatch, image_bytes("JPEG"))
     ran = hidascan("-")
-    said = "stdin is not a list of paths: it starts like a JPEG image; to scan an image from a pipe, use /dev/stdin"
+    said = "stdin is not a list of paths: it looks like a JPEG image; to scan an image from a pipe, use /dev/stdin"
     assert ran.code == 2 and ran.err == f"hidascan: {said}\n" and not ran.out
     monkeypatch.setattr(sys, "stdin", None)
     assert "stdin is closed" in hidascan("-").err

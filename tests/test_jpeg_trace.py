@@ -53,9 +53,9 @@ def test_a_png_that_was_a_jpeg_is_said_to_be_one(hidascan, tmp_path):
     rows = [json.loads(line) for line in hidascan(*(tmp_path / n for n in names), "--jsonl", "-").out.splitlines()]
     whole, crop, clean, jpeg, twice = rows
     assert whole["jpeg_quality_estimated"] == crop["jpeg_quality_estimated"] == jpeg["jpeg_quality_estimated"] == 70
-    assert any("were a JPEG of quality 70" in note and "cropped" not in note for note in whole["notes"])
+    assert any("saved as JPEG (quality 70)" in note and "cropped" not in note for note in whole["notes"])
     assert any("x 6, y 3" in note for note in crop["notes"])
-    assert any("quality 70 before, lower than the 95" in note for note in twice["notes"])
+    assert any("(quality 70), now at quality 95" in note for note in twice["notes"])
     assert twice["jpeg_saved"] == {"quality": 95, "tables": "IJG", "subsampling": "4:4:4"}
     assert (crop["jpeg_saved"], crop["jpeg_trace"]) == (None, {"quality": 70, "top": 3, "left": 6})
     assert not any("JPEG" in note for row in (clean, jpeg) for note in row["notes"])

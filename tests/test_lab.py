@@ -66,7 +66,7 @@ def test_figures_agree_with_the_yardstick(tiny_weights, tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("path\tlabel\n", "no rows"),
+        ("path\tlabel\n", "is empty"),
         ("path\tlabel\na\t1\n", "column missing"),
         ("path\tlabel\tgroup\tsource\na\t2\tb\tc\n", "labels"),
     ],
@@ -211,7 +211,7 @@ def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weight
 def test_a_cache_of_another_recipe_is_not_mixed_in(recipe, tmp_path):
     recipe = replace(recipe, rounds=(replace(recipe.rounds[1], draws=4),))
     build_features(recipe, tmp_path / "cache", "cpu", torch.float32)
-    with pytest.raises(RecipeError, match="another recipe"):
+    with pytest.raises(RecipeError, match="different recipe"):
         build_features(replace(recipe, seed=1), tmp_path / "cache", "cpu", torch.float32)
 
 
@@ -254,7 +254,7 @@ def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_pa
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
     build_pairs(with_pairs(recipe, replace(law, counts=(45, 0, 0))), tmp_path, "cpu", torch.float32)
     assert (tmp_path / "pairs" / "given-000040.safetensors").exists()
-    with pytest.raises(RecipeError, match="another recipe"):
+    with pytest.raises(RecipeError, match="different recipe"):
         build_pairs(replace(recipe, seed=5), tmp_path, "cpu", torch.float32)
 
 
@@ -382,5 +382,5 @@ def test_folders_of_benchmarks_are_read_by_their_layout(tmp_path, folders, label
 
 def test_a_folder_in_no_known_layout_is_said(tmp_path):
     save_picture(tmp_path / "cats/a.png", 30, 30)
-    with pytest.raises(RecipeError, match="looked for folders named 0_real"):
+    with pytest.raises(RecipeError, match="expected folders named 0_real"):
         read_images(tmp_path)

@@ -100,9 +100,9 @@ def test_a_changed_backbone_does_not_reuse_old_statistics_and_features(recipe, t
     tensors = load_file(recipe.data.backbone)
     save_backbone(other, {name: tensor * 1.1 for name, tensor in tensors.items()}, recipe.network.backbone, "none")
     changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
-    with pytest.raises(RecipeError, match="another recipe"):
+    with pytest.raises(RecipeError, match="different recipe"):
         table_cache(changed, table, cache, "cpu", torch.float32)
-    with pytest.raises(RecipeError, match="another recipe"):
+    with pytest.raises(RecipeError, match="different recipe"):
         build_features(changed, cache, "cpu", torch.float32)
 
 

@@ -57,9 +57,9 @@ def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
 def test_a_name_that_would_make_timm_ask_a_hub_is_refused_without_asking(monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *given: pytest.fail("the network was asked"))
     for name in ("hf-hub:someone/model", "hf_hub:someone/model", "local-dir:/tmp", "../model"):
-        with pytest.raises(CheckpointError, match="not the name of a model"):
+        with pytest.raises(CheckpointError, match="not the name of a timm model"):
             FrozenViT(name, (1,))
-        with pytest.raises(CheckpointError, match="not the name of a model"):
+        with pytest.raises(CheckpointError, match="not the name of a timm model"):
             detector_class("swin")(detector_class("swin").Config(model=name))
 
 

@@ -56,7 +56,7 @@ def test_what_cannot_be_had_is_told_in_one_line(tmp_path, state, monkeypatch):
         "timm:no_such_model": "cannot be downloaded",
         str(tmp_path / "none.pth"): "no such file",
         str(tmp_path / "broken.safetensors"): "cannot be read",
-        str(tmp_path / "part.safetensors"): "it is of another one",
+        str(tmp_path / "part.safetensors"): "matches only",
     }
     for where, reason in cases.items():
         with pytest.raises(RecipeError, match=reason) as caught:
@@ -66,7 +66,7 @@ def test_what_cannot_be_had_is_told_in_one_line(tmp_path, state, monkeypatch):
 
 def test_a_detector_without_a_network_of_timms_is_refused():
     kind = detector_class("npr")
-    with pytest.raises(RecipeError, match="NPR trains no network"):
+    with pytest.raises(RecipeError, match="NPR does not train a timm network"):
         start_from_pretrained(kind(kind.Config(width=8)), "timm")
 
 

@@ -105,7 +105,7 @@ def test_claims_stand_beside_the_score_and_do_not_change_it(hidascan, tmp_path):
         "field": "PNG text parameters",
         "strength": "tag",
     }
-    assert "PNG text parameters" in page.read_text() and "a tag, unsigned" in page.read_text()
+    assert "PNG text parameters" in page.read_text() and "unsigned tag" in page.read_text()
     assert "\x1b" not in told["claims"][0]["detail"] and any(note.startswith("conflict") for note in told["notes"])
 
 
@@ -273,8 +273,8 @@ def test_an_edit_by_ai_is_a_part(tmp_path):
     for software in ("Photoshop Generative Fill", "Edited with Google AI", "Magic Editor"):
         assert [claim[0::3] for claim in said(tmp_path, "a.png", **png_text("Software", software))] == [("ai", True)]
     part = Claim("ai", "xmp", "compositeSynthetic", part=True)
-    assert "a part of it was generated" in conflict((part,), "real")
-    assert "that it was generated" in conflict((Claim("ai", "exif", "Grok"), part), "real")
+    assert "declares a part generated" in conflict((part,), "real")
+    assert "declares itself generated" in conflict((Claim("ai", "exif", "Grok"), part), "real")
 
 
 @pytest.mark.parametrize(
@@ -561,8 +561,8 @@ def test_reports_say_each_statement_once_with_its_fields_and_strength():
     claims = (graph, replace(graph, field="PNG text workflow", detail="{ }"), fill)
     first, second = claims_by_statement(Finding("a.png", "ok", claims=claims))
     assert (first.field, claim_in_words(first)) == ("PNG text prompt, PNG text workflow", "ai: ComfyUI")
-    assert claim_strength(first) == "a tag, unsigned" and claim_strength(second) == "signature broken"
-    assert claim_in_words(second) == "ai, a part of it: Firefly"
+    assert claim_strength(first) == "unsigned tag" and claim_strength(second) == "signature broken"
+    assert claim_in_words(second) == "ai (part of the picture): Firefly"
 
 
 @pytest.mark.skipif(not (SHARED / "data/provenance.tsv").exists(), reason="needs ../shared")

@@ -78,7 +78,7 @@ def test_other_options_are_refused(hidascan, folder, tmp_path, option, named):
     mark_of(hidascan, folder, out, "csv", tmp_path / "out.csv.unfinished")
     before = out.read_bytes()
     ran = hidascan(folder, "--csv", out, "--precision", "fp32", "--resume", *option)
-    assert ran.code == 2 and f"with other {named}" in ran.err and out.read_bytes() == before
+    assert ran.code == 2 and f"with a different {named}" in ran.err and out.read_bytes() == before
 
 
 def test_resume_needs_a_file_and_a_name_with_line_breaks_is_one_row(hidascan, tmp_path):

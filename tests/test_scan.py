@@ -118,9 +118,9 @@ def test_a_stress_test_says_inconclusive_where_copies_disagree(hidascan, tiny_we
     scores = sorted([stressed.score, *stressed.stress.values()])
     middle = (scores[0] + scores[-1]) / 2
     flipped = next(Scanner(replace(options, threshold=middle)).scan([given]))
-    assert flipped.verdict == "inconclusive" and "flips" in flipped.notes[-1]
+    assert flipped.verdict == "inconclusive" and "conflict" in flipped.notes[-1]
     held = next(Scanner(replace(options, threshold=scores[0] / 2)).scan([given]))
-    assert held.verdict == "ai" and "flips" not in held.notes[-1]
+    assert held.verdict == "ai" and "conflict" not in held.notes[-1]
     ran = hidascan(given, folder / "notes.txt", "--stress", "--jsonl", "-", "--precision", "fp32")
     found = [json.loads(line) for line in ran.out.splitlines()]
     assert found[0]["stress"] == pytest.approx(stressed.stress, abs=1e-5) and found[1]["stress"] == {}
@@ -243,7 +243,7 @@ def test_margins_of_one_colour_are_looked_at_once_and_say_the_same(tiny_weights,
 def test_a_thread_of_pixels_is_refused_before_it_is_mirrored_into_gigabytes(hidascan, tmp_path):
     Image.fromarray(np.zeros((1, 3_000_000, 3), np.uint8)).save(tmp_path / "thin.png")
     ran = hidascan(tmp_path / "thin.png")
-    assert ran.code == 3 and "too thin" in ran.err
+    assert ran.code == 3 and "too narrow" in ran.err
 
 
 def test_an_image_that_does_not_fit_into_memory_costs_its_own_row_only(hidascan, folder, monkeypatch):
@@ -310,7 +310,7 @@ def test_ctrl_c_leaves_a_whole_csv_of_what_was_done(tiny_weights, tmp_path):
         time.sleep(0.02)
     scan.send_signal(signal.SIGINT)
     assert scan.wait(60) == 130
-    assert scan.stderr.read() == b"hidascan: interrupted; what was done is written\n"
+    assert scan.stderr.read() == b"hidascan: interrupted; results so far are saved\n"
     text = out.read_text()
     assert text.endswith("\n")
     assert [row["path"] for row in rows(text)] == paths[: text.count("\n") - 1] and text.count("\n") > 2
@@ -324,7 +324,7 @@ def test_patches_limits_what_is_looked_at_and_says_so(hidascan, tmp_path):
     assert (large["patches"], small["patches"]) == (4, 2) and len(large["effects"]) == 4
     assert any("only 4 of 20 patches" in note for note in large["notes"]) and not small["notes"]
     assert large["ai_area"] is None and large["regions"] == [] and small["ai_area"] is not None
-    assert hidascan(tmp_path, "--patches", 4, "--jsonl", "-").out.count("looked at") == 1
+    assert hidascan(tmp_path, "--patches", 4, "--jsonl", "-").out.count("examined") == 1
 
 
 def test_patches_and_heatmaps_exclude_each_other(hidascan, folder):

@@ -273,11 +273,11 @@ def test_a_body_that_is_one_image_is_scanned(desk, headers, name):
         (b"--b--\r\n", "multipart/form-data; boundary=b", "no file"),
         (part('name=file; filename=""', b"") + b"--b--\r\n", "multipart/form-data; boundary=b", "no file"),
         (part("filename=a.png") + b"--b--\r\n", "multipart/form-data; boundary=b", "name"),
-        (part("name=file") + b"--b--\r\n", "multipart/form-data; boundary=b", "file is no file"),
+        (part("name=file") + b"--b--\r\n", "multipart/form-data; boundary=b", "file is not a file"),
         (
             part("name=file; filename=a.png") + part("name=threshold", b"0.9") + b"--b--\r\n",
             "multipart/form-data; boundary=b",
-            "threshold is no file",
+            "threshold is not a file",
         ),
         (b"--b\r\nno header\x00\r\n\r\n", "multipart/form-data; boundary=b", "multipart"),
         (b"x", "multipart/form-data", "boundary"),

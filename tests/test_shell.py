@@ -78,7 +78,7 @@ def test_lines_are_written_by_a_format(hidascan, tiny_weights, tmp_path):
     nul = hidascan(picture, "--format", r"%s\t%p\0", "--weights", tiny_weights).out
     assert nul.endswith(f"\t{picture}\0") and "\n" not in nul
     wrong = hidascan(picture, "--format", "%z", "--weights", tiny_weights)
-    assert wrong.code == 2 and "no such placeholder: '%z'" in wrong.err
+    assert wrong.code == 2 and "unknown placeholder '%z'" in wrong.err
     with pytest.raises(UsageError):
         FormattedLines("%")
 

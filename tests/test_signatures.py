@@ -56,7 +56,7 @@ OTHERS = [
     ("a JPEG 2000 image", saved("JPEG2000", no_jp2=True)),
     ("a Photoshop file (PSD)", b"8BPS\0\1" + bytes(99)),
     ("a Windows icon or cursor (ICO, CUR)", saved("ICO")),
-    ("an icon of macOS (ICNS)", saved("ICNS")),
+    ("a macOS icon (ICNS)", saved("ICNS")),
     ("a PNM image (PBM, PGM, PPM)", saved("PPM")),
     ("a PCX image", saved("PCX")),
     ("a DDS texture", saved("DDS")),
@@ -85,7 +85,7 @@ OTHERS = [
     ("a 7z archive", b"7z\xbc\xaf\x27\x1c\0\4" + bytes(30)),
     ("a gzip archive", gzip.compress(b"x" * 99)),
     ("a tar archive", tar()),
-    ("an AppleDouble file of macOS (a resource fork)", b"\0\5\x16\7\0\2\0\0Mac OS X        \0\2" + bytes(99)),
+    ("a macOS AppleDouble file (resource fork)", b"\0\5\x16\7\0\2\0\0Mac OS X        \0\2" + bytes(99)),
     ("a Windows program", b"MZ\x90\0" + bytes(99)),
     ("a RAW photo (Canon CR3)", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(99)),
     ("a RAW photo (Fujifilm RAF)", b"FUJIFILMCCD-RAW 0201" + bytes(99)),
@@ -109,11 +109,11 @@ def test_a_file_of_another_kind_is_called_by_its_name(tmp_path, name, data, suff
     [
         ("plain text", b"hello there"),
         ("plain text", "ein Märchen".encode("latin-1")),
-        ("white space", b"\r\n \n"),
+        ("whitespace", b"\r\n \n"),
         ("only zero bytes", bytes(5000)),
         ("encrypted, damaged or unknown data", np.random.default_rng(0).bytes(5000)),
         ("run git lfs pull", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
-        ("the download has failed", PAGE),
+        ("probably a failed download", PAGE),
         ("damaged image: the header of this PNG", b"\x89PNG\r\n\x1a\n" + bytes(99)),
         ("damaged image: the header of this JPEG", b"\xff\xd8\xff\xe0" + bytes(99)),
     ],
@@ -174,7 +174,7 @@ RAW = {
 @pytest.mark.parametrize("kind", RAW)
 def test_a_raw_photo_is_refused_whatever_its_name(tmp_path, kind, suffix):
     (tmp_path / f"a.{suffix}").write_bytes(RAW[kind])
-    with pytest.raises(ImageError, match=r"this is a RAW photo \(.*\): hidascan does not read RAW; scan an exported"):
+    with pytest.raises(ImageError, match=r"this is a RAW photo \(.*\): RAW is not supported; scan an exported"):
         decode(tmp_path / f"a.{suffix}")
 
 

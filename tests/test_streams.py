@@ -97,7 +97,9 @@ def test_a_report_that_is_removed_meanwhile_is_said(hidascan, folder, tmp_path, 
     monkeypatch.setattr(CsvReport, "add", lambda *given: (add(*given), (tmp_path / "a.csv").unlink(missing_ok=True)))
     ran = hidascan(folder, "-o", tmp_path / "a.csv", "-o", tmp_path / "b.jsonl", "-q")
     assert (
-        ran.code == 2 and "a.csv: was removed" in ran.err and len((tmp_path / "b.jsonl").read_text().splitlines()) == 2
+        ran.code == 2
+        and "a.csv: deleted while" in ran.err
+        and len((tmp_path / "b.jsonl").read_text().splitlines()) == 2
     )
 
 

@@ -33,7 +33,7 @@ def test_one_image_gives_a_panel_with_all_that_is_known_of_it(terminal, tmp_path
     assert re.search(r"verdict +ai", out) and re.search(
         r"score +[█░]{24} [01]\.\d{3} \(real below 0\.000, ai from 0\.000\)", out
     )
-    assert "500x300 JPEG, 6 patches" in out and "quality 83 by its header (IJG tables" in out and "a.jpg" in out
+    assert "500x300 JPEG, 6 patches" in out and "quality 83 in the header (IJG tables" in out and "a.jpg" in out
     assert "files in" not in out
 
 

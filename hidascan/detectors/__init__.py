@@ -46,7 +46,7 @@ def detector_class(name: str) -> type[Detector]:
         others = {entry.name: entry.value for entry in importlib.metadata.entry_points(group=_GROUP)}
         target = others.get(name)
     if target is None:
-        raise CheckpointError(f"no such detector: {name[:40]!r}; there are: {', '.join(detector_names())}")
+        raise CheckpointError(f"unknown detector: {name[:40]!r}; available: {', '.join(detector_names())}")
     module, _, attribute = target.partition(":")
     detector: type[Detector] = getattr(importlib.import_module(module), attribute)
     return detector

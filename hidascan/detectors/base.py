@@ -1,4 +1,4 @@
-"""What every detector is: how an image is cut, what a batch of views gives, and what the views of an image mean."""
+"""The interface of detectors: divide an image into views, encode batches of views, decide on an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST, _DEEPEST = 4096, 64  # of a network that a file may ask for
 
 
 class Positions(NamedTuple):
-    """Where each of B views lies.
+    """Positions of B views.
 
     Attributes:
         is_thumbnail: (B,) bool, true where a view shows the whole image resized.
@@ -35,14 +35,14 @@ EncodeViews = Callable[[Tensor, Positions], Encoded]
 
 
 class Decision(NamedTuple):
-    """What a detector says of one image.
+    """Decision of a detector on one image.
 
     Attributes:
         logit: () float32, above 0 where it leans to AI.
         quality: () JPEG quality 1..100 that the pixels look like, where a detector estimates it (QFE).
         uncertainty: () standard deviation of the score, 0..0.5, where a detector has it (Bayesian heads).
-        domain: What the image shows: photo, artwork, render, screenshot, document or unknown, where a detector tells.
-        family: Of the generator, if there was one, or unknown, where a detector tells.
+        domain: Kind of picture: photo, artwork, render, screenshot, document or unknown, where a detector has it.
+        family: Most similar family of generators, or unknown, where a detector has it.
     """
 
     logit: Tensor
@@ -54,10 +54,10 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """What a checkpoint says to build its network; subclasses add fields of int, float, bool, str or tuples of int.
+    """Network configuration in a checkpoint; subclasses add fields of int, float, bool, str or tuples of int.
 
     Raises:
-        ValueError: For a number out of this world: a hostile file must not make us build forever.
+        ValueError: If a size is out of range, so that a hostile header cannot exhaust memory.
     """
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class DetectorConfig:
             value = getattr(self, field.name)
             kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
             if not _is_sane(value, kind, _DEEPEST if field.name.endswith("depth") else _LARGEST):
-                raise ValueError(f"{field.name} is {value!r:.40}")
+                raise ValueError(f"invalid {field.name}: {value!r:.40}")
 
 
 def _is_sane(value: object, kind: str, most: int) -> bool:
@@ -103,8 +103,8 @@ class Detector(nn.Module):
 
     Attributes:
         Config: The frozen dataclass that `__init__` takes.
-        plan: How an image is cut.
-        has_heatmap: Whether `locate` gives a map.
+        plan: Division of an image into views.
+        has_heatmap: Whether `locate` returns a heatmap.
         frozen_encoder: Whether `encode` has nothing to train, so that training can encode each view once.
     """
 
@@ -125,7 +125,7 @@ class Detector(nn.Module):
 
         Args:
             views: (B, 3, H, W) uint8 RGB.
-            where: Where each lies.
+            where: Positions of the views.
 
         Returns:
             Tensors with a row a view.
@@ -148,7 +148,7 @@ class Detector(nn.Module):
 
         Args:
             views: (B, 3, H, W) uint8 RGB, patches of one image.
-            where: Where each lies.
+            where: Positions of the views.
 
         Returns:
             (B, E), each number larger where more of AI is seen; None for a detector that has no such path.
@@ -198,8 +198,8 @@ class Detector(nn.Module):
         """Make the detector ready for use and return what encodes views: no training, saving or moving after that.
 
         Args:
-            device: Where it runs.
-            dtype: What costly layers compute in.
+            device: Device of the network.
+            dtype: Precision of the costly layers.
         """
         self.to(device)
         if device.type == "cpu":

@@ -40,13 +40,13 @@ _HEADER_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """A frozen part that a trained part needs.
+    """A frozen part that a trained part requires.
 
     Attributes:
         module: Name of the submodule that it fills.
-        file: Name of its file, which lies beside the trained part or among the shipped weights.
-        sha256: Of that file.
-        kind: What it is; "backbone" is the only kind so far.
+        file: Name of its file, beside the trained part or among the shipped weights.
+        sha256: SHA-256 of that file, hex.
+        kind: Kind of part; "backbone" is the only one so far.
     """
 
     module: str
@@ -57,16 +57,16 @@ class Part:
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """What a trained part says of itself.
+    """Header of a trained part.
 
     Attributes:
-        name: Of the weights.
-        architecture: Name of the detector, as the registry has it.
-        config: What the detector is built with.
-        parts: The frozen parts that it needs.
-        calibration: From its logits to verdicts.
-        training: The recipe and figures of its training, JSON.
-        licence: Of the trained part.
+        name: Name of the weights.
+        architecture: Name of the detector in the registry.
+        config: Configuration of the network.
+        parts: Frozen parts that it requires.
+        calibration: Calibration of logits to scores and verdicts.
+        training: Recipe and figures of its training, JSON.
+        licence: Licence of the trained part.
     """
 
     name: str
@@ -103,10 +103,10 @@ def save_backbone(path: Path, tensors: dict[str, Tensor], name: str, licence: st
     """Write a frozen backbone.
 
     Args:
-        path: Where.
-        tensors: By timm's names; a matrix W may be `W.q8` (int8) with `W.scale` (one number a row).
+        path: Path of the file.
+        tensors: Tensors by timm's names; a matrix W may be `W.q8` (int8) with `W.scale` (one number per row).
         name: timm's name of the model.
-        licence: Of the weights.
+        licence: Licence of the weights.
     """
     _write(path, tensors, {"kind": "backbone", "format_version": 1, "name": name, "licence": licence})
 
@@ -121,7 +121,7 @@ def _parsed(path: Path, raw: dict[str, Any]) -> CheckpointHeader:
     """Check a header that may be hostile."""
     version = raw.get("format_version")
     if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: format {version!r:.40}, this hidascan reads {FORMAT_VERSION}")
+        raise CheckpointError(f"{path}: format {version!r:.40}; this version of hidascan reads format {FORMAT_VERSION}")
     architecture = str(raw.get("architecture", ""))
     try:
         kind = detector_class(architecture)
@@ -144,7 +144,7 @@ def _parsed(path: Path, raw: dict[str, Any]) -> CheckpointHeader:
 def _part(raw: dict[str, Any]) -> Part:
     part = Part(**{name: str(value) for name, value in raw.items()})
     if part.kind != "backbone":
-        raise ValueError(f"a part is of the kind {part.kind!r:.40}")
+        raise ValueError(f"unknown kind of part: {part.kind!r:.40}")
     return part
 
 
@@ -155,7 +155,7 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
     if not all(math.isfinite(value) for value in (*numbers, *itertools.chain(*thresholds.values()))):
         raise ValueError("a number of the calibration is not finite")
     if any(len(pair) != 2 for pair in thresholds.values()):
-        raise ValueError("a profile has two thresholds")
+        raise ValueError("a profile needs two thresholds")
     pairs = {name: (pair[0], pair[1]) for name, pair in thresholds.items()}
     rules = {name: _rule(name, raw.get(name)) for name in ("settling", "sure_region")}
     return Calibration(numbers[0], numbers[1], pairs, numbers[2], **rules)
@@ -187,7 +187,7 @@ def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detec
     missing = detector.frozen_parts().keys() ^ parts.keys()
     if missing:
         raise CheckpointError(
-            f"{path}: its frozen parts do not fit its network: {printable(', '.join(sorted(missing)))}"
+            f"{path}: the frozen parts do not match the network: {printable(', '.join(sorted(missing)))}"
         )
     kinds = {name: tensor.dtype for name, tensor in detector.state_dict().items()}
     tensors = {name: tensor.to(kinds.get(name, torch.float32)) for name, tensor in trained.items()}
@@ -209,7 +209,9 @@ def _built(path: Path, header: CheckpointHeader) -> Detector:
             detector = kind(header.config)
         return kind(header.config) if _computes_tables(detector) else detector
     except Exception as error:  # timm raises nearly anything for what it does not know
-        raise CheckpointError(f"{path}: no network can be built as its header says ({printable(str(error))})") from None
+        raise CheckpointError(
+            f"{path}: cannot build the network described in the header ({printable(str(error))})"
+        ) from None
 
 
 def _computes_tables(detector: Detector) -> bool:
@@ -224,11 +226,9 @@ def _part_path(path: Path, part: Part) -> Path:
         if os.path.isfile(folder / name):  # Path.is_file raises for a name that no file system takes
             if sha256_of(folder / name) == part.sha256:
                 return folder / name
-            raise CheckpointError(
-                f"{folder / name}: not the {part.kind} that {Path(path).name} was trained on (sha256)"
-            )
+            raise CheckpointError(f"{folder / name}: not the {part.kind} of {Path(path).name}: SHA-256 differs")
     where = printable(str(Path(path).parent / name))
-    raise CheckpointError(f"{where}: the {part.kind} that {Path(path).name} needs is not there")
+    raise CheckpointError(f"{where}: missing {part.kind} of {Path(path).name}")
 
 
 class _Unfilled(TorchFunctionMode):
@@ -260,7 +260,7 @@ def load_backbone(
 def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> None:
     header, stored = _read(path, "backbone")
     if header.get("name") != backbone.name:
-        raise CheckpointError(f"{path}: holds {printable(str(header.get('name')))}, not {backbone.name}")
+        raise CheckpointError(f"{path}: contains {printable(str(header.get('name')))}, not {backbone.name}")
     tensors = {}
     for name in backbone.vit.state_dict():  # blocks after the last tap are in the file, but not in the network
         if name + ".q8" in stored:  # one by one, so that the whole is never there in full precision
@@ -278,11 +278,11 @@ def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path, wit
         keys = module.load_state_dict(tensors, assign=True, strict=False)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: the tensors do not fit the network ({reason})") from None
+        raise CheckpointError(f"{path}: the tensors do not match the network ({reason})") from None
     missing = [name for name in keys.missing_keys if not name.startswith(tuple(f"{part}." for part in without))]
     if missing or keys.unexpected_keys:
         names = printable(", ".join([*missing, *keys.unexpected_keys])[:200])
-        raise CheckpointError(f"{path}: the tensors do not fit the network (missing or unknown: {names})")
+        raise CheckpointError(f"{path}: the tensors do not match the network (missing or unknown: {names})")
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -292,11 +292,11 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with Path(path).open("rb") as file:
             if int.from_bytes(file.read(8), "little") > _HEADER_BYTES:
-                raise CheckpointError(f"{path}: not a sound safetensors file (its header is too long)")
+                raise CheckpointError(f"{path}: not a valid safetensors file (header too long)")
         with safe_open(path, framework="pt") as tensors:
             header = json.loads((tensors.metadata() or {}).get(_METADATA_KEY, "{}"))
             if not isinstance(header, dict) or header.get("kind") != kind:
                 raise CheckpointError(f"{path}: not a {kind} file of hidascan")
             return header, {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a sound safetensors file ({printable(str(error))})") from None
+        raise CheckpointError(f"{path}: not a valid safetensors file ({printable(str(error))})") from None

@@ -26,7 +26,7 @@ _EXPANSION = 4  # of the MLP
 
 @dataclass(frozen=True)
 class CvTConfig(DetectorConfig):
-    """What a checkpoint must say to build its network.
+    """Network configuration in a checkpoint.
 
     Raises:
         ValueError: Also if there are not three stages, or heads do not divide a width.
@@ -42,9 +42,9 @@ class CvTConfig(DetectorConfig):
         super().__post_init__()
         for name in ("widths", "depths", "heads"):
             if len(getattr(self, name)) != len(_STRIDES):
-                raise ValueError(f"{name} is {getattr(self, name)!r:.40}, not three numbers")
+                raise ValueError(f"{name} must be three numbers, not {getattr(self, name)!r:.40}")
         if max(self.depths) > 64 or any(width % heads for width, heads in zip(self.widths, self.heads, strict=True)):
-            raise ValueError(f"depths {self.depths!r:.40} or heads {self.heads!r:.40} cannot be built")
+            raise ValueError(f"invalid depths {self.depths!r:.40} or heads {self.heads!r:.40}")
 
 
 class CvT(SingleView):

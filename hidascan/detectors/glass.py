@@ -32,7 +32,7 @@ _LARGEST = 6.0  # of a standardised feature, in standard deviations
 
 @dataclass(frozen=True)
 class GlassConfig(DetectorConfig):
-    """What a checkpoint must say to build its network."""
+    """Network configuration in a checkpoint."""
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token, ResNet or ConvNeXt
     taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks of a ViT whose [CLS] tokens are read side by side

@@ -35,7 +35,7 @@ _FACTOR = 2 / 3
 
 @dataclass(frozen=True)
 class NPRConfig(DetectorConfig):
-    """What a checkpoint must say to build its network.
+    """Network configuration in a checkpoint.
 
     Raises:
         ValueError: Also for a scale that is no share of the whole in steps of a quarter.
@@ -50,7 +50,7 @@ class NPRConfig(DetectorConfig):
         """Check every field."""
         super().__post_init__()
         if not self.scales or not {25, 50, 75}.issuperset(self.scales):
-            raise ValueError(f"scales is {self.scales!r:.40}, not some of 25, 50 and 75")
+            raise ValueError(f"scales must be some of 25, 50 and 75, not {self.scales!r:.40}")
 
 
 class NPR(SingleView):

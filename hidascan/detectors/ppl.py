@@ -28,7 +28,7 @@ _ADAPTED = ("qkv", "proj")  # linear layers of a block's attention
 
 @dataclass(frozen=True)
 class PPLConfig(DetectorConfig):
-    """What a checkpoint must say to build its network.
+    """Network configuration in a checkpoint.
 
     Raises:
         ValueError: Also for patches other than "centre" and "all".
@@ -45,7 +45,7 @@ class PPLConfig(DetectorConfig):
         """Check every field."""
         super().__post_init__()
         if self.patches not in ("centre", "all"):
-            raise ValueError(f"patches is {self.patches!r:.40}, not centre or all")
+            raise ValueError(f"patches must be centre or all, not {self.patches!r:.40}")
 
 
 class PPL(Detector):

@@ -25,7 +25,7 @@ from hidascan.geometry import ViewPlan
 
 @dataclass(frozen=True)
 class ResNetConfig(DetectorConfig):
-    """What a checkpoint must say to build its network."""
+    """Network configuration in a checkpoint."""
 
     model: str = "resnet50"  # timm's name
     side: int = 224  # pixels

@@ -28,7 +28,7 @@ SIMILARITIES = 6  # a block: mean and deviation of three
 
 @dataclass(frozen=True)
 class SPAIConfig(DetectorConfig):
-    """What a checkpoint must say to build its network."""
+    """Network configuration in a checkpoint."""
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
     taps: tuple[int, ...] = tuple(range(1, 13))  # blocks whose patch tokens are compared

@@ -20,7 +20,7 @@ from hidascan.geometry import ViewPlan
 
 @dataclass(frozen=True)
 class SwinConfig(DetectorConfig):
-    """What a checkpoint must say to build its network."""
+    """Network configuration in a checkpoint."""
 
     model: str = "swin_tiny_patch4_window7_224"  # timm's name
     side: int = 224  # pixels
@@ -52,7 +52,7 @@ class _LogitOf(nn.Module):
 def _by_timm(config: SwinConfig) -> nn.Module:
     check_timm_name(config.model)
     if not config.model.startswith("swin_"):
-        raise CheckpointError(f"{config.model[:40]!r} is no Swin of timm's")
+        raise CheckpointError(f"{config.model[:40]!r} is not a timm Swin")
     import timm  # here, since it takes two seconds that other detectors need not wait
 
     network: nn.Module = timm.create_model(config.model, pretrained=False, num_classes=1, img_size=config.side)

@@ -21,7 +21,7 @@ from hidascan.geometry import ViewPlan
 
 @dataclass(frozen=True)
 class ViTConfig(DetectorConfig):
-    """What a checkpoint must say to build its network."""
+    """Network configuration in a checkpoint."""
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
     tap: int = 12  # the block whose [CLS] token is read

@@ -41,7 +41,9 @@ def _only_one(folder: Path) -> Path:
     parts = trained_parts(folder)
     if len(parts) != 1:
         names = ", ".join(path.name for path in parts) or "none"
-        raise CheckpointError(f"--weights {folder}: a folder must hold one trained part; this one holds {names}")
+        raise CheckpointError(
+            f"--weights {folder}: the folder must contain exactly one trained part, but contains {names}"
+        )
     return parts[0]
 
 

@@ -1,4 +1,4 @@
-"""Tell pictures that hold something to judge from those that do not: blank ones, and ones of a few pixels."""
+"""Recognise pictures without content to judge: blank ones, and ones of a few pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def nothing_to_judge(pixels: np.ndarray) -> str:
     """
     height, width = pixels.shape[:2]
     if min(height, width) < SMALLEST:
-        return f"nothing to judge: {width}x{height} pixels are too few (at least {SMALLEST} a side are needed)"
+        return f"nothing to judge: {width}x{height} pixels are too few (at least {SMALLEST} per side needed)"
     if _structure(pixels) < _LEAST:
         return "nothing to judge: the picture is blank"
     return ""

@@ -1,4 +1,4 @@
-"""Decide what of a damaged image is scanned: whole rows that were decoded, if there are enough of them."""
+"""Select the rows of a damaged image that are scanned: those decoded completely, if there are enough."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def note_of(rows: Rows, height: int) -> str:
     """
     count = rows.bottom - rows.top
     if not rows.enough(height):
-        raise ImageError(f"damaged image: only {count} of {height} rows can be decoded")
+        raise ImageError(f"damaged image: only {count} of {height} rows are readable")
     which = (
         f"the upper {count} of {height} rows" if not rows.top else f"rows {rows.top + 1} to {rows.bottom} of {height}"
     )
-    return f"damaged: only {which} could be decoded and were scanned"
+    return f"damaged: only {which} were readable and scanned"
 
 
 def longest_run(whole: np.ndarray) -> Rows:
@@ -102,13 +102,13 @@ def why_unreadable(data: bytes, error: Exception) -> str:
 
     Args:
         data: The file.
-        error: What its decoder raised.
+        error: Exception of its decoder.
     """
     if words := ends_early(data):
         return words
     words = " ".join(str(error).split()) or type(error).__name__
     if "truncated" in words.lower():
-        return "damaged image: the file ends before its pixels can be decoded"
+        return "damaged image: the file is truncated before any pixels can be decoded"
     return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_NO_WORDS) else words}"
 
 
@@ -117,7 +117,7 @@ def ends_early(data: bytes) -> str:
     declared = _declared_size(data)
     if declared <= len(data):
         return ""
-    return f"damaged image: the file ends early: {len(data)} of at least {declared} bytes are there"
+    return f"damaged image: the file is truncated: {len(data)} of at least {declared} bytes"
 
 
 def _declared_size(data: bytes) -> int:

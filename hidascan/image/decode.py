@@ -36,23 +36,23 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit below, as an error and not as a w
 
 _ORIENTATION_TAG = 0x0112
 _STRIP = 1 << 20  # pixels that are converted at a time
-_SCALED = "more than 8 bits a channel, scaled to 8"
+_SCALED = "more than 8 bits per channel, scaled to 8"
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """The pixels of one image as they are stored, and what its container says of them.
+    """The stored pixels of one image, and the metadata of its container.
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB, read-only, before any EXIF rotation: turning an image would move its JPEG grid.
         format: Pillow's name of the format.
         orientation: EXIF orientation 1..8; 1 is as stored.
-        jpeg: How it was saved; None if it is no JPEG.
-        trace: The last save as JPEG that the pixels tell of; None where there is no sign of one, or nobody asked.
-        claims: What the metadata says of its origin, the strongest first.
-        manifest: Its C2PA manifest, from the file or a sidecar.
-        notes: What a reader should know: first frame only, transparency put on white, 16 bits scaled.
+        jpeg: JPEG settings of the last save, from the header; None for other formats.
+        trace: Trace of an earlier JPEG save in the pixels; None without any, or if not searched for.
+        claims: Claims of origin in the metadata, the strongest first.
+        manifest: C2PA manifest, from the file or a sidecar.
+        notes: Notes for the reader: first frame only, transparency rendered on white, 16 bits scaled.
     """
 
     pixels: np.ndarray
@@ -110,7 +110,7 @@ def decode(
     except UnidentifiedImageError:
         raise ImageError(describe(data)) from None
     except MemoryError:
-        raise ImageError("too large for the memory of this machine") from None
+        raise ImageError("not enough memory for an image of this size") from None
     except Exception as error:  # decoders raise nearly anything on broken data
         raise ImageError(why_unreadable(data, error)) from error
 
@@ -140,7 +140,7 @@ def _mended(
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageError(f"{width}x{height} is over the limit of {max_pixels / 1e6:.0f} megapixels")
+        raise ImageError(f"{width}x{height} exceeds the limit of {max_pixels / 1e6:.0f} megapixels")
     if not width * height:
         raise ImageError("the image has no pixels")
 
@@ -149,7 +149,7 @@ def _read_file(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise ImageError("is a folder")
+            raise ImageError("this is a folder")
         if not stat.S_ISREG(mode):
             raise ImageError("not a regular file")
         return path.read_bytes()
@@ -186,12 +186,12 @@ def _frames(image: Image.Image) -> Iterator[str]:
     try:
         frames = getattr(image, "n_frames", 1)
     except Exception:  # the first may be sound all the same
-        yield "first of several frames; the others are damaged"
+        yield "only the first of several frames scanned; the others are damaged"
         return
     if frames > 1 and image.format == "HEIF":
-        yield f"the main one of {frames} pictures in the file"
+        yield f"only the main one of {frames} pictures in the file scanned"
     elif frames > 1:
-        yield f"first of {frames} frames"
+        yield f"only the first of {frames} frames scanned"
 
 
 def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndarray:
@@ -245,7 +245,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
             strip = white
         pixels[top : top + rows] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     if seen_through:
-        notes.append("transparency put on white")
+        notes.append("transparency rendered on white")
     return pixels
 
 

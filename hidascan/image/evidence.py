@@ -1,4 +1,4 @@
-"""Which file it was: enough to say later whether it is still the same."""
+"""File identity (hash, size, time), to detect later changes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class FileEvidence:
-    """A file as it was read.
+    """Identity of a file as it was read.
 
     Attributes:
-        sha256: Of its bytes, hex.
-        bytes: Its size.
-        modified: When it was changed last, by its file system: ISO 8601, UTC, to the second; "" for a copy that was
-            uploaded or fetched.
+        sha256: SHA-256 of the content, hex.
+        bytes: Size in bytes.
+        modified: Time of the last change: ISO 8601, UTC, to the second; "" for an uploaded or fetched copy.
     """
 
     sha256: str

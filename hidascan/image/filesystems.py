@@ -1,4 +1,4 @@
-"""Files elsewhere: s3://, gs://, https://, file:// and what else Arrow and fsspec know. Needs pyarrow.
+"""Access remote files: s3://, gs://, https://, file:// and others that Arrow and fsspec support. Needs pyarrow.
 
 Only the fleet reads them; a scan on this machine never opens a connection.
 """
@@ -25,7 +25,7 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
     """Return an Arrow file system and the path within it.
 
     Raises:
-        UsageError: For a scheme that nobody here knows, or a place that cannot be reached.
+        UsageError: For an unknown scheme, or a location that cannot be reached.
     """
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
@@ -48,7 +48,7 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
 
     Args:
         uri: A file or folder.
-        selection: Which files of a folder are taken.
+        selection: Rule that selects files in the folder.
         survey: Takes notes of what is passed over.
 
     Raises:
@@ -107,7 +107,7 @@ def fetch(uri: str, folder: Path) -> Path:
         except Exception as error:  # every file system has errors of its own
             if attempt + 1 == _TRIES:
                 reason = str(error).removeprefix(f"{uri}: ") or type(error).__name__
-                raise ImageError(f"cannot be fetched: {reason}") from None
+                raise ImageError(f"download failed: {reason}") from None
             time.sleep(_PAUSE * 2**attempt)
         else:
             break

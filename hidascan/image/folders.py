@@ -1,4 +1,4 @@
-"""Files in folders that are not scanned: counted by reason, and reported in a few lines at the end of a scan."""
+"""Count the files in folders that are not scanned, by reason, and report them at the end of a scan."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class Refusal(Enum):
 
 @dataclass
 class PassedOver:
-    """Files of one folder, and of those in it, that are not scanned.
+    """Number of files of a folder and its subfolders that are not scanned, by reason.
 
     Attributes:
         others: Number of files whose suffix is not that of an image, by suffix.
         system: Number of files of operating systems, by pattern.
         heatmaps: Number of heatmaps that hidascan wrote.
-        excluded: Number of files and folders that --exclude names.
-        not_included: Number of files that no --include names.
+        excluded: Number of files and folders that match --exclude.
+        not_included: Number of files that match no --include.
         folders: Number of folders that were not searched.
         links: Number of links to folders that were not followed.
     """
@@ -101,28 +101,28 @@ class PassedOver:
     def parts(self, include: tuple[str, ...]) -> Iterator[str]:
         """Yield a few words for each reason."""
         if self.others:
-            yield f"{_count(self.others.total(), 'file')} of other kinds passed over ({_by_kind(self.others)})"
+            yield f"{_count(self.others.total(), 'file')} of other types skipped ({_by_kind(self.others)})"
         if self.not_included:
             yield f"none of {_count(self.not_included, 'file')} matches --include {' or '.join(include)}"
         if self.excluded:
-            yield f"{self.excluded} left out by --exclude"
+            yield f"{self.excluded} excluded by --exclude"
         if self.heatmaps:
-            yield f"{_count(self.heatmaps, 'heatmap')} of hidascan passed over"
+            yield f"{_count(self.heatmaps, 'hidascan heatmap')} skipped"
         if self.system:
             yield _system_line(self.system)
         if self.folders:
             yield f"{_count(self.folders, 'folder')} not searched (--no-recurse)"
         if self.links:
-            yield f"{_count(self.links, 'link')} to folders not followed (--follow-symlinks follows)"
+            yield f"{_count(self.links, 'link')} to folders not followed (use --follow-symlinks)"
 
 
 @dataclass
 class Survey:
-    """What a person should know of the places that were searched for images.
+    """Summary of the folders and lists that were searched for images.
 
     Attributes:
-        empty: A line for each folder or list that gave nothing to scan.
-        pictures: Number of pictures in other folders whose format hidascan does not read, by suffix.
+        empty: One line for each folder or list without anything to scan.
+        pictures: Number of pictures in unsupported formats in other folders, by suffix.
         system: Number of files of operating systems in other folders, by pattern.
     """
 
@@ -154,15 +154,15 @@ class Survey:
         if self.pictures:
             total = self.pictures.total()
             yield (
-                f"{_count(total, 'picture')} of {'formats' if total > 1 else 'a format'} that hidascan does not read "
-                f"{'were' if total > 1 else 'was'} passed over: {_by_kind(self.pictures)}"
+                f"{_count(total, 'picture')} in {'unsupported formats' if total > 1 else 'an unsupported format'} "
+                f"skipped: {_by_kind(self.pictures)}"
             )
         if self.system and not quiet:
             yield _system_line(self.system)
 
 
 def _system_line(system: Counter[str]) -> str:
-    return f"{_count(system.total(), 'system file')} passed over ({', '.join(sorted(system))})"
+    return f"{_count(system.total(), 'system file')} skipped ({', '.join(sorted(system))})"
 
 
 def _by_kind(counter: Counter[str]) -> str:

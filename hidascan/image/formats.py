@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 
 class FileFormat(NamedTuple):
-    """One format.
+    """One file format.
 
     Attributes:
-        name: What Pillow calls it. No others are opened, whatever a file's name ends in: Pillow would hand an EPS to
-            Ghostscript.
-        suffixes: By which files in folders are found, in lower case.
-        mime: Under which C2PA knows it; "" where a file of it cannot hold a manifest.
+        name: Pillow's name. No others are opened, regardless of suffix: Pillow would hand an EPS to Ghostscript.
+        suffixes: Suffixes of files that are scanned in folders, in lower case.
+        mime: MIME type in C2PA; "" for a format that cannot hold a manifest.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Decode in processes of their own: a file that crashes its decoder, or keeps it busy for ever, costs its own row."""
+"""Decode in separate processes: a file that crashes or hangs its decoder costs only its own row."""
 
 from __future__ import annotations
 
@@ -160,9 +160,9 @@ class _Worker:
     def _how_it_ended(self) -> str:
         code = self._process.wait()
         if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
-            return "damaged image: decoding it takes too long"
+            return "damaged image: decoding takes too long"
         if code in (-9, 137):
-            return "the decoder was killed: too large for the memory of this machine?"
+            return "the decoder was killed, perhaps for lack of memory"
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return f"damaged image: its decoder crashed ({name})"
 

@@ -1,4 +1,4 @@
-"""Read from the headers of a JPEG how it was saved last.
+"""Read the settings of the last save from the headers of a JPEG.
 
 Quality is on the scale of the Independent JPEG Group (IJG, libjpeg).
 """
@@ -36,13 +36,13 @@ _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:
 
 @dataclass(frozen=True)
 class JpegSave:
-    """One save, as its header tells it.
+    """Settings of a JPEG save, from the header.
 
     Attributes:
-        quality: The nearest on the IJG scale, 1..100.
-        tables: Whose quantisation tables they are: exactly "IJG", "near IJG", "Photoshop" with the name of its
+        quality: Nearest quality on the IJG scale, 1..100.
+        tables: Origin of the quantisation tables: exactly "IJG", "near IJG", "Photoshop" with the name of its
             setting, or "own", as many cameras have.
-        subsampling: Of the colours, such as "4:2:0"; "" for grey and where it follows no scheme with a name.
+        subsampling: Chroma subsampling, such as "4:2:0"; "" for grey and for unnamed schemes.
     """
 
     quality: int

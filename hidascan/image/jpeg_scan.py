@@ -1,4 +1,4 @@
-"""Decode a JPEG with an ear for libjpeg's warnings, and find which rows of a damaged one are its own.
+"""Decode a JPEG, heed libjpeg's warnings, and find the intact rows of a damaged one.
 
 libjpeg decodes anything: where data are missing it goes on in grey, where they are wrong in whatever they happen to
 mean. Pillow and OpenCV pass that on in silence; TurboJPEG reports it.
@@ -27,7 +27,7 @@ _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _HOLES = re.compile(rb"\0{64,}")
 _RESTARTS = re.compile(rb"\xff+[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_NO_END = "damaged: the end marker of the JPEG is missing; its pixels are all there"
+_NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
 _FILL = 512  # bytes: more than the block in which data end can take
 
 
@@ -101,7 +101,7 @@ class _Scan:
 
 @dataclass
 class _Layout:
-    """Where the scans of a JPEG lie, read as libjpeg does: what lies between segments is passed over."""
+    """Positions of the scans of a JPEG, read as libjpeg does: bytes between segments are skipped."""
 
     data: bytes
     progressive: bool = False
@@ -184,7 +184,7 @@ class _Damaged:
 
     def decode(self) -> tuple[np.ndarray, tuple[str, ...]]:
         if not self.layout.scans:
-            raise ImageError("damaged image: the file ends before its pixels begin")
+            raise ImageError("damaged image: the file is truncated before its pixels")
         if self._lacks_only_its_end():
             return _rgb(self._mended(), self.mode), (_NO_END,)
         first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
@@ -206,7 +206,7 @@ class _Damaged:
             return first, (_NO_END,)
         try:
             return _rgb(self._mended(), self.mode, strict=True), (
-                "damaged: the JPEG holds bytes that belong to no picture; its pixels are all there",
+                "damaged: the JPEG contains stray bytes; all pixels are intact",
             )
         except ValueError as error:
             return _rgb(self._mended(), self.mode), (_corrupt(str(error)),)
@@ -235,11 +235,11 @@ class _Damaged:
     def _coarse(self) -> tuple[np.ndarray, tuple[str, ...]]:
         layout = self.layout
         if not layout.progressive or not layout.covers(layout.scans[:-1], 13, layout.components):
-            raise ImageError("damaged image: data are missing, and only a coarse preview can be decoded")
-        why, doubt = "the file ends early", ""
+            raise ImageError("damaged image: data are missing, only a coarse preview is readable")
+        why, doubt = "the file is truncated", ""
         if not self._ends_early():
             why, doubt = "data are missing", ", and part of the picture may be wrong"
-        note = f"damaged: {why}; this progressive JPEG was scanned with less detail than it had{doubt}"
+        note = f"damaged: {why}; this progressive JPEG was scanned at reduced detail{doubt}"
         return _rgb(self._mended(), self.mode), (note,)
 
     def _cut(self) -> bool:

@@ -28,12 +28,12 @@ _FOUND, _EVIDENCE = 0.25, 150  # log-likelihood ratio a coefficient, and coeffic
 
 @dataclass(frozen=True)
 class JpegTrace:
-    """The last save that pixels tell of.
+    """Trace of the last JPEG save in the pixels.
 
     Attributes:
-        quality: IJG, 1..100, to within two where neighbouring tables agree in the frequencies that a picture has.
-        top: Where its grid of 8x8 blocks starts, 0..7 pixels; not 0 in a crop.
-        left: The same, across.
+        quality: IJG quality, 1..100, to within two where neighbouring tables agree in a picture's frequencies.
+        top: Vertical offset of the grid of 8x8 blocks, 0..7 pixels; not 0 in a crop.
+        left: Horizontal offset of the grid, 0..7 pixels.
     """
 
     quality: int

@@ -45,7 +45,7 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
 
     Args:
         name: A table, by its suffix, or a plain list; "-" is a plain list on stdin.
-        column: Of tables, the column that holds paths.
+        column: Name of the column of paths in tables.
         null: Whether plain lists are separated by NUL.
 
     Raises:
@@ -58,7 +58,7 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
     try:
         if name == STDIN:
             if sys.stdin is None:
-                raise UsageError("stdin is closed, so there is no list of paths on it")
+                raise UsageError("stdin is closed: no list of paths to read")
             yield from read_list(sys.stdin.buffer, called, column, null)
         else:
             with open(name, "rb") as file:
@@ -157,7 +157,7 @@ def _why_no_lines(data: bytes, called: str) -> str:
     if b"\0" not in data:
         return f"{called} is not a list of paths: a line is longer than any path"
     if any(byte < 32 and byte not in b"\0\t\n\r" for byte in data[:4096]):
-        return f"{called} is not a list of paths: it holds binary data"
+        return f"{called} is not a list of paths: it contains binary data"
     return f"{called} looks NUL-separated: use -0"
 
 
@@ -167,10 +167,10 @@ def _between_nuls(stream: Any, head: bytes, called: str) -> Iterator[str]:
         *names, rest = (rest + block).split(b"\0")
         many |= bool(names)
         if len(rest) > _LONGEST_LINE:
-            raise UsageError(f"{called} is not separated by NUL: leave out -0")
+            raise UsageError(f"{called} is not NUL-separated: omit -0")
         yield from (os.fsdecode(name) for name in names if name)
     if not many and b"\n" in rest.rstrip(b"\n") and not os.path.lexists(rest):
-        raise UsageError(f"{called} is not separated by NUL: leave out -0")
+        raise UsageError(f"{called} is not NUL-separated: omit -0")
     if rest:
         yield os.fsdecode(rest)
 
@@ -195,11 +195,11 @@ def _refuse_other_files(head: bytes, called: str, end: bytes) -> None:
     advice = ""
     if kind.endswith(" image"):
         advice = (
-            "; to scan an image from a pipe, use /dev/stdin" if called == "stdin" else "; to scan it, name it alone"
+            "; to scan an image from a pipe, use /dev/stdin" if called == "stdin" else "; to scan it, pass it as PATH"
         )
     elif "Excel" in kind:
-        advice = "; save a workbook as CSV"
-    raise UsageError(f"{called} is not a list of paths: it starts like {kind}{advice}")
+        advice = "; save the workbook as CSV"
+    raise UsageError(f"{called} is not a list of paths: it looks like {kind}{advice}")
 
 
 def _refuse_table(line: str, column: str, called: str) -> None:
@@ -210,7 +210,7 @@ def _refuse_table(line: str, column: str, called: str) -> None:
     """
     cells = [cell.strip().strip('"') for cell in re.split("[,;\t]", line)]
     if (_SEP_LINE.fullmatch(line) or (len(cells) > 1 and column in cells)) and not os.path.lexists(line):
-        raise UsageError(f"{called} looks like a table, not a list of paths: give it the suffix .csv or .tsv")
+        raise UsageError(f"{called} looks like a table, not a list of paths: rename it to .csv or .tsv")
 
 
 def read_manifest(name: str, column: str) -> Iterator[str]:
@@ -234,7 +234,7 @@ def _text(name: str, column: str) -> Iterator[str]:
     with open(name, "rb") as file:
         head = file.peek(_BLOCK)
         if kind := starts_like(head):
-            raise UsageError(f"--files-from {name} is not a table: it starts like {kind}")
+            raise UsageError(f"--files-from {name} is not a table: it looks like {kind}")
         encoding = _encoding(head)
         errors = "surrogateescape" if encoding in _UTF8 else "replace"
         lines: Iterator[str] = io.TextIOWrapper(file, encoding, errors, newline="")
@@ -277,4 +277,6 @@ def _parquet(name: str, column: str) -> Iterator[str]:
 
 def _check(name: str, column: str, columns: list[str]) -> None:
     if column not in columns:
-        raise UsageError(f"--files-from {name}: no column {column!r} among {', '.join(columns) or 'none'} (--column)")
+        raise UsageError(
+            f"--files-from {name}: no column {column!r} (--column); columns: {', '.join(columns) or 'none'}"
+        )

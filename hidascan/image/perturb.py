@@ -1,4 +1,4 @@
-"""What happens to pictures on their way to a reader: one catalogue for `--stress`, for robustness and for training.
+"""Perturbations of pictures in delivery: one catalogue for `--stress`, for robustness and for training.
 
 Functions take and return (H, W, 3) uint8 RGB. `PERTURBATIONS` names those with fixed strengths.
 """
@@ -19,12 +19,12 @@ Perturbation = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Compression:
-    """One save.
+    """Settings of one save.
 
     Attributes:
-        format: "JPEG", "WEBP" or "AVIF".
-        quality: 1..100.
-        subsampling: Of the colours, JPEG only: 0 for 4:4:4, 2 for 4:2:0.
+        format: File format, "JPEG", "WEBP" or "AVIF".
+        quality: Quality, 1..100.
+        subsampling: Chroma subsampling, JPEG only: 0 for 4:4:4, 2 for 4:2:0.
     """
 
     format: str

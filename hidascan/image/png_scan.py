@@ -85,9 +85,9 @@ class Mended(NamedTuple):
     """A damaged PNG, mended.
 
     Attributes:
-        data: The file as any decoder takes it: pixels that are missing are zero.
-        rows: The rows that are known.
-        note: What is wrong with it, in words.
+        data: Content of a valid file: missing pixels are zero.
+        rows: Rows that were recovered.
+        note: Description of the damage.
     """
 
     data: bytes
@@ -153,8 +153,8 @@ class PngFile:
         sure = Rows(0, header.height if finished else header.whole_rows(certain))
         if sure.bottom == header.height:
             bad = ", ".join(sorted({chunk.kind.decode() for chunk in self.chunks if not (chunk.sound or chunk.cut)}))
-            note = f"damaged: wrong checksum in {bad}" if bad else "damaged: the end of the PNG is missing"
-            note = f"{note}; its pixels are all there"
+            note = f"damaged: wrong checksum in {bad}" if bad else "damaged: the PNG is truncated"
+            note = f"{note}; all pixels are intact"
         elif sure.enough(header.height) or rows.bottom == sure.bottom:
             rows, note = sure, note_of(sure, header.height)
         elif rows.bottom == header.height:
@@ -199,5 +199,5 @@ class PngFile:
             elif chunk.sound or (chunk.kind in (b"tEXt", b"iTXt", b"IHDR", b"PLTE", b"tRNS") and len(chunk.data)):
                 parts.append(chunk.written())
         if pending:
-            raise ImageError("damaged image: the file ends before its pixels begin")
+            raise ImageError("damaged image: the file is truncated before its pixels")
         return b"".join([*parts, b"" if self.ended else _chunk(b"IEND", b"")])

@@ -1,4 +1,4 @@
-"""Name what a file is that hidascan does not read, by its first bytes: never by its suffix."""
+"""Identify unsupported files by their first bytes, never by their suffix."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from hidascan.image.damage import ends_early
 
-_DOWNLOAD = "if it was saved as an image, the download has failed"
+_DOWNLOAD = "probably a failed download"
 _EXPORT = "export it as PNG, TIFF or JPEG first"
-_RAW = "hidascan does not read RAW; scan an exported JPEG or TIFF"
+_RAW = "RAW is not supported; scan an exported JPEG or TIFF"
 _HEAD = 4096  # bytes of a file that are looked at
 
 
@@ -21,9 +21,9 @@ class Signature(NamedTuple):
     """One kind of file.
 
     Attributes:
-        pattern: Matched at the first byte of the file.
-        name: With its article.
-        advice: What a person can do; "" where there is nothing to do.
+        pattern: Regular expression, matched at the first byte of the file.
+        name: Name of the kind, with its article.
+        advice: Advice to the user; "" for none.
     """
 
     pattern: bytes
@@ -58,7 +58,7 @@ _OTHERS = (
     Signature(rb"\x76\x2f\x31\x01", "an OpenEXR image", _EXPORT),
     Signature(rb"#\?(RADIANCE|RGBE)", "a Radiance HDR image", _EXPORT),
     Signature(rb"\0\0\x01\0[^\0]\0.{3}\0|\0\0\x02\0[^\0]\0.{3}\0", "a Windows icon or cursor (ICO, CUR)", _EXPORT),
-    Signature(rb"icns", "an icon of macOS (ICNS)", _EXPORT),
+    Signature(rb"icns", "a macOS icon (ICNS)", _EXPORT),
     Signature(rb"DDS \x7c\0\0\0", "a DDS texture", _EXPORT),
     Signature(rb"\xabKTX ", "a KTX texture", _EXPORT),
     Signature(rb"qoif.{8}[\x03\x04][\0\x01]", "a QOI image", _EXPORT),
@@ -123,11 +123,11 @@ _OTHERS = (
     Signature(rb"MSCF\0{4}", "a CAB archive", "unpack it first"),
     Signature(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document or thumbnail store (OLE)"),
     Signature(rb"SQLite format 3\0", "a SQLite database"),
-    Signature(rb"\0\x05\x16[\x07\0]", "an AppleDouble file of macOS (a resource fork), not the picture itself"),
+    Signature(rb"\0\x05\x16[\x07\0]", "a macOS AppleDouble file (resource fork), not the picture itself"),
     Signature(rb"MZ.{58}", "a Windows program"),
     Signature(rb"\x7fELF", "a Linux program"),
     Signature(rb"[\xfe\xcf\xce]\xfa\xed\xfe|\xfe\xed\xfa[\xce\xcf]|\xca\xfe\xba\xbe", "a macOS program or Java class"),
-    Signature(rb"bplist00", "a property list of macOS"),
+    Signature(rb"bplist00", "a macOS property list"),
     Signature(rb"L\0\0\0\x01\x14\x02\0", "a Windows shortcut, not the picture itself"),
     Signature(rb"\x93NUMPY", "a NumPy array", _EXPORT),
     Signature(rb"\x89HDF\r\n", "an HDF5 file", _EXPORT),
@@ -194,7 +194,7 @@ def describe(data: bytes) -> str:
     """
     head = data[:_HEAD]
     if not head.strip(b"\0") and not data.strip(b"\0"):
-        return "only zero bytes: its content was never written or copied"
+        return "only zero bytes: the content was never written or copied"
     for pattern, name in _OURS:
         if _matches(pattern, head):
             return ends_early(data) or f"damaged image: the header of this {name} file cannot be read"
@@ -203,11 +203,11 @@ def describe(data: bytes) -> str:
             return _sentence(kind)
     text = _text(head)
     if text is None:
-        return "not an image in a known format: encrypted, damaged or unknown data"
+        return "not a known image format: encrypted, damaged or unknown data"
     for kind in _TEXTS:
         if _matches(kind.pattern, text):
             return _sentence(kind)
-    return "this is plain text, not an image" if text else "only white space, not an image"
+    return "this is plain text, not an image" if text else "only whitespace, not an image"
 
 
 def raw_photo(data: bytes) -> str:
@@ -229,7 +229,7 @@ def raw_photo(data: bytes) -> str:
     if not any(_is_of_a_sensor(tags) for tags in (first, *others)):
         return ""
     make = str(first.get(_MAKE, "")).lower()
-    maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "of an unknown maker")
+    maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "unknown maker")
     return _sentence(_raw(b"", maker))
 
 
@@ -260,7 +260,7 @@ def _matches(pattern: bytes, head: bytes) -> bool:
 def _sentence(kind: Signature) -> str:
     if kind.advice == _RAW:
         return f"this is {kind.name}: {_RAW}"
-    return f"this is {kind.name}, which hidascan does not read" + (f": {kind.advice}" if kind.advice else "")
+    return f"this is {kind.name}, an unsupported format" + (f": {kind.advice}" if kind.advice else "")
 
 
 def _text(head: bytes) -> bytes | None:

@@ -25,7 +25,7 @@ _LARGEST_STREAM, _BLOCK = 1 << 30, 1 << 20  # bytes
 
 
 class Unreadable(str):
-    """A path that cannot be read, and the reason: it gets a row, as every other path."""
+    """A path that cannot be read, and the reason; it gets a row like every other path."""
 
     reason: str
 
@@ -38,13 +38,13 @@ class Unreadable(str):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files of a folder are taken. A pattern without a slash is about names, another about paths below the folder.
+    """Rule that selects files in folders. A pattern with a slash matches paths relative to the folder, others names.
 
     Attributes:
-        include: Patterns of which a file must match one, if there are any; they stand in for the suffixes of images.
-        exclude: Patterns of which neither a file nor a folder above it may match one.
-        recurse: Whether folders in folders are searched.
-        follow_links: Whether links to folders are.
+        include: Patterns of files to scan, instead of the suffixes of images.
+        exclude: Patterns of files and folders to skip.
+        recurse: Whether to search subfolders.
+        follow_links: Whether to follow links to folders.
         images: Suffixes of images, in lower case.
     """
 
@@ -94,7 +94,7 @@ def expand(
 
     Args:
         paths: Files, folders, file:// URIs.
-        selection: Which files of folders are taken.
+        selection: Rule that selects files in folders.
         survey: Takes notes of what is passed over.
         uris: Whether URIs are yielded as they are, for somebody who reads them.
     """
@@ -117,7 +117,7 @@ def _on_this_machine(given: str) -> str:
     if not given:
         return Unreadable(given, "the path is empty")
     if given[0] == "~" and os.path.expanduser(given) != given and not os.path.lexists(given):
-        return Unreadable(given, "no such file: ~ is not expanded in quotes and in lists; write the whole path")
+        return Unreadable(given, "no such file: ~ is not expanded in quotes and in lists; write the full path")
     if not is_uri(given) or os.path.lexists(given):
         return given
     scheme, _, rest = given.partition("://")
@@ -125,7 +125,7 @@ def _on_this_machine(given: str) -> str:
         return Unreadable(given, "URLs need --runner ray")
     host, slash, path = rest.partition("/")
     if host.lower() not in ("", "localhost"):
-        return Unreadable(given, f"this file is on another machine: {host}")
+        return Unreadable(given, f"file is on another machine: {host}")
     return os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
 
 
@@ -263,7 +263,7 @@ def copy_stream(path: str, folder: Path) -> Path:
             while block := source.read(_BLOCK):
                 size += copy.write(block)
                 if size > _LARGEST_STREAM:
-                    raise ImageError("more than a gigabyte came through the pipe; save the image to a file first")
+                    raise ImageError("the pipe delivers more than 1 GB; save the image to a file first")
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from None
     return target

@@ -14,14 +14,14 @@ SMALLEST = 64  # shortest side of an image that is looked at in its own size, pi
 
 @dataclass(frozen=True)
 class Views:
-    """What a detector is shown of one image: the thumbnail first, if there is one.
+    """Views of one image for a detector: the thumbnail first, if there is one.
 
     Attributes:
-        pixels: Each (height, width, 3) uint8 RGB.
-        boxes: The part of the image, in pixels as stored, that each view shows.
+        pixels: Pixels of each view, (height, width, 3) uint8 RGB.
+        boxes: Box of each view in the image, in pixels as stored.
         thumbnail: Whether the first view is the thumbnail.
-        patches: How many of the views are patches.
-        grid: The grid whose patches are all among the views; None where some or all are not.
+        patches: Number of views that are patches.
+        grid: Grid whose patches are all among the views; None if some are missing.
     """
 
     pixels: list[np.ndarray]
@@ -43,7 +43,7 @@ def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views
 
     Args:
         pixels: (H, W, 3) uint8 RGB as stored.
-        plan: What the detector wants.
+        plan: Division that the detector needs.
         orientation: EXIF orientation, 1..8.
     """
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Decode for another process, so that a decoder that hangs or crashes takes nothing else down with it.
+"""Decode for another process, so that a hanging or crashing decoder affects nothing else.
 
 On stdin a line of JSON for each file, on stdout lines of JSON, and after the one that tells their shape the pixels.
 No pickle: what comes out of here was made from a hostile file. `isolation` is the other end.
@@ -62,7 +62,7 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
         replies.flush()
     except (ImageError, MemoryError) as error:
         _allow_seconds(0)
-        _send(replies, {"error": str(error) or "too large for the memory of this machine"})
+        _send(replies, {"error": str(error) or "not enough memory for an image of this size"})
 
 
 def _send(replies: BinaryIO, message: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`hidalab`: train detectors and measure them."""
+"""`hidalab`: train and measure detectors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ for command in COMMANDS:
 
 @app.callback()
 def _hidalab() -> None:
-    """Train the detectors of hidascan and measure them."""
+    """Train and measure the detectors of hidascan."""
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Findings made readable. Nothing in here sees a network."""
+"""Write findings as reports. Nothing in here uses a network."""

@@ -41,9 +41,9 @@ def open_report(name: str, target: str, run: RunInfo, append: bool) -> Report:
     """Open a report.
 
     Args:
-        name: Of its format.
-        target: A file, or "-" for stdout.
-        run: What the scan is made with.
+        name: Name of its format.
+        target: Path of a file, or "-" for stdout.
+        run: Configuration of the scan.
         append: Whether to continue the file of an interrupted scan.
 
     Raises:

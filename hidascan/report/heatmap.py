@@ -1,4 +1,4 @@
-"""Where: the heatmap over the image, as a picture for people and as numbers for programs."""
+"""Write heatmaps: drawn over the image for people, and as numbers for programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class HeatmapReport:
         """Prepare the folder.
 
         Args:
-            folder: Where heatmaps go; None for the current folder.
+            folder: Folder for heatmaps; None for the current folder.
             overlay: Whether to draw them over the picture.
             raw: Whether to write them as numbers.
 

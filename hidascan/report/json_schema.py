@@ -48,7 +48,7 @@ def json_schema() -> dict[str, Any]:
     manifest = _object(Manifest, {name: {"type": "array", "items": items} for name, items in nested.items()})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A row of hidascan",
+        "title": "A hidascan row",
         "type": "object",
         "properties": properties,
         "required": list(properties),

@@ -19,16 +19,16 @@ PLACEHOLDERS: dict[str, tuple[str, Callable[[Finding], object]]] = {
     "h": ("height", lambda f: f.height),
     "f": ("format", lambda f: f.format),
     "n": ("patches", lambda f: f.patches),
-    "q": ("JPEG quality by its tables", lambda f: f.jpeg_quality),
+    "q": ("JPEG quality from the header", lambda f: f.jpeg_quality),
     "Q": (
-        "JPEG quality by the pixels",
+        "JPEG quality estimated from the pixels",
         lambda f: None if f.jpeg_quality_estimated is None else f"{f.jpeg_quality_estimated:.0f}",
     ),
-    "a": ("share of the image that the heatmap calls AI", lambda f: None if f.ai_area is None else f"{f.ai_area:.4f}"),
-    "c": ("what the file claims of its origin", lambda f: f.provenance),
-    "d": ("what it shows: photo, artwork ...", lambda f: f.domain),
-    "g": ("family of the generator", lambda f: f.family),
-    "e": ("why it could not be read", lambda f: f.error),
+    "a": ("share of the image that looks AI-made", lambda f: None if f.ai_area is None else f"{f.ai_area:.4f}"),
+    "c": ("claim of origin in the file", lambda f: f.provenance),
+    "d": ("kind of picture: photo, artwork ...", lambda f: f.domain),
+    "g": ("most similar family of generators", lambda f: f.family),
+    "e": ("reason why the file could not be read", lambda f: f.error),
 }
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
 _PART = re.compile(r"%(.?)|\\[nt0\\]", re.DOTALL)
@@ -67,7 +67,7 @@ class FormattedLines:
         for match in _PART.finditer(form):
             if match[1] is not None and match[1] not in (*PLACEHOLDERS, "%"):
                 known = ", ".join(f"%{letter} {meaning}" for letter, (meaning, _) in PLACEHOLDERS.items())
-                raise UsageError(f"--format: no such placeholder: {match[0]!r}; there are: {known}")
+                raise UsageError(f"--format: unknown placeholder {match[0]!r}; choose from {known}")
         self._raw = form.endswith(r"\0") and not sys.stdout.isatty()
         self._form = form if form.endswith((r"\n", r"\t", r"\0", "\n")) else form + "\n"
 

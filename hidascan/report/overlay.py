@@ -1,4 +1,4 @@
-"""Draw maps over a picture for people: where its pixels look generated, and what each patch decides."""
+"""Draw maps over a picture: where its pixels look generated, and the influence of each patch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
     scale = ("0", "0.25", "0.5", "0.75", "1")
     picture = upright(_blend(small, colours(values), 0.25 + 0.45 * values), finding.orientation)
     return _page(
-        picture, _title(finding) + area, ramp, scale, "probability that the cell (16 x 16 px) holds AI-made pixels"
+        picture, _title(finding) + area, ramp, scale, "probability that a cell (16 x 16 px) contains AI-made pixels"
     )
 
 
@@ -48,7 +48,7 @@ def draw_attributions(pixels: np.ndarray, finding: Finding) -> Image.Image:
     ramp = 255 + (_signed(ends) - 255) * np.abs(ends)[..., None]
     title = f"{_title(finding)}   {len(finding.attributions)} patches"
     scale = (f"{-most:.2g} real", "0", f"AI {most:+.2g}")
-    return _page(picture, title, ramp, scale, "effect of a patch on the logit: with all patches, minus without it")
+    return _page(picture, title, ramp, scale, "influence of a patch on the logit: with all patches minus without it")
 
 
 def _title(finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""What every report is: something that takes Findings one by one, and writes each at once."""
+"""The interface of reports: they take Findings one by one, and write each at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAD = 1 << 16  # bytes of a file that show whether it is a report
 
 
 class Report(Protocol):
-    """Opened before the scan, told of each Finding as it is ready, closed at the end (of an interrupted scan too).
+    """A report: opened before the scan, given each Finding as it is ready, closed at the end (even if interrupted).
 
     One that may replace a file which an earlier scan wrote has a static method `wrote(head)`: whether the first bytes of
     a file are those of such a report. One whose files can be resumed also has `whole_records(path)`: it yields each
@@ -120,7 +120,7 @@ def may_be_replaced(head: bytes, wrote: Callable[[bytes], bool]) -> bool:
 
 def not_ours(file: str) -> str:
     """Return the line that refuses to replace a file."""
-    return f"{file} exists and is not a hidascan report of this format; choose another name, or remove it first"
+    return f"{file} exists and is not a hidascan report of this format; choose another name or delete it first"
 
 
 def close_text(file: TextIO) -> None:
@@ -135,4 +135,4 @@ def close_text(file: TextIO) -> None:
     removed = os.fstat(file.fileno()).st_nlink == 0 and not os.path.exists(file.name)
     file.close()
     if removed:
-        raise HidascanError(f"{file.name}: was removed while it was being written; scan again")
+        raise HidascanError(f"{file.name}: deleted while being written; scan again")

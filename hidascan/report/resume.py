@@ -1,4 +1,4 @@
-"""Resume interrupted scans: what was written whole, and whether this scan may continue it.
+"""Resume interrupted scans: find the complete rows, and check that this scan may continue them.
 
 While a scan runs, FILE.unfinished beside each output says how it is made; a scan that ends removes it.
 """
@@ -26,7 +26,7 @@ _HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # how a CSV
 
 @dataclass(frozen=True)
 class Finished:
-    """What earlier runs did.
+    """Results of earlier runs.
 
     Attributes:
         anything: Whether there are outputs to continue.
@@ -49,7 +49,7 @@ def resumable(outputs: list[tuple[str, str]], wanted: bool) -> dict[str, str]:
     """
     files = {file: name for file, name in outputs if hasattr(report_class(name), "whole_records") and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
-        raise UsageError("--resume needs --csv FILE or --jsonl FILE, and does not go with --html")
+        raise UsageError("--resume needs --csv FILE or --jsonl FILE, and cannot be combined with --html")
     return files
 
 
@@ -68,7 +68,7 @@ def check(file: str, name: str, resume: bool) -> None:
     if not os.path.lexists(mark):
         return
     if not _is_mark(mark):
-        raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or remove it")
+        raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
     if resume or not _has_content(file):
         return
     count = sum(1 for _ in report_class(name).whole_records(file))
@@ -104,7 +104,7 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
     known = {file: rows for file, rows in parts.items() if rows is not None}
     for file, rows in known.items():
         if missing and rows:
-            raise UsageError(f"--resume: {file} has {len(rows)} rows, but {missing[0]} does not exist; leave it out")
+            raise UsageError(f"--resume: {file} has {len(rows)} rows, but {missing[0]} does not exist; omit it")
     for file in files:
         with suppress(OSError), written_whole(mark_of(file)) as partial:  # in a folder that takes no more files,
             partial.write_text(json.dumps(made_by), encoding="utf-8")  # the scan cannot be resumed
@@ -174,5 +174,5 @@ def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[
         before = {}
     changed = [key for key in made_by if before.get(key) != made_by[key]]
     if changed:
-        raise UsageError(f"--resume: {file} was made with other {', '.join(changed)}; delete it to start over")
+        raise UsageError(f"--resume: {file} was written with a different {', '.join(changed)}; delete it to start over")
     return [(Finding.from_record(record), place) for record, place in report_class(name).whole_records(file)]

@@ -27,15 +27,15 @@ _FRACTIONS = ("score", "jpeg_quality_estimated", "ai_area", "seconds")
 
 
 class ShardWriter:
-    """Collects rows and writes a shard whenever there are enough, or the last is long ago."""
+    """Collects rows and writes a shard when there are enough, or after some time."""
 
     def __init__(self, folder: Path, form: str, rows: int, seconds: float = 300.0):
         """Set up.
 
         Args:
-            folder: Where shards go.
+            folder: Folder for shards.
             form: One of FORMATS.
-            rows: Of a shard.
+            rows: Rows per shard.
             seconds: After which a shard is written with fewer.
         """
         self._folder, self._form, self._most, self._patience = folder, form, rows, seconds

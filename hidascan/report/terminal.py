@@ -91,7 +91,7 @@ def _quality(finding: Finding) -> str:
 
 
 def _panel(finding: Finding, run: RunInfo, console: Console) -> Panel:
-    """Tell all that is known of one image, in words."""
+    """Show all results of one image, in words."""
     verdict = finding.verdict or "error"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
@@ -113,9 +113,9 @@ def _facts(finding: Finding, run: RunInfo, blocks: str) -> list[tuple[str, str]]
         ("JPEG", jpeg_history(finding)),
     ]
     if run.has_heatmap:
-        facts.append(("where", _where(finding)))
+        facts.append(("heatmap", _where(finding)))
     if kind := kind_in_words(finding):
-        facts.append(("like", kind))
+        facts.append(("kind", kind))
     facts += [("claim", _claim(claim)) for claim in claims_by_statement(finding)]
     return facts + [("note", note) for note in finding.notes]
 
@@ -131,11 +131,11 @@ def _bar(score: float, blocks: str) -> str:
 
 def _where(finding: Finding) -> str:
     if finding.ai_area is None:
-        return "not looked for"
+        return "not computed"
     if not finding.regions:
-        return "nothing stands out"
+        return "no suspicious region"
     box, count = finding.regions[0], len(finding.regions)
     return (
-        f"{finding.ai_area:.1%} stands out in {count} region{'s' * (count > 1)}, the largest {box.right - box.left}x"
+        f"{finding.ai_area:.1%} looks AI-made in {count} region{'s' * (count > 1)}, the largest {box.right - box.left}x"
         f"{box.bottom - box.top} px at x {box.left}, y {box.top}"
     )

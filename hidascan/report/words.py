@@ -1,4 +1,4 @@
-"""What more than one report says in the same words."""
+"""Phrases that several reports share."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ from hidascan.finding import Finding
 from hidascan.image.provenance.claim import Claim
 
 _HOW_SURE = {
-    "trusted": "signed, by a trusted signer",
-    "signed": "signed, but the signer is not verified",
-    "tag": "a tag, unsigned",
-    "text": "plain text, unsigned",
+    "trusted": "signed by a trusted signer",
+    "signed": "signed, signer not verified",
+    "tag": "unsigned tag",
+    "text": "unsigned plain text",
 }
 
 
 def jpeg_history(finding: Finding) -> str:
-    """Tell how often an image was a JPEG: `quality 95 by its header (IJG tables, 4:2:0), 75 by its pixels: 20 less`."""
+    """Describe the JPEG compression of an image: `quality 95 in the header (IJG tables, 4:2:0), 75 in the pixels`."""
     seen = None if finding.jpeg_quality_estimated is None else round(finding.jpeg_quality_estimated)
-    estimated = "no estimate from its pixels" if seen is None else f"{seen} by its pixels"
+    estimated = "no estimate from the pixels" if seen is None else f"{seen} in the pixels"
     saved = finding.jpeg_saved
     if saved is None:
-        return estimated
+        return estimated if seen is None else f"quality {estimated}"
     tables = ", ".join(filter(None, (f"{saved.tables} tables", saved.subsampling)))
-    less = 0 if seen is None else saved.quality - seen
-    difference = f": {abs(less)} {'less' if less > 0 else 'more'}" if less else ""
-    return f"quality {saved.quality} by its header ({tables}), {estimated}{difference}"
+    return f"quality {saved.quality} in the header ({tables}), {estimated}"
 
 
 def looked_at(finding: Finding) -> str:
-    """Tell what was looked at: `6 patches`, or the whole image where a detector cuts none."""
-    return f"{finding.patches} patches" if finding.patches else "looked at as a whole"
+    """Describe what was scanned: `6 patches`, or the whole image for a detector without patches."""
+    return f"{finding.patches} patches" if finding.patches else "scanned as a whole"
 
 
 def score_in_words(finding: Finding) -> str:
@@ -41,12 +39,12 @@ def score_in_words(finding: Finding) -> str:
 
 
 def kind_in_words(finding: Finding) -> str:
-    """Say what the image shows and, of what is called AI, whose work it resembles; "" where nobody can tell."""
+    """Name the kind of picture and, for AI, the most similar generators; "" if unknown."""
     parts = []
     if finding.domain not in (None, "unknown"):
-        parts.append(f"{'an' if finding.domain == 'artwork' else 'a'} {finding.domain}")
+        parts.append(finding.domain or "")
     if finding.family not in (None, "unknown"):
-        parts.append(f"the nearest generators are of the family {finding.family} (a guess)")
+        parts.append(f"most similar generators: {finding.family} family (a guess)")
     return "; ".join(parts)
 
 
@@ -63,10 +61,10 @@ def claims_by_statement(finding: Finding) -> Iterator[Claim]:
 
 
 def claim_in_words(claim: Claim) -> str:
-    """Say what a claim is about: `ai: ComfyUI`, or `ai, a part of it: Adobe Firefly`."""
-    return f"{claim.kind}{', a part of it' if claim.part and claim.kind == 'ai' else ''}: {claim.text}"
+    """Summarise a claim: `ai: ComfyUI`, or `ai (part of the picture): Adobe Firefly`."""
+    return f"{claim.kind}{' (part of the picture)' if claim.part and claim.kind == 'ai' else ''}: {claim.text}"
 
 
 def claim_strength(claim: Claim) -> str:
-    """Say how far a claim can be relied on: `signed, by a trusted signer`, `a tag, unsigned`."""
+    """Describe the reliability of a claim: `signed by a trusted signer`, `unsigned tag`."""
     return "signature broken" if claim.signature == "broken" else _HOW_SURE.get(claim.strength, "unsigned")

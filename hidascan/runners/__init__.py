@@ -1,1 +1,1 @@
-"""Places to run a scan."""
+"""Run a scan: on this machine or on a cluster; verify its report."""

@@ -50,19 +50,19 @@ ROWS_A_SHARD = 1000
 
 @dataclass(frozen=True)
 class FleetTask:
-    """What the fleet is asked to do.
+    """Task of the fleet.
 
     Attributes:
         paths: Files and URIs, folders already expanded.
-        folder: Where shards go.
-        form: Of the shards.
-        address: Of the cluster; None for the one that RAY_ADDRESS names, or one on this machine.
-        actors: Networks at most; None for one a GPU, or one a machine where there are none.
-        rows: Of a shard.
-        resume: Whether to go on with an interrupted scan.
-        strict: Whether unreadable files win over AI found in the exit code.
+        folder: Folder for shards.
+        form: Format of the shards.
+        address: Address of the cluster; None for RAY_ADDRESS or a cluster on this machine.
+        actors: Maximum number of networks; None for one per GPU, or one per machine without GPUs.
+        rows: Rows per shard.
+        resume: Whether to continue an interrupted scan.
+        strict: Whether unreadable files take precedence over AI found in the exit code.
         quiet: Whether to show no progress.
-        survey: What was passed over on the way to the files, complete once all are known.
+        survey: Summary of skipped files, complete once all files are known.
     """
 
     paths: Iterable[str]
@@ -79,7 +79,7 @@ class FleetTask:
 
 @dataclass
 class Tally:
-    """What has been found so far, in earlier runs too."""
+    """Counts of verdicts and errors so far, including earlier runs."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -154,11 +154,12 @@ def _begin(task: FleetTask, scanner: Scanner) -> tuple[Tally, set[str]]:
     except ValueError:
         before = {}
     if shards and not (task.resume and before is not None):
-        why = "is finished" if task.resume else "holds shards already: --resume goes on with them"
-        raise UsageError(f"{task.folder} {why}; name another folder to scan anew")
+        if task.resume:
+            raise UsageError(f"{task.folder} is a finished scan; choose another folder")
+        raise UsageError(f"{task.folder} already contains shards; continue with --resume or choose another folder")
     changed = [key for key in made_by if shards and (before or {}).get(key) != made_by[key]]
     if changed:
-        raise UsageError(f"--resume: {task.folder} was made with other {', '.join(changed)}")
+        raise UsageError(f"--resume: {task.folder} was written with a different {', '.join(changed)}")
     output_folder(str(task.folder), f"--{task.form}")
     with written_whole(mark) as partial:
         partial.write_text(json.dumps(made_by), encoding="utf-8")
@@ -239,7 +240,7 @@ def cluster(address: str | None) -> Iterator[None]:
             with _stderr_to(nowhere.fileno()):
                 ray.init(address, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
         except (ConnectionError, RuntimeError) as error:
-            raise UsageError(f"no Ray cluster: {error}") from None
+            raise UsageError(f"cannot connect to a Ray cluster: {error}") from None
         DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
         try:
@@ -268,7 +269,7 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise UsageError(f"--ray-address {address}: no cluster there ({error.strerror or error})") from None
+        raise UsageError(f"--ray-address {address}: no cluster at this address ({error.strerror or error})") from None
 
 
 def rows_of(here: Scanner, options: ScanOptions, task: FleetTask, done: set[str]) -> Iterator[dict[str, Any]]:
@@ -327,14 +328,14 @@ def blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Shares:
-    """What of a machine each part of the work takes.
+    """Resources of each part of the work.
 
     Attributes:
-        actors: Networks in the cluster.
-        actor_gpus: Of each.
-        actor_cpus: Of each.
-        threads: Of each network that runs on a CPU: where they decode, too, they share its cores.
-        decoding_cpus: Of each decoding task.
+        actors: Number of networks in the cluster.
+        actor_gpus: GPUs per network.
+        actor_cpus: CPU cores per network.
+        threads: Threads per network on a CPU, which shares the cores with decoding tasks.
+        decoding_cpus: CPU cores per decoding task.
     """
 
     actors: int
@@ -381,7 +382,7 @@ def _prepared(preparer: Preparer, path: str, base: str) -> Job:
 
 
 class ScanActor:
-    """One network; Ray starts it again where it dies."""
+    """One network; Ray restarts it if it dies."""
 
     def __init__(self, options: ScanOptions, digest: str, threads: int):
         """Load the network.
@@ -392,7 +393,7 @@ class ScanActor:
         torch.set_num_threads(threads)
         self._scanner = Scanner(options)
         if self._scanner.run.digest != digest:
-            raise CheckpointError(f"{options.weights}: other weights on {platform.node()}")
+            raise CheckpointError(f"{options.weights}: different weights on {platform.node()}")
         self._told = self._scanner.run.told()
 
     def __call__(self, block: Any) -> Any:

@@ -18,14 +18,14 @@ from hidascan.scanner import Scanner
 
 @dataclass(frozen=True)
 class Task:
-    """What a runner is asked to do.
+    """Task of a runner.
 
     Attributes:
         paths: Files, as `hidascan.image.sources.expand` yields them.
-        outputs: Names of files whose scan can be resumed.
-        strict: Whether unreadable files win over AI found in the exit code.
+        outputs: Paths of outputs whose scan can be resumed.
+        strict: Whether unreadable files take precedence over AI found in the exit code.
         quiet: Whether to show no progress.
-        survey: What was passed over on the way to the files, complete once all are known.
+        survey: Summary of skipped files, complete once all files are known.
     """
 
     paths: Iterable[str]

@@ -1,4 +1,4 @@
-"""Check a report of JSON lines against the files that it names and the weights that are here."""
+"""Verify a JSON Lines report against its files and the weights of this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOLERANCE = 0.005  # of scores: machines differ in how they round
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a report: what it found, and what it was made with."""
+    """One row of a report: the finding, and the configuration of the scan."""
 
     finding: Finding
     scan: dict[str, Any]
@@ -43,12 +43,12 @@ def read_rows(report: Path) -> list[Row]:
     except OSError as error:
         raise UsageError(f"{report}: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{report}: not a report that hidascan --jsonl wrote: it is not UTF-8 text") from None
+        raise UsageError(f"{report}: not a hidascan --jsonl report: not UTF-8 text") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"{report}: line {number} is not a row that hidascan --jsonl wrote ({reason})") from None
+        raise UsageError(f"{report}: line {number} is not a row of a hidascan --jsonl report ({reason})") from None
     if not rows:
-        raise UsageError(f"{report}: no rows, so there is nothing to verify")
+        raise UsageError(f"{report}: the report has no rows")
     return rows
 
 
@@ -66,7 +66,7 @@ def changed_files(
     """Yield path and change of each file that is gone, or is not what the report saw.
 
     Args:
-        rows: Of the report.
+        rows: Rows of the report.
         base: Folder that relative paths start from.
         on_row: Called after each.
     """
@@ -86,14 +86,14 @@ def _change(finding: Finding, base: Path) -> str | None:
     if before is None:
         return "the report contains no hash for this file" if finding.status == "ok" else None
     if is_uri(finding.path):
-        return "not checked: only files on this machine are hashed again"
+        return "not verified: only local files are hashed again"
     now = evidence_of(str(base / finding.path))
     if now is None:
         return _why_not(base / finding.path)
     if now.sha256 == before.sha256:
         return None
     size = "" if now.bytes == before.bytes else f", {before.bytes} bytes then, {now.bytes} now"
-    return f"its bytes have changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
+    return f"content has changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
 
 
 def _why_not(path: Path) -> str:
@@ -103,7 +103,7 @@ def _why_not(path: Path) -> str:
         with path.open("rb"):
             return "cannot be read"
     except FileNotFoundError:
-        return "no longer there"
+        return "no longer exists"
     except (OSError, ValueError) as error:
         return f"cannot be read: {(getattr(error, 'strerror', None) or str(error)).lower()}"
 
@@ -114,10 +114,10 @@ def changed_scores(
     """Scan files again as the report did, and yield a line for each score or verdict that differs.
 
     Args:
-        rows: Those to be scanned again.
+        rows: Rows to scan again.
         base: Folder that relative paths start from.
-        weights: A name or path; None for the name in the report.
-        device: Where.
+        weights: Name or path; None for the name in the report.
+        device: Device of the network.
         on_row: Called after each.
     """
     by_scan: dict[str, list[Row]] = {}
@@ -131,7 +131,7 @@ def changed_scores(
             continue
         told, here = members[0].scan.get("weights"), scanner.run.digest
         if told != here:
-            yield f"other weights: the report was made with {str(told)[:12]}, these are {here[:12]}"
+            yield f"different weights: {str(told)[:12]} in the report, {here[:12]} now"
         for row, now in zip(members, scanner.scan_files(str(base / row.finding.path) for row in members), strict=True):
             yield from _differences(row.finding, now)
             on_row()

@@ -1,1 +1,1 @@
-"""`hidascan serve`: a page and an HTTP interface on this machine. Only `commands` imports it, when it is asked for."""
+"""`hidascan serve`: a web page and an HTTP API. Imported only on demand, by `commands`."""

@@ -1,4 +1,4 @@
-"""The page and the HTTP interface."""
+"""The web page and the HTTP API."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ from hidascan.serve.pool import Busy, ScanPool
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds
-_HOW = "send pictures as a form: curl -F file=@photo.jpg ADDRESS/v1/scan; or one as the body, with Content-Type: image/jpeg"
+_HOW = (
+    "send pictures as a form (curl -F file=@photo.jpg ADDRESS/v1/scan) or one as the body with Content-Type: image/jpeg"
+)
 _WORDS = {
-    404: "there is nothing at this address: POST pictures to /v1/scan",
-    405: f"this method does not work here; {_HOW}",
+    404: "not found: POST pictures to /v1/scan",
+    405: f"method not allowed; {_HOW}",
 }
 _PARAMETERS = {"/v1/report-frame": {"made"}}
 _NAMELESS = "upload"
@@ -55,13 +57,13 @@ _BODY = {
     }
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {LINES: {}}, "description": "A row for each file, in order, as `hidascan --jsonl` writes it."},
-    400: {"description": "No file, too many files, neither a form nor a picture, or options in the address."},
-    401: {"description": "A bearer token is needed."},
-    408: {"description": "The body did not come in time."},
-    413: {"description": "The body is too large."},
-    429: {"description": "Too many files wait already: try again after the seconds in Retry-After."},
-    504: {"description": "The answer was not ready in time."},
+    200: {"content": {LINES: {}}, "description": "One row per file, in order, as in `hidascan --jsonl`."},
+    400: {"description": "No file, too many files, neither a form nor a picture, or unknown query parameters."},
+    401: {"description": "Bearer token required."},
+    408: {"description": "The request body was not received in time."},
+    413: {"description": "The request body is too large."},
+    429: {"description": "Too many queued files: retry after the seconds in Retry-After."},
+    504: {"description": "The scan did not finish in time."},
 }
 
 
@@ -76,15 +78,15 @@ def _refuse_options(request: Request) -> None:
     unknown = [name for name in request.query_params if name not in _PARAMETERS.get(request.url.path, ())]
     if unknown:
         names = printable(", ".join(unknown)[:200])
-        raise HTTPException(400, f"the address takes no options ({names}): set them when hidascan serve starts")
+        raise HTTPException(400, f"unknown query parameters ({names}): set options when starting hidascan serve")
 
 
 def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAPI:
     """Build the application.
 
     Args:
-        pool: What scans.
-        limits: What is let in.
+        pool: Pool that scans.
+        limits: Limits on requests.
         keep: Folder in which uploads are kept; None to keep nothing after the answer.
     """
 
@@ -115,12 +117,12 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
 
     @app.get("/v1/health")
     async def health() -> dict[str, Any]:
-        """Tell that the service is up, and how many files wait."""
+        """Report that the service is up, and the number of queued files."""
         return {"status": "ok", "waiting": pool.waiting()}
 
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
-        """Tell what scans, and from which scores on it says what."""
+        """Report the weights and their thresholds."""
         return {**run.told(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
 
     @app.get("/v1/report-frame", include_in_schema=False)
@@ -129,7 +131,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
 
     @app.post("/v1/scan", responses=_ANSWERS, openapi_extra=_BODY)
     async def scan(request: Request) -> Response:
-        """Scan the files of a multipart form, or the picture in the body, and answer with a JSON line for each."""
+        """Scan the files of a multipart form, or the picture in the request body; return one JSON line per file."""
         return await _answered(request, pool, limits, app.state.folder, keep is not None)
 
     @app.exception_handler(HTTPException)
@@ -151,7 +153,7 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
         pairs = zip(uploads, findings, strict=True)
         lines = [await asyncio.to_thread(_line, pool, *pair, with_pages) for pair in pairs]
     except asyncio.TimeoutError:  # another one before Python 3.11
-        raise HTTPException(408, "the body did not come in time") from None
+        raise HTTPException(408, "the request body was not received in time") from None
     except ClientDisconnect:  # nobody reads the answer
         return Response(status_code=400)
     finally:
@@ -181,7 +183,7 @@ async def _receive_form(request: Request, folder: Path, limits: Limits, uploads:
     try:
         for field, part in form.multi_items():
             if not isinstance(part, UploadFile):
-                raise HTTPException(400, f"{printable(field[:100])} is no file: the form takes no options; {_HOW}")
+                raise HTTPException(400, f"{printable(field[:100])} is not a file: the form accepts no options; {_HOW}")
             if not part.filename and not part.size:
                 continue  # of a page's form in which no file was chosen
             with _noted(part.filename, folder, uploads).open("wb") as file:
@@ -197,7 +199,7 @@ async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) 
         async for block in request.stream():
             await asyncio.to_thread(file.write, block)
     if not uploads[-1].path.stat().st_size:
-        raise HTTPException(400, f"the body is empty; {_HOW}")
+        raise HTTPException(400, f"the request body is empty; {_HOW}")
 
 
 def _noted(name: str | None, folder: Path, uploads: list[_Upload]) -> Path:
@@ -220,7 +222,7 @@ def _extended_name(disposition: str) -> str | None:
 
 
 class _FormParser(MultiPartParser):
-    """Takes a part for a file also where only `filename*` names it, or no name but its type says that it is one."""
+    """Accepts a part as a file also if only `filename*` or its content type marks it as one."""
 
     def on_headers_finished(self) -> None:
         part: Any = self._current_part
@@ -257,9 +259,9 @@ async def _scanned(pool: ScanPool, uploads: list[_Upload], seconds: float) -> li
         return list(await asyncio.wait_for(asyncio.gather(*futures), seconds))
     except Busy:
         headers = {"Retry-After": _RETRY_AFTER}
-        raise HTTPException(429, "too many files wait already", headers=headers) from None
+        raise HTTPException(429, "too many queued files", headers=headers) from None
     except asyncio.TimeoutError:
-        raise HTTPException(504, "the answer was not ready in time") from None
+        raise HTTPException(504, "the scan did not finish in time") from None
     finally:
         for future in futures:
             future.cancel()

@@ -1,4 +1,4 @@
-"""What a request must be like before anybody looks into it: host, origin, token, size."""
+"""Check requests before they are processed: host, origin, token, size."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Limits:
-    """What is let in.
+    """Limits on requests.
 
     Attributes:
-        hosts: Names under which the service may be called; a page elsewhere that resolves to us has another.
-        token: That requests must bear; "" for none.
-        body: Largest body of a request, bytes.
-        files: Files a request at most.
-        waiting: Files that may wait at most, of all requests.
-        seconds: A request may take.
+        hosts: Accepted host names; a foreign page that resolves to this service has another.
+        token: Required bearer token; "" for none.
+        body: Maximum size of a request body, bytes.
+        files: Maximum number of files per request.
+        waiting: Maximum number of queued files, over all requests.
+        seconds: Time limit of a request, seconds.
     """
 
     hosts: tuple[str, ...] = LOOPBACK
@@ -43,13 +43,13 @@ class TooLarge(Exception):
 
 
 class Guard:
-    """ASGI middleware that turns away what is not for us."""
+    """ASGI middleware that rejects invalid requests."""
 
     def __init__(self, app: Any, limits: Limits):
         self._app, self._limits = app, limits
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with what is wrong about it."""
+        """Pass a request on, or reject it with a reason."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -72,7 +72,7 @@ class Guard:
         except Exception as error:  # in one line; the framework would print where it happened, at length
             complain(f"unexpected {type(error).__name__}: {error}")
             if not started:
-                await _answer(send, 500, "something went wrong in hidascan: see what it writes to its terminal")
+                await _answer(send, 500, "internal error: see the terminal of hidascan serve")
 
     def _wrong(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}").hostname or ""
@@ -84,7 +84,7 @@ class Guard:
         if self._limits.token and scope["path"].startswith("/v1/") and scope["path"] != "/v1/health":
             given = headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, f"Bearer {self._limits.token}".encode()):
-                return 401, "a bearer token is needed"
+                return 401, "bearer token required"
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             return 400, "invalid Content-Length"
@@ -93,7 +93,7 @@ class Guard:
         return None
 
     def _too_large(self) -> str:
-        return f"the body is larger than {self._limits.body} bytes"
+        return f"the request is larger than {self._limits.body / (1 << 20):g} MB, the maximum"
 
     def _counted(self, receive: Receive) -> Receive:
         seen = 0

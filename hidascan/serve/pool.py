@@ -1,4 +1,4 @@
-"""One scanner for many clients: their files share full batches, and nobody waits for a batch to fill."""
+"""Share one scanner among many clients: full batches, without waiting for a batch to fill."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hidascan.scanner import Scanner
 
 
 class Busy(Exception):
-    """Too many files wait already."""
+    """Too many queued files."""
 
 
 class ScanPool:
-    """Scans files in a thread of its own, in the order in which they are handed in."""
+    """Scans files in a separate thread, in the order of submission."""
 
     def __init__(self, scanner: Scanner, waiting: int):
         """Start.
 
         Args:
-            scanner: What scans.
-            waiting: Files that may be without a finding at a time.
+            scanner: Scanner of the files.
+            waiting: Maximum number of files without a finding.
         """
         self.scanner, self._most = scanner, waiting
         self._queue: Queue[str | None] = Queue()

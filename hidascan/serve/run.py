@@ -1,4 +1,4 @@
-"""Start the service, say where it is, and drain it on Ctrl-C."""
+"""Start the service, print its address, and drain it on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
     """Serve until Ctrl-C or SIGTERM; what is being answered then is still answered.
 
     Args:
-        options: How to scan.
+        options: Scan options.
         host: Address to bind.
-        port: 0 for any that is free.
-        limits: What is let in.
+        port: Port to bind; 0 for a free one.
+        limits: Limits on requests.
         keep: Folder in which uploads are kept, or None.
 
     Raises:
         UsageError: If others could reach it and there is no token, or the address cannot be had.
     """
     if host not in LOOPBACK and not limits.token:
-        raise UsageError(f"--host {host} is reached by others: set --token, or HIDASCAN_TOKEN")
+        raise UsageError(f"--host {host} is reachable from the network: set --token, or HIDASCAN_TOKEN")
     if keep is not None:
         try:
             keep.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
     bound = _bound(host, port)
     pool = ScanPool(Scanner(options), limits.waiting)
     place = f"[{host}]" if ":" in host else host
-    complain(f"http://{place}:{bound.getsockname()[1]}/ (Ctrl-C ends it)")
+    complain(f"http://{place}:{bound.getsockname()[1]}/ (press Ctrl-C to stop)")
     logging.getLogger().addHandler(_OneLine(logging.ERROR))  # of all that serves; warnings are mistakes of clients
     config = uvicorn.Config(
         make_app(pool, limits, keep),
@@ -58,7 +58,7 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
 
 
 class _OneLine(logging.Handler):
-    """Writes errors as all of hidascan does, in one line each."""
+    """Writes errors in one line each, like all of hidascan."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""

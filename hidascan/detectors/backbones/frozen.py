@@ -38,7 +38,7 @@ class FrozenViT(nn.Module):
         super().__init__()
         vit: Any = PlainViT(CLIP[name], image_size) if name in CLIP else build_timm_vit(name, image_size)
         if not taps or list(taps) != sorted(set(taps)) or not 1 <= taps[0] <= taps[-1] <= len(vit.blocks):
-            raise CheckpointError(f"taps {taps} do not fit a backbone of {len(vit.blocks)} blocks")
+            raise CheckpointError(f"taps {taps} exceed a backbone of {len(vit.blocks)} blocks")
         self.depth = len(vit.blocks)
         vit.blocks = vit.blocks[: taps[-1]]
         self.vit: Any = vit.requires_grad_(False).eval()

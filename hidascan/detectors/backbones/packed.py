@@ -16,7 +16,7 @@ class PackedLinear(nn.Module):
 
         Args:
             linear: The layer.
-            activation: What follows it, by oneDNN's name: "none", "swish" or "gelu".
+            activation: Activation by oneDNN's name: "none", "swish" or "gelu".
         """
         super().__init__()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())

@@ -34,7 +34,7 @@ def build_timm_cnn(name: str, pooled: bool = True) -> tuple[nn.Module, int]:
     """
     check_timm_name(name)
     if not is_cnn(name):
-        raise CheckpointError(f"{name[:40]!r} is no CNN of timm's")
+        raise CheckpointError(f"{name[:40]!r} is not a timm CNN")
     import timm  # here, since it takes two seconds that other detectors need not wait
 
     try:

@@ -20,7 +20,7 @@ def check_timm_name(name: str) -> None:
         CheckpointError: A file of weights must not make a scan do either.
     """
     if not _NAME.fullmatch(name):
-        raise CheckpointError(f"{name!r:.60} is not the name of a model of timm's")
+        raise CheckpointError(f"{name!r:.60} is not the name of a timm model")
 
 
 def build_timm_vit(name: str, image_size: int) -> Any:

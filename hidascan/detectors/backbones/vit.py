@@ -81,7 +81,7 @@ class Block(nn.Module):
 
         Args:
             dim: Width of tokens.
-            heads: Of attention.
+            heads: Number of attention heads.
             expansion: Width of the MLP, in widths of tokens.
             quick_gelu: As of ViTShape.
             drop_path: In training, the share of samples that pass a branch by.

@@ -1,1 +1,1 @@
-"""What a file says of its own origin: claims in its metadata, and signed C2PA manifests."""
+"""Claims of origin in a file: its metadata, and signed C2PA manifests."""

@@ -36,9 +36,9 @@ _REASONS = {  # the library's messages that mislead
     "prerelease content detected": "written before version 1.0 of C2PA, which is no longer supported",
 }
 _WORDS = {
-    "signingCredential.expired": "the certificate of the signer had expired",
-    "signingCredential.invalid": "the certificate of the signer is not one for signing Content Credentials",
-    "signingCredential.ocsp.revoked": "the certificate of the signer was revoked",
+    "signingCredential.expired": "the signer's certificate had expired",
+    "signingCredential.invalid": "the signer's certificate is not valid for signing Content Credentials",
+    "signingCredential.ocsp.revoked": "the signer's certificate was revoked",
     "claimSignature.outsideValidity": "signed outside the validity period of the certificate",
     "claimSignature.mismatch": "the signature does not match",
     "assertion.hashedURI.mismatch": "the manifest was changed after signing",
@@ -53,7 +53,7 @@ class Sidecar(NamedTuple):
     Attributes:
         name: Name of that file, without its folder.
         data: Its content; empty if it cannot be read.
-        problem: Why it cannot be read; "" if it can.
+        problem: Reason why it cannot be read; "" if it can.
     """
 
     name: str
@@ -83,12 +83,12 @@ def read_manifest(
     if holds_manifest(data, format):
         manifest, notes = _read(data, format, None, trust)
         if sidecar:
-            notes = (f"{_NAME} are in the file itself; the sidecar {plain(sidecar.name)} was not read", *notes)
+            notes = (f"{_NAME} are embedded in the file; the sidecar {plain(sidecar.name)} was ignored", *notes)
         return manifest, notes
     if sidecar:
         return _read_sidecar(data, format, sidecar, trust)
     url = plain(remote_manifest(data, format, xmp))
-    return None, (f"{_NAME} are stored at {url}, which was not fetched",) if url else ()
+    return None, (f"{_NAME} are stored remotely and were not fetched: {url}",) if url else ()
 
 
 def sidecar_of(path: Path) -> Sidecar | None:
@@ -116,7 +116,7 @@ def check_trust(path: str) -> None:
     """
     try:
         if "-----BEGIN CERTIFICATE-----" not in Path(path).read_text(encoding="ascii", errors="replace"):
-            raise UsageError(f"--c2pa-trust {path}: no certificates in PEM")
+            raise UsageError(f"--c2pa-trust {path}: no PEM certificates found")
     except OSError as error:
         raise UsageError(f"--c2pa-trust {path}: {error.strerror}") from None
 
@@ -134,7 +134,7 @@ def _read_sidecar(
     data: bytes, format: str, sidecar: Sidecar, trust: str | None
 ) -> tuple[Manifest | None, tuple[str, ...]]:
     name = plain(sidecar.name)
-    problem = sidecar.problem or ("" if mime_type(format) else f"C2PA does not cover {format} files")
+    problem = sidecar.problem or ("" if mime_type(format) else f"C2PA does not support {format} files")
     if problem:
         return None, (f"{_NAME} in the sidecar {name} cannot be read: {problem}",)
     manifest, notes = _read(data, format, sidecar, trust)
@@ -154,7 +154,7 @@ def _read(
     except Exception as error:  # the library has an exception for each way in which a manifest can be damaged
         where = f" in the sidecar {plain(sidecar.name)}" if sidecar else ""
         return None, (f"{_NAME}{where} cannot be read: {_reason(error)}",)
-    notes = (f"{_NAME} hold an identity assertion that is malformed",) if malformed else ()
+    notes = (f"{_NAME} contain a malformed identity assertion",) if malformed else ()
     return manifest, (*notes, *_notes(manifest, sidecar is not None))
 
 
@@ -194,9 +194,9 @@ def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
     """Yield in words what could not be confirmed of a file's manifest, and of those of its ingredients."""
     for code in manifest.codes:
         if code.startswith("cawg."):
-            yield f"{_NAME} hold an identity assertion that could not be verified: {code}"
+            yield f"{_NAME} contain an identity assertion that could not be verified: {code}"
         elif code != _EXPECTED:
-            held = "do not hold" if means_change(code, manifest.signature != "broken") else "are not confirmed"
+            held = "are invalid" if means_change(code, manifest.signature != "broken") else "could not be confirmed"
             yield f"{_NAME} {held}: {_in_words(code, beside)}"
     ingredients = dict.fromkeys((one.title or "unnamed", _problem(one)) for one in manifest.all_ingredients())
     wrong = ((title, problem) for title, problem in ingredients if problem)
@@ -205,13 +205,13 @@ def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
 
 def _problem(ingredient: Manifest) -> str:
     if ingredient.signature == "broken":
-        return "do not hold"
+        return "are invalid"
     return "are missing" if "ingredient.manifest.missing" in ingredient.codes else ""
 
 
 def _in_words(code: str, beside: bool) -> str:
     words = _WORDS.get(code, "")
     if code.startswith(_BINDINGS) and means_change(code, True):
-        words = "the sidecar belongs to another file, or this one was changed" if beside else "the file was changed"
+        words = "the sidecar belongs to another file, or this file was changed" if beside else "the file was changed"
         words += " after signing"
     return f"{words} ({code})" if words else code

@@ -40,7 +40,7 @@ def _claims(manifest: Manifest) -> Iterator[Claim]:
 
 def _claim(kind: str, manifest: Manifest, statement: Statement, part: bool = False) -> Claim:
     text = statement.agent or next(reversed(manifest.agents), "") or manifest.signer or "unnamed"
-    signed = f"signed by {manifest.signer or 'nobody named'}"
+    signed = f"signed by {manifest.signer or 'an unnamed signer'}"
     return Claim(
         kind=kind,
         source="c2pa",

@@ -1,4 +1,4 @@
-"""One statement of a file about its own origin, and how it fits the verdict."""
+"""Define a claim of origin, and compare it with the verdict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Claim:
         kind: "ai", made or changed by a generator; "camera"; or "software", an editor.
         source: Place it was found in: "c2pa", "xmp", "exif", "iptc", "png", "comment" or "pixels".
         text: Generator, camera or software.
-        signature: Of C2PA "valid", "unverified" (intact, but the signer is on no trust list) or "broken"; "" for what
+        signature: C2PA status "valid", "unverified" (intact, but the signer is not trusted) or "broken"; "" for what
             is not signed.
         detail: The words of the field, or more about the statement.
         part: Whether it speaks of a part of the picture, such as a generative fill, and not of the whole.
@@ -54,8 +54,8 @@ def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
         return ""
     first = claims[0]
     if verdict == "ai" and first.kind == "camera":
-        return f"conflict: the file names a camera ({first.short()}), its pixels look generated"
+        return f"conflict: the file names a camera ({first.short()}), but its pixels look generated"
     if verdict == "real" and first.kind == "ai":
-        what = "a part of it" if all(claim.part for claim in claims if claim.kind == "ai") else "it"
-        return f"conflict: the file says that {what} was generated ({first.short()}), its pixels show no trace"
+        what = "a part" if all(claim.part for claim in claims if claim.kind == "ai") else "itself"
+        return f"conflict: the file declares {what} generated ({first.short()}), but its pixels show no trace"
     return ""

@@ -1,4 +1,4 @@
-"""Collect what a file says of its own origin: C2PA, EXIF, XMP, IPTC, text chunks, comments, hidden parameters.
+"""Collect claims of origin from a file: C2PA, EXIF, XMP, IPTC, text chunks, comments, hidden parameters.
 
 A claim never changes the score; it stands beside it. Only C2PA is signed; anybody can write or strip the others.
 """

@@ -28,7 +28,7 @@ class Manifest:
 
     Attributes:
         title: Title that the maker gave the file; "" where it has none.
-        relationship: Of an ingredient, such as parentOf (it was edited), componentOf (it was placed) or inputTo; "" for
+        relationship: Role of an ingredient, such as parentOf (edited), componentOf (placed) or inputTo; "" for
             the file itself.
         signature: "valid", by a signer on the user's trust list; "unverified", not known to be changed, but the signer
             is on no trust list or could not be checked; "broken", if the file was changed after signing or the

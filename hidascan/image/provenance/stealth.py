@@ -16,7 +16,7 @@ def read_stealth(image: Image.Image) -> tuple[str, str] | None:
     """Return the channels and the text of hidden parameters, "" where they cannot be read; None if there are none.
 
     Args:
-        image: Of any mode; only RGB and RGBA can hold some, in formats without loss.
+        image: Image of any mode; only RGB and RGBA in lossless formats can hold hidden text.
     """
     modes = {"RGBA": ("alpha", "RGB"), "RGB": ("RGB",)} if image.format in _LOSSLESS else {}
     try:

@@ -53,7 +53,7 @@ class Codes:
 
 
 class Validation:
-    """What a report says of the signature of each of its manifests."""
+    """Validation results of the signature of each manifest in a report."""
 
     def __init__(self, report: Mapping[str, Any], trusting: bool):
         """Sort the codes of a report by manifest.

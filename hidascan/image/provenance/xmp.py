@@ -40,7 +40,7 @@ class Property(NamedTuple):
 
     Attributes:
         name: With its usual prefix, whatever the packet calls it, such as "xmp:CreatorTool".
-        value: What it holds.
+        value: Value of the property.
         of_part: Whether it speaks of a file that went into this one, or of a step in its editing.
     """
 
@@ -67,7 +67,7 @@ class _EnoughError(Exception):
 
 
 class _Walk:
-    """What expat has seen of a packet."""
+    """Properties collected by expat from a packet."""
 
     def __init__(self) -> None:
         self.found: list[Property] = []

@@ -1,1 +1,1 @@
-"""The command line of `hidalab`: thin commands over the rooms of the lab."""
+"""Command line of `hidalab`: thin commands over the lab's packages."""

@@ -1,4 +1,4 @@
-"""The command that scores benchmarks as they are published."""
+"""Command that scores published benchmarks."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def bench(
-    folder: Annotated[Path, typer.Argument(help="A benchmark in the layout in which it is published.", show_default=False)],
-    real: Annotated[Optional[Path], typer.Option(help="Photos that every generator is compared with, where they lie elsewhere.", show_default=False)] = None,
-    limit: Annotated[Optional[int], typer.Option(min=1, help="So many files, spread over all.", show_default=False)] = None,
-    align_format: Annotated[bool, typer.Option("--align-format", help="Also score both classes saved alike, as JPEG 96.")] = False,
-    keep: Annotated[Optional[Path], typer.Option(help="Keep scores in this file, and go on from it.", show_default=False)] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of a benchmark in its published layout.", show_default=False)],
+    real: Annotated[Optional[Path], typer.Option(help="Folder of the real photos, if they are not in the benchmark.", show_default=False)] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Number of files, spread evenly over all.", show_default=False)] = None,
+    align_format: Annotated[bool, typer.Option("--align-format", help="Also score both classes after saving them as JPEG with quality 96.")] = False,
+    keep: Annotated[Optional[Path], typer.Option(help="File that stores scores, to resume from.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Recognise a benchmark by its folders and print the table of its papers, with the published figures below.
+    """Detect the benchmark by its folders, and print its table with the published figures below.
 
     GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark, ForenSynths, Community
     Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
@@ -65,7 +65,7 @@ def _detection(
         kept = ScoreFile(keep, run)
         with tqdm(total=len(paths), desc=run.partition(" ")[0], disable=None) as bar:
             found.append(bench.score(layout, images, scan(scanner, paths, aligned, kept, bar.update)[:, 0]))
-    print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and left out; per cent.\n")
+    print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")
     print(bench.as_markdown(*found))
     if others := published.as_markdown(layout):
         print(f"\n{others}")
@@ -81,11 +81,9 @@ def _edited(name: str, images: list[EditedImage], weights: str, device: str, pre
 
     scanner = open_scanner(weights, device, precision)
     if not scanner.detector.has_heatmap:
-        raise UsageError(f"{name} is about localisation: {scanner.header.architecture} has no heatmap")
+        raise UsageError(f"{name} measures localisation, but {scanner.header.architecture} produces no heatmap")
     with tqdm(total=len(images), desc=name, disable=None) as bar:
         threshold = scanner.header.calibration.localisation
         measured, unreadable = measure_edited(scanner.detector, threshold, images, bar.update)
-    print(
-        f"{name}: {len(images)} files, {unreadable} of them unreadable and left out; by the heatmap, at {threshold}.\n"
-    )
+    print(f"{name}: {len(images)} files, {unreadable} of them unreadable and omitted; heatmap threshold {threshold}.\n")
     print(as_markdown(measured))

@@ -1,4 +1,4 @@
-"""Commands that set detectors side by side."""
+"""Commands that compare detectors."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from hidascan.lab.measure.comparison import Compared
     from hidascan.lab.training.entries import Entry
 
-Patches = Annotated[Optional[int], typer.Option(min=1, help="Look at so many patches of an image at most.", show_default=False)]  # fmt: skip
+Patches = Annotated[Optional[int], typer.Option(min=1, help="Maximum number of patches per image.", show_default=False)]  # fmt: skip
 Out = Annotated[Path, typer.Option(help="Folder for tables and plots.", show_default=False)]
 
 
 def compare(
-    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE[@NAME=VALUE]...", help="Recipes, perhaps with values changed, such as recipes/glass.toml@network.crops=4.", show_default=False)],
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE[@NAME=VALUE]...", help="Recipes, optionally with changed values, such as recipes/glass.toml@network.crops=4.", show_default=False)],
     cache: Cache,
     out: Out,
     table: Annotated[Optional[Path], typer.Option(help="Also train on all sources, and score this table.", show_default=False)] = None,
-    folds: Annotated[int, typer.Option(min=0, max=6, help="Of the cross-validation over sources; 0 for none.")] = 3,
-    images: Annotated[int, typer.Option(min=2, help="Of the recipes' tables, spread over all, are scored out of fold.")] = 600,
+    folds: Annotated[int, typer.Option(min=0, max=6, help="Number of folds of the cross-validation over sources; 0 for none.")] = 3,
+    images: Annotated[int, typer.Option(min=2, help="Number of images to score out of fold, spread evenly over the recipes' tables.")] = 600,
     patches: Patches = None,
-    outside: Annotated[Optional[list[str]], typer.Option(metavar="NAME=FILE", help="Scores of another system: CSV with path and score. May be repeated.", show_default=False)] = None,
-    ship: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Also train on all sources, calibrate by the scores out of fold, and write the weights to DIR.", show_default=False)] = None,
+    outside: Annotated[Optional[list[str]], typer.Option(metavar="NAME=FILE", help="Scores of another system: a CSV with columns path and score. May be repeated.", show_default=False)] = None,
+    ship: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Also train on all sources, calibrate with the out-of-fold scores, and write the weights to DIR.", show_default=False)] = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Train recipes on the same split, or load what they made before, and compare them: Markdown, CSV and plots.
+    """Train recipes on the same split, or reuse cached runs, and compare them: Markdown, CSV and plots.
 
-    Scores are those of networks as they were trained, at 0.5, without calibration. A broken run goes on.
+    Scores are uncalibrated, with a threshold of 0.5. An interrupted run is resumed.
     """
     from hidascan.engine import choose_device, choose_dtype
     from hidascan.lab.data.layouts import read_images
@@ -156,7 +156,7 @@ def _report(title: str, found: list[Compared], outside: list[str], images: list[
     for text in outside:
         name, equals, file = text.partition("=")
         if not equals:
-            raise UsageError(f"--outside {text}: not NAME=FILE")
+            raise UsageError(f"--outside {text}: expected NAME=FILE")
         found = [*found, read_outside(name, Path(file), images)]
     rows = [row_of(one) for one in found]
     sources = len({image.source for image in images})
@@ -178,7 +178,7 @@ def curves(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Measure how figures fall under JPEG, blur, resizing, noise and masking, and plot that for several weights."""
+    """Measure and plot the loss under JPEG, blur, resizing, noise and masking, for one or more weights."""
     from tqdm import tqdm
 
     from hidascan.lab.data.layouts import read_images
@@ -203,15 +203,15 @@ def curves(
 
 def settle(
     recipe: Recipe,
-    weights: Annotated[Path, typer.Argument(help="A trained part; with --write its header is rewritten.", show_default=False)],
+    weights: Annotated[Path, typer.Argument(help="Trained part; with --write its header is updated.", show_default=False)],
     cache: Cache,
-    images: Annotated[int, typer.Option(min=2, help="Of the recipe's tables, spread over all.")] = 360,
-    folds: Annotated[int, typer.Option(min=2, max=6, help="Of the cross-validation over sources.")] = 3,
-    write: Annotated[bool, typer.Option("--write", help="Write what was fitted into the weights.")] = False,
+    images: Annotated[int, typer.Option(min=2, help="Number of images, spread evenly over the recipe's tables.")] = 360,
+    folds: Annotated[int, typer.Option(min=2, max=6, help="Number of folds of the cross-validation over sources.")] = 3,
+    write: Annotated[bool, typer.Option("--write", help="Write the fitted rule into the weights.")] = False,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Fit when a verdict of `hidascan --fast` is settled, to images whose sources the networks never saw."""
+    """Fit the early-stopping rule of `hidascan --fast` on images of held-out sources."""
     from tqdm import tqdm
 
     from hidascan.detectors.checkpoint import load_detector

@@ -11,14 +11,14 @@ from hidascan.lab.commands.options import Autoencoder
 
 
 def forge(
-    image: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Where the forgery goes (JPEG).", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="Photo to forge.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Path of the forgery (JPEG).", show_default=False)],
     autoencoder: Autoencoder,
-    share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
-    jpeg: Annotated[int, typer.Option(help="Quality of the save.")] = 90,
-    seed: Annotated[int, typer.Option(help="Of the region.")] = 0,
+    share: Annotated[tuple[float, float], typer.Option(help="Minimum and maximum share of the area.")] = (0.1, 0.3),
+    jpeg: Annotated[int, typer.Option(help="JPEG quality of the forgery.")] = 90,
+    seed: Annotated[int, typer.Option(help="Random seed of the region.")] = 0,
 ) -> None:
-    """Send one region of a photo through an autoencoder and paste it back: something to try a heatmap on."""
+    """Pass one region of a photo through an autoencoder and paste it back, to test heatmaps."""
     import numpy as np
     from PIL import Image
 

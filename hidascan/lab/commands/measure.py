@@ -20,12 +20,12 @@ Images = Annotated[int, typer.Option(help="Number of images, spread evenly over 
 
 def evaluate(
     table: Table,
-    csv: Annotated[Optional[Path], typer.Option(help="Also write the rows as hidascan does.", show_default=False)] = None,
+    csv: Annotated[Optional[Path], typer.Option(help="Also write the rows to this CSV file.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Scan a table: a table by group, then one JSON line with AUC, balanced accuracy, TPR at 1 and 5 % FPR."""
+    """Evaluate weights on a table: results by group, then a JSON line with AUC, balanced accuracy, TPR at 1 and 5 % FPR."""
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.measure import detection
     from hidascan.progress import ScanProgress
@@ -52,12 +52,12 @@ def evaluate(
 
 
 def agree(
-    report: Annotated[Path, typer.Argument(help="JSON lines of a scan of the images.", show_default=False)],
+    report: Annotated[Path, typer.Argument(help="JSON Lines report of a scan of the images.", show_default=False)],
     table: Table,
     weights: Annotated[Path, typer.Option(help="Weights that made the report; their sources must not be in TABLE.")],
     write: Annotated[bool, typer.Option("--write", help="Write the fitted rule into the weights.")] = False,
 ) -> None:
-    """Fit when a region of the heatmap contradicts the verdict `real`, and cross-validate the rule over sources."""
+    """Fit the rule by which a heatmap region contradicts the verdict `real`, and cross-validate it over sources."""
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.errors import UsageError
     from hidascan.lab.data.layouts import read_images
@@ -78,7 +78,7 @@ def agree(
 def quality(
     table: Table,
     images: Images = 100,
-    resized: Annotated[Optional[float], typer.Option(help="Shrink by this after compression, too.", show_default=False)] = None,
+    resized: Annotated[Optional[float], typer.Option(help="Factor of an additional resize after compression.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -102,12 +102,12 @@ def localise(
     table: Table,
     autoencoder: Autoencoder,
     images: Annotated[int, typer.Option(help="Number of photos, spread evenly over the table.")] = 40,
-    jpeg: Annotated[list[int], typer.Option(help="Quality of the final save; may be repeated.")] = [90],  # noqa: B006
-    share: Annotated[tuple[float, float], typer.Option(help="Least and largest share of the area.")] = (0.1, 0.3),
-    without: Annotated[Optional[list[str]], typer.Option(help="A group to leave out; may be repeated.", show_default=False)] = None,
+    jpeg: Annotated[list[int], typer.Option(help="JPEG quality of the final save; may be repeated.")] = [90],  # noqa: B006
+    share: Annotated[tuple[float, float], typer.Option(help="Minimum and maximum share of the area.")] = (0.1, 0.3),
+    without: Annotated[Optional[list[str]], typer.Option(help="Group to omit; may be repeated.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
 ) -> None:  # fmt: skip
-    """Measure token AUC inside against outside a region of a photo that went through an autoencoder: a line a quality."""
+    """Measure localisation of autoencoded regions in photos by token AUC: one line per JPEG quality."""
     from tqdm import tqdm
 
     from hidascan.detectors.checkpoint import load_detector
@@ -120,7 +120,7 @@ def localise(
 
     detector, header = load_detector(find_weights(weights))
     if not detector.has_heatmap:
-        raise UsageError(f"localise: the detector of these weights, {header.architecture}, has no heatmap")
+        raise UsageError(f"localise: the detector {header.architecture} of these weights produces no heatmap")
     photos = [image for image in read_images(table) if not image.label and image.group not in (without or ())]
     chosen, painter = spread(photos, images), load_autoencoder(autoencoder)
     with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
@@ -137,7 +137,7 @@ def robustness(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Measure detection under JPEG, WebP, resizing, blur, noise, crops and borders; and how often they flip a verdict."""
+    """Measure detection under JPEG, WebP, resizing, blur, noise, crops and borders; and how often verdicts flip."""
     from tqdm import tqdm
 
     from hidascan.lab.data.layouts import read_images
@@ -150,15 +150,15 @@ def robustness(
 
 
 def tde(
-    image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Where the picture goes (PNG).", show_default=False)],
-    grid: Annotated[int, typer.Option(min=1, max=56, help="Cells along a side of a view.")] = 7,
-    patches: Annotated[int, typer.Option(min=1, help="Look at so many patches at most: each cell of each costs a pass.")] = 4,
+    image: Annotated[Path, typer.Argument(help="Image to examine.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Path of the picture (PNG).", show_default=False)],
+    grid: Annotated[int, typer.Option(min=1, max=56, help="Number of cells along a side of a view.")] = 7,
+    patches: Annotated[int, typer.Option(min=1, help="Maximum number of patches: each cell of each costs a pass.")] = 4,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Draw how much each cell of a view decides: the logit with all cells minus that with the cell set to zero."""
+    """Draw the influence of each cell of a view: the logit with all cells minus that with the cell set to zero."""
     import dataclasses
 
     from tqdm import tqdm
@@ -183,12 +183,14 @@ def tde(
 def cv(
     recipe: Recipe,
     cache: Cache,
-    steps: Annotated[bool, typer.Option(help="Also measure what each step of the head gives.")] = True,
-    perturbed: Annotated[int, typer.Option(help="So many images are also judged under every perturbation.")] = 0,
+    steps: Annotated[bool, typer.Option(help="Also measure the contribution of each step of the head.")] = True,
+    perturbed: Annotated[
+        int, typer.Option(help="Number of images that are also scanned under every perturbation.")
+    ] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Cross-validate a recipe over sources: figures out of fold, by domain and family, and with each of them left out."""
+    """Cross-validate a recipe over sources: figures out of fold, by domain and family, and with each of them held out."""
     spec, where, dtype = _spec(recipe, device, precision)
     _of_room(spec.detector, "cross_validation").report(spec, cache, where, dtype, _show, steps, perturbed)
 
@@ -219,11 +221,11 @@ def ablate(
     recipe: Recipe,
     table: Table,
     cache: Cache,
-    samples: Annotated[int, typer.Option(help="Training samples of each variant.")] = 2000,
+    samples: Annotated[int, typer.Option(help="Number of training samples per variant.")] = 2000,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Run the paper's ablations: short trainings that differ in one thing each, tested on a table as it is."""
+    """Run the paper's ablations: short trainings that differ in one setting each, tested on a table."""
     spec, where, dtype = _spec(recipe, device, precision)
     features, ablations = _of_room(spec.detector, "table_features"), _of_room(spec.detector, "ablations")
     test = features.table_cache(spec, table, cache, where, dtype)
@@ -233,15 +235,15 @@ def ablate(
 
 def card(
     recipe: Recipe,
-    cards: Annotated[list[Path], typer.Argument(help="Markdown files with marks for their sections.", show_default=False)],
+    cards: Annotated[list[Path], typer.Argument(help="Markdown files with marked sections.", show_default=False)],
     cache: Cache = Path("cache"),
-    table: Annotated[Optional[Path], typer.Option(help="Label table to measure on.  [default: the recipe's for calibration]", show_default=False)] = None,
-    only: Annotated[Optional[list[str]], typer.Option(metavar="SECTION", help="Measure this section alone; may be repeated.", show_default=False)] = None,
+    table: Annotated[Optional[Path], typer.Option(help="Label table to measure on.  [default: the recipe's calibration table]", show_default=False)] = None,
+    only: Annotated[Optional[list[str]], typer.Option(metavar="SECTION", help="Section to measure, instead of all; may be repeated.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Measure what model cards say and write it there, between marks."""
+    """Measure the figures in model cards, and write them between the marks."""
     from hidascan.lab.measure.card import CardSpec, fill_cards
     from hidascan.lab.training.recipe import read_recipe
     from hidascan.options import ScanOptions
@@ -277,5 +279,5 @@ def _of_room(detector: str, module: str, needed: bool = True) -> Any:
     if spec:
         return importlib.import_module(name)
     if needed:
-        raise UsageError(f"the detector {detector} has no {module.replace('_', ' ')}")
+        raise UsageError(f"the detector {detector} does not support {module.replace('_', ' ')}")
     return None

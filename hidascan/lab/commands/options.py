@@ -10,15 +10,20 @@ import typer
 if TYPE_CHECKING:
     from hidascan.scanner import Scanner
 
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the network runs.")]
-Precision = Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="auto is bf16 where the hardware has it.")]
-Weights = Annotated[str, typer.Option(metavar="NAME|PATH", help="Shipped weights by name, or a file or folder.")]
-Autoencoder = Annotated[str, typer.Option(metavar="PATH|diffusers:NAME", help="FOLDER/taesd, taesdxl, taef1 or taef2; a file of an autoencoder that was trained here; or one of diffusers.", show_default=False)]  # fmt: skip
-Table = Annotated[Path, typer.Argument(help="Label table (TSV with path, label, group, source), or a folder in a known layout.", show_default=False)]  # fmt: skip
-Recipe = Annotated[Path, typer.Argument(help="A TOML recipe, such as recipes/hidascan-b.toml.", show_default=False)]
-Cache = Annotated[
-    Path, typer.Option(help="Folder for what training keeps: features, pairs, states.", show_default=False)
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Device that runs the network.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|bf16|fp32", help="Precision of the network; auto is bf16 on hardware that supports it, else fp32."
+    ),
 ]
+Weights = Annotated[
+    str, typer.Option(metavar="NAME|PATH", help="Name of shipped weights, or path of a file or folder.")
+]
+Autoencoder = Annotated[str, typer.Option(metavar="PATH|diffusers:NAME", help="FOLDER/taesd, taesdxl, taef1 or taef2; the file of an autoencoder trained by hidalab; or one from diffusers.", show_default=False)]  # fmt: skip
+Table = Annotated[Path, typer.Argument(help="Label table (TSV with path, label, group, source), or a folder in a known layout.", show_default=False)]  # fmt: skip
+Recipe = Annotated[Path, typer.Argument(help="TOML recipe, such as recipes/hidascan-b.toml.", show_default=False)]
+Cache = Annotated[Path, typer.Option(help="Cache folder of training: features, pairs, states.", show_default=False)]
 
 
 def open_scanner(weights: str, device: str, precision: str) -> Scanner:

@@ -14,7 +14,7 @@ from hidascan.lab.commands.options import Cache, Device, Precision, Recipe
 def train(
     recipe: Recipe,
     cache: Cache,
-    out: Annotated[Path, typer.Option(help="Where the trained part goes.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Path of the trained part.", show_default=False)],
     heatmap_of: Annotated[Optional[Path], typer.Option(metavar="WEIGHTS", help="Train the heatmap alone; the rest is that of these weights.", show_default=False)] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -40,11 +40,11 @@ def train(
 
 
 def backbone(
-    name: Annotated[str, typer.Argument(help="timm's name of a ViT with a [CLS] token.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Where the file goes.", show_default=False)],
-    pretrained: Annotated[str, typer.Option(metavar="timm|timm:NAME|PATH", help="Whose weights.")] = "timm",
+    name: Annotated[str, typer.Argument(help="Name in timm of a ViT with a [CLS] token.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Path of the backbone file.", show_default=False)],
+    pretrained: Annotated[str, typer.Option(metavar="timm|timm:NAME|PATH", help="Source of the weights.")] = "timm",
 ) -> None:
-    """Write the frozen backbone that recipes name, from timm's weights or from a file of them."""
+    """Write the frozen backbone used by recipes, from timm's weights or from a file."""
     from hidascan.lab.training.pretrained import write_backbone
 
     write_backbone(name, pretrained, out)
@@ -52,13 +52,13 @@ def backbone(
 
 
 def calibrate(
-    weights: Annotated[Path, typer.Argument(help="A trained part; its header is rewritten.", show_default=False)],
+    weights: Annotated[Path, typer.Argument(help="Trained part; its header is updated.", show_default=False)],
     table: Annotated[Optional[Path], typer.Argument(help="Label table, or a folder in a known layout.", show_default=False)] = None,
-    recipe: Annotated[Optional[Path], typer.Option(help="In place of a table: the fold that this recipe left out.", show_default=False)] = None,
+    recipe: Annotated[Optional[Path], typer.Option(help="Recipe whose held-out fold replaces the table.", show_default=False)] = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Fit temperature and thresholds on images that training never saw; figures are cross-fitted by source."""
+    """Fit temperature and thresholds on held-out images; figures are cross-fitted by source."""
     from hidascan.errors import UsageError
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import tables_sha256
@@ -69,7 +69,7 @@ def calibrate(
     from hidascan.progress import ScanProgress
 
     if (table is None) == (recipe is None):
-        raise UsageError("calibrate needs a table, or --recipe")
+        raise UsageError("calibrate needs either a table or --recipe")
     if recipe is not None:
         spec = read_recipe(recipe)
         images, digest = images_of(spec, for_training=False), tables_sha256(spec.data.tables)

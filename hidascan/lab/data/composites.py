@@ -1,4 +1,4 @@
-"""What training draws before it is degraded: an image, a reconstruction, or a composite of two (RPS)."""
+"""Draw training samples before degradation: an image, a reconstruction, or a composite of two (RPS)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Composite:
         pixels: (H, W, 3) uint8.
         mask: (H, W) bool, true where pixels are AI-made.
         quality: Lowest JPEG quality of their history; None if unknown.
-        groups: Of the images that it was made of.
+        groups: Groups of the source images.
     """
 
     pixels: np.ndarray

@@ -1,4 +1,4 @@
-"""How training degrades images: resizing, filtering and compression, drawn alike for both classes.
+"""Degrade training images: resizing, filtering and compression, drawn alike for both classes.
 
 Degradations that differ between real and AI images would train a compression detector.
 """
@@ -23,10 +23,10 @@ class Degradation:
 
     Attributes:
         filter: "none", "blur", "sharpen" or "noise".
-        strength: Of the filter.
+        strength: Strength of the filter.
         saves: Applied in order.
         shift: Pixels that are cut off at the top and left between the saves, so that the block grids do not align.
-        noise_seed: Of the noise.
+        noise_seed: Random seed of the noise.
     """
 
     filter: str
@@ -42,7 +42,7 @@ def draw_degradation(
     """Draw a degradation.
 
     Args:
-        rng: Where the draws come from.
+        rng: Random generator.
         filtered: Probability of a filter.
         saves: Probabilities of no save, JPEG, two JPEGs, WebP.
         jpeg_quality: Lowest and highest.
@@ -85,7 +85,7 @@ def known_quality(before: float | None, degradation: Degradation) -> float | Non
 
     Args:
         before: Quality of the pixels that are degraded; None if unknown.
-        degradation: What is done to them.
+        degradation: Degradation to apply.
     """
     if any(save.format == "WEBP" for save in degradation.saves):
         return None

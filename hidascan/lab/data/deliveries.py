@@ -1,4 +1,4 @@
-"""How pictures reach people: what sites, networks, messengers, screens and editors do to them, drawn alike for both classes.
+"""Simulate delivery: changes by sites, networks, messengers, screens and editors, drawn alike for both classes.
 
 A delivery that one class had more often would train a detector of deliveries.
 """

@@ -1,4 +1,4 @@
-"""What generators are related to, and what images show, by the name of their group, for tables that do not say."""
+"""Families of generators and kinds of images by group name, for tables without these columns."""
 
 from __future__ import annotations
 

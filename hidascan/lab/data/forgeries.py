@@ -46,7 +46,7 @@ def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness:
 
     Args:
         base: (H, W, 3) uint8.
-        donor: Of the same shape.
+        donor: Image of the same shape.
         mask: (H, W) bool.
         softness: Sigma in pixels by which the border is feathered; 0 for a hard one.
     """

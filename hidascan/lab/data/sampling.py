@@ -1,4 +1,4 @@
-"""How training draws images: by class, then group, then image."""
+"""Sample training images: by class, then group, then image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hidascan.lab.data.tables import LabelledImage
 
 @dataclass(frozen=True)
 class SamplingSpec:
-    """How training samples are drawn. The first four are probabilities and sum to 1."""
+    """Sampling settings. The first four are probabilities and sum to 1."""
 
     real: float = 0.36
     ai: float = 0.36
@@ -48,7 +48,7 @@ class BalancedSampler:
             if image.label == label:
                 by_group[image.group, image.source].append(image)
         if not by_group:
-            raise RecipeError(f"the tables hold no image with label {label}")
+            raise RecipeError(f"the tables contain no image with label {label}")
         self.label = label
         self._groups = [by_group[key] for key in sorted(by_group)]
         weights = np.array([len(group) for group in self._groups], dtype=float) ** power

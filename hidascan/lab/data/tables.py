@@ -20,12 +20,12 @@ class LabelledImage:
     """One row of a label table.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         label: 1 for AI, 0 for real.
         group: Generator, or kind of real image.
-        source: Where it was collected; images of one source are alike in more than their label.
-        domain: What it shows: photo, artwork, render, screenshot, document; "" where that is unclear.
-        family: Of the generator; "" for real images, and where it is unknown.
+        source: Collection that the image is from; images of one source are alike in more than their label.
+        domain: Kind of picture: photo, artwork, render, screenshot, document; "" if unclear.
+        family: Family of the generator; "" for real images, and if unknown.
     """
 
     path: Path
@@ -48,7 +48,7 @@ def read_table(table: str | Path) -> list[LabelledImage]:
     except OSError as error:
         raise RecipeError(f"{table}: {error.strerror}") from None
     if not rows:
-        raise RecipeError(f"{table}: the table has no rows")
+        raise RecipeError(f"{table}: the table is empty")
     missing = {"path", "label", "group", "source"} - rows[0].keys()
     if missing:
         raise RecipeError(f"{table}: column missing: {', '.join(sorted(missing))}")

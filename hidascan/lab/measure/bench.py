@@ -61,7 +61,7 @@ class Bench:
         rows: In order.
         unreadable: Files that could not be read, and are left out.
         files: All that were tried.
-        notes: What was missing, a line each.
+        notes: Missing parts, one line each.
     """
 
     layout: str

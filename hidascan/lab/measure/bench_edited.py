@@ -20,7 +20,7 @@ from hidascan.lab.measure.metrics import auc
 
 @dataclass(frozen=True)
 class EditedFigures:
-    """Of one image: pixel F1, IoU and AUC (NaN where nobody edited it), its hottest cell, and the share that is hot."""
+    """Figures of one image: pixel F1, IoU and AUC (NaN if unedited), highest cell, and share over the threshold."""
 
     image: EditedImage
     f1: float
@@ -53,7 +53,7 @@ def _measure(detector: Detector, threshold: float, image: EditedImage) -> Edited
         return EditedFigures(image, np.nan, np.nan, np.nan, float(cells.max()), float(hot.mean()))
     mask = decode(image.mask).pixels[..., 0] >= 128
     if mask.shape != hot.shape:
-        raise HidascanError(f"{image.mask}: a mask of another size than its image")
+        raise HidascanError(f"{image.mask}: the mask and its image differ in size")
     both, either = float((hot & mask).sum()), float((hot | mask).sum())
     f1 = 2 * both / max(1.0, both + either)
     return EditedFigures(

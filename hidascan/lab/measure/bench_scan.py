@@ -67,10 +67,10 @@ def scan(
     """Scan files; those that `kept` knows are not scanned again.
 
     Args:
-        scanner: Of what.
-        paths: Which files.
+        scanner: Scanner to score with.
+        paths: Files to score.
         aligned: Whether all are saved as JPEG 96 first.
-        kept: Where scores go.
+        kept: Store of scores.
         on_image: Called after each.
 
     Returns:

@@ -41,8 +41,8 @@ def calibrate(
 
     Args:
         weights: A trained part.
-        images: Of sources that training never saw.
-        options: How to scan them.
+        images: Images of held-out sources.
+        options: Scan options.
         on_batch: Told the number of views that the device has finished.
         images_sha256: A digest of what `images` are, for the header.
 
@@ -53,7 +53,7 @@ def calibrate(
     scanner = Scanner(dataclasses.replace(options, weights=str(weights)))
     findings = [f for f in scanner.scan(by_path, on_batch) if f.status == "ok"]
     if not findings:
-        raise RecipeError(f"{weights}: no image to calibrate on could be read")
+        raise RecipeError(f"{weights}: no readable image to calibrate on")
     known = [by_path[f.path] for f in findings]
     labels, logits = np.array([i.label for i in known]), np.array([f.logit for f in findings])
     detector, header = load_detector(weights)
@@ -75,10 +75,10 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
     file; figures are those of `calibrate`.
 
     Args:
-        weights: Of a detector without a heatmap, trained on all sources, not calibrated.
+        weights: Uncalibrated weights without a heatmap, trained on all sources.
         images: That were scored.
         scores: Sigmoids of raw logits; NaN where a file could not be read.
-        out: Where the calibrated weights go.
+        out: Path of the calibrated weights.
     """
     kept = np.flatnonzero(~np.isnan(scores))
     known, sure = [images[place] for place in kept], np.clip(scores[kept], 1e-7, 1 - 1e-7)

@@ -33,14 +33,14 @@ _EXAMPLE = "examples/repainted/china.jpg"  # from the root of the repository
 
 @dataclass(frozen=True)
 class CardSpec:
-    """What a card is measured with.
+    """Inputs of a card's measurements.
 
     Attributes:
         table: Images of sources that training never saw.
-        recipe: Of the weights.
-        cache: With the features of training.
-        images: How many of `table` for the slower sections.
-        measured: What sections share.
+        recipe: Recipe of the weights.
+        cache: Cache folder with the features of training.
+        images: Number of images of `table` for the slower sections.
+        measured: Results shared by sections.
     """
 
     table: str | Path
@@ -66,8 +66,8 @@ def fill_cards(
 
     Args:
         cards: Markdown files.
-        options: How to scan.
-        spec: What to measure with.
+        options: Scan options.
+        spec: Inputs of the measurements.
         only: Sections to measure; none for all that have marks.
         more: Sections that only the detector at hand has.
 
@@ -80,7 +80,7 @@ def fill_cards(
     unknown = {*names, *only} - sections.keys() | {*only} - {*names}
     if unknown:
         where = ", ".join(map(str, cards))
-        raise RecipeError(f"{where}: no such section: {', '.join(sorted(unknown))}; there are: {', '.join(sections)}")
+        raise RecipeError(f"{where}: unknown section: {', '.join(sorted(unknown))}; choose from {', '.join(sections)}")
     scanner = Scanner(options)
     for name in only or names:
         text = sections[name](scanner, spec)

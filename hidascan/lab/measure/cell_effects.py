@@ -1,4 +1,4 @@
-"""How much each cell of a view decides: the total direct effect ("All Patches Matter, More Patches Better").
+"""Measure the influence of each cell of a view: the total direct effect ("All Patches Matter, More Patches Better").
 
 `--explain` leaves whole patches out, which costs nothing; this sets cells of a view to zero, which costs a pass each.
 """
@@ -27,7 +27,7 @@ def measure_cell_effects(
     """Return, for each of grid x grid cells of every view, the logit with all cells minus that with this one black.
 
     Args:
-        scanner: Of what; patches that overlap are told apart, and a thumbnail's cells cover the whole image.
+        scanner: Scanner to measure; overlapping patches are kept apart, and a thumbnail's cells cover the whole image.
         pixels: (H, W, 3) uint8.
         grid: Cells along a side of a view.
         on_batch: Told how many views were encoded.

@@ -18,15 +18,15 @@ from hidascan.lab.measure.metrics import auc, interval_over_sources, tpr_at_fpr
 
 @dataclass(frozen=True)
 class Compared:
-    """What one detector said.
+    """Scores of one detector.
 
     Attributes:
-        name: Of the detector in the comparison.
-        images: Of which.
+        name: Name of the detector in the comparison.
+        images: Images scored.
         scores: (n,) p(AI), NaN where a file could not be read.
         uncertainties: (n,) NaN where it tells none.
         cost: None for an outside system.
-        budget: What it was trained with, in words.
+        budget: Training budget, in words.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a detector costs: parameters, floating-point operations and milliseconds an image."""
+"""Measure the cost of a detector: parameters, floating-point operations and milliseconds per image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """Of an image of SIZE, all views that the detector wants.
+    """Cost of an image of SIZE, with all views of the detector.
 
     Attributes:
         parameters: All, of frozen parts, too.

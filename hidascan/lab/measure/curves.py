@@ -1,4 +1,4 @@
-"""How figures fall as a perturbation grows, as the papers' robustness figures show it."""
+"""Measure figures under growing perturbations, as in the papers' robustness plots."""
 
 from __future__ import annotations
 

@@ -85,13 +85,13 @@ def measure_localisation(
     """Measure token AUC inside against outside of repainted regions, at each quality of the save.
 
     Args:
-        detector: With a heatmap.
-        threshold: Of localisation.
+        detector: Detector with a heatmap.
+        threshold: Localisation threshold.
         images: Photos.
-        autoencoder: What repaints.
+        autoencoder: Autoencoder that repaints.
         share: Least and largest share of the area.
-        qualities: Of the save.
-        seed: Of the regions.
+        qualities: JPEG qualities of the save.
+        seed: Random seed of the regions.
         on_image: Called after each image.
     """
     rng = np.random.default_rng(seed)
@@ -138,7 +138,7 @@ def read_edits(table: Path) -> list[Edit]:
 
 @dataclass(frozen=True)
 class EditFigures:
-    """Of one edit: token AUC, IoU at the threshold, and the share of the image that is over it and that was edited."""
+    """Figures of one edit: token AUC, IoU at the threshold, share of the image over it, and share edited."""
 
     edit: Edit
     auc: float

@@ -1,4 +1,4 @@
-"""What papers say of benchmarks."""
+"""Published figures of benchmarks."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def quality_errors(
     """Return the mean absolute error of the estimated quality at each of QUALITIES, JPEG 4:2:0 as Pillow writes it.
 
     Args:
-        scanner: What estimates.
+        scanner: Scanner that estimates the quality.
         images: To compress.
         resized: If given, under 1: the sides are shrunk to that share after compression, too.
         on_image: Called after each image.

@@ -34,7 +34,7 @@ STABILITY = (
 
 @dataclass(frozen=True)
 class PerturbationFigures:
-    """Of all images under one perturbation; `balanced` is at 0.5."""
+    """Figures of all images under one perturbation; `balanced` is at 0.5."""
 
     perturbation: str
     auc: float
@@ -46,14 +46,14 @@ class PerturbationFigures:
 
 @dataclass(frozen=True)
 class Robustness:
-    """How well images are told apart, and how steady verdicts are.
+    """Accuracy under perturbations, and stability of verdicts.
 
     Attributes:
-        images: How many.
+        images: Number of images.
         perturbations: A row for each.
         flips: Share of the images with both ai and real among their verdicts, as they are and over STABILITY.
-        flips_real: Of the real ones.
-        flips_ai: Of the AI ones.
+        flips_real: Share of flips among real images.
+        flips_ai: Share of flips among AI images.
     """
 
     images: int

@@ -29,10 +29,10 @@ class Way:
     """The way of one image.
 
     Attributes:
-        path: Of the image.
+        path: Path of the image.
         steps: (logit, doubt, patches seen, patches in all) after each chunk but the last.
-        logit: Of all patches.
-        patches: How many those are.
+        logit: Logit of all patches.
+        patches: Number of all patches.
     """
 
     path: str
@@ -43,11 +43,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rule makes of many images, in all profiles.
+    """Results of an early-stopping rule on many images, in all profiles.
 
     Attributes:
         differ: Share of verdicts that are not those of all patches.
-        reversed: How many of them are ai for real or real for ai.
+        reversed: Number of verdicts reversed from ai to real or from real to ai.
         seen: Patches looked at, of each image, by the balanced profile.
         error: Largest distance of a score from that of all patches, of each image, by the balanced profile.
     """
@@ -64,8 +64,8 @@ def watch(
     """Scan images one by one without ever stopping early, and note what each chunk of patches said.
 
     Args:
-        scanner: Of networks that saw nothing of the images' sources.
-        images: Which; those that cannot be read are left out.
+        scanner: Scanner whose network was not trained on the images' sources.
+        images: Images to measure; unreadable ones are omitted.
         kept: A file of what is known already, JSON lines; what is new is added.
         on_image: Called after each.
     """

@@ -1,1 +1,1 @@
-"""What every training shares, and the training of detectors that need nothing special."""
+"""Training: parts shared by all detectors, and end-to-end training."""

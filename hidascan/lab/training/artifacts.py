@@ -1,4 +1,4 @@
-"""Files and folders that training keeps: written whole, and never taken for those of another recipe."""
+"""Artifacts of training: written atomically, and never mixed up with those of a different recipe."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def claim_folder(folder: Path, made_by: str) -> None:
     mark = folder / _MARK
     if mark.exists():
         if json.loads(mark.read_text())[_KEY] != made_by:
-            raise RecipeError(f"{folder}: made by another recipe; name another folder with --cache")
+            raise RecipeError(f"{folder}: written by a different recipe; choose another folder with --cache")
         return
     with written_whole(mark) as partial:
         partial.write_text(json.dumps({_KEY: made_by}))

@@ -38,7 +38,7 @@ _CONTRASTED = 512  # cells of a batch that PCL compares
 
 @dataclass(frozen=True)
 class EndToEndSpec(TrainerSpec):
-    """How the detector is trained. `batch` counts images."""
+    """Optimiser settings of the detector. `batch` counts images."""
 
     epochs: int = 10
     steps: int = 40  # an epoch
@@ -67,11 +67,11 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: t
     """Train on the tables of the recipe, on from the last whole epoch if there is one, and write the weights.
 
     Args:
-        recipe: What decides the weights.
-        cache: For what training keeps.
-        out: Where the weights go.
-        device: Where it runs.
-        dtype: What costly layers compute in.
+        recipe: Recipe of the weights.
+        cache: Cache folder of training.
+        out: Path of the weights.
+        device: Device of the network.
+        dtype: Precision of the costly layers.
         keep: Whether samples are kept in `cache` as they are drawn: a megabyte each.
     """
     torch.manual_seed(recipe.seed)
@@ -173,7 +173,7 @@ def _encode(detector: Detector, samples: list[Sample], device: torch.device, wit
         return detector.encode(views, where)
     rows = detector.encode_cells(views)
     if rows is None:
-        raise RecipeError("training.contrast: this detector encodes no cells that could be contrasted")
+        raise RecipeError("training.contrast: this detector encodes no cells")
     return rows
 
 

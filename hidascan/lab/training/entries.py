@@ -44,7 +44,7 @@ def read_entry(text: str) -> Entry:
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals:
-            raise RecipeError(f"{text}: {change!r} is not NAME=VALUE")
+            raise RecipeError(f"{text}: expected NAME=VALUE, not {change!r}")
         try:
             recipe = _changed(recipe, name.split("."), tomllib.loads(f"value = {value}")["value"])
         except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError) as error:
@@ -57,7 +57,7 @@ def _changed(part: Any, names: list[str], value: Any) -> Any:
         value = _changed(getattr(part, names[0]), names[1:], value)
     known = {field.name for field in dataclasses.fields(part)}
     if names[0] not in known:
-        raise AttributeError(f"there is no {names[0]!r} among {', '.join(sorted(known))}")
+        raise AttributeError(f"unknown {names[0]!r}; choose from {', '.join(sorted(known))}")
     return dataclasses.replace(part, **{names[0]: tuple(value) if isinstance(value, list) else value})
 
 

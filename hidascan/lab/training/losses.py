@@ -19,7 +19,7 @@ def classification_loss(logits: Tensor, labels: Tensor, ai_share: float, smoothi
         logits: (B,).
         labels: (B,) 0 or 1.
         ai_share: Share of AI in the training set, 0..1.
-        smoothing: Of the labels, 0..1.
+        smoothing: Label smoothing, 0..1.
     """
     weights = torch.where(labels > 0.5, 0.5 / ai_share, 0.5 / (1 - ai_share))
     target = labels * (1 - smoothing) + 0.5 * smoothing

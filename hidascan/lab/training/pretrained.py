@@ -31,7 +31,7 @@ def start_from_pretrained(detector: Detector, where: str) -> None:
     """
     targets = _networks(detector)
     if not targets:
-        raise RecipeError(f"data.pretrained: {type(detector).__name__} trains no network of timm's")
+        raise RecipeError(f"data.pretrained: {type(detector).__name__} does not train a timm network")
     for network in targets:
         _fill(network, _state_of(network, where), where)
 
@@ -65,7 +65,7 @@ def _from_hub(name: str) -> dict[str, Tensor]:
     except Exception as error:  # the hub's client raises errors of several libraries
         reason = next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
         raise RecipeError(
-            f"data.pretrained: timm's {name} cannot be downloaded ({reason}); give a file in its place"
+            f"data.pretrained: timm's {name} cannot be downloaded ({reason}); use a file instead"
         ) from None
     return state
 
@@ -77,7 +77,7 @@ def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
     filled = sum(own[name].numel() for name in fitting)
     whole = sum(tensor.numel() for tensor in own.values())
     if filled < 0.9 * whole:
-        raise RecipeError(f"data.pretrained: {where} fits {filled / whole:.0%} of the network: it is of another one")
+        raise RecipeError(f"data.pretrained: {where} matches only {filled / whole:.0%} of the network")
     network.load_state_dict(fitting, strict=False)
 
 
@@ -87,7 +87,7 @@ def write_backbone(name: str, where: str, out: Path) -> None:
     Args:
         name: timm's name, as recipes give it in `network.backbone`.
         where: As for `start_from_pretrained`.
-        out: Where it goes.
+        out: Path of the backbone file.
 
     Raises:
         RecipeError: If the weights cannot be had, or lack a tensor of the network.
@@ -98,5 +98,5 @@ def write_backbone(name: str, where: str, out: Path) -> None:
     state = _state_of(vit, where)
     missing = [key for key, tensor in vit.state_dict().items() if key not in state or state[key].shape != tensor.shape]
     if missing:
-        raise RecipeError(f"{where}: lacks {len(missing)} tensors of {name}, such as {missing[0]}")
+        raise RecipeError(f"{where}: {len(missing)} tensors of {name} are missing, such as {missing[0]}")
     save_backbone(out, {key: state[key].half() for key in vit.state_dict()}, name, f"that of {where}")

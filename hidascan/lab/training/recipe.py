@@ -25,7 +25,7 @@ else:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Where things are. Paths are relative to the folder in which the command runs."""
+    """Paths of the data, relative to the working folder."""
 
     tables: tuple[str, ...] = ()  # label tables (TSV), or folders in a known layout
     backbone: str = "weights/backbone-clip-vit-b16.safetensors"  # for detectors that stand on a frozen one
@@ -42,7 +42,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every recipe has; the training room of a detector adds more."""
+    """Settings of every recipe; the training package of a detector adds more."""
 
     detector: str = ""
     seed: int = 0
@@ -77,7 +77,7 @@ def read_recipe(path: Path) -> Any:
         raise RecipeError(f"{path}: {error}") from None
     detector = raw.get("detector")
     if not isinstance(detector, str):
-        raise RecipeError(f'{path}: a recipe names its detector, such as detector = "npr"')
+        raise RecipeError(f'{path}: missing detector, such as detector = "npr"')
     try:
         network = config_from(detector_class(detector).Config, raw.pop("network", {}))
         recipe = _filled(training_room(detector).Recipe, raw, str(path))

@@ -34,8 +34,8 @@ class Sample:
 
     Attributes:
         label: 1 if there is any AI-made pixel.
-        views: What a detector is shown.
-        encoded: What came of it.
+        views: Views of the sample.
+        encoded: Encoded views.
         shares: (V, h, w) of AI-made pixels in each cell of the views; None where there is a thumbnail.
     """
 
@@ -61,13 +61,13 @@ class SampleDrawer:
         """Set up.
 
         Args:
-            images: What is drawn from.
+            images: Images to draw from.
             sampling: The law.
-            plan: How the detector wants images cut.
-            side: Of random crops, for a detector that looks at an image at its own size, pixels.
+            plan: Division of images into views.
+            side: Side of random crops, pixels, for a detector that takes images at their own size.
             group_power: As of BalancedSampler.
-            seed: Of all draws.
-            autoencoders: What makes reconstructions, if there are pairs or swaps.
+            seed: Random seed of all draws.
+            autoencoders: Autoencoders for reconstructions, if there are pairs or swaps.
 
         Raises:
             RecipeError: If there are pairs or swaps and no autoencoder, or no image of a class.
@@ -120,7 +120,7 @@ class KeptSamples(SampleDrawer):
         """Set up.
 
         Args:
-            folder: Where samples lie.
+            folder: Folder of samples.
             made_by: Fingerprint of the law.
             *law: What SampleDrawer takes; the plan's side is that of crops, and it has a number of patches.
         """

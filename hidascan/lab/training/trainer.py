@@ -24,7 +24,7 @@ Trained = TypeVar("Trained", bound=nn.Module)
 
 @dataclass(frozen=True)
 class TrainerSpec:
-    """How a sum of losses is brought down."""
+    """Optimiser settings."""
 
     epochs: int = 6
     batch: int = 32  # samples
@@ -35,7 +35,7 @@ class TrainerSpec:
 
 
 class Trainer(Generic[Trained]):
-    """Brings the losses of `module` down; `averaged`, an exponential mean of its weights, is what to keep."""
+    """Minimises the losses of `module` with AdamW; `averaged` holds the EMA weights."""
 
     def __init__(self, module: Trained, spec: TrainerSpec, steps_per_epoch: int):
         self.module, self.spec = module, spec

@@ -48,8 +48,8 @@ def load_autoencoder(where: str | os.PathLike, dtype: torch.dtype = torch.bfloat
         where: FOLDER/NAME, where NAME is taesd, taesdxl, taef1 or taef2 and FOLDER holds NAME_encoder.safetensors and
             NAME_decoder.safetensors; a file of one that was trained here; or "diffusers:NAME" for an AutoencoderKL or
             AutoencoderTiny by its name or folder.
-        dtype: What it computes in.
-        device: Where.
+        dtype: Precision of the autoencoder.
+        device: Device of the autoencoder.
 
     Raises:
         RecipeError: If it is none of these.

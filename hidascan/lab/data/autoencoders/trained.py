@@ -133,7 +133,7 @@ def load_trained(path: Path) -> tuple[nn.Sequential, nn.Sequential]:
         encoder, decoder = build_networks(spec)
         nn.ModuleList([encoder, decoder]).load_state_dict(load_file(path))
     except Exception as error:
-        raise RecipeError(f"{path}: not an autoencoder that was trained here: {error}") from error
+        raise RecipeError(f"{path}: not an autoencoder trained by hidalab: {error}") from error
     return encoder, decoder
 
 
@@ -156,7 +156,7 @@ def build_autoencoders(
             with safe_open(path, framework="pt") as file:
                 if file.metadata().get("made_by") == made_by:
                     continue
-            raise RecipeError(f"{path}: made by another recipe; name another folder with --cache")
+            raise RecipeError(f"{path}: written by a different recipe; choose another folder with --cache")
         both = _train(spec, photos, device, bf16)
         state = {name: value.cpu().contiguous() for name, value in both.state_dict().items()}
         save_artifact(path, state, made_by, spec=json.dumps(dataclasses.asdict(spec)))

@@ -1,4 +1,4 @@
-"""Where labelled images come from: a table, or a folder in the layout of a benchmark. One reader a layout."""
+"""Read labelled images from a table, or from a folder in the layout of a benchmark. One reader per layout."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ def read_layout(where: str | Path) -> tuple[str, list[LabelledImage]]:
         images = reader(path)
         if images:
             return name, images
-    raise RecipeError(f"{path}: no known layout ({', '.join(LAYOUTS)}); looked for {LOOKED_FOR}")
+    raise RecipeError(f"{path}: no known layout ({', '.join(LAYOUTS)}); expected {LOOKED_FOR}")

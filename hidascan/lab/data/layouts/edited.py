@@ -16,9 +16,9 @@ class EditedImage:
     """An image of a localisation benchmark.
 
     Attributes:
-        path: Of the image.
-        mask: Of what was edited, white on black; None for an image that nobody edited.
-        group: What the papers average over: JPEG level, model, split.
+        path: Path of the image.
+        mask: Path of the mask of the edited area, white on black; None for an unedited image.
+        group: Group that the papers average over: JPEG level, model, split.
         regenerated: Whether the whole image went through the generator, and the mask tells only what was asked of it.
     """
 

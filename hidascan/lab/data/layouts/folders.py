@@ -1,4 +1,4 @@
-"""What readers of layouts share. Suffixes and names of folders vary in case, so they are matched without it."""
+"""Helpers of layout readers. Suffixes and folder names are matched regardless of case."""
 
 from __future__ import annotations
 

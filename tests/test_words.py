@@ -1,0 +1,121 @@
+"""Help texts, errors, notes and pages are in plain words: none of the riddles that strangers stumbled over."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent / "hidascan"
+TEMPLATES = sorted((ROOT / "report/templates").glob("*.html"))
+_OTHERS = {ROOT / "lab/hidanet", ROOT / "detectors/hidanet"}
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent not in _OTHERS)
+COMMANDS = {ROOT / "cli.py", ROOT / "commands.py", *(ROOT / "lab/commands").glob("*.py")}
+
+BANNED = re.compile(
+    r"\b(told|tells?|said|law|anew|thereby|somebody|nobody|anybody"
+    r"|as (it|they) (is|are|was|were)|of (what|ours|yours)|that which|is no (?!longer)[a-z]+|are no [a-z]+"
+    r"|looks? at|looked at|will do|passed over|left out|leave out|goes? on with|does not go with|stands? out"
+    r"|made with other|do not tell|an? (line|row|file|image) an? \w+)\b",
+    re.IGNORECASE,
+)
+ALLOWED = {"as it is"}  # the row of untouched images in model cards
+LOOSE = re.compile(r"(Of|Where|What|Which|Whose|How|When|So many) ")
+ATTRIBUTE = re.compile(r"\s+\w+: (Of|Where|What|Which|Whose|How) ")
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def text_of(node: ast.expr) -> str:
+    """Return the words of a string, with a placeholder for values that an f-string takes in."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) if isinstance(part, ast.Constant) else "N" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def strings(node: ast.AST, skipped: set[int]) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of each string literal below a node; an f-string once, as a whole."""
+    if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and id(node) not in skipped):
+        yield node.lineno, text_of(node)
+    for child in [] if isinstance(node, ast.Constant) else ast.iter_child_nodes(node):
+        if not (isinstance(node, ast.JoinedStr) and isinstance(child, ast.Constant)):
+            yield from strings(child, skipped)
+
+
+def docstrings(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.Constant]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and text_of(first.value):
+                yield node, first.value
+
+
+def user_facing(tree: ast.Module, of_commands: bool) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of literals of several words: helps, errors, notes; and of the docstrings of commands."""
+    found = list(docstrings(tree))
+    yield from ((line, text) for line, text in strings(tree, {id(doc) for _, doc in found}) if " " in text.strip())
+    for node, doc in found:
+        if of_commands and isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield doc.lineno, doc.value
+
+
+def helps(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "help":
+            yield node.value.lineno, text_of(node.value)
+
+
+def visible(page: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of a template: without styles, tags and Jinja, but with the strings of scripts."""
+    blank = [r"<style>.*?</style>", r"\{%.*?%\}", r"\{\{.*?\}\}", r"</?[a-z][^<>]*>"]
+    for pattern in blank:
+        page = re.sub(pattern, lambda match: " " + "\n" * match[0].count("\n"), page, flags=re.DOTALL)
+    yield from enumerate(page.splitlines(), 1)
+
+
+def offenders(name: str, texts: Iterator[tuple[int, str]], pattern: re.Pattern[str] = BANNED) -> list[str]:
+    search = pattern.search if pattern is BANNED else pattern.match
+    return [
+        f"{name}:{line}: {match[0].strip()!r} in {text[:90]!r}"
+        for line, text in texts
+        if text not in ALLOWED and (match := search(text))
+    ]
+
+
+def test_what_people_read_is_in_plain_words():
+    wrong = []
+    for path in MODULES:
+        tree, name = parsed(path), f"hidascan/{path.relative_to(ROOT)}"
+        wrong += offenders(name, user_facing(tree, path in COMMANDS))
+        wrong += offenders(name, helps(tree), LOOSE)
+    for path in TEMPLATES:
+        wrong += offenders(f"hidascan/{path.relative_to(ROOT)}", visible(path.read_text(encoding="utf-8")))
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_classes_and_attributes_are_described_by_nouns():
+    wrong = []
+    for path in MODULES:
+        name = f"hidascan/{path.relative_to(ROOT)}"
+        for node, doc in docstrings(parsed(path)):
+            lines = list(enumerate(doc.value.splitlines(), doc.lineno))
+            if isinstance(node, ast.Module | ast.ClassDef):
+                wrong += offenders(name, iter(lines[:1]), LOOSE)
+            wrong += offenders(name, iter(lines[1:]), ATTRIBUTE)
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_a_riddle_is_found_wherever_it_is_planted():
+    code = '''
+def command(a: Annotated[str, Option(help="Of the cluster.")]):
+    """Tell real from generated images."""
+    complain(f"{a} is no number")
+    notes.append("the upper rows were looked at")
+    raise UsageError("what was said of " f"{a}")
+'''
+    tree = ast.parse(code)
+    found = offenders("planted", user_facing(tree, of_commands=True)) + offenders("planted", helps(tree), LOOSE)
+    assert sorted(int(line.split(":")[1]) for line in found) == [2, 3, 4, 5, 6]
+    page = "<style>\nlaw\n</style>\n<p title='law'>{{ told }}\n<b>told</b></p>"
+    assert [line.split(":")[1] for line in offenders("page", visible(page))] == ["5"]
