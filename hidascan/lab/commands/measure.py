@@ -203,7 +203,6 @@ def heatmaps(
     recipe: Recipe,
     cache: Cache,
     weights: Weights = "hidascan-b",
-    without: Annotated[Optional[list[str]], typer.Option(metavar="AUTOENCODER", help="Leave this one out of a training of its own; may be repeated.", show_default=False)] = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
@@ -214,7 +213,7 @@ def heatmaps(
     spec, where, dtype = _spec(recipe, device, precision)
     figures = _of_room(spec.detector, "heatmap_figures")
     residuals = load_detector(find_weights(weights))[0].residuals
-    figures.report_heatmaps(spec, cache, residuals, where, dtype, _show, without or ())
+    figures.report_heatmaps(spec, cache, residuals, where, dtype, _show)
 
 
 def ablate(

@@ -1,8 +1,8 @@
-"""Measure heatmaps on windows that TFL knows nothing of: of unseen sources, and of each autoencoder left out in turn."""
+"""Measure heatmaps on windows that TFL knows nothing of: of unseen sources, autoencoders left out in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from hidascan.detectors.hidanet.heatmap import HeatmapLaw
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.lab.hidanet.heatmap_law import fit_heatmap_law
-from hidascan.lab.hidanet.located import FOLDS, Located, locate_out_of_fold, locate_without
+from hidascan.lab.hidanet.located import FOLDS, Located, locate_out_of_fold
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.window_cells import window_store
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
@@ -28,7 +28,6 @@ def report_heatmaps(
     device: str,
     dtype: torch.dtype,
     on_part: Callable[[str], object],
-    without: Iterable[str] = (),
 ) -> None:
     """Measure heatmaps out of fold, and hand out what is found, part by part, in Markdown.
 
@@ -39,7 +38,6 @@ def report_heatmaps(
         device: Where features are computed that are missing.
         dtype: What in.
         on_part: Called with each part.
-        without: Autoencoders that are left out of a training, each in its turn.
     """
     store = window_store(recipe, cache, residuals, device, dtype)
     located = locate_out_of_fold(recipe, store, cache)
@@ -49,19 +47,18 @@ def report_heatmaps(
     as_they_are = [one for one in _of(located, EDIT) if one.number < edits]
     delivered = [one for one in _of(located, EDIT) if one.number >= edits]
     parts = {"edits as they are": as_they_are, "edits delivered": delivered}
+    repainted = [one for one in _of(located, REPAINTED) if one.new_maker]
     parts |= {
-        "repainted by an autoencoder": _of(located, REPAINTED),
+        "repainted by an autoencoder that TFL never saw": repainted,
+        "repainted by one that it saw": [one for one in _of(located, REPAINTED) if not one.new_maker],
         "pasted from a generated image": _of(located, PASTED),
     }
     on_part(markdown.table(_FORGED, [_forged_row(name, part, law) for name, part in parts.items()]))
     on_part("Edits as they are, by method:\n\n" + _by_maker(as_they_are, law, _forged_row, _FORGED))
-    on_part("Repainted, by autoencoder:\n\n" + _by_maker(_of(located, REPAINTED), law, _forged_row, _FORGED))
+    on_part("Repainted, by autoencoder, never seen:\n\n" + _by_maker(repainted, law, _forged_row, _FORGED))
     rows = [_honest_row(name, _of(located, name), law) for name in (UNTOUCHED, RETOUCHED, GENERATED)]
     on_part("Wholly real and wholly generated windows:\n\n" + markdown.table(_HONEST, rows))
     on_part("Retouched without AI:\n\n" + _by_maker(_of(located, RETOUCHED), law, _honest_row, _HONEST))
-    rows = [_forged_row(name, locate_without(recipe, store, cache, name), law) for name in without]
-    if rows:
-        on_part("Repainted by an autoencoder that TFL never saw:\n\n" + markdown.table(_FORGED, rows))
 
 
 def _of(located: list[Located], kind: str) -> list[Located]:

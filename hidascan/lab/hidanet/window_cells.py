@@ -24,6 +24,7 @@ from hidascan.detectors.hidanet.matched_filters import LARGEST
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.geometry import CELL, PATCH
 from hidascan.lab.data.autoencoders.base import load_autoencoder
+from hidascan.lab.data.autoencoders.trained import build_autoencoders, trained_path
 from hidascan.lab.data.forgeries import cell_shares
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
@@ -82,6 +83,10 @@ class WindowStore:
         """Return kind, source and maker of a window."""
         kind, source, maker = self._places[number][2]
         return kind, source, maker
+
+    def of_kind(self, kind: str) -> list[int]:
+        """Return the numbers of the windows of a kind."""
+        return [number for number in range(len(self)) if self.about(number)[0] == kind]
 
     def fold(self, number: int, folds: int) -> int:
         """Return the fold of a window's source, 0 to folds - 1."""
@@ -175,7 +180,10 @@ def window_store(
     images = [image for table in recipe.data.tables for image in read_images(table)]
     spec, edits = recipe.localiser.windows, [edit for table in recipe.data.edits for edit in read_edits(Path(table))]
     real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
-    autoencoders = {Path(where).name: load_autoencoder(where, dtype, device) for where in recipe.data.autoencoders}
+    build_autoencoders(recipe.autoencoders, real, cache / "autoencoders", device, dtype == torch.bfloat16)
+    trained = [trained_path(cache / "autoencoders", one) for one in recipe.autoencoders if not one.held_out]
+    paths = [*map(Path, recipe.data.autoencoders), *trained]
+    autoencoders = {path.stem: load_autoencoder(path, dtype, device) for path in paths}
     maker = WindowMaker(spec, recipe.seed, edits, real, ai, autoencoders)
     backbone = cell_backbone(recipe, device, dtype)
     filters = hashlib.sha256(residuals.filters.numpy().tobytes()).hexdigest()
@@ -183,7 +191,7 @@ def window_store(
         what="windows",
         spec=spec,
         seed=recipe.seed,
-        makers=list(autoencoders),
+        makers=[list(autoencoders), recipe.autoencoders],
         edits=[f"{edit.source} {edit.path.name}" for edit in edits],
         residuals=filters,
         backbone=[what_decides_tokens(recipe), recipe.network.cell_taps],

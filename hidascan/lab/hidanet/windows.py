@@ -25,6 +25,9 @@ from hidascan.lab.measure.localisation import Edit
 
 SIDE = 2 * PATCH  # pixels of a large window; a small one is a single patch
 _TRIES = 20  # draws in search of a large window
+_PERTURBED = (0.01, 0.05)  # noise on the weights of a perturbed decoder, of their RMS
+_LATENT = 16  # pixels, a multiple of the side of a latent of every autoencoder
+_MARGIN = 32  # pixels
 EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
     "edit", "repainted", "pasted", "retouched", "untouched", "generated",
 )  # fmt: skip
@@ -73,8 +76,9 @@ class WindowMaker:
 
     def __getitem__(self, number: int) -> Window:
         """Draw window `number`; an image that cannot be read is drawn again."""
-        rng, kind = np.random.default_rng([self._seed, 11, number]), self._kinds[number]
+        kind = self._kinds[number]
         place = number - self._firsts[kind]
+        rng = np.random.default_rng([self._seed, 11, KINDS.index(kind), place])
         if kind == EDIT:
             return self._edit(place, rng)
         draws: dict[str, Callable[[np.random.Generator], Window]] = {
@@ -106,10 +110,13 @@ class WindowMaker:
         """Send a region of a photo through an autoencoder."""
         names = list(self._autoencoders)
         name = names[place % len(names)]
+        autoencoder = self._autoencoders[name]
+        if rng.random() < self._spec.perturbed:
+            autoencoder = autoencoder.perturbed(float(rng.uniform(*_PERTURBED)), rng)
         base = self._photo(rng)
-        copy = self._autoencoders[name].reconstruct(base.pixels, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
         mask = self._region(base, rng)
-        return Window(swap_region(base.pixels, copy, mask, _softness(rng)), mask, REPAINTED, base.source, name)
+        repainted = _reconstructed(base.pixels, mask, autoencoder, rng)
+        return Window(swap_region(base.pixels, repainted, mask, _softness(rng)), mask, REPAINTED, base.source, name)
 
     def _pasted(self, rng: np.random.Generator) -> Window:
         """Put a region of a generated image into a photo: tone matched, feathered or blended by Poisson's equation."""
@@ -193,6 +200,20 @@ def _mixed(mask: np.ndarray) -> float:
     """Return how much of a window is of the rarer kind, 0..0.5."""
     share = float(mask.mean())
     return min(share, 1 - share)
+
+
+def _reconstructed(
+    pixels: np.ndarray, mask: np.ndarray, autoencoder: Autoencoder, rng: np.random.Generator
+) -> np.ndarray:
+    """Send the box around a region through an autoencoder, with a margin that no border effect crosses."""
+    rows, columns = (np.nonzero(mask.any(axis))[0] for axis in (1, 0))
+    box = tuple(
+        slice(max(0, int(line[0]) - _MARGIN) // _LATENT * _LATENT, int(line[-1]) + 1 + _MARGIN)
+        for line in (rows, columns)
+    )
+    copy, noise = pixels.copy(), float(rng.choice([0.0, 0.0, 0.05, 0.15]))
+    copy[box] = autoencoder.reconstruct(np.ascontiguousarray(pixels[box]), noise, rng)
+    return copy
 
 
 def _softness(rng: np.random.Generator) -> float:

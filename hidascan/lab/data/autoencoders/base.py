@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from hidascan.lab.data.autoencoders.by_diffusers import DIFFUSERS, load_from_dif
 from hidascan.lab.data.autoencoders.tiny import is_tiny, load_tiny
 from hidascan.lab.data.autoencoders.trained import load_trained
 
+_LATENT = 16  # pixels, a multiple of the side of a latent of every autoencoder
+
 
 class Autoencoder:
-    """A pair of encoder and decoder, for images in 0..1 with sides that are multiples of 8."""
+    """A pair of encoder and decoder, for images in 0..1 with sides that are multiples of 16."""
 
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
@@ -31,7 +34,7 @@ class Autoencoder:
     ) -> np.ndarray:
         """Send (H, W, 3) uint8 through encoder and decoder; latent_noise is the sigma of noise from rng."""
         height, width = pixels.shape[:2]
-        padded = np.pad(pixels, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge")
+        padded = np.pad(pixels, ((0, -height % _LATENT), (0, -width % _LATENT), (0, 0)), mode="edge")
         x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].to(self.dtype) / 255
         latent = self.encoder(x.contiguous(memory_format=torch.channels_last))
         if latent_noise and rng is not None:
@@ -39,6 +42,15 @@ class Autoencoder:
             latent = latent + torch.from_numpy(noise).to(latent)
         out = self.decoder(latent)[0, :, :height, :width].float().clamp(0, 1)
         return (out * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+    @torch.no_grad()
+    def perturbed(self, spread: float, rng: np.random.Generator) -> Autoencoder:
+        """Return a copy whose decoder has noise on its weights, `spread` of the RMS of each: a decoder of its own."""
+        decoder = copy.deepcopy(self.decoder)
+        for weight in decoder.parameters():
+            noise = torch.from_numpy(rng.standard_normal(tuple(weight.shape), np.float32)).to(weight)
+            weight += spread * float(weight.float().square().mean().sqrt()) * noise
+        return Autoencoder(self.encoder, decoder, self.dtype, self.device)
 
 
 def load_autoencoder(where: str | os.PathLike, dtype: torch.dtype = torch.bfloat16, device: str = "cpu") -> Autoencoder:

@@ -34,7 +34,7 @@ class AutoencoderSpec:
 
     name: str = "nearest8"
     up: str = "nearest"  # nearest, bilinear, transposed or shuffle
-    factor: int = 8  # pixels a latent, 4 or 8
+    factor: int = 8  # pixels a latent, 4, 8 or 16
     width: int = 32
     latent: int = 32  # channels
     quantised: bool = False  # latents rounded to a few levels (scalar quantisation)
