@@ -84,6 +84,7 @@ class Finding:
         heatmap: (ceil(height / 16), ceil(width / 16)) float32, p(AI) of each cell, as stored; None where the detector
             has none, or did not examine every patch.
         regions: Regions of the heatmap over the localisation threshold, largest first.
+        scope: How much of the image the evidence of AI concerns: "whole", "part" or "none"; None if unknown.
         attributions: Influence of each patch, with `explain`.
         claims: Claims of origin in the file, the strongest first.
         c2pa: C2PA manifest of the file, with its ingredients.
@@ -115,6 +116,7 @@ class Finding:
     orientation: int = 1
     heatmap: np.ndarray | None = None
     regions: tuple[Region, ...] = ()
+    scope: str | None = None
     attributions: tuple[Attribution, ...] = ()
     claims: tuple[Claim, ...] = ()
     c2pa: Manifest | None = None
@@ -127,7 +129,7 @@ class Finding:
 
         `effects` are the attributions; the name is part of the contract.
         """
-        names = (*COLUMNS, "logit", "orientation", "notes", "stress")
+        names = (*COLUMNS, "logit", "orientation", "scope", "notes", "stress")
         record = {name: self._rounded(name) for name in names} | {"notes": list(self.notes)}
         for name in ("jpeg_saved", "jpeg_trace"):
             known = getattr(self, name)
@@ -171,6 +173,7 @@ class Finding:
             jpeg_saved=JpegSave(**saved) if saved else None,
             jpeg_trace=JpegTrace(**trace) if trace else None,
             regions=tuple(Region(**region) for region in record.get("regions", ())),
+            scope=record.get("scope"),
             attributions=tuple(Attribution(**attribution) for attribution in record.get("effects", ())),
             claims=tuple(Claim(**claim) for claim in record.get("claims", ())),
             c2pa=Manifest.from_record(record["c2pa"]) if record.get("c2pa") else None,

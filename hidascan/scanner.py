@@ -25,6 +25,7 @@ from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import Region, find_regions
 from hidascan.run import RunInfo
+from hidascan.scope import scope_of
 from hidascan.settling import Alarmed, Settled, alarmed_by, settled_by
 
 _PIXELS_AHEAD, _PIXELS_EACH = 64_000_000, 8_000_000  # decoded and waiting: in any case, and for each decoder
@@ -176,6 +177,7 @@ class Scanner:
         return replace(
             finding,
             verdict=verdict,
+            scope=scope_of(verdict, finding.ai_area, finding.regions),
             notes=tuple(filter(None, notes)),
             patches=patches,
             score=score,

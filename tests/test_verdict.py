@@ -17,6 +17,7 @@ from hidascan.finding import Finding
 from hidascan.lab.cli import app
 from hidascan.lab.measure.agreement import Judged, cross_fitted, fit_sure_region
 from hidascan.regions import Region
+from hidascan.scope import scope_of
 from tests.conftest import picture, save_picture
 from tests.lab import table_of
 
@@ -77,7 +78,7 @@ def weights_with(tiny_weights, folder, **changes):
 def test_a_sure_region_forbids_the_verdict_real_and_says_why(tiny_weights, tmp_path):
     path = weights_with(tiny_weights, tmp_path, localisation=0.0, sure_region=(0.5, 0.0))
     (finding,) = Scanner(ScanOptions(str(path), threshold=1.0)).scan_arrays([("a", picture(240, 300))])
-    assert finding.verdict == "inconclusive" and finding.score < 1
+    assert finding.verdict == "inconclusive" and finding.score < 1 and finding.scope in ("part", "whole")
     assert any("of the picture looks AI-made" in note for note in finding.notes)
 
 
@@ -93,6 +94,23 @@ def test_only_large_and_hot_regions_contradict_and_only_a_verdict_of_real():
     assert rule.contradicting("real", [large, hot]) is None
     assert rule.contradicting("real", [large, hot, both]) == both
     assert rule.contradicting("ai", [both]) is None and Calibration().contradicting("real", [both]) is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "area", "regions", "scope"),
+    [
+        ("ai", 0.9, 1, "whole"),
+        ("ai", 0.1, 2, "part"),
+        ("ai", 0.0, 0, None),  # no area stands out: the score alone cannot say how much is AI-made
+        ("inconclusive", 0.1, 1, "part"),
+        ("inconclusive", 0.0, 0, None),
+        ("real", 0.0, 0, "none"),
+        ("real", 0.01, 1, None),  # the heatmap does not agree
+        ("ai", None, 0, None),
+    ],
+)
+def test_the_scope_is_what_verdict_and_heatmap_agree_on(verdict, area, regions, scope):
+    assert scope_of(verdict, area, [Region(0, 0, 9, 9, area or 0.0, 0.9)] * regions) == scope
 
 
 def test_weights_with_an_absurd_rule_are_refused(tiny_weights, tmp_path):

@@ -15,6 +15,7 @@ from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.regions import Region
+from hidascan.scope import SCOPES
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _SPECIAL: dict[str, dict[str, Any]] = {
@@ -23,6 +24,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     "ai_area": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     "orientation": {"type": "integer", "minimum": 1, "maximum": 8},
+    "scope": {"enum": [*SCOPES, None]},
     "notes": {"type": "array", "items": {"type": "string"}},
     "stress": {"type": "object", "additionalProperties": {"type": "number"}},
     "c2pa": {"anyOf": [{"$ref": "#/$defs/manifest"}, {"type": "null"}]},

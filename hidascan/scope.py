@@ -1,0 +1,31 @@
+"""State how much of an image the evidence of AI concerns, by its verdict and its heatmap together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from hidascan.regions import Region
+
+SCOPES = ("whole", "part", "none")
+_WHOLE = 0.6  # share of the cells over the threshold from which a heatmap speaks of the whole image
+
+
+def scope_of(verdict: str, ai_area: float | None, regions: Collection[Region]) -> str | None:
+    """Return the scope of the evidence.
+
+    Args:
+        verdict: "ai", "real" or "inconclusive".
+        ai_area: Share of the image, 0..1, whose cells are over the threshold; None without a heatmap.
+        regions: Regions over the threshold.
+
+    Returns:
+        "whole" or "part" where AI was found or may be, "none" where neither score nor heatmap found any; None where
+        there is no heatmap, or where it and the verdict do not say the same.
+    """
+    if ai_area is None:
+        return None
+    if verdict == "real":
+        return None if regions else "none"
+    if not regions:
+        return None
+    return "whole" if ai_area >= _WHOLE else "part"
