@@ -29,8 +29,8 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # side by side, each
 
 OURS = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"  # the smallest backbone that is our own ViT
 TINY = HiDANetConfig(
-    backbone=OURS, taps=(1, 2), dim=32, refiner_depth=1, aggregator_depth=1, heads=2,
-    kernel=True, components=12, residual_components=10, landmarks=8, cell_taps=(1,), cell_filters=3,
+    backbone=OURS, taps=(1, 2), dim=32, heads=2,
+    components=12, residual_components=10, landmarks=8, cell_taps=(1,), cell_filters=3,
 )  # fmt: skip
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"

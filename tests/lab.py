@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from hidascan.lab.hidanet import train
-from hidascan.lab.hidanet.features import build_features
 from hidascan.lab.hidanet.pairs import build_pairs
 from hidascan.lab.hidanet.probe_samples import probe_samples
 
@@ -26,10 +25,7 @@ taps = [1, 2]
 cell_taps = [1]
 cell_filters = 4
 dim = 32
-refiner_depth = 1
-aggregator_depth = 1
 heads = 2
-kernel = true
 components = 12
 residual_components = 10
 landmarks = 8
@@ -37,19 +33,6 @@ landmarks = 8
 tables = ["{folder}/table.tsv"]
 backbone = "{backbone}"
 autoencoders = ["{folder}/taef2"]
-[[rounds]]
-name = "wide"
-draws = 40
-without = ["rare"]
-sampling = {{ real = 0.4, ai = 0.4, pair = 0.1, swap = 0.1, reconstruction_side = 128 }}
-[[rounds]]
-name = "rare"
-seed = 1
-draws = 20
-only = ["rare"]
-sampling = {{ real = 0.5, ai = 0.5, pair = 0, swap = 0 }}
-[cache]
-draws_per_shard = 20
 [samples]
 patches = [2, 1]
 quality_cap = 1
@@ -58,6 +41,7 @@ quality_draws = 1
 epochs = 4
 lr = 3e-3
 batch = 8
+vote = 0.5
 [localiser]
 epochs = 2
 steps = 6
@@ -69,7 +53,6 @@ windows = {{ counts = [4, 2, 2, 4, 2], saves = [1, 0, 0, 0], filter = 0 }}
 
 def build_all(recipe, cache: Path) -> None:
     build_pairs(recipe, cache, "cpu", torch.float32)
-    build_features(recipe, cache, "cpu", torch.float32)
     probe_samples(recipe, cache, "cpu", torch.float32)
 
 

@@ -27,11 +27,11 @@ def test_a_checkpoint_says_all_that_its_network_needs(tiny_weights):
     assert json.loads(json.dumps(header.training)) == header.training
 
 
-def test_bf16_keeps_residuals_statistics_and_fusion_in_full_precision(tiny_weights):
+def test_bf16_keeps_all_but_the_backbone_in_full_precision(tiny_weights):
     network, _ = load_detector(tiny_weights, torch.bfloat16)
-    vit, head = network.backbone.vit, network.head
-    assert vit.blocks[0].mlp.fc1.weight.dtype == head.refiner.fuse.weight.dtype == torch.bfloat16
-    assert vit.cls_token.dtype == head.aggregator.out_token.dtype == head.tap_norm.mean.dtype == torch.float32
+    vit = network.backbone.vit
+    assert vit.blocks[0].mlp.fc1.weight.dtype == torch.bfloat16 and vit.cls_token.dtype == torch.float32
+    assert {weight.dtype for weight in network.fusion.parameters()} == {torch.float32}
     assert network.backbone(torch.zeros(1, 3, 224, 224, dtype=torch.uint8)).dtype == torch.float32
 
 
@@ -58,7 +58,7 @@ def test_the_weights_that_views_meet_are_the_same_in_every_precision(tmp_path, t
     )
     assert all(torch.equal(whole[name], narrow[name].float()) for name in whole)
     whole, narrow = (
-        load_detector(tiny_weights, dtype)[0].head.state_dict() for dtype in (torch.float32, torch.bfloat16)
+        load_detector(tiny_weights, dtype)[0].fusion.state_dict() for dtype in (torch.float32, torch.bfloat16)
     )
     assert all(torch.equal(whole[name], narrow[name].float()) for name in whole)
 

@@ -141,21 +141,13 @@ def test_cells_that_decide_are_found(tmp_path, monkeypatch):
     assert {name: told["strongest"][name] for name in ("left", "top")} == {"left": 72, "top": 24}
 
 
-def test_a_kernel_probe_is_compared_without_its_folds_and_a_fusion_is_refused(lab, tiny_weights):
+def test_hidanet_is_compared_without_its_folds(lab, tiny_weights):
     from hidascan import Scanner, ScanOptions
     from hidascan.lab.hidanet import train_for_comparison
 
-    assert lab.recipe.network.fusion
-    with pytest.raises(RecipeError, match="kernel probe alone"):
-        train_for_comparison(lab.recipe, lab.cache, tiny_weights.parent / "no.safetensors", CPU, torch.float32)
     logits = []
     for number, without in enumerate(((), (fold_of("source 0"),))):
-        network, data = (getattr(lab.recipe, part) for part in ("network", "data"))
-        changed = dataclasses.replace(
-            lab.recipe,
-            network=dataclasses.replace(network, fusion=False),
-            data=dataclasses.replace(data, without_folds=without),
-        )
+        changed = dataclasses.replace(lab.recipe, data=dataclasses.replace(lab.recipe.data, without_folds=without))
         out = tiny_weights.parent / f"compared-{number}.safetensors"
         train_for_comparison(changed, lab.cache, out, CPU, torch.float32)
         logits.append(Scanner(ScanOptions(str(out), precision="fp32")).scan_array(picture(240, 240)).logit)

@@ -29,8 +29,6 @@ SMALL = {  # configs that are quick to run; a detector that is not here is teste
     "cvt": {"widths": (8, 16, 24), "depths": (1, 1, 2), "heads": (1, 2, 3)},
     "resnet": {"model": "resnet10t"},
     "hidanet of 112 px": dataclasses.asdict(TINY) | {"side": 112},
-    "hidanet without kernels": dataclasses.asdict(TINY) | {"kernel": False},
-    "hidanet of kernels alone": dataclasses.asdict(TINY) | {"fusion": False},
     "npr at several scales": {"width": 8, "scales": (25, 50, 75), "channel_attention": True, "spatial_attention": True},
     "ppl of all patches": {"backbone": OURS, "tap": 2, "adapted_depth": 1, "rank": 2, "patches": "all"},
     "spai without attention": {"backbone": OURS, "taps": (1, 2), "dim": 16, "widening": 1, "attention": False},

@@ -20,7 +20,7 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure.metrics import auc, source_weights, weighted_auc
 from tests.conftest import picture
 
-NETWORK = HiDANetConfig(kernel=True, components=6, residual_components=4, landmarks=60)
+NETWORK = HiDANetConfig(components=6, residual_components=4, landmarks=60)
 RECIPE = HiDANetRecipe(network=NETWORK)
 SOURCES = 24
 
@@ -44,11 +44,10 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
     images = [
         LabelledImage(None, int(y), "", f"s{s}", "photo", "") for y, s in zip(labels, sources.tolist(), strict=True)
     ]
-    folds = sources % 6
-    return ProbeSamples(pooled, images, folds, torch.ones(count, dtype=torch.bool))
+    views = tuple(torch.stack([tokens, tokens], dim=1))
+    return ProbeSamples(pooled, images, sources % 6, torch.ones(count, dtype=torch.bool), views=views)
 
 
-@torch.no_grad()
 def test_a_kernel_tells_a_class_from_a_ring_around_it_and_qfe_reads_the_residuals():
     said = judge(samples_of(), RECIPE).said
     labels = samples_of().pooled.labels.numpy()
@@ -75,7 +74,6 @@ def test_landmarks_span_what_kernel_ridge_regression_on_all_samples_finds():
     assert torch.allclose(probe(summarise(probe, pooled)).logits.double(), exact, atol=0.05)
 
 
-@torch.no_grad()
 def test_what_is_judged_does_not_depend_on_the_labels_of_its_own_fold():
     """The proof that no source is in two folds: turn a fold's labels round, and what is said of it stays as it is."""
     samples = samples_of()

@@ -16,10 +16,7 @@ from hidascan.errors import RecipeError
 from hidascan.image.perturb import PERTURBATIONS, letterbox, shrink
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.hidanet.ablations import VARIANTS, ablate, as_markdown
-from hidascan.lab.hidanet.features import build_features
-from hidascan.lab.hidanet.fusion import new_head
-from hidascan.lab.hidanet.table_features import table_cache
+from hidascan.lab.hidanet.probe_samples import probe_samples
 from hidascan.lab.measure.metrics import auc, interval_over_sources
 from hidascan.lab.measure.robustness import STABILITY, UNTOUCHED, measure_robustness
 from hidascan.lab.training.losses import contrastive_loss
@@ -71,39 +68,14 @@ def test_robustness_is_measured_under_every_perturbation(tiny_weights, tmp_path)
     assert rows[2:] == [UNTOUCHED, *PERTURBATIONS] and "flip" in ran.stdout
 
 
-@pytest.mark.slow
-def test_every_variant_of_the_ablations_trains_and_is_tested_on_images_as_they_are(lab):
-    recipe, cache = lab.recipe, lab.cache
-    test = table_cache(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
-    assert len(test) == 16 and test[1].label == 1 and test[0].tokens.shape == (5, 2, 197, 256)
-    rows = ablate(recipe, cache, test, samples=60)
-    assert [row.variant for row in rows] == list(VARIANTS)
-    assert all(0 <= row.auc <= 1 and 0.5 <= row.balanced <= 1 for row in rows) and rows[0].auc > 0.6
-    assert as_markdown(rows).count("**") == 10
-
-
-def test_what_is_hidden_from_a_variant_does_not_reach_its_verdict(lab):
-    head = new_head(lab.recipe, lab.cache).eval()
-    cls = torch.randn(3, 32)
-    other = cls.clone()
-    other[0] += 1
-    for visible, same in (((0.0, 1.0), True), ((1.0, 1.0), False)):
-        logits = [head.fuse(tokens, [3], visible).logits for tokens in (cls, other)]
-        assert torch.equal(*logits) == same
-
-
-def test_a_changed_backbone_does_not_reuse_old_statistics_and_features(recipe, tmp_path, tiny_weights):
-    cache, table = tmp_path / "cache", recipe.data.tables[0]
-    build_features(recipe, cache, "cpu", torch.float32)
-    table_cache(recipe, table, cache, "cpu", torch.float32)
+def test_a_changed_backbone_does_not_reuse_old_features(recipe, tmp_path, tiny_weights):
+    probe_samples(recipe, tmp_path / "cache", "cpu", torch.float32)
     other = tmp_path / "other.safetensors"
     tensors = load_file(recipe.data.backbone)
     save_backbone(other, {name: tensor * 1.1 for name, tensor in tensors.items()}, recipe.network.backbone, "none")
     changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
     with pytest.raises(RecipeError, match="different recipe"):
-        table_cache(changed, table, cache, "cpu", torch.float32)
-    with pytest.raises(RecipeError, match="different recipe"):
-        build_features(changed, cache, "cpu", torch.float32)
+        probe_samples(changed, tmp_path / "cache", "cpu", torch.float32)
 
 
 def test_an_interval_over_sources_is_wider_where_sources_differ():

@@ -11,7 +11,7 @@ from hidascan.detectors import detector_class
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.base import Positions
-from hidascan.detectors.hidanet.aggregator import LocalAggregator
+from hidascan.detectors.hidanet.fusion import FeatureAggregation, FusionHead
 from hidascan.detectors.hidanet.heatmap import HeatmapLaw
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
@@ -38,7 +38,7 @@ from tests.conftest import TINY
     ],
 )
 def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
-    config = HiDANetConfig(backbone=name, taps=taps, dim=32, refiner_depth=1, aggregator_depth=1, heads=2)
+    config = HiDANetConfig(backbone=name, taps=taps, dim=32, heads=2)
     network = HiDANet(config).eval()
     assert len(network.backbone.vit.blocks) == taps[-1]
     views = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
@@ -146,7 +146,7 @@ def test_cls_alone_is_what_it_is_among_all_tokens(name, packed):
 def test_the_backbone_is_frozen_and_the_head_is_not():
     network = HiDANet(TINY).train()
     assert not any(p.requires_grad for p in network.backbone.parameters()) and not network.backbone.training
-    assert all(p.requires_grad for p in network.head.parameters())
+    assert all(p.requires_grad for p in network.fusion.parameters())
 
 
 def test_residuals_are_of_whole_blocks_wherever_a_view_starts():
@@ -197,7 +197,7 @@ def test_tfl_finds_cells_that_differ_wherever_they_lie():
 
 def aggregator():
     torch.manual_seed(0)
-    return LocalAggregator(32, 2, 4).eval()
+    return FeatureAggregation(32, 4).eval()
 
 
 @torch.no_grad()
@@ -235,8 +235,8 @@ def test_the_map_of_a_tall_image_does_not_depend_on_the_rows_it_is_made_in(monke
 def test_fusing_thousands_of_patches_takes_memory_by_their_number_not_its_square():
     code = """
 import resource, torch
-from hidascan.detectors.hidanet.aggregator import LocalAggregator
-aggregator = LocalAggregator(32, 1, 4).eval()
+from hidascan.detectors.hidanet.fusion import FeatureAggregation
+aggregator = FeatureAggregation(32, 4).eval()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 with torch.inference_mode():
     aggregator(torch.randn(1, 100, 32))
@@ -249,16 +249,19 @@ with torch.inference_mode():
 
 
 @torch.no_grad()
-def test_images_of_several_k_are_fused_as_each_by_itself():
-    """Training fuses many images side by side, a scan one: through the same code, to the same numbers."""
+def test_leaving_out_each_patch_at_once_is_leaving_it_out_by_hand():
     torch.manual_seed(0)
-    head, counts = HiDANet(TINY).eval().head, [1 + 3, 1 + 1, 1 + 6]
-    cls = torch.randn(sum(counts), TINY.dim)
-    together = head.fuse(cls, counts)
-    for number, part in enumerate(cls.split(counts)):
-        alone = head.fuse(part, [len(part)])
-        assert torch.allclose(together.logits[number], alone.logits[0], atol=1e-5)
-        assert torch.allclose(together.qualities[number], alone.qualities[0], atol=1e-4)
+    head, thumbnail, patches = FusionHead(12, 32, 4).eval(), torch.randn(1, 12), torch.randn(6, 12)
+    each = head.without_each(thumbnail, patches)
+    for patch in range(6):
+        rest = torch.cat([patches[:patch], patches[patch + 1 :]])
+        assert torch.allclose(each[patch], head(thumbnail, rest[None])[0], atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_image_without_a_patch_is_judged_by_its_thumbnail():
+    head, thumbnail = FusionHead(12, 32, 4).eval(), torch.randn(1, 12)
+    assert torch.isfinite(head(thumbnail, torch.zeros(1, 0, 12))).all()
 
 
 def law(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:

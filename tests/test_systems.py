@@ -222,13 +222,3 @@ def test_recipes_that_are_compared_draw_alike():
             spec[path.stem] = (recipe.data.tables, drawn.degradations, drawn.saves, drawn.jpeg_quality, images)
     glass = spec.pop("glass")  # its encoder is frozen: images are encoded once, and drawn often
     assert len(spec) == 16 and len(set(spec.values())) == 1 and glass[:4] == spec["npr"][:4]
-
-
-def test_hidanet_as_released_has_the_numbers_of_its_code():
-    recipe = read_recipe(RECIPES[0].with_name("hidanet-as-released.toml"))
-    with torch.device("meta"):
-        network = detector_class("hidanet")(recipe.network)
-    assert network.backbone.dim == 1024 and network.backbone.grid == 16 and network.backbone.taps == (24,)
-    assert recipe.network.dim == 1024 and len(network.head.aggregator.layers.layers) == 1
-    cycle = (4, 8, 2, 12, 4, 3, 6, 4, 16, 6, 4, 1, 6, 8, 10, 6)
-    assert recipe.rounds[0].sampling.patch_counts == cycle and recipe.fusion.beta == 1 and recipe.fusion.lr == 2.5e-5

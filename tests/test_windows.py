@@ -76,10 +76,10 @@ def test_deliveries_turn_mask_and_pixels_alike_and_keep_the_size(maker):
 
 
 def test_cells_are_those_of_the_network_and_a_killed_run_goes_on(maker, tmp_path, recipe):
-    from hidascan.lab.hidanet.features import cell_backbone
+    from hidascan.lab.hidanet.backbones import recipe_backbone
 
     recipe = replace(recipe, network=replace(recipe.network, cell_taps=(1,)))
-    backbone, filters = cell_backbone(recipe, "cpu", torch.float32), ResidualFilters(3)
+    backbone, filters = recipe_backbone(recipe, recipe.network.cell_taps, "cpu", torch.float32), ResidualFilters(3)
     store = build_window_cells(maker(), backbone, filters, tmp_path / "windows", "one")
     assert len(store) == len(maker()) and store.about(0) == (EDIT, "somewhere", "by hand")
     cells, window = store[0], maker()[0]

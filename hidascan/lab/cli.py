@@ -25,7 +25,6 @@ COMMANDS = (
     measure.tde,
     measure.cv,
     measure.heatmaps,
-    measure.ablate,
     measure.card,
     bench.bench,
     compare.compare,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -214,22 +213,6 @@ def heatmaps(
     figures = _of_room(spec.detector, "heatmap_figures")
     residuals = load_detector(find_weights(weights))[0].residuals
     figures.report_heatmaps(spec, cache, residuals, where, dtype, _show)
-
-
-def ablate(
-    recipe: Recipe,
-    table: Table,
-    cache: Cache,
-    samples: Annotated[int, typer.Option(help="Number of training samples per variant.")] = 2000,
-    device: Device = "auto",
-    precision: Precision = "auto",
-) -> None:
-    """Run the paper's ablations: short trainings that differ in one setting each, tested on a table."""
-    spec, where, dtype = _spec(recipe, device, precision)
-    features, ablations = _of_room(spec.detector, "table_features"), _of_room(spec.detector, "ablations")
-    test = features.table_cache(spec, table, cache, where, dtype)
-    rows = ablations.ablate(spec, cache, test, samples, on_row=lambda row: print(row, file=sys.stderr))
-    print(ablations.as_markdown(rows))
 
 
 def card(

@@ -8,10 +8,8 @@ from hidascan.lab.hidanet.train import train, train_heatmap
 
 __all__ = [
     "Recipe",
-    "ablations",
     "card",
     "cross_validation",
-    "table_features",
     "train",
     "train_for_comparison",
     "train_heatmap",

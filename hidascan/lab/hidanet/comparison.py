@@ -9,22 +9,16 @@ import torch
 
 from hidascan.calibration import Calibration
 from hidascan.detectors.hidanet.network import HiDANet
-from hidascan.errors import RecipeError
+from hidascan.lab.hidanet.out_of_fold import fit_voters
 from hidascan.lab.hidanet.probe_samples import probe_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
-from hidascan.lab.hidanet.train import training_record, write_network
+from hidascan.lab.hidanet.train import set_voters, training_record, write_network
 
 
 def train_for_comparison(
     recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Fit the kernel probe to all folds but `data.without_folds`, and write the weights, with a TFL that knows nothing.
-
-    Raises:
-        RecipeError: If the recipe has no kernel probe.
-    """
-    if not recipe.network.kernel or recipe.network.fusion:
-        raise RecipeError("hidanet is compared by its kernel probe alone: network.kernel = true, fusion = false")
+    """Fit the verdict to all folds but `data.without_folds`, and write the weights, with a TFL that knows nothing."""
     samples = probe_samples(recipe, cache, str(device), dtype)
     left_out = torch.tensor(recipe.data.without_folds, dtype=torch.long)
     compressed = samples.compressed
@@ -33,5 +27,5 @@ def train_for_comparison(
     network = HiDANet(recipe.network)
     del network.backbone  # it is not trained, and lies in a file of its own
     shown = ~torch.isin(samples.folds, left_out)
-    network.probe = dataclasses.replace(samples, compressed=compressed).fit(recipe, shown)
+    set_voters(network, fit_voters(dataclasses.replace(samples, compressed=compressed), recipe, shown))
     write_network(recipe, network, Calibration(), out, training_record(recipe))

@@ -70,7 +70,7 @@ def largest_evidence(samples: ProbeSamples, found: OutOfFold) -> np.ndarray:
     wanted = samples.as_is & (samples.pooled.labels == 0)
     largest = []
     for number in torch.nonzero(wanted)[:, 0].tolist():
-        probe, views = found.probes[int(samples.folds[number])], samples.views[number].float()
+        probe, views = found.voters[int(samples.folds[number])].probe, samples.views[number].float()
         tokens = probe.tokens(views)
         largest.append(float(probe.evidence(tokens[:1], tokens[1:]).max()) if len(views) > 1 else -1.0)
     return np.array(largest)

@@ -1,4 +1,4 @@
-"""Judge every sample by a probe that was fitted without its source."""
+"""Fit both voters of a verdict, and judge every sample by voters that were fitted without its source."""
 
 from __future__ import annotations
 
@@ -8,18 +8,54 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hidascan.detectors.hidanet.fusion import FusionHead
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Said
+from hidascan.lab.hidanet.fusion import Views, train_fusion
 from hidascan.lab.hidanet.kernel_probe import summarise
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 
 
 @dataclass(frozen=True)
+class Voters:
+    """Kernel probe and FAM, fitted to the same samples; the logit is that of the probe plus `vote` times FAM's."""
+
+    probe: KernelProbe
+    fusion: FusionHead
+    vote: float
+
+    @torch.no_grad()
+    def judge(self, samples: ProbeSamples) -> Said:
+        """Judge S samples."""
+        said, seen = self.probe(summarise(self.probe, samples.pooled)), project_views(self.probe, samples)
+        return said._replace(logits=said.logits + self.vote * self.fusion(seen.thumbnail, seen.patches, seen.padding))
+
+
+@dataclass(frozen=True)
 class OutOfFold:
-    """What probes say of S samples whose sources they never saw; and these probes, by the fold that they never saw."""
+    """What voters say of S samples whose sources they never saw; and these voters, by the fold that they never saw."""
 
     said: Said
-    probes: dict[int, KernelProbe]
+    voters: dict[int, Voters]
+
+
+def project_views(probe: KernelProbe, samples: ProbeSamples) -> Views:
+    """Project the [CLS] tokens of all views of samples as a probe does."""
+    counts = [len(one) for one in samples.views]
+    return Views.of(probe.tokens(torch.cat(samples.views)).split(counts))
+
+
+def fit_voters(
+    samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None, without: int | None = None
+) -> Voters:
+    """Fit both voters to the samples for which shown (S,) is true, and that are not of the fold `without`."""
+    probe = samples.fit(recipe, shown, without)
+    seen = torch.ones_like(samples.as_is) if shown is None else shown
+    chosen = samples.only(seen if without is None else seen & (samples.folds != without))
+    fusion = train_fusion(
+        project_views(probe, chosen), chosen.pooled.labels, chosen.source_weights(), recipe.network, recipe.fusion
+    )
+    return Voters(probe, fusion, recipe.fusion.vote)
 
 
 def judge(samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None) -> OutOfFold:
@@ -27,24 +63,23 @@ def judge(samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = N
 
     Args:
         samples: All.
-        recipe: Of the probe.
+        recipe: Of the voters.
         shown: (S,) bool, what may be fitted to; None for all.
     """
     folds = tqdm(samples.folds.unique().tolist(), desc="folds", disable=None)
-    probes = {fold: samples.fit(recipe, shown, without=fold) for fold in folds}
-    return OutOfFold(judge_by(probes, samples), probes)
+    voters = {fold: fit_voters(samples, recipe, shown, without=fold) for fold in folds}
+    return OutOfFold(judge_by(voters, samples), voters)
 
 
-def judge_by(probes: dict[int, KernelProbe], samples: ProbeSamples) -> Said:
-    """Judge samples, each by the probe that saw nothing of its source."""
+def judge_by(voters: dict[int, Voters], samples: ProbeSamples) -> Said:
+    """Judge samples, each by the voters that saw nothing of its source."""
     count = len(samples.images)
     said = Said(
         torch.zeros(count), torch.zeros(count), torch.zeros(count, len(DOMAINS)), torch.zeros(count, len(FAMILIES))
     )
-    for fold, probe in probes.items():
+    for fold, both in voters.items():
         here = samples.folds == fold
         if here.any():
-            parts = probe(summarise(probe, samples.only(here).pooled))
-            for whole, part in zip(said, parts, strict=True):
+            for whole, part in zip(said, both.judge(samples.only(here)), strict=True):
                 whole[here] = part
     return said

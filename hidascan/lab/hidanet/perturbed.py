@@ -1,4 +1,4 @@
-"""Judge images under every perturbation by probes that saw nothing of their sources."""
+"""Judge images under every perturbation by voters that saw nothing of their sources."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def measure_perturbed(
     deliveries = [Delivery(UNTOUCHED, _PATCHES), *(_always(name, how) for name, how in PERTURBATIONS.items())]
     folder = cache / f"perturbed-{count}"
     copies = pooled_samples(deliver(recipe, chosen, deliveries, folder, device, dtype), chosen)
-    logits = judge_by(found.probes, copies).logits.double().numpy()
+    logits = judge_by(found.voters, copies).logits.double().numpy()
     labels, folds, before = samples.pooled.labels.numpy(), samples.folds.numpy(), found.said.logits.double().numpy()
     known = samples.as_is.numpy()
     scores, verdicts = np.zeros(len(logits)), np.full(len(logits), "inconclusive")
-    for fold in found.probes:
+    for fold in found.voters:
         others = known & (folds != fold)
         calibration = fit_calibration(labels[others], before[others], np.zeros(1))
         for row in np.flatnonzero(copies.folds.numpy() == fold):

@@ -1,4 +1,4 @@
-"""The samples that the kernel probe is fitted to: labelled images of all tables, as they are and as they are delivered."""
+"""The samples that a verdict is fitted to: labelled images of all tables, as they are and as they are delivered."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe
 from hidascan.lab.data.deliveries import draw_delivery
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
+from hidascan.lab.hidanet.backbones import recipe_backbone, what_decides_tokens
 from hidascan.lab.hidanet.delivered import Delivery, Features, delivered_features
-from hidascan.lab.hidanet.features import recipe_backbone, what_decides_tokens
 from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe
 from hidascan.lab.hidanet.quality_samples import QualitySamples, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.measure.metrics import source_weights
 from hidascan.lab.training.artifacts import fingerprint
 
 
@@ -50,6 +50,11 @@ class ProbeSamples:
         views = tuple(part for part, kept in zip(self.views, mask.tolist(), strict=False) if kept)
         return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], self.compressed, views)
 
+    def source_weights(self) -> Tensor:
+        """Return weights (S,) by which a source of n samples counts as the square root of n."""
+        names = [f"{image.source} {image.group}" for image in self.images]
+        return torch.from_numpy(source_weights(self.pooled.labels.numpy(), names)).float().sqrt()
+
     def fit(self, recipe: HiDANetRecipe, mask: Tensor | None = None, without: int | None = None) -> KernelProbe:
         """Fit a probe to the samples for which mask (S,) bool is true, and that are not of the fold `without`."""
         shown = torch.ones_like(self.as_is) if mask is None else mask
@@ -79,9 +84,7 @@ def deliver(
     dtype: torch.dtype,
 ) -> Features:
     """Compute or read features of images by the backbone of a recipe."""
-    backbone = recipe_backbone(recipe, device, dtype)
-    if device == "cpu":
-        pack_linears(backbone)
+    backbone = recipe_backbone(recipe, recipe.network.taps, device, dtype)
     laws = [[delivery.name, delivery.patches] for delivery in deliveries]
     names = [f"{image.source} {image.path.name}" for image in images]
     made_by = fingerprint(

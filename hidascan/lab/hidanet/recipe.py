@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec
-from hidascan.lab.data.sampling import SamplingSpec
+from hidascan.lab.hidanet.fusion import FusionSpec
 from hidascan.lab.training.recipe import DataSpec, Recipe
 from hidascan.lab.training.trainer import TrainerSpec
 
@@ -19,38 +19,6 @@ class HiDANetData(DataSpec):
 
 
 @dataclass(frozen=True)
-class CacheSpec:
-    """How frozen features are computed and kept."""
-
-    draws_per_shard: int = 40
-    batch: int = 16  # views a pass through the backbone
-
-
-@dataclass(frozen=True)
-class Round:
-    """So many draws from some of the sources by one law; the training set is all rounds together."""
-
-    name: str = "train"
-    seed: int = 0
-    draws: int = 4000  # a pair counts once
-    only: tuple[str, ...] = ()  # groups or sources; empty: all
-    without: tuple[str, ...] = ()
-    group_power: float = 0.5  # a source of n images is drawn with weight n ** group_power
-    sampling: SamplingSpec = field(default_factory=SamplingSpec)
-
-
-@dataclass(frozen=True)
-class FusionSpec(TrainerSpec):
-    """L_cls + beta * L_qfe: refiner, FAM and the heads of the whole image."""
-
-    beta: float = 4.0  # on squared errors of quality / 100
-    label_smoothing: float = 0.05
-    drop_channels: float = 0.5  # probability of hiding a frozen channel of a tap from a whole view
-    drop_global: float = 0.3  # probability of hiding f_global, so that the local path carries weight of its own
-    drop_detail: float = 0.2
-
-
-@dataclass(frozen=True)
 class PairSpec:
     """Photos and their reconstructions, how they are degraded, and the regions of one in the other."""
 
@@ -60,7 +28,7 @@ class PairSpec:
     seed: int = 20
     held_out_fold: int = -1  # of the sources: its photos make no pairs, and set the threshold of the map
     side: int = 448  # pixels
-    group_power: float = 0.35  # as in a round
+    group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
     resize: float = 0.3  # probability that a large photo is shrunk first
     degradations: int = 2  # of each pair
     untouched: float = 0.15  # probability that no cell is swapped
@@ -79,7 +47,7 @@ class WindowSpec:
     edit_draws: int = 4  # of each real edit: once as it is, then delivered
     counts: tuple[int, ...] = (640, 200, 160, 400, 40)  # repainted, pasted, retouched, untouched, generated
     perturbed: float = 0.3  # probability that an autoencoder has noise on its weights
-    group_power: float = 0.35  # as in a round
+    group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
     resize: float = 0.4  # probability that a large image is shrunk first
     turned: float = 0.25  # probability of a random number of quarter turns
     region_share: tuple[float, float] = (0.03, 0.5)  # area of a region
@@ -131,8 +99,6 @@ class HiDANetRecipe(Recipe):
 
     network: HiDANetConfig = field(default_factory=HiDANetConfig)
     data: HiDANetData = field(default_factory=HiDANetData)
-    rounds: tuple[Round, ...] = (Round(),)
-    cache: CacheSpec = field(default_factory=CacheSpec)
     autoencoders: tuple[AutoencoderSpec, ...] = ()
     fusion: FusionSpec = field(default_factory=FusionSpec)
     localiser: LocaliserSpec = field(default_factory=LocaliserSpec)

@@ -1,4 +1,4 @@
-"""What each step from a kernel on few sources to the kernel probe gives, by cross-validation on the same folds."""
+"""Measure what each step from a kernel on few sources to both voters gives, by cross-validation on the same folds."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ class Step:
 
     Attributes:
         name: What is done.
-        spec: What differs in the probe.
+        kernel: What differs in the kernel probe.
+        vote: Weight of FAM's logit; None for that of the recipe.
         shown: Which samples may be fitted to; None for all.
     """
 
     name: str
-    spec: dict[str, Any] = field(default_factory=dict)
+    kernel: dict[str, Any] = field(default_factory=dict)
+    vote: float | None = 0.0
     shown: Callable[[ProbeSamples], Tensor] | None = None
+
+
+_ALONE = 1e4  # a weight beside which the kernel's vote is lost
 
 
 def _share(share: float) -> Callable[[ProbeSamples], Tensor]:
@@ -45,13 +50,15 @@ def _as_is(samples: ProbeSamples) -> Tensor:
 
 
 STEPS = (
-    Step("a kernel, a quarter of the sources", {}, _share(0.25)),
-    Step("a kernel, half of the sources", {}, _share(0.5)),
+    Step("a kernel, a quarter of the sources", shown=_share(0.25)),
+    Step("a kernel, half of the sources", shown=_share(0.5)),
     Step("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
     Step("a kernel on the patches", {"share": (0.0, 1.0)}),
     Step("all taps and components alike", {"tap_weights": (), "emphasis": 0.0}),
-    Step("fitted to images as they are alone", {}, _as_is),
+    Step("fitted to images as they are alone", shown=_as_is),
     Step("a kernel on thumbnail and patches side by side"),
+    Step("FAM alone", vote=_ALONE),
+    Step("kernel and FAM", vote=None),
 )
 
 
@@ -70,7 +77,12 @@ def measure_steps(samples: ProbeSamples, recipe: HiDANetRecipe, steps: tuple[Ste
     rows = []
     for step in steps:
         shown = None if step.shown is None else step.shown(samples)
-        changed = dataclasses.replace(recipe, kernel=dataclasses.replace(recipe.kernel, **step.spec))
+        vote = recipe.fusion.vote if step.vote is None else step.vote
+        kernel, fusion = (
+            dataclasses.replace(recipe.kernel, **step.kernel),
+            dataclasses.replace(recipe.fusion, vote=vote),
+        )
+        changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
         rows.append(_figures(step.name, samples, judge(samples, changed, shown).said.logits.numpy()))
     return rows
 

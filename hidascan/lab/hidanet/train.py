@@ -1,4 +1,4 @@
-"""Train a HiDA-Net: pairs, fusion, TFL, kernel probe, thresholds, and the file."""
+"""Train a HiDA-Net: pairs, TFL, kernel probe and FAM, thresholds, and the file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector,
 from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
 from hidascan.lab.data.tables import tables_sha256
-from hidascan.lab.hidanet.features import build_features
 from hidascan.lab.hidanet.filters import residual_filters
-from hidascan.lab.hidanet.fusion import new_head, train_fusion
 from hidascan.lab.hidanet.heatmap_law import fit_evidence, fit_heatmap_law, fit_sure_region, largest_evidence
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.located import locate_out_of_fold
-from hidascan.lab.hidanet.out_of_fold import judge
+from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, judge
 from hidascan.lab.hidanet.pairs import build_pairs
 from hidascan.lab.hidanet.probe_samples import probe_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
@@ -35,22 +33,14 @@ def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, d
     torch.manual_seed(recipe.seed)
     network = HiDANet(recipe.network)
     del network.backbone  # it is not trained, and lies in a file of its own
-    if recipe.network.fusion:
-        build_features(recipe, cache, str(device), dtype)
-        head = new_head(recipe, cache).to(device)
-        network.head = train_fusion(recipe, cache, head, cache / f"{out.stem}.state", dtype == torch.bfloat16)
     build_pairs(recipe, cache, str(device), dtype)
     network.residuals = residual_filters(recipe, cache)
     sure_region = _train_tfl(network, recipe, cache, device, dtype)
-    calibration = Calibration()
-    if recipe.network.kernel:
-        samples = probe_samples(recipe, cache, str(device), dtype)
-        network.probe = samples.fit(recipe)
-        found = judge(samples, recipe)
-        fit_evidence(network.heatmap, largest_evidence(samples, found))
-        as_is = samples.as_is.numpy()
-        labels, logits = samples.pooled.labels.numpy()[as_is], found.said.logits.double().numpy()[as_is]
-        calibration = fit_calibration(labels, logits, np.zeros(1))
+    samples = probe_samples(recipe, cache, str(device), dtype)
+    set_voters(network, fit_voters(samples, recipe))
+    found = judge(samples, recipe)
+    fit_evidence(network.heatmap, largest_evidence(samples, found))
+    calibration = fit_calibration(samples.pooled.labels.numpy(), found.said.logits.double().numpy(), np.zeros(1))
     write_network(
         recipe, network, dataclasses.replace(calibration, sure_region=sure_region), out, training_record(recipe)
     )
@@ -70,8 +60,8 @@ def train_heatmap(
         raise RecipeError(f"{weights}: the network differs from the recipe's in more than TFL")
     network = HiDANet(recipe.network)
     del network.backbone
-    network.residuals, network.probe, network.head = finished.residuals, finished.probe, finished.head
-    network.heatmap = finished.heatmap
+    network.residuals, network.probe, network.fusion = finished.residuals, finished.probe, finished.fusion
+    network.vote, network.heatmap = finished.vote, finished.heatmap
     sure_region = _train_tfl(network, recipe, cache, device, dtype)
     calibration = dataclasses.replace(header.calibration, sure_region=sure_region)
     write_network(recipe, network, calibration, out, header.training | {"heatmap": training_record(recipe)})
@@ -90,6 +80,12 @@ def _train_tfl(
     return fit_sure_region(network.heatmap, real)
 
 
+def set_voters(network: HiDANet, voters: Voters) -> None:
+    """Let a network decide as these voters do."""
+    network.probe, network.fusion = voters.probe, voters.fusion
+    network.vote.fill_(voters.vote)
+
+
 def training_record(recipe: HiDANetRecipe) -> dict[str, Any]:
     """Return what the header of the weights says of their training."""
     return {"recipe": dataclasses.asdict(recipe), "tables_sha256": tables_sha256(recipe.data.tables)}
@@ -98,7 +94,7 @@ def training_record(recipe: HiDANetRecipe) -> dict[str, Any]:
 def write_network(
     recipe: HiDANetRecipe, network: HiDANet, calibration: Calibration, out: Path, training: dict[str, Any]
 ) -> None:
-    """Write the checkpoint, with a record of its training. Without a kernel probe it is uncalibrated: that comes later."""
+    """Write the checkpoint, with a record of its training."""
     backbone = Path(recipe.data.backbone)
     parts = (Part("backbone", backbone.name, sha256_of(backbone)),)
     header = CheckpointHeader(out.stem, recipe.detector, recipe.network, parts, calibration, training)

@@ -29,7 +29,7 @@ from hidascan.lab.data.forgeries import cell_shares
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import fold_of, tables_sha256
-from hidascan.lab.hidanet.features import cell_backbone, what_decides_tokens
+from hidascan.lab.hidanet.backbones import recipe_backbone, what_decides_tokens
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.windows import Window, WindowMaker
 from hidascan.lab.measure.localisation import read_edits
@@ -185,7 +185,7 @@ def window_store(
     paths = [*map(Path, recipe.data.autoencoders), *trained]
     autoencoders = {path.stem: load_autoencoder(path, dtype, device) for path in paths}
     maker = WindowMaker(spec, recipe.seed, edits, real, ai, autoencoders)
-    backbone = cell_backbone(recipe, device, dtype)
+    backbone = recipe_backbone(recipe, recipe.network.cell_taps, device, dtype)
     filters = hashlib.sha256(residuals.filters.numpy().tobytes()).hexdigest()
     made_by = fingerprint(
         what="windows",

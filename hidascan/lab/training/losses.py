@@ -12,7 +12,9 @@ from torch import Tensor
 Losses = dict[str, Tensor]  # name -> () of what is summed
 
 
-def classification_loss(logits: Tensor, labels: Tensor, ai_share: float, smoothing: float) -> Tensor:
+def classification_loss(
+    logits: Tensor, labels: Tensor, ai_share: float, smoothing: float, samples: Tensor | float = 1.0
+) -> Tensor:
     """Compute L_cls: BCE, each class weighted to count half.
 
     Args:
@@ -20,8 +22,9 @@ def classification_loss(logits: Tensor, labels: Tensor, ai_share: float, smoothi
         labels: (B,) 0 or 1.
         ai_share: Share of AI in the training set, 0..1.
         smoothing: Label smoothing, 0..1.
+        samples: (B,) weights of the samples, or a number.
     """
-    weights = torch.where(labels > 0.5, 0.5 / ai_share, 0.5 / (1 - ai_share))
+    weights = torch.where(labels > 0.5, 0.5 / ai_share, 0.5 / (1 - ai_share)) * samples
     target = labels * (1 - smoothing) + 0.5 * smoothing
     return F.binary_cross_entropy_with_logits(logits, target, weights)
 
@@ -29,14 +32,6 @@ def classification_loss(logits: Tensor, labels: Tensor, ai_share: float, smoothi
 def localisation_loss(logits: Tensor, shares: Tensor) -> Tensor:
     """Compute L_tfl: BCE, mean over cells. shares is (B, h, w), of AI-made pixels in each cell, 0..1."""
     return F.binary_cross_entropy_with_logits(logits, shares)
-
-
-def quality_loss(estimates: Tensor, qualities: Tensor) -> Tensor:
-    """Compute L_qfe: MSE of quality / 100 over the images whose quality is known (not NaN); 0 if there is none."""
-    known = ~qualities.isnan()
-    if not known.any():
-        return estimates.sum() * 0
-    return F.mse_loss(estimates[known] / 100, qualities[known] / 100)
 
 
 def contrastive_loss(tokens: Tensor, shares: Tensor, margin: float = 1.0) -> Tensor:

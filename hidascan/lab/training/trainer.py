@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from hidascan.atomic import written_whole
@@ -111,16 +111,6 @@ def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2) -> Ite
             if number + ahead < count:
                 queue.append(reader.submit(load, number + ahead))
             yield ready
-
-
-def hide_channels(standard: Tensor, share: float) -> Tensor:
-    """Hide a share of the frozen channels of each tap from a whole view; the rest are scaled up in return.
-
-    standard is (B, T, N, C), and so is what comes back.
-    """
-    views, taps, _, channels = standard.shape
-    shown = torch.rand(views, taps, 1, channels, device=standard.device) >= share
-    return standard * (shown.to(standard.dtype) / (1 - share))
 
 
 def _average_that_forgets_the_start(ema: float) -> Callable[[Any, Any, Any], None]:

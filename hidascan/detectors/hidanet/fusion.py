@@ -1,0 +1,86 @@
+"""The trained head of HiDA-Net: FAM over the [CLS] tokens of the patches, the thumbnail's beside it, and a classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FeatureAggregation(nn.Module):
+    """FAM: f_detail = Agg([t_out, t_1, ..., t_K])[0], one layer of attention of which only t_out asks.
+
+    There are no positions, so the order of the patches is free; time and memory grow with K, not with its square.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.out_token = nn.Parameter(nn.init.normal_(torch.empty(heads, dim // heads), std=0.02))
+        self.key, self.value, self.mix = (nn.Linear(dim, dim) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+        self._scale = (dim // heads) ** -0.5
+
+    def forward(self, patches: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Aggregate patches.
+
+        Args:
+            patches: (B, K, D); without a patch the result is that of a value of zeros.
+            padding: (B, K) bool, true where there is no patch.
+
+        Returns:
+            f_detail (B, D).
+        """
+        scores, values = self._attended(patches)
+        if padding is not None:
+            scores = scores.masked_fill(padding[..., None], -torch.inf)
+        pooled = (scores.softmax(1)[..., None] * values).sum(1)  # (B, heads, D / heads)
+        return self.dropout(self.mix(pooled.flatten(1)))
+
+    def without_each(self, patches: Tensor) -> Tensor:
+        """Aggregate all patches (K, D) but one, for each one: (K, D), in time that grows with K alone."""
+        scores, values = self._attended(patches)
+        weights = (scores - scores.amax(0)).double().exp()[..., None]  # (K, heads, 1)
+        weighted = weights * values
+        rest = (weights.sum(0) - weights).clamp_min(1e-12)
+        return self.mix(((weighted.sum(0) - weighted) / rest).to(patches.dtype).flatten(1))
+
+    def _attended(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores (..., K, heads) of patches (..., K, D), and their values (..., K, heads, D / heads)."""
+        keys, values = (layer(patches).unflatten(-1, self.out_token.shape) for layer in (self.key, self.value))
+        return (keys * self.out_token).sum(-1) * self._scale, values
+
+
+class FusionHead(nn.Module):
+    """logit = MLP(concat(f_global, f_detail)), on projected [CLS] tokens of P components."""
+
+    def __init__(self, components: int, dim: int, heads: int, dropout: float = 0.0, hidden: float = 0.0):
+        """Set up.
+
+        Args:
+            components: P.
+            dim: Width of all that follows.
+            heads: Of the attention in FAM.
+            dropout: Probability of hiding a channel of what was fused, in training.
+            hidden: Probability of hiding a component of a token, in training.
+        """
+        super().__init__()
+        self.hide = nn.Dropout(hidden)
+        self.thumbnail, self.patch = nn.Linear(components, dim), nn.Linear(components, dim)
+        self.aggregation = FeatureAggregation(dim, heads, dropout)
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, 1)
+        )
+
+    def forward(self, thumbnail: Tensor, patches: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Decide on B images: (B, P) and (B, K, P), with padding (B, K) -> logits (B,), above 0 for AI."""
+        return self._classified(thumbnail, self.aggregation(self._local(patches), padding))
+
+    def without_each(self, thumbnail: Tensor, patches: Tensor) -> Tensor:
+        """Decide on an image by its thumbnail (1, P) and all patches (K, P) but one, for each one: (K,)."""
+        return self._classified(thumbnail.expand(len(patches), -1), self.aggregation.without_each(self._local(patches)))
+
+    def _local(self, patches: Tensor) -> Tensor:
+        return nn.functional.gelu(self.patch(self.hide(patches)))
+
+    def _classified(self, thumbnail: Tensor, f_detail: Tensor) -> Tensor:
+        f_global = nn.functional.gelu(self.thumbnail(self.hide(thumbnail)))
+        return self.classifier(torch.cat([f_global, f_detail], dim=1)).squeeze(1)
