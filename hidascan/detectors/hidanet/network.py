@@ -1,6 +1,6 @@
 """HiDA-Net, top to bottom: views -> tokens -> kernel probe, or refiner and FAM -> logit; residuals -> quality, map.
 
-Departures from the paper, measured in `experiments/`: several taps of the backbone instead of its last block; a kernel
+Departures from the paper, measured in `docs/decisions.md`: several taps of the backbone instead of its last block; a kernel
 probe beside or instead of refiner, FAM and classifier; TFL on pixel residuals and filtered frozen tokens
 instead of refined ones.
 """
