@@ -18,10 +18,12 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
-    "experiments/README.md",
+    "weights/MODEL_CARD.md",
+    "docs/decisions.md",
     "docs/output.md",
     "docs/fleet.md",
     *GUIDES,
+    *(f"docs/experiments/{path.name}" for path in sorted((ROOT / "docs/experiments").glob("*.md"))),
 ]
 
 
@@ -127,9 +129,15 @@ def test_every_message_on_the_page_of_errors_is_in_the_source():
     assert [message for message in messages if not any(holds(literal, message) for literal in literals)] == []
 
 
-def test_every_experiment_is_in_the_index():
-    index = (ROOT / "experiments/README.md").read_text()
-    assert all(f"]({path.name})" in index for path in (ROOT / "experiments").glob("2*.md"))
+def test_every_experiment_is_linked_from_the_decisions():
+    decisions = (ROOT / "docs/decisions.md").read_text()
+    assert all(f"](experiments/{path.name})" in decisions for path in (ROOT / "docs/experiments").glob("*.md"))
+
+
+def test_every_decision_has_its_five_cells():
+    rows = re.findall(r"(?m)^\| [^|]*\?[^|]* \|.*$", (ROOT / "docs/decisions.md").read_text())
+    assert len(rows) > 90
+    assert [row for row in rows if row.count("|") != 6] == []
 
 
 def test_every_detector_has_a_recipe():

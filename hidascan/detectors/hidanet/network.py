@@ -1,6 +1,6 @@
 """HiDA-Net, top to bottom: views -> tokens -> kernel probe and FAM -> logit; residuals and tokens -> quality, heatmap.
 
-Departures from the paper, measured in `experiments/`: a frozen backbone, and several blocks of it instead of the last; a
+Departures from the paper, measured in `docs/decisions.md`: a frozen backbone, and several blocks of it instead of the last; a
 kernel probe that votes beside FAM and classifier; TFL on pixel residuals, too.
 """
 
