@@ -32,11 +32,11 @@ class ViewPlan:
     thumbnail: bool = True
     patches: Literal["all", "centre"] | int = "all"
 
-    def limited(self, most: int | None) -> ViewPlan:
+    def limited(self, max_patches: int | None) -> ViewPlan:
         """Return the plan with at most `most` patches; None changes nothing."""
-        if most is None or self.side is None or self.patches == "centre":
+        if max_patches is None or self.side is None or self.patches == "centre":
             return self
-        return replace(self, patches=most if self.patches == "all" else min(most, self.patches))
+        return replace(self, patches=max_patches if self.patches == "all" else min(max_patches, self.patches))
 
 
 class Box(NamedTuple):
@@ -94,7 +94,7 @@ def patch_grid(height: int, width: int, side: int = PATCH) -> PatchGrid:
     return PatchGrid(height, width, side, starts(max(height, side), side), starts(max(width, side), side))
 
 
-def stratified_sample(grid: PatchGrid, most: int, seed: int = 0) -> list[int]:
+def stratified_sample(grid: PatchGrid, max_patches: int, seed: int = 0) -> list[int]:
     """Draw patches spread over the image, as GLASS ("Attention to Detail", 2026) does.
 
     Rows and columns of the grid are divided into rectangles with sides of about equal length, and one patch is drawn
@@ -102,15 +102,15 @@ def stratified_sample(grid: PatchGrid, most: int, seed: int = 0) -> list[int]:
 
     Args:
         grid: The grid to draw from.
-        most: Largest number of patches, at least 1.
+        max_patches: Largest number of patches, at least 1.
         seed: The same seed always draws the same patches.
 
     Returns:
         Numbers of patches in ascending order, at most `most`.
     """
     rows, cols = len(grid.tops), len(grid.lefts)
-    down = min(rows, max(1, round(math.sqrt(most * rows / cols))), most)
-    across = min(cols, most // down)
+    down = min(rows, max(1, round(math.sqrt(max_patches * rows / cols))), max_patches)
+    across = min(cols, max_patches // down)
     rng = np.random.default_rng(seed)
     drawn = []
     for top in range(down):

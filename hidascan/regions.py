@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_MOST = 100  # regions that are told
+_MAX = 100  # regions that are told
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, c
         At most 100 regions, the largest first.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats((cells >= threshold).astype(np.uint8), connectivity=8)
-    largest: Iterable[int] = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MOST] if count > 1 else []
+    largest: Iterable[int] = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MAX] if count > 1 else []
     regions = []
     for number in largest:
         left, top, across, down, size = (int(value) for value in stats[number])

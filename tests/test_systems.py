@@ -10,7 +10,7 @@ from torch import nn
 
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors import detector_class
-from hidascan.detectors.backbones.lora import Adapter, merge, watched
+from hidascan.detectors.backbones.lora import Adapter, attached, merge
 from hidascan.detectors.base import Positions
 from hidascan.detectors.bayesian import BayesianLinear
 from hidascan.detectors.checkpoint import load_detector
@@ -100,7 +100,7 @@ def test_adapters_change_nothing_at_first_and_are_the_same_when_merged():
     linear, adapter, x = nn.Linear(12, 20), Adapter(12, 20, 3), torch.randn(5, 12)
     with torch.no_grad():
         before = linear(x)
-        with watched([(linear, adapter)]):
+        with attached([(linear, adapter)]):
             assert torch.equal(linear(x), before)
             adapter.up.normal_()
             after = linear(x)

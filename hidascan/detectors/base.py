@@ -16,7 +16,7 @@ from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.geometry import PatchGrid, ViewPlan
 
 Encoded = dict[str, Tensor]  # name -> (V, ...), a row a view
-_LARGEST, _DEEPEST = 4096, 64  # of a network that a file may ask for
+_MAX_SIZE, _MAX_DEPTH = 4096, 64  # of a network that a file may ask for
 
 
 class Positions(NamedTuple):
@@ -65,15 +65,17 @@ class DetectorConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
-            if not _is_sane(value, kind, _DEEPEST if field.name.endswith("depth") else _LARGEST):
+            if not _is_sane(value, kind, _MAX_DEPTH if field.name.endswith("depth") else _MAX_SIZE):
                 raise ValueError(f"invalid {field.name}: {value!r:.40}")
 
 
-def _is_sane(value: object, kind: str, most: int) -> bool:
+def _is_sane(value: object, kind: str, limit: int) -> bool:
     if kind.startswith("tuple"):
-        return isinstance(value, tuple) and len(value) <= _DEEPEST and all(_is_sane(one, "int", most) for one in value)
+        return (
+            isinstance(value, tuple) and len(value) <= _MAX_DEPTH and all(_is_sane(one, "int", limit) for one in value)
+        )
     if kind == "int":
-        return type(value) is int and 0 < value <= most
+        return type(value) is int and 0 < value <= limit
     if kind == "float":
         return type(value) in (int, float) and math.isfinite(float(str(value)))
     return type(value).__name__ == kind

@@ -27,7 +27,7 @@ from hidascan.detectors.backbones.timm_cnn import build_timm_cnn, is_cnn, standa
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
 from hidascan.geometry import ViewPlan
 
-_LARGEST = 6.0  # of a standardised feature, in standard deviations
+_MAX_FEATURE = 6.0  # of a standardised feature, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Glass(Detector):
 
     def decide(self, encoded: Encoded) -> Decision:
         """Weigh the crops of an image, its thumbnail first, and classify both paths."""
-        standard = ((encoded["cls"] - self.mean) / self.std).clamp(-_LARGEST, _LARGEST)
+        standard = ((encoded["cls"] - self.mean) / self.std).clamp(-_MAX_FEATURE, _MAX_FEATURE)
         crops = standard[1:]
         weights = torch.softmax(self.scorer(crops), dim=0)  # (crops, 1)
         both = torch.cat([standard[0], (weights * crops).sum(0)])  # without crops, their sum is 0

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.lora import Adapter, merge, watched
+from hidascan.detectors.backbones.lora import Adapter, attached, merge
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.geometry import ViewPlan
 
@@ -99,5 +99,5 @@ class PPL(Detector):
     @contextmanager
     def _adapted(self) -> Iterator[None]:
         """Let the adapters add to what the backbone's layers give, unless they are part of it already."""
-        with watched(() if self.merged else tuple(self._pairs())):
+        with attached(() if self.merged else tuple(self._pairs())):
             yield

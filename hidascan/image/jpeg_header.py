@@ -30,7 +30,7 @@ _CHROMA = np.pad(
 ).ravel()
 
 
-_NEAR = 0.1  # mean |log ratio| of a table to that of IJG: rounding, or a maker's small change
+_MAX_DISTANCE = 0.1  # mean |log ratio| of a table to that of IJG: rounding, or a maker's small change
 _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1", (4, 2): "4:1:0"}
 
 
@@ -78,7 +78,7 @@ def _maker(tables: list[np.ndarray], distance: float) -> str:
         known: Any = preset["quantization"]
         if all(np.array_equal(table, known[index]) for index, table in enumerate(tables)):
             return f"Photoshop {name.replace('_', ' ')}"
-    return "near IJG" if distance < _NEAR else "own"
+    return "near IJG" if distance < _MAX_DISTANCE else "own"
 
 
 def _subsampling(layers: list[tuple[int, int, int, int]]) -> str:

@@ -17,13 +17,13 @@ from hidascan.image.jpeg_header import ijg_table
 _BLOCK = 8
 _NOISE = 0.4  # sigma of a coefficient: brightness was rounded once, the colours it is made from another time
 _OUTLIERS = 0.1  # share of coefficients that clipping has moved
-_SMALLEST = 1.5  # a coefficient under this is a zero: it fits every table
+_MIN_VALUE = 1.5  # a coefficient under this is a zero: it fits every table
 _WINDOW = 2 * _BLOCK - 1  # pixels: holds one whole block of each of the 64 grids
-_MANY, _FEW = 768, 96  # windows looked at, for one grid and for all 64
+_WINDOWS_ONE_GRID, _WINDOWS_ALL_GRIDS = 768, 96  # windows looked at, for one grid and for all 64
 _COARSE = (30, 50, 65, 75, 80, 85, 90, 95)
-_ENOUGH = 5000  # coefficients, about
-_GLIMPSE, _FINALISTS = 700, 12  # coefficients that choose those tables, and those grids, which all are looked at for
-_FOUND, _EVIDENCE = 0.25, 150  # log-likelihood ratio a coefficient, and coefficients, that make a finding
+_MAX_COEFFICIENTS = 5000  # coefficients, about
+_PRESELECTING, _FINALISTS = 700, 12  # coefficients of a first ranking; its best, which are fitted in full
+_MIN_RATIO, _MIN_COEFFICIENTS = 0.25, 150  # log-likelihood ratio a coefficient, and coefficients, that make a finding
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def jpeg_trace(pixels: np.ndarray) -> JpegTrace | None:
     """
     if min(pixels.shape[:2]) < _WINDOW:
         return None
-    windows = _lively_windows(pixels)
+    windows = _textured_windows(pixels)
     best = _best(_coefficients(windows, 0, 0))
     if best:
         return JpegTrace(best, 0, 0)
     grids = [(top, left) for top in range(_BLOCK) for left in range(_BLOCK) if top or left]
-    samples = [_counted(_coefficients(windows[:_FEW], *grid)) for grid in grids]
-    guesses = [float(sample.first(_GLIMPSE).fits(_COARSE).max()) if sample else -np.inf for sample in samples]
+    samples = [_counted(_coefficients(windows[:_WINDOWS_ALL_GRIDS], *grid)) for grid in grids]
+    guesses = [float(sample.first(_PRESELECTING).fits(_COARSE).max()) if sample else -np.inf for sample in samples]
     likely = np.argsort(guesses)[-_FINALISTS:]
     best_of = [(float(sample.fits(_COARSE).max()) if (sample := samples[n]) else -np.inf, grids[n]) for n in likely]
     grid = max(best_of)[1]
@@ -93,32 +93,32 @@ def _best(coefficients: np.ndarray) -> int | None:
     sample = _counted(coefficients)
     if sample is None:
         return None
-    guesses = sample.first(_GLIMPSE).fits(_QUALITIES)
+    guesses = sample.first(_PRESELECTING).fits(_QUALITIES)
     likely = sorted(_QUALITIES[place] for place in np.argsort(guesses)[-_FINALISTS:])
     fits = sample.fits(likely)
-    return likely[int(fits.argmax())] if fits.max() >= _FOUND else None
+    return likely[int(fits.argmax())] if fits.max() >= _MIN_RATIO else None
 
 
 def _counted(coefficients: np.ndarray) -> _Sample | None:
     """Return those of (B, 64) coefficients that can tell one table from another; None if they are too few."""
-    counted = np.abs(coefficients) > _SMALLEST
+    counted = np.abs(coefficients) > _MIN_VALUE
     counted[:, 0] = False  # DC follows content more than any grid
     values, which = coefficients[counted], np.nonzero(counted)[1]
-    return _Sample(values, which).first(_ENOUGH) if len(values) >= _EVIDENCE else None
+    return _Sample(values, which).first(_MAX_COEFFICIENTS) if len(values) >= _MIN_COEFFICIENTS else None
 
 
-def _lively_windows(pixels: np.ndarray) -> np.ndarray:
+def _textured_windows(pixels: np.ndarray) -> np.ndarray:
     """Return the brightness of the liveliest of many windows, (B, 15, 15) float32, livelier ones first.
 
     They start at multiples of 8 pixels, and none is clipped.
     """
     rows, cols = ((side - _WINDOW) // _BLOCK + 1 for side in pixels.shape[:2])
-    chosen = np.unique(np.linspace(0, rows * cols - 1, min(rows * cols, 4 * _MANY)).astype(int))
+    chosen = np.unique(np.linspace(0, rows * cols - 1, min(rows * cols, 4 * _WINDOWS_ONE_GRID)).astype(int))
     everywhere = np.lib.stride_tricks.sliding_window_view(pixels, (_WINDOW, _WINDOW), axis=(0, 1))
     windows = everywhere[_BLOCK * (chosen // cols), _BLOCK * (chosen % cols)]  # (B, 3, 15, 15)
     clear = (windows.max((1, 2, 3)) < 255) & (windows.min((1, 2, 3)) > 0)
     bright = np.einsum("c,bcij->bij", np.array([0.299, 0.587, 0.114], np.float32), windows[clear].astype(np.float32))
-    return bright[np.argsort(-bright.std((1, 2)))[:_MANY]]
+    return bright[np.argsort(-bright.std((1, 2)))[:_WINDOWS_ONE_GRID]]
 
 
 def _coefficients(windows: np.ndarray, top: int, left: int) -> np.ndarray:

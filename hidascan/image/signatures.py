@@ -36,7 +36,7 @@ def _raw(pattern: bytes, maker: str) -> Signature:
 
 
 # The first that matches counts. Ours come first: what Pillow cannot open of them is damaged.
-_OURS = (
+_SUPPORTED = (
     (rb"\x89PNG", "PNG"),
     (rb"\xff\xd8\xff[^\xf7]|\xff[\xe0\xe1]..(JFIF|Exif)\0", "JPEG"),
     (rb"RIFF....WEBP", "WebP"),
@@ -46,7 +46,7 @@ _OURS = (
     (rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1|mif2)", "HEIC"),
     (rb"....ftyp(avif|avis)", "AVIF"),
 )
-_OTHERS = (
+_UNSUPPORTED = (
     Signature(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image", _EXPORT),
     Signature(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "a JPEG 2000 image", _EXPORT),
     Signature(rb"\xff\xd8\xff\xf7|\xff\xf7", "a JPEG-LS image", _EXPORT),
@@ -165,7 +165,7 @@ _TEXTS = (
 _DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
-_MOST_SUB_IFDS = 16
+_MAX_SUB_IFDS = 16
 _MAKERS = {
     "nikon": "Nikon NEF",
     "sony": "Sony ARW",
@@ -195,10 +195,10 @@ def describe(data: bytes) -> str:
     head = data[:_HEAD]
     if not head.strip(b"\0") and not data.strip(b"\0"):
         return "only zero bytes: the content was never written or copied"
-    for pattern, name in _OURS:
+    for pattern, name in _SUPPORTED:
         if _matches(pattern, head):
             return ends_early(data) or f"damaged image: the header of this {name} file cannot be read"
-    for kind in _OTHERS:
+    for kind in _UNSUPPORTED:
         if _matches(kind.pattern, head):
             return _sentence(kind)
     text = _text(head)
@@ -241,7 +241,7 @@ def _directories(data: bytes) -> tuple[Any, list[Any]]:
     first.load(file)
     offsets = first.get(_SUB_IFDS, ())
     others = []
-    for offset in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MOST_SUB_IFDS]:
+    for offset in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MAX_SUB_IFDS]:
         other = ImageFileDirectory_v2(header)
         file.seek(int(offset))
         other.load(file)

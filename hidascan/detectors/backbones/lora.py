@@ -35,7 +35,7 @@ def merge(linear: nn.Linear, adapter: Adapter) -> None:
 
 
 @contextmanager
-def watched(pairs: Iterable[tuple[nn.Linear, Adapter]]) -> Iterator[None]:
+def attached(pairs: Iterable[tuple[nn.Linear, Adapter]]) -> Iterator[None]:
     """Within this, let each adapter add to what its layer gives."""
 
     def adding(adapter: Adapter) -> Any:

@@ -28,7 +28,7 @@ _OFFLINE: dict[str, dict[str, Any]] = {
     "core": {"allowed_network_hosts": []},
 }
 _SIDECAR_BYTES = 50_000_000
-_MOST_NOTES = 5  # on ingredients
+_MAX_NOTES = 5  # on ingredients
 _NAME = "Content Credentials"
 _REASONS = {  # the library's messages that mislead
     "could not generate a trusted time stamp": "the signature is damaged",
@@ -200,7 +200,7 @@ def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
             yield f"{_NAME} {held}: {_in_words(code, beside)}"
     ingredients = dict.fromkeys((one.title or "unnamed", _problem(one)) for one in manifest.all_ingredients())
     wrong = ((title, problem) for title, problem in ingredients if problem)
-    yield from (f"{_NAME} of an ingredient, {title}, {problem}" for title, problem in islice(wrong, _MOST_NOTES))
+    yield from (f"{_NAME} of an ingredient, {title}, {problem}" for title, problem in islice(wrong, _MAX_NOTES))
 
 
 def _problem(ingredient: Manifest) -> str:

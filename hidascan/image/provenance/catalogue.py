@@ -23,12 +23,12 @@ MEANS = ("ai", "ai-edit", "software")
 _PATH = Path(__file__).with_name("catalogue.toml")
 _OF_TOOLS = ("software", "agent")  # a tool writes these itself: a name within the value counts
 _WHOLE = ("credit", "creator", "comment")  # people write these too: the name must be the whole value, or a phrase
-_LONGEST, _LONGEST_PHRASE = 500, 150
+_MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 _NEGATIONS = frozenset({"not", "no", "non", "without", "never", "kein", "keine", "nicht", "ohne", "sans", "sin", "t"})
-_NEAR = 6  # words before a name in which a negation is about it
+_NEGATION_WORDS = 6  # words before a name in which a negation is about it
 _SUFFIXES = frozenset(
     {
         "ai", "alpha", "app", "api", "beta", "dev", "diffusion", "edit", "fast", "flash", "full", "generator", "hd", "image",
@@ -68,14 +68,14 @@ def tool_in(text: str, where: str) -> Tool | None:
         text: Content of a metadata field.
         where: Kind of that field, one of FIELDS; a tool counts only in the kinds that its row lists.
     """
-    catalogue, text = _catalogue(), text[:_LONGEST].strip().rstrip(".!")
+    catalogue, text = _catalogue(), text[:_MAX_LENGTH].strip().rstrip(".!")
     names, alone = catalogue.names[where], catalogue.alone
     if where in _OF_TOOLS:
         lead, means = catalogue.lead(text)
         named = text[lead:]
         tool = _anywhere(text, names) or _whole(named, alone)
         return _as_edit(tool) if tool and means == "ai-edit" else tool
-    if len(text) > _LONGEST_PHRASE:
+    if len(text) > _MAX_PHRASE_LENGTH:
         return None
     whole = _whole(text, names) if where in _WHOLE else None
     return whole or catalogue.phrase(text, names, alone if where == "credit" else {})
@@ -149,7 +149,7 @@ def _anywhere(text: str, names: _Names) -> Tool | None:
     tokens, found = list(_tokens(text)), []
     for first in range(len(tokens)):
         size = _longest(tokens[first:], names)
-        if size and not _NEGATIONS & {*_texts(tokens[max(0, first - _NEAR) : first])}:
+        if size and not _NEGATIONS & {*_texts(tokens[max(0, first - _NEGATION_WORDS) : first])}:
             found.append(names[_texts(tokens[first : first + size])])
     return next((tool for tool in found if tool.means != "software"), found[0] if found else None)
 

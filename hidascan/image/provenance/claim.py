@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_LONGEST = 80
+_MAX_LENGTH = 80
 _KINDS = ("ai", "camera", "software")
 _STRENGTHS = ("trusted", "signed", "tag", "text")
 
@@ -37,7 +37,7 @@ class Claim:
 
     def short(self) -> str:
         """Return the claim in short, such as `png:ComfyUI` or `c2pa:Azure OpenAI ImageGen`."""
-        return f"{self.source}:{self.text}"[:_LONGEST]
+        return f"{self.source}:{self.text}"[:_MAX_LENGTH]
 
     def rank(self) -> tuple[int, int]:
         """Return what claims are sorted by: a generator before a camera, then the stronger first.

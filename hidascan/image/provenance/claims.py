@@ -21,7 +21,7 @@ from hidascan.image.provenance.stealth import read_stealth
 from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_signed_by_xai
 
 _NAME, _DETAIL = 80, 200  # characters that are shown
-_MOST_CLAIMS = 100
+_MAX_CLAIMS = 100
 _NOT_USED = frozenset({"", "none", "no", "n/a", "na", "not applicable", "false", "0", "-"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields that a tool writes by itself
@@ -39,10 +39,10 @@ def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> t
     claims += [*_of_camera(plain), *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
     if not any(field.source == "png" for field in structures):
         claims += _of_png_keys(plain)
-    return tuple(sorted(_unlike(claims), key=Claim.rank)[:_MOST_CLAIMS])
+    return tuple(sorted(_without_duplicates(claims), key=Claim.rank)[:_MAX_CLAIMS])
 
 
-def _unlike(claims: list[Claim]) -> list[Claim]:
+def _without_duplicates(claims: list[Claim]) -> list[Claim]:
     """Drop what is said twice: the same field, or the same program or camera in the same place."""
     kept: dict[tuple[object, ...], Claim] = {}
     for claim in claims:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 _BMFF_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _TIFF_TAG = 0xCD41
 _GIF_EXTENSION = b"\x21\xff\x0bC2PA_GIF"
-_MOST_DIRECTORIES, _MOST_TAGS = 32, 1000
+_MAX_DIRECTORIES, _MAX_TAGS = 32, 1000
 _BARE_MARKERS = (0x01, *range(0xD0, 0xD9))  # JPEG markers without a length
 _PREFIX = re.compile(rb"xmlns:([\w.-]{1,40})\s*=\s*[\"']http://purl\.org/dc/terms/[\"']")
 _PROVENANCE = rb":provenance(?:\s*=\s*[\"']|[^>]{0,200}?(?:resource\s*=\s*[\"']|>))\s*(https?://[^\"'<>\s]{1,2000})"
@@ -101,10 +101,10 @@ def _in_tiff(data: bytes) -> bool:
     layout, entry, pointer = ("Q", 20, "Q") if big else ("H", 12, "I")
     try:
         (at,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
-        for _ in range(_MOST_DIRECTORIES):
+        for _ in range(_MAX_DIRECTORIES):
             (count,) = struct.unpack_from(order + layout, data, at)
             first = at + struct.calcsize(layout)
-            tags = (struct.unpack_from(order + "H", data, first + entry * n)[0] for n in range(min(count, _MOST_TAGS)))
+            tags = (struct.unpack_from(order + "H", data, first + entry * n)[0] for n in range(min(count, _MAX_TAGS)))
             if _TIFF_TAG in tags:
                 return True
             (at,) = struct.unpack_from(order + pointer, data, first + entry * count)

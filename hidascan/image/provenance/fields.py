@@ -17,7 +17,7 @@ from hidascan.image.provenance.iptc import iptc_records
 from hidascan.image.provenance.png_text import png_texts
 from hidascan.image.provenance.xmp import properties_of
 
-_MOST_OF_A_KIND, _MOST_CHARACTERS = 200, 8_000_000
+_MAX_PER_KIND, _MAX_CHARACTERS = 200, 8_000_000
 PNG_TEXT = "PNG text "
 _EXIF = {
     0x000B: ("ProcessingSoftware", "software"), 0x0131: ("Software", "software"), 0xA43A: ("RAWDevelopingSoftware", "software"),
@@ -54,7 +54,7 @@ _PNG = {
 _XMP_KEY, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_HEAD = 40  # GUID, full length, offset
-_MOST_EXTENDED = 4_000_000
+_MAX_EXTENDED = 4_000_000
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
 _IPTC_TAG, _PHOTOSHOP_TAG, _IPTC_RESOURCE = 33723, 34377, 0x0404
 
@@ -81,7 +81,7 @@ class Field:
 
 def fields_of(image: Image.Image, data: bytes) -> list[Field]:
     """Return the fields of a loaded image and the bytes of its file; what is broken is passed over."""
-    file, kept = _File(image, data), _Kept()
+    file, kept = _File(image, data), _FieldCollector()
     for read in _READERS:
         try:
             for field in read(file):
@@ -114,13 +114,13 @@ class _File:
         return [body for name, body in getattr(self.image, "applist", ()) if name == kind]
 
 
-class _Kept:
+class _FieldCollector:
     """Fields without their doubles, and not more than can be read in no time."""
 
     def __init__(self) -> None:
         self.fields: dict[Field, None] = {}
         self._counts: Counter[str] = Counter()
-        self._left = _MOST_CHARACTERS
+        self._left = _MAX_CHARACTERS
 
     def add(self, field: Field) -> None:
         structure = field.kind == "structure"
@@ -128,7 +128,7 @@ class _Kept:
             return
         for one in _split(field):
             text = one.text.strip("\0 \r\n\t")
-            if text and self._counts[one.kind] < _MOST_OF_A_KIND and len(text) <= self._left:
+            if text and self._counts[one.kind] < _MAX_PER_KIND and len(text) <= self._left:
                 self._counts[one.kind] += not structure  # of a PNG the keys count too, and there are not many
                 self._left -= len(text)
                 self.fields[one] = None
@@ -171,7 +171,7 @@ def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:
     parts: dict[bytes, dict[int, bytes]] = {}
     for segment in segments:
         offset = int.from_bytes(segment[36:_EXTENSION_HEAD], "big")
-        if offset < _MOST_EXTENDED:  # what is longer holds a depth map or a second picture
+        if offset < _MAX_EXTENDED:  # what is longer holds a depth map or a second picture
             parts.setdefault(segment[:32], {})[offset] = segment[_EXTENSION_HEAD:]
     yield from (b"".join(part for _, part in sorted(pieces.items())) for pieces in parts.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _MARK = 0x1C
-_MOST = 1000
+_MAX_RECORDS = 1000
 _PHOTOSHOP, _RESOURCE, _IPTC_RESOURCE = b"Photoshop 3.0\0", b"8BIM", 0x0404
 
 
@@ -15,7 +15,7 @@ def iptc_records(block: bytes) -> Iterator[tuple[int, bytes]]:
     if block.startswith(_RESOURCE):
         block = _resource(block)
     at = block.find(bytes([_MARK]))
-    for _ in range(_MOST):
+    for _ in range(_MAX_RECORDS):
         if at < 0 or at + 5 > len(block) or block[at] != _MARK:
             return
         record, dataset, size = block[at + 1], block[at + 2], int.from_bytes(block[at + 3 : at + 5], "big")
@@ -31,7 +31,7 @@ def iptc_records(block: bytes) -> Iterator[tuple[int, bytes]]:
 def _resource(block: bytes) -> bytes:
     """Return the IPTC among Photoshop's resources."""
     at = 0
-    for _ in range(_MOST):
+    for _ in range(_MAX_RECORDS):
         if block[at : at + 4] != _RESOURCE or at + 12 > len(block):
             return b""
         number, name = int.from_bytes(block[at + 4 : at + 6], "big"), block[at + 6]

@@ -7,8 +7,8 @@ from typing import Any
 
 from hidascan.image.provenance.manifest import Statement
 
-_LONGEST = 200
-_MOST_ACTIONS, _MOST_RELATED, _MOST_VALUES = 500, 20, 500
+_MAX_LENGTH = 200
+_MAX_ACTIONS, _MAX_RELATED, _MAX_VALUES = 500, 20, 500
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
 _GENERATOR = "com.adobe.generative-ai"
 _DISCLOSURE = "c2pa.ai-disclosure"
@@ -48,7 +48,7 @@ def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
 
 def plain(value: object) -> str:
     """Return printable text of bounded length; "" for what is no text."""
-    text = value[:_LONGEST] if isinstance(value, str) else ""
+    text = value[:_MAX_LENGTH] if isinstance(value, str) else ""
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
@@ -65,12 +65,12 @@ def _is_actions(label: str) -> bool:
 
 def _of_actions(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
     agents = _list(data.get("softwareAgents")) or infos
-    actions = [one for one in _list(data.get("actions")) if isinstance(one, dict)][:_MOST_ACTIONS]
+    actions = [one for one in _list(data.get("actions")) if isinstance(one, dict)][:_MAX_ACTIONS]
     names = {plain(one.get("action")) for one in actions}
-    templates = [one for one in _list(data.get("templates")) if isinstance(one, dict)][:_MOST_ACTIONS]
+    templates = [one for one in _list(data.get("templates")) if isinstance(one, dict)][:_MAX_ACTIONS]
     for action in (*actions, *(one for one in templates if plain(one.get("action")) in {"*", *names})):
         yield from _of_action(action, agents)
-        for related in _list(action.get("related"))[:_MOST_RELATED]:
+        for related in _list(action.get("related"))[:_MAX_RELATED]:
             if isinstance(related, dict):
                 yield from _of_action(related, agents)
 
@@ -99,7 +99,7 @@ def _name(agent: object) -> str:
 def _source_types(data: dict[str, Any]) -> Iterator[str]:
     """Yield the digital source types of a metadata assertion, however deep they lie."""
     waiting: list[Any] = [data]
-    for _ in range(_MOST_VALUES):
+    for _ in range(_MAX_VALUES):
         if not waiting:
             return
         value = waiting.pop(0)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 _LOSSLESS = ("PNG", "WEBP", "TIFF", "BMP", "GIF")
-_MAGIC_BYTES, _LENGTH_BYTES, _MOST_BYTES = 15, 4, 1_000_000
+_MAGIC_BYTES, _LENGTH_BYTES, _MAX_BYTES = 15, 4, 1_000_000
 _IS_PACKED = {b"stealth_pnginfo": False, b"stealth_pngcomp": True, b"stealth_rgbinfo": False, b"stealth_rgbcomp": True}
 
 
@@ -32,12 +32,12 @@ def read_stealth(image: Image.Image) -> tuple[str, str] | None:
 def _text(image: Image.Image, channels: str, packed: bool) -> str:
     head = _MAGIC_BYTES + _LENGTH_BYTES
     size = int.from_bytes(_hidden(image, channels, _MAGIC_BYTES, head), "big") // 8
-    if size > _MOST_BYTES:
+    if size > _MAX_BYTES:
         return ""
     body = _hidden(image, channels, head, head + size)
     try:
         if packed:
-            body = zlib.decompressobj(31).decompress(body, _MOST_BYTES)  # bounded: a bomb must not fill the memory
+            body = zlib.decompressobj(31).decompress(body, _MAX_BYTES)  # bounded: a bomb must not fill the memory
         return body.decode("utf-8", "replace")
     except zlib.error:
         return ""

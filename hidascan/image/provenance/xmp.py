@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
-_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 4_000_000, 20_000, 100
-_MOST_LOOSELY = 300_000
+_MAX_BYTES, _MAX_ELEMENTS, _MAX_DEPTH = 4_000_000, 20_000, 100
+_MAX_LOOSELY = 300_000
 _PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
     "http://ns.adobe.com/exif/1.0/": "exif",
@@ -51,18 +51,18 @@ class Property(NamedTuple):
 
 def properties_of(packet: bytes) -> Iterator[Property]:
     """Yield the properties of a packet; of one that is no sound XML, whatever looks like a property."""
-    packet = packet[:_MOST_BYTES].strip(b"\0 \r\n\t")
+    packet = packet[:_MAX_BYTES].strip(b"\0 \r\n\t")
     walk = _Walk()
     try:
         walk.parser.Parse(packet, False)  # not the last: a packet that breaks off is read as far as it goes
-    except _EnoughError:
+    except _StopParsingError:
         pass
     except (expat.ExpatError, ValueError, LookupError):
         walk.found += _loosely(packet)
     yield from dict.fromkeys(one for one in walk.found if one.value)
 
 
-class _EnoughError(Exception):
+class _StopParsingError(Exception):
     pass
 
 
@@ -84,8 +84,8 @@ class _Walk:
     def _start(self, tag: str, attributes: list[str]) -> None:
         self._elements += 1
         self._elements += len(attributes) // 2
-        if self._elements > _MOST_ELEMENTS or len(self._open) > _DEEPEST:
-            raise _EnoughError
+        if self._elements > _MAX_ELEMENTS or len(self._open) > _MAX_DEPTH:
+            raise _StopParsingError
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
         for key, uri in pairs:
             if key == "xmlns" or key.startswith("xmlns:"):
@@ -123,16 +123,16 @@ class _Walk:
         return f"{prefix}:{local}" if prefix else local
 
     def _refuse(self, *_: object) -> None:
-        raise _EnoughError  # XMP has no document type, and its entities could be a bomb
+        raise _StopParsingError  # XMP has no document type, and its entities could be a bomb
 
 
 def _loosely(packet: bytes) -> Iterator[Property]:
     code = "utf-16" if packet[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = packet[:_MOST_LOOSELY].decode(code, "replace")
+    text = packet[:_MAX_LOOSELY].decode(code, "replace")
     for pattern in (_TAG, _ATTRIBUTE):
         for count, match in enumerate(pattern.finditer(text)):
             name, *values = match.groups()
             if not name.startswith(_STRUCTURAL):
                 yield Property(name, html.unescape(next(filter(None, values), "")).strip())
-            if count > _MOST_ELEMENTS:
+            if count > _MAX_ELEMENTS:
                 return

@@ -14,7 +14,7 @@ import numpy as np
 from hidascan.image import perturb
 from hidascan.image.perturb import Compression, Perturbation
 
-_LARGEST = 1600  # pixels, of what is enlarged
+_MAX_SIDE = 1600  # pixels, of what is enlarged
 
 
 def draw_delivery(rng: np.random.Generator) -> Perturbation:
@@ -109,7 +109,7 @@ def _enlarged(rng: np.random.Generator) -> list[Perturbation]:
     scale, kernel = float(rng.uniform(1.5, 4.0)), int(rng.choice(_KERNELS[1:]))
 
     def enlarge(pixels: np.ndarray) -> np.ndarray:
-        part = pixels[: int(_LARGEST / scale), : int(_LARGEST / scale)]
+        part = pixels[: int(_MAX_SIDE / scale), : int(_MAX_SIDE / scale)]
         size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
         return cv2.resize(np.ascontiguousarray(part), size, interpolation=kernel)
 
