@@ -42,9 +42,9 @@ def first_verdict(command: list[str]) -> float:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
         if not running.stdout.readline():
             raise SystemExit("no verdict")
-        said = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         running.terminate()
-    return said
+    return seconds
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def by_ray(scanner: Scanner, options: ScanOptions, paths: list[str]) -> float:
         return time.perf_counter() - started
 
 
-def decoded_a_second(scanner: Scanner, paths: list[str]) -> tuple[float, float]:
+def decoded_per_second(scanner: Scanner, paths: list[str]) -> tuple[float, float]:
     """Return images a second that one core decodes and cuts, and views an image."""
     scanner.preparer.file(paths[0])
     started, views = time.perf_counter(), 0
@@ -158,7 +158,7 @@ def main() -> None:
             local.append(by_local(scanner, paths))
             start.append(by_ray(scanner, options, paths[:1]))
             fleet.append((len(paths) - 1) / (by_ray(scanner, options, paths) - start[-1]))
-        decoded, views = decoded_a_second(scanner, paths)
+        decoded, views = decoded_per_second(scanner, paths)
         size = sum(Path(path).stat().st_size for path in paths) / len(paths)
     measured = Measured(views, decoded, size, given.views_per_second)
     figures = {

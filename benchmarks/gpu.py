@@ -136,7 +136,7 @@ ON_ANY_DEVICE = (as_it_is, copied, channels_last)
 ON_A_GPU = (pinned_ahead, cuda_graph, compiled)
 
 
-def way_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> list[dict]:
+def variant_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> list[dict]:
     """Views a second of the backbone, by each way to feed and to run it."""
     side, rows = network.config.side, []
     views = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8)
@@ -149,7 +149,7 @@ def way_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> 
     return rows
 
 
-def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_a_second: float) -> dict:
+def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_per_second: float) -> dict:
     """Images a second of one size: what all cores make ready, what the network takes, and what whole scans do."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as threads:
         paths = many(Path(name), megapixels, count)
@@ -158,7 +158,7 @@ def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_
         started = time.perf_counter()
         views = sum(len(job.take_views() or ()) for job in threads.map(prepare, paths))
         row = {"megapixels": megapixels, "made ready, images/s": round(count / (time.perf_counter() - started), 2)}
-        row["network, images/s"] = round(views_a_second * count / views, 2)
+        row["network, images/s"] = round(views_per_second * count / views, 2)
         for what, scanner in scanners.items():
             list(scanner.scan(paths[: max(1, count // 8)]))  # starts decoders, and chooses kernels
             started = time.perf_counter()
@@ -218,7 +218,7 @@ def measure(given: argparse.Namespace) -> Iterator[dict]:
     scanners = {"scan": scanner, "--fast": Scanner(replace(scanner.options, fast=True))}
     for size in given.sizes:
         yield size_row(scanners, size, max(1, round(given.views / (1 + 21 * size))), network["views/s"])
-    yield from way_rows(scanner.detector, device, network["batch"], given.passes)
+    yield from variant_rows(scanner.detector, device, network["batch"], given.passes)
     if given.large:
         large = HiDANet(LARGE).eval()
         large.head.refiner.bfloat16()

@@ -54,18 +54,18 @@ def run(name: str, command: list[str], images: list[tuple[Path, int | None]]) ->
     """Run a command on images."""
     started, peak = time.perf_counter(), 0
     running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    said: list[str] = []
+    output: list[str] = []
     done = threading.Event()
 
     def converse() -> None:
-        said.append(running.communicate("".join(f"{path}\n" for path, _ in images))[0])
+        output.append(running.communicate("".join(f"{path}\n" for path, _ in images))[0])
         done.set()
 
     threading.Thread(target=converse, daemon=True).start()
     while not done.wait(0.2):
         peak = max(peak, tree_memory(running.pid))
     seconds = time.perf_counter() - started
-    scores = {row["path"]: float(row["score"]) for row in csv.DictReader(said[0].splitlines()) if row["score"]}
+    scores = {row["path"]: float(row["score"]) for row in csv.DictReader(output[0].splitlines()) if row["score"]}
     if len(scores) == 0 and running.returncode not in (0, 1):
         raise SystemExit(f"{name}: exit code {running.returncode}")
     both = [(label, scores[str(path)]) for path, label in images if label is not None and str(path) in scores]

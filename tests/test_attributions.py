@@ -28,15 +28,15 @@ def test_regions_are_boxes_in_pixels_largest_first():
 
 def test_regions_and_effects_are_in_jsonl(hidascan, tmp_path):
     save_picture(tmp_path / "a.png", 240, 500)
-    plain, told = (
+    plain, explained = (
         json.loads(hidascan(tmp_path / "a.png", "--jsonl", "-", "--precision", "fp32", *more).out)
         for more in ((), ("--explain",))
     )
-    assert plain["effects"] == [] and plain["logit"] == pytest.approx(told["logit"], abs=1e-5)
-    boxes = [tuple(effect[name] for name in ("left", "top", "width", "height")) for effect in told["effects"]]
+    assert plain["effects"] == [] and plain["logit"] == pytest.approx(explained["logit"], abs=1e-5)
+    boxes = [tuple(effect[name] for name in ("left", "top", "width", "height")) for effect in explained["effects"]]
     assert boxes == patch_grid(240, 500).boxes()
-    over = sum(region["area"] for region in told["regions"])
-    assert over == pytest.approx(told["ai_area"], abs=1e-4) and told["regions"] == plain["regions"]
+    over = sum(region["area"] for region in explained["regions"])
+    assert over == pytest.approx(explained["ai_area"], abs=1e-4) and explained["regions"] == plain["regions"]
 
 
 @pytest.mark.parametrize("patches", [1, 2, 7])

@@ -109,8 +109,8 @@ def signed_with(
         settings |= {"verify": {"verify_trust": True}, "trust": {"user_anchors": trust.decode()}}
     builder = c2pa.Builder(manifest, context=c2pa.Context(c2pa.Settings.from_dict(settings)))
     for title, relationship, data in ingredients:
-        told = json.dumps({"title": title, "relationship": relationship})
-        builder.add_ingredient(told, "image/jpeg", io.BytesIO(data))
+        description = json.dumps({"title": title, "relationship": relationship})
+        builder.add_ingredient(description, "image/jpeg", io.BytesIO(data))
     if beside:
         builder.set_no_embed()
     made = builder.sign(signer, mime_type(format), io.BytesIO(base or plain(format)), out)

@@ -32,8 +32,8 @@ def test_the_options_are_written_as_the_command_lines_have_them():
 
 def test_the_columns_are_written_as_they_are():
     assert ", ".join(f"`{c}`" for c in COLUMNS) in README
-    told = re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`.*?) \|", (ROOT / "docs/output.md").read_text())))
-    assert told[: len(COLUMNS)] == list(COLUMNS)
+    panel = re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`.*?) \|", (ROOT / "docs/output.md").read_text())))
+    assert panel[: len(COLUMNS)] == list(COLUMNS)
 
 
 def test_every_key_of_json_lines_is_written(hidascan, tmp_path):
@@ -167,8 +167,8 @@ def test_the_panel_in_the_readme_is_what_a_terminal_shows(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("COLUMNS", "80")
     shown = SECTIONS["panel"](Scanner(), CardSpec("", None, Path()))
-    told = re.search(r"<!-- hidalab card: panel -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
-    assert re.sub(r"\d", "0", shown) == re.sub(r"\d", "0", told)
+    panel = re.search(r"<!-- hidalab card: panel -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
+    assert re.sub(r"\d", "0", shown) == re.sub(r"\d", "0", panel)
 
 
 def test_the_man_page_is_written_from_the_help():

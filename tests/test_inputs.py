@@ -107,7 +107,7 @@ def test_folders_too_deep_for_a_path_have_a_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "options", "said"),
+    ("names", "options", "expected"),
     [
         ([], {}, "; the folder is empty"),
         (["a.jxl", "b.DNG", "c.dng"], {}, "; 3 files of other types skipped (.dng 2, .jxl 1)"),
@@ -119,10 +119,10 @@ def test_folders_too_deep_for_a_path_have_a_row(tmp_path):
         (["Thumbs.db", ".DS_Store"], {}, "; 2 system files skipped (.DS_Store, Thumbs.db)"),
     ],
 )  # fmt: skip
-def test_a_folder_without_images_is_named_with_the_reason(tmp_path, names, options, said):
+def test_a_folder_without_images_is_named_with_the_reason(tmp_path, names, options, expected):
     (tmp_path / "in").mkdir()
     found, lines = searched(touch(tmp_path / "in", *names), **options)
-    assert not found and lines == [f"no images found in {tmp_path / 'in'}{said}"]
+    assert not found and lines == [f"no images found in {tmp_path / 'in'}{expected}"]
 
 
 def test_nothing_scanned_is_exit_code_3_even_beside_images(hidascan, tmp_path):
@@ -287,7 +287,7 @@ def image_bytes(form: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "null", "said"),
+    ("data", "null", "expected"),
     [
         (image_bytes("JPEG"), False, "looks like a JPEG image; to scan it, pass it as PATH"),
         (image_bytes("PNG"), True, "looks like a PNG image"),
@@ -309,10 +309,10 @@ def image_bytes(form: str) -> bytes:
         ("\ufeffpath\tlabel\r\n".encode("utf-16-le"), False, "looks like a table"),
     ],
 )  # fmt: skip
-def test_what_is_no_list_is_said_in_one_line(tmp_path, data, null, said):
+def test_what_is_no_list_is_said_in_one_line(tmp_path, data, null, expected):
     with pytest.raises(UsageError) as raised:
         read(tmp_path, data, null=null)
-    assert str(raised.value).startswith(f"--files-from {tmp_path}/list.txt ") and said in str(raised.value)
+    assert str(raised.value).startswith(f"--files-from {tmp_path}/list.txt ") and expected in str(raised.value)
 
 
 def test_an_image_named_as_a_table_is_no_table(tmp_path):
@@ -390,8 +390,8 @@ def on_stdin(monkeypatch, data: bytes):
 def test_an_image_on_the_pipe_of_a_list_is_one_line(hidascan, monkeypatch):
     on_stdin(monkeypatch, image_bytes("JPEG"))
     ran = hidascan("-")
-    said = "stdin is not a list of paths: it looks like a JPEG image; to scan an image from a pipe, use /dev/stdin"
-    assert ran.code == 2 and ran.err == f"hidascan: {said}\n" and not ran.out
+    expected = "stdin is not a list of paths: it looks like a JPEG image; to scan an image from a pipe, use /dev/stdin"
+    assert ran.code == 2 and ran.err == f"hidascan: {expected}\n" and not ran.out
     monkeypatch.setattr(sys, "stdin", None)
     assert "stdin is closed" in hidascan("-").err
 

@@ -50,19 +50,19 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
 
 @torch.no_grad()
 def test_a_kernel_tells_a_class_from_a_ring_around_it_and_qfe_reads_the_residuals():
-    said = judge(samples_of(), RECIPE).said
+    found = judge(samples_of(), RECIPE).said
     labels = samples_of().pooled.labels.numpy()
-    assert auc(labels, said.logits.numpy()) > 0.99
-    assert (said.qualities - samples_of().pooled.qualities).abs().mean() < 9  # a constant is off by 20
+    assert auc(labels, found.logits.numpy()) > 0.99
+    assert (found.qualities - samples_of().pooled.qualities).abs().mean() < 9  # a constant is off by 20
 
 
 @torch.no_grad()
 def test_the_family_of_a_generator_is_told():
     pooled = samples_of().pooled
     probe, known = fit_kernel_probe(pooled, RECIPE), pooled.labels == 1
-    said = probe(summarise(probe, pooled.only(known)))
-    assert (said.families.argmax(1) == pooled.families[known]).float().mean() > 0.9
-    assert (said.domains.argmax(1) == 0).all()
+    found = probe(summarise(probe, pooled.only(known)))
+    assert (found.families.argmax(1) == pooled.families[known]).float().mean() > 0.9
+    assert (found.domains.argmax(1) == 0).all()
 
 
 @torch.no_grad()

@@ -244,22 +244,22 @@ def test_samples_carry_exact_labels(recipe):
 def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):
     (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # a photo that cannot be read is passed over
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
-    law = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
-    untouched = Pairs(with_pairs(recipe, law), tmp_path / "pairs")
-    assert len(untouched) == 2 * law.degradations
+    pairs = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
+    untouched = Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")
+    assert len(untouched) == 2 * pairs.degradations
     photo, copy, degradation = untouched[0]
     assert photo.shape == copy.shape == (240, 240, 3) and not degradation.saves
     assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
-    saved = Pairs(with_pairs(recipe, replace(law, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
+    saved = Pairs(with_pairs(recipe, replace(pairs, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
-    build_pairs(with_pairs(recipe, replace(law, counts=(45, 0, 0))), tmp_path, "cpu", torch.float32)
+    build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), tmp_path, "cpu", torch.float32)
     assert (tmp_path / "pairs" / "given-000040.safetensors").exists()
     with pytest.raises(RecipeError, match="different recipe"):
         build_pairs(replace(recipe, seed=5), tmp_path, "cpu", torch.float32)
 
 
-def with_pairs(recipe, law):
-    return replace(recipe, localiser=replace(recipe.localiser, pairs=law))
+def with_pairs(recipe, pairs):
+    return replace(recipe, localiser=replace(recipe.localiser, pairs=pairs))
 
 
 def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):

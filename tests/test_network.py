@@ -261,7 +261,7 @@ def test_images_of_several_k_are_fused_as_each_by_itself():
         assert torch.allclose(together.qualities[number], alone.qualities[0], atol=1e-4)
 
 
-def law(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
+def rule(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
     made = HeatmapLaw()
     for name, value in (("likely", likely), ("sure", sure), ("evidence", evidence)):
         getattr(made, name).fill_(value)
@@ -272,18 +272,18 @@ def test_a_region_is_hot_as_a_whole_where_one_of_its_cells_is_sure_and_cold_wher
     logits = torch.full((8, 12), -3.0)
     logits[1:4, 1:5], logits[2, 2] = 0.5, 2.5  # with a seed
     logits[5:8, 8:11] = 1.9  # larger than what surrounds the seed, but never sure
-    hot = law()(logits) >= 0.5
+    hot = rule()(logits) >= 0.5
     assert hot[1:4, 1:5].all() and int(hot.sum()) == 12
 
 
 def test_cells_that_stay_cold_keep_their_order():
     logits = torch.randn(9, 9, generator=torch.Generator().manual_seed(0)).clamp(max=1.9)
-    said = law()(logits)
-    assert said.max() < 0.5
-    assert torch.equal(said.flatten().argsort(), logits.flatten().argsort())
+    hot = rule()(logits)
+    assert hot.max() < 0.5
+    assert torch.equal(hot.flatten().argsort(), logits.flatten().argsort())
 
 
 def test_a_patch_that_looks_ai_made_is_hot_whatever_its_pixels_say():
     logits, patches = torch.full((6, 6), -9.0), torch.full((6, 6), -1.0)
     patches[:, :3] = 0.51
-    assert torch.equal(law()(logits, patches) >= 0.5, patches > 0.5)
+    assert torch.equal(rule()(logits, patches) >= 0.5, patches > 0.5)

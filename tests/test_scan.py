@@ -100,11 +100,11 @@ def test_a_profile_chooses_between_calibrated_thresholds(tiny_weights, folder, t
     calibration = replace(header.calibration, thresholds=thresholds)
     weights = shutil.copytree(tiny_weights.parent, tmp_path / "weights") / "profiles.safetensors"
     save_trained(weights, network, replace(header, calibration=calibration))
-    said = {
+    verdicts = {
         profile: next(Scanner(ScanOptions(str(weights), profile=profile)).scan([str(folder / "0.png")])).verdict
         for profile in thresholds
     }
-    assert said == {"low-fpr": "inconclusive", "balanced": "real", "high-recall": "ai"}
+    assert verdicts == {"low-fpr": "inconclusive", "balanced": "real", "high-recall": "ai"}
 
 
 def test_a_stress_test_says_inconclusive_where_copies_disagree(hidascan, tiny_weights, folder):

@@ -286,12 +286,12 @@ def test_a_body_that_is_one_image_is_scanned(desk, headers, name):
 def test_any_other_body_is_answered_with_what_to_send(desk, content, kind, why):
     answer = desk.post("/v1/scan", content=content, headers={"Content-Type": kind} if kind else {})
     assert answer.status_code == 400 and [*answer.json()] == ["error"]
-    said = answer.json()["error"]
-    assert why in said and "curl -F file=@" in said and "\n" not in said
+    message = answer.json()["error"]
+    assert why in message and "curl -F file=@" in message and "\n" not in message
 
 
 @pytest.mark.parametrize(
-    ("method", "url", "headers", "status", "said"),
+    ("method", "url", "headers", "status", "message"),
     [
         ("POST", "/v1/scan?threshold=0.9", FORM, 400, "(threshold)"),
         ("POST", "/v1/scan?fast&0.9&a%1B%5B2J=1", FORM, 400, r"(fast, 0.9, a\x1b[2J)"),
@@ -308,10 +308,10 @@ def test_any_other_body_is_answered_with_what_to_send(desk, content, kind, why):
         ("POST", "/v1/scan", {"Content-Length": "\xb2"}, 400, "Content-Length"),
     ],
 )
-def test_every_mistake_is_answered_with_a_sentence(desk, method, url, headers, status, said):
+def test_every_mistake_is_answered_with_a_sentence(desk, method, url, headers, status, message):
     headers = {name: value.encode("latin-1") for name, value in headers.items()}
     answer = desk.request(method, url, headers=headers, follow_redirects=False)
-    assert answer.status_code == status and [*answer.json()] == ["error"] and said in answer.json()["error"]
+    assert answer.status_code == status and [*answer.json()] == ["error"] and message in answer.json()["error"]
 
 
 def test_a_failure_of_ours_is_one_line_on_stderr_and_an_answer(run_info, capfd):
@@ -399,8 +399,8 @@ def test_many_clients_at_once_lose_nothing_and_ctrl_c_drains(server, tmp_path):
         return answer.status_code, names, [json.loads(line)["path"] for line in answer.text.splitlines()]
 
     with ThreadPoolExecutor(8) as clients:
-        for status, names, told in clients.map(ask, range(24)):
-            assert status == 200 and told == [*names, "broken.png"]
+        for status, names, names_back in clients.map(ask, range(24)):
+            assert status == 200 and names_back == [*names, "broken.png"]
         last = clients.submit(ask, 0)
         time.sleep(0.05)
         server.send_signal(signal.SIGINT)

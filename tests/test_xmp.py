@@ -23,8 +23,8 @@ def test_a_sidecar_for_each_readable_image(hidascan, tiny_weights, tmp_path):
     ran = hidascan(tmp_path / "in", "--xmp", tmp_path / "out", "--weights", tiny_weights)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.2.xmp", "a.jpg.xmp"]
     line = ran.out.splitlines()[0].split("\t")
-    told = facts(tmp_path / "out/a.jpg.xmp")
-    assert (told["verdict"], told["score"]) == (line[1], line[2]) and len(told["sha256"]) == len(told["weights"]) == 64
+    tags = facts(tmp_path / "out/a.jpg.xmp")
+    assert (tags["verdict"], tags["score"]) == (line[1], line[2]) and len(tags["sha256"]) == len(tags["weights"]) == 64
     text = (tmp_path / "out/a.jpg.xmp").read_text()
     keyword = ElementTree.parse(tmp_path / "out/a.jpg.xmp").find(f".//{DC}subject/{RDF}Bag/{RDF}li")
     assert keyword.text == f"hidascan: {line[1]}" and "digitalsourcetype" not in text.lower()
