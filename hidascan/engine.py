@@ -18,11 +18,11 @@ from hidascan.detectors.base import Detector, Encoded, EncodeViews, Positions
 from hidascan.errors import DeviceError
 from hidascan.geometry import spread_order
 from hidascan.image.views import Views
-from hidascan.settling import FEWEST, SUSPECTS, Alarmed, Settled, doubt_of
+from hidascan.settling import MIN_PATCHES, SUSPECTS, Alarmed, Settled, jackknife_error
 
 Ticket = TypeVar("Ticket")
 
-_FIRST = FEWEST + 2  # views of an image that are asked for at first, where not all are
+_INITIAL_VIEWS = MIN_PATCHES + 2  # views of an image that are asked for at first, where not all are
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ImageOutput:
         heatmap: (h, w) float32 p(AI) of each cell, where the detector has it and all patches were examined.
         attributions: Influence of each view but the thumbnail, with `explain`.
         seconds: Device time in seconds.
-        looked_at: Number of patches examined.
+        examined: Number of patches examined.
     """
 
     logit: float
@@ -49,7 +49,7 @@ class ImageOutput:
     heatmap: np.ndarray | None
     attributions: list[float]
     seconds: float
-    looked_at: int
+    examined: int
 
 
 @dataclass
@@ -62,9 +62,9 @@ class _InFlight(Generic[Ticket]):
         order: Numbers of its views, in the order of requests.
         repeats: Duplicate views that are not run -> views with the same pixels.
         suspects: Views requested first, besides those in order.
-        asks: Number of views still to request.
-        asked: Number of views requested in order.
-        missing: Number of requested views not yet encoded.
+        to_request: Number of views still to request.
+        requested: Number of views requested in order.
+        pending: Number of requested views not yet encoded.
         encoded: Rows of all views, on the device.
         seconds: Device time in seconds.
         done: Whether the output is known.
@@ -76,31 +76,31 @@ class _InFlight(Generic[Ticket]):
     order: list[int] = field(default_factory=list)
     repeats: dict[int, int] = field(default_factory=dict)
     suspects: list[int] = field(default_factory=list)
-    asks: int = 0
-    asked: int = 0
-    missing: int = 0
+    to_request: int = 0
+    requested: int = 0
+    pending: int = 0
     encoded: Encoded = field(default_factory=dict)
     seconds: float = 0.0
     done: bool = False
     output: ImageOutput | None = None
 
     def next_views(self) -> list[int]:
-        """Return those of the views that it asks for which have to be run."""
-        due, self.asks = self.order[self.asked : self.asked + self.asks], 0
-        besides = [] if self.asked else self.suspects
-        seen = {*self.repeats, *(self.suspects if self.asked else ())}
-        self.asked += len(due)
+        """Return the requested views that have to be run."""
+        due, self.to_request = self.order[self.requested : self.requested + self.to_request], 0
+        besides = [] if self.requested else self.suspects
+        seen = {*self.repeats, *(self.suspects if self.requested else ())}
+        self.requested += len(due)
         wanted = [number for number in (*due, *besides) if number not in seen]
-        self.missing += len(wanted)
+        self.pending += len(wanted)
         return wanted
 
     def due(self) -> list[int]:
         """Return the views by which the image is judged: all that were asked for by the order, in that of the plan."""
-        return sorted(self.order[: self.asked])
+        return sorted(self.order[: self.requested])
 
     def seen(self) -> list[int]:
         """Return all views that were asked for, in the order of the plan."""
-        return sorted({*self.order[: self.asked], *self.suspects})
+        return sorted({*self.order[: self.requested], *self.suspects})
 
 
 class Engine:
@@ -170,13 +170,13 @@ class Engine:
                 if name not in image.encoded:
                     image.encoded[name] = rows.new_empty((len(image.views or ()), *rows.shape[1:]))
                 image.encoded[name][places] = rows[first : first + len(numbers)]
-            image.missing -= len(numbers)
+            image.pending -= len(numbers)
             image.seconds += each * len(numbers)
         batch.owners.clear()
 
     def suspects(self, image: _InFlight[Ticket]) -> list[int]:
         """Glance at all patches, and return those that look most like AI among those not asked for at first."""
-        views, first = image.views or Views([], []), _FIRST
+        views, first = image.views or Views([], []), _INITIAL_VIEWS
         later = {number for number in image.order[first:] if number not in image.repeats}
         if self.alarmed is None or not later:
             return []
@@ -202,15 +202,15 @@ class Engine:
     def is_settled(self, image: _InFlight[Ticket]) -> bool:
         """Return whether the verdict is settled."""
         if len(image.seen()) == len(image.order):  # the suspects may have been all that was left
-            image.asked = len(image.order)
+            image.requested = len(image.order)
             return True
         if self.settled is None or image.views is None:
             return False
         encoded = self._rows_of(image, image.due())
         with torch.inference_mode():
             logit, effects = float(self.detector.decide(encoded).logit), self.detector.attribute(encoded).tolist()
-        doubt = doubt_of(logit, effects) if effects else 0.0
-        return self.settled(logit, doubt, len(effects), image.views.patches)
+        error = jackknife_error(logit, effects) if effects else 0.0
+        return self.settled(logit, error, len(effects), image.views.patches)
 
     def output_of(self, image: _InFlight[Ticket]) -> ImageOutput:
         """Say what the detector says by the views of an image that it has seen."""
@@ -218,7 +218,7 @@ class Engine:
         with torch.inference_mode():
             encoded = self._rows_of(image, image.due())
             decision = self.detector.decide(encoded)
-            whole = views.grid if image.asked == len(image.order) else None
+            whole = views.grid if image.requested == len(image.order) else None
             heatmap = self.detector.locate(encoded, whole) if whole and self.detector.has_heatmap else None
             attributions = self.detector.attribute(encoded).tolist() if self.explain else []
         return ImageOutput(
@@ -235,7 +235,7 @@ class Engine:
 
     def is_alarming(self, image: _InFlight[Ticket]) -> bool:
         """Return whether a suspicious patch requires a full scan."""
-        if self.alarmed is None or image.asked == len(image.order):
+        if self.alarmed is None or image.requested == len(image.order):
             return False
         with torch.inference_mode():
             logit = float(self.detector.decide(self._rows_of(image, image.due())).logit)
@@ -262,7 +262,7 @@ class _Flight(Generic[Ticket]):
         self._running: deque[tuple[Batch[_InFlight[Ticket]], Future[Encoding]]] = deque()
         self._waiting: deque[_InFlight[Ticket]] = deque()  # all whose output has not been handed out
         self._open: list[_InFlight[Ticket]] = []  # those of them that are not done
-        self._asking: deque[_InFlight[Ticket]] = deque()  # and of these, those that ask for views
+        self._requesting: deque[_InFlight[Ticket]] = deque()  # and of these, those that ask for views
 
     def enter(self, ticket: Ticket, views: Views | None) -> None:
         """Take an image in."""
@@ -272,19 +272,19 @@ class _Flight(Generic[Ticket]):
         fast = self._engine.settled is not None
         order = _spread(views) if fast else list(range(len(views)))
         image = _InFlight(ticket, views, order, _repeats(views, order))
-        image.asks = _FIRST if fast else len(order)
+        image.to_request = _INITIAL_VIEWS if fast else len(order)
         if fast:
             image.suspects = self._engine.suspects(image)
-        for queue in (self._waiting, self._open, self._asking):
+        for queue in (self._waiting, self._open, self._requesting):
             queue.append(image)
 
     def advance(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Batch the requested views; yield images that this completes."""
-        while self._asking:
-            image = self._asking.popleft()
+        while self._requesting:
+            image = self._requesting.popleft()
             for _ in self._filled(image, image.next_views()):
                 yield from self._flush()
-            if image.asked == len(image.order) and image.views is not None:
+            if image.requested == len(image.order) and image.views is not None:
                 image.views = _without_pixels(image.views)
             self._settle()  # what it asked for may all be repeats
         yield from self._finished()
@@ -330,18 +330,18 @@ class _Flight(Generic[Ticket]):
 
     def _settle(self) -> None:
         """Close images that are settled; others that wait for nothing ask for as much as they have seen."""
-        for image in [one for one in self._open if not one.missing and not one.asks]:
+        for image in [one for one in self._open if not one.pending and not one.to_request]:
             settled = self._engine.is_settled(image)
             if settled and self._engine.is_alarming(image):
-                image.asks = len(image.order)
-                self._asking.append(image)
+                image.to_request = len(image.order)
+                self._requesting.append(image)
             elif settled:
                 image.output, image.done = self._engine.output_of(image), True
                 image.encoded, image.views = {}, None
                 self._open.remove(image)
             else:
-                image.asks = image.asked
-                self._asking.append(image)
+                image.to_request = image.requested
+                self._requesting.append(image)
 
     def _finished(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Yield finished images from the head of the queue."""

@@ -16,7 +16,7 @@ import numpy as np
 from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
-from hidascan.image.content import nothing_to_judge
+from hidascan.image.content import content_problem
 from hidascan.image.decode import DecodedImage
 from hidascan.image.evidence import evidence_of
 from hidascan.image.isolation import decoders
@@ -24,9 +24,9 @@ from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
 from hidascan.image.sources import Unreadable, copy_stream, is_stream
-from hidascan.image.views import SMALLEST, Views, cut_views
+from hidascan.image.views import MIN_SIDE, Views, cut_views
 
-_HARDER_BY = 5  # quality, between header and trace, that tells of an earlier save: the trace is exact to two
+_MIN_QUALITY_DROP = 5  # quality, between header and trace, that tells of an earlier save: the trace is exact to two
 
 
 @dataclass
@@ -38,14 +38,14 @@ class Job:
         views: Views of the image; None once they are taken, and for a file that could not be read.
         boxes: Boxes of all views but the thumbnail.
         copies: Jobs of the copies of a stress test, by the name of the perturbation.
-        can_be_judged: Whether the picture has any content; without, the verdict is `inconclusive`.
+        has_content: Whether the picture has any content; without, the verdict is `inconclusive`.
     """
 
     finding: Finding
     views: Views | None = None
     boxes: list[Box] = field(default_factory=list)
     copies: dict[str, Job] = field(default_factory=dict)
-    can_be_judged: bool = True
+    has_content: bool = True
 
     def take_views(self) -> Views | None:
         """Hand the views over and forget them: the job waits for its batch, the pixels need not."""
@@ -128,11 +128,11 @@ class Preparer:
 
     def _prepare(self, path: str, image: DecodedImage, started: float) -> Job:
         """Cut an image into views, and note what a reader should know."""
-        side = self.plan.side or SMALLEST
+        side = self.plan.side or MIN_SIDE
         height, width = image.pixels.shape[:2]
         if max(height, side) * max(width, side) > self.max_pixels:
             raise ImageError(f"{width}x{height} is too narrow: padded to {side} px it would exceed the pixel limit")
-        views, unfit = cut_views(image.pixels, self.plan, image.orientation), nothing_to_judge(image.pixels)
+        views, unfit = cut_views(image.pixels, self.plan, image.orientation), content_problem(image.pixels)
         finding = Finding(
             path=path,
             status="ok",
@@ -151,10 +151,10 @@ class Preparer:
             notes=(*image.notes, *filter(None, [unfit]), *self._notes(image, views)),
         )
         boxes = views.boxes[int(views.thumbnail and len(views) > 1) :]
-        return Job(finding, views, boxes, can_be_judged=not unfit)
+        return Job(finding, views, boxes, has_content=not unfit)
 
     def _notes(self, image: DecodedImage, views: Views) -> Iterator[str]:
-        side = self.plan.side or SMALLEST
+        side = self.plan.side or MIN_SIDE
         if min(image.pixels.shape[:2]) < side and (views.patches or self.plan.side is None):
             yield f"shorter side below {side} px: padded by mirroring"
         if earlier := _earlier_save(image.trace, image.jpeg):
@@ -186,5 +186,5 @@ def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
         return f"{note} and cropped afterwards: JPEG blocks start at x {trace.left}, y {trace.top}"
     if saved is None:
         return note
-    harder = saved.tables == "IJG" and trace.quality <= saved.quality - _HARDER_BY
+    harder = saved.tables == "IJG" and trace.quality <= saved.quality - _MIN_QUALITY_DROP
     return f"{note}, now at quality {saved.quality}" if harder else ""

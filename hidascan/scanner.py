@@ -27,7 +27,7 @@ from hidascan.regions import Region, find_regions
 from hidascan.run import RunInfo
 from hidascan.settling import Alarmed, Settled, alarmed_by, settled_by
 
-_PIXELS_AHEAD, _PIXELS_EACH = 64_000_000, 8_000_000  # decoded and waiting: in any case, and for each decoder
+_PIXELS_AHEAD, _PIXELS_PER_DECODER = 64_000_000, 8_000_000  # decoded and waiting: in any case, and for each decoder
 
 
 class Scanner:
@@ -119,9 +119,9 @@ class Scanner:
         self, files: Iterable[str], on_batch: Callable[[int], None] = lambda views: None
     ) -> Iterator[Finding]:
         """Scan files as they come, and yield a Finding for each, in order; as `scan`, but no folders, and any number."""
-        most, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # a CPU's are for the network
-        threads = max(1, min(most, cores))
-        pixels = max(_PIXELS_AHEAD, threads * _PIXELS_EACH)
+        limit, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # one is left to the network
+        threads = max(1, min(limit, cores))
+        pixels = max(_PIXELS_AHEAD, threads * _PIXELS_PER_DECODER)
         yield from self._findings(prefetch(self.preparer.file, files, threads, pixels), on_batch)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
@@ -168,9 +168,9 @@ class Scanner:
         verdict, reason = self._verdict(job, score, finding.regions)
         notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(output.domain)]
         patches = finding.patches
-        if patches is not None and output.looked_at < patches:
-            notes.append(f"stopped early after {output.looked_at} of {patches} patches: no heatmap")
-            patches = output.looked_at
+        if patches is not None and output.examined < patches:
+            notes.append(f"stopped early after {output.examined} of {patches} patches: no heatmap")
+            patches = output.examined
         boxes = job.boxes if output.attributions else []
         effects = zip(boxes, output.attributions, strict=True)
         return replace(
@@ -192,7 +192,7 @@ class Scanner:
         """Return the verdict, and what a reader should know where score and heatmap do not agree, else ""."""
         calibration = self.header.calibration
         verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
-        if not job.can_be_judged:
+        if not job.has_content:
             return "inconclusive", ""  # the notes of its finding say why
         if verdict != "real" or not regions:
             return verdict, ""

@@ -18,10 +18,17 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.geometry import patch_grid, spread_order
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.measure.settling import Way, cross_fitted, fit_settling, outcome, watch, write_settling
+from hidascan.lab.measure.settling import (
+    Trajectory,
+    cross_fitted,
+    fit_settling,
+    outcome,
+    record_trajectories,
+    write_settling,
+)
 from hidascan.lab.training.entries import read_entry, weights_of
 from hidascan.options import PROFILES
-from hidascan.settling import doubt_of, reach, settled_by
+from hidascan.settling import error_margin, jackknife_error, settled_by
 from tests.conftest import TINY, picture, save_picture, save_random_weights
 from tests.test_compare import recipes  # noqa: F401
 from tests.test_end_to_end import folder  # noqa: F401
@@ -61,12 +68,12 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(0).normal(size=12)
     mean = values.mean()
     effects = [mean - np.delete(values, place).mean() for place in range(12)]
-    assert doubt_of(mean, effects) == pytest.approx(values.std(ddof=1) / math.sqrt(12))
+    assert jackknife_error(mean, effects) == pytest.approx(values.std(ddof=1) / math.sqrt(12))
 
 
 def test_nothing_is_left_open_when_all_has_been_seen():
-    assert reach((3.0, 2.0), 0.5, 40, 40) == 0
-    assert reach((3.0, 2.0), 0.5, 10, 40) > reach((3.0, 2.0), 0.5, 20, 40) > 0
+    assert error_margin((3.0, 2.0), 0.5, 40, 40) == 0
+    assert error_margin((3.0, 2.0), 0.5, 10, 40) > error_margin((3.0, 2.0), 0.5, 20, 40) > 0
 
 
 def test_a_verdict_is_settled_where_both_ends_of_its_reach_have_it():
@@ -120,11 +127,11 @@ def test_the_patches_looked_at_besides_are_those_with_the_traces(settling, tmp_p
         rows[(where.corners == torch.tensor(grid.boxes()[traced][1::-1])).all(1), 2] = 1.0
         return rows
 
-    asked = []
+    encoded = []
     scanner.detector.glance = traces
-    scanner.engine.runner.encode = lambda views, where: asked.append(where.corners) or scanner.encode(views, where)
+    scanner.engine.runner.encode = lambda views, where: encoded.append(where.corners) or scanner.encode(views, where)
     scanner.scan_array(picture(1800, 1800))
-    assert list(grid.boxes()[traced][1::-1]) in torch.cat(asked).tolist()
+    assert list(grid.boxes()[traced][1::-1]) in torch.cat(encoded).tolist()
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (3, 21)])
@@ -205,7 +212,7 @@ def test_what_it_does_not_go_with_is_said(hidascan, tiny_weights, tmp_path):
     assert "were not calibrated for early stopping" in hidascan(picture, "--fast").err
 
 
-def ways(count: int, noise: float) -> list[Way]:
+def trajectories(count: int, noise: float) -> list[Trajectory]:
     """Images whose logits come to that of all patches as means of samples do."""
     rng, found = np.random.default_rng(0), []
     for number in range(count):
@@ -213,13 +220,13 @@ def ways(count: int, noise: float) -> list[Way]:
         for seen in (7, 15, 31, 63):
             error = noise * math.sqrt(1 / seen - 1 / 100)
             steps.append((final + error * rng.normal(), error, seen, 100))
-        found.append(Way(f"{number}.png", steps, final, 100))
+        found.append(Trajectory(f"{number}.png", steps, final, 100))
     return found
 
 
 def test_a_rule_is_as_careful_as_logits_are_restless():
     calibration = Calibration(thresholds=dict.fromkeys(PROFILES, (0.3, 0.7)))
-    calm, restless = (ways(300, noise) for noise in (0.1, 3.0))
+    calm, restless = (trajectories(300, noise) for noise in (0.1, 3.0))
     seen = []
     for some in (calm, restless):
         found = outcome(some, calibration, fit_settling(some, calibration))
@@ -240,11 +247,11 @@ def test_the_way_of_a_logit_is_watched_once_and_its_rule_written(settling, tmp_p
     images.append(LabelledImage(tmp_path / "in/broken.png", 0, "g", "s", "photo", ""))
     scanner = Scanner(ScanOptions(str(weights), precision="fp32"))
     full = [one.logit for one in scanner.scan([image.path for image in images]) if one.logit is not None]
-    found = watch(scanner, images, tmp_path / "ways.jsonl")
-    assert [way.logit for way in found] == pytest.approx(full, abs=1e-5)
-    assert [[step[2:] for step in way.steps] for way in found] == [[(7, 10)], [(7, 15)]] * 2
+    found = record_trajectories(scanner, images, tmp_path / "ways.jsonl")
+    assert [trajectory.logit for trajectory in found] == pytest.approx(full, abs=1e-5)
+    assert [[step[2:] for step in trajectory.steps] for trajectory in found] == [[(7, 10)], [(7, 15)]] * 2
     monkeypatch.setattr(scanner, "scan", None)
-    assert watch(scanner, images[:4], tmp_path / "ways.jsonl") == found
+    assert record_trajectories(scanner, images[:4], tmp_path / "ways.jsonl") == found
     write_settling(weights, (0.0, 0.0))
     assert load_detector(weights)[1].calibration.settling == (0.0, 0.0)
 
@@ -254,6 +261,6 @@ def test_settle_fits_out_of_fold_and_writes(recipes, tmp_path):  # noqa: F811
     weights = weights_of(read_entry(recipe), (), cache, torch.device("cpu"), torch.float32)
     command = ["settle", recipe, weights, "--cache", cache, "--images", 12, "--folds", 2, "--precision", "fp32"]
     ran = CliRunner().invoke(app, [*map(str, command), "--write"], catch_exceptions=False)
-    told = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]
-    assert ran.exit_code == 0 and told[-2]["images"] == 12 and told[-2]["verdicts_differ"] == 0
-    assert load_detector(weights)[1].calibration.settling == tuple(told[-1]["settling"])
+    printed = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]
+    assert ran.exit_code == 0 and printed[-2]["images"] == 12 and printed[-2]["verdicts_differ"] == 0
+    assert load_detector(weights)[1].calibration.settling == tuple(printed[-1]["settling"])

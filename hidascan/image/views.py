@@ -9,7 +9,7 @@ import numpy as np
 
 from hidascan.geometry import PATCH, Box, PatchGrid, ViewPlan, patch_grid, stratified_sample
 
-SMALLEST = 64  # shortest side of an image that is looked at in its own size, pixels
+MIN_SIDE = 64  # shortest side of an image that is looked at in its own size, pixels
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views
     height, width = pixels.shape[:2]
     whole = Box(0, 0, width, height)
     if plan.side is None:
-        return Views([mirror_to(pixels, SMALLEST)], [whole])
+        return Views([mirror_to(pixels, MIN_SIDE)], [whole])
     views, boxes = [], []
     if plan.thumbnail:
         views.append(upright(thumbnail(pixels, plan.side), orientation))
