@@ -78,8 +78,8 @@ def score(layout: str, images: list[LabelledImage], scores: np.ndarray) -> Bench
     rows, notes = [], []
     for name in sorted(set(sources) - {SHARED}, key=_in_order):
         here = readable & ((sources == name) | (sources == SHARED))
-        truth, said = labels[here], scores[here]
-        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), _figures(layout, truth, said)))
+        truth, found = labels[here], scores[here]
+        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), _figures(layout, truth, found)))
         notes += [f"{name}: no {kind} images" for kind, label in (("real", 0), ("AI", 1)) if label not in truth]
     return Bench(layout, rows, int((~readable).sum()), len(images), notes)
 

@@ -85,9 +85,9 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
     labels, logits = np.array([image.label for image in known]), np.log(sure / (1 - sure))
     detector, header = load_detector(weights)
     figures = _cross_fitted(known, labels, logits, np.zeros(1))
-    told = {"calibration": {"images": len(known), "out_of_fold": True, **figures}}
+    extra = {"calibration": {"images": len(known), "out_of_fold": True, **figures}}
     calibration = fit_calibration(labels, logits, np.zeros(1))
-    named = dataclasses.replace(header, name=out.stem, calibration=calibration, training=header.training | told)
+    named = dataclasses.replace(header, name=out.stem, calibration=calibration, training=header.training | extra)
     save_trained(out, detector, named)
     return figures
 

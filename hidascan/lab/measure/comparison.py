@@ -45,12 +45,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one detector; `knows_errors` is the AUC of its uncertainty for its errors at 0.5."""
+    """The figures of one detector; `error_auc` is the AUC of its uncertainty for its errors at 0.5."""
 
     name: str
     figures: dict[str, float]
     interval: tuple[float, float]
-    knows_errors: float
+    error_auc: float
     cost: Cost | None
     budget: str
 
@@ -81,7 +81,7 @@ _SHOWN = (
 def as_markdown(rows: list[Row]) -> str:
     """Write the comparison, the best AUC first and in bold."""
     ordered = sorted(rows, key=lambda row: -row.figures["AUC"])
-    knowing = any(not np.isnan(row.knows_errors) for row in rows)
+    knowing = any(not np.isnan(row.error_auc) for row in rows)
     head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["knows its errors"] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
@@ -89,7 +89,7 @@ def as_markdown(rows: list[Row]) -> str:
         numbers = [f"{row.figures[name]:.3f}" for name in _SHOWN]
         numbers.insert(1, "{:.3f} to {:.3f}".format(*row.interval))
         if knowing:
-            numbers.append("" if np.isnan(row.knows_errors) else f"{row.knows_errors:.3f}")
+            numbers.append("" if np.isnan(row.error_auc) else f"{row.error_auc:.3f}")
         cells.append([row.name, *numbers, *_cost_cells(row.cost), row.budget])
     return markdown.table(head, cells, 0)
 
@@ -146,7 +146,7 @@ def write_csv(path: Path, rows: list[Row]) -> None:
         for row in rows:
             cost = [""] * len(costs) if row.cost is None else list(dataclasses.astuple(row.cost))
             figures = [row.figures[name] for name in _SHOWN]
-            out.writerow([row.name, *figures, *row.interval, row.knows_errors, *cost, row.budget])
+            out.writerow([row.name, *figures, *row.interval, row.error_auc, *cost, row.budget])
 
 
 def read_outside(name: str, path: Path, images: list[LabelledImage]) -> Compared:

@@ -59,8 +59,8 @@ def measure_curves(
         on_image()
     table, truth = np.array(scores), np.array(labels)
     curves: dict[str, Points] = {name: [] for name in CURVES}
-    for (name, strength), said in zip(places, table.T, strict=True):
-        figure = float((said[truth == 1] >= 0.5).mean()) if name == MASKED else auc(truth, said)
+    for (name, strength), column in zip(places, table.T, strict=True):
+        figure = float((column[truth == 1] >= 0.5).mean()) if name == MASKED else auc(truth, column)
         curves[name].append((strength, figure))
     return curves
 

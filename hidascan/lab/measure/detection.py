@@ -70,7 +70,7 @@ def evaluate(
         [f.verdict if o else ("real" if y else "ai") for f, o, y in zip(findings, ok, labels, strict=True)]
     )
     pairs = [(f.jpeg_quality_estimated, f.jpeg_quality) for f in findings]
-    errors = [abs(seen - told) for seen, told in pairs if seen is not None and told is not None]
+    errors = [abs(estimate - header) for estimate, header in pairs if estimate is not None and header is not None]
     more = {"quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan")}
     return evaluate_scores(images, scores, verdicts, {"missing": len(ok) - sum(ok)} | more)
 

@@ -29,7 +29,7 @@ from hidascan.lab.training import recipe as recipes
 from hidascan.lab.training.artifacts import fingerprint, load_artifact, save_artifact
 from hidascan.lab.training.losses import Losses, classification_loss, contrastive_loss
 from hidascan.lab.training.pretrained import start_from_pretrained
-from hidascan.lab.training.samples import KeptSamples, Sample, SampleDrawer, can_be_kept, split_by_image, views_of
+from hidascan.lab.training.samples import CachedSamples, Sample, SampleDrawer, is_cacheable, split_by_image, views_of
 from hidascan.lab.training.trainer import Trainer, TrainerSpec, read_ahead
 
 _PER_SHARD = 100  # samples
@@ -97,7 +97,7 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: t
 def images_of(recipe: recipes.Recipe, for_training: bool = True) -> list[LabelledImage]:
     """Return the images of the tables that training draws from, or those of the fold that calibration keeps."""
     images = [image for table in recipe.data.tables for image in read_images(table)]
-    return [image for image in images if recipe.data.leaves_out(image.source) != for_training]
+    return [image for image in images if recipe.data.excludes(image.source) != for_training]
 
 
 def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
@@ -111,7 +111,7 @@ def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
 
 
 def train_for_comparison(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Train on samples that are kept, so that recipes which draw by the same law train on the very same."""
+    """Train on samples that are kept, so that recipes which draw by the same arguments train on the very same."""
     train(recipe, cache, out, device, dtype, keep=True)
 
 
@@ -122,12 +122,12 @@ def _drawer(
     spec, paths = recipe.training, recipe.data.autoencoders
     autoencoders = tuple(load_autoencoder(path, dtype, str(device)) for path in paths)
     plan = detector.plan.limited(spec.patches)
-    law = images_of(recipe), recipe.sampling, plan, spec.side, spec.group_power, recipe.seed, autoencoders
-    if cache is None or not can_be_kept(plan, spec.side):
-        return SampleDrawer(*law)
-    decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, paths, *_left_out(recipe)]
+    arguments = images_of(recipe), recipe.sampling, plan, spec.side, spec.group_power, recipe.seed, autoencoders
+    if cache is None or not is_cacheable(plan, spec.side):
+        return SampleDrawer(*arguments)
+    decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, paths, *_excluded_folds(recipe)]
     made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(recipe.data.tables))
-    return KeptSamples(cache, made_by, *law)
+    return CachedSamples(cache, made_by, *arguments)
 
 
 def _batch(recipe: Recipe, number: int, drawer: SampleDrawer, encoded: list[Sample] | None) -> list[Sample]:
@@ -189,7 +189,7 @@ def _encoded(
     recipe: Recipe, samples: SampleDrawer, detector: Detector, cache: Path, device: torch.device
 ) -> list[Sample]:
     """Encode samples once, in shards that survive a kill, and let the detector measure them."""
-    made_by = fingerprint(what="encoded", recipe=_what_decides_samples(recipe))
+    made_by = fingerprint(what="encoded", recipe=_sample_settings(recipe))
     encoded: list[Sample] = []
     for first in tqdm(range(0, recipe.training.samples, _PER_SHARD), desc="encoding", disable=None):
         path = cache / f"encoded-{made_by[:12]}-{first:06d}.safetensors"
@@ -219,7 +219,7 @@ def _encode_shard(samples: SampleDrawer, numbers: range, detector: Detector, dev
     return tensors
 
 
-def _what_decides_samples(recipe: Recipe) -> list[object]:
+def _sample_settings(recipe: Recipe) -> list[object]:
     spec, backbone = recipe.training, Path(recipe.data.backbone)
     encoder = {
         name: value
@@ -228,11 +228,11 @@ def _what_decides_samples(recipe: Recipe) -> list[object]:
     }
     frozen = sha256_of(backbone) if backbone.is_file() else ""
     tables = tables_sha256(recipe.data.tables)
-    drawn = [spec.patches, spec.side, spec.group_power, *_left_out(recipe), recipe.data.autoencoders]
+    drawn = [spec.patches, spec.side, spec.group_power, *_excluded_folds(recipe), recipe.data.autoencoders]
     return [recipe.detector, recipe.seed, encoder, frozen, tables, recipe.sampling, drawn]
 
 
-def _left_out(recipe: Recipe) -> list[int]:
+def _excluded_folds(recipe: Recipe) -> list[int]:
     return [recipe.data.calibration_fold, *recipe.data.without_folds]
 
 
@@ -241,7 +241,7 @@ def _made_by(recipe: Recipe) -> str:
         what="trained",
         network=recipe.network,
         pretrained=recipe.data.pretrained,
-        samples=_what_decides_samples(recipe),
+        samples=_sample_settings(recipe),
         training=recipe.training,
     )
 

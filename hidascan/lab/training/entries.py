@@ -17,7 +17,7 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import CheckpointError, RecipeError
 from hidascan.lab.data.tables import FOLDS
 from hidascan.lab.training.artifacts import fingerprint
-from hidascan.lab.training.recipe import read_recipe, training_room
+from hidascan.lab.training.recipe import read_recipe, training_module
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -85,7 +85,7 @@ def weights_of(
     if not _holds(out, recipe):
         on_training(out.stem)
         out.parent.mkdir(parents=True, exist_ok=True)
-        room = training_room(recipe.detector)
+        room = training_module(recipe.detector)
         getattr(room, "train_for_comparison", room.train)(recipe, cache, out, device, dtype)
     return out
 

@@ -35,7 +35,7 @@ class DataSpec:
     calibration_fold: int = -1  # or a fold, 0..5, of the sources of `tables`, which training then leaves out
     without_folds: tuple[int, ...] = ()  # more folds that training leaves out, to be measured on
 
-    def leaves_out(self, source: str) -> bool:
+    def excludes(self, source: str) -> bool:
         """Tell whether training leaves a source out."""
         return fold_of(source) in (self.calibration_fold, *self.without_folds)
 
@@ -50,7 +50,7 @@ class Recipe:
     data: DataSpec = field(default_factory=DataSpec)
 
 
-def training_room(detector: str) -> ModuleType:
+def training_module(detector: str) -> ModuleType:
     """Return what trains a detector: the package of its name in the lab, else the training end to end.
 
     A room has a class `Recipe` and a function `train(recipe, cache, out, device, dtype)`.
@@ -80,7 +80,7 @@ def read_recipe(path: Path) -> Any:
         raise RecipeError(f'{path}: missing detector, such as detector = "npr"')
     try:
         network = config_from(detector_class(detector).Config, raw.pop("network", {}))
-        recipe = _filled(training_room(detector).Recipe, raw, str(path))
+        recipe = _filled(training_module(detector).Recipe, raw, str(path))
     except (CheckpointError, TypeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from None
     return dataclasses.replace(recipe, network=network)

@@ -62,7 +62,7 @@ class SampleDrawer:
 
         Args:
             images: Images to draw from.
-            sampling: The law.
+            sampling: The arguments.
             plan: Division of images into views.
             side: Side of random crops, pixels, for a detector that takes images at their own size.
             group_power: As of BalancedSampler.
@@ -113,18 +113,18 @@ class SampleDrawer:
         return cut(pixels, mask, self._plan)
 
 
-class KeptSamples(SampleDrawer):
-    """Samples that lie in a folder once they are drawn, cut in every way: for detectors that draw by the same law."""
+class CachedSamples(SampleDrawer):
+    """Samples that lie in a folder once they are drawn, cut in every way: for detectors that draw by the same arguments."""
 
-    def __init__(self, folder: Path, made_by: str, *law: Any):
+    def __init__(self, folder: Path, made_by: str, *arguments: Any):
         """Set up.
 
         Args:
             folder: Folder of samples.
-            made_by: Fingerprint of the law.
-            *law: What SampleDrawer takes; the plan's side is that of crops, and it has a number of patches.
+            made_by: Fingerprint of the arguments.
+            *arguments: What SampleDrawer takes; the plan's side is that of crops, and it has a number of patches.
         """
-        super().__init__(*law)
+        super().__init__(*arguments)
         self._folder, self._made_by = folder / f"drawn-{made_by[:12]}", made_by
 
     def __getitem__(self, number: int) -> Sample:
@@ -156,13 +156,13 @@ class KeptSamples(SampleDrawer):
         names = ["crop"] if wants_crop(plan) else [*(["thumbnail"] if plan.thumbnail else []), "patches"]
         pixels = [view for name in names for view in kept[f"{name}.pixels"].numpy()]
         boxes = [Box(*box) for name in names for box in kept[f"{name}.boxes"].tolist()]
-        most = len(pixels) if wants_crop(plan) else int(plan.thumbnail) + int(plan.patches)
-        views = Views(pixels[:most], boxes[:most], plan.thumbnail, min(most, len(boxes)) - int(plan.thumbnail))
-        shares = None if plan.thumbnail else kept[f"{names[-1]}.shares"].numpy()[:most]
+        count = len(pixels) if wants_crop(plan) else int(plan.thumbnail) + int(plan.patches)
+        views = Views(pixels[:count], boxes[:count], plan.thumbnail, min(count, len(boxes)) - int(plan.thumbnail))
+        shares = None if plan.thumbnail else kept[f"{names[-1]}.shares"].numpy()[:count]
         return Sample(label, views, shares=shares)
 
 
-def can_be_kept(plan: ViewPlan, side: int) -> bool:
+def is_cacheable(plan: ViewPlan, side: int) -> bool:
     """Tell whether what a plan wants of a sample is among what is kept of it, for crops of a side."""
     few = isinstance(plan.patches, int) and plan.patches <= _KEPT_PATCHES
     return plan.side in (None, side) and (few or wants_crop(plan))

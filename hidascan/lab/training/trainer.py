@@ -39,7 +39,7 @@ class Trainer(Generic[Trained]):
 
     def __init__(self, module: Trained, spec: TrainerSpec, steps_per_epoch: int):
         self.module, self.spec = module, spec
-        average = _average_that_forgets_the_start(spec.ema)
+        average = _ema_with_warmup(spec.ema)
         self._averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=average, use_buffers=True)
         trained = [p for p in module.parameters() if p.requires_grad]
         groups = [
@@ -123,7 +123,7 @@ def hide_channels(standard: Tensor, share: float) -> Tensor:
     return standard * (shown.to(standard.dtype) / (1 - share))
 
 
-def _average_that_forgets_the_start(ema: float) -> Callable[[Any, Any, Any], None]:
+def _ema_with_warmup(ema: float) -> Callable[[Any, Any, Any], None]:
     """Return an exponential mean whose memory grows with what there is to remember: min(ema, (1 + n) / (10 + n)).
 
     With `ema` from the first step on, a short training would end at the weights that it began with.

@@ -22,7 +22,7 @@ LAYOUTS: dict[str, Reader] = {  # the first that finds images is taken, so the p
     "class folders": detection.read_classes,
     "generators": detection.read_generators,
 }
-LOOKED_FOR = f"folders named {', '.join(CLASSES)}, imagenet_*/val, train2017 or val2017, or files named r*.png"
+EXPECTED = f"folders named {', '.join(CLASSES)}, imagenet_*/val, train2017 or val2017, or files named r*.png"
 
 
 def read_images(where: str | Path) -> list[LabelledImage]:
@@ -47,4 +47,4 @@ def read_layout(where: str | Path) -> tuple[str, list[LabelledImage]]:
         images = reader(path)
         if images:
             return name, images
-    raise RecipeError(f"{path}: no known layout ({', '.join(LAYOUTS)}); expected {LOOKED_FOR}")
+    raise RecipeError(f"{path}: no known layout ({', '.join(LAYOUTS)}); expected {EXPECTED}")
