@@ -380,7 +380,7 @@ def _scan(request: Request) -> ExitCode:
     if (request.heatmap or request.heatmap_raw) and not scanner.run.has_heatmap:
         raise UsageError(f"--heatmap: the detector {scanner.run.detector} of these weights produces no heatmap")
     before = resume.begin(resumable, scanner.run.fingerprint(), request.resume)
-    reports = _reports(request, scanner.run, before.anything)
+    reports = _reports(request, scanner.run, before.resuming)
     survey = Survey()
     task = Task(request.inputs.files(survey), list(resumable), request.strict, request.quiet, survey)
     return run_scan(scanner, task, reports, before)
@@ -401,7 +401,7 @@ def _check_working_folder() -> None:
 
 def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
     try:
-        from hidascan.runners.fleet import ROWS_A_SHARD, FleetTask, run_fleet
+        from hidascan.runners.fleet import ROWS_PER_SHARD, FleetTask, run_fleet
     except ImportError as error:
         raise UsageError(f"--runner ray needs {error.name}: pip install 'hidascan[ray]'") from None
     from hidascan.image.filesystems import list_uri
@@ -419,7 +419,7 @@ def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
 
     task = FleetTask(
         paths(), Path(fleet.folder), fleet.form, fleet.address, fleet.actors,
-        rows=fleet.rows or ROWS_A_SHARD, resume=request.resume, strict=request.strict, quiet=request.quiet, survey=survey,
+        rows=fleet.rows or ROWS_PER_SHARD, resume=request.resume, strict=request.strict, quiet=request.quiet, survey=survey,
     )  # fmt: skip
     return run_fleet(request.options, task)
 

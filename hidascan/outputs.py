@@ -14,7 +14,7 @@ from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 from hidascan.report import resume
 from hidascan.report.formats import report_class
-from hidascan.report.reporter import HEAD, may_be_replaced, not_ours, wrote_nothing
+from hidascan.report.reporter import HEAD, foreign_file_message, may_be_replaced, recognises_nothing
 
 _ANOTHER = "choose another name"
 
@@ -98,7 +98,7 @@ def _written(files: list[tuple[str, str]]) -> Iterator[str]:
     """Yield the files that are opened: the reports, and the marks of those that can be resumed."""
     for file, name in files:
         yield file
-        if hasattr(report_class(name), "whole_records") and resume.is_regular(file):
+        if hasattr(report_class(name), "complete_records") and resume.is_regular(file):
             yield str(resume.mark_of(file))
 
 
@@ -140,17 +140,17 @@ def _is_in(file: str, folder: str, selection: Selection) -> bool:
     *above, name = below.split("/")
     if above and (above[0] == ".." or not selection.recurse):
         return False
-    if any(selection.leaves_out(one, "/".join(above[: at + 1])) for at, one in enumerate(above)):
+    if any(selection.excludes(one, "/".join(above[: at + 1])) for at, one in enumerate(above)):
         return False
     return selection.takes(name, below)
 
 
 def _check_content(file: str, name: str, resuming: bool) -> None:
     kind = report_class(name)
-    wrote = getattr(kind, "wrote", wrote_nothing)
-    if hasattr(kind, "whole_records") and resume.is_regular(file):
+    recognises = getattr(kind, "recognises", recognises_nothing)
+    if hasattr(kind, "complete_records") and resume.is_regular(file):
         resume.check(file, name, resuming)
-        if resuming and os.path.isfile(file) and resume.can_be_continued(file, wrote):
+        if resuming and os.path.isfile(file) and resume.can_be_continued(file, recognises):
             return
     if os.path.isfile(file):
         try:
@@ -158,8 +158,8 @@ def _check_content(file: str, name: str, resuming: bool) -> None:
                 head = stream.read(HEAD)
         except OSError as error:
             raise UsageError(f"{file}: {(error.strerror or str(error)).lower()}") from None
-        if not may_be_replaced(head, wrote):
-            raise UsageError(not_ours(file))
+        if not may_be_replaced(head, recognises):
+            raise UsageError(foreign_file_message(file))
 
 
 def _redirected() -> set[Hashable]:

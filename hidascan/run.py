@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from hidascan.options import ScanOptions
 
-_NEED_NOT_AGREE = ("weights", "device", "batch_size")  # where it ran, and what the weights' file was called
+_MAY_DIFFER = ("weights", "device", "batch_size")  # where it ran, and what the weights' file was called
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class RunInfo:
     has_heatmap: bool
     options: ScanOptions
 
-    def told(self) -> dict[str, object]:
+    def record(self) -> dict[str, object]:
         """Return the configuration as it stands in rows."""
         return {**self.fingerprint(), "weights_name": self.weights}
 
     def fingerprint(self) -> dict[str, object]:
         """Return what must be equal for a scan to be resumed, as JSON; the device may differ."""
-        options = {name: value for name, value in asdict(self.options).items() if name not in _NEED_NOT_AGREE}
+        options = {name: value for name, value in asdict(self.options).items() if name not in _MAY_DIFFER}
         options["precision"] = self.dtype
         return {"version": self.version, "weights": self.digest, "detector": self.detector, **options}

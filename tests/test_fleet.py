@@ -29,7 +29,7 @@ from hidascan.image.folders import Survey
 from hidascan.image.sources import Selection, Unreadable
 from hidascan.options import ScanOptions
 from hidascan.report.shards import ShardWriter, read_shard, shards_of
-from hidascan.runners.fleet import ScanActor, Shares, blocks, decode, shares_of_machines
+from hidascan.runners.fleet import Allocation, ScanActor, allocate, blocks, decode
 from hidascan.scanner import Scanner
 from tests.conftest import save_picture
 
@@ -230,16 +230,16 @@ def test_an_actor_refuses_other_weights(tiny_weights):
 @pytest.mark.parametrize(
     ("machines", "device", "shares"),
     [
-        ([{"CPU": 2}], "auto", Shares(1, 0, 1, 2, 0.5)),
-        ([{"CPU": 1}], "auto", Shares(1, 0, 0.5, 1, 0.25)),
-        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "auto", Shares(4, 1, 1, 1, 1)),
-        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "cpu", Shares(2, 0, 15, 16, 0.5)),
+        ([{"CPU": 2}], "auto", Allocation(1, 0, 1, 2, 0.5)),
+        ([{"CPU": 1}], "auto", Allocation(1, 0, 0.5, 1, 0.25)),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "auto", Allocation(4, 1, 1, 1, 1)),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "cpu", Allocation(2, 0, 15, 16, 0.5)),
     ],
 )
 def test_each_machine_is_shared_out(machines, device, shares):
     nodes = [{"Alive": True, "Resources": machine} for machine in machines]
     gone = {"Alive": False, "Resources": {"CPU": 1, "GPU": 8}}
-    assert shares_of_machines([*nodes, gone], device) == shares
+    assert allocate([*nodes, gone], device) == shares
 
 
 def test_folders_elsewhere_are_searched_as_those_here(pictures):

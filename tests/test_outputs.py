@@ -177,9 +177,9 @@ def test_a_file_that_came_after_the_check_is_not_replaced(world):
     from hidascan.report.csv_report import CsvReport
     from hidascan.report.reporter import open_text
 
-    for wrote in ((), (CsvReport.wrote,)):
+    for recognises in ((), (CsvReport.recognises,)):
         with pytest.raises(UsageError, match="is not a hidascan report"):
-            open_text("notes.txt", False, *wrote)
+            open_text("notes.txt", False, *recognises)
     assert Path("notes.txt").read_text() == "mine"
 
 

@@ -109,11 +109,11 @@ def test_any_reader_of_the_csv_gets_a_row_for_each_name_and_the_name_that_it_was
     for newline in ("", None):
         text = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline=newline)
         assert [row["verdict"] for row in csv.DictReader(text)] == ["real"] * len(TEXTS)
-    assert [record["path"] for record, _ in CsvReport.whole_records(str(tmp_path / "a.csv"))] == [*TEXTS.values()]
+    assert [record["path"] for record, _ in CsvReport.complete_records(str(tmp_path / "a.csv"))] == [*TEXTS.values()]
     assert all(
         row[0] not in "=+-@\t\r\n\uff1d" for row in csv.reader(io.StringIO(data.decode("utf-8", "ignore"), "")) if row
     )
-    whole = CsvReport.whole_records(str(tmp_path / "a.csv"))
+    whole = CsvReport.complete_records(str(tmp_path / "a.csv"))
     assert data[: [end for _, end in whole][-1]] == data
 
 
@@ -135,7 +135,7 @@ def test_a_csv_cut_off_within_a_name_is_resumed_at_the_row_before(tmp_path, run_
     report.close()
     data = (tmp_path / "a.csv").read_bytes()
     (tmp_path / "a.csv").write_bytes(data[: data.index(b"\r") + 1])
-    ((record, end),) = CsvReport.whole_records(target)
+    ((record, end),) = CsvReport.complete_records(target)
     assert record["path"] == "a.png" and data[:end].endswith(b"\n") and data[end:].startswith(b'"b\r')
 
 
@@ -155,8 +155,8 @@ def test_a_sidecar_is_sound_xml(text, tmp_path, run_info):
     path = text.replace("/", "")
     XmpReport(str(tmp_path), run_info).add(of("", path))
     (sidecar,) = tmp_path.iterdir()
-    told = {element.tag.rpartition("}")[2]: element.text for element in ElementTree.parse(sidecar).iter()}
-    assert told["file"] == printable(path)
+    elements = {element.tag.rpartition("}")[2]: element.text for element in ElementTree.parse(sidecar).iter()}
+    assert elements["file"] == printable(path)
 
 
 def test_complaints_are_one_line_each(hidascan, tmp_path):

@@ -9,8 +9,8 @@ from PIL import Image
 
 from hidascan.errors import ImageError
 
-_FEWEST_ROWS, _LEAST_SHARE = 64, 0.25
-_NO_WORDS = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
+_MIN_ROWS, _MIN_SHARE = 64, 0.25
+_GENERIC_MESSAGES = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
 _BLOCK = 8  # rows: a boundary between them is one between blocks of a JPEG, and tells the grid of an earlier one
 
 
@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     def enough(self, height: int) -> bool:
         """Tell whether these rows of an image of `height` rows may stand for it."""
         rows = self.bottom - self.top
-        return rows == height or rows >= max(_FEWEST_ROWS, _LEAST_SHARE * height)
+        return rows == height or rows >= max(_MIN_ROWS, _MIN_SHARE * height)
 
 
 def note_of(rows: Rows, height: int) -> str:
@@ -109,7 +109,7 @@ def why_unreadable(data: bytes, error: Exception) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
     if "truncated" in words.lower():
         return "damaged image: the file is truncated before any pixels can be decoded"
-    return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_NO_WORDS) else words}"
+    return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_GENERIC_MESSAGES) else words}"
 
 
 def ends_early(data: bytes) -> str:

@@ -95,7 +95,7 @@ def decode(
             warnings.simplefilter("ignore")
             if raw := raw_photo(data):
                 raise ImageError(raw)
-            readable, rows, damage = _mended(without_long_texts(data), max_pixels, before_load)
+            readable, rows, damage = _repaired(without_long_texts(data), max_pixels, before_load)
             with Image.open(io.BytesIO(readable), formats=pillow_names()) as image:
                 decoded = _decode_opened(image, readable, max_pixels, before_load if rows is None else _admitted)
                 xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
@@ -119,7 +119,7 @@ def _admitted(pixels: int) -> None:
     """Stand for a `before_load` that was asked already."""
 
 
-def _mended(
+def _repaired(
     data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> tuple[bytes, Rows | None, tuple[str, ...]]:
     """Mend a damaged PNG, at which Pillow would give up or, where only pixels are damaged, not look.
@@ -134,8 +134,8 @@ def _mended(
         return data, None, ()
     _check_size(*file.size, max_pixels)
     before_load(file.size[0] * file.size[1])
-    mended = file.mend()
-    return mended.data, mended.rows, (mended.note,)
+    repaired = file.repair()
+    return repaired.data, repaired.rows, (repaired.note,)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

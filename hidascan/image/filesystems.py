@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hidascan.errors import ImageError, UsageError
-from hidascan.image.folders import PassedOver, Refusal, Survey, system_file, system_folder
+from hidascan.image.folders import SkippedFiles, SkipReason, Survey, system_file, system_folder
 from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 
@@ -67,27 +67,27 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
         found = filesystem.get_file_info(FileSelector(path, recursive=selection.recurse))
     except OSError as error:
         raise UsageError(f"{uri}: {error}") from None
-    base, passed, any_image = path.rstrip("/"), PassedOver(), False
+    base, skipped, any_image = path.rstrip("/"), SkippedFiles(), False
     for one in sorted(found, key=lambda info: info.path):
         below = one.path[len(base) :].lstrip("/")
-        if one.type == FileType.File and _takes(selection, below, passed):
+        if one.type == FileType.File and _takes(selection, below, skipped):
             any_image = True
             yield f"{uri.rstrip('/')}/{below}"
     if survey is not None:
-        survey.add_folder(uri, passed, selection.include, any_image)
+        survey.add_folder(uri, skipped, selection.include, any_image)
 
 
-def _takes(selection: Selection, below: str, passed: PassedOver) -> bool:
+def _takes(selection: Selection, below: str, skipped: SkippedFiles) -> bool:
     """Tell whether a file is taken, by its path below the folder; count it if it is not."""
     *folders, name = below.split("/")
     if system := next(filter(None, map(system_folder, folders)), "") or system_file(name, below):
-        passed.system[system] += 1
+        skipped.system[system] += 1
         return False
-    hidden = any(selection.leaves_out(folder, "/".join(folders[: at + 1])) for at, folder in enumerate(folders))
-    refusal = Refusal.EXCLUDED if hidden else selection.refusal(name, below)
-    if refusal is not None:
-        passed.add(refusal, name)
-    return refusal is None
+    hidden = any(selection.excludes(folder, "/".join(folders[: at + 1])) for at, folder in enumerate(folders))
+    skip_reason = SkipReason.EXCLUDED if hidden else selection.skip_reason(name, below)
+    if skip_reason is not None:
+        skipped.add(skip_reason, name)
+    return skip_reason is None
 
 
 def fetch(uri: str, folder: Path) -> Path:

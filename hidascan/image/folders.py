@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 # Formats of pictures that hidascan does not read. A folder may hold thousands: they must not go by in silence.
-_OTHER_PICTURES = """
+_UNSUPPORTED_PICTURES = """
     .jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .mj2 .jph .jhc .jxr .wdp .hdp .jls .jng .mng .flif .bpg .heics .avifs .avcs
     .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .arq .raf .orf .ori .rw2 .rwl .raw .pef .ptx .srw .x3f .3fr .fff .iiq
     .mos .mef .mrw .kdc .dcr .k25 .erf .gpr .cap .eip .bay .livp
@@ -17,7 +17,7 @@ _OTHER_PICTURES = """
     .ico .cur .icns .exr .hdr .tga .icb .vda .vst .pcx .pbm .pgm .ppm .pnm .pam .pfm .qoi .xpm .xbm .sgi .ras .dds
     .pict .pct .fits .dcm .webp2 .wp2
 """
-OTHER_PICTURES = frozenset(_OTHER_PICTURES.split())
+UNSUPPORTED_PICTURES = frozenset(_UNSUPPORTED_PICTURES.split())
 
 # What systems put beside files. Bins are not among these: a deleted picture may be the only copy.
 _SYSTEM_FILES = {
@@ -28,8 +28,8 @@ _SYSTEM_FOLDERS = {
 }
 APPLE_DOUBLE = "._*"
 _BIN = "$recycle.bin"
-_MOST_KINDS = 200  # suffixes that are counted one by one
-_MOST_SHOWN = 8
+_MAX_KINDS = 200  # suffixes that are counted one by one
+_MAX_SHOWN = 8
 
 
 def system_file(name: str, below: str = "") -> str:
@@ -51,7 +51,7 @@ def system_folder(name: str) -> str:
     return _SYSTEM_FOLDERS.get(name.lower(), "")
 
 
-class Refusal(Enum):
+class SkipReason(Enum):
     """Reason why a file of a folder is not scanned."""
 
     OWN = auto()
@@ -61,7 +61,7 @@ class Refusal(Enum):
 
 
 @dataclass
-class PassedOver:
+class SkippedFiles:
     """Number of files of a folder and its subfolders that are not scanned, by reason.
 
     Attributes:
@@ -82,20 +82,20 @@ class PassedOver:
     folders: int = 0
     links: int = 0
 
-    def add(self, refusal: Refusal, name: str) -> None:
+    def add(self, skip_reason: SkipReason, name: str) -> None:
         """Count a file, or a folder that is excluded."""
-        if refusal is Refusal.OTHER_KIND:
+        if skip_reason is SkipReason.OTHER_KIND:
             self._add_other(os.path.splitext(name.lower())[1])
-        elif refusal is Refusal.EXCLUDED:
+        elif skip_reason is SkipReason.EXCLUDED:
             self.excluded += 1
-        elif refusal is Refusal.NOT_INCLUDED:
+        elif skip_reason is SkipReason.NOT_INCLUDED:
             self.not_included += 1
         else:
             self.heatmaps += 1
 
     def _add_other(self, suffix: str) -> None:
         others = self.others
-        known = suffix in others or len(others) < _MOST_KINDS or suffix in OTHER_PICTURES
+        known = suffix in others or len(others) < _MAX_KINDS or suffix in UNSUPPORTED_PICTURES
         others[suffix if known else "..."] += 1
 
     def parts(self, include: tuple[str, ...]) -> Iterator[str]:
@@ -130,27 +130,27 @@ class Survey:
     pictures: Counter[str] = field(default_factory=Counter)
     system: Counter[str] = field(default_factory=Counter)
 
-    def add_folder(self, folder: str, passed: PassedOver, include: tuple[str, ...], found: bool) -> None:
+    def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
         """Add a folder that was searched.
 
         Args:
             folder: Its path.
-            passed: The files in it that are not scanned.
+            skipped: The files in it that are not scanned.
             include: Patterns of --include.
             found: Whether there was an image, or a folder that cannot be read.
         """
         if found:
-            self.pictures.update({kind: n for kind, n in passed.others.items() if kind in OTHER_PICTURES})
-            self.system.update(passed.system)
+            self.pictures.update({kind: n for kind, n in skipped.others.items() if kind in UNSUPPORTED_PICTURES})
+            self.system.update(skipped.system)
         else:
-            reasons = [*passed.parts(include)] or ["the folder is empty"]
+            reasons = [*skipped.parts(include)] or ["the folder is empty"]
             self.empty.append("; ".join([f"no images found in {folder}", *reasons]))
 
     def lines(self, quiet: bool = False) -> Iterator[str]:
         """Yield a line for each thing to report; with `quiet` only those that an error may hide behind."""
-        yield from self.empty[:_MOST_SHOWN]
-        if len(self.empty) > _MOST_SHOWN:
-            yield f"no images found in {len(self.empty) - _MOST_SHOWN} other places"
+        yield from self.empty[:_MAX_SHOWN]
+        if len(self.empty) > _MAX_SHOWN:
+            yield f"no images found in {len(self.empty) - _MAX_SHOWN} other places"
         if self.pictures:
             total = self.pictures.total()
             yield (
@@ -168,8 +168,8 @@ def _system_line(system: Counter[str]) -> str:
 def _by_kind(counter: Counter[str]) -> str:
     """Write ".dng 2, .jxl 1": the most frequent first, then by name."""
     ordered = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{kind or 'no suffix'} {number}" for kind, number in ordered[:_MOST_SHOWN]]
-    rest = sum(number for _, number in ordered[_MOST_SHOWN:])
+    shown = [f"{kind or 'no suffix'} {number}" for kind, number in ordered[:_MAX_SHOWN]]
+    rest = sum(number for _, number in ordered[_MAX_SHOWN:])
     return ", ".join([*shown, f"others {rest}"] if rest else shown)
 
 

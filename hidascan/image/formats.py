@@ -50,7 +50,7 @@ def mime_type(name: str) -> str:
     return next((row.mime for row in FORMATS if row.name == name), "")
 
 
-_STARTS = (
+_HEADS = (
     (rb"\xff\xd8\xff", "a JPEG image"),
     (rb"\x89PNG\r\n\x1a\n", "a PNG image"),
     (rb"RIFF....WEBP", "a WebP image"),
@@ -80,12 +80,12 @@ _STARTS = (
 )
 
 
-def starts_like(head: bytes) -> str:
+def kind_from_head(head: bytes) -> str:
     """Return what a file is by its first bytes, such as "a JPEG image"; "" if it may be text or anything else."""
-    match = _start().match(head)
-    return _STARTS[int((match.lastgroup or "_0")[1:])][1] if match else ""
+    match = _head_pattern().match(head)
+    return _HEADS[int((match.lastgroup or "_0")[1:])][1] if match else ""
 
 
 @functools.cache  # compiled when first asked: `hidascan --help` need not wait for it
-def _start() -> re.Pattern[bytes]:
-    return re.compile(b"|".join(b"(?P<_%d>%s)" % (at, start) for at, (start, _) in enumerate(_STARTS)), re.DOTALL)
+def _head_pattern() -> re.Pattern[bytes]:
+    return re.compile(b"|".join(b"(?P<_%d>%s)" % (at, start) for at, (start, _) in enumerate(_HEADS)), re.DOTALL)

@@ -65,7 +65,7 @@ class Decoders:
         """
         with self._lock:
             worker = self._idle.pop() if self._idle else None
-        if worker is None or not worker.lives():
+        if worker is None or not worker.is_alive():
             worker = _Worker()
         try:
             return worker.decode(_from_the_root(os.fspath(path)), max_pixels, before_load, trust)
@@ -106,7 +106,7 @@ class _Worker:
         self._replies: Any = self._process.stdout
         _widen(self._replies)
 
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def decode(self, path: str, max_pixels: int, before_load: Callable[[int], None], trust: str | None) -> DecodedImage:
@@ -123,7 +123,7 @@ class _Worker:
         except ImageError:
             raise
         except (OSError, EOFError):
-            raise ImageError(self._how_it_ended()) from None
+            raise ImageError(self._exit_reason()) from None
         except BaseException:
             self.end()  # in the middle of a conversation
             raise
@@ -157,7 +157,7 @@ class _Worker:
             raise EOFError
         return json.loads(line)
 
-    def _how_it_ended(self) -> str:
+    def _exit_reason(self) -> str:
         code = self._process.wait()
         if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
             return "damaged image: decoding takes too long"

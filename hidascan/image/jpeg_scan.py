@@ -186,7 +186,7 @@ class _Damaged:
         if not self.layout.scans:
             raise ImageError("damaged image: the file is truncated before its pixels")
         if self._lacks_only_its_end():
-            return _rgb(self._mended(), self.mode), (_NO_END,)
+            return _rgb(self._repaired(), self.mode), (_NO_END,)
         first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
         height = len(first)
         whole = _same_rows(first, second)
@@ -205,11 +205,11 @@ class _Damaged:
         if self._ends_early():
             return first, (_NO_END,)
         try:
-            return _rgb(self._mended(), self.mode, strict=True), (
+            return _rgb(self._repaired(), self.mode, strict=True), (
                 "damaged: the JPEG contains stray bytes; all pixels are intact",
             )
         except ValueError as error:
-            return _rgb(self._mended(), self.mode), (_corrupt(str(error)),)
+            return _rgb(self._repaired(), self.mode), (_corrupt(str(error)),)
 
     def _lacks_only_its_end(self) -> bool:
         """Tell whether libjpeg has nothing to say once the end marker is put back."""
@@ -217,7 +217,7 @@ class _Damaged:
         if not self._ends_early() or layout.strays or not layout.covers(layout.scans, 0, layout.components):
             return False
         try:
-            _rgb(self._mended(), self.mode, strict=True)
+            _rgb(self._repaired(), self.mode, strict=True)
         except ValueError:
             return False
         return True
@@ -240,7 +240,7 @@ class _Damaged:
         if not self._ends_early():
             why, doubt = "data are missing", ", and part of the picture may be wrong"
         note = f"damaged: {why}; this progressive JPEG was scanned at reduced detail{doubt}"
-        return _rgb(self._mended(), self.mode), (note,)
+        return _rgb(self._repaired(), self.mode), (note,)
 
     def _cut(self) -> bool:
         """Tell whether data are missing at the end, and nowhere else."""
@@ -280,7 +280,7 @@ class _Damaged:
             if scan is not self.layout.scans[-1]:
                 yield scan.stop, scan.stop
 
-    def _mended(self) -> bytes:
+    def _repaired(self) -> bytes:
         """Return the file with an end, and without the markers at which libjpeg would give up."""
         parts, place = [], 0
         for start, stop in self.layout.strays:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hidascan.errors import UsageError
-from hidascan.image.formats import starts_like
+from hidascan.image.formats import kind_from_head
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*_SEPARATORS, ".parquet")
@@ -22,7 +22,7 @@ STDIN = "-"
 
 _BLOCK = 1 << 16
 _HEAD = 16  # bytes by which the kind of a file is known
-_LONGEST_LINE = 1 << 20  # bytes; paths end at 4096
+_MAX_LINE_BYTES = 1 << 20  # bytes; paths end at 4096
 _MARKS = (  # the longest first: that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -135,7 +135,7 @@ def _lines(blocks: Iterable[bytes], called: str) -> Iterator[str]:
     for block in blocks:
         *lines, rest = (rest + block).split(b"\n")
         many |= bool(lines)
-        if b"\0" in block or len(rest) > _LONGEST_LINE:
+        if b"\0" in block or len(rest) > _MAX_LINE_BYTES:
             raise UsageError(_why_no_lines(rest + block, called))
         for line in lines:
             if name := _without_end(os.fsdecode(line)):
@@ -166,7 +166,7 @@ def _between_nuls(stream: Any, head: bytes, called: str) -> Iterator[str]:
     for block in _blocks(stream, head):
         *names, rest = (rest + block).split(b"\0")
         many |= bool(names)
-        if len(rest) > _LONGEST_LINE:
+        if len(rest) > _MAX_LINE_BYTES:
             raise UsageError(f"{called} is not NUL-separated: omit -0")
         yield from (os.fsdecode(name) for name in names if name)
     if not many and b"\n" in rest.rstrip(b"\n") and not os.path.lexists(rest):
@@ -189,7 +189,7 @@ def _refuse_other_files(head: bytes, called: str, end: bytes) -> None:
     Raises:
         UsageError: With what it is, and what to do.
     """
-    kind = starts_like(head) or ("a document (HTML, SVG, XML or JSON)" if _DOCUMENT.match(head) else "")
+    kind = kind_from_head(head) or ("a document (HTML, SVG, XML or JSON)" if _DOCUMENT.match(head) else "")
     if not kind or os.path.lexists(os.fsdecode(head.split(end)[0].rstrip(b"\r\0"))):
         return
     advice = ""
@@ -233,7 +233,7 @@ def read_manifest(name: str, column: str) -> Iterator[str]:
 def _text(name: str, column: str) -> Iterator[str]:
     with open(name, "rb") as file:
         head = file.peek(_BLOCK)
-        if kind := starts_like(head):
+        if kind := kind_from_head(head):
             raise UsageError(f"--files-from {name} is not a table: it looks like {kind}")
         encoding = _encoding(head)
         errors = "surrogateescape" if encoding in _UTF8 else "replace"

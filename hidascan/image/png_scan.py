@@ -81,7 +81,7 @@ class _Header:
         return 2 * (done // last_size) if done >= 0 and last_size else 0
 
 
-class Mended(NamedTuple):
+class RepairedPng(NamedTuple):
     """A damaged PNG, mended.
 
     Attributes:
@@ -137,7 +137,7 @@ class PngFile:
         header = self._header()
         return header.width, header.height
 
-    def mend(self) -> Mended:
+    def repair(self) -> RepairedPng:
         """Inflate what can be, and write it as a new file, with all other chunks that are sound.
 
         Raises:
@@ -162,7 +162,7 @@ class PngFile:
         else:
             note = f"{note_of(rows, header.height)}; part of them may be wrong"
         known += bytes(max(0, header.size - len(known)))
-        return Mended(self._written(memoryview(known)[: header.size]), rows, note)
+        return RepairedPng(self._written(memoryview(known)[: header.size]), rows, note)
 
     def _header(self) -> _Header:
         if not self.chunks or self.chunks[0].kind != b"IHDR" or len(self.chunks[0].data) != 13:

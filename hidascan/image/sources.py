@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from hidascan.errors import ImageError
-from hidascan.image.folders import APPLE_DOUBLE, PassedOver, Refusal, Survey, system_file, system_folder
-from hidascan.image.formats import starts_like, suffixes
+from hidascan.image.folders import APPLE_DOUBLE, SkippedFiles, SkipReason, Survey, system_file, system_folder
+from hidascan.image.formats import kind_from_head, suffixes
 
 HEATMAP_SUFFIX = ".heatmap.png"
 RAW_HEATMAP_SUFFIX = ".heatmap-raw.png"
@@ -21,7 +21,7 @@ ATTRIBUTIONS_SUFFIX = ".effects.png"
 _OWN = (HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _STREAM = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
-_LARGEST_STREAM, _BLOCK = 1 << 30, 1 << 20  # bytes
+_MAX_STREAM_BYTES, _BLOCK = 1 << 30, 1 << 20  # bytes
 
 
 class Unreadable(str):
@@ -56,20 +56,20 @@ class Selection:
 
     def takes(self, name: str, below: str) -> bool:
         """Tell whether a file is taken, by its name and its path below the folder."""
-        return not system_file(name, below) and self.refusal(name, below) is None
+        return not system_file(name, below) and self.skip_reason(name, below) is None
 
-    def refusal(self, name: str, below: str) -> Refusal | None:
+    def skip_reason(self, name: str, below: str) -> SkipReason | None:
         """Return why a file is not taken, None if it is or is one of an operating system."""
         lower = name.lower()
         if lower.endswith(_OWN):
-            return Refusal.OWN
-        if self.exclude and self.leaves_out(name, below):
-            return Refusal.EXCLUDED
+            return SkipReason.OWN
+        if self.exclude and self.excludes(name, below):
+            return SkipReason.EXCLUDED
         if self.include:
-            return None if _matches(self.include, name, below) else Refusal.NOT_INCLUDED
-        return None if os.path.splitext(lower)[1] in self.images else Refusal.OTHER_KIND
+            return None if _matches(self.include, name, below) else SkipReason.NOT_INCLUDED
+        return None if os.path.splitext(lower)[1] in self.images else SkipReason.OTHER_KIND
 
-    def leaves_out(self, name: str, below: str) -> bool:
+    def excludes(self, name: str, below: str) -> bool:
         """Tell whether a file or folder is excluded."""
         return _matches(self.exclude, name, below)
 
@@ -140,11 +140,11 @@ def _key(path: str) -> str:
 
 def _search(folder: str, selection: Selection, survey: Survey) -> Iterator[tuple[str, str]]:
     """Yield the files of a folder, each with its key, and take notes of the rest."""
-    passed, found = PassedOver(), False
-    for file in _Search(selection, passed).files(folder):
+    skipped, found = SkippedFiles(), False
+    for file in _Search(selection, skipped).files(folder):
         found = True
         yield file
-    survey.add_folder(folder, passed, selection.include, found)
+    survey.add_folder(folder, skipped, selection.include, found)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class _Search:
     """A search through a folder and those in it, which counts what it passes over."""
 
     selection: Selection
-    passed: PassedOver
+    skipped: SkippedFiles
 
     def files(self, folder: str) -> Iterator[tuple[str, str]]:
         """Yield files and unreadable folders, each with its key: those of a folder sorted, then those of its folders."""
@@ -174,26 +174,26 @@ class _Search:
             waiting += [(os.path.join(place, name), f"{below}{name}/") for name in reversed(chosen)]
 
     def _takes(self, place: str, name: str, below: str) -> bool:
-        passed, pattern = self.passed, system_file(name, below)
+        skipped, pattern = self.skipped, system_file(name, below)
         if pattern and not (pattern == APPLE_DOUBLE and _holds_an_image(os.path.join(place, name))):
-            passed.system[pattern] += 1
+            skipped.system[pattern] += 1
             return False
-        refusal = self.selection.refusal(name, below)
-        if refusal is not None:
-            passed.add(refusal, name)
-        return refusal is None
+        skip_reason = self.selection.skip_reason(name, below)
+        if skip_reason is not None:
+            skipped.add(skip_reason, name)
+        return skip_reason is None
 
     def _enters(self, place: str, name: str, below: str, is_link: bool) -> bool:
-        selection, passed = self.selection, self.passed
+        selection, skipped = self.selection, self.skipped
         if pattern := system_folder(name):
             number = sum(len(files) for _, _, files in os.walk(os.path.join(place, name)))
-            passed.system[pattern] += number or 1
-        elif selection.leaves_out(name, below):
-            passed.excluded += 1
+            skipped.system[pattern] += number or 1
+        elif selection.excludes(name, below):
+            skipped.excluded += 1
         elif not selection.recurse:
-            passed.folders += 1
+            skipped.folders += 1
         elif is_link and not selection.follow_links:
-            passed.links += 1
+            skipped.links += 1
         else:
             return True
         return False
@@ -239,7 +239,7 @@ def _holds_an_image(path: str) -> bool:
         if not os.path.isfile(path):  # opening a pipe would wait for ever
             return False
         with open(path, "rb") as file:
-            return starts_like(file.read(64)).endswith(" image")
+            return kind_from_head(file.read(64)).endswith(" image")
     except OSError:
         return False
 
@@ -262,7 +262,7 @@ def copy_stream(path: str, folder: Path) -> Path:
                 raise ImageError("is a terminal, not a file")
             while block := source.read(_BLOCK):
                 size += copy.write(block)
-                if size > _LARGEST_STREAM:
+                if size > _MAX_STREAM_BYTES:
                     raise ImageError("the pipe delivers more than 1 GB; save the image to a file first")
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from None

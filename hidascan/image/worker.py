@@ -22,8 +22,8 @@ try:
 except ImportError:  # Windows: no limits there, but still a process of its own
     resource = None  # type: ignore[assignment]
 
-_SECONDS, _PIXELS_A_SECOND = 10, 5e6
-_BYTES, _BYTES_A_PIXEL = 1 << 30, 24
+_SECONDS, _PIXELS_PER_SECOND = 10, 5e6
+_BYTES, _BYTES_PER_PIXEL = 1 << 30, 24
 
 
 def main() -> None:
@@ -42,8 +42,8 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
         _allow_seconds(0)
         _send(replies, {"pixels": pixels})
         requests.readline()
-        _allow_memory(size + _BYTES + _BYTES_A_PIXEL * pixels)
-        _allow_seconds(_SECONDS + int(pixels / _PIXELS_A_SECOND))
+        _allow_memory(size + _BYTES + _BYTES_PER_PIXEL * pixels)
+        _allow_seconds(_SECONDS + int(pixels / _PIXELS_PER_SECOND))
 
     _allow_memory(size + _BYTES)
     _allow_seconds(_SECONDS)

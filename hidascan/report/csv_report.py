@@ -23,7 +23,7 @@ class CsvReport:
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         """Open it; a file that is resumed has its header."""
-        self._file = open_text(target, append, self.wrote)
+        self._file = open_text(target, append, self.recognises)
         self._writer, self._on_terminal = csv_writer(self._file, COLUMNS), self._file.isatty()
         if not append or not self._file.tell():
             self._writer.writeheader()
@@ -31,7 +31,7 @@ class CsvReport:
 
     def add(self, finding: Finding) -> None:
         """Write a row."""
-        row = {name: harmless(value) for name, value in finding.row().items()}
+        row = {name: guarded(value) for name, value in finding.row().items()}
         if self._on_terminal:
             row = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
         self._writer.writerow(row)
@@ -42,7 +42,7 @@ class CsvReport:
         close_text(self._file)
 
     @staticmethod
-    def wrote(head: bytes) -> bool:
+    def recognises(head: bytes) -> bool:
         """Recognise a CSV by its header: that of this version, or of one that had fewer columns.
 
         A column that somebody added, such as remarks, makes it another file, which is not replaced.
@@ -52,7 +52,7 @@ class CsvReport:
         return bool(ended) and names[:4] == [*COLUMNS[:4]] and {*names} <= {*COLUMNS}
 
     @staticmethod
-    def whole_records(path: str) -> Iterator[tuple[dict[str, str], int]]:
+    def complete_records(path: str) -> Iterator[tuple[dict[str, str], int]]:
         """Yield the whole rows of a file, each with the byte where it ends.
 
         A row may go over several lines, as a name may; part of the last one may be missing.
@@ -70,7 +70,7 @@ class CsvReport:
             if len(cells) != len(COLUMNS):
                 return
             if number:
-                yield {name: as_it_was(cell) for name, cell in zip(COLUMNS, cells, strict=True)}, end
+                yield {name: unguarded(cell) for name, cell in zip(COLUMNS, cells, strict=True)}, end
 
 
 def csv_writer(file: TextIO, columns: Sequence[str]) -> csv.DictWriter[str]:
@@ -91,11 +91,11 @@ class _LineFeeds:
         return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
-def as_it_was(text: str) -> str:
-    """Take the apostrophe of `harmless` away again."""
+def unguarded(text: str) -> str:
+    """Take the apostrophe of `guarded` away again."""
     return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
 
 
-def harmless(value: object) -> object:
+def guarded(value: object) -> object:
     """Put an apostrophe before a text that a spreadsheet would run as a formula, and before one that looks so guarded."""
     return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA) else value

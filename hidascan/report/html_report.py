@@ -26,9 +26,9 @@ from hidascan.report.words import (
     claim_in_words,
     claim_strength,
     claims_by_statement,
+    extent_in_words,
     jpeg_history,
     kind_in_words,
-    looked_at,
     score_in_words,
 )
 from hidascan.run import RunInfo
@@ -49,7 +49,7 @@ _PAGES = Environment(
     lstrip_blocks=True,
 )
 _WORDS = (
-    claim_in_words, claim_strength, claims_by_statement, jpeg_history, kind_in_words, looked_at, score_in_words,
+    claim_in_words, claim_strength, claims_by_statement, jpeg_history, kind_in_words, extent_in_words, score_in_words,
 )  # fmt: skip
 _PAGES.filters |= {words.__name__: words for words in _WORDS}
 
@@ -63,7 +63,7 @@ class HtmlReport:
         Raises:
             UsageError: If the file cannot be written.
         """
-        self._file, self._number = open_text(target, wrote=self.wrote), 0
+        self._file, self._number = open_text(target, recognises=self.recognises), 0
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         self._write("head.html", run=run, made=made)
 
@@ -89,7 +89,7 @@ class HtmlReport:
         close_text(self._file)
 
     @staticmethod
-    def wrote(head: bytes) -> bool:
+    def recognises(head: bytes) -> bool:
         """Recognise a page by what it says made it; one of version 0.2.0 or before has only its title."""
         begin = head[: head.find(b"<style>")] if b"<style>" in head else b""
         marks = (b'<meta name="generator" content="hidascan ', b"<title>hidascan report</title>")

@@ -20,8 +20,8 @@ class JsonlReport:
     """One object a line: `Finding.record()`, and `scan`, what it was made with."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
-        self._file = open_text(target, append, self.wrote)
-        self._scan = run.told()
+        self._file = open_text(target, append, self.recognises)
+        self._scan = run.record()
 
     def add(self, finding: Finding) -> None:
         """Write a line."""
@@ -33,12 +33,12 @@ class JsonlReport:
         close_text(self._file)
 
     @staticmethod
-    def wrote(head: bytes) -> bool:
+    def recognises(head: bytes) -> bool:
         """Recognise JSON lines by how the first begins."""
         return bool(_FIRST_KEYS.match(head))
 
     @staticmethod
-    def whole_records(path: str) -> Iterator[tuple[dict[str, Any], int]]:
+    def complete_records(path: str) -> Iterator[tuple[dict[str, Any], int]]:
         """Yield the whole records of a file, each with the byte where it ends."""
         end = 0
         with open(path, "rb") as file:

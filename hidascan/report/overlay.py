@@ -11,8 +11,8 @@ from hidascan.geometry import CELL
 from hidascan.image.views import upright
 from hidascan.report.words import score_in_words
 
-_LONGEST_SIDE = 1600
-_SHORTEST_WIDTH = 420
+_MAX_SIDE = 1600
+_MIN_WIDTH = 420
 _MARGIN = 12
 _LEGEND = 92
 _INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (113, 113, 122)
@@ -26,7 +26,7 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
         pixels: (H, W, 3) uint8 as stored; the picture is shrunk to at most 1600 px a side.
         finding: With a heatmap.
     """
-    small = shrink_to(pixels, _LONGEST_SIDE)
+    small = shrink_to(pixels, _MAX_SIDE)
     values = _at_pixels(_known(finding.heatmap), pixels.shape[:2], small.shape[:2])
     area = "" if finding.ai_area is None else f"   AI area {finding.ai_area:.0%}"
     ramp = colours(np.linspace(0, 1, 256, dtype=np.float32)[None])
@@ -39,15 +39,15 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
 
 def draw_attributions(pixels: np.ndarray, finding: Finding) -> Image.Image:
     """Draw the same with the attribution of each patch: red speaks for AI, blue for real; the mean where they overlap."""
-    small = shrink_to(pixels, _LONGEST_SIDE)
+    small = shrink_to(pixels, _MAX_SIDE)
     painted = attribution_map(finding.attributions, pixels.shape[:2], small.shape[:2])
-    most = float(np.abs([attribution.effect for attribution in finding.attributions]).max())
-    strength = np.abs(painted) / max(most, 1e-9)
+    largest = float(np.abs([attribution.effect for attribution in finding.attributions]).max())
+    strength = np.abs(painted) / max(largest, 1e-9)
     picture = upright(_blend(small, _signed(painted), 0.7 * strength), finding.orientation)
     ends = np.linspace(-1, 1, 256, dtype=np.float32)[None]
     ramp = 255 + (_signed(ends) - 255) * np.abs(ends)[..., None]
     title = f"{_title(finding)}   {len(finding.attributions)} patches"
-    scale = (f"{-most:.2g} real", "0", f"AI {most:+.2g}")
+    scale = (f"{-largest:.2g} real", "0", f"AI {largest:+.2g}")
     return _page(picture, title, ramp, scale, "influence of a patch on the logit: with all patches minus without it")
 
 
@@ -118,7 +118,7 @@ def _blend(pixels: np.ndarray, over: np.ndarray, strength: np.ndarray) -> np.nda
 def _page(picture: np.ndarray, title: str, ramp: np.ndarray, scale: tuple[str, ...], caption: str) -> Image.Image:
     """Put a picture above its legend: a ramp (1, N, 3) of colours, with a scale written along it from end to end."""
     height, width = picture.shape[:2]
-    page = Image.new("RGB", (max(width, _SHORTEST_WIDTH), height + _LEGEND), _PAPER)
+    page = Image.new("RGB", (max(width, _MIN_WIDTH), height + _LEGEND), _PAPER)
     page.paste(Image.fromarray(np.ascontiguousarray(picture)), ((page.width - width) // 2, 0))
     draw = ImageDraw.Draw(page)
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)

@@ -21,8 +21,8 @@ HEAD = 1 << 16  # bytes of a file that show whether it is a report
 class Report(Protocol):
     """A report: opened before the scan, given each Finding as it is ready, closed at the end (even if interrupted).
 
-    One that may replace a file which an earlier scan wrote has a static method `wrote(head)`: whether the first bytes of
-    a file are those of such a report. One whose files can be resumed also has `whole_records(path)`: it yields each
+    One that may replace a file which an earlier scan wrote has a static method `recognises(head)`: whether the first bytes of
+    a file are those of such a report. One whose files can be resumed also has `complete_records(path)`: it yields each
     whole record, with at least the columns of the CSV, and the byte where it ends.
     """
 
@@ -68,12 +68,12 @@ def free_name(folder: Path, name: str, suffixes: list[str]) -> str:
     return free
 
 
-def wrote_nothing(head: bytes) -> bool:
+def recognises_nothing(head: bytes) -> bool:
     """Recognise no file: a report that says nothing else never replaces one."""
     return False
 
 
-def open_text(target: str, append: bool = False, wrote: Callable[[bytes], bool] = wrote_nothing) -> TextIO:
+def open_text(target: str, append: bool = False, recognises: Callable[[bytes], bool] = recognises_nothing) -> TextIO:
     """Open a file for text, or its end where there is one, or stdout for "-".
 
     Names that are not UTF-8 go through as the bytes that they are. What is there is looked at once more after it is
@@ -82,7 +82,7 @@ def open_text(target: str, append: bool = False, wrote: Callable[[bytes], bool] 
     Args:
         target: The file.
         append: Whether to write behind what is there.
-        wrote: Whether a file that begins so may be replaced.
+        recognises: Whether a file that begins so may be replaced.
 
     Raises:
         UsageError: If the file cannot be written, or is one that may not be replaced.
@@ -90,20 +90,20 @@ def open_text(target: str, append: bool = False, wrote: Callable[[bytes], bool] 
     if target == "-":
         return sys.stdout
     try:
-        return _opened(target, append, wrote)
+        return _opened(target, append, recognises)
     except OSError as error:
         raise UsageError(f"{os.fsdecode(target)}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _opened(target: str, append: bool, wrote: Callable[[bytes], bool]) -> TextIO:
+def _opened(target: str, append: bool, recognises: Callable[[bytes], bool]) -> TextIO:
     if not os.path.exists(target):
         return _text(os.path.realpath(target), "x")  # a link that leads nowhere names a file to be made
     if append or not os.path.isfile(target):
         return _text(target, "a" if append else "w")
     file = _text(target, "r+")
-    if not may_be_replaced(file.buffer.read(HEAD), wrote):
+    if not may_be_replaced(file.buffer.read(HEAD), recognises):
         file.close()
-        raise UsageError(not_ours(target))
+        raise UsageError(foreign_file_message(target))
     file.seek(0)
     file.truncate()
     return file
@@ -113,12 +113,12 @@ def _text(target: str, mode: str) -> TextIO:
     return cast(TextIO, open(target, mode, encoding="utf-8", errors=ANY_TEXT, newline=""))
 
 
-def may_be_replaced(head: bytes, wrote: Callable[[bytes], bool]) -> bool:
+def may_be_replaced(head: bytes, recognises: Callable[[bytes], bool]) -> bool:
     """Tell whether a file may be replaced: it is empty, or a report of the kind that is to be written."""
-    return not head or wrote(head)
+    return not head or recognises(head)
 
 
-def not_ours(file: str) -> str:
+def foreign_file_message(file: str) -> str:
     """Return the line that refuses to replace a file."""
     return f"{file} exists and is not a hidascan report of this format; choose another name or delete it first"
 

@@ -25,17 +25,17 @@ _HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # how a CSV
 
 
 @dataclass(frozen=True)
-class Finished:
+class EarlierResults:
     """Results of earlier runs.
 
     Attributes:
-        anything: Whether there are outputs to continue.
+        resuming: Whether there are outputs to continue.
         paths: Files with a whole row in every output.
         found_ai: Whether one of them was ai.
         failed: Whether one could not be read.
     """
 
-    anything: bool = False
+    resuming: bool = False
     paths: set[str] = field(default_factory=set)
     found_ai: bool = False
     failed: bool = False
@@ -47,7 +47,7 @@ def resumable(outputs: list[tuple[str, str]], wanted: bool) -> dict[str, str]:
     Raises:
         UsageError: If resuming is wanted, and there is none or there are others.
     """
-    files = {file: name for file, name in outputs if hasattr(report_class(name), "whole_records") and file != "-"}
+    files = {file: name for file, name in outputs if hasattr(report_class(name), "complete_records") and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
         raise UsageError("--resume needs --csv FILE or --jsonl FILE, and cannot be combined with --html")
     return files
@@ -71,27 +71,27 @@ def check(file: str, name: str, resume: bool) -> None:
         raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
     if resume or not _has_content(file):
         return
-    count = sum(1 for _ in report_class(name).whole_records(file))
-    if count or not report_class(name).wrote(_head(file)):
+    count = sum(1 for _ in report_class(name).complete_records(file))
+    if count or not report_class(name).recognises(_head(file)):
         raise UsageError(
             f"{file} is an unfinished scan ({count} row{'s' * (count != 1)}): continue with --resume, or delete it to "
             "start over"
         )
 
 
-def can_be_continued(file: str, wrote: Callable[[bytes], bool]) -> bool:
+def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
     """Tell a report that was torn within its first line from a file of somebody else, by the mark beside it.
 
     Args:
         file: One that `--resume` is to continue.
-        wrote: Whether a file that begins so is a report.
+        recognises: Whether a file that begins so is a report.
     """
     head = _head(file)
     torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
-    return wrote(head) or (torn and _is_mark(mark_of(file)))
+    return recognises(head) or (torn and _is_mark(mark_of(file)))
 
 
-def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) -> Finished:
+def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) -> EarlierResults:
     """Mark the outputs as unfinished; with `resume`, cut them back to the rows that all of them have whole.
 
     Raises:
@@ -109,12 +109,12 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
         with suppress(OSError), written_whole(mark_of(file)) as partial:  # in a folder that takes no more files,
             partial.write_text(json.dumps(made_by), encoding="utf-8")  # the scan cannot be resumed
     if not known or missing:
-        return Finished()
+        return EarlierResults()
     count = min(len(rows) for rows in known.values())
     for file, rows in known.items():
         os.truncate(file, rows[count - 1][1] if count else 0)
     findings = [row for row, _ in next(iter(known.values()))[:count]]
-    return Finished(
+    return EarlierResults(
         True,
         {finding.path for finding in findings},
         any(finding.verdict == "ai" for finding in findings),
@@ -175,4 +175,4 @@ def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[
     changed = [key for key in made_by if before.get(key) != made_by[key]]
     if changed:
         raise UsageError(f"--resume: {file} was written with a different {', '.join(changed)}; delete it to start over")
-    return [(Finding.from_record(record), place) for record, place in report_class(name).whole_records(file)]
+    return [(Finding.from_record(record), place) for record, place in report_class(name).complete_records(file)]

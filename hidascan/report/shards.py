@@ -16,7 +16,7 @@ from typing import Any
 
 from hidascan.atomic import written_whole
 from hidascan.finding import COLUMNS
-from hidascan.report.csv_report import as_it_was, csv_writer, harmless
+from hidascan.report.csv_report import csv_writer, guarded, unguarded
 
 FORMATS = ("csv", "jsonl", "parquet")
 Row = dict[str, Any]
@@ -81,7 +81,7 @@ def _as_csv(rows: list[Row]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv_writer(text, ("key", *COLUMNS))
     writer.writeheader()
-    writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: guarded(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -112,7 +112,7 @@ def _valid(value: Any) -> Any:
 def _csv_rows(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         for row in csv.DictReader(file):
-            yield {name: as_it_was(text) or None for name, text in row.items()} | {"key": int(row["key"])}
+            yield {name: unguarded(text) or None for name, text in row.items()} | {"key": int(row["key"])}
 
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:

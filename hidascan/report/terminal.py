@@ -17,9 +17,9 @@ from hidascan.report.words import (
     claim_in_words,
     claim_strength,
     claims_by_statement,
+    extent_in_words,
     jpeg_history,
     kind_in_words,
-    looked_at,
     score_in_words,
 )
 from hidascan.run import RunInfo
@@ -109,7 +109,7 @@ def _facts(finding: Finding, run: RunInfo, blocks: str) -> list[tuple[str, str]]
     thresholds = f"real below {run.real_below:.3f}, ai from {run.ai_from:.3f}"
     facts = [
         ("score", f"{_bar(finding.score, blocks)} {score_in_words(finding)} ({thresholds})"),
-        ("image", f"{finding.width}x{finding.height} {finding.format}, {looked_at(finding)}"),
+        ("image", f"{finding.width}x{finding.height} {finding.format}, {extent_in_words(finding)}"),
         ("JPEG", jpeg_history(finding)),
     ]
     if run.has_heatmap:

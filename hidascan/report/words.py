@@ -27,7 +27,7 @@ def jpeg_history(finding: Finding) -> str:
     return f"quality {saved.quality} in the header ({tables}), {estimated}"
 
 
-def looked_at(finding: Finding) -> str:
+def extent_in_words(finding: Finding) -> str:
     """Describe what was scanned: `6 patches`, or the whole image for a detector without patches."""
     return f"{finding.patches} patches" if finding.patches else "scanned as a whole"
 

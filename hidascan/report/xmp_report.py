@@ -20,7 +20,7 @@ from hidascan.run import RunInfo
 
 NAMESPACE = "urn:hidascan:finding:1"
 SUFFIX = ".xmp"
-_LARGEST = 1 << 16  # bytes of a sidecar
+_MAX_BYTES = 1 << 16  # bytes of a sidecar
 _FACT = re.compile(r"<hidascan:(\w+)>(.*?)</hidascan:\1>")
 _PAGE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -100,7 +100,7 @@ def _page(facts: dict[str, str]) -> str:
 def _is_of_the_same_image(target: Path, facts: dict[str, str]) -> bool:
     """Tell whether a file is a sidecar of an image as hidascan writes it, to the byte; one before 0.3 names no path."""
     try:
-        if os.path.islink(target) or not os.path.isfile(target) or os.path.getsize(target) > _LARGEST:
+        if os.path.islink(target) or not os.path.isfile(target) or os.path.getsize(target) > _MAX_BYTES:
             return False
         text = target.read_bytes().decode("utf-8")
     except (OSError, ValueError):

@@ -44,8 +44,8 @@ from hidascan.scanner import Scanner
 MANIFEST = "manifest.json"
 _STARTED = ".started.json"  # what an unfinished scan is made with
 _STARTED_KEYS, _MANIFEST_KEYS = {"version", "weights", "detector"}, {"files", "verdicts", "shards", "scan"}
-_PATHS_A_BLOCK = 64  # that one decoding task works through
-ROWS_A_SHARD = 1000
+_PATHS_PER_BLOCK = 64  # that one decoding task works through
+ROWS_PER_SHARD = 1000
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FleetTask:
     form: str
     address: str | None = None
     actors: int | None = None
-    rows: int = ROWS_A_SHARD
+    rows: int = ROWS_PER_SHARD
     resume: bool = False
     strict: bool = False
     quiet: bool = False
@@ -200,7 +200,7 @@ def _end(task: FleetTask, scanner: Scanner, tally: Tally, seconds: float) -> Non
         "errors": dict(tally.errors.most_common()),
         "shards": [path.name for path in shards_of(task.folder)],
         "seconds": round(seconds, 1),
-        "scan": scanner.run.told(),
+        "scan": scanner.run.record(),
         "versions": {
             "hidascan": __version__,
             "ray": ray.__version__,
@@ -284,7 +284,7 @@ def rows_of(here: Scanner, options: ScanOptions, task: FleetTask, done: set[str]
 
 def _pipeline(paths: Dataset, here: Scanner, options: ScanOptions, actors: int | None) -> Dataset:
     """Decode on CPUs, then scan in actors: columns of `blocks` -> column row."""
-    shares = shares_of_machines(ray.nodes(), options.device)
+    shares = allocate(ray.nodes(), options.device)
     decoded = paths.map_batches(
         decode,
         fn_args=(here.preparer, os.getcwd()),
@@ -319,7 +319,7 @@ def blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
         keys.append(key)
         names.append(os.fsencode(path))
         reasons.append(path.reason if isinstance(path, Unreadable) else "")
-        if len(keys) == _PATHS_A_BLOCK:
+        if len(keys) == _PATHS_PER_BLOCK:
             yield pyarrow.table({"key": keys, "path": names, "unreadable": reasons})
             keys, names, reasons = [], [], []
     if keys:
@@ -327,7 +327,7 @@ def blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class Shares:
+class Allocation:
     """Resources of each part of the work.
 
     Attributes:
@@ -345,7 +345,7 @@ class Shares:
     decoding_cpus: float
 
 
-def shares_of_machines(nodes: list[dict[str, Any]], device: str) -> Shares:
+def allocate(nodes: list[dict[str, Any]], device: str) -> Allocation:
     """Decide who gets what: a GPU for each actor; without GPUs, an actor a machine, and a core of it decodes.
 
     Actors and decoding tasks never ask for the same, or Ray would join both into one.
@@ -353,11 +353,11 @@ def shares_of_machines(nodes: list[dict[str, Any]], device: str) -> Shares:
     machines = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
     gpus = 0 if device == "cpu" else int(sum(machine.get("GPU", 0) for machine in machines))
     if gpus:
-        return Shares(gpus, 1, 1, 1, 1)
+        return Allocation(gpus, 1, 1, 1, 1)
     cores = int(min((machine["CPU"] for machine in machines), default=1))
     if cores < 2:
-        return Shares(max(1, len(machines)), 0, 0.5, 1, 0.25)
-    return Shares(len(machines), 0, cores - 1, cores, 0.5)  # two wait for their decoders by turns on one core
+        return Allocation(max(1, len(machines)), 0, 0.5, 1, 0.25)
+    return Allocation(len(machines), 0, cores - 1, cores, 0.5)  # two wait for their decoders by turns on one core
 
 
 def decode(block: Any, preparer: Preparer, base: str) -> Iterator[Any]:
@@ -394,7 +394,7 @@ class ScanActor:
         self._scanner = Scanner(options)
         if self._scanner.run.digest != digest:
             raise CheckpointError(f"{options.weights}: different weights on {platform.node()}")
-        self._told = self._scanner.run.told()
+        self._scan_record = self._scanner.run.record()
 
     def __call__(self, block: Any) -> Any:
         """Scan the jobs of a block, in full batches across images: columns key, job -> row, JSON."""
@@ -403,7 +403,7 @@ class ScanActor:
         jobs = (pickle.loads(job.as_py()) for job in block.column("job"))
         findings = self._scanner.scan_jobs(jobs)
         rows = [
-            json.dumps({"key": key, **finding.record(), "scan": self._told})
+            json.dumps({"key": key, **finding.record(), "scan": self._scan_record})
             for key, finding in zip(block.column("key").to_pylist(), findings, strict=True)
         ]
         return pyarrow.table({"row": pyarrow.array(rows, pyarrow.string())})

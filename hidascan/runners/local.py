@@ -35,7 +35,7 @@ class Task:
     survey: Survey = field(default_factory=Survey)
 
 
-def run_scan(scanner: Scanner, task: Task, reports: list[Report], before: resume.Finished) -> ExitCode:
+def run_scan(scanner: Scanner, task: Task, reports: list[Report], before: resume.EarlierResults) -> ExitCode:
     """Scan, and tell every report of each finding at once; what was written stays whole if the scan is interrupted.
 
     A folder or list that gave nothing to scan counts as one that could not be read.

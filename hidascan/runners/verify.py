@@ -89,14 +89,14 @@ def _change(finding: Finding, base: Path) -> str | None:
         return "not verified: only local files are hashed again"
     now = evidence_of(str(base / finding.path))
     if now is None:
-        return _why_not(base / finding.path)
+        return _unreadable_reason(base / finding.path)
     if now.sha256 == before.sha256:
         return None
     size = "" if now.bytes == before.bytes else f", {before.bytes} bytes then, {now.bytes} now"
     return f"content has changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
 
 
-def _why_not(path: Path) -> str:
+def _unreadable_reason(path: Path) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return "no longer a regular file"

@@ -123,7 +123,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
         """Report the weights and their thresholds."""
-        return {**run.told(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
+        return {**run.record(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
 
     @app.get("/v1/report-frame", include_in_schema=False)
     async def frame(made: str = "") -> dict[str, str]:
@@ -135,7 +135,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
         return await _answered(request, pool, limits, app.state.folder, keep is not None)
 
     @app.exception_handler(HTTPException)
-    async def told(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         generic = error.detail == HTTPStatus(error.status_code).phrase
         words = _WORDS.get(error.status_code, error.detail) if generic else error.detail
         return JSONResponse({"error": words}, error.status_code, headers=error.headers)
@@ -270,7 +270,7 @@ async def _scanned(pool: ScanPool, uploads: list[_Upload], seconds: float) -> li
 def _line(pool: ScanPool, upload: _Upload, finding: Finding, with_page: bool) -> str:
     file = finding.file and replace(finding.file, modified="")  # that of the upload says nothing
     named = replace(finding, path=printable(upload.name), file=file)
-    row = {**named.record(), "scan": pool.scanner.run.told()}
+    row = {**named.record(), "scan": pool.scanner.run.record()}
     if not with_page:
         return json.dumps(row) + "\n"
     layers: dict[str, str] = {}
