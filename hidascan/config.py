@@ -21,8 +21,8 @@ else:
     import tomli as tomllib
 
 OWN, PROJECT = "hidascan.toml", "pyproject.toml"
-HARMLESS: dict[str, type] = {"batch-size": int, "device": str, "precision": str, "verbose": bool}  # by anybody's file
-_ONE_OF = {"threshold", "profile"}  # where a file sets one, the other of a weaker file counts no more
+SAFE_OPTIONS: dict[str, type] = {"batch-size": int, "device": str, "precision": str, "verbose": bool}  # by any file
+_EXCLUSIVE = {"threshold", "profile"}  # a file that sets one overrides both of weaker files
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Defaults:
         """Return option -> value and the file that sets it."""
         values: dict[str, tuple[Any, Path]] = {}
         for settings in reversed(self.files()):
-            if _ONE_OF & settings.values.keys():
-                values = {name: value for name, value in values.items() if name not in _ONE_OF}
+            if _EXCLUSIVE & settings.values.keys():
+                values = {name: value for name, value in values.items() if name not in _EXCLUSIVE}
             values |= {name: (value, settings.path) for name, value in settings.values.items()}
         return values
 
@@ -94,7 +94,7 @@ def read_defaults(named: str | None, known: Callable[[str], bool]) -> Defaults:
     found = _find()
     if found is not None and any(os.path.samefile(found.path, path) for path in trusted):
         found = None
-    return Defaults(first, own, found and _harmless(found))
+    return Defaults(first, own, found and _safe_part(found))
 
 
 def _trusted(path: Path, known: Callable[[str], bool]) -> Settings:
@@ -110,8 +110,8 @@ def _trusted(path: Path, known: Callable[[str], bool]) -> Settings:
     return Settings(path, values)
 
 
-def _harmless(settings: Settings) -> Settings:
-    values = {name: value for name, value in settings.values.items() if type(value) is HARMLESS.get(name)}
+def _safe_part(settings: Settings) -> Settings:
+    values = {name: value for name, value in settings.values.items() if type(value) is SAFE_OPTIONS.get(name)}
     return Settings(settings.path, values, tuple(sorted(settings.values.keys() - values)), settings.problem)
 
 

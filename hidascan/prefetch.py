@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_SOON, _PATIENCE = 0.005, 0.05  # seconds that the next item is waited for: while there is work, and before we say so
+_POLL, _IDLE = 0.005, 0.05  # seconds to wait for the next item: during work, and before idling
 
 
 class PixelBudget:
@@ -87,7 +87,7 @@ def prefetch(
     source, turn = _Source(items, 2 * threads), 0
     try:
         while True:
-            while len(queue) < 2 * threads and (given := source.next(_SOON if queue or not turn else _PATIENCE)):
+            while len(queue) < 2 * threads and (given := source.next(_POLL if queue or not turn else _IDLE)):
                 queue.append(pool.submit(run, turn, given[0]))
                 turn += 1
             if queue:
