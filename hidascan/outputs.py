@@ -1,4 +1,4 @@
-"""Check the outputs of a scan before anything is opened: none may replace an input or a foreign file."""
+"""Check the outputs of a scan before any is opened: none may replace an input or a foreign file."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Inputs:
 
 
 def check_outputs(outputs: Outputs, inputs: Inputs) -> None:
-    """Refuse a scan that would lose a file.
+    """Refuse a scan that would destroy a file.
 
     Raises:
-        UsageError: If an output has the name of an image, is an input, is named twice, or is there and is neither
-            empty nor a report of the same format, or if it is a scan that was interrupted and is not continued.
+        UsageError: If an output has the suffix of an image, is an input, is named twice, exists and is neither empty
+            nor a report of the same format, or holds an interrupted scan that is not resumed.
     """
     for folder, option in outputs.folders:
         _check_name(folder, option)
@@ -95,7 +95,7 @@ def _check_place(file: str) -> None:
 
 
 def _written(files: list[tuple[str, str]]) -> Iterator[str]:
-    """Yield the files that are opened: the reports, and the marks of those that can be resumed."""
+    """Yield the files to be opened: reports, and marks of resumable reports."""
     for file, name in files:
         yield file
         if hasattr(report_class(name), "complete_records") and resume.is_regular(file):
@@ -135,7 +135,7 @@ def _check_inputs(written: list[str], inputs: Inputs) -> None:
 
 
 def _is_in(file: str, folder: str, selection: Selection) -> bool:
-    """Tell whether a file is among those of a folder that are scanned, or would be once it is written."""
+    """Return whether a folder scan covers a file, or would cover it once written."""
     below = os.path.relpath(os.path.realpath(file), os.path.realpath(folder)).replace(os.sep, "/")
     *above, name = below.split("/")
     if above and (above[0] == ".." or not selection.recurse):
@@ -168,7 +168,7 @@ def _redirected() -> set[Hashable]:
     for stream in (sys.stdout, sys.stderr):
         try:
             found = os.fstat(stream.fileno())
-        except (OSError, ValueError, AttributeError):  # closed, or not a stream of the system
+        except (OSError, ValueError, AttributeError):  # closed, or no system stream
             continue
         if stat.S_ISREG(found.st_mode):
             files.add((found.st_dev, found.st_ino))
@@ -176,9 +176,9 @@ def _redirected() -> set[Hashable]:
 
 
 def _identity(path: str) -> Hashable:
-    """Return what two names of one file have in common; of a file yet to be made, where it will be.
+    """Return a key that is equal for two names of one file; for a new file, its future path.
 
-    Two new names that differ in case or in how accents are written would be one file on some file systems.
+    The key ignores case and Unicode normalisation, as some file systems do.
     """
     try:
         found = os.stat(path)

@@ -1,4 +1,4 @@
-"""Put a heatmap into words: boxes of what lies over the localisation threshold, in pixels of the image as stored."""
+"""Find regions of a heatmap over the localisation threshold, as boxes in pixels of the stored image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_MAX = 100  # regions that are told
+_MAX = 100  # regions reported
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Region:
 
 
 def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, cell: int) -> tuple[Region, ...]:
-    """Find regions of cells over a threshold that touch at a side or a corner.
+    """Find 8-connected regions of cells over a threshold.
 
     Args:
         cells: (ceil(height / cell), ceil(width / cell)) float32 in 0..1.
-        threshold: Least p(AI) of a cell.
+        threshold: Minimum p(AI) of a cell.
         width: Width of the image, pixels.
         height: Height of the image, pixels.
         cell: Side of a cell, pixels.

@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 from hidascan.calibration import Calibration
 
-MIN_PATCHES = 6  # patches from which a spread can be told
-SUSPECTS = 3  # patches that are looked at besides, as their pixels look most like AI at a glance
-# What a detector says of the patches seen so far -> whether that is the verdict of all: logit, error, seen, in all.
+MIN_PATCHES = 6  # patches from which a standard error can be estimated
+SUSPECTS = 3  # additional patches: the most suspicious ones by `Detector.glance`
+# (logit, standard error, patches seen, all patches) -> whether the verdict is settled.
 Settled = Callable[[float, float, int, int], bool]
-# The logit of an image and the p(AI) of its hottest cell seen so far -> whether all patches must be looked at.
+# (logit of an image, p(AI) of its hottest cell so far) -> whether all patches must be examined.
 Alarmed = Callable[[float, float], bool]
 
 
 def jackknife_error(logit: float, effects: list[float]) -> float:
-    """Return the standard error of a logit over the patches that it is made of, by the jackknife.
+    """Return the jackknife standard error of a logit over its patches.
 
     Args:
         logit: Logit of all patches seen.
@@ -29,13 +29,13 @@ def jackknife_error(logit: float, effects: list[float]) -> float:
 
 
 def error_margin(settling: tuple[float, float], error: float, seen: int, total: int) -> float:
-    """Return how far the logit of all `total` patches may be from that of the `seen`.
+    """Return the margin of error of the logit of all `total` patches, given that of the `seen` ones.
 
-    Both parts vanish as all are seen, as the error of a sample without replacement does.
+    Both terms vanish when all are seen, like the error of sampling without replacement.
 
     Args:
-        settling: Factors of the error, and of the rest where patches agree by chance.
-        error: Standard error of `jackknife_error`.
+        settling: Factors of the standard error, and of a floor for patches that agree by chance.
+        error: Standard error by `jackknife_error`.
         seen: Number of patches seen.
         total: Number of all patches.
     """
@@ -44,7 +44,7 @@ def error_margin(settling: tuple[float, float], error: float, seen: int, total: 
 
 
 def settled_by(calibration: Calibration, profile: str, threshold: float | None) -> Settled:
-    """Return the early-stopping rule: a verdict is settled if it is the same at both ends of the logit's error_margin."""
+    """Return the early-stopping rule: a verdict is settled if it is the same at both ends of the margin of error."""
 
     def settled(logit: float, error: float, seen: int, total: int) -> bool:
         if seen < MIN_PATCHES or calibration.settling is None:
@@ -57,7 +57,7 @@ def settled_by(calibration: Calibration, profile: str, threshold: float | None) 
 
 
 def alarmed_by(calibration: Calibration, profile: str, threshold: float | None) -> Alarmed:
-    """Return the rule that requires a full scan: a suspicious patch, in an image that is not `ai` anyway."""
+    """Return the rule that requires a full scan: a suspicious patch in an image that is not `ai` anyway."""
 
     def alarmed(logit: float, hottest: float) -> bool:
         verdict = calibration.verdict(calibration.score(logit), profile, threshold)

@@ -21,7 +21,7 @@ class Rows(NamedTuple):
     bottom: int
 
     def enough(self, height: int) -> bool:
-        """Tell whether these rows of an image of `height` rows may stand for it."""
+        """Return whether these rows of an image of `height` rows may stand for it."""
         rows = self.bottom - self.top
         return rows == height or rows >= max(_MIN_ROWS, _MIN_SHARE * height)
 

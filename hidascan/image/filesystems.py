@@ -78,7 +78,7 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
 
 
 def _takes(selection: Selection, below: str, skipped: SkippedFiles) -> bool:
-    """Tell whether a file is taken, by its path below the folder; count it if it is not."""
+    """Return whether a file is taken, by its path below the folder; count it if it is not."""
     *folders, name = below.split("/")
     if system := next(filter(None, map(system_folder, folders)), "") or system_file(name, below):
         skipped.system[system] += 1

@@ -155,7 +155,7 @@ class _Layout:
         return b"".join([*parts, self.data[place:]]) if parts else self.data
 
     def covers(self, scans: list[_Scan], most_lacking: int, components: tuple[int, ...]) -> bool:
-        """Tell whether scans hold all 64 coefficients of components, lacking at most so many bits of each."""
+        """Return whether scans hold all 64 coefficients of components, lacking at most so many bits of each."""
         wanted = {(name, number) for name in components for number in range(64)}
         for scan in scans:
             if scan.lacking <= most_lacking:
@@ -212,7 +212,7 @@ class _Damaged:
             return _rgb(self._repaired(), self.mode), (_corrupt(str(error)),)
 
     def _lacks_only_its_end(self) -> bool:
-        """Tell whether libjpeg has nothing to say once the end marker is put back."""
+        """Return whether libjpeg has nothing to say once the end marker is put back."""
         layout = self.layout
         if not self._ends_early() or layout.strays or not layout.covers(layout.scans, 0, layout.components):
             return False
@@ -223,7 +223,7 @@ class _Damaged:
         return True
 
     def _lacks_scans(self, whole: bool) -> bool:
-        """Tell whether every row lacks something, since whole scans of a file that was cut are missing."""
+        """Return whether every row lacks something, since whole scans of a file that was cut are missing."""
         layout = self.layout
         if not self._cut():
             return False
@@ -243,7 +243,7 @@ class _Damaged:
         return _rgb(self._repaired(), self.mode), (note,)
 
     def _cut(self) -> bool:
-        """Tell whether data are missing at the end, and nowhere else."""
+        """Return whether data are missing at the end, and nowhere else."""
         ended = self._ends_early() or "premature end" in self.warning.lower()
         return ended and not self.layout.strays and not self._holes()
 

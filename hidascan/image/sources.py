@@ -55,7 +55,7 @@ class Selection:
     images: frozenset[str] = field(default_factory=suffixes)
 
     def takes(self, name: str, below: str) -> bool:
-        """Tell whether a file is taken, by its name and its path below the folder."""
+        """Return whether a file is taken, by its name and its path below the folder."""
         return not system_file(name, below) and self.skip_reason(name, below) is None
 
     def skip_reason(self, name: str, below: str) -> SkipReason | None:
@@ -70,7 +70,7 @@ class Selection:
         return None if os.path.splitext(lower)[1] in self.images else SkipReason.OTHER_KIND
 
     def excludes(self, name: str, below: str) -> bool:
-        """Tell whether a file or folder is excluded."""
+        """Return whether a file or folder is excluded."""
         return _matches(self.exclude, name, below)
 
 

@@ -114,7 +114,7 @@ def _text(target: str, mode: str) -> TextIO:
 
 
 def may_be_replaced(head: bytes, recognises: Callable[[bytes], bool]) -> bool:
-    """Tell whether a file may be replaced: it is empty, or a report of the kind that is to be written."""
+    """Return whether a file may be replaced: it is empty, or a report of the kind that is to be written."""
     return not head or recognises(head)
 
 

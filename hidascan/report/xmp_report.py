@@ -98,7 +98,7 @@ def _page(facts: dict[str, str]) -> str:
 
 
 def _is_of_the_same_image(target: Path, facts: dict[str, str]) -> bool:
-    """Tell whether a file is a sidecar of an image as hidascan writes it, to the byte; one before 0.3 names no path."""
+    """Return whether a file is a sidecar of an image as hidascan writes it, to the byte; one before 0.3 names no path."""
     try:
         if os.path.islink(target) or not os.path.isfile(target) or os.path.getsize(target) > _MAX_BYTES:
             return False

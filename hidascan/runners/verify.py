@@ -77,7 +77,7 @@ def changed_files(
 
 
 def has_hash(row: Row) -> bool:
-    """Tell whether a row says which bytes it is about: one of a file that could not be opened does not."""
+    """Return whether a row says which bytes it is about: one of a file that could not be opened does not."""
     return row.finding.file is not None
 
 

@@ -133,7 +133,7 @@ class Attention(nn.Module):
 
 @functools.cache
 def _has_amx() -> bool:
-    """Tell whether this CPU multiplies tiles of matrices, by which torch's fused attention is the faster one."""
+    """Return whether this CPU multiplies tiles of matrices, by which torch's fused attention is the faster one."""
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 

@@ -169,7 +169,7 @@ def _report(data: bytes, format: str, manifest: bytes | None, settings: dict[str
 
 
 def _is_complete(report: dict[str, Any]) -> bool:
-    """Tell whether a report has all manifests; the library leaves out those whose identity assertion is malformed."""
+    """Return whether a report has all manifests; the library leaves out those whose identity assertion is malformed."""
     manifests = report["manifests"]
     ingredients = (one for manifest in manifests.values() for one in manifest.get("ingredients") or ())
     labels = (report["active_manifest"], *(one.get("active_manifest") for one in ingredients))

@@ -64,7 +64,7 @@ def _is_ai(statement: Statement) -> bool:
 
 
 def _is_part(statement: Statement, manifest: Manifest) -> bool:
-    """Tell whether a statement is about a part of the picture: generative fill, or something placed into it.
+    """Return whether a statement is about a part of the picture: generative fill, or something placed into it.
 
     Where no type says so, a generator that worked on an opened picture or a photo changed it, and any other made it.
     """

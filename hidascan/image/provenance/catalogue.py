@@ -170,7 +170,7 @@ def _longest(tokens: list[_Token], names: dict[tuple[str, ...], Any]) -> int:
 
 
 def _is_version(rest: str) -> bool:
-    """Tell whether nothing follows a name but a version, such as ` 2.5 Flash`, `/1.0` or `-1-mini`."""
+    """Return whether nothing follows a name but a version, such as ` 2.5 Flash`, `/1.0` or `-1-mini`."""
     parts = _BETWEEN_VERSIONS.split(rest.strip(" .™®"))
     return len(parts) <= 8 and all(part.lower() in _SUFFIXES or _VERSION.fullmatch(part) for part in parts)
 

@@ -21,7 +21,7 @@ _XMP_BYTES = 1_000_000
 
 
 def holds_manifest(data: bytes, format: str) -> bool:
-    """Tell whether the container has a box for a C2PA manifest, sound or not.
+    """Return whether the container has a box for a C2PA manifest, sound or not.
 
     Args:
         data: Content of the file.

@@ -87,7 +87,7 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
 
 
 def is_signed_by_xai(description: str, artist: str) -> bool:
-    """Tell whether two fields of EXIF are what Grok writes: a signature in base64, and a UUID for the artist."""
+    """Return whether two fields of EXIF are what Grok writes: a signature in base64, and a UUID for the artist."""
     return bool(_SIGNATURE.fullmatch(description) and _UUID_ALONE.fullmatch(artist))
 
 

@@ -91,7 +91,7 @@ class Validation:
         return "valid" if self._trusting and sound and self._is_trusted(label) else "unverified"
 
     def _is_trusted(self, label: str) -> bool:
-        """Tell whether this machine found the signer on the list.
+        """Return whether this machine found the signer on the list.
 
         A code that the maker had recorded is not repeated. If success is recorded and failure is not, then this
         machine found success too, or else its failure would be listed.
@@ -117,7 +117,7 @@ def means_change(code: str, signed: bool) -> bool:
 
 
 def _refuted(code: str, success: set[str]) -> bool:
-    """Tell whether a recorded failure is contradicted by a check that held on this machine."""
+    """Return whether a recorded failure is contradicted by a check that held on this machine."""
     against = {_UNTRUSTED: _TRUSTED, "claimSignature.mismatch": _SIGNED}
     return against.get(code) in success
 

@@ -91,7 +91,7 @@ def weights_of(
 
 
 def _holds(path: Path, recipe: Any) -> bool:
-    """Tell whether a file holds weights that exactly this recipe made."""
+    """Return whether a file holds weights that exactly this recipe made."""
     if not path.exists():
         return False
     try:

@@ -36,7 +36,7 @@ class DataSpec:
     without_folds: tuple[int, ...] = ()  # more folds that training leaves out, to be measured on
 
     def excludes(self, source: str) -> bool:
-        """Tell whether training leaves a source out."""
+        """Return whether training leaves a source out."""
         return fold_of(source) in (self.calibration_fold, *self.without_folds)
 
 

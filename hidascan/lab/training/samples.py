@@ -163,13 +163,13 @@ class CachedSamples(SampleDrawer):
 
 
 def is_cacheable(plan: ViewPlan, side: int) -> bool:
-    """Tell whether what a plan wants of a sample is among what is kept of it, for crops of a side."""
+    """Return whether what a plan wants of a sample is among what is kept of it, for crops of a side."""
     few = isinstance(plan.patches, int) and plan.patches <= _KEPT_PATCHES
     return plan.side in (None, side) and (few or wants_crop(plan))
 
 
 def wants_crop(plan: ViewPlan) -> bool:
-    """Tell whether training shows random crops: where one view is all that a detector looks at, at its own size."""
+    """Return whether training shows random crops: where one view is all that a detector looks at, at its own size."""
     return plan.side is None or plan.patches == "centre"
 
 

@@ -15,7 +15,7 @@ _POOLED = ("taef2",)  # have blocks with a pool branch
 
 
 def is_tiny(path: Path) -> bool:
-    """Tell whether a path is FOLDER/NAME with the name of one of these."""
+    """Return whether a path is FOLDER/NAME with the name of one of these."""
     return path.name in _LATENT
 
 
