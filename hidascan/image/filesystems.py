@@ -1,6 +1,6 @@
-"""Access remote files: s3://, gs://, https://, file:// and others that Arrow and fsspec support. Needs pyarrow.
+"""Access remote files: s3://, gs://, https://, file:// and others that Arrow and fsspec support. Requires pyarrow.
 
-Only the fleet reads them; a scan on this machine never opens a connection.
+Only fleet scans use this module; a local scan never opens a connection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 
 _TRIES = 3
-_PAUSE = 0.5  # seconds before the second try; twice as long before each further one
+_PAUSE = 0.5  # seconds before the second try, doubled before each further one
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
@@ -42,14 +42,14 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
 
 
 def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> Iterator[str]:
-    """Yield the URIs of the images in a folder, sorted; anything but a folder is yielded as it is.
+    """Yield the URIs of the images in a folder, sorted; yield any other URI unchanged.
 
-    Nobody is asked about a URI with the suffix of an image: lists of millions are of such.
+    A URI with the suffix of an image is not looked up, as lists may have millions of these.
 
     Args:
-        uri: A file or folder.
+        uri: URI of a file or folder.
         selection: Rule that selects files in the folder.
-        survey: Takes notes of what is passed over.
+        survey: Summary that collects skipped files.
 
     Raises:
         UsageError: As `open_filesystem`.
@@ -78,7 +78,7 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
 
 
 def _takes(selection: Selection, below: str, skipped: SkippedFiles) -> bool:
-    """Return whether a file is taken, by its path below the folder; count it if it is not."""
+    """Return whether to scan a file, by its path below the folder; count it if not."""
     *folders, name = below.split("/")
     if system := next(filter(None, map(system_folder, folders)), "") or system_file(name, below):
         skipped.system[system] += 1
@@ -91,10 +91,10 @@ def _takes(selection: Selection, below: str, skipped: SkippedFiles) -> bool:
 
 
 def fetch(uri: str, folder: Path) -> Path:
-    """Copy a file into a folder of this machine, and return where it is.
+    """Copy a file into a local folder, and return its path.
 
     Raises:
-        ImageError: If it cannot be had after a few tries.
+        ImageError: If several tries fail.
     """
     target = folder / (posixpath.basename(uri.partition("?")[0]) or "image")
     for attempt in range(_TRIES):
@@ -104,7 +104,7 @@ def fetch(uri: str, folder: Path) -> Path:
                 shutil.copyfileobj(source, copy)
         except FileNotFoundError:
             raise ImageError("no such file") from None
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # each file system has its own errors
             if attempt + 1 == _TRIES:
                 reason = str(error).removeprefix(f"{uri}: ") or type(error).__name__
                 raise ImageError(f"download failed: {reason}") from None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-# Formats of pictures that hidascan does not read. A folder may hold thousands: they must not go by in silence.
+# Suffixes of pictures that hidascan does not read; skipped files are reported.
 _UNSUPPORTED_PICTURES = """
     .jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .mj2 .jph .jhc .jxr .wdp .hdp .jls .jng .mng .flif .bpg .heics .avifs .avcs
     .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .arq .raf .orf .ori .rw2 .rwl .raw .pef .ptx .srw .x3f .3fr .fff .iiq
@@ -19,7 +19,7 @@ _UNSUPPORTED_PICTURES = """
 """
 UNSUPPORTED_PICTURES = frozenset(_UNSUPPORTED_PICTURES.split())
 
-# What systems put beside files. Bins are not among these: a deleted picture may be the only copy.
+# Files of operating systems. Recycle bins are scanned, as a deleted picture may be the only copy.
 _SYSTEM_FILES = {
     name.lower(): name for name in ("Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", ".DS_Store")
 }
@@ -28,31 +28,31 @@ _SYSTEM_FOLDERS = {
 }
 APPLE_DOUBLE = "._*"
 _BIN = "$recycle.bin"
-_MAX_KINDS = 200  # suffixes that are counted one by one
+_MAX_KINDS = 200  # suffixes counted separately
 _MAX_SHOWN = 8
 
 
 def system_file(name: str, below: str = "") -> str:
-    """Return the pattern by which a file is one of an operating system, "" if it is none.
+    """Return the pattern of operating-system files that a file matches; "" if none.
 
     Args:
-        name: Its name.
-        below: Its path below the folder that is searched.
+        name: Name of the file.
+        below: Path of the file below the searched folder.
     """
     if name.startswith("._"):
         return APPLE_DOUBLE
     if name.startswith("$I") and _BIN in below.lower().split("/"):
-        return "$I*"  # where a deleted file was, under the suffix of that file
+        return "$I*"  # metadata of a deleted file, under its suffix
     return _SYSTEM_FILES.get(name.lower(), "")
 
 
 def system_folder(name: str) -> str:
-    """Return the usual spelling of a folder of an operating system or a file server, "" if it is none."""
+    """Return the usual spelling of a folder of an operating system or file server; "" for other folders."""
     return _SYSTEM_FOLDERS.get(name.lower(), "")
 
 
 class SkipReason(Enum):
-    """Reason why a file of a folder is not scanned."""
+    """Reason why a file in a folder is not scanned."""
 
     OWN = auto()
     EXCLUDED = auto()
@@ -62,16 +62,16 @@ class SkipReason(Enum):
 
 @dataclass
 class SkippedFiles:
-    """Number of files of a folder and its subfolders that are not scanned, by reason.
+    """Number of skipped files in a folder and its subfolders, by reason.
 
     Attributes:
-        others: Number of files whose suffix is not that of an image, by suffix.
+        others: Number of files without the suffix of an image, by suffix.
         system: Number of files of operating systems, by pattern.
         heatmaps: Number of heatmaps that hidascan wrote.
         excluded: Number of files and folders that match --exclude.
         not_included: Number of files that match no --include.
-        folders: Number of folders that were not searched.
-        links: Number of links to folders that were not followed.
+        folders: Number of unsearched folders.
+        links: Number of unfollowed links to folders.
     """
 
     others: Counter[str] = field(default_factory=Counter)
@@ -83,7 +83,7 @@ class SkippedFiles:
     links: int = 0
 
     def add(self, skip_reason: SkipReason, name: str) -> None:
-        """Count a file, or a folder that is excluded."""
+        """Count a file, or an excluded folder."""
         if skip_reason is SkipReason.OTHER_KIND:
             self._add_other(os.path.splitext(name.lower())[1])
         elif skip_reason is SkipReason.EXCLUDED:
@@ -118,7 +118,7 @@ class SkippedFiles:
 
 @dataclass
 class Survey:
-    """Summary of the folders and lists that were searched for images.
+    """Summary of searched folders and lists.
 
     Attributes:
         empty: One line for each folder or list without anything to scan.
@@ -131,13 +131,13 @@ class Survey:
     system: Counter[str] = field(default_factory=Counter)
 
     def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
-        """Add a folder that was searched.
+        """Add a searched folder.
 
         Args:
-            folder: Its path.
-            skipped: The files in it that are not scanned.
+            folder: Path of the folder.
+            skipped: Skipped files in it.
             include: Patterns of --include.
-            found: Whether there was an image, or a folder that cannot be read.
+            found: Whether it has an image or an unreadable folder.
         """
         if found:
             self.pictures.update({kind: n for kind, n in skipped.others.items() if kind in UNSUPPORTED_PICTURES})
@@ -147,7 +147,7 @@ class Survey:
             self.empty.append("; ".join([f"no images found in {folder}", *reasons]))
 
     def lines(self, quiet: bool = False) -> Iterator[str]:
-        """Yield a line for each thing to report; with `quiet` only those that an error may hide behind."""
+        """Yield lines to report; with `quiet`, only those that may indicate an error."""
         yield from self.empty[:_MAX_SHOWN]
         if len(self.empty) > _MAX_SHOWN:
             yield f"no images found in {len(self.empty) - _MAX_SHOWN} other places"
@@ -166,7 +166,7 @@ def _system_line(system: Counter[str]) -> str:
 
 
 def _by_kind(counter: Counter[str]) -> str:
-    """Write ".dng 2, .jxl 1": the most frequent first, then by name."""
+    """Format counts as ".dng 2, .jxl 1": by frequency, then by name."""
     ordered = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{kind or 'no suffix'} {number}" for kind, number in ordered[:_MAX_SHOWN]]
     rest = sum(number for _, number in ordered[_MAX_SHOWN:])

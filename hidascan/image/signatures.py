@@ -14,7 +14,7 @@ from hidascan.image.damage import ends_early
 _DOWNLOAD = "probably a failed download"
 _EXPORT = "export it as PNG, TIFF or JPEG first"
 _RAW = "RAW is not supported; scan an exported JPEG or TIFF"
-_HEAD = 4096  # bytes of a file that are looked at
+_HEAD = 4096  # bytes of a file that are examined
 
 
 class Signature(NamedTuple):
@@ -35,7 +35,7 @@ def _raw(pattern: bytes, maker: str) -> Signature:
     return Signature(pattern, f"a RAW photo ({maker})", _RAW)
 
 
-# The first that matches counts. Ours come first: what Pillow cannot open of them is damaged.
+# The first match counts. Supported formats come first: if Pillow cannot open such a file, it is damaged.
 _SUPPORTED = (
     (rb"\x89PNG", "PNG"),
     (rb"\xff\xd8\xff[^\xf7]|\xff[\xe0\xe1]..(JFIF|Exif)\0", "JPEG"),
@@ -184,13 +184,13 @@ _MAKERS = {
 
 
 def describe(data: bytes) -> str:
-    """Say why a file is not read that no decoder of ours opens.
+    """Return the reason why no decoder opens a file.
 
     Args:
-        data: The whole file, not empty. Only its first 4096 bytes are looked at, and whether all others are zero too.
+        data: Content of the file, not empty. Only its first 4096 bytes are examined, and whether all bytes are zero.
 
     Returns:
-        One line that names what it is; that an image of one of our formats is damaged; or that it is unknown.
+        One line: the kind of file; "damaged" for a supported format; or that the kind is unknown.
     """
     head = data[:_HEAD]
     if not head.strip(b"\0") and not data.strip(b"\0"):
@@ -211,10 +211,10 @@ def describe(data: bytes) -> str:
 
 
 def raw_photo(data: bytes) -> str:
-    """Say why a RAW photo is not read that looks like a TIFF; "" for any other file.
+    """Return the reason why a RAW photo in TIFF format is not read; "" for any other file.
 
-    A RAW is told by what TIFF calls its pixels, values of a sensor, and never by its suffix: to a decoder of TIFF, the
-    preview of 160 px that many of them hold in front would be the picture.
+    A RAW photo is recognised by its TIFF tags for sensor values, never by its suffix: a TIFF decoder would return its
+    preview of 160 px as the picture.
     """
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return ""
@@ -222,7 +222,7 @@ def raw_photo(data: bytes) -> str:
         return _sentence(_raw(b"", "Canon CR2"))
     try:
         first, others = _directories(data)
-    except Exception:  # a directory that cannot be read: the decoder says so
+    except Exception:  # an unreadable directory, which the decoder will report
         return ""
     if _DNG_VERSION in first:
         return _sentence(_raw(b"", "Adobe DNG"))
@@ -234,7 +234,7 @@ def raw_photo(data: bytes) -> str:
 
 
 def _directories(data: bytes) -> tuple[Any, list[Any]]:
-    """Return the tags of the first directory of a TIFF, and those of the directories below it."""
+    """Return the tags of the first directory of a TIFF, and those of its subdirectories."""
     header = data[: 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8]
     file, first = io.BytesIO(data), ImageFileDirectory_v2(header)
     file.seek(first.next)
@@ -264,7 +264,7 @@ def _sentence(kind: Signature) -> str:
 
 
 def _text(head: bytes) -> bytes | None:
-    """Return the start of a text as UTF-8 without white space in front; None if it is no text."""
+    """Return the start of a text as UTF-8 without leading white space; None if it is not text."""
     encoding = "utf-8"
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"),

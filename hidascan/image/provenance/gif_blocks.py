@@ -1,4 +1,4 @@
-"""Read the comments and the XMP of a GIF, before and behind its frames."""
+"""Read the comments and the XMP of a GIF, before and after its frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_BLOCKS, _MAX_BYTES = 200_000, 4_000_000
 
 
 def gif_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield ("comment", text) and ("xmp", packet); a broken file ends early."""
+    """Yield ("comment", text) and ("xmp", packet); stop at damage."""
     try:
         yield from _extensions(data)
     except IndexError:
@@ -28,7 +28,7 @@ def _extensions(data: bytes) -> Iterator[tuple[str, bytes]]:
         elif data[at] == _EXTENSION and data[at + 1] == _APPLICATION and data.startswith(_XMP, start):
             packet = data[
                 start + len(_XMP) : min(end, start + _MAX_BYTES)
-            ]  # not in blocks: its trailer leads out of it
+            ]  # not in sub-blocks: its trailer marks the end
             yield "xmp", packet.partition(_XMP_TRAILER)[0]
         at, left = end, left - blocks
 
@@ -38,7 +38,7 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _end_of_blocks(data: bytes, at: int, max_blocks: int) -> tuple[int, int]:
-    """Return where the blocks that start at `at` end, and how many they are."""
+    """Return the end offset and the number of the blocks that start at `at`."""
     for count in range(max_blocks):
         if not data[at]:
             return at + 1, count + 1

@@ -1,4 +1,4 @@
-"""Build the tree of a file and its ingredients out of the report of the C2PA library."""
+"""Build the tree of a file and its ingredients from the report of the C2PA library."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.statements import actions_of, generator_of, plain, statements_of
 from hidascan.image.provenance.validation import Validation
 
-_MAX_DEPTH, _MAX_INGREDIENTS = 8, 100  # ingredients of ingredients, and of all
+_MAX_DEPTH, _MAX_INGREDIENTS = 8, 100  # of nested ingredients; of all ingredients
 _MAX_STATEMENTS, _MAX_CODES = 500, 50
 
 
 class ManifestTree:
-    """The manifests of a report, put into each other; a malformed report may contain cycles."""
+    """The manifests of a report as a tree; a malformed report may contain cycles."""
 
     def __init__(self, report: Mapping[str, Any], trusting: bool):
         """Index a report.
@@ -28,7 +28,7 @@ class ManifestTree:
         self._validation = Validation(report, trusting)
 
     def manifest(self, label: str, depth: int = 0, title: str = "", relationship: str = "") -> Manifest:
-        """Return the manifest with a label, and its ingredients.
+        """Return the manifest with a label, including its ingredients.
 
         Raises:
             KeyError: If the report has no such manifest.

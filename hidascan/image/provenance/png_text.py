@@ -1,4 +1,4 @@
-"""Read the text chunks of a PNG, before and behind its pixels, compressed or not, whatever their checksums."""
+"""Read the text chunks of a PNG, before and after its pixels, compressed or not, ignoring checksums."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all that Pillow surely allows
+_PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all, below Pillow's limits
 _MAX_RATIO = 1032  # of deflate
 _MAX_CHUNKS, _MAX_TEXTS, _MAX_BYTES = 1_000_000, 500, 8_000_000  # bytes of all texts together, unpacked
 
@@ -15,7 +15,7 @@ _MAX_CHUNKS, _MAX_TEXTS, _MAX_BYTES = 1_000_000, 500, 8_000_000  # bytes of all 
 def png_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield (keyword, content) of each text chunk; content in UTF-8.
 
-    Pillow keeps only the last of a keyword, and gives up a file with a text that is too long.
+    Pillow keeps only the last chunk of a keyword, and rejects files with long texts.
     """
     left = _MAX_BYTES
     for number, (kind, at, size) in enumerate(_text_chunks(data)):
@@ -28,7 +28,7 @@ def png_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def without_long_texts(data: bytes) -> bytes:
-    """Return a file without the texts that are too long for Pillow, which would refuse all of it."""
+    """Return a file without texts that are too long for Pillow, which would reject the file."""
     if sum(_MAX_RATIO * size for _, _, size in _text_chunks(data)) <= _PILLOW:
         return data
     kept, start, left = [], 0, _PILLOW_TOGETHER
@@ -57,10 +57,10 @@ def _text_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _content(kind: bytes, rest: bytes, max_bytes: int) -> bytes:
     packed = kind == b"zTXt"
     if packed:
-        rest = rest[1:]  # the method, which is always deflate
+        rest = rest[1:]  # the compression method, always deflate
     elif kind == b"iTXt":
         packed = rest[:1] == b"\1"
-        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # behind a language and a translated keyword
+        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # after the language and the translated keyword
     if not packed:
         rest = rest[:max_bytes]
         return rest if kind == b"iTXt" else _utf_8(rest)
@@ -72,7 +72,7 @@ def _content(kind: bytes, rest: bytes, max_bytes: int) -> bytes:
 
 
 def _utf_8(text: bytes) -> bytes:
-    """Return UTF-8 for what should be Latin-1; many write UTF-8 all the same."""
+    """Convert Latin-1 to UTF-8; many programs write UTF-8 already."""
     try:
         text.decode("utf-8")
         return text
