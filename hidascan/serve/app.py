@@ -74,7 +74,7 @@ class _Upload:
 
 
 def _refuse_options(request: Request) -> None:
-    """Refuse what would be ignored in silence: options are set when the service starts."""
+    """Refuse query parameters, which would be silently ignored: options are set when the service starts."""
     unknown = [name for name in request.query_params if name not in _PARAMETERS.get(request.url.path, ())]
     if unknown:
         names = printable(", ".join(unknown)[:200])
@@ -87,7 +87,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
     Args:
         pool: Pool that scans.
         limits: Limits on requests.
-        keep: Folder in which uploads are kept; None to keep nothing after the answer.
+        keep: Folder in which to keep uploads; None to delete them after the response.
     """
 
     @asynccontextmanager
@@ -101,9 +101,9 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
         title="hidascan",
         version=pool.scanner.run.version,
         lifespan=life,
-        docs_url=None,  # their pages would load scripts from elsewhere
+        docs_url=None,  # these pages would load external scripts
         redoc_url=None,
-        redirect_slashes=False,  # few clients send a form twice
+        redirect_slashes=False,  # few clients repeat a form after a redirect
         dependencies=[Depends(_refuse_options)],
     )
     run = pool.scanner.run
@@ -152,9 +152,9 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
         findings = await _scanned(pool, uploads, limits.seconds)
         pairs = zip(uploads, findings, strict=True)
         lines = [await asyncio.to_thread(_line, pool, *pair, with_pages) for pair in pairs]
-    except asyncio.TimeoutError:  # another one before Python 3.11
+    except asyncio.TimeoutError:  # a different class before Python 3.11
         raise HTTPException(408, "the request body was not received in time") from None
-    except ClientDisconnect:  # nobody reads the answer
+    except ClientDisconnect:  # nothing to answer
         return Response(status_code=400)
     finally:
         for upload in () if keep else uploads:
@@ -163,7 +163,7 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
 
 
 async def _receive(request: Request, folder: Path, limits: Limits, uploads: list[_Upload]) -> None:
-    """Write the pictures of a request into a folder, under names of our own, and note each before it is written."""
+    """Write the pictures of a request into a folder, under generated names; list each upload before writing it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         await _receive_form(request, folder, limits, uploads)
@@ -185,7 +185,7 @@ async def _receive_form(request: Request, folder: Path, limits: Limits, uploads:
             if not isinstance(part, UploadFile):
                 raise HTTPException(400, f"{printable(field[:100])} is not a file: the form accepts no options; {_HOW}")
             if not part.filename and not part.size:
-                continue  # of a page's form in which no file was chosen
+                continue  # a form field without a chosen file
             with _noted(part.filename, folder, uploads).open("wb") as file:
                 await asyncio.to_thread(shutil.copyfileobj, part.file, file)
     finally:
@@ -203,7 +203,7 @@ async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) 
 
 
 def _noted(name: str | None, folder: Path, uploads: list[_Upload]) -> Path:
-    """Note an upload, and return where to write it."""
+    """Add an upload to the list, and return the path to write it to."""
     name = Path(name or "").name
     name = _NAMELESS if name in ("", "..") else name
     uploads.append(_Upload(name, folder / (secrets.token_hex(16) + _suffix(name))))
@@ -211,18 +211,18 @@ def _noted(name: str | None, folder: Path, uploads: list[_Upload]) -> Path:
 
 
 def _extended_name(disposition: str) -> str | None:
-    """Return the file's name of a Content-Disposition, also one as RFC 5987 writes it: filename*=UTF-8''%E2%82%AC.png."""
+    """Return the file name in a Content-Disposition, also in RFC 5987 form: filename*=UTF-8''%E2%82%AC.png."""
     header = Message()
     header["Content-Disposition"] = disposition
     name = header.get_filename()
     try:
-        return name and name.encode("latin-1").decode()  # as headers are read
+        return name and name.encode("latin-1").decode()  # headers are decoded as Latin-1
     except UnicodeError:
         return name
 
 
 class _FormParser(MultiPartParser):
-    """Accepts a part as a file also if only `filename*` or its content type marks it as one."""
+    """Multipart parser that also accepts files marked only by `filename*` or their content type."""
 
     def on_headers_finished(self) -> None:
         part: Any = self._current_part
@@ -268,7 +268,7 @@ async def _scanned(pool: ScanPool, uploads: list[_Upload], seconds: float) -> li
 
 
 def _line(pool: ScanPool, upload: _Upload, finding: Finding, with_page: bool) -> str:
-    file = finding.file and replace(finding.file, modified="")  # that of the upload says nothing
+    file = finding.file and replace(finding.file, modified="")  # the time of the upload is meaningless
     named = replace(finding, path=printable(upload.name), file=file)
     row = {**named.record(), "scan": pool.scanner.run.record()}
     if not with_page:
