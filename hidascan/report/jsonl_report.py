@@ -1,4 +1,4 @@
-"""Findings as JSON lines: the columns of the CSV, and what does not fit into a table."""
+"""Findings as JSON lines: the columns of the CSV, and nested data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST_KEYS = re.compile(
 
 
 class JsonlReport:
-    """One object a line: `Finding.record()`, and `scan`, what it was made with."""
+    """JSON Lines report: one object per line, `Finding.record()` and `scan`, the configuration."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         self._file = open_text(target, append, self.recognises)
@@ -34,12 +34,12 @@ class JsonlReport:
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Recognise JSON lines by how the first begins."""
+        """Return whether a file is a hidascan report, by the start of its first line."""
         return bool(_FIRST_KEYS.match(head))
 
     @staticmethod
     def complete_records(path: str) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yield the whole records of a file, each with the byte where it ends."""
+        """Yield the complete records of a file, each with its end offset in bytes."""
         end = 0
         with open(path, "rb") as file:
             for line in file:

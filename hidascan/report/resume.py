@@ -1,6 +1,6 @@
-"""Resume interrupted scans: find the complete rows, and check that this scan may continue them.
+"""Resume interrupted scans: find complete rows, and check that this scan may continue them.
 
-While a scan runs, FILE.unfinished beside each output says how it is made; a scan that ends removes it.
+During a scan, the mark FILE.unfinished beside each output holds the settings; it is removed at the end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hidascan.report.formats import report_class
 from hidascan.report.reporter import HEAD
 
 _DEVICES = ("/dev/fd/", "/dev/std", "/proc/")
-_MARK = 1 << 16  # bytes that a mark can have
-_HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # how a CSV and a line of JSON begin
+_MARK = 1 << 16  # maximum size of a mark, bytes
+_HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # first bytes of a CSV and of a JSON line
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class EarlierResults:
 
     Attributes:
         resuming: Whether there are outputs to continue.
-        paths: Files with a whole row in every output.
-        found_ai: Whether one of them was ai.
-        failed: Whether one could not be read.
+        paths: Files with a complete row in every output.
+        found_ai: Whether any of them is ai.
+        failed: Whether any of them was unreadable.
     """
 
     resuming: bool = False
@@ -42,10 +42,10 @@ class EarlierResults:
 
 
 def resumable(outputs: list[tuple[str, str]], wanted: bool) -> dict[str, str]:
-    """Return those of (file, format) that a later scan can continue, file -> format.
+    """Return the resumable ones of (file, format) outputs, as {file: format}.
 
     Raises:
-        UsageError: If resuming is wanted, and there is none or there are others.
+        UsageError: If resuming is wanted, but there is no output, or one is not resumable.
     """
     files = {file: name for file, name in outputs if hasattr(report_class(name), "complete_records") and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
@@ -54,15 +54,15 @@ def resumable(outputs: list[tuple[str, str]], wanted: bool) -> dict[str, str]:
 
 
 def check(file: str, name: str, resume: bool) -> None:
-    """Refuse to lose the rows of an interrupted scan, and to write the mark over a file of somebody else.
+    """Refuse to lose rows of an interrupted scan, or to overwrite a foreign file with the mark.
 
     Args:
-        file: An output that a later scan can continue.
-        name: Its format.
-        resume: Whether this scan continues it.
+        file: Path of a resumable output.
+        name: Name of the format.
+        resume: Whether this scan resumes it.
 
     Raises:
-        UsageError: In these cases.
+        UsageError: If rows or a file would be lost.
     """
     mark = mark_of(file)
     if not os.path.lexists(mark):
@@ -80,11 +80,11 @@ def check(file: str, name: str, resume: bool) -> None:
 
 
 def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
-    """Tell a report that was torn within its first line from a file of somebody else, by the mark beside it.
+    """Return whether a file is a report; one truncated in its first line is recognised by its mark.
 
     Args:
-        file: One that `--resume` is to continue.
-        recognises: Whether a file that begins so is a report.
+        file: Path of a file that `--resume` should continue.
+        recognises: Whether a file with these first bytes is a report.
     """
     head = _head(file)
     torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
@@ -92,11 +92,11 @@ def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
 
 
 def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) -> EarlierResults:
-    """Mark the outputs as unfinished; with `resume`, cut them back to the rows that all of them have whole.
+    """Mark the outputs as unfinished; with `resume`, truncate them to the rows that are complete in all of them.
 
     Raises:
-        UsageError: If an output that is to be continued is finished, or was made by other weights or options, or if
-            another output has rows already and this one is missing.
+        UsageError: If an output to resume is finished, was made by other weights or options, or is missing while
+            another one has rows.
     """
     files = [file for file in outputs if is_regular(file)]
     parts = {file: _unfinished(file, outputs[file], made_by) for file in files} if resume else {}
@@ -106,7 +106,7 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
         if missing and rows:
             raise UsageError(f"--resume: {file} has {len(rows)} rows, but {missing[0]} does not exist; omit it")
     for file in files:
-        with suppress(OSError), written_whole(mark_of(file)) as partial:  # in a folder that takes no more files,
+        with suppress(OSError), written_whole(mark_of(file)) as partial:  # in a folder that accepts no new files,
             partial.write_text(json.dumps(made_by), encoding="utf-8")  # the scan cannot be resumed
     if not known or missing:
         return EarlierResults()
@@ -123,7 +123,7 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
 
 
 def end(outputs: Collection[str]) -> None:
-    """Take the marks away: the scan is over, and the outputs are whole."""
+    """Remove the marks, as the scan is over and the outputs are complete."""
     for file in outputs:
         mark = mark_of(file)
         if is_regular(file) and os.path.lexists(mark) and _is_mark(mark):
@@ -131,19 +131,19 @@ def end(outputs: Collection[str]) -> None:
 
 
 def is_regular(file: str) -> bool:
-    """Tell files from pipes and devices, which cannot be resumed, even if a shell has put a file in their place."""
+    """Return whether a path is a regular or new file; pipes and device paths cannot be resumed."""
     if os.path.abspath(file).startswith(_DEVICES):
         return False
     return os.path.isfile(file) or not os.path.exists(file)
 
 
 def mark_of(file: str) -> Path:
-    """Return the file that says how an unfinished output is made."""
+    """Return the path of the mark of an output."""
     return Path(f"{file}.unfinished")
 
 
 def _is_mark(path: Path) -> bool:
-    """Tell a mark from a file of somebody else; an empty one is of no use to anybody."""
+    """Return whether a file is a mark, not a foreign file; an empty file counts as a mark."""
     try:
         if not os.path.isfile(path):
             return False
@@ -163,7 +163,7 @@ def _head(file: str) -> bytes:
 
 
 def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[Finding, int]] | None:
-    """Return the whole rows of an output, each with the byte where it ends; None if there is no output yet."""
+    """Return the complete rows of an output, each with its end offset in bytes; None without an output."""
     if not os.path.exists(file):
         return None
     try:
