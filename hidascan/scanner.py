@@ -118,7 +118,7 @@ class Scanner:
     def scan_files(
         self, files: Iterable[str], on_batch: Callable[[int], None] = lambda views: None
     ) -> Iterator[Finding]:
-        """Scan files, and yield a Finding for each, in order; unlike `scan`, for an unbounded stream, without folders."""
+        """Scan any number of files, without folders, and yield a Finding for each, in order."""
         limit, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # one is left to the network
         threads = max(1, min(limit, cores))
         pixels = max(_PIXELS_AHEAD, threads * _PIXELS_PER_DECODER)

@@ -224,9 +224,7 @@ def read_manifest(name: str, column: str) -> Iterator[str]:
         yield from read(name, column)
     except OSError as error:
         raise UsageError(f"--files-from {name}: {error.strerror or error}") from None
-    except (
-        ValueError
-    ) as error:  # csv.Error and UnicodeDecodeError do not name the file; Arrow raises these, too
+    except ValueError as error:  # csv.Error and UnicodeDecodeError do not name the file; Arrow raises these, too
         raise UsageError(f"--files-from {name}: {error}") from None
 
 
