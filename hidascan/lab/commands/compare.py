@@ -76,7 +76,7 @@ class _Trainer:
         self._patches, self._precision = patches, precision
 
     def out_of_fold(self, images: list[LabelledImage], count: int) -> list[Compared]:
-        """Score images by networks that saw nothing of their sources."""
+        """Score images by networks that were not trained on their sources."""
         import numpy as np
 
         from hidascan.lab.data.tables import fold_of
@@ -93,11 +93,11 @@ class _Trainer:
         return found
 
     def on_table(self, images: list[LabelledImage]) -> list[Compared]:
-        """Score images by networks that were trained on all sources."""
+        """Score images by networks trained on all sources."""
         return [self._compared(entry, images, self._scores(entry, (), images), ()) for entry in self._entries]
 
     def ship(self, found: list[Compared], folder: Path) -> None:
-        """Write weights of networks trained on all sources, calibrated by what was found out of fold."""
+        """Write weights of networks trained on all sources, calibrated with out-of-fold scores."""
         from hidascan.lab.measure.calibration import calibrate_by_scores
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class _Trainer:
         return weights_of(entry, without, self._cache, self._device, self._dtype, announce)
 
     def scanner(self, entry: Entry, without: tuple[int, ...]) -> Any:
-        """Return a scanner with an entry that saw nothing of some folds."""
+        """Return a scanner with an entry trained without some folds."""
         return self._scanner(self._weights(entry, without))
 
     def _scanner(self, weights: Path, patches: int | None = None) -> Any:

@@ -263,7 +263,7 @@ def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
 
 
 def _submodule(detector: str, module: str, needed: bool = True) -> Any:
-    """Import a module of the training room of a detector; UsageError, or None, where it has none of the name."""
+    """Import a submodule of a detector's training package; UsageError, or None, if it does not exist."""
     import importlib
     import importlib.util
 
@@ -273,7 +273,7 @@ def _submodule(detector: str, module: str, needed: bool = True) -> Any:
     name = f"{training_module(detector).__name__}.{module}"
     try:
         spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # the room is a module and no package
+    except ModuleNotFoundError:  # a single module, not a package
         spec = None
     if spec:
         return importlib.import_module(name)

@@ -20,7 +20,7 @@ def reference(
 
 
 def man_page() -> str:
-    """Write the man page of hidascan in troff, from the same text as its `--help`."""
+    """Return the man page of hidascan in troff, from the text of its `--help`."""
     from hidascan import __version__, cli, commands
     from hidascan.config import SAFE_OPTIONS
     from hidascan.report.lines import PLACEHOLDERS
@@ -69,13 +69,13 @@ def _uncapitalised(text: str) -> str:
 
 
 def _troff(text: str) -> str:
-    """Escape what troff would read: backslashes, hyphens that must stay, and a point or quote at the start of a line."""
+    """Escape text for troff: backslashes, hyphens, and a point or quote at the start of a line."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
 def options_in_markdown() -> str:
-    """Write a table of options for each command."""
+    """Return a table of options for each command."""
     from hidascan import cli, commands
     from hidascan.lab import cli as lab
 

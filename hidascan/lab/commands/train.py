@@ -1,4 +1,4 @@
-"""Commands that make weights."""
+"""Commands that create weights."""
 
 from __future__ import annotations
 
