@@ -134,7 +134,7 @@ def _native_quality(image: DecodedImage) -> float | None:
 
 
 def _without_history(composite: Composite, rng: np.random.Generator) -> Composite:
-    """Shrink by 2 or more if that leaves 224 pixels, as the camera's JPEG must not distinguish a photo from its copy."""
+    """Shrink by 2 or more if that leaves 224 pixels, so that the camera's JPEG does not mark photos."""
     lowest = PATCH / min(composite.mask.shape)
     if lowest > 0.5:
         return composite

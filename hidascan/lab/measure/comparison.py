@@ -1,4 +1,4 @@
-"""Compare detectors by their scores of the same images: one row each, then by family of generator and by domain."""
+"""Compare detectors by their scores of the same images: overall, by family of generator and by domain."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Compared:
 
     Attributes:
         name: Name of the detector in the comparison.
-        images: Images scored.
-        scores: (n,) p(AI), NaN where a file could not be read.
-        uncertainties: (n,) NaN where it tells none.
-        cost: None for an outside system.
+        images: Scored images.
+        scores: (n,) p(AI), NaN for unreadable files.
+        uncertainties: (n,) standard deviations of scores, NaN if not estimated.
+        cost: Cost per image; None for an outside system.
         budget: Training budget, in words.
     """
 
@@ -37,7 +37,7 @@ class Compared:
     budget: str = ""
 
     def readable(self) -> tuple[list[LabelledImage], np.ndarray, np.ndarray, np.ndarray]:
-        """Return images, labels, scores and uncertainties of what could be read."""
+        """Return images, labels, scores and uncertainties of readable files."""
         kept = ~np.isnan(self.scores)
         images = [image for image, one in zip(self.images, kept.tolist(), strict=True) if one]
         return images, np.array([image.label for image in images]), self.scores[kept], self.uncertainties[kept]
@@ -45,7 +45,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one detector; `error_auc` is the AUC of its uncertainty for its errors at 0.5."""
+    """Figures of one detector; `error_auc` is the AUC of its uncertainty as a predictor of its errors at 0.5."""
 
     name: str
     figures: dict[str, float]
@@ -79,7 +79,7 @@ _SHOWN = (
 
 
 def as_markdown(rows: list[Row]) -> str:
-    """Write the comparison, the best AUC first and in bold."""
+    """Return the comparison as a table, best AUC first and in bold."""
     ordered = sorted(rows, key=lambda row: -row.figures["AUC"])
     knowing = any(not np.isnan(row.error_auc) for row in rows)
     head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["knows its errors"] if knowing else [])]
@@ -102,7 +102,7 @@ def _cost_cells(cost: Cost | None) -> list[str]:
 
 
 def short_names(names: list[str]) -> list[str]:
-    """Leave out of RECIPE@NAME=VALUE... what all entries of a recipe have in common, as columns and plots have no room."""
+    """Shorten names RECIPE@NAME=VALUE... by the parts that all entries of a recipe share."""
     changes: dict[str, list[set[str]]] = {}
     for name in names:
         stem, *own = name.split("@")
@@ -113,7 +113,7 @@ def short_names(names: list[str]) -> list[str]:
 
 
 def by_kind(compared: list[Compared]) -> str:
-    """Write how many AI images of each family, and real ones of each domain, are on their side of 0.5, the best in bold."""
+    """Return a table of shares on the right side of 0.5, by AI family and real domain, with the best in bold."""
     parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
     rows = []
@@ -126,7 +126,7 @@ def by_kind(compared: list[Compared]) -> str:
 
 
 def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]:
-    """Return, for each family of AI images and each domain of real ones, the share on its side of 0.5, and how many."""
+    """Return (share on its side of 0.5, number) for each family of AI images and each domain of real ones."""
     images, labels, scores, _ = compared.readable()
     right = (scores >= 0.5) == labels
     kinds = [("AI", one.family or "unknown") if one.label else ("real", one.domain or "unclear") for one in images]
@@ -150,7 +150,7 @@ def write_csv(path: Path, rows: list[Row]) -> None:
 
 
 def read_outside(name: str, path: Path, images: list[LabelledImage]) -> Compared:
-    """Read the scores of an outside system: CSV or TSV with the columns path and score, paths as `images` have them."""
+    """Read the scores of an outside system: CSV or TSV with the columns path and score, paths as in `images`."""
     text = path.read_text(encoding="utf-8-sig")
     rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
     known = {row["path"]: float(row["score"]) for row in rows if row["score"] not in ("", None)}

@@ -1,4 +1,4 @@
-"""Fit when a verdict is settled: record_trajectories logits on their trajectory from few patches to all, on sources that were new."""
+"""Fit the early-stopping rule to trajectories of logits, from few patches to all, on unseen sources."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from hidascan.options import PROFILES
 from hidascan.scanner import Scanner
 from hidascan.settling import settled_by
 
-MAX_CHANGED_VERDICTS = 0.005  # of verdicts may differ from those of all patches
+MAX_CHANGED_VERDICTS = 0.005  # maximum share of verdicts that differ from those of all patches
 _FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
 _FLOORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The trajectory of one image.
+    """Trajectory of the logit of one image.
 
     Attributes:
         path: Path of the image.
-        steps: (logit, doubt, patches seen, patches in all) after each chunk but the last.
+        steps: (logit, standard error, patches seen, all patches) after each chunk except the last.
         logit: Logit of all patches.
         patches: Number of all patches.
     """
@@ -46,10 +46,10 @@ class Outcome:
     """Results of an early-stopping rule on many images, in all profiles.
 
     Attributes:
-        differ: Share of verdicts that are not those of all patches.
-        reversed: Number of verdicts reversed from ai to real or from real to ai.
-        seen: Patches looked at, of each image, by the balanced profile.
-        error: Largest distance of a score from that of all patches, of each image, by the balanced profile.
+        differ: Share of verdicts that differ from those of all patches, 0..1.
+        reversed: Number of verdicts reversed between ai and real.
+        seen: (n,) patches examined per image, in the balanced profile.
+        error: (n,) distance of the score from that of all patches, in the balanced profile.
     """
 
     differ: float
@@ -61,13 +61,13 @@ class Outcome:
 def record_trajectories(
     scanner: Scanner, images: list[LabelledImage], kept: Path, on_image: Callable[[], object] = lambda: None
 ) -> list[Trajectory]:
-    """Scan images one by one without ever stopping early, and note what each chunk of patches said.
+    """Scan images one by one without early stopping, and record the logit after each chunk of patches.
 
     Args:
         scanner: Scanner whose network was not trained on the images' sources.
         images: Images to measure; unreadable ones are omitted.
-        kept: A file of what is known already, JSON lines; what is new is added.
-        on_image: Called after each.
+        kept: Path of a JSON Lines file of known trajectories, to which new ones are appended.
+        on_image: Callback after each image.
     """
     known = _known(kept, scanner.run.digest)
     steps: list[tuple[float, float, int, int]] = []
@@ -124,7 +124,7 @@ def outcome(trajectories: list[Trajectory], calibration: Calibration, settling: 
 
 
 def fit_settling(trajectories: list[Trajectory], calibration: Calibration) -> tuple[float, float]:
-    """Find the rule that looks at the fewest patches among those that change few verdicts, and turn none round."""
+    """Find the rule with the fewest patches among those that change few verdicts and reverse none."""
     best, fewest = (_FACTORS[-1], _FLOORS[-1]), np.inf
     for settling in itertools.product(_FACTORS, _FLOORS):
         found = outcome(trajectories, calibration, settling)
@@ -134,7 +134,7 @@ def fit_settling(trajectories: list[Trajectory], calibration: Calibration) -> tu
 
 
 def cross_fitted(trajectories: list[Trajectory], folds: list[int], calibration: Calibration) -> dict[str, float]:
-    """Judge each fold of sources by a rule that was fitted to the others."""
+    """Evaluate each fold of sources by a rule fitted to the others."""
     parts = []
     for fold in sorted(set(folds)):
         others = [trajectory for trajectory, one in zip(trajectories, folds, strict=True) if one != fold]

@@ -1,4 +1,4 @@
-"""Recipes as `hidalab compare` takes them, changed in places, and the weights that each of them makes."""
+"""Entries of `hidalab compare`: recipes, optionally with changed values, and their weights."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ else:
 
 @dataclass(frozen=True)
 class Entry:
-    """A recipe that takes part in a comparison: its name there, and what it says."""
+    """A recipe in a comparison, with its name."""
 
     name: str
     recipe: Any
 
 
 def read_entry(text: str) -> Entry:
-    """Read `PATH`, or `PATH@network.crops=4@seed=1`: a recipe with some of its values changed.
+    """Read `PATH`, or `PATH@network.crops=4@seed=1`, a recipe with changed values.
 
     Raises:
-        RecipeError: For a recipe that cannot be read, or a change that does not fit.
+        RecipeError: For an unreadable recipe or an invalid change.
     """
     path, *changes = text.split("@")
     recipe = read_recipe(Path(path))
@@ -62,7 +62,7 @@ def _changed(part: Any, names: list[str], value: Any) -> Any:
 
 
 def folds_of(number: int, count: int) -> tuple[int, ...]:
-    """Return which of the folds of sources make up fold `number` of `count`."""
+    """Return the folds of sources that form fold `number` of `count`."""
     return tuple(fold for fold in range(FOLDS) if fold % count == number)
 
 
@@ -74,9 +74,9 @@ def weights_of(
     dtype: torch.dtype,
     on_training: Callable[[str], object] = lambda name: None,
 ) -> Path:
-    """Train an entry on all sources but those of some folds, or find the weights that it made before.
+    """Train an entry on all sources except those of some folds, or reuse its earlier weights.
 
-    Nothing is calibrated: scores are the sigmoid of what the network says, and 0.5 is where its training put it.
+    The weights are uncalibrated: scores are sigmoids of raw logits.
     """
     data = dataclasses.replace(entry.recipe.data, without_folds=without_folds, calibration_fold=-1, calibration="")
     recipe = dataclasses.replace(entry.recipe, data=data)
@@ -91,7 +91,7 @@ def weights_of(
 
 
 def _holds(path: Path, recipe: Any) -> bool:
-    """Return whether a file holds weights that exactly this recipe made."""
+    """Return whether a file has weights of exactly this recipe."""
     if not path.exists():
         return False
     try:

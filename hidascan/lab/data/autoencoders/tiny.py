@@ -39,7 +39,7 @@ def _load(network: nn.Module, path: str) -> nn.Module:
 
 
 class _Block(nn.Module):
-    """conv-ReLU-conv-ReLU-conv plus a skip connection; with `pool`, a grouped 1x1 branch is first added to the input."""
+    """conv-ReLU-conv-ReLU-conv plus a skip connection; with `pool`, first adds a grouped 1x1 branch to the input."""
 
     def __init__(self, width: int, pool: bool = False):
         super().__init__()
