@@ -61,13 +61,13 @@ def test_imports_point_downwards():
 
 
 @pytest.mark.parametrize("name", GROUND_FLOOR)
-def test_the_ground_floor_stands_on_nothing_else(name):
+def test_base_modules_import_no_others(name):
     floor = tuple(f"hidascan.{other.removesuffix('.py')}" for other in GROUND_FLOOR)
     ours = {name for name in imported(PACKAGE / name) if name.startswith("hidascan.")}
     assert not [name for name in ours if not within(name, floor)]
 
 
-def test_only_the_two_rooms_of_hidanet_import_it():
+def test_only_hidanets_own_packages_import_it():
     others = [path for path in MODULES if path.parent.name != "hidanet"]
     assert not [(of_package(path), name) for path in others for name in imported(path) if within(name, HIDANET)]
 
@@ -77,7 +77,7 @@ def test_only_the_registry_names_hidanet():
     assert naming == ["detectors/__init__.py"]
 
 
-def test_the_rooms_of_the_lab_that_others_stand_on_do_not_look_up():
+def test_base_packages_of_the_lab_do_not_import_upwards():
     rooms, above = ("lab/data", "lab/training"), ("hidascan.lab.measure", "hidascan.lab.commands")
     stood_on = [path for path in MODULES if of_package(path).startswith(rooms)]
     assert not [(of_package(path), name) for path in stood_on for name in imported(path) if within(name, above)]
@@ -88,7 +88,7 @@ def loaded_by(code: str, heavy: set[str]) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
-def test_the_images_room_loads_no_torch():
+def test_the_image_package_loads_no_torch():
     names = [
         str(path.relative_to(PACKAGE.parent).with_suffix("")).replace("/", ".")
         for path in (PACKAGE / "image").rglob("*.py")

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_benchmark_of_gpus_runs_on_a_cpu_and_says_what_is_left(tmp_path):
+def test_the_gpu_benchmark_runs_on_a_cpu_and_lists_skipped_parts(tmp_path):
     out = tmp_path / "rows.json"
     command = [
         sys.executable,

@@ -170,7 +170,7 @@ def test_the_page_is_used_by_keyboard_and_on_a_phone(service, tmp_path):
     assert all(labels)
 
 
-def test_what_there_is_nothing_to_do_with_is_not_shown(service, tmp_path):
+def test_controls_without_a_function_are_hidden(service, tmp_path):
     assert not service.locator("#controls").is_visible()
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 500, 500)))
     service.locator("article.row .verdict").wait_for(timeout=60_000)
@@ -183,7 +183,7 @@ def test_what_there_is_nothing_to_do_with_is_not_shown(service, tmp_path):
     assert not service.locator("#controls").is_visible() and not service.wrong
 
 
-def test_a_service_that_is_gone_is_told(service, tmp_path):
+def test_an_unreachable_service_is_reported(service, tmp_path):
     service.route("**/v1/scan", lambda route: route.abort())
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png")))
     service.locator("#problem", has_text="hidascan is not running").wait_for(timeout=20_000)

@@ -48,7 +48,7 @@ def test_every_fold_is_in_one_part():
         assert sorted(fold for part in parts for fold in part) == list(range(FOLDS))
 
 
-def test_compare_trains_once_never_on_what_it_scores_and_writes_all(recipes, tmp_path, monkeypatch):
+def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_path, monkeypatch):
     trained = []
     room = entries.training_module("npr")
     train = room.train_for_comparison
@@ -125,7 +125,7 @@ def test_curves_are_measured_and_plotted(recipes, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "curves.svg"}
 
 
-def test_cells_that_decide_are_found(tmp_path, monkeypatch):
+def test_influential_cells_are_found(tmp_path, monkeypatch):
     from PIL import Image
 
     from hidascan.detectors import DETECTORS

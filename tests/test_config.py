@@ -60,7 +60,7 @@ def test_a_broken_file_among_the_evidence_ends_nothing(hidascan, evidence, text)
     assert ran.out.startswith("a.png\t") and "ignored" in ran.err and ran.err.count("\n") == 1
 
 
-def test_a_broken_project_is_passed_by(hidascan, evidence):
+def test_a_broken_pyproject_is_ignored(hidascan, evidence):
     (evidence / "pyproject.toml").write_text("[tool.other]\n")
     (evidence / "in/pyproject.toml").write_text("broken = [")
     assert "no hidascan.toml" in hidascan("--show-config").out and not hidascan("a.png").err
@@ -93,7 +93,7 @@ def test_a_broken_file_of_the_user_is_one_line(hidascan, evidence, own, text, ex
         assert hidascan(*options, harmless).code == 0
 
 
-def test_a_file_that_is_not_there_or_names_nothing_is_one_line(hidascan, evidence):
+def test_a_missing_or_empty_settings_file_is_one_line(hidascan, evidence):
     (evidence / "in/pyproject.toml").write_text("[tool.other]\n")
     for value in ("none.toml", "", ".", "pyproject.toml", "--csv"):
         ran = hidascan("a.png", "--config", value)

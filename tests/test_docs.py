@@ -57,7 +57,7 @@ def test_every_module_has_its_place_in_the_architecture():
         assert path.name == "__init__.py" or re.search(rf"\b{name.removesuffix('.py')}\b", text), path
 
 
-def test_the_architecture_names_nothing_that_is_not_there():
+def test_the_architecture_names_only_existing_modules():
     tree = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
     modules = {path.name for path in (ROOT / "hidascan").rglob("*.py")}
     assert {name for name in re.findall(r"\b\w+\.py\b", tree)} <= modules

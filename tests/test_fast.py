@@ -71,12 +71,12 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     assert jackknife_error(mean, effects) == pytest.approx(values.std(ddof=1) / math.sqrt(12))
 
 
-def test_nothing_is_left_open_when_all_has_been_seen():
+def test_the_margin_is_zero_when_all_patches_are_seen():
     assert error_margin((3.0, 2.0), 0.5, 40, 40) == 0
     assert error_margin((3.0, 2.0), 0.5, 10, 40) > error_margin((3.0, 2.0), 0.5, 20, 40) > 0
 
 
-def test_a_verdict_is_settled_where_both_ends_of_its_reach_have_it():
+def test_a_verdict_is_settled_if_it_is_the_same_at_both_ends_of_the_margin():
     rule = settled_by(Calibration(settling=(1.0, 0.0)), "balanced", None)
     assert rule(2.0, 0.5, 20, 100) and not rule(0.2, 0.5, 20, 100) and not rule(2.0, 0.5, 2, 100)
 
@@ -97,7 +97,7 @@ def test_far_fewer_patches_settle_a_clear_verdict(settling, tmp_path):
     assert "stopped early after 10 of 81 patches" in fast[2].notes[-1]
 
 
-def test_suspects_that_are_all_that_is_left_make_a_full_scan(settling):
+def test_a_scan_is_full_if_the_suspects_are_the_last_patches(settling):
     options, pixels = ScanOptions(str(settling(0.0, 0.0, localisation=1.1)), precision="fp32"), picture(660, 660)
     full, fast = (Scanner(dataclasses.replace(options, fast=fast)).scan_array(pixels) for fast in (False, True))
     assert full.patches == fast.patches == 9
@@ -106,7 +106,7 @@ def test_suspects_that_are_all_that_is_left_make_a_full_scan(settling):
 
 
 @pytest.mark.parametrize(("thresholds", "patches"), [((1.0, 1.1), 81), ((0.0, 0.0), 10)])
-def test_a_hot_patch_calls_for_all_others_unless_the_image_is_ai_anyway(settling, thresholds, patches):
+def test_a_hot_patch_requires_a_full_scan_unless_the_image_is_ai_anyway(settling, thresholds, patches):
     weights = settling(0.0, 0.0, localisation=0.0, thresholds=dict.fromkeys(PROFILES, thresholds))
     options = ScanOptions(str(weights), precision="fp32")
     pixels = picture(1800, 1800)
@@ -117,7 +117,7 @@ def test_a_hot_patch_calls_for_all_others_unless_the_image_is_ai_anyway(settling
         assert fast.logit == pytest.approx(full.logit, abs=1e-5) and np.allclose(fast.heatmap, full.heatmap, atol=1e-5)
 
 
-def test_the_patches_looked_at_besides_are_those_with_the_traces(settling, tmp_path):
+def test_suspects_are_the_patches_with_traces(settling, tmp_path):
     scanner = Scanner(ScanOptions(str(settling(0.0, 0.0)), precision="fp32", fast=True))
     grid, traced = patch_grid(1800, 1800), 13
     assert traced not in spread_order(grid)[:7]
@@ -135,7 +135,7 @@ def test_the_patches_looked_at_besides_are_those_with_the_traces(settling, tmp_p
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (3, 21)])
-def test_a_glance_is_what_the_filters_say_of_the_middle_of_a_patch(corner):
+def test_a_glance_is_the_output_of_the_filters_at_the_middle_of_a_patch(corner):
     scanner = Scanner(ScanOptions("hidascan-b", precision="fp32"))
     image = torch.from_numpy(picture(300, 300)).permute(2, 0, 1)
     view = image[None, :, corner[0] : corner[0] + 224, corner[1] : corner[1] + 224]
@@ -195,7 +195,7 @@ def test_order_and_bad_files_are_as_in_a_full_scan(hidascan, settling, tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [[], [1.0], [1, 2, 3], [-1, 0], [float("nan"), 0], 5, "ab"])
-def test_a_rule_that_is_none_is_refused_in_words(hidascan, settling, tmp_path, wrong):
+def test_an_invalid_rule_is_refused_with_a_reason(hidascan, settling, tmp_path, wrong):
     weights = settling(1.0, 0.0)
     detector, header = load_detector(weights)
     broken = dataclasses.replace(header.calibration, settling=wrong)
@@ -204,7 +204,7 @@ def test_a_rule_that_is_none_is_refused_in_words(hidascan, settling, tmp_path, w
     assert ran.code == 2 and ran.err.count("\n") == 1 and "unexpected" not in ran.err
 
 
-def test_what_it_does_not_go_with_is_said(hidascan, tiny_weights, tmp_path):
+def test_conflicting_options_are_reported(hidascan, tiny_weights, tmp_path):
     picture = save_picture(tmp_path / "a.png")
     for option in ("--explain", "--heatmap", "--patches=3"):
         ran = hidascan(picture, "--fast", option)
@@ -224,7 +224,7 @@ def trajectories(count: int, noise: float) -> list[Trajectory]:
     return found
 
 
-def test_a_rule_is_as_careful_as_logits_are_restless():
+def test_a_rule_is_more_careful_for_noisier_logits():
     calibration = Calibration(thresholds=dict.fromkeys(PROFILES, (0.3, 0.7)))
     calm, restless = (trajectories(300, noise) for noise in (0.1, 3.0))
     seen = []
@@ -237,7 +237,7 @@ def test_a_rule_is_as_careful_as_logits_are_restless():
     assert figures["verdicts_differ"] < 0.02 and figures["patches_seen"] < figures["patches_in_all"] == 30_000
 
 
-def test_the_way_of_a_logit_is_watched_once_and_its_rule_written(settling, tmp_path, monkeypatch):
+def test_trajectories_are_recorded_once_and_the_rule_is_written(settling, tmp_path, monkeypatch):
     weights = settling(9.0, 9.0)
     images = []
     for number in range(4):

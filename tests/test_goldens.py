@@ -41,12 +41,12 @@ def largest(golden: dict, found: dict) -> float:
     return max(difference(golden, found).values())
 
 
-def test_the_tiny_network_says_what_it_always_said(made):
+def test_the_tiny_network_matches_its_goldens(made):
     assert largest(json.loads(TINY.read_text()), record(made, TINY_WEIGHTS, "fp32")) < ACROSS_MACHINES
 
 
 @pytest.mark.slow
-def test_the_shipped_weights_say_what_they_always_said():
+def test_the_shipped_weights_match_their_goldens():
     found = difference(json.loads(SHIPPED.read_text()), record(EXAMPLES, "hidascan-b", "fp32"))
     assert max(found.values()) < ACROSS_MACHINES, found
 
@@ -63,7 +63,7 @@ def test_all_weights_that_ship_have_goldens():
 
 
 @pytest.mark.parametrize("name", json.loads(OTHERS.read_text()))
-def test_the_other_weights_say_what_they_always_said(name):
+def test_the_other_weights_match_their_goldens(name):
     found = record(EXAMPLES, name, "fp32", maps=False)
     assert largest(json.loads(OTHERS.read_text())[name], found) < ACROSS_MACHINES
 

@@ -38,7 +38,7 @@ def test_pixels_without_a_trace_have_none(seed):
         assert jpeg_trace(pixels) is None
 
 
-def test_a_png_that_was_a_jpeg_is_said_to_be_one(hidascan, tmp_path):
+def test_a_png_made_from_a_jpeg_is_reported(hidascan, tmp_path):
     import json
 
     from PIL import Image

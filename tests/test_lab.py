@@ -47,7 +47,7 @@ def test_figures_by_hand():
 
 
 @pytest.mark.skipif(not (SHARED / "tools/score.py").exists(), reason="needs ../shared")
-def test_figures_agree_with_the_yardstick(tiny_weights, tmp_path):
+def test_figures_agree_with_the_reference_script(tiny_weights, tmp_path):
     rows = []
     for number in range(24):
         save_picture(tmp_path / "t/x" / f"{number}.png", 224, 224, seed=number)
@@ -77,7 +77,7 @@ def test_malformed_tables_are_refused(tmp_path, text, complaint):
         read_table(tmp_path / "t.tsv")
 
 
-def test_a_big_source_does_not_drown_a_small_one(tmp_path):
+def test_a_big_source_does_not_dominate_a_small_one(tmp_path):
     rows = [(f"{n}.png", 1, "big", "a") for n in range(100)] + [("x.png", 1, "small", "b")]
     sampler = BalancedSampler(read_table(table_of(tmp_path, rows)), 1, power=0.5)
     rng = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def test_cell_shares_are_exact_at_the_edges():
     assert shares.shape == (3, 4) and shares[2, 3] == 1 and shares[0, 0] == 0.5 and shares.sum() == 1.5
 
 
-def test_calibration_recovers_probabilities_and_keeps_its_promises():
+def test_calibration_recovers_probabilities_and_limits_errors():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 4000)
     logits = 3 * (labels - 0.5) + rng.normal(0, 1, 8000) * 1.0 + 2
@@ -151,7 +151,7 @@ def test_calibration_recovers_probabilities_and_keeps_its_promises():
     assert calibration.localisation == pytest.approx(0.98, abs=0.01)
 
 
-def test_a_calibration_never_turns_a_detector_round():
+def test_a_calibration_never_reverses_a_detector():
     """Once it did: a detector that was below chance on the few sources kept for it came out with a negative scale."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 500)
@@ -186,7 +186,7 @@ def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recip
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weights, monkeypatch):
+def test_a_killed_training_resumes_with_equal_results(recipe, tmp_path, tiny_weights, monkeypatch):
     import hidascan.lab.training.trainer as training
 
     whole, broken = (tiny_weights.parent / f"{name}.safetensors" for name in ("whole", "broken"))
@@ -294,7 +294,7 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
         assert row in text, row
 
 
-def test_localisation_is_measured_on_photos_without_the_groups_left_out(autoencoder_folder, tiny_weights):
+def test_localisation_is_measured_without_omitted_groups(autoencoder_folder, tiny_weights):
     from typer.testing import CliRunner
 
     from hidascan.lab.cli import app
@@ -380,7 +380,7 @@ def test_folders_of_benchmarks_are_read_by_their_layout(tmp_path, folders, label
     assert [image.label for image in images] == labels and [image.group for image in images] == groups
 
 
-def test_a_folder_in_no_known_layout_is_said(tmp_path):
+def test_a_folder_in_an_unknown_layout_is_refused(tmp_path):
     save_picture(tmp_path / "cats/a.png", 30, 30)
     with pytest.raises(RecipeError, match="expected folders named 0_real"):
         read_images(tmp_path)

@@ -82,7 +82,7 @@ def test_every_variant_of_the_ablations_trains_and_is_tested_on_images_as_they_a
     assert as_markdown(rows).count("**") == 10
 
 
-def test_what_is_hidden_from_a_variant_does_not_reach_its_verdict(lab):
+def test_hidden_inputs_do_not_affect_the_verdict_of_a_variant(lab):
     head = new_head(lab.recipe, lab.cache).eval()
     cls = torch.randn(3, 32)
     other = cls.clone()

@@ -121,7 +121,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_a_scan_that_would_lose_a_file_is_refused_before_anything_is_opened(hidascan, quick, world, line):
+def test_a_scan_that_would_destroy_a_file_is_refused_before_opening_any(hidascan, quick, world, line):
     before = contents(world)
     options = line.replace("-o /dev/stdout", "--html /dev/stdout").split()
     ran = hidascan(*options, "--weights", quick)
@@ -290,7 +290,7 @@ def test_no_byte_of_any_input_ever_changes(hidascan, quick, model, monkeypatch, 
             after = contents(folder)
             own = {name for name in OWN | EMPTY if os.path.realpath(name) not in inputs}
             changed = {name for name in before if after.get(name) != before[name]}
-            assert not {name for name in changed if not _is_ours(name, own)}, (parts, code)
+            assert not {name for name in changed if not _is_hidascan_report(name, own)}, (parts, code)
             monkeypatch.chdir(tmp_path)
 
     check()
@@ -298,6 +298,6 @@ def test_no_byte_of_any_input_ever_changes(hidascan, quick, model, monkeypatch, 
     assert min(ran.values()) > 0 or EXAMPLES < 20
 
 
-def _is_ours(name: str, own: set[str]) -> bool:
+def _is_hidascan_report(name: str, own: set[str]) -> bool:
     """Whether a file may have changed: a report that was not read, also under its other names, or a sidecar of ours."""
     return name in own or name.startswith("xmp/") or name.replace("link/", "in/") in own

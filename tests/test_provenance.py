@@ -79,7 +79,7 @@ def test_a_generator_is_a_stronger_claim_than_a_camera(tmp_path):
     assert decode(save_picture(tmp_path / "plain.png")).claims == ()
 
 
-def test_what_does_not_agree_with_the_pixels_is_said_in_words():
+def test_conflicts_with_the_pixels_are_noted():
     camera, ai = Claim("camera", "exif", "Canon"), Claim("ai", "png", "A1111")
     assert "camera (exif:Canon)" in conflict((camera,), "ai") and "generated (png:A1111)" in conflict(
         (ai, camera), "real"
@@ -88,7 +88,7 @@ def test_what_does_not_agree_with_the_pixels_is_said_in_words():
     assert not any(conflict(*pair) for pair in agreed)
 
 
-def test_claims_stand_beside_the_score_and_do_not_change_it(hidascan, tmp_path):
+def test_claims_do_not_change_the_score(hidascan, tmp_path):
     saved(tmp_path / "plain.png")
     saved(tmp_path / "marked.png", **png_text("parameters", "<b>\x1b[31m Steps: 20, Sampler: Euler"))
     page = tmp_path / "page.html"
@@ -182,7 +182,7 @@ def written(tmp_path: Path, name: str, data: bytes) -> Path:
     [{0x010F: f"workflow:{WORKFLOW}", 0x0110: f"prompt:{PROMPT}"}, {0x010F: f"Prompt: {PROMPT}"}, {0x010E: WORKFLOW}],
     ids=["make and model", "make alone", "description"],
 )
-def test_a_graph_in_exif_is_comfyui_and_no_camera(tmp_path, fields, suffix):
+def test_a_graph_in_exif_is_comfyui_not_a_camera(tmp_path, fields, suffix):
     claims = read(tmp_path, f"a.{suffix}", exif=tags(fields))
     assert [claim[:2] for claim in claims] == [("ai", "ComfyUI")] * len(fields)
 
@@ -203,7 +203,7 @@ def test_comfyui_is_found_in_xmp(tmp_path):
         "Photo of a poster made with DALL-E", "Steps: 20 to the tower", "Job ID: 1234", "AI", "made by Leonardo",
     ],
 )  # fmt: skip
-def test_people_s_words_are_no_tool_and_leave_the_camera(tmp_path, caption):
+def test_plain_words_are_not_taken_for_a_tool(tmp_path, caption):
     camera = {0x010F: "Canon", 0x0110: "Canon EOS 90D"}
     plain = ("camera", "Canon EOS 90D", "tag", False, "EXIF Model")
     assert read(tmp_path, "a.jpg", exif=tags({**camera, 0x010E: caption, 0x8298: caption})) == [plain]
@@ -216,7 +216,7 @@ def test_people_s_words_are_no_tool_and_leave_the_camera(tmp_path, caption):
 
 
 @pytest.mark.parametrize("person", ["Leonardo Rossi", "Leonardo", "Sora", "Luma Studios", "Gemini", "Max Flux", "Krea"])
-def test_authors_are_no_generators(tmp_path, person):
+def test_authors_are_not_taken_for_generators(tmp_path, person):
     properties = f"<dc:creator><rdf:Seq><rdf:li>{person}</rdf:li></rdf:Seq></dc:creator><photoshop:Credit>{person}</photoshop:Credit>"
     assert read(tmp_path, "a.jpg", exif=tags({0x013B: person}), xmp=packet(properties)) == []
     assert read(tmp_path, "a.png", **png_text("Author", person)) == []
@@ -225,7 +225,7 @@ def test_authors_are_no_generators(tmp_path, person):
 @pytest.mark.parametrize(
     "value", ['{"nodes": []}', '{"nodes": ["a"], "edges": []}', "scan, crop", '{"a": {"b": 1}}', "{"]
 )
-def test_a_workflow_that_is_no_graph_is_no_comfyui(tmp_path, value):
+def test_a_workflow_without_a_graph_is_not_comfyui(tmp_path, value):
     assert read(tmp_path, "a.png", **png_text("workflow", value)) == []
 
 
@@ -331,7 +331,7 @@ def test_source_types_are_read_in_every_form(tmp_path, value, kind, part):
         assert [claim[:4] for claim in read(tmp_path, "a.webp", xmp=xmp)] == wanted
 
 
-def test_xmp_is_read_whatever_its_spelling(tmp_path):
+def test_xmp_is_read_in_any_spelling(tmp_path):
     url, term = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia", "trainedAlgorithmicMedia"
     spellings = [
         packet(f'<q:DigitalSourceType rdf:resource="{url}"/>', f'xmlns:q="{IPTC_EXTENSION}"'),
@@ -423,7 +423,7 @@ STRUCTURES = {
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_a_structure_of_a_tool_counts_wherever_it_stands(tmp_path, name):
+def test_a_structure_of_a_tool_counts_in_any_field(tmp_path, name):
     text = STRUCTURES[name]
     wide = {"ascii": b"ASCII\0\0\0" + text.encode(), "be": b"UNICODE\0" + text.encode("utf-16-be")}
     wide |= {"le": b"UNICODE\0" + text.encode("utf-16-le"), "none": b"\0" * 8 + text.encode()}
@@ -491,7 +491,7 @@ def test_all_claims_are_kept_the_strongest_first(tmp_path):
     ]
 
 
-def test_what_is_shown_cannot_turn_a_terminal_or_a_line(tmp_path):
+def test_shown_text_has_no_control_or_direction_characters(tmp_path):
     hostile = "GI\x1b[31mMP\u202e\u200b 2\n10"
     for options in (
         {"xmp": packet(f"<xmp:CreatorTool>{hostile.replace(chr(27), '')}</xmp:CreatorTool>")},
@@ -555,7 +555,7 @@ def test_source_types_have_one_spelling():
     assert meaning_of("compositesynthetic") == ("ai", True) and term_of("a nice day") == ""
 
 
-def test_reports_say_each_statement_once_with_its_fields_and_strength():
+def test_reports_list_each_statement_once_with_fields_and_strength():
     graph = Claim("ai", "png", "ComfyUI", detail="{}", field="PNG text prompt", strength="tag")
     fill = Claim("ai", "c2pa", "Firefly", "broken", "", True, "C2PA action c2pa.edited", "text")
     claims = (graph, replace(graph, field="PNG text workflow", detail="{ }"), fill)
@@ -566,7 +566,7 @@ def test_reports_say_each_statement_once_with_its_fields_and_strength():
 
 
 @pytest.mark.skipif(not (SHARED / "data/provenance.tsv").exists(), reason="needs ../shared")
-def test_original_files_say_where_they_are_from_and_stripped_ones_nothing():
+def test_original_files_have_claims_and_stripped_ones_have_none():
     wanted = {
         "gpt_image_1_4o.png": ("ai", "c2pa", "unverified"),
         "dalle2.jpg": ("ai", "exif", ""),

@@ -159,7 +159,7 @@ def test_a_sidecar_is_sound_xml(text, tmp_path, run_info):
     assert elements["file"] == printable(path)
 
 
-def test_complaints_are_one_line_each(hidascan, tmp_path):
+def test_errors_are_one_line_each(hidascan, tmp_path):
     names = [text for text in TEXTS.values() if "/" not in text]
     for name in names:
         with open(os.path.join(os.fsencode(tmp_path), os.fsencode(name) + b".png"), "wb") as file:

@@ -74,7 +74,7 @@ def weights_with(tiny_weights, folder, **changes):
     return path
 
 
-def test_a_sure_region_forbids_the_verdict_real_and_says_why(tiny_weights, tmp_path):
+def test_a_sure_region_prevents_the_verdict_real_with_a_note(tiny_weights, tmp_path):
     path = weights_with(tiny_weights, tmp_path, localisation=0.0, sure_region=(0.5, 0.0))
     (finding,) = Scanner(ScanOptions(str(path), threshold=1.0)).scan_arrays([("a", picture(240, 300))])
     assert finding.verdict == "inconclusive" and finding.score < 1

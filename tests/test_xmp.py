@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(hidascan, tiny_weig
     assert ran.code == 2 and ran.err.count("\n") == 1 and "--xmp" in ran.err
 
 
-def test_our_own_sidecar_is_no_claim_of_origin(hidascan, tiny_weights, tmp_path):
+def test_our_own_sidecar_is_not_a_claim_of_origin(hidascan, tiny_weights, tmp_path):
     """Pasted into a picture, a sidecar must not make a later scan believe that its maker declared anything."""
     picture = save_picture(tmp_path / "in/a.jpg", 60, 60, quality=90)
     hidascan(picture, "--xmp", tmp_path / "out", "-q", "--weights", tiny_weights)
