@@ -1,4 +1,4 @@
-"""This checkout against another one, in turns on one machine: --help, the first verdict, views a second, peak memory.
+"""Compare this checkout with another one, in turn on one machine: --help, first verdict, views per second, peak memory.
 
     git worktree add ../other COMMIT && python -m benchmarks.against ../other [--rounds 12] [--scans 3]
 

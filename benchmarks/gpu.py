@@ -1,10 +1,10 @@
-"""What a GPU makes of the network: views a second for the shipped weights and for a ViT-L/14 (random weights), as a share
-of the bf16 matrix peak measured here; what else might feed it faster; and by size of image, whether decoding keeps up,
-and whole scans, full and --fast, against the network.
+"""Measure the network on a GPU: views per second for the shipped weights and for a ViT-L/14 (random weights), as a share
+of the measured bf16 matrix peak; alternatives that may be faster; and, by image size, decoding and entire scans, full
+and --fast, against the network.
 
     python -m benchmarks.gpu [--device cuda] [--batch-sizes 64 128 256] [--sizes 0.25 1 12] [--json FILE]
 
-With --device cpu it measures all but what only a GPU has, and says what that would be.
+With --device cpu it measures all parts that need no GPU, and lists the others.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def network_row(
 
 
 def as_it_is(network: HiDANet, views: Tensor) -> Callable[[], object]:
-    """Views that are on the device already: what the others are compared with."""
+    """Encode views that are already on the device, the baseline."""
     here = views.to(network.backbone.mean.device)
     return lambda: network.backbone(here)
 
@@ -150,7 +150,7 @@ def variant_rows(network: HiDANet, device: torch.device, size: int, passes: int)
 
 
 def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_per_second: float) -> dict:
-    """Images a second of one size: what all cores make ready, what the network takes, and what whole scans do."""
+    """Return the images per second of one size: of decoding on all cores, of the network, and of entire scans."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as threads:
         paths = many(Path(name), megapixels, count)
         prepare = scanners["scan"].preparer.file
@@ -209,7 +209,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace) -> Iterator[dict]:
-    """Yield all rows, those of whole scans before what else might be tried."""
+    """Yield all rows, entire scans before alternatives."""
     scanner = Scanner(ScanOptions(device=given.device, precision=given.precision))
     device, peak = scanner.device, matrix_peak(scanner.device, given.matrix, given.passes)
     yield {"device": str(device), "bf16 peak, TFLOP/s": round(peak / 1e12, 2), "cores": os.cpu_count()}

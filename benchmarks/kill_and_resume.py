@@ -1,4 +1,4 @@
-"""Kills a scan at random moments and goes on with --resume; is the result that of an unbroken scan?
+"""Kill a scan at random moments and continue with --resume; compare the result with an uninterrupted scan.
 
     python benchmarks/kill_and_resume.py [--images 300] [--kills 20] [--seed 0] [--precision auto]
 

@@ -1,4 +1,4 @@
-"""Ask other tools about the same files, and print where hidascan says less of their origin, or says it otherwise.
+"""Compare with other tools on the same files, and print where hidascan reports less or different provenance.
 
 python -m benchmarks.provenance_tools FOLDER... [--issynthetic BIN] [--authentica BIN]
 

@@ -1,4 +1,4 @@
-"""hidascan beside its rivals: any commands, one after the other on the same images; seconds, memory, AUC, TPR, a plot.
+"""Compare hidascan with rivals: any commands, in turn on the same images; seconds, memory, AUC, TPR, and a plot.
 
     python -m benchmarks.rivals TABLE_OR_FOLDER --out DIR [--limit 100] NAME=COMMAND...
 
@@ -40,7 +40,7 @@ from matplotlib import pyplot
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command did: AUC and TPR at 1 % FPR are None without labels of both kinds or without scores."""
+    """Results of a command; AUC and TPR at 1 % FPR are None without labels of both classes or without scores."""
 
     name: str
     seconds: float
@@ -87,7 +87,7 @@ def spread_over_sizes(images: list[tuple[Path, int | None]], count: int) -> list
 
 
 def plot(rows: list[Ran], images: int, path: Path) -> None:
-    """Plot AUC against seconds an image, as PNG and SVG; what has no AUC is a line."""
+    """Plot AUC against seconds per image, as PNG and SVG; commands without AUC are lines."""
     figure, axes = pyplot.subplots(figsize=(8, 5))
     for place, row in enumerate(sorted(rows, key=lambda row: row.seconds)):
         each = row.seconds / images

@@ -1,4 +1,4 @@
-"""The walls of the house, as ARCHITECTURE.md draws them."""
+"""Import rules of ARCHITECTURE.md."""
 
 import ast
 import subprocess

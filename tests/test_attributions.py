@@ -1,4 +1,4 @@
-"""What a finding says beside its verdict: regions, attributions; and that outputs are safe for others."""
+"""Regions and attributions of findings; safe outputs."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Autoencoders: tiny ones, those that are trained here, and those of diffusers."""
+"""Autoencoders: tiny, trained by hidalab, and from diffusers."""
 
 from dataclasses import replace
 
@@ -86,7 +86,7 @@ def test_pairs_are_made_by_each_maker_in_turn_and_by_none_held_out(recipe, tmp_p
     assert (whole.filters.shape[1], without.filters.shape[1]) == (filter_count(4), filter_count(3))
     others = replace(statistics, moments={key: part for key, part in statistics.moments.items() if key[1] != "other"})
     again = fit_residual_filters(others, 1e-3)
-    assert torch.equal(again.filters, without.filters)  # nothing of what is left out is in them
+    assert torch.equal(again.filters, without.filters)  # held-out data have no influence
 
 
 def with_counts(recipe, counts):

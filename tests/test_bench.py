@@ -1,4 +1,4 @@
-"""Benchmarks in the layouts in which they are published: small trees with the real names."""
+"""Benchmarks in their published layouts: small trees with the real names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Benchmarks that wait for a machine which is seldom there: they run on any, and say what they could not measure."""
+"""GPU benchmarks: they run on any machine, and list the parts that were not measured."""
 
 import json
 import subprocess

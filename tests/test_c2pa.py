@@ -1,4 +1,4 @@
-"""C2PA manifests: whose they are, whether their signatures hold, and what they say of a file and what went into it."""
+"""C2PA manifests: signers, status of signatures, and statements on a file and its ingredients."""
 
 import datetime
 import io
@@ -22,7 +22,7 @@ PIXELS = Image.fromarray(picture(240, 300))
 
 @pytest.fixture(scope="module")
 def signer():
-    """A signer with a chain of two certificates of its own making, on nobody's trust list."""
+    """A signer with a self-made chain of two certificates, on no trust list."""
     import c2pa
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -404,7 +404,7 @@ GENERATED, FILLED = IPTC + "trainedAlgorithmicMedia", IPTC + "compositeWithTrain
 OPENED, EDITED = {"action": "c2pa.opened"}, {"action": "c2pa.edited"}
 BY_DESIGN = created("digitalCreation")
 PARAMETERS = {"com.adobe.digitalSourceType": GENERATED, "com.adobe.details": "A model"}
-DECLARED = {  # actions, what stands beside them, assertions -> agent, field, whether it is about a part
+DECLARED = {  # actions, adjacent data, assertions -> agent, field, whether it is about a part
     "by index": (
         [{"action": "c2pa.created", "softwareAgentIndex": 1, "digitalSourceType": GENERATED}],
         {"softwareAgents": [{"name": "None"}, {"name": "A model"}]},

@@ -1,4 +1,4 @@
-"""The model card: its figures are measured and written between marks, and nothing else is touched."""
+"""The model card: measured figures are written between marks, and other text is unchanged."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Detectors side by side: trained on one split, scored out of fold, written as tables and plots."""
+"""Comparison of detectors: trained on one split, scored out of fold, written as tables and plots."""
 
 import csv
 import dataclasses

@@ -1,4 +1,4 @@
-"""Defaults from files: what the user names counts; what lies among the evidence changes nothing that is found."""
+"""Defaults from files: files named by the user count; files among the evidence cannot change results."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def evidence(tmp_path, monkeypatch):
-    """A folder of somebody else, with a picture in it, where the user works."""
+    """A foreign folder with a picture, as working folder."""
     save_picture(tmp_path / "evidence/in/a.png", 40, 40)
     monkeypatch.chdir(tmp_path / "evidence/in")
     return tmp_path / "evidence"

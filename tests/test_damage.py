@@ -1,4 +1,4 @@
-"""What is said and scanned of damaged files: rows that are their own, never a decoder's filler."""
+"""Damaged files: notes, and scanned rows without a decoder's filler."""
 
 import io
 import struct

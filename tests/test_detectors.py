@@ -1,4 +1,4 @@
-"""The contract of every detector in the registry: a new one is tested by existing."""
+"""The contract of all detectors in the registry; new ones are tested automatically."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ VARIANTS = list(dict.fromkeys([*detector_names(), *SMALL]))
 
 
 def save_random(folder, name: str) -> str:
-    """Weights of a detector as it is built, its frozen parts beside it."""
+    """Weights of a newly built detector, with its frozen parts."""
     architecture = name.split()[0]
     kind = detector_class(architecture)
     config = kind.Config(**SMALL.get(name, {}))
@@ -193,7 +193,7 @@ class BrightnessConfig(DetectorConfig):
 
 
 class Brightness(SingleView):
-    """Bright pictures are AI, says a detector with an uncertainty."""
+    """A detector that classifies bright pictures as AI, with an uncertainty."""
 
     Config = BrightnessConfig
 

@@ -1,4 +1,4 @@
-"""What is written is true: options, columns, the map of the architecture, the examples of the README."""
+"""Documentation matches the code: options, columns, the module tree of ARCHITECTURE.md, examples of the README."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Training of detectors that need nothing special: it learns, goes on after a kill, and never sees what it keeps apart."""
+"""End-to-end training: it learns, resumes after a kill, and never uses held-out sources."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How the next person adds something: each worked example touches what CONTRIBUTING.md says, and nothing else."""
+"""Worked examples of extensions: each one touches only the places named in CONTRIBUTING.md."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A scan that stops when its verdict is settled: the same verdict, fewer patches, and full where it must be."""
+"""Early stopping: the same verdict with fewer patches, and a full scan if required."""
 
 import dataclasses
 import json
@@ -164,7 +164,7 @@ def test_the_hottest_cell_of_a_patch_is_that_of_its_own_map(tiny_weights, likely
 def test_a_verdict_that_is_never_settled_is_that_of_all_patches(settling, tmp_path):
     weights = settling(1e9, 1e9)
     pixels = picture(900, 1100)
-    pixels[:500] = 255  # patches of one colour, which are looked at once
+    pixels[:500] = 255  # patches of one colour, which are encoded once
     options = ScanOptions(str(weights), precision="fp32", batch_size=4)
     full = Scanner(options).scan_array(pixels)
     fast = Scanner(dataclasses.replace(options, fast=True)).scan_array(pixels)

@@ -1,4 +1,4 @@
-"""A scan on a real Ray cluster of two CPUs: the rows of a scan on this machine, each once, whoever is killed."""
+"""A scan on a real Ray cluster of two CPUs: the rows of a local scan, each once, even if workers are killed."""
 
 import csv
 import functools
@@ -322,7 +322,7 @@ CLUSTER = known(
     headGroupSpec=known(("rayStartParams", "template"), **GROUP),
     workerGroupSpecs={"type": "array", "items": WORKERS},
 )
-RAY_JOB = known(  # of KubeRay's RayJob, ray.io/v1, what our page uses
+RAY_JOB = known(  # the fields of KubeRay's RayJob, ray.io/v1, that our page uses
     ("apiVersion", "kind", "metadata", "spec"),
     apiVersion={"const": "ray.io/v1"},
     kind={"const": "RayJob"},

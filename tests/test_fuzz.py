@@ -1,4 +1,4 @@
-"""Random harm to sound files: decoding and claims end in an image or in words. HIDASCAN_FUZZ=20000 in the environment for more."""
+"""Random corruption of valid files: decoding yields an image or an error. HIDASCAN_FUZZ=20000 runs more examples."""
 
 import os
 
@@ -41,7 +41,7 @@ def pool():
 
 @st.composite
 def corruptions(draw):
-    """What is done to a file: at a place (0..1 of its length), bytes are overwritten, put in, or taken out."""
+    """Corruptions of a file: at a position (0..1 of its length), bytes are overwritten, inserted or removed."""
     return draw(st.floats(0, 1)), draw(st.sampled_from(["over", "in", "out"])), draw(st.binary(min_size=1, max_size=12))
 
 

@@ -1,6 +1,6 @@
-"""What the shipped weights and a tiny network say does not change unless somebody means it to.
+"""Golden outputs: the results of the shipped weights and of a tiny network do not change unintentionally.
 
-`python -m tests.goldens.record FILE` writes the outputs anew; tests/goldens/ holds those that count.
+`python -m tests.goldens.record FILE` records new outputs; tests/goldens/ has the reference.
 """
 
 import json

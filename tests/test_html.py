@@ -1,4 +1,4 @@
-"""The HTML report: one file that needs no other, in which hostile names and metadata are text."""
+"""The HTML report: a self-contained file, in which hostile names and metadata are text."""
 
 import html
 import re

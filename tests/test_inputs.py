@@ -1,4 +1,4 @@
-"""Nothing is passed over in silence: folders that cannot be read or hold no image, lists of any origin, pipes, URLs."""
+"""No input is skipped silently: unreadable folders, folders without images, lists of any origin, pipes, URLs."""
 
 import codecs
 import csv

@@ -1,4 +1,4 @@
-"""Decoders in processes of their own: what they say of sound and of hostile files, and that nothing else goes down."""
+"""Decoders in separate processes: results on valid and hostile files, and isolation of failures."""
 
 import csv
 import os
@@ -14,7 +14,7 @@ from hidascan.image.decode import decode
 from hidascan.image.isolation import Decoders
 from tests.conftest import save_picture
 
-# Stands for a decoder with a fault: what it does depends on the name of the file.
+# A faulty decoder, whose behaviour depends on the name of the file.
 FAULTY = """
 import os, signal, sys, time
 del sys.path[0]

@@ -1,4 +1,4 @@
-"""What the headers of a JPEG tell of its last save."""
+"""Settings of the last save in the headers of a JPEG."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The trace of JPEG in pixels: found with its quality and its grid, and never where there is none."""
+"""The trace of JPEG in pixels: quality and grid are found, without false positives."""
 
 import numpy as np
 import pytest

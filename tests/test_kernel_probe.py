@@ -1,4 +1,4 @@
-"""The kernel probe: closed-form fits, folds that share no source, and what cross-validation says of them."""
+"""The kernel probe: closed-form fits, source-disjoint folds, cross-validation."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ SOURCES = 24
 
 
 def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -> ProbeSamples:
-    """Samples of a class inside a ring of the other, so that no plane tells them apart; ten of each source."""
+    """Samples of one class inside a ring of the other, not linearly separable; ten per source."""
     draw = torch.Generator().manual_seed(seed)
     sources = torch.arange(count) % SOURCES
     labels = (sources % 2 if label_of_source else (torch.arange(count) // SOURCES) % 2).long()
@@ -77,7 +77,7 @@ def test_landmarks_span_what_kernel_ridge_regression_on_all_samples_finds():
 
 @torch.no_grad()
 def test_out_of_fold_results_do_not_depend_on_the_labels_of_their_fold():
-    """The proof that no source is in two folds: turn a fold's labels round, and what is said of it stays as it is."""
+    """Flipping the labels of a fold does not change its results, so no source is in two folds."""
     samples = samples_of()
     here = samples.folds == 2
     turned = replace(samples.pooled, labels=torch.where(here, 1 - samples.pooled.labels, samples.pooled.labels))

@@ -1,4 +1,4 @@
-"""hidalab: sampling, forging, figures, and a whole training on pictures made here."""
+"""hidalab: sampling, forgeries, figures, and a complete training on generated pictures."""
 
 import json
 import subprocess
@@ -242,7 +242,7 @@ def test_samples_carry_exact_labels(recipe):
 
 
 def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):
-    (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # a photo that cannot be read is passed over
+    (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # an unreadable photo is skipped
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
     pairs = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
     untouched = Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")

@@ -1,4 +1,4 @@
-"""hidalab's measurements: leaving families out, perturbations and flips."""
+"""Measurements of hidalab: held-out families, perturbations and flips."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -184,7 +184,7 @@ def test_co_occurrences_are_the_frequencies_of_triples():
 
 @torch.no_grad()
 def test_tfl_finds_cells_that_differ_wherever_they_lie():
-    """What it says of a region moves with the region: nothing in it knows of places."""
+    """The output moves with the region, as the network is translation-equivariant."""
     torch.manual_seed(0)
     localiser, residuals = CellLocaliser(4, 16).eval(), torch.randn(1, 4, 60, 60) * 0.01
     here, there = residuals.clone(), residuals.clone()

@@ -1,4 +1,4 @@
-"""Weights of others: from a local file, or from a hub that cannot be reached here."""
+"""Pre-trained weights: from a local file, or from an unreachable hub."""
 
 import pytest
 import timm

@@ -1,4 +1,4 @@
-"""What files say of their origin: read from every place, marked apart by source and signature, never mixed with scores."""
+"""Claims of origin in files: read from all containers, distinguished by source and signature, separate from scores."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""A killed scan is gone on with: what was whole stays, what was torn is done again, and nothing is mixed."""
+"""Resuming a killed scan: complete rows are kept, truncated ones are repeated, and settings are not mixed."""
 
 import csv
 import json

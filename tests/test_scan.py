@@ -1,4 +1,4 @@
-"""The scanner from outside: files in; rows, lines and exit codes out."""
+"""The scanner from outside: files -> rows, lines and exit codes."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The service: many clients and one scanner, and what it turns away."""
+"""The service: many clients with one scanner, and rejected requests."""
 
 import json
 import os
@@ -183,7 +183,7 @@ def test_bodies_over_the_limit_too_many_files_and_no_files_are_refused(tiny_weig
 
 
 class NoScanner(ScanPool):
-    """Stands in for a scanner where it is about what a request is answered; says which files came."""
+    """Replacement for a scanner in tests of responses; records received files."""
 
     def __init__(self, run_info):
         self.scanner, self.failing = SimpleNamespace(run=run_info), None

@@ -1,4 +1,4 @@
-"""The shell's conventions: which files are taken, how lines look, settings from files, completion, schema."""
+"""Shell conventions: selection of files, format of lines, settings from files, completion, schema."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The weights that ship, on the examples that ship."""
+"""The shipped weights on the shipped examples."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a file is that hidascan does not read, by its content and whatever its name; RAW photos among them."""
+"""Kinds of unsupported files, including RAW photos, by content and regardless of name."""
 
 import gzip
 import io

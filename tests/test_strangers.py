@@ -1,4 +1,4 @@
-"""Text from strangers forges no row, and streams of any kind end no scan with a false exit code."""
+"""Untrusted text cannot forge rows, and no stream causes a wrong exit code."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Names and metadata of strangers: whatever they hold, they forge no row, no field, no mark-up and no escape code."""
+"""Untrusted names and metadata cannot forge rows, fields, mark-up or escape codes."""
 
 import csv
 import io
@@ -59,7 +59,7 @@ class Stdout(io.StringIO):
 
 
 def written(make, *findings: Finding, terminal: bool = False) -> str:
-    """What a report writes to stdout."""
+    """Return the output of a report on stdout."""
     with redirect_stdout(Stdout(terminal)) as out:
         report = make()
         for finding in findings:
@@ -68,7 +68,7 @@ def written(make, *findings: Finding, terminal: bool = False) -> str:
 
 
 def of(text: str, path: str | None = None) -> Finding:
-    """A finding that says a text wherever it can say one."""
+    """A finding with a text in all text fields."""
     claims = (Claim("ai", "exif", text, detail=text),)
     return Finding(
         text if path is None else path, "ok", "real", 0.25, 3, 2, "PNG", 1, notes=(text,), claims=claims, provenance=text
@@ -76,7 +76,7 @@ def of(text: str, path: str | None = None) -> Finding:
 
 
 def harmful(text: str) -> list[str]:
-    """What a line must not hold; bytes that are not UTF-8 may go through to a program."""
+    """Return the forbidden characters of a line; undecodable bytes are allowed in pipes."""
     return [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in "\t\n"]
 
 

@@ -34,7 +34,7 @@ def run_info():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two files that are no pictures: they need no network."""
+    """Two files that are not pictures, so that no network is needed."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.png").write_bytes(b"no picture")
     (tmp_path / "in/b.png").write_bytes(b"no picture")
@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def without(hidascan, monkeypatch):
-    """Run hidascan with streams as they are given."""
+    """Run hidascan with the given streams."""
 
     def run(*arguments: object, **streams):
         with monkeypatch.context() as patched:
@@ -119,7 +119,7 @@ def test_no_name_ends_a_scan_in_any_encoding_of_stdout(run_info, encoding):
             for name in NAMES[:2]:
                 assert name in text or name.encode("ascii", "backslashreplace").decode() in text
             assert r"a\x1b[2J\u202e.png" in text and (b"\xff.png" if encoding == "utf-8" else b"") in written
-        elif make.func is HtmlReport and encoding != "utf-16":  # the page says that it is UTF-8
+        elif make.func is HtmlReport and encoding != "utf-16":  # the page declares UTF-8
             assert NAMES[0] in written.decode() or "&#26085;&#26412;&#35486;.png" in written.decode()
         del stdout
 

@@ -1,4 +1,4 @@
-"""The other systems, against what their papers and public code say of them."""
+"""The other systems, compared with their papers and public code."""
 
 import dataclasses
 from pathlib import Path

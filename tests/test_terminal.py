@@ -1,4 +1,4 @@
-"""What a person sees at a terminal: a panel for one image, a table for many, and no escape codes of strangers."""
+"""Terminal output: a panel for one image, a table for several, and no untrusted escape codes."""
 
 import os
 import re

@@ -1,5 +1,4 @@
-"""What lies about in folders besides pictures: links in circles, pipes, devices, names that are too long, and files
-that are gone when their turn comes."""
+"""Special files in folders: cyclic links, pipes, devices, too long names, and vanishing files."""
 
 import csv
 import os

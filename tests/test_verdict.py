@@ -1,4 +1,4 @@
-"""When the score alone does not decide: pictures with nothing to judge, and heatmaps that contradict it."""
+"""Verdicts that depend on more than the score: pictures without content, and contradicting heatmaps."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Evidence: what rows carry, and what `hidascan verify` finds when files or weights have changed."""
+"""Evidence in rows, and changes of files or weights found by `hidascan verify`."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The windows that TFL learns from, and what is kept of them."""
+"""Training windows of TFL, and their cache."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Help texts, errors, notes and pages are in plain words: none of the riddles that strangers stumbled over."""
+"""Help texts, errors, notes and pages are in plain words, without the banned dialect."""
 
 import ast
 import re

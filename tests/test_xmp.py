@@ -1,4 +1,4 @@
-"""XMP sidecars: sound XML that says what was found, and never what only a maker can declare."""
+"""XMP sidecars: valid XML with the finding, without a maker's declarations."""
 
 from xml.etree import ElementTree
 
