@@ -1,4 +1,4 @@
-"""Measure the network on a GPU: views per second for the shipped weights and for a ViT-L/14 (random weights), as a share
+"""Measure the network on a GPU: views per second for the shipped weights and a ViT-L/14 (random weights), as a share
 of the measured bf16 matrix peak; alternatives that may be faster; and, by image size, decoding and entire scans, full
 and --fast, against the network.
 

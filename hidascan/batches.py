@@ -36,18 +36,18 @@ class Batch(Generic[Owner]):
 
     def fits(self, view: np.ndarray) -> bool:
         """Return whether a view can join the batch."""
-        return not self.owners or (len(self.owners) < self.room and view.shape == self.pixels.shape[1:])
+        return not self.owners or (len(self.owners) < self.capacity and view.shape == self.pixels.shape[1:])
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Maximum number of views; a large image that is encoded at its own size is a batch alone."""
         return len(self.pixels)
 
     def add(self, view: np.ndarray, corner: tuple[int, int], thumbnail: bool, owner: tuple[Owner, int]) -> None:
         """Copy a view into the batch."""
         if self.pixels.shape[1:] != view.shape:
-            room = max(1, min(self.size, self.size * 224 * 224 * 3 // view.size)) if view.size else 1
-            self.pixels = torch.empty((room, *view.shape), dtype=torch.uint8, pin_memory=self._pinned).numpy()
+            capacity = max(1, min(self.size, self.size * 224 * 224 * 3 // view.size)) if view.size else 1
+            self.pixels = torch.empty((capacity, *view.shape), dtype=torch.uint8, pin_memory=self._pinned).numpy()
         place = len(self.owners)
         self.pixels[place], self.corners[place], self.is_thumbnail[place] = view, corner, thumbnail
         self.owners.append(owner)

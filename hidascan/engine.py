@@ -307,7 +307,7 @@ class _Flight(Generic[Ticket]):
                 yield
             box, thumbnail = views.boxes[number], views.thumbnail and number == 0
             self._batch.add(views.pixels[number], (box.top, box.left), thumbnail, (image, number))
-            if len(self._batch.owners) == self._batch.room:
+            if len(self._batch.owners) == self._batch.capacity:
                 yield
 
     def _flush(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:

@@ -50,14 +50,14 @@ def test_every_fold_is_in_one_part():
 
 def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_path, monkeypatch):
     trained = []
-    room = entries.training_module("npr")
-    train = room.train_for_comparison
+    module = entries.training_module("npr")
+    train = module.train_for_comparison
 
     def watched(recipe, *rest):
         trained.append((recipe.detector, recipe.data.without_folds))
         train(recipe, *rest)
 
-    monkeypatch.setattr(room, "train_for_comparison", watched)
+    monkeypatch.setattr(module, "train_for_comparison", watched)
     outside = tmp_path / "outside.csv"
     table = [row.split("\t") for row in (recipes / "table.tsv").read_text().splitlines()][1:]
     outside.write_text("path,score\n" + "".join(f"{recipes / row[0]},{row[1]}\n" for row in table))

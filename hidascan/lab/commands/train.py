@@ -27,10 +27,10 @@ def train(
     spec, where = read_recipe(recipe), choose_device(device)
     cache.mkdir(parents=True, exist_ok=True)
     if heatmap_of is not None:
-        room = training_module(spec.detector)
-        if not hasattr(room, "train_heatmap"):
+        module = training_module(spec.detector)
+        if not hasattr(module, "train_heatmap"):
             raise UsageError(f"--heatmap-of: the detector {spec.detector} has no heatmap that is trained apart")
-        room.train_heatmap(spec, cache, out, where, choose_dtype(precision, where), heatmap_of)
+        module.train_heatmap(spec, cache, out, where, choose_dtype(precision, where), heatmap_of)
         return
     training_module(spec.detector).train(spec, cache, out, where, choose_dtype(precision, where))
     if spec.data.calibration:

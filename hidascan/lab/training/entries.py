@@ -85,8 +85,8 @@ def weights_of(
     if not _holds(out, recipe):
         on_training(out.stem)
         out.parent.mkdir(parents=True, exist_ok=True)
-        room = training_module(recipe.detector)
-        getattr(room, "train_for_comparison", room.train)(recipe, cache, out, device, dtype)
+        module = training_module(recipe.detector)
+        getattr(module, "train_for_comparison", module.train)(recipe, cache, out, device, dtype)
     return out
 
 

@@ -57,9 +57,9 @@ def training_module(detector: str) -> ModuleType:
     """
     name = f"hidascan.lab.{detector}"
     if detector.isidentifier() and importlib.util.find_spec(name):
-        room = importlib.import_module(name)
-        if hasattr(room, "train"):
-            return room
+        module = importlib.import_module(name)
+        if hasattr(module, "train"):
+            return module
     return importlib.import_module("hidascan.lab.training.end_to_end")
 
 
