@@ -109,8 +109,8 @@ def by_issynthetic(command: str | None, path: Path) -> str:
 def by_authentica(command: str | None, path: Path) -> str:
     if command is None:
         return ""
-    asked = [command, "scan", "--json", "--no-watermark", "--no-forensics", str(path)]
-    output = subprocess.run(asked, capture_output=True, text=True).stdout
+    arguments = [command, "scan", "--json", "--no-watermark", "--no-forensics", str(path)]
+    output = subprocess.run(arguments, capture_output=True, text=True).stdout
     start = output.find("{")
     try:
         report = json.loads(output[start:]) if start >= 0 else {}

@@ -148,8 +148,8 @@ def test_scores_are_stored_and_a_broken_run_resumes(tmp_path, npr, monkeypatch):
 def watch_paths(monkeypatch, seen: list) -> None:
     from hidascan.lab.measure import bench_scan
 
-    scan = bench_scan._as_they_are
-    monkeypatch.setattr(bench_scan, "_as_they_are", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
+    scan = bench_scan._as_published
+    monkeypatch.setattr(bench_scan, "_as_published", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
 
 
 def test_a_limit_is_spread_over_all(tmp_path, npr):

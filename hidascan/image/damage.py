@@ -97,7 +97,7 @@ def _load_onto(image: Image.Image, value: int) -> Image.Image:
     return image
 
 
-def why_unreadable(data: bytes, error: Exception) -> str:
+def unreadable_reason(data: bytes, error: Exception) -> str:
     """Return the reason why an image cannot be decoded: its file is truncated, or the message of its decoder.
 
     Args:

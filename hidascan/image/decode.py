@@ -16,7 +16,7 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError
-from hidascan.image.damage import Rows, note_of, partly_loaded, why_unreadable
+from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason
 from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_header import JpegSave, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
@@ -112,7 +112,7 @@ def decode(
     except MemoryError:
         raise ImageError("not enough memory for an image of this size") from None
     except Exception as error:  # decoders raise almost any exception on broken data
-        raise ImageError(why_unreadable(data, error)) from error
+        raise ImageError(unreadable_reason(data, error)) from error
 
 
 def _admitted(pixels: int) -> None:

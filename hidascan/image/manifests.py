@@ -136,7 +136,7 @@ def _lines(blocks: Iterable[bytes], called: str) -> Iterator[str]:
         *lines, rest = (rest + block).split(b"\n")
         many |= bool(lines)
         if b"\0" in block or len(rest) > _MAX_LINE_BYTES:
-            raise UsageError(_why_no_lines(rest + block, called))
+            raise UsageError(_format_problem(rest + block, called))
         for line in lines:
             if name := _without_end(os.fsdecode(line)):
                 yield name
@@ -153,7 +153,7 @@ def _without_end(line: str) -> str:
     return "" if line.isspace() and not os.path.lexists(line) else line
 
 
-def _why_no_lines(data: bytes, called: str) -> str:
+def _format_problem(data: bytes, called: str) -> str:
     if b"\0" not in data:
         return f"{called} is not a list of paths: a line is longer than any path"
     if any(byte < 32 and byte not in b"\0\t\n\r" for byte in data[:4096]):

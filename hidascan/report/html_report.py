@@ -48,10 +48,10 @@ _PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_WORDS = (
+_FILTERS = (
     claim_in_words, claim_strength, claims_by_statement, jpeg_history, kind_in_words, extent_in_words, score_in_words,
 )  # fmt: skip
-_PAGES.filters |= {words.__name__: words for words in _WORDS}
+_PAGES.filters |= {words.__name__: words for words in _FILTERS}
 
 
 class HtmlReport:

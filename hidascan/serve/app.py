@@ -33,15 +33,15 @@ from hidascan.serve.pool import Busy, ScanPool
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds
-_HOW = (
+_ADVICE = (
     "send pictures as a form (curl -F file=@photo.jpg ADDRESS/v1/scan) or one as the body with Content-Type: image/jpeg"
 )
-_WORDS = {
+_MESSAGES = {
     404: "not found: POST pictures to /v1/scan",
-    405: f"method not allowed; {_HOW}",
+    405: f"method not allowed; {_ADVICE}",
 }
 _PARAMETERS = {"/v1/report-frame": {"made"}}
-_NAMELESS = "upload"
+_DEFAULT_NAME = "upload"
 _BODY = {
     "requestBody": {
         "required": True,
@@ -56,7 +56,7 @@ _BODY = {
         },
     }
 }
-_ANSWERS: dict[int | str, dict[str, Any]] = {
+_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {LINES: {}}, "description": "One row per file, in order, as in `hidascan --jsonl`."},
     400: {"description": "No file, too many files, neither a form nor a picture, or unknown query parameters."},
     401: {"description": "Bearer token required."},
@@ -129,7 +129,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
     async def frame(made: str = "") -> dict[str, str]:
         return {"head": render("head.html", run=run, made=made[:40]), "tail": render("tail.html")}
 
-    @app.post("/v1/scan", responses=_ANSWERS, openapi_extra=_BODY)
+    @app.post("/v1/scan", responses=_RESPONSES, openapi_extra=_BODY)
     async def scan(request: Request) -> Response:
         """Scan the files of a multipart form, or the picture in the request body; return one JSON line per file."""
         return await _answered(request, pool, limits, app.state.folder, keep is not None)
@@ -137,7 +137,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         generic = error.detail == HTTPStatus(error.status_code).phrase
-        words = _WORDS.get(error.status_code, error.detail) if generic else error.detail
+        words = _MESSAGES.get(error.status_code, error.detail) if generic else error.detail
         return JSONResponse({"error": words}, error.status_code, headers=error.headers)
 
     app.add_middleware(Guard, limits=limits)
@@ -171,7 +171,7 @@ async def _receive(request: Request, folder: Path, limits: Limits, uploads: list
         await _receive_body(request, folder, uploads)
     else:
         raise HTTPException(
-            400, f"{printable(kind[:100]) or 'no Content-Type'} is neither a form nor a picture; {_HOW}"
+            400, f"{printable(kind[:100]) or 'no Content-Type'} is neither a form nor a picture; {_ADVICE}"
         )
 
 
@@ -179,11 +179,13 @@ async def _receive_form(request: Request, folder: Path, limits: Limits, uploads:
     try:
         form = await _FormParser(request.headers, request.stream(), max_files=limits.files, max_fields=10).parse()
     except MultiPartException as error:
-        raise HTTPException(400, f"{error.message.rstrip('.').lower()}; {_HOW}") from None
+        raise HTTPException(400, f"{error.message.rstrip('.').lower()}; {_ADVICE}") from None
     try:
         for field, part in form.multi_items():
             if not isinstance(part, UploadFile):
-                raise HTTPException(400, f"{printable(field[:100])} is not a file: the form accepts no options; {_HOW}")
+                raise HTTPException(
+                    400, f"{printable(field[:100])} is not a file: the form accepts no options; {_ADVICE}"
+                )
             if not part.filename and not part.size:
                 continue  # a form field without a chosen file
             with _noted(part.filename, folder, uploads).open("wb") as file:
@@ -191,7 +193,7 @@ async def _receive_form(request: Request, folder: Path, limits: Limits, uploads:
     finally:
         await form.close()
     if not uploads:
-        raise HTTPException(400, f"no file in the form: each picture needs a part with filename=; {_HOW}")
+        raise HTTPException(400, f"no file in the form: each picture needs a part with filename=; {_ADVICE}")
 
 
 async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) -> None:
@@ -199,13 +201,13 @@ async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) 
         async for block in request.stream():
             await asyncio.to_thread(file.write, block)
     if not uploads[-1].path.stat().st_size:
-        raise HTTPException(400, f"the request body is empty; {_HOW}")
+        raise HTTPException(400, f"the request body is empty; {_ADVICE}")
 
 
 def _noted(name: str | None, folder: Path, uploads: list[_Upload]) -> Path:
     """Add an upload to the list, and return the path to write it to."""
     name = Path(name or "").name
-    name = _NAMELESS if name in ("", "..") else name
+    name = _DEFAULT_NAME if name in ("", "..") else name
     uploads.append(_Upload(name, folder / (secrets.token_hex(16) + _suffix(name))))
     return uploads[-1].path
 
@@ -234,9 +236,9 @@ class _FormParser(MultiPartParser):
                 value.decode("latin-1").lower() for header, value in part.item_headers if header == b"content-type"
             ]
             if name is None and any(map(_is_picture, kinds)):
-                name = _NAMELESS
+                name = _DEFAULT_NAME
             if name is not None:
-                part.content_disposition = disposition + b'; filename="' + _NAMELESS.encode() + b'"'
+                part.content_disposition = disposition + b'; filename="' + _DEFAULT_NAME.encode() + b'"'
         super().on_headers_finished()
         if name is not None and part.file is not None:
             part.file.filename = name

@@ -54,9 +54,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        wrong = self._wrong(scope, headers)
-        if wrong:
-            await _answer(send, *wrong)
+        rejection = self._rejection(scope, headers)
+        if rejection:
+            await _answer(send, *rejection)
             return
         started = False
 
@@ -74,7 +74,7 @@ class Guard:
             if not started:
                 await _answer(send, 500, "internal error: see the terminal of hidascan serve")
 
-    def _wrong(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
+    def _rejection(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}").hostname or ""
         if host not in self._limits.hosts:
             return 421, "unknown host name: start hidascan serve with --allow-host NAME to use it"

@@ -77,13 +77,13 @@ def scan(
         (n, 2): p(AI), NaN for an unreadable file, and its uncertainty, NaN if not estimated.
     """
     missing = [path for path in dict.fromkeys(paths) if path not in kept.known]
-    for path, finding in _saved_again(scanner, missing) if aligned else _as_they_are(scanner, missing):
+    for path, finding in _saved_again(scanner, missing) if aligned else _as_published(scanner, missing):
         kept.add(path, finding)
         on_image()
     return np.array([kept.known[path] for path in paths]).reshape(-1, 2)
 
 
-def _as_they_are(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding]]:
+def _as_published(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding]]:
     for finding in scanner.scan(paths):
         yield finding.path, finding
 
