@@ -1,4 +1,4 @@
-"""This checkout against another one, in turns on one machine: --help, the first verdict, views a second, peak memory.
+"""Compare this checkout with another one, in turn on one machine: --help, first verdict, views per second, peak memory.
 
     git worktree add ../other COMMIT && python -m benchmarks.against ../other [--rounds 12] [--scans 3]
 
@@ -53,8 +53,8 @@ def seconds_to_verdict(checkout: Path, picture: str) -> float:
 
 
 def scan(checkout: Path, pictures: list[str]) -> tuple[float, float]:
-    said = start(checkout, "-c", SCAN, *pictures).communicate()[0].split()
-    return float(said[0]), float(said[1])
+    output = start(checkout, "-c", SCAN, *pictures).communicate()[0].split()
+    return float(output[0]), float(output[1])
 
 
 def main() -> None:

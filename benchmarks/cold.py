@@ -1,4 +1,4 @@
-"""From the command to the first verdict: a hidascan of its own for one image of 1 MP, several times.
+"""Measure the time from the command to the first verdict, in separate runs on one image of 1 MP.
 
     python -m benchmarks.cold [--rounds 5] [--megapixels 1] [--files 1] [-- OPTIONS OF hidascan]
 
@@ -42,9 +42,9 @@ def first_verdict(command: list[str]) -> float:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
         if not running.stdout.readline():
             raise SystemExit("no verdict")
-        said = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         running.terminate()
-    return said
+    return seconds
 
 
 def main() -> None:

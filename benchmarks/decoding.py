@@ -1,4 +1,4 @@
-"""What decoding in a process of its own costs against decoding in this one; interleaved, medians over the rounds.
+"""Measure the cost of decoding in a separate process against decoding in this one: interleaved, medians over rounds.
 
 python benchmarks/decoding.py PATH... [--rounds 5]
 """

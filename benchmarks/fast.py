@@ -1,10 +1,10 @@
-"""What `--fast` costs and saves: each image scanned with it and in full, in turns.
+"""Measure the costs and savings of `--fast`: each image is scanned with it and in full, in turn.
 
     python -m benchmarks.fast TABLE_OR_FOLDER [--limit 200] [--least 0] [--kept FILE]
 
-By size of image: how many verdicts differ, how many are turned round, patches looked at (median and 95th percentile),
-images that were looked at in full after all, the error of scores, and seconds; and the AUC of both where there are
-labels. --least is the fewest megapixels of an image; --kept is a file to go on from.
+By image size: numbers of different and reversed verdicts, patches examined (median and 95th percentile), images scanned
+in full after all, error of scores, and seconds; with labels, also the AUC of both. --least is the minimum size of an
+image in megapixels; --kept is a file of results to resume from.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hidascan.lab.measure.markdown import table
 from hidascan.lab.measure.metrics import auc
 from hidascan.settling import SUSPECTS
 
-FIRST = 7 + SUSPECTS  # patches that a scan on the CPU looks at before it may stop
+FIRST = 7 + SUSPECTS  # patches that a scan on the CPU examines before it may stop
 SIZES = (0.5, 2.0, 8.0, 16.0)  # megapixels: borders of the rows
 Image.MAX_IMAGE_PIXELS = None
 

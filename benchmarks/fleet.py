@@ -1,12 +1,11 @@
-"""What the fleet costs: its overhead on this machine, and how many machines a pile of images needs.
+"""Measure the overhead of a fleet scan on this machine, and estimate the machines for a collection of images.
 
     python -m benchmarks.fleet [--images 60] [--side 1000] [--weights NAME|PATH] [--out DIR]
         [--views-per-second N] [--gpu-price P] [--core-price P]
 
-Measures in turns, on JPEGs that it makes: a scan by the local runner and one by Ray with a single actor (less the
-seconds of a scan of one image),
-decoding on one core, and bytes and views an image. From these it tells what ten million images take on N GPUs, and which
-of network, decoding and bandwidth is the limit. Views a second of a GPU are given, not measured, where there is none.
+Measures in turn, on generated JPEGs: a local scan and one by Ray with a single actor (less the time of a scan of one
+image), decoding on one core, and bytes and views per image. From these it estimates the time for ten million images on
+N GPUs, and whether network, decoding or bandwidth is the limit. Without a GPU, its views per second are an argument.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ HOUR = 3600
 
 @dataclass(frozen=True)
 class Measured:
-    """What one image of the pile costs.
+    """Cost of one image.
 
     Attributes:
-        views: That the network looks at.
-        decoded: Images a second that one core decodes and cuts.
-        bytes: Of the file.
-        gpu_views: That one GPU looks at a second.
+        views: Number of views.
+        decoded: Images per second that one core decodes and cuts.
+        bytes: Size of the file, bytes.
+        gpu_views: Views per second of one GPU.
     """
 
     views: float
@@ -90,7 +89,7 @@ def by_ray(scanner: Scanner, options: ScanOptions, paths: list[str]) -> float:
         return time.perf_counter() - started
 
 
-def decoded_a_second(scanner: Scanner, paths: list[str]) -> tuple[float, float]:
+def decoded_per_second(scanner: Scanner, paths: list[str]) -> tuple[float, float]:
     """Return images a second that one core decodes and cuts, and views an image."""
     scanner.preparer.file(paths[0])
     started, views = time.perf_counter(), 0
@@ -158,7 +157,7 @@ def main() -> None:
             local.append(by_local(scanner, paths))
             start.append(by_ray(scanner, options, paths[:1]))
             fleet.append((len(paths) - 1) / (by_ray(scanner, options, paths) - start[-1]))
-        decoded, views = decoded_a_second(scanner, paths)
+        decoded, views = decoded_per_second(scanner, paths)
         size = sum(Path(path).stat().st_size for path in paths) / len(paths)
     measured = Measured(views, decoded, size, given.views_per_second)
     figures = {

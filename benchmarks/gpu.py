@@ -1,10 +1,10 @@
-"""What a GPU makes of the network: views a second for the shipped weights and for a ViT-L/14 (random weights), as a share
-of the bf16 matrix peak measured here; what else might feed it faster; and by size of image, whether decoding keeps up,
-and whole scans, full and --fast, against the network.
+"""Measure the network on a GPU: views per second for the shipped weights and a ViT-L/14 (random weights), as a share
+of the measured bf16 matrix peak; alternatives that may be faster; and, by image size, decoding and entire scans, full
+and --fast, against the network.
 
     python -m benchmarks.gpu [--device cuda] [--batch-sizes 64 128 256] [--sizes 0.25 1 12] [--json FILE]
 
-With --device cpu it measures all but what only a GPU has, and says what that would be.
+With --device cpu it measures all parts that need no GPU, and lists the others.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def network_row(
 
 
 def as_it_is(network: HiDANet, views: Tensor) -> Callable[[], object]:
-    """Views that are on the device already: what the others are compared with."""
+    """Encode views that are already on the device, the baseline."""
     here = views.to(network.backbone.mean.device)
     return lambda: network.backbone(here)
 
@@ -136,7 +136,7 @@ ON_ANY_DEVICE = (as_it_is, copied, channels_last)
 ON_A_GPU = (pinned_ahead, cuda_graph, compiled)
 
 
-def way_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> list[dict]:
+def variant_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> list[dict]:
     """Views a second of the backbone, by each way to feed and to run it."""
     side, rows = network.config.side, []
     views = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8)
@@ -149,8 +149,8 @@ def way_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> 
     return rows
 
 
-def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_a_second: float) -> dict:
-    """Images a second of one size: what all cores make ready, what the network takes, and what whole scans do."""
+def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_per_second: float) -> dict:
+    """Return the images per second of one size: of decoding on all cores, of the network, and of entire scans."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as threads:
         paths = many(Path(name), megapixels, count)
         prepare = scanners["scan"].preparer.file
@@ -158,7 +158,7 @@ def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_
         started = time.perf_counter()
         views = sum(len(job.take_views() or ()) for job in threads.map(prepare, paths))
         row = {"megapixels": megapixels, "made ready, images/s": round(count / (time.perf_counter() - started), 2)}
-        row["network, images/s"] = round(views_a_second * count / views, 2)
+        row["network, images/s"] = round(views_per_second * count / views, 2)
         for what, scanner in scanners.items():
             list(scanner.scan(paths[: max(1, count // 8)]))  # starts decoders, and chooses kernels
             started = time.perf_counter()
@@ -209,7 +209,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace) -> Iterator[dict]:
-    """Yield all rows, those of whole scans before what else might be tried."""
+    """Yield all rows, entire scans before alternatives."""
     scanner = Scanner(ScanOptions(device=given.device, precision=given.precision))
     device, peak = scanner.device, matrix_peak(scanner.device, given.matrix, given.passes)
     yield {"device": str(device), "bf16 peak, TFLOP/s": round(peak / 1e12, 2), "cores": os.cpu_count()}
@@ -218,7 +218,7 @@ def measure(given: argparse.Namespace) -> Iterator[dict]:
     scanners = {"scan": scanner, "--fast": Scanner(replace(scanner.options, fast=True))}
     for size in given.sizes:
         yield size_row(scanners, size, max(1, round(given.views / (1 + 21 * size))), network["views/s"])
-    yield from way_rows(scanner.detector, device, network["batch"], given.passes)
+    yield from variant_rows(scanner.detector, device, network["batch"], given.passes)
     if given.large:
         large = HiDANet(LARGE).eval()
         large.head.refiner.bfloat16()

@@ -1,4 +1,4 @@
-"""Kills a scan at random moments and goes on with --resume; is the result that of an unbroken scan?
+"""Kill a scan at random moments and continue with --resume; compare the result with an uninterrupted scan.
 
     python benchmarks/kill_and_resume.py [--images 300] [--kills 20] [--seed 0] [--precision auto]
 
@@ -92,11 +92,11 @@ def main() -> None:
             more = ("--resume",) if Path(f"{base / 'torn'}.csv").exists() else ()
             time.sleep(0.1)
         last = scan(base / "in", base / "torn", *options, *more)
-        said = last.communicate()[1].strip().splitlines()
+        output = last.communicate()[1].strip().splitlines()
         same = without_seconds(base / "whole") == without_seconds(base / "torn")
         print(
             json.dumps(
-                {"images": given.images, "kills": kills, "rows_after_each": rows, "same": same, "end": said[-1:]}
+                {"images": given.images, "kills": kills, "rows_after_each": rows, "same": same, "end": output[-1:]}
             )
         )
 

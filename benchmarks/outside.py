@@ -1,6 +1,6 @@
-"""Score images by an outside detector, as `benchmarks.rivals` and `hidalab compare --outside` want it.
+"""Score images by an outside detector, in the format of `benchmarks.rivals` and `hidalab compare --outside`.
 
-It imports nothing of ours: outside detectors run in environments of their own.
+This module does not import hidascan, as outside detectors run in separate environments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def write_scores(score: Callable[[str], float]) -> None:
     for path in sys.stdin.read().splitlines():
         try:
             out.writerow([path, score(path)])
-        except Exception as error:  # whatever it raises, the others go on
+        except Exception as error:  # any error; continue with the other files
             print(f"{path}: {error}", file=sys.stderr)
             out.writerow([path, ""])
         sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""The loop that a user would write with timm: open, tile, one patch a pass through a whole ViT-B/16, in bf16.
+"""The loop that a user would write with timm: open, tile, one patch per pass through a full ViT-B/16, in bf16.
 
     python -m benchmarks.outside_timm < LIST_OF_PATHS > FILE.csv
 
-What it costs to look at every patch; it knows nothing of AI, so that the scores are empty.
+Measures the cost of encoding every patch; there is no classifier, so the scores are empty.
 """
 
 from __future__ import annotations

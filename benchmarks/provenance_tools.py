@@ -1,4 +1,4 @@
-"""Ask other tools about the same files, and print where hidascan says less of their origin, or says it otherwise.
+"""Compare with other tools on the same files, and print where hidascan reports less or different provenance.
 
 python -m benchmarks.provenance_tools FOLDER... [--issynthetic BIN] [--authentica BIN]
 
@@ -56,8 +56,8 @@ def by_hidascan(path: Path) -> str:
         claims = decode(path).claims
     except ImageError as error:
         return f"error: {error}"
-    said = [f"**ai** {claim.short()}" if claim.kind == "ai" else f"{claim.kind} {claim.short()}" for claim in claims]
-    return ", ".join(said) or "-"
+    output = [f"**ai** {claim.short()}" if claim.kind == "ai" else f"{claim.kind} {claim.short()}" for claim in claims]
+    return ", ".join(output) or "-"
 
 
 def by_exiftool(path: Path) -> str:
@@ -101,19 +101,19 @@ def source_types(node: object) -> Iterator[object]:
 def by_issynthetic(command: str | None, path: Path) -> str:
     if command is None:
         return ""
-    said = subprocess.run([command, "inspect", str(path)], capture_output=True, text=True).stdout
-    found = re.search(r"Status:\s+(.*)", said)
+    output = subprocess.run([command, "inspect", str(path)], capture_output=True, text=True).stdout
+    found = re.search(r"Status:\s+(.*)", output)
     return found[1].strip() if found else "-"
 
 
 def by_authentica(command: str | None, path: Path) -> str:
     if command is None:
         return ""
-    asked = [command, "scan", "--json", "--no-watermark", "--no-forensics", str(path)]
-    said = subprocess.run(asked, capture_output=True, text=True).stdout
-    start = said.find("{")
+    arguments = [command, "scan", "--json", "--no-watermark", "--no-forensics", str(path)]
+    output = subprocess.run(arguments, capture_output=True, text=True).stdout
+    start = output.find("{")
     try:
-        report = json.loads(said[start:]) if start >= 0 else {}
+        report = json.loads(output[start:]) if start >= 0 else {}
     except ValueError:
         return "-"
     tags = {

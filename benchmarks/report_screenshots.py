@@ -1,4 +1,4 @@
-"""The HTML report in headless Chromium: how long it takes to open, filter and order, and what it looks like.
+"""Measure the HTML report in headless Chromium: time to open, filter and sort; with screenshots.
 
     python benchmarks/report_screenshots.py OUT [--images 1 300] [--chromium /usr/bin/chromium]
 

@@ -1,4 +1,4 @@
-"""hidascan beside its rivals: any commands, one after the other on the same images; seconds, memory, AUC, TPR, a plot.
+"""Compare hidascan with rivals: any commands, in turn on the same images; seconds, memory, AUC, TPR, and a plot.
 
     python -m benchmarks.rivals TABLE_OR_FOLDER --out DIR [--limit 100] NAME=COMMAND...
 
@@ -40,7 +40,7 @@ from matplotlib import pyplot
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command did: AUC and TPR at 1 % FPR are None without labels of both kinds or without scores."""
+    """Results of a command; AUC and TPR at 1 % FPR are None without labels of both classes or without scores."""
 
     name: str
     seconds: float
@@ -54,18 +54,18 @@ def run(name: str, command: list[str], images: list[tuple[Path, int | None]]) ->
     """Run a command on images."""
     started, peak = time.perf_counter(), 0
     running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    said: list[str] = []
+    output: list[str] = []
     done = threading.Event()
 
     def converse() -> None:
-        said.append(running.communicate("".join(f"{path}\n" for path, _ in images))[0])
+        output.append(running.communicate("".join(f"{path}\n" for path, _ in images))[0])
         done.set()
 
     threading.Thread(target=converse, daemon=True).start()
     while not done.wait(0.2):
         peak = max(peak, tree_memory(running.pid))
     seconds = time.perf_counter() - started
-    scores = {row["path"]: float(row["score"]) for row in csv.DictReader(said[0].splitlines()) if row["score"]}
+    scores = {row["path"]: float(row["score"]) for row in csv.DictReader(output[0].splitlines()) if row["score"]}
     if len(scores) == 0 and running.returncode not in (0, 1):
         raise SystemExit(f"{name}: exit code {running.returncode}")
     both = [(label, scores[str(path)]) for path, label in images if label is not None and str(path) in scores]
@@ -87,7 +87,7 @@ def spread_over_sizes(images: list[tuple[Path, int | None]], count: int) -> list
 
 
 def plot(rows: list[Ran], images: int, path: Path) -> None:
-    """Plot AUC against seconds an image, as PNG and SVG; what has no AUC is a line."""
+    """Plot AUC against seconds per image, as PNG and SVG; commands without AUC are lines."""
     figure, axes = pyplot.subplots(figsize=(8, 5))
     for place, row in enumerate(sorted(rows, key=lambda row: row.seconds)):
         each = row.seconds / images

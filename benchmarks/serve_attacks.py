@@ -1,8 +1,8 @@
-"""Attack `hidascan serve`, and tell what each attack got, whether others were still answered, and what it cost.
+"""Attack `hidascan serve`, and report the response to each attack, its cost, and whether other clients were served.
 
     python -m benchmarks.serve_attacks [--weights NAME|PATH]
 
-Starts a service of its own, with a token and with limits that an attacker can reach.
+Starts its own service, with a token and with low limits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`hidascan serve` under load: many clients, some of whose requests are broken, cut off or very large.
+"""Test `hidascan serve` under load: many clients, with some broken, truncated or very large requests.
 
     python benchmarks/serve_load.py [--requests 200] [--clients 16] [--weights NAME|PATH]
 
-Starts a service of its own, and prints what was asked, what came back, how long that took, and how much memory it took.
+Starts its own service, and prints requests, responses, times and memory.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ DESK, PHONE = {"width": 1100, "height": 800}, {"width": 390, "height": 844}
 
 
 def opened(browser: Browser, base: str, dark: bool = False, size: dict[str, int] = DESK) -> Page:
-    """Open the page anew: its list of results is that of one visit."""
+    """Open a new page, with an empty list of results."""
     page = browser.new_page(color_scheme="dark" if dark else "light", viewport=size)
     page.goto(base)
     return page

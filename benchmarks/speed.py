@@ -90,7 +90,7 @@ class PlainLoop:
 
 
 def stages(scanner: Scanner, path: str, views: int) -> dict[str, float]:
-    """Seconds of each stage of one image, one after the other; those of the network scaled up from one batch."""
+    """Return the seconds of each stage for one image, in sequence; those of the network are scaled from one batch."""
     found, side, network = {}, scanner.plan.side, scanner.detector
     started = time.perf_counter()
     image = decoders().decode(path, 10**9)

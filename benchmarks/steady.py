@@ -1,4 +1,4 @@
-"""Does a long scan stay as it began? Memory and speed over many small images, the first tenth against the last.
+"""Check that a long scan is steady: memory and speed over many small images, the first tenth against the last.
 
     python -m benchmarks.steady [--images 2000]
 

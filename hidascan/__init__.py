@@ -1,10 +1,10 @@
-"""hidascan: AI-generated or real, from every pixel.
+"""hidascan: detect AI-generated images, using every pixel.
 
     from hidascan import Scanner
     for finding in Scanner().scan(["photo.jpg", "folder/"]):
         print(finding.path, finding.verdict, finding.score)
 
-Importing this package loads nothing heavy; torch comes with the first `Scanner`.
+Importing this package is cheap; torch is loaded with the first `Scanner`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Finding", "ScanOptions", "Scanner", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public class when it is asked for."""
+    """Import a public class on first access."""
     if name == "Scanner":
         from hidascan.scanner import Scanner
 

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write files atomically."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Path]:
-    """Give the body a path beside `path` to write to, and move the file into place when the body has ended well.
+    """Yield a path beside `path` to write to, and move that file into place if the body succeeds.
 
-    After an error, the partial file is removed and what stood at `path` before stays as it was. The partial file has a
-    name that no other file has.
+    After an error, the partial file is removed and `path` is unchanged. The partial file has a unique name.
 
     Args:
         path: The file to write.
-        replace: Whether a file that is there may be replaced.
+        replace: Whether an existing file may be replaced.
 
     Raises:
-        FileExistsError: If there is a file, and it may not be replaced.
+        FileExistsError: If the file exists and may not be replaced.
     """
     target = Path(path)
     partial = _new_file_beside(target)

@@ -1,4 +1,4 @@
-"""Batches of views on their way through a device, and who waits for which row."""
+"""Batches of views, the owners of their rows, and their execution on a device."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Batch(Generic[Owner]):
         """Make an empty batch.
 
         Args:
-            size: The most views of 224x224 pixels that it takes.
-            pinned: Whether its pixels lie where a GPU can fetch them by itself.
+            size: Maximum number of views of 224x224 pixels.
+            pinned: Whether its pixels lie in pinned memory.
         """
         self.size, self._pinned = size, pinned
         self.pixels = np.empty((0, 0, 0, 3), np.uint8)  # (B, H, W, 3)
@@ -35,32 +35,32 @@ class Batch(Generic[Owner]):
         self.owners: list[tuple[Owner, int]] = []
 
     def fits(self, view: np.ndarray) -> bool:
-        """Tell whether a view can join those that wait."""
-        return not self.owners or (len(self.owners) < self.room and view.shape == self.pixels.shape[1:])
+        """Return whether a view can join the batch."""
+        return not self.owners or (len(self.owners) < self.capacity and view.shape == self.pixels.shape[1:])
 
     @property
-    def room(self) -> int:
-        """Largest number of views; an image that is looked at in its own size goes alone if it is large."""
+    def capacity(self) -> int:
+        """Maximum number of views; a large image that is encoded at its own size is a batch alone."""
         return len(self.pixels)
 
     def add(self, view: np.ndarray, corner: tuple[int, int], thumbnail: bool, owner: tuple[Owner, int]) -> None:
         """Copy a view into the batch."""
         if self.pixels.shape[1:] != view.shape:
-            room = max(1, min(self.size, self.size * 224 * 224 * 3 // view.size)) if view.size else 1
-            self.pixels = torch.empty((room, *view.shape), dtype=torch.uint8, pin_memory=self._pinned).numpy()
+            capacity = max(1, min(self.size, self.size * 224 * 224 * 3 // view.size)) if view.size else 1
+            self.pixels = torch.empty((capacity, *view.shape), dtype=torch.uint8, pin_memory=self._pinned).numpy()
         place = len(self.owners)
         self.pixels[place], self.corners[place], self.is_thumbnail[place] = view, corner, thumbnail
         self.owners.append(owner)
 
     def on(self, device: torch.device) -> tuple[Tensor, Positions]:
-        """Copy the views (B, 3, H, W) uint8 and where they lie to a device."""
+        """Copy the views (B, 3, H, W) uint8 and their positions to a device."""
         count = len(self.owners)
         parts = (self.pixels, self.is_thumbnail, self.corners)
         views, *where = (torch.from_numpy(part[:count]).to(device, non_blocking=self._pinned) for part in parts)
         return views.permute(0, 3, 1, 2), Positions(*where)
 
     def runs(self) -> Iterator[tuple[Owner, int, list[int]]]:
-        """Yield (owner, place of the first row, numbers of its views) for all rows of one owner that lie together."""
+        """Yield (owner, index of the first row, numbers of its views) for each run of rows of one owner."""
         place = 0
         for _, some in groupby(self.owners, key=lambda owner: id(owner[0])):
             run = list(some)
@@ -69,16 +69,16 @@ class Batch(Generic[Owner]):
 
 
 class Encoding(NamedTuple):
-    """Result of a batch: rows on the device, and device time in seconds."""
+    """Encoded rows of a batch, on the device, and device time in seconds."""
 
     rows: Encoded
     seconds: float
 
 
 class BatchRunner:
-    """Encodes batches on one device: at once, or, where `overlaps`, in a thread while the next batch is filled.
+    """Encodes batches on one device: at once, or with `overlaps` in a thread, while the next batch is filled.
 
-    A GPU works on a stream of its own then, so that what is decided meanwhile does not wait behind the batch.
+    On a GPU the thread has its own stream, so that decisions do not wait behind the batch.
     """
 
     def __init__(self, encode: EncodeViews, device: torch.device, overlaps: bool | None = None):
@@ -86,8 +86,8 @@ class BatchRunner:
 
         Args:
             encode: Encoder of a batch.
-            device: Where.
-            overlaps: Whether batches are encoded in a thread; by default on GPUs, which need the CPU for little.
+            device: Device to encode on.
+            overlaps: Whether batches are encoded in a thread; by default on GPUs.
         """
         self.encode, self._device = encode, device
         self.overlaps = device.type == "cuda" if overlaps is None else overlaps
@@ -97,7 +97,7 @@ class BatchRunner:
         return Batch(size, pinned=self._device.type == "cuda")
 
     def submit(self, batch: Batch[Owner]) -> Future[Encoding]:
-        """Begin to encode a batch, which must stay as it is until the result is there."""
+        """Begin to encode a batch, which must not change until its result is available."""
         if self.overlaps:
             return self._thread.submit(self._run, batch)
         done: Future[Encoding] = Future()
@@ -105,10 +105,10 @@ class BatchRunner:
         return done
 
     def result(self, submitted: Future[Encoding]) -> Encoding:
-        """Wait for what came of a batch."""
+        """Wait for the result of a batch."""
         encoding = submitted.result()
         if self._device.type == "cuda":
-            for rows in encoding.rows.values():  # made on the other stream: not to be overwritten while this one reads
+            for rows in encoding.rows.values():  # of the other stream: not overwritten while this one reads
                 rows.record_stream(torch.cuda.current_stream(self._device))
         return encoding
 

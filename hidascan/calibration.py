@@ -12,16 +12,16 @@ from hidascan.regions import Region
 
 @dataclass(frozen=True)
 class Calibration:
-    """p = sigmoid(scale * logit + shift); `ai` from one threshold on, `real` below the other, else `inconclusive`.
+    """Platt scaling p = sigmoid(scale * logit + shift), and thresholds: `ai`, `real`, between them `inconclusive`.
 
     Attributes:
         scale: Factor of the logit.
         shift: Offset of the scaled logit.
         thresholds: Thresholds of each profile, (real below, ai from), scores in 0..1.
         localisation: Threshold of a cell's probability, 0..1, from which it counts as AI-made.
-        sure_region: Least share of the image's cells and least mean probability, both 0..1, of a region that a verdict
-            of `real` would contradict; None where these were never fitted.
-        settling: Factors of `settling.reach` for early stopping; None if never fitted.
+        sure_region: Minimum share of the image's cells and minimum mean probability, both 0..1, of a region that
+            contradicts a verdict of `real`; None if never fitted.
+        settling: Factors of `settling.error_margin` for early stopping; None if never fitted.
     """
 
     scale: float = 1.0
@@ -32,12 +32,12 @@ class Calibration:
     sure_region: tuple[float, float] | None = None
 
     def score(self, logit: float) -> float:
-        """Return the calibrated probability, 0..1, that an image holds AI-made pixels."""
+        """Return the calibrated probability, 0..1, that an image contains AI-made pixels."""
         x = self.scale * logit + self.shift
         return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
     def verdict(self, score: float, profile: str, threshold: float | None = None) -> str:
-        """Return "ai", "real" or "inconclusive"; with a `threshold` of the user's own there is no middle."""
+        """Return "ai", "real" or "inconclusive"; never "inconclusive" with the user's own `threshold`."""
         real_below, ai_from = (threshold, threshold) if threshold is not None else self.thresholds[profile]
         if score >= ai_from:
             return "ai"

@@ -1,7 +1,7 @@
 """`hidascan`: parse the command line, scan, report, return an exit code.
 
-Typer only parses: the command puts its Request into the context's `obj`, and `run` carries it out afterwards, so
-that a broken pipe or Ctrl-C meets our handling and not Typer's. Heavy imports wait until there is something to scan.
+Typer only parses: the command stores its Request in the context's `obj`, and `run` executes it afterwards, so that
+we handle broken pipes and Ctrl-C, not Typer. Heavy modules are imported only for a scan.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 WEIGHTS_VARIABLE = "HIDASCAN_WEIGHTS"
-_SETTINGS = "hidascan.config"  # where the context keeps what files set
+_SETTINGS = "hidascan.config"  # key of the settings files in the context
 _STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _NOT_SETTINGS = {"config", "show-config", "version", "json-schema", "install-completion", "show-completion"}
 
@@ -112,7 +112,7 @@ def _json_schema(wanted: bool) -> None:
 
 
 def _settings(context: typer.Context, named: str | None) -> str | None:
-    """Read the defaults that files set, before options that are not given ask for theirs."""
+    """Read the defaults from files, before other options look up their defaults."""
     if context.resilient_parsing:
         return named
     if named == "":
@@ -120,7 +120,7 @@ def _settings(context: typer.Context, named: str | None) -> str | None:
     options = _options(context)
     defaults = read_defaults(named, options.__contains__)
     context.meta[_SETTINGS] = defaults
-    if defaults.found is not None:  # said before a wrong value ends the scan, and even if somebody asks for silence
+    if defaults.found is not None:  # printed before a wrong value ends the scan, even with --quiet
         complain(_about_found(defaults))
     values = {}
     for name, (value, path) in defaults.effective().items():
@@ -133,7 +133,7 @@ def _settings(context: typer.Context, named: str | None) -> str | None:
 
 
 def _options(context: typer.Context) -> dict[str, Any]:
-    """Return the options that a file can set, by their names without dashes in front."""
+    """Return the options that a file can set, by name without leading dashes."""
     options = {name[2:]: one for one in context.command.params for name in one.opts if name.startswith("--")}
     return {name: one for name, one in options.items() if name not in _NOT_SETTINGS}
 
@@ -243,7 +243,7 @@ def scan(
     if line_format is not None:
         from hidascan.report.lines import FormattedLines
 
-        FormattedLines(line_format)  # a wrong one must not wait for the network
+        FormattedLines(line_format)  # fails before the network is loaded
     from hidascan.image.sources import Selection
     from hidascan.inputs import InputFiles
 
@@ -275,7 +275,7 @@ def scan(
 
 
 def _check_texts(context: typer.Context) -> None:
-    """Refuse an empty value, and a file whose name was left out so that the next option stands in its place."""
+    """Refuse empty values, and an option in place of a forgotten file name."""
     for option in context.command.params:
         value = context.params.get(str(option.name))
         name = option.opts[-1]
@@ -289,7 +289,7 @@ def _check_texts(context: typer.Context) -> None:
 
 
 def _chosen(context: typer.Context, defaults: Defaults) -> tuple[str, str, float | None]:
-    """Return weights, profile and threshold, where several sources or options compete.
+    """Return weights, profile and threshold, resolved over all sources of options.
 
     Raises:
         UsageError: If one source gives both a threshold and a profile.
@@ -313,14 +313,14 @@ def _check_column(context: typer.Context, column: str, lists: list[str]) -> None
 
 
 def _source(context: typer.Context, name: str) -> str:
-    """Return where a value is from: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (a file) or DEFAULT."""
+    """Return the source of a value: COMMANDLINE, ENVIRONMENT, DEFAULT_MAP (a file) or DEFAULT."""
     return str(getattr(context.get_parameter_source(name), "name", ""))
 
 
 def _fleet(
     runner: str, outputs: list[tuple[str, str]], others: bool, address: str | None, actors: int | None, rows: int | None
 ) -> FleetRequest | None:
-    """Check what is asked of a cluster: one folder of shards, and nothing that is drawn or said image by image."""
+    """Check the options of a cluster scan: one folder of shards, and no output per image."""
     if runner not in ("local", "ray"):
         raise UsageError(f"--runner must be local or ray, not {runner}")
     if runner == "local":
@@ -333,7 +333,7 @@ def _fleet(
 
 
 def _check_files(request: Request) -> None:
-    """Check what is written against what is read and what is there; see `outputs`."""
+    """Check outputs against inputs and existing files; see `outputs`."""
     from hidascan.image.folders import Survey
     from hidascan.outputs import Inputs, Outputs, check_outputs
 
@@ -344,7 +344,7 @@ def _check_files(request: Request) -> None:
     files = [] if request.fleet is not None else request.outputs
     others = [request.options.weights, request.options.c2pa_trust, *named.lists, *request.settings]
     stdin = [name for name in (*named.paths, *named.lists) if name == "-"]
-    again = replace(  # without what can be read only once
+    again = replace(  # without inputs that can be read only once
         named,
         paths=[path for path in named.paths if path != "-"],
         lists=[name for name in named.lists if os.path.isfile(name)],
@@ -371,7 +371,7 @@ def _scan(request: Request) -> ExitCode:
     _check_files(request)
     from hidascan.image.isolation import decoders
 
-    decoders()  # the first starts while torch is imported, which takes a second or two
+    decoders()  # the first one starts while torch is imported
     from hidascan.image.folders import Survey
     from hidascan.runners.local import Task, run_scan
     from hidascan.scanner import Scanner
@@ -380,17 +380,17 @@ def _scan(request: Request) -> ExitCode:
     if (request.heatmap or request.heatmap_raw) and not scanner.run.has_heatmap:
         raise UsageError(f"--heatmap: the detector {scanner.run.detector} of these weights produces no heatmap")
     before = resume.begin(resumable, scanner.run.fingerprint(), request.resume)
-    reports = _reports(request, scanner.run, before.anything)
+    reports = _reports(request, scanner.run, before.resuming)
     survey = Survey()
     task = Task(request.inputs.files(survey), list(resumable), request.strict, request.quiet, survey)
     return run_scan(scanner, task, reports, before)
 
 
 def _check_working_folder() -> None:
-    """Check that relative paths lead somewhere.
+    """Check that relative paths can be resolved.
 
     Raises:
-        UsageError: If the folder that hidascan runs in is gone.
+        UsageError: If the working folder no longer exists.
     """
     try:
         os.getcwd()
@@ -401,7 +401,7 @@ def _check_working_folder() -> None:
 
 def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
     try:
-        from hidascan.runners.fleet import ROWS_A_SHARD, FleetTask, run_fleet
+        from hidascan.runners.fleet import ROWS_PER_SHARD, FleetTask, run_fleet
     except ImportError as error:
         raise UsageError(f"--runner ray needs {error.name}: pip install 'hidascan[ray]'") from None
     from hidascan.image.filesystems import list_uri
@@ -419,7 +419,7 @@ def _scan_with_ray(request: Request, fleet: FleetRequest) -> ExitCode:
 
     task = FleetTask(
         paths(), Path(fleet.folder), fleet.form, fleet.address, fleet.actors,
-        rows=fleet.rows or ROWS_A_SHARD, resume=request.resume, strict=request.strict, quiet=request.quiet, survey=survey,
+        rows=fleet.rows or ROWS_PER_SHARD, resume=request.resume, strict=request.strict, quiet=request.quiet, survey=survey,
     )  # fmt: skip
     return run_fleet(request.options, task)
 
@@ -445,13 +445,13 @@ def _reports(request: Request, run: RunInfo, append: bool) -> list[Report]:
 
 
 def run(arguments: list[str]) -> int:
-    """Carry out a command line; every foreseeable failure becomes one line on stderr and an exit code."""
+    """Execute a command line; every expected failure becomes one line on stderr and an exit code."""
     debug = "--debug" in arguments
     try:
         code = _parsed_and_scanned(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader of our output has gone: end as cat does, without a word
+    except BrokenPipeError:  # the reader has closed the pipe: end silently, like cat
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
@@ -475,7 +475,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _unwritten(error: OSError) -> str:
-    """Say what could not be written, and why: errors of writing name no file, those of opening do."""
+    """Describe an output that could not be written; errors of writing name no file, those of opening do."""
     reason = error.strerror or str(error)
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {reason.lower()}"
@@ -495,11 +495,11 @@ def _parsed_and_scanned(arguments: list[str]) -> int:
 
 
 def _called(called: typer.Typer, arguments: list[str], **context: Any) -> int:
-    """Let Typer parse and call, and return the exit code; its complaints become ours, as they repeat any argument."""
+    """Let Typer parse and call; return the exit code. Its errors quote arguments, so we print them, escaped."""
     try:
         return int(called(arguments, prog_name="hidascan", standalone_mode=False, **context) or 0)
     except SystemExit as done:
-        if isinstance(done.__context__, OSError):  # Typer ends with 1 when it cannot write, which is for us to say
+        if isinstance(done.__context__, OSError):  # Typer exits with 1 if it cannot write
             raise done.__context__ from None
         return int(done.code or 0)
     except typer.Abort:
@@ -518,7 +518,7 @@ def _check_stdout(request: Request) -> None:
 
 
 def _help_as_option(arguments: list[str]) -> list[str]:
-    """Turn `help` and `help verify` into `--help`, unless there is a file to scan that has this name."""
+    """Turn `help` and `help verify` into `--help`, unless a file of that name exists."""
     if arguments[:1] != ["help"] or os.path.lexists("help"):
         return arguments
     if len(arguments) == 1 or (len(arguments) == 2 and arguments[1] in commands.NAMES):
@@ -527,16 +527,16 @@ def _help_as_option(arguments: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run, and leave at once: decoding threads still at work must not keep the shell waiting."""
+    """Run, and exit at once, without waiting for decoding threads."""
     prepare_streams()
     try:
         code = run(sys.argv[1:])
-    except Exception as error:  # of --debug; Python itself would end with 1, which says that AI was found
+    except Exception as error:  # with --debug; Python itself would exit with 1, which means AI found
         code = error.exit_code if isinstance(error, HidascanError) else ExitCode.USAGE_OR_MODEL
         with suppress(OSError):
             traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # said by `run`
+        with suppress(OSError):  # reported by `run`
             stream.flush()
     os._exit(code)
 

@@ -1,4 +1,4 @@
-"""Commands other than scanning: `hidascan verify`, `hidascan serve`. A file with such a name is scanned as `./verify`."""
+"""Commands other than scanning: `hidascan verify` and `serve`. A file of such a name is scanned as `./verify`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Defaults from files: `hidascan.toml`, or the table `[tool.hidascan]` of `pyproject.toml`.
 
-A file in or above the working folder may lie among files of a stranger. It can say how to compute; what is found and
-where it is written comes only from a file that the user names, or from his own configuration folder.
+A file in or above the working folder may belong to a stranger, so it can set only how to compute. Options that affect
+results or outputs come only from a file that the user names, or from the user's configuration folder.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ else:
     import tomli as tomllib
 
 OWN, PROJECT = "hidascan.toml", "pyproject.toml"
-HARMLESS: dict[str, type] = {"batch-size": int, "device": str, "precision": str, "verbose": bool}  # by anybody's file
-_ONE_OF = {"threshold", "profile"}  # where a file sets one, the other of a weaker file counts no more
+SAFE_OPTIONS: dict[str, type] = {"batch-size": int, "device": str, "precision": str, "verbose": bool}  # by any file
+_EXCLUSIVE = {"threshold", "profile"}  # a file that sets one overrides both of weaker files
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Settings:
 
     Attributes:
         path: Path of the file.
-        values: Values by option, without dashes in front: `batch-size`.
+        values: Values by option, without leading dashes: `batch-size`.
         ignored: Options that the file may not set.
         problem: Reason why the file cannot be read; "" if it can.
     """
@@ -57,15 +57,15 @@ class Defaults:
     found: Settings | None = None
 
     def files(self) -> list[Settings]:
-        """Return the files that there are, the strongest first."""
+        """Return the existing files, in descending precedence."""
         return [settings for settings in (self.named, self.own, self.found) if settings is not None]
 
     def effective(self) -> dict[str, tuple[Any, Path]]:
-        """Return option -> value and the file that sets it."""
+        """Return {option: (value, file that sets it)}."""
         values: dict[str, tuple[Any, Path]] = {}
         for settings in reversed(self.files()):
-            if _ONE_OF & settings.values.keys():
-                values = {name: value for name, value in values.items() if name not in _ONE_OF}
+            if _EXCLUSIVE & settings.values.keys():
+                values = {name: value for name, value in values.items() if name not in _EXCLUSIVE}
             values |= {name: (value, settings.path) for name, value in settings.values.items()}
         return values
 
@@ -82,11 +82,10 @@ def read_defaults(named: str | None, known: Callable[[str], bool]) -> Defaults:
 
     Args:
         named: File of `--config`; None without one.
-        known: Whether there is such an option.
+        known: Whether an option exists.
 
     Raises:
-        UsageError: If the named or the own file cannot be read, or sets an option that does not exist. Another file
-            never ends a scan.
+        UsageError: If the named or the own file cannot be read, or sets an unknown option. A found file never fails.
     """
     first = None if named is None else _trusted(Path(named), known)
     own = _trusted(own_file(), known) if os.path.isfile(own_file()) else None
@@ -94,7 +93,7 @@ def read_defaults(named: str | None, known: Callable[[str], bool]) -> Defaults:
     found = _find()
     if found is not None and any(os.path.samefile(found.path, path) for path in trusted):
         found = None
-    return Defaults(first, own, found and _harmless(found))
+    return Defaults(first, own, found and _safe_part(found))
 
 
 def _trusted(path: Path, known: Callable[[str], bool]) -> Settings:
@@ -110,16 +109,16 @@ def _trusted(path: Path, known: Callable[[str], bool]) -> Settings:
     return Settings(path, values)
 
 
-def _harmless(settings: Settings) -> Settings:
-    values = {name: value for name, value in settings.values.items() if type(value) is HARMLESS.get(name)}
+def _safe_part(settings: Settings) -> Settings:
+    values = {name: value for name, value in settings.values.items() if type(value) is SAFE_OPTIONS.get(name)}
     return Settings(settings.path, values, tuple(sorted(settings.values.keys() - values)), settings.problem)
 
 
 def _find() -> Settings | None:
-    """Return the nearest file in or above the working folder that has settings of hidascan."""
+    """Return the nearest file in or above the working folder that has hidascan settings."""
     try:
         start = Path.cwd()
-    except OSError:  # it was removed
+    except OSError:  # the working folder was removed
         return None
     for path in (folder / name for folder in (start, *start.parents) for name in (OWN, PROJECT)):
         if not os.path.isfile(path):
@@ -129,7 +128,7 @@ def _find() -> Settings | None:
         except ValueError as error:
             if path.name == OWN:
                 return Settings(path, {}, problem=str(error))
-            continue  # a broken pyproject.toml says nothing of hidascan
+            continue  # a broken pyproject.toml is ignored
         if values is not None:
             return Settings(path, values)
     return None
@@ -139,7 +138,7 @@ def _table(path: Path) -> dict[str, Any] | None:
     """Read the settings of a file; None for a `pyproject.toml` that has none.
 
     Raises:
-        ValueError: If it cannot be read.
+        ValueError: If the file cannot be read.
     """
     try:
         table: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))

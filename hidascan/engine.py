@@ -1,4 +1,4 @@
-"""Fill batches with views of many images, run them on one device, and hand out what a detector says of each image."""
+"""Batch views of many images, run the batches on one device, and yield a detector's output for each image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hidascan.detectors.base import Detector, Encoded, EncodeViews, Positions
 from hidascan.errors import DeviceError
 from hidascan.geometry import spread_order
 from hidascan.image.views import Views
-from hidascan.settling import FEWEST, SUSPECTS, Alarmed, Settled, doubt_of
+from hidascan.settling import MIN_PATCHES, SUSPECTS, Alarmed, Settled, jackknife_error
 
 Ticket = TypeVar("Ticket")
 
-_FIRST = FEWEST + 2  # views of an image that are asked for at first, where not all are
+_INITIAL_VIEWS = MIN_PATCHES + 2  # views requested first, with early stopping
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class ImageOutput:
 
     Attributes:
         logit: Raw logit, above 0 for AI.
-        quality: Estimated JPEG quality 1..100, where the detector has it.
-        uncertainty: Standard deviation of the score, where the detector has it.
-        domain: Kind of picture, where the detector has it.
-        family: Most similar family of generators, where the detector has it.
-        heatmap: (h, w) float32 p(AI) of each cell, where the detector has it and all patches were examined.
-        attributions: Influence of each view but the thumbnail, with `explain`.
+        quality: Estimated JPEG quality 1..100; None if not estimated.
+        uncertainty: Standard deviation of the score, 0..0.5; None if not estimated.
+        domain: Kind of picture; None if not estimated.
+        family: Most similar family of generators; None if not estimated.
+        heatmap: (h, w) float32 p(AI) of each cell; None without a heatmap or if patches were skipped.
+        attributions: Influence of each view except the thumbnail; empty without `explain`.
         seconds: Device time in seconds.
-        looked_at: Number of patches examined.
+        examined: Number of patches examined.
     """
 
     logit: float
@@ -49,7 +49,7 @@ class ImageOutput:
     heatmap: np.ndarray | None
     attributions: list[float]
     seconds: float
-    looked_at: int
+    examined: int
 
 
 @dataclass
@@ -58,17 +58,17 @@ class _InFlight(Generic[Ticket]):
 
     Attributes:
         ticket: Owner of the image.
-        views: Views, with their pixels as long as more of them may be requested.
-        order: Numbers of its views, in the order of requests.
-        repeats: Duplicate views that are not run -> views with the same pixels.
-        suspects: Views requested first, besides those in order.
-        asks: Number of views still to request.
-        asked: Number of views requested in order.
-        missing: Number of requested views not yet encoded.
+        views: Views, with pixels as long as more of them may be requested.
+        order: View numbers, in the order of requests.
+        repeats: Duplicate views, which are not run -> views with the same pixels.
+        suspects: View numbers requested first, in addition to those in order.
+        to_request: Number of views still to request.
+        requested: Number of views requested in order.
+        pending: Number of requested views not yet encoded.
         encoded: Rows of all views, on the device.
         seconds: Device time in seconds.
         done: Whether the output is known.
-        output: Output of the detector; None also without views.
+        output: Output of the detector; None until known, and without views.
     """
 
     ticket: Ticket
@@ -76,38 +76,38 @@ class _InFlight(Generic[Ticket]):
     order: list[int] = field(default_factory=list)
     repeats: dict[int, int] = field(default_factory=dict)
     suspects: list[int] = field(default_factory=list)
-    asks: int = 0
-    asked: int = 0
-    missing: int = 0
+    to_request: int = 0
+    requested: int = 0
+    pending: int = 0
     encoded: Encoded = field(default_factory=dict)
     seconds: float = 0.0
     done: bool = False
     output: ImageOutput | None = None
 
     def next_views(self) -> list[int]:
-        """Return those of the views that it asks for which have to be run."""
-        due, self.asks = self.order[self.asked : self.asked + self.asks], 0
-        besides = [] if self.asked else self.suspects
-        seen = {*self.repeats, *(self.suspects if self.asked else ())}
-        self.asked += len(due)
+        """Return the requested views that have to be run."""
+        due, self.to_request = self.order[self.requested : self.requested + self.to_request], 0
+        besides = [] if self.requested else self.suspects
+        seen = {*self.repeats, *(self.suspects if self.requested else ())}
+        self.requested += len(due)
         wanted = [number for number in (*due, *besides) if number not in seen]
-        self.missing += len(wanted)
+        self.pending += len(wanted)
         return wanted
 
     def due(self) -> list[int]:
-        """Return the views by which the image is judged: all that were asked for by the order, in that of the plan."""
-        return sorted(self.order[: self.asked])
+        """Return the views that decide: all that were requested in order, sorted as in the plan."""
+        return sorted(self.order[: self.requested])
 
     def seen(self) -> list[int]:
-        """Return all views that were asked for, in the order of the plan."""
-        return sorted({*self.order[: self.asked], *self.suspects})
+        """Return all requested views, in the order of the plan."""
+        return sorted({*self.order[: self.requested], *self.suspects})
 
 
 class Engine:
     """Runs a detector on full batches.
 
-    Memory is bounded by one batch (two where they overlap), what was encoded of the images in flight, and the pixels
-    of those few that may ask for more.
+    Memory is bounded by one batch (two if they overlap), the encoded rows of images in flight, and the pixels of those
+    few that may request more views.
     """
 
     def __init__(
@@ -124,14 +124,14 @@ class Engine:
         """Set up.
 
         Args:
-            detector: On its device.
+            detector: Detector, already on `device`.
             encode: Encoder of batches of views: `detector.runtime(...)`.
-            device: Device of both.
-            batch_size: Views a batch.
-            explain: Whether attributions are wanted.
+            device: Device of the detector.
+            batch_size: Views per batch.
+            explain: Whether to compute attributions.
             settled: Early-stopping rule; None to examine all patches.
             alarmed: Rule by which a suspicious patch requires a full scan.
-            overlaps: As of BatchRunner.
+            overlaps: As in BatchRunner.
         """
         self.detector, self.device = detector, device
         self.runner = BatchRunner(encode, device, overlaps)
@@ -145,9 +145,9 @@ class Engine:
         """Take (ticket, views) and yield (ticket, output) in the same order.
 
         Args:
-            images: Views of None pass through as an output of None. A None in place of both says that no image is
-                ready: then a batch is run as full as it is.
-            on_batch: Told the number of views of every batch that the device has finished.
+            images: (ticket, views) pairs; views of None give an output of None. None instead of a pair means that no
+                image is ready, so the partial batch is run.
+            on_batch: Callback that gets the number of views of every finished batch.
         """
         flight: _Flight[Ticket] = _Flight(self, on_batch)
         for entry in images:
@@ -157,12 +157,12 @@ class Engine:
                 views, ticket = entry[1], entry[0]
                 entry = None
                 flight.enter(ticket, views)
-                views = None  # let go of the pixels before the next image is asked for
+                views = None  # free the pixels before the next image is requested
                 yield from flight.advance()
         yield from flight.land()
 
     def hand_out(self, batch: Batch[_InFlight[Ticket]], encoding: Encoding) -> None:
-        """Hand the rows of a batch to the images that they belong to."""
+        """Store the rows of a batch with their images."""
         each = encoding.seconds / len(batch.owners)
         for image, first, numbers in batch.runs():
             places = slice(numbers[0], numbers[-1] + 1) if _are_consecutive(numbers) else numbers
@@ -170,13 +170,13 @@ class Engine:
                 if name not in image.encoded:
                     image.encoded[name] = rows.new_empty((len(image.views or ()), *rows.shape[1:]))
                 image.encoded[name][places] = rows[first : first + len(numbers)]
-            image.missing -= len(numbers)
+            image.pending -= len(numbers)
             image.seconds += each * len(numbers)
         batch.owners.clear()
 
     def suspects(self, image: _InFlight[Ticket]) -> list[int]:
-        """Glance at all patches, and return those that look most like AI among those not asked for at first."""
-        views, first = image.views or Views([], []), _FIRST
+        """Screen all patches by `glance`, and return the most suspicious ones not requested first."""
+        views, first = image.views or Views([], []), _INITIAL_VIEWS
         later = {number for number in image.order[first:] if number not in image.repeats}
         if self.alarmed is None or not later:
             return []
@@ -189,7 +189,7 @@ class Engine:
         if not seen:
             return []
         rows = torch.cat(seen)
-        excess = (rows - rows.median(0).values).clamp_min(0).norm(dim=1)  # over what is usual in this image
+        excess = (rows - rows.median(0).values).clamp_min(0).norm(dim=1)  # above the median of this image
         ranked = [numbers[place] for place in excess.argsort(descending=True).tolist()]
         return [number for number in ranked if number in later][:SUSPECTS]
 
@@ -201,24 +201,24 @@ class Engine:
 
     def is_settled(self, image: _InFlight[Ticket]) -> bool:
         """Return whether the verdict is settled."""
-        if len(image.seen()) == len(image.order):  # the suspects may have been all that was left
-            image.asked = len(image.order)
+        if len(image.seen()) == len(image.order):  # the suspects may have been the only patches left
+            image.requested = len(image.order)
             return True
         if self.settled is None or image.views is None:
             return False
         encoded = self._rows_of(image, image.due())
         with torch.inference_mode():
             logit, effects = float(self.detector.decide(encoded).logit), self.detector.attribute(encoded).tolist()
-        doubt = doubt_of(logit, effects) if effects else 0.0
-        return self.settled(logit, doubt, len(effects), image.views.patches)
+        error = jackknife_error(logit, effects) if effects else 0.0
+        return self.settled(logit, error, len(effects), image.views.patches)
 
     def output_of(self, image: _InFlight[Ticket]) -> ImageOutput:
-        """Say what the detector says by the views of an image that it has seen."""
+        """Return the detector's output, based on the views encoded so far."""
         started, views = time.perf_counter(), image.views or Views([], [])
         with torch.inference_mode():
             encoded = self._rows_of(image, image.due())
             decision = self.detector.decide(encoded)
-            whole = views.grid if image.asked == len(image.order) else None
+            whole = views.grid if image.requested == len(image.order) else None
             heatmap = self.detector.locate(encoded, whole) if whole and self.detector.has_heatmap else None
             attributions = self.detector.attribute(encoded).tolist() if self.explain else []
         return ImageOutput(
@@ -235,7 +235,7 @@ class Engine:
 
     def is_alarming(self, image: _InFlight[Ticket]) -> bool:
         """Return whether a suspicious patch requires a full scan."""
-        if self.alarmed is None or image.asked == len(image.order):
+        if self.alarmed is None or image.requested == len(image.order):
             return False
         with torch.inference_mode():
             logit = float(self.detector.decide(self._rows_of(image, image.due())).logit)
@@ -243,7 +243,7 @@ class Engine:
         return hottest is not None and len(hottest) > 0 and self.alarmed(logit, float(hottest.max()))
 
     def _rows_of(self, image: _InFlight[Ticket], seen: list[int]) -> Encoded:
-        """Return what was encoded of some views of an image."""
+        """Return the encoded rows of some views of an image."""
         copied = [number for number in seen if number in image.repeats]
         for rows in image.encoded.values() if copied else ():
             rows[copied] = rows[[image.repeats[number] for number in copied]]
@@ -253,44 +253,44 @@ class Engine:
 
 
 class _Flight(Generic[Ticket]):
-    """The images of one run, from entering to their outputs."""
+    """The images of one run, from input to output."""
 
     def __init__(self, engine: Engine, on_batch: Callable[[int], None]):
         self._engine, self._on_batch = engine, on_batch
-        self._batch: Batch[_InFlight[Ticket]] = engine.runner.new_batch(engine.batch_size)  # that is filled
+        self._batch: Batch[_InFlight[Ticket]] = engine.runner.new_batch(engine.batch_size)  # being filled
         self._free: list[Batch[_InFlight[Ticket]]] = []
         self._running: deque[tuple[Batch[_InFlight[Ticket]], Future[Encoding]]] = deque()
-        self._waiting: deque[_InFlight[Ticket]] = deque()  # all whose output has not been handed out
-        self._open: list[_InFlight[Ticket]] = []  # those of them that are not done
-        self._asking: deque[_InFlight[Ticket]] = deque()  # and of these, those that ask for views
+        self._waiting: deque[_InFlight[Ticket]] = deque()  # images whose output was not yielded yet
+        self._open: list[_InFlight[Ticket]] = []  # waiting images without an output
+        self._requesting: deque[_InFlight[Ticket]] = deque()  # open images that request views
 
     def enter(self, ticket: Ticket, views: Views | None) -> None:
-        """Take an image in."""
+        """Add an image."""
         if views is None:
             self._waiting.append(_InFlight(ticket, None, done=True))
             return
         fast = self._engine.settled is not None
         order = _spread(views) if fast else list(range(len(views)))
         image = _InFlight(ticket, views, order, _repeats(views, order))
-        image.asks = _FIRST if fast else len(order)
+        image.to_request = _INITIAL_VIEWS if fast else len(order)
         if fast:
             image.suspects = self._engine.suspects(image)
-        for queue in (self._waiting, self._open, self._asking):
+        for queue in (self._waiting, self._open, self._requesting):
             queue.append(image)
 
     def advance(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Batch the requested views; yield images that this completes."""
-        while self._asking:
-            image = self._asking.popleft()
+        while self._requesting:
+            image = self._requesting.popleft()
             for _ in self._filled(image, image.next_views()):
                 yield from self._flush()
-            if image.asked == len(image.order) and image.views is not None:
+            if image.requested == len(image.order) and image.views is not None:
                 image.views = _without_pixels(image.views)
-            self._settle()  # what it asked for may all be repeats
+            self._settle()  # all requested views may be repeats
         yield from self._finished()
 
     def land(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Run what has been asked for, although a batch may not be full, until all is known."""
+        """Run all requested views, even in partial batches, until every output is known."""
         yield from self.advance()
         while self._batch.owners or self._running:
             if self._batch.owners:
@@ -300,18 +300,18 @@ class _Flight(Generic[Ticket]):
             yield from self.advance()
 
     def _filled(self, image: _InFlight[Ticket], numbers: list[int]) -> Iterator[None]:
-        """Put views of an image into the batch; yield whenever it has to be run first."""
+        """Add views of an image to the batch; yield whenever the batch is full and must be run."""
         views = image.views or Views([], [])
         for number in numbers:
             if not self._batch.fits(views.pixels[number]):
                 yield
             box, thumbnail = views.boxes[number], views.thumbnail and number == 0
             self._batch.add(views.pixels[number], (box.top, box.left), thumbnail, (image, number))
-            if len(self._batch.owners) == self._batch.room:
+            if len(self._batch.owners) == self._batch.capacity:
                 yield
 
     def _flush(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Run the batch, and yield what is known by those that are through: while one runs, the next is filled."""
+        """Start the batch, and yield outputs of finished batches: while one runs, the next is filled."""
         runner = self._engine.runner
         self._running.append((self._batch, runner.submit(self._batch)))
         if len(self._running) > runner.overlaps:
@@ -319,7 +319,7 @@ class _Flight(Generic[Ticket]):
         self._batch = self._free.pop() if self._free else runner.new_batch(self._engine.batch_size)
 
     def _collect(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
-        """Wait for the first of the batches that run, and yield what is known thereby."""
+        """Wait for the oldest running batch, and yield the outputs that it completes."""
         batch, submitted = self._running.popleft()
         encoding, count = self._engine.runner.result(submitted), len(batch.owners)
         self._engine.hand_out(batch, encoding)
@@ -329,19 +329,19 @@ class _Flight(Generic[Ticket]):
         yield from self._finished()
 
     def _settle(self) -> None:
-        """Close images that are settled; others that wait for nothing ask for as much as they have seen."""
-        for image in [one for one in self._open if not one.missing and not one.asks]:
+        """Close settled images; the others double their number of requested views."""
+        for image in [one for one in self._open if not one.pending and not one.to_request]:
             settled = self._engine.is_settled(image)
             if settled and self._engine.is_alarming(image):
-                image.asks = len(image.order)
-                self._asking.append(image)
+                image.to_request = len(image.order)
+                self._requesting.append(image)
             elif settled:
                 image.output, image.done = self._engine.output_of(image), True
                 image.encoded, image.views = {}, None
                 self._open.remove(image)
             else:
-                image.asks = image.asked
-                self._asking.append(image)
+                image.to_request = image.requested
+                self._requesting.append(image)
 
     def _finished(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Yield finished images from the head of the queue."""
@@ -363,7 +363,7 @@ def _without_pixels(views: Views) -> Views:
 
 
 def _spread(views: Views) -> list[int]:
-    """Order views so that those before any of them are spread over the image; the thumbnail stays first."""
+    """Order views so that every prefix is spread over the image; the thumbnail stays first."""
     if views.grid is None:
         return list(range(len(views)))
     first = len(views) - len(views.grid)
@@ -371,9 +371,9 @@ def _spread(views: Views) -> list[int]:
 
 
 def _repeats(views: Views, order: list[int]) -> dict[int, int]:
-    """Map patches that are all of one colour to the first of that colour, by the order.
+    """Map patches of a uniform colour to the first one of that colour, so that each colour is encoded once.
 
-    The margins of a screenshot need the network once. The thumbnail is not among them.
+    The thumbnail is excluded.
     """
     first: dict[bytes, int] = {}
     repeats = {}
@@ -388,10 +388,10 @@ def _repeats(views: Views, order: list[int]) -> dict[int, int]:
 
 
 def choose_device(name: str) -> torch.device:
-    """Find the device that auto, cpu, cuda, cuda:N or mps names.
+    """Return the device for auto, cpu, cuda, cuda:N or mps.
 
     Raises:
-        DeviceError: If it is not there.
+        DeviceError: If it is not available.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -411,10 +411,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Choose what auto, bf16 or fp32 names; auto is bf16 where the hardware computes in it, fp32 elsewhere.
+    """Return the dtype for auto, bf16 or fp32; auto is bf16 if the hardware supports it, else fp32.
 
     Raises:
-        DeviceError: For any other word.
+        DeviceError: For any other name.
     """
     if precision == "auto":
         fast = {"cuda": _cuda_has_bf16, "cpu": cpu_has_bf16}.get(device.type, lambda: False)()
@@ -426,7 +426,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def default_batch_size(device: torch.device) -> int:
-    """Return the views a batch: measured best on 2 CPU cores; large enough to fill a GPU."""
+    """Return the views per batch: the fastest on 2 CPU cores; enough to fill a GPU."""
     return 128 if device.type == "cuda" else 16
 
 
@@ -435,7 +435,7 @@ def _cuda_has_bf16() -> bool:
 
 
 def cpu_has_bf16() -> bool:
-    """Tell whether the CPU has AVX512-BF16, AMX or Arm's BF16; without them bf16 is slower than fp32."""
+    """Return whether the CPU has AVX512-BF16, AMX or Arm BF16; without them, bf16 is slower than fp32."""
     flags = torch.backends.cpu.get_cpu_capability()
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
     return flags != "DEFAULT" and any(getattr(torch.cpu, check, lambda: False)() for check in checks)

@@ -15,13 +15,13 @@ class ExitCode(IntEnum):
 
 
 class HidascanError(Exception):
-    """Base of every error that is reported as one line. `exit_code` is what the command returns for it."""
+    """Base of all errors that are reported as one line; `exit_code` is the exit code of the command."""
 
     exit_code = ExitCode.USAGE_OR_MODEL
 
 
 class ImageError(HidascanError):
-    """One file cannot be read as an image; the scan goes on."""
+    """A file cannot be read as an image; the scan continues."""
 
     exit_code = ExitCode.UNREADABLE_FILES
 

@@ -1,4 +1,4 @@
-"""The result of scanning one image: the only thing that reports ever see."""
+"""The result of scanning one image: the only input of reports."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Attribution:
         top: Top edge.
         width: Width of the patch; a padded one extends beyond the image.
         height: Height of the patch.
-        effect: Raw logit with all patches minus that without this one; above 0 the patch indicates AI.
+        effect: Raw logit with all patches minus that without this one; above 0 if the patch indicates AI.
     """
 
     left: int
@@ -63,14 +63,14 @@ class Finding:
         path: Path of the file, as named by the user.
         status: "ok" or "error".
         verdict: "ai", "real" or "inconclusive".
-        score: Calibrated probability, 0..1, that the image holds AI-made pixels.
+        score: Calibrated probability, 0..1, that the image contains AI-made pixels.
         width: Width in pixels as stored, before EXIF rotation.
         height: Height in pixels as stored.
         format: Name of the file format.
         patches: Number of patches examined at native resolution; 0 for a detector without patches.
         jpeg_quality: IJG quality 1..100 from the file's tables; None for other formats.
         jpeg_quality_estimated: IJG quality 1..100, estimated from the pixels; None if unknown.
-        ai_area: Share of the image, 0..1, whose cells are over the localisation threshold; None without a heatmap.
+        ai_area: Share of cells, 0..1, over the localisation threshold; None without a heatmap.
         provenance: Short form of the strongest claim; "" without claims.
         seconds: Processing time in seconds.
         error: Reason why the file could not be read.
@@ -81,8 +81,8 @@ class Finding:
         jpeg_saved: JPEG settings of the last save, from the header.
         jpeg_trace: Trace of an earlier JPEG save in the pixels.
         orientation: EXIF orientation 1..8 for display.
-        heatmap: (ceil(height / 16), ceil(width / 16)) float32, p(AI) of each cell, as stored; None where the detector
-            has none, or did not examine every patch.
+        heatmap: (ceil(height / 16), ceil(width / 16)) float32, p(AI) of each cell, as stored; None if the detector has
+            none or did not examine every patch.
         regions: Regions of the heatmap over the localisation threshold, largest first.
         scope: How much of the image the evidence of AI concerns: "whole", "part" or "none"; None if unknown.
         attributions: Influence of each patch, with `explain`.
@@ -90,7 +90,7 @@ class Finding:
         c2pa: C2PA manifest of the file, with its ingredients.
         notes: Notes for the reader.
         stress: Score of each copy of the stress test.
-        file: Identity of the file; None for pixels in memory and for files that cannot be hashed.
+        file: Identity of the file; None for pixels in memory and unreadable files.
     """
 
     path: str
@@ -125,9 +125,9 @@ class Finding:
     file: FileEvidence | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return all but the heatmap as one JSON object: the columns of the CSV first, numbers rounded.
+        """Return everything but the heatmap as a JSON object: the columns of the CSV first, numbers rounded.
 
-        `effects` are the attributions; the name is part of the contract.
+        The key `effects` holds the attributions.
         """
         names = (*COLUMNS, "logit", "orientation", "scope", "notes", "stress")
         record = {name: self._rounded(name) for name in names} | {"notes": list(self.notes)}
@@ -144,7 +144,7 @@ class Finding:
         return record
 
     def row(self) -> dict[str, Any]:
-        """Return the columns of `COLUMNS` alone, in their order."""
+        """Return only the columns in `COLUMNS`, in that order."""
         return {name: self._rounded(name) for name in COLUMNS}
 
     def _rounded(self, name: str) -> Any:
@@ -153,11 +153,11 @@ class Finding:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Finding:
-        """Build a finding from a JSON object of `record`, or from a row of a CSV, whose values are all text.
+        """Build a finding from an object made by `record`, or from a CSV row, whose values are all text.
 
         Raises:
             KeyError: If a column is missing.
-            ValueError: Or TypeError, for a value of another kind.
+            ValueError: Or TypeError, for a value of the wrong type.
         """
         texts = {name: record[name] or None for name in ("verdict", "format", "error", "domain", "family")}
         numbers = {name: _number(record[name], int) for name in ("width", "height", "patches", "jpeg_quality")}

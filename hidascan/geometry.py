@@ -1,8 +1,8 @@
-"""Place the views of an image, and join the maps of views into one map.
+"""Place the views of an image, and join the maps of views into one map; shared by `image` and `detectors`.
 
-The ground floor on which `image` and `detectors` both stand. The patch grid is that of HiDA-Net ("No Pixel Left
-Behind", ICLR 2026): along a side of length L >= P there are N = ceil(L / P) patches of side P; patch i < N - 1 starts
-at i * P and the last one at L - P, so that together they cover every pixel without padding or resizing.
+The patch grid is that of HiDA-Net ("No Pixel Left Behind", ICLR 2026): a side of length L >= P has N = ceil(L / P)
+patches of side P. Patch i < N - 1 starts at i * P, the last one at L - P, so that they cover every pixel without
+padding or resizing.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ class ViewPlan:
     """Division of an image into views.
 
     Attributes:
-        side: Side of a view in pixels, at native resolution; None for one view, the image at its own size.
-        thumbnail: Whether the whole image, resized to `side`, comes first.
-        patches: "all" patches of the grid, or a spatially stratified sample of at most so many, 0 for none; or the one
-            in the "centre" of the image, off the grid.
+        side: Side of a view in pixels, at native resolution; None for the whole image at its own size.
+        thumbnail: Whether the first view is the whole image, resized to `side`.
+        patches: "all" patches of the grid; the maximum size of a spatially stratified sample, 0 for none; or "centre",
+            one patch in the middle of the image, off the grid.
     """
 
     side: int | None = PATCH
     thumbnail: bool = True
     patches: Literal["all", "centre"] | int = "all"
 
-    def limited(self, most: int | None) -> ViewPlan:
-        """Return the plan with at most `most` patches; None changes nothing."""
-        if most is None or self.side is None or self.patches == "centre":
+    def limited(self, max_patches: int | None) -> ViewPlan:
+        """Return the plan with at most `max_patches` patches; None for no limit."""
+        if max_patches is None or self.side is None or self.patches == "centre":
             return self
-        return replace(self, patches=most if self.patches == "all" else min(most, self.patches))
+        return replace(self, patches=max_patches if self.patches == "all" else min(max_patches, self.patches))
 
 
 class Box(NamedTuple):
@@ -50,9 +50,9 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Grid of the patches of an image of (height, width) pixels.
+    """Patch grid of an image of (height, width) pixels.
 
-    A side of the image shorter than a patch counts as one patch long: the image is mirrored there before it is cut.
+    A side shorter than a patch counts as one patch: the image is mirrored there before it is cut.
 
     Attributes:
         height: Height of the image, pixels.
@@ -90,27 +90,26 @@ def starts(length: int, side: int = PATCH) -> tuple[int, ...]:
 
 
 def patch_grid(height: int, width: int, side: int = PATCH) -> PatchGrid:
-    """Lay the grid over an image of (height, width) pixels."""
+    """Return the patch grid of an image of (height, width) pixels."""
     return PatchGrid(height, width, side, starts(max(height, side), side), starts(max(width, side), side))
 
 
-def stratified_sample(grid: PatchGrid, most: int, seed: int = 0) -> list[int]:
-    """Draw patches spread over the image, as GLASS ("Attention to Detail", 2026) does.
+def stratified_sample(grid: PatchGrid, max_patches: int, seed: int = 0) -> list[int]:
+    """Draw patches spread over the image, as in GLASS ("Attention to Detail", 2026).
 
-    Rows and columns of the grid are divided into rectangles with sides of about equal length, and one patch is drawn
-    from each.
+    The grid is divided into nearly square rectangles, and one patch is drawn from each.
 
     Args:
-        grid: The grid to draw from.
-        most: Largest number of patches, at least 1.
-        seed: The same seed always draws the same patches.
+        grid: Grid to draw from.
+        max_patches: Maximum number of patches, at least 1.
+        seed: Random seed.
 
     Returns:
-        Numbers of patches in ascending order, at most `most`.
+        Patch numbers in ascending order, at most `max_patches`.
     """
     rows, cols = len(grid.tops), len(grid.lefts)
-    down = min(rows, max(1, round(math.sqrt(most * rows / cols))), most)
-    across = min(cols, most // down)
+    down = min(rows, max(1, round(math.sqrt(max_patches * rows / cols))), max_patches)
+    across = min(cols, max_patches // down)
     rng = np.random.default_rng(seed)
     drawn = []
     for top in range(down):
@@ -122,10 +121,9 @@ def stratified_sample(grid: PatchGrid, most: int, seed: int = 0) -> list[int]:
 
 
 def spread_order(grid: PatchGrid) -> list[int]:
-    """Order the patches of a grid so that those before any of them are spread over the image.
+    """Order the patches of a grid so that every prefix is spread over the image (farthest-point sampling).
 
-    The first is nearest to the middle; then always the one that is farthest from all before it comes next, the first
-    of them where several are (farthest-point sampling).
+    The first patch is the one nearest to the middle; each next one is farthest from all before it.
     """
     places = np.array([(top, left) for top in grid.tops for left in grid.lefts], dtype=np.float64)
     middle = np.array([grid.tops[-1], grid.lefts[-1]]) / 2
@@ -140,7 +138,7 @@ def spread_order(grid: PatchGrid) -> list[int]:
 
 
 def cell_shares(first: tuple[int, ...], parts: int, length: int, cell: int, patch: int) -> np.ndarray:
-    """Return (cells, patches * parts) weights along one side: the share of each part in each cell; rows sum to 1."""
+    """Return weights (cells, patches * parts) along one side: the share of each part in each cell; rows sum to 1."""
     side = patch / parts
     part_start = (np.asarray(first)[:, None] + np.arange(parts)[None] * side).reshape(1, -1)
     cell_start = (np.arange(math.ceil(length / cell)) * cell)[:, None]
@@ -151,14 +149,14 @@ def cell_shares(first: tuple[int, ...], parts: int, length: int, cell: int, patc
 
 
 def seeded(values: np.ndarray, seeds: np.ndarray, likely: float, sure: float) -> np.ndarray:
-    """Find the cells of those regions of (h, w) values >= likely that hold one of the seeds (h, w) >= sure: (h, w) bool.
+    """Return (h, w) bool: cells of regions with values (h, w) >= likely that contain a seed (h, w) >= sure.
 
-    Cells that touch at a side or a corner are of one region.
+    Regions are 8-connected.
     """
-    import cv2  # here, as what only plans views shall not wait for it
+    import cv2  # here, as planning views does not need it
 
     count, labels = cv2.connectedComponents((values >= likely).astype(np.uint8), connectivity=8)
     kept = np.zeros(count, bool)
     kept[np.unique(labels[seeds >= sure])] = True
-    kept[0] = False  # what is around the regions
+    kept[0] = False  # the background
     return kept[labels]

@@ -1,4 +1,4 @@
-"""The files to scan: paths, lists, and tables of paths -> one path after the other."""
+"""The files to scan: paths, lists and tables of paths -> an iterator of paths."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InputFiles:
     uris: bool
 
     def files(self, survey: Survey) -> Iterator[str]:
-        """Yield the files to scan; `survey` records what is passed over, and the folders and lists without any."""
+        """Yield the files to scan; `survey` records skipped files, and folders and lists without any."""
         return expand(self._named(survey), self.selection, survey, uris=self.uris)
 
     def _named(self, survey: Survey) -> Iterator[str]:
@@ -41,7 +41,7 @@ class InputFiles:
             else:
                 yield path
         for name in dict.fromkeys(self.lists):
-            if name != STDIN or STDIN not in self.paths:  # nobody can read it twice
+            if name != STDIN or STDIN not in self.paths:  # stdin can be read only once
                 yield from self._listed(name, survey)
 
     def _listed(self, name: str, survey: Survey) -> Iterator[str]:

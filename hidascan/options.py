@@ -1,4 +1,4 @@
-"""Scan options: one frozen dataclass that the command line builds before anything heavy is loaded."""
+"""Scan options: a frozen dataclass that is built before heavy modules are loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hidascan.errors import UsageError
 
-MAX_PIXELS = 500_000_000  # of one image, if nobody says otherwise
+MAX_PIXELS = 500_000_000  # per image, by default
 PROFILES = ("low-fpr", "balanced", "high-recall")
 
 
@@ -18,13 +18,13 @@ class ScanOptions:
         weights: Name of shipped weights, path of a file, or folder with weights.
         device: Device of the network: auto, cpu, cuda, cuda:N or mps.
         precision: Precision of the network: auto, bf16 or fp32.
-        batch_size: Views per batch; None for what suits the device.
+        batch_size: Views per batch; None for the default of the device.
         profile: Name of the calibrated thresholds, one of PROFILES.
         threshold: Threshold for `ai`, 0..1; None for those of the profile.
         max_pixels: Maximum size of an image in pixels; larger ones are rejected.
         stress: Whether to scan re-saved, resized and cropped copies too; `inconclusive` if the verdicts conflict.
         explain: Whether to compute the influence of each patch on the score.
-        patches: Maximum number of patches, spread over the image; None for all, without which there is no heatmap.
+        patches: Maximum number of patches, spread over the image; None for all, as a heatmap requires.
         fast: Whether to stop as soon as the verdict is settled.
         c2pa_trust: PEM file of certificates that are trusted as signers of C2PA manifests.
 

@@ -1,4 +1,4 @@
-"""Check the outputs of a scan before anything is opened: none may replace an input or a foreign file."""
+"""Check the outputs of a scan before any is opened: none may replace an input or a foreign file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 from hidascan.report import resume
 from hidascan.report.formats import report_class
-from hidascan.report.reporter import HEAD, may_be_replaced, not_ours, wrote_nothing
+from hidascan.report.reporter import HEAD, foreign_file_message, may_be_replaced, recognises_nothing
 
 _ANOTHER = "choose another name"
 
@@ -52,11 +52,11 @@ class Inputs:
 
 
 def check_outputs(outputs: Outputs, inputs: Inputs) -> None:
-    """Refuse a scan that would lose a file.
+    """Refuse a scan that would destroy a file.
 
     Raises:
-        UsageError: If an output has the name of an image, is an input, is named twice, or is there and is neither
-            empty nor a report of the same format, or if it is a scan that was interrupted and is not continued.
+        UsageError: If an output has the suffix of an image, is an input, is named twice, exists and is neither empty
+            nor a report of the same format, or holds an interrupted scan that is not resumed.
     """
     for folder, option in outputs.folders:
         _check_name(folder, option)
@@ -95,10 +95,10 @@ def _check_place(file: str) -> None:
 
 
 def _written(files: list[tuple[str, str]]) -> Iterator[str]:
-    """Yield the files that are opened: the reports, and the marks of those that can be resumed."""
+    """Yield the files to be opened: reports, and marks of resumable reports."""
     for file, name in files:
         yield file
-        if hasattr(report_class(name), "whole_records") and resume.is_regular(file):
+        if hasattr(report_class(name), "complete_records") and resume.is_regular(file):
             yield str(resume.mark_of(file))
 
 
@@ -135,22 +135,22 @@ def _check_inputs(written: list[str], inputs: Inputs) -> None:
 
 
 def _is_in(file: str, folder: str, selection: Selection) -> bool:
-    """Tell whether a file is among those of a folder that are scanned, or would be once it is written."""
+    """Return whether a folder scan covers a file, or would cover it once written."""
     below = os.path.relpath(os.path.realpath(file), os.path.realpath(folder)).replace(os.sep, "/")
     *above, name = below.split("/")
     if above and (above[0] == ".." or not selection.recurse):
         return False
-    if any(selection.leaves_out(one, "/".join(above[: at + 1])) for at, one in enumerate(above)):
+    if any(selection.excludes(one, "/".join(above[: at + 1])) for at, one in enumerate(above)):
         return False
     return selection.takes(name, below)
 
 
 def _check_content(file: str, name: str, resuming: bool) -> None:
     kind = report_class(name)
-    wrote = getattr(kind, "wrote", wrote_nothing)
-    if hasattr(kind, "whole_records") and resume.is_regular(file):
+    recognises = getattr(kind, "recognises", recognises_nothing)
+    if hasattr(kind, "complete_records") and resume.is_regular(file):
         resume.check(file, name, resuming)
-        if resuming and os.path.isfile(file) and resume.can_be_continued(file, wrote):
+        if resuming and os.path.isfile(file) and resume.can_be_continued(file, recognises):
             return
     if os.path.isfile(file):
         try:
@@ -158,8 +158,8 @@ def _check_content(file: str, name: str, resuming: bool) -> None:
                 head = stream.read(HEAD)
         except OSError as error:
             raise UsageError(f"{file}: {(error.strerror or str(error)).lower()}") from None
-        if not may_be_replaced(head, wrote):
-            raise UsageError(not_ours(file))
+        if not may_be_replaced(head, recognises):
+            raise UsageError(foreign_file_message(file))
 
 
 def _redirected() -> set[Hashable]:
@@ -168,7 +168,7 @@ def _redirected() -> set[Hashable]:
     for stream in (sys.stdout, sys.stderr):
         try:
             found = os.fstat(stream.fileno())
-        except (OSError, ValueError, AttributeError):  # closed, or not a stream of the system
+        except (OSError, ValueError, AttributeError):  # closed, or no system stream
             continue
         if stat.S_ISREG(found.st_mode):
             files.add((found.st_dev, found.st_ino))
@@ -176,9 +176,9 @@ def _redirected() -> set[Hashable]:
 
 
 def _identity(path: str) -> Hashable:
-    """Return what two names of one file have in common; of a file yet to be made, where it will be.
+    """Return a key that is equal for two names of one file; for a new file, its future path.
 
-    Two new names that differ in case or in how accents are written would be one file on some file systems.
+    The key ignores case and Unicode normalisation, as some file systems do.
     """
     try:
         found = os.stat(path)

@@ -1,4 +1,4 @@
-"""Decode ahead of the device: a few threads, results in order, the pixels in memory bounded."""
+"""Decode ahead of the device: a few threads, ordered results, bounded pixels in memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_SOON, _PATIENCE = 0.005, 0.05  # seconds that the next item is waited for: while there is work, and before we say so
+_POLL, _IDLE = 0.005, 0.05  # seconds to wait for the next item: during work, and before idling
 
 
 class PixelBudget:
-    """A gate that lets images in, strictly in order, while the pixels already in are under a limit.
+    """A gate that admits images, strictly in order, while the admitted pixels are under a limit.
 
-    One is always let in.
-
-    Strictly in order, because the consumer takes them so: a later image that took the last of the budget could
-    otherwise keep out the one that everybody waits for.
+    One image is always admitted. The consumer takes images in order, so a later image must not use up the budget of
+    the next one: that would be a deadlock.
     """
 
     def __init__(self, limit: int):
@@ -39,13 +37,13 @@ class PixelBudget:
             self._changed.notify_all()
 
     def leave(self, pixels: int) -> None:
-        """Give the pixels of one image back."""
+        """Release the pixels of one image."""
         with self._changed:
             self._used -= pixels
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let everybody through: nobody will take the results."""
+        """Admit all waiting images, as their results are no longer needed."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -59,12 +57,12 @@ def prefetch(
 ) -> Iterator[Result | None]:
     """Yield work(item, admit) for every item in order, computed up to 2 * threads items ahead.
 
-    A None among them says that all items so far are done and the next is not yet known: somebody is typing.
+    None means that all items so far are done and the input is idle, for example an interactive pipe.
 
     Args:
-        work: Must call admit(pixels) at most once, before it allocates them; they count until the next result is
-            asked for. It must not raise, but return what went wrong.
-        items: Items to work on; taken as threads become free.
+        work: Function that calls admit(pixels) at most once, before it allocates them; they count until the next
+            result is requested. It must return errors, not raise them.
+        items: Items to work on, taken as threads become free.
         threads: Number of threads.
         max_pixels: Maximum number of pixels in results that are not yet taken.
     """
@@ -87,7 +85,7 @@ def prefetch(
     source, turn = _Source(items, 2 * threads), 0
     try:
         while True:
-            while len(queue) < 2 * threads and (given := source.next(_SOON if queue or not turn else _PATIENCE)):
+            while len(queue) < 2 * threads and (given := source.next(_POLL if queue or not turn else _IDLE)):
                 queue.append(pool.submit(run, turn, given[0]))
                 turn += 1
             if queue:
@@ -104,13 +102,13 @@ def prefetch(
 
 
 class _Source(Generic[Item]):
-    """Items that a thread takes from an iterable, since one from a pipe may let us wait."""
+    """Items that a thread takes from an iterable, which may block if it reads a pipe."""
 
     def __init__(self, items: Iterable[Item], ahead: int):
         self.ended = False
         self._queue: Queue[tuple[Item] | BaseException | None] = Queue(ahead)
         self._closed = threading.Event()
-        self._held: list[tuple[Item]] = []  # what `wait` took
+        self._held: list[tuple[Item]] = []  # item taken by `wait`
         threading.Thread(target=self._read, args=(items,), name="sources", daemon=True).start()
 
     def _read(self, items: Iterable[Item]) -> None:
@@ -120,7 +118,7 @@ class _Source(Generic[Item]):
                 if self._closed.is_set():
                     return
             self._put(None)
-        except BaseException as error:  # whatever it is, it belongs to who asks for items
+        except BaseException as error:  # raised again in the consumer
             self._put(error)
 
     def _put(self, entry: tuple[Item] | BaseException | None) -> None:
@@ -131,7 +129,7 @@ class _Source(Generic[Item]):
                 continue
 
     def next(self, patience: float | None) -> tuple[Item] | None:
-        """Return the next item in a tuple; None if there are no more, or none comes within so many seconds."""
+        """Return the next item in a tuple; None after the last one, or after `patience` seconds without any."""
         if self._held:
             return self._held.pop()
         if self.ended:
@@ -147,13 +145,13 @@ class _Source(Generic[Item]):
         return entry
 
     def wait(self) -> None:
-        """Wait for the next item, however long that takes."""
+        """Wait for the next item without a time limit."""
         given = self.next(None)
         if given is not None:
             self._held.append(given)
 
     def close(self) -> None:
-        """Let the thread go; one that waits for a pipe stays until the process ends."""
+        """Release the thread; one that is blocked by a pipe lives until the process ends."""
         self._closed.set()
 
 

@@ -1,6 +1,6 @@
-"""Prepare images for the network: decode, read metadata, cut into views. No torch here.
+"""Prepare images for the network: decode, read metadata, cut into views. Without torch.
 
-It is a stage of its own so that it can run elsewhere: in threads beside the network, or on other machines of a fleet.
+This stage can run in threads beside the network, or on other machines of a fleet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
-from hidascan.image.content import nothing_to_judge
+from hidascan.image.content import content_problem
 from hidascan.image.decode import DecodedImage
 from hidascan.image.evidence import evidence_of
 from hidascan.image.isolation import decoders
@@ -24,38 +24,38 @@ from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
 from hidascan.image.sources import Unreadable, copy_stream, is_stream
-from hidascan.image.views import SMALLEST, Views, cut_views
+from hidascan.image.views import MIN_SIDE, Views, cut_views
 
-_HARDER_BY = 5  # quality, between header and trace, that tells of an earlier save: the trace is exact to two
+_MIN_QUALITY_DROP = 5  # from header to trace, if saved before; the trace is exact to 2
 
 
 @dataclass
 class Job:
-    """One image on its way through the scan.
+    """One image to scan.
 
     Attributes:
-        finding: Finding that still lacks the detector's results.
-        views: Views of the image; None once they are taken, and for a file that could not be read.
-        boxes: Boxes of all views but the thumbnail.
-        copies: Jobs of the copies of a stress test, by the name of the perturbation.
-        can_be_judged: Whether the picture has any content; without, the verdict is `inconclusive`.
+        finding: Finding without the detector's results.
+        views: Views of the image; None once taken, and for unreadable files.
+        boxes: Boxes of all views except the thumbnail.
+        copies: Jobs of the copies of a stress test, by name of the perturbation.
+        has_content: Whether the picture has content; if not, the verdict is `inconclusive`.
     """
 
     finding: Finding
     views: Views | None = None
     boxes: list[Box] = field(default_factory=list)
     copies: dict[str, Job] = field(default_factory=dict)
-    can_be_judged: bool = True
+    has_content: bool = True
 
     def take_views(self) -> Views | None:
-        """Hand the views over and forget them: the job waits for its batch, the pixels need not."""
+        """Return the views and drop them from the job, so that their pixels can be freed early."""
         views, self.views = self.views, None
         return views
 
 
 @dataclass(frozen=True)
 class Preparer:
-    """Makes jobs of files and arrays; small, and can be sent to another process.
+    """Makes jobs of files and arrays; small and picklable.
 
     Attributes:
         plan: Division of images into views.
@@ -74,11 +74,11 @@ class Preparer:
     trust: str | None = None
 
     def file(self, path: str, admit: Callable[[int], None] = lambda pixels: None) -> Job:
-        """Prepare a file; one that cannot be read gives a job whose finding says why.
+        """Prepare a file; for an unreadable one, the finding of the job holds the error.
 
         Args:
-            path: The file.
-            admit: Told its number of pixels before they are decoded; may wait.
+            path: Path of the file.
+            admit: Callback that gets the number of pixels before they are decoded; may block.
         """
         if isinstance(path, Unreadable):
             return Job(Finding(str(path), "error", error=path.reason))
@@ -99,19 +99,19 @@ class Preparer:
     def copied(
         self, path: str, copy: Callable[[str, Path], Path], admit: Callable[[int], None] = lambda pixels: None
     ) -> Job:
-        """Prepare what has to be copied first.
+        """Prepare a file that must be copied first.
 
         Args:
-            path: Its name.
-            copy: Copies it into a folder and returns where it is; may raise ImageError.
-            admit: As of `file`.
+            path: Path of the file.
+            copy: Function that copies it into a folder and returns the copy; may raise ImageError.
+            admit: As in `file`.
         """
         with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
             try:
                 job = self.file(str(copy(path, Path(folder))), admit)
             except ImageError as error:
                 return Job(Finding(path, "error", error=str(error)))
-        file = job.finding.file and replace(job.finding.file, modified="")  # that of our copy says nothing
+        file = job.finding.file and replace(job.finding.file, modified="")  # the time of our copy is meaningless
         job.finding = replace(job.finding, path=path, file=file)
         return job
 
@@ -119,7 +119,7 @@ class Preparer:
         """Prepare pixels (H, W, 3) uint8 RGB in memory.
 
         Raises:
-            UsageError: For an array of any other kind.
+            UsageError: For any other array.
         """
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
@@ -127,12 +127,12 @@ class Preparer:
         return self._with_copies(self._prepare(name, image, time.perf_counter()), image)
 
     def _prepare(self, path: str, image: DecodedImage, started: float) -> Job:
-        """Cut an image into views, and note what a reader should know."""
-        side = self.plan.side or SMALLEST
+        """Cut an image into views, and add notes for the reader."""
+        side = self.plan.side or MIN_SIDE
         height, width = image.pixels.shape[:2]
         if max(height, side) * max(width, side) > self.max_pixels:
             raise ImageError(f"{width}x{height} is too narrow: padded to {side} px it would exceed the pixel limit")
-        views, unfit = cut_views(image.pixels, self.plan, image.orientation), nothing_to_judge(image.pixels)
+        views, unfit = cut_views(image.pixels, self.plan, image.orientation), content_problem(image.pixels)
         finding = Finding(
             path=path,
             status="ok",
@@ -151,10 +151,10 @@ class Preparer:
             notes=(*image.notes, *filter(None, [unfit]), *self._notes(image, views)),
         )
         boxes = views.boxes[int(views.thumbnail and len(views) > 1) :]
-        return Job(finding, views, boxes, can_be_judged=not unfit)
+        return Job(finding, views, boxes, has_content=not unfit)
 
     def _notes(self, image: DecodedImage, views: Views) -> Iterator[str]:
-        side = self.plan.side or SMALLEST
+        side = self.plan.side or MIN_SIDE
         if min(image.pixels.shape[:2]) < side and (views.patches or self.plan.side is None):
             yield f"shorter side below {side} px: padded by mirroring"
         if earlier := _earlier_save(image.trace, image.jpeg):
@@ -166,7 +166,7 @@ class Preparer:
             yield f"only {views.patches} of {total} patches examined{why}"
 
     def _with_copies(self, job: Job, image: DecodedImage) -> Job:
-        """Add the copies of a stress test to a job; those that their format cannot hold are left out."""
+        """Add the copies of a stress test to a job, except those that their format cannot hold."""
         for name, perturb in (STRESS if self.stress else {}).items():
             try:
                 pixels = perturb(image.pixels)
@@ -178,7 +178,7 @@ class Preparer:
 
 
 def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
-    """Put a save as JPEG into words that the file itself does not tell of; "" where there is none."""
+    """Describe an earlier JPEG save that is not in the header; "" if there is none."""
     if trace is None:
         return ""
     note = f"previously saved as JPEG (quality {trace.quality})"
@@ -186,5 +186,5 @@ def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
         return f"{note} and cropped afterwards: JPEG blocks start at x {trace.left}, y {trace.top}"
     if saved is None:
         return note
-    harder = saved.tables == "IJG" and trace.quality <= saved.quality - _HARDER_BY
+    harder = saved.tables == "IJG" and trace.quality <= saved.quality - _MIN_QUALITY_DROP
     return f"{note}, now at quality {saved.quality}" if harder else ""

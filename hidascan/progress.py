@@ -1,4 +1,4 @@
-"""Show progress on stderr, where stderr is a terminal."""
+"""Show progress on stderr, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 class ScanProgress:
-    """A bar that counts views as the device finishes them, and images as they are reported."""
+    """A progress bar that counts finished views and reported images."""
 
     def __init__(self, hidden: bool):
         self._bar = tqdm(unit=" views", desc="scanning", disable=True if hidden else None, leave=False)
@@ -21,12 +21,12 @@ class ScanProgress:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Keep the bar out of the way while a row is written."""
+        """Hide the bar while a row is written."""
         self._images += 1
         with tqdm.external_write_mode():
             yield
         self._bar.set_postfix_str(f"{self._images} images", refresh=False)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.close()

@@ -1,4 +1,4 @@
-"""Put a heatmap into words: boxes of what lies over the localisation threshold, in pixels of the image as stored."""
+"""Find regions of a heatmap over the localisation threshold, as boxes in pixels of the stored image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_MOST = 100  # regions that are told
+_MAX = 100  # regions reported
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Region:
 
 
 def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, cell: int) -> tuple[Region, ...]:
-    """Find regions of cells over a threshold that touch at a side or a corner.
+    """Find 8-connected regions of cells over a threshold.
 
     Args:
         cells: (ceil(height / cell), ceil(width / cell)) float32 in 0..1.
-        threshold: Least p(AI) of a cell.
+        threshold: Minimum p(AI) of a cell.
         width: Width of the image, pixels.
         height: Height of the image, pixels.
         cell: Side of a cell, pixels.
@@ -46,7 +46,7 @@ def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, c
         At most 100 regions, the largest first.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats((cells >= threshold).astype(np.uint8), connectivity=8)
-    largest: Iterable[int] = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MOST] if count > 1 else []
+    largest: Iterable[int] = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MAX] if count > 1 else []
     regions = []
     for number in largest:
         left, top, across, down, size = (int(value) for value in stats[number])

@@ -1,4 +1,4 @@
-"""Configuration of a scan: one value for reports, for resuming, and for caches."""
+"""Configuration of a scan, for reports, resuming and caches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from hidascan.options import ScanOptions
 
-_NEED_NOT_AGREE = ("weights", "device", "batch_size")  # where it ran, and what the weights' file was called
+_MAY_DIFFER = ("weights", "device", "batch_size")  # name of the weights file and details of the machine
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class RunInfo:
     Attributes:
         version: Version of hidascan.
         weights: Name of the weights.
-        digest: SHA-256 of the weights file, hex; its header holds those of the frozen parts.
+        digest: SHA-256 of the weights file, hex; its header holds the digests of the frozen parts.
         detector: Name of the detector.
         dtype: Precision of the costly layers.
         real_below: Threshold below which scores are `real`.
@@ -35,12 +35,12 @@ class RunInfo:
     has_heatmap: bool
     options: ScanOptions
 
-    def told(self) -> dict[str, object]:
-        """Return the configuration as it stands in rows."""
+    def record(self) -> dict[str, object]:
+        """Return the configuration as JSON, as written into rows."""
         return {**self.fingerprint(), "weights_name": self.weights}
 
     def fingerprint(self) -> dict[str, object]:
-        """Return what must be equal for a scan to be resumed, as JSON; the device may differ."""
-        options = {name: value for name, value in asdict(self.options).items() if name not in _NEED_NOT_AGREE}
+        """Return the settings, as JSON, that must be equal to resume a scan; the device may differ."""
+        options = {name: value for name, value in asdict(self.options).items() if name not in _MAY_DIFFER}
         options["precision"] = self.dtype
         return {"version": self.version, "weights": self.digest, "detector": self.detector, **options}

@@ -1,4 +1,4 @@
-"""Scan paths and yield Findings: the module that joins all stages."""
+"""Scan paths and yield Findings: connect all stages."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from hidascan.run import RunInfo
 from hidascan.scope import scope_of
 from hidascan.settling import Alarmed, Settled, alarmed_by, settled_by
 
-_PIXELS_AHEAD, _PIXELS_EACH = 64_000_000, 8_000_000  # decoded and waiting: in any case, and for each decoder
+_PIXELS_AHEAD, _PIXELS_PER_DECODER = 64_000_000, 8_000_000  # decoded ahead: minimum budget, and per decoder
 
 
 class Scanner:
-    """Loads a detector once and scans any number of images with it.
+    """A loaded detector that scans any number of images.
 
     Attributes:
         options: Scan options.
@@ -54,7 +54,7 @@ class Scanner:
             CheckpointError: Or DeviceError or UsageError, if the options cannot be met.
         """
         self.options = options
-        decoders()  # the first starts while the network loads
+        decoders()  # the first one starts while the network loads
         self.device = choose_device(options.device)
         self.dtype = choose_dtype(options.precision, self.device)
         weights = find_weights(options.weights)
@@ -64,7 +64,7 @@ class Scanner:
         whole, trust = self.detector.plan, options.c2pa_trust
         if trust is not None:
             check_trust(trust)
-            trust = os.path.abspath(trust)  # decoders may be elsewhere
+            trust = os.path.abspath(trust)  # decoders may run in another folder
         self.plan = whole.limited(options.patches)
         self.preparer = Preparer(self.plan, whole, self.detector.has_heatmap, options.max_pixels, options.stress, trust)
         self.run = RunInfo(
@@ -83,7 +83,7 @@ class Scanner:
 
     @property
     def batch_size(self) -> int:
-        """Views a batch."""
+        """Views per batch."""
         return self.engine.batch_size
 
     def _settling(self) -> tuple[Settled | None, Alarmed | None]:
@@ -104,9 +104,9 @@ class Scanner:
         on_batch: Callable[[int], None] = lambda views: None,
         without: Collection[str] = (),
     ) -> Iterator[Finding]:
-        """Scan files and folders (recursively), and yield Findings in order, as they are ready.
+        """Scan files and folders (recursively), and yield Findings in order, as they become ready.
 
-        A file or folder that cannot be read gives a Finding with status "error"; the scan goes on.
+        An unreadable file or folder gives a Finding with status "error", and the scan continues.
 
         Args:
             paths: Files and folders.
@@ -119,10 +119,10 @@ class Scanner:
     def scan_files(
         self, files: Iterable[str], on_batch: Callable[[int], None] = lambda views: None
     ) -> Iterator[Finding]:
-        """Scan files as they come, and yield a Finding for each, in order; as `scan`, but no folders, and any number."""
-        most, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # a CPU's are for the network
-        threads = max(1, min(most, cores))
-        pixels = max(_PIXELS_AHEAD, threads * _PIXELS_EACH)
+        """Scan any number of files, without folders, and yield a Finding for each, in order."""
+        limit, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # one is left to the network
+        threads = max(1, min(limit, cores))
+        pixels = max(_PIXELS_AHEAD, threads * _PIXELS_PER_DECODER)
         yield from self._findings(prefetch(self.preparer.file, files, threads, pixels), on_batch)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
@@ -133,24 +133,24 @@ class Scanner:
             name: Path in the finding.
 
         Raises:
-            UsageError: For an array of any other kind.
+            UsageError: For any other array.
         """
         return next(self.scan_arrays([(name, pixels)]))
 
     def scan_arrays(self, arrays: Iterable[tuple[str, np.ndarray]]) -> Iterator[Finding]:
-        """Scan (name, pixels) in order, in full batches across images; pixels as of `scan_array`."""
+        """Scan (name, pixels) pairs in order, in full batches across images; pixels as in `scan_array`."""
         yield from self._findings(self.preparer.array(name, pixels) for name, pixels in arrays)
 
     def scan_jobs(self, jobs: Iterable[Job]) -> Iterator[Finding]:
-        """Scan what `preparer` made, here or elsewhere, and yield a Finding for each, in order."""
+        """Scan jobs of `preparer`, made on any machine, and yield a Finding for each, in order."""
         yield from self._findings(iter(jobs))
 
     def _findings(
         self, jobs: Iterator[Job | None], on_batch: Callable[[int], None] = lambda views: None
     ) -> Iterator[Finding]:
-        """Yield Findings of jobs in order; the copies of an image go through right after it, and into its Finding.
+        """Yield Findings of jobs in order; copies of an image follow it, and are merged into its Finding.
 
-        A None among jobs says that the next is not there yet: what is there must not wait for it.
+        None among the jobs means that the next one is not ready: earlier ones must not wait for it.
         """
         outputs = self.engine.run(_queued(jobs), on_batch)
         for job, output in outputs:
@@ -169,9 +169,9 @@ class Scanner:
         verdict, reason = self._verdict(job, score, finding.regions)
         notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(output.domain)]
         patches = finding.patches
-        if patches is not None and output.looked_at < patches:
-            notes.append(f"stopped early after {output.looked_at} of {patches} patches: no heatmap")
-            patches = output.looked_at
+        if patches is not None and output.examined < patches:
+            notes.append(f"stopped early after {output.examined} of {patches} patches: no heatmap")
+            patches = output.examined
         boxes = job.boxes if output.attributions else []
         effects = zip(boxes, output.attributions, strict=True)
         return replace(
@@ -191,11 +191,11 @@ class Scanner:
         )
 
     def _verdict(self, job: Job, score: float, regions: tuple[Region, ...]) -> tuple[str, str]:
-        """Return the verdict, and what a reader should know where score and heatmap do not agree, else ""."""
+        """Return the verdict, and a note if score and heatmap disagree, else ""."""
         calibration = self.header.calibration
         verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
-        if not job.can_be_judged:
-            return "inconclusive", ""  # the notes of its finding say why
+        if not job.has_content:
+            return "inconclusive", ""  # the finding has a note on it
         if verdict != "real" or not regions:
             return verdict, ""
         region = calibration.contradicting(verdict, regions)
@@ -206,19 +206,19 @@ class Scanner:
         return "inconclusive", f"the score alone indicates real, but {where}"
 
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
-        """Add a heatmap, and its regions over the threshold."""
+        """Return the finding with a heatmap and its regions over the threshold."""
         least = self.header.calibration.localisation
         regions = find_regions(heatmap, least, finding.width or 0, finding.height or 0, CELL)
         return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()), regions=regions)
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
 
 
 def _outside_photos(domain: str | None) -> str:
-    """Put into words that an image does not look like a photo; "" if it does, or may."""
+    """Return a note for an image that does not look like a photo; "" if it may be one."""
     if domain in (None, "photo", "unknown"):
         return ""
     article = "an" if domain == "artwork" else "a"
@@ -235,7 +235,7 @@ def _queued(jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Views | None] | N
 
 
 def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
-    """Add what the copies say; the verdict is `inconclusive` where one of them is ai and another real."""
+    """Merge the findings of copies; the verdict is `inconclusive` if some are ai and others real."""
     verdicts = {finding.verdict, *(copy.verdict for copy in copies.values())}
     scores = {name: copy.score or 0.0 for name, copy in copies.items()}
     everything = [finding.score or 0.0, *scores.values()]

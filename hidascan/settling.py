@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 from hidascan.calibration import Calibration
 
-FEWEST = 6  # patches from which a spread can be told
-SUSPECTS = 3  # patches that are looked at besides, as their pixels look most like AI at a glance
-# What a detector says of the patches seen so far -> whether that is the verdict of all: logit, doubt, seen, in all.
+MIN_PATCHES = 6  # patches from which a standard error can be estimated
+SUSPECTS = 3  # additional patches: the most suspicious ones by `Detector.glance`
+# (logit, standard error, patches seen, all patches) -> whether the verdict is settled.
 Settled = Callable[[float, float, int, int], bool]
-# The logit of an image and the p(AI) of its hottest cell seen so far -> whether all patches must be looked at.
+# (logit of an image, p(AI) of its hottest cell so far) -> whether all patches must be examined.
 Alarmed = Callable[[float, float], bool]
 
 
-def doubt_of(logit: float, effects: list[float]) -> float:
-    """Return the standard error of a logit over the patches that it is made of, by the jackknife.
+def jackknife_error(logit: float, effects: list[float]) -> float:
+    """Return the jackknife standard error of a logit over its patches.
 
     Args:
         logit: Logit of all patches seen.
@@ -28,28 +28,28 @@ def doubt_of(logit: float, effects: list[float]) -> float:
     return math.sqrt((count - 1) / count * sum((one - mean) ** 2 for one in without))
 
 
-def reach(settling: tuple[float, float], doubt: float, seen: int, total: int) -> float:
-    """Return how far the logit of all `total` patches may be from that of the `seen`.
+def error_margin(settling: tuple[float, float], error: float, seen: int, total: int) -> float:
+    """Return the margin of error of the logit of all `total` patches, given that of the `seen` ones.
 
-    Both parts vanish as all are seen, as the error of a sample without replacement does.
+    Both terms vanish when all are seen, like the error of sampling without replacement.
 
     Args:
-        settling: Factors of the doubt, and of the rest where patches agree by chance.
-        doubt: Standard error of `doubt_of`.
+        settling: Factors of the standard error, and of a floor for patches that agree by chance.
+        error: Standard error by `jackknife_error`.
         seen: Number of patches seen.
         total: Number of all patches.
     """
     factor, floor = settling
-    return factor * doubt * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)
+    return factor * error * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)
 
 
 def settled_by(calibration: Calibration, profile: str, threshold: float | None) -> Settled:
-    """Return the early-stopping rule: a verdict is settled if it is the same at both ends of the logit's reach."""
+    """Return the early-stopping rule: a verdict is settled if it is the same at both ends of the margin of error."""
 
-    def settled(logit: float, doubt: float, seen: int, total: int) -> bool:
-        if seen < FEWEST or calibration.settling is None:
+    def settled(logit: float, error: float, seen: int, total: int) -> bool:
+        if seen < MIN_PATCHES or calibration.settling is None:
             return seen >= total
-        far = reach(calibration.settling, doubt, seen, total)
+        far = error_margin(calibration.settling, error, seen, total)
         ends = {calibration.verdict(calibration.score(end), profile, threshold) for end in (logit - far, logit + far)}
         return len(ends) == 1
 
@@ -57,7 +57,7 @@ def settled_by(calibration: Calibration, profile: str, threshold: float | None) 
 
 
 def alarmed_by(calibration: Calibration, profile: str, threshold: float | None) -> Alarmed:
-    """Return the rule that requires a full scan: a suspicious patch, in an image that is not `ai` anyway."""
+    """Return the rule that requires a full scan: a suspicious patch in an image that is not `ai` anyway."""
 
     def alarmed(logit: float, hottest: float) -> bool:
         verdict = calibration.verdict(calibration.score(logit), profile, threshold)

@@ -1,4 +1,4 @@
-"""Prepare the standard streams: they may have any encoding, be closed or full, or lose their reader."""
+"""Prepare the standard streams, which may have any encoding, be closed or full, or lose their reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ClosedOutput(io.TextIOBase):
     """Replacement for a closed stdout: writing to it is an error."""
 
     def write(self, text: str) -> int:
-        """Refuse.
+        """Refuse to write.
 
         Raises:
             OSError: Always.
@@ -25,20 +25,20 @@ class ClosedOutput(io.TextIOBase):
         raise OSError(errno.EBADF, CLOSED)
 
     def writelines(self, lines: Iterable[object]) -> None:
-        """Refuse, as `write` does."""
+        """Refuse to write, like `write`."""
         self.write("")
 
 
 def prepare_streams() -> None:
-    """Make the standard streams take any text; put stand-ins where they are closed.
+    """Make the standard streams accept any text, and replace closed ones.
 
-    Closed descriptors are occupied, too: a file opened later would get their numbers, and messages of libraries.
+    Closed descriptors are occupied, too: otherwise a file opened later would get their numbers, and library messages.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:

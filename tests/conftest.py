@@ -1,4 +1,4 @@
-"""A tiny network with random weights, pictures made on the spot, and the command line run in this process."""
+"""Fixtures: a tiny network with random weights, generated pictures, and the command line run in this process."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def save_hostile(folder: Path) -> None:
 
 
 def randomise(probe: KernelProbe) -> None:
-    """Random components, landmarks, votes and mixing; as it is built, a probe says nothing."""
+    """Randomise components, landmarks, votes and mixing, as a newly built probe is constant."""
     for projection in (probe.tokens, probe.residuals):
         projection.project_on(torch.linalg.qr(torch.randn(*projection.basis.shape)).Q)
     probe.set_landmarks(**{name: 0.3 * torch.randn(*part.shape) for name, part in probe.landmarks._asdict().items()})
@@ -123,7 +123,7 @@ def autoencoder_folder(tmp_path):
 
 
 def save_recipe(folder: Path, tiny_weights: Path):
-    """Pictures of two kinds that a small network can tell apart: soft ones, and ones with a pattern of 2 pixels."""
+    """Pictures of two kinds that a small network can separate: soft ones, and ones with a pattern of 2 pixels."""
     rows = []
     for number in range(16):
         pixels, label = picture(240, 260, number), number % 2

@@ -1,4 +1,4 @@
-"""More than a thousand bad and odd files, made on the spot: what a scanner of strangers' files has to live with."""
+"""Generate more than a thousand broken and unusual files."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _png(width: int, height: int, deflated: bytes) -> bytes:
 
 
 def _tiff(width: int, height: int, rows: int) -> bytes:
-    """One strip of no data, whatever it says of its size."""
+    """One strip without data, of any declared size."""
     tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1),
             (278, 4, rows), (279, 4, 0xFFFFFFF0)]  # fmt: skip
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)

@@ -1,4 +1,4 @@
-"""What the tests of hidalab share: label tables, random autoencoders, a recipe that trains in seconds."""
+"""Helpers of hidalab tests: label tables, random autoencoders, a recipe that trains in seconds."""
 
 from pathlib import Path
 

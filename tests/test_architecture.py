@@ -1,4 +1,4 @@
-"""The walls of the house, as ARCHITECTURE.md draws them."""
+"""Import rules of ARCHITECTURE.md."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "hidascan"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 NETWORKS = ("torch", "timm", "hidascan.detectors", "hidascan.engine", "hidascan.scanner", "hidascan.runners")
-FORBIDDEN = {  # room -> what it must not import
+FORBIDDEN = {  # package -> what it must not import
     "image": (*NETWORKS, "hidascan.report", "hidascan.finding", "hidascan.lab"),
     "detectors": (
         "PIL",
@@ -27,7 +27,7 @@ FORBIDDEN = {  # room -> what it must not import
     "serve": ("hidascan.lab", "hidascan.cli", "hidascan.runners"),
     "": ("hidascan.lab",),
 }
-GROUND_FLOOR = ("geometry.py", "atomic.py", "errors.py", "printable.py", "options.py")
+BASE_MODULES = ("geometry.py", "atomic.py", "errors.py", "printable.py", "options.py")
 HIDANET = ("hidascan.detectors.hidanet", "hidascan.lab.hidanet")
 
 
@@ -43,8 +43,8 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def within(name: str, rooms: tuple[str, ...]) -> bool:
-    return any(name == room or name.startswith(room + ".") for room in rooms)
+def within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
 
 
 def of_package(path: Path) -> str:
@@ -54,20 +54,20 @@ def of_package(path: Path) -> str:
 def test_imports_point_downwards():
     offenders = []
     for path in MODULES:
-        room = path.relative_to(PACKAGE).parts[0] if path.parent != PACKAGE else ""
-        forbidden = FORBIDDEN[room] if room != "lab" else ()  # the lab may import anything
+        package = path.relative_to(PACKAGE).parts[0] if path.parent != PACKAGE else ""
+        forbidden = FORBIDDEN[package] if package != "lab" else ()  # the lab may import anything
         offenders += [(of_package(path), name) for name in imported(path) if within(name, forbidden)]
     assert not offenders
 
 
-@pytest.mark.parametrize("name", GROUND_FLOOR)
-def test_the_ground_floor_stands_on_nothing_else(name):
-    floor = tuple(f"hidascan.{other.removesuffix('.py')}" for other in GROUND_FLOOR)
+@pytest.mark.parametrize("name", BASE_MODULES)
+def test_base_modules_import_no_others(name):
+    floor = tuple(f"hidascan.{other.removesuffix('.py')}" for other in BASE_MODULES)
     ours = {name for name in imported(PACKAGE / name) if name.startswith("hidascan.")}
     assert not [name for name in ours if not within(name, floor)]
 
 
-def test_only_the_two_rooms_of_hidanet_import_it():
+def test_only_hidanets_own_packages_import_it():
     others = [path for path in MODULES if path.parent.name != "hidanet"]
     assert not [(of_package(path), name) for path in others for name in imported(path) if within(name, HIDANET)]
 
@@ -77,10 +77,10 @@ def test_only_the_registry_names_hidanet():
     assert naming == ["detectors/__init__.py"]
 
 
-def test_the_rooms_of_the_lab_that_others_stand_on_do_not_look_up():
-    rooms, above = ("lab/data", "lab/training"), ("hidascan.lab.measure", "hidascan.lab.commands")
-    stood_on = [path for path in MODULES if of_package(path).startswith(rooms)]
-    assert not [(of_package(path), name) for path in stood_on for name in imported(path) if within(name, above)]
+def test_base_packages_of_the_lab_do_not_import_upwards():
+    packages, above = ("lab/data", "lab/training"), ("hidascan.lab.measure", "hidascan.lab.commands")
+    base = [path for path in MODULES if of_package(path).startswith(packages)]
+    assert not [(of_package(path), name) for path in base for name in imported(path) if within(name, above)]
 
 
 def loaded_by(code: str, heavy: set[str]) -> set[str]:
@@ -88,7 +88,7 @@ def loaded_by(code: str, heavy: set[str]) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
-def test_the_images_room_loads_no_torch():
+def test_the_image_package_loads_no_torch():
     names = [
         str(path.relative_to(PACKAGE.parent).with_suffix("")).replace("/", ".")
         for path in (PACKAGE / "image").rglob("*.py")

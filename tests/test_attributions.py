@@ -1,4 +1,4 @@
-"""What a finding says beside its verdict: regions, attributions; and that outputs are safe for others."""
+"""Regions and attributions of findings; safe outputs."""
 
 import csv
 import json
@@ -27,19 +27,19 @@ def test_regions_are_boxes_in_pixels_largest_first():
 
 def test_regions_and_effects_are_in_jsonl(hidascan, tmp_path):
     save_picture(tmp_path / "a.png", 240, 500)
-    plain, told = (
+    plain, explained = (
         json.loads(hidascan(tmp_path / "a.png", "--jsonl", "-", "--precision", "fp32", *more).out)
         for more in ((), ("--explain",))
     )
-    assert plain["effects"] == [] and plain["logit"] == pytest.approx(told["logit"], abs=1e-5)
-    boxes = [tuple(effect[name] for name in ("left", "top", "width", "height")) for effect in told["effects"]]
+    assert plain["effects"] == [] and plain["logit"] == pytest.approx(explained["logit"], abs=1e-5)
+    boxes = [tuple(effect[name] for name in ("left", "top", "width", "height")) for effect in explained["effects"]]
     assert boxes == patch_grid(240, 500).boxes()
-    over = sum(region["area"] for region in told["regions"])
-    assert over == pytest.approx(told["ai_area"], abs=1e-4) and told["regions"] == plain["regions"]
+    over = sum(region["area"] for region in explained["regions"])
+    assert over == pytest.approx(explained["ai_area"], abs=1e-4) and explained["regions"] == plain["regions"]
 
 
 @pytest.mark.parametrize("patches", [1, 2, 7])
-def test_attributions_agree_with_leaving_a_patch_out_by_hand(patches):
+def test_attributions_equal_the_effect_of_removing_a_patch(patches):
     torch.manual_seed(patches)
     network = HiDANet(TINY).eval()
     randomise(network.probe)
@@ -67,7 +67,7 @@ def test_a_name_that_a_spreadsheet_would_run_is_neutralised(hidascan, tmp_path, 
     assert all(float(row["score"]) >= 0 for row in rows)
 
 
-def test_larger_images_than_allowed_are_refused_in_words(hidascan, tmp_path):
+def test_too_large_images_are_refused_with_a_reason(hidascan, tmp_path):
     save_picture(tmp_path / "a.png", 240, 300)
     ran = hidascan(tmp_path / "a.png", "--max-pixels", 50000)
     assert ran.code == 3 and "300x240 exceeds the limit" in ran.err

@@ -1,4 +1,4 @@
-"""Autoencoders: tiny ones, those that are trained here, and those of diffusers."""
+"""Autoencoders: tiny, trained by hidalab, and from diffusers."""
 
 from dataclasses import replace
 
@@ -20,14 +20,14 @@ from tests.lab import SHARED
 
 
 @pytest.mark.parametrize("size", [(64, 64), (61, 83)])
-def test_an_autoencoder_gives_back_the_shape_it_got(autoencoder_folder, size):
+def test_an_autoencoder_preserves_the_shape(autoencoder_folder, size):
     out = load_autoencoder(autoencoder_folder / "taef2").reconstruct(picture(*size))
     assert out.shape == (*size, 3) and out.dtype == np.uint8
 
 
 @pytest.mark.skipif(not (SHARED / "data/models").exists(), reason="needs ../shared")
 @pytest.mark.parametrize("name", ["taesd", "taesdxl", "taef1", "taef2"])
-def test_tiny_autoencoders_give_back_nearly_what_they_got(name):
+def test_tiny_autoencoders_reconstruct_approximately(name):
     pixels = cv2.GaussianBlur(picture(128, 192), (0, 0), 3)
     out = load_autoencoder(SHARED / "data/models" / name, torch.float32).reconstruct(pixels)
     assert np.abs(out.astype(int) - pixels).mean() < 12
@@ -46,7 +46,7 @@ def photos_of(recipe) -> BalancedSampler:
     {"up": "transposed"},
     {"up": "shuffle", "quantised": True},
 ])  # fmt: skip
-def test_autoencoders_learn_to_give_back_photos(recipe, tmp_path, changes):
+def test_autoencoders_learn_to_reconstruct_photos(recipe, tmp_path, changes):
     member, untrained = (replace(SMALL, **changes, steps=steps) for steps in (40, 1))
     errors = []
     for number, one in enumerate((untrained, member)):
@@ -59,7 +59,7 @@ def test_autoencoders_learn_to_give_back_photos(recipe, tmp_path, changes):
     assert errors[1] < 0.7 * errors[0]
 
 
-def test_a_trained_one_stays_and_another_is_not_taken_for_it(recipe, tmp_path):
+def test_a_trained_autoencoder_is_reused_only_for_its_own_recipe(recipe, tmp_path):
     build_autoencoders((SMALL,), photos_of(recipe), tmp_path, "cpu", bf16=False)
     before = trained_path(tmp_path, SMALL).stat().st_mtime_ns
     build_autoencoders((replace(SMALL, held_out=True),), photos_of(recipe), tmp_path, "cpu", bf16=False)
@@ -86,7 +86,7 @@ def test_pairs_are_made_by_each_maker_in_turn_and_by_none_held_out(recipe, tmp_p
     assert (whole.filters.shape[1], without.filters.shape[1]) == (filter_count(4), filter_count(3))
     others = replace(statistics, moments={key: part for key, part in statistics.moments.items() if key[1] != "other"})
     again = fit_residual_filters(others, 1e-3)
-    assert torch.equal(again.filters, without.filters)  # nothing of what is left out is in them
+    assert torch.equal(again.filters, without.filters)  # held-out data have no influence
 
 
 def with_counts(recipe, counts):
@@ -100,7 +100,7 @@ def test_autoencoders_that_are_all_held_out_are_refused(recipe, tmp_path):
         build_pairs(recipe, tmp_path, "cpu", torch.float32)
 
 
-def test_what_is_no_autoencoder_is_refused_in_one_line(tmp_path):
+def test_invalid_autoencoders_are_refused_in_one_line(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     for where in (tmp_path / "a.png", tmp_path / "none.safetensors", tmp_path / "taesd", "diffusers:no/such"):
         with pytest.raises(RecipeError) as refused:

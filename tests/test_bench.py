@@ -1,4 +1,4 @@
-"""Benchmarks in the layouts in which they are published: small trees with the real names."""
+"""Benchmarks in their published layouts: small trees with the real names."""
 
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def test_both_columns_with_formats_aligned(tmp_path, npr):
     assert "| accuracy | accuracy, formats aligned | AP |" in ran.output
 
 
-def test_scores_are_kept_and_a_broken_run_goes_on(tmp_path, npr, monkeypatch):
+def test_scores_are_stored_and_a_broken_run_resumes(tmp_path, npr, monkeypatch):
     tree, kept = grow(tmp_path / "tree", TREES["generators"]), tmp_path / "scores.jsonl"
     first = run(tree, "--keep", kept, weights=npr).output
     lines = kept.read_text().splitlines()
@@ -148,8 +148,8 @@ def test_scores_are_kept_and_a_broken_run_goes_on(tmp_path, npr, monkeypatch):
 def watch_paths(monkeypatch, seen: list) -> None:
     from hidascan.lab.measure import bench_scan
 
-    scan = bench_scan._as_they_are
-    monkeypatch.setattr(bench_scan, "_as_they_are", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
+    scan = bench_scan._as_published
+    monkeypatch.setattr(bench_scan, "_as_published", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
 
 
 def test_a_limit_is_spread_over_all(tmp_path, npr):
@@ -211,7 +211,7 @@ def test_a_mask_of_another_size_and_a_detector_without_a_map(tmp_path, tiny_weig
         run(tree, weights=npr)
 
 
-def test_average_precision_is_that_of_the_textbook():
+def test_average_precision_matches_the_textbook():
     assert average_precision(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1])) == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision(np.array([1, 0]), np.array([0.5, 0.5])) == pytest.approx(0.5)
     assert np.isnan(average_precision(np.array([1]), np.array([0.5])))

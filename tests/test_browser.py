@@ -1,4 +1,4 @@
-"""The HTML report in a real browser: Debian's Chromium, where there is one."""
+"""The HTML report in Debian's Chromium, if installed."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machin
 
 @pytest.fixture
 def report(hidascan, tmp_path):
-    """A report on a hostile file, two harmless ones and one that is no image."""
+    """A report on a hostile file, two harmless ones and one that is not an image."""
     save_hostile(tmp_path / "in")
     for number in range(2):
         save_picture(tmp_path / "in" / f"plain{number}.png", seed=number)
@@ -34,16 +34,16 @@ def browser():
 
 
 def watch(page, allowed: tuple[str, ...]) -> None:
-    """Note in `page.wrong` its errors and dialogs, and whom else it asks than those allowed."""
+    """Collect in `page.wrong` errors, dialogs, and requests to URLs that are not allowed."""
     page.wrong = []
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
     page.on("dialog", lambda dialog: (page.wrong.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda asked: page.wrong.append(asked.url) if not asked.url.startswith(allowed) else 0)
+    page.on("request", lambda request: page.wrong.append(request.url) if not request.url.startswith(allowed) else 0)
 
 
 @pytest.fixture(params=["light", "dark"])
 def page(browser, report, request):
-    """The report, open; what went wrong in it and what it asked the network for."""
+    """The open report, checked for errors and network requests."""
     page = browser.new_page(color_scheme=request.param, offline=True)
     watch(page, ("file:", "data:"))
     page.goto(report.as_uri())
@@ -108,7 +108,7 @@ def server(tiny_weights):
 
 @pytest.fixture(params=["light", "dark"])
 def service(browser, server, request):
-    """The page, open; what went wrong on it, and what it asked of anybody but the service."""
+    """The open page, checked for errors and requests to other hosts."""
     page = browser.new_page(color_scheme=request.param, accept_downloads=True)
     watch(page, (server, "data:", "blob:"))
     page.goto(server)
@@ -125,7 +125,7 @@ def test_pictures_that_are_picked_are_scanned_and_kept_for_download(service, tmp
     )
     service.locator("#status", has_text="3 of 3 scanned").wait_for(timeout=60_000)
     names = service.locator("article.row .path").all_text_contents()
-    assert "changed" not in service.locator("article").all_text_contents()[0]  # nobody knows when
+    assert "changed" not in service.locator("article").all_text_contents()[0]  # the time of an upload is unknown
     assert sorted(names) == sorted(["plain.png", "broken.png", HOSTILE])
     assert service.locator("article .verdict.error").count() == 1 and service.locator("img[src=x]").count() == 0
     with service.expect_download() as got:
@@ -170,7 +170,7 @@ def test_the_page_is_used_by_keyboard_and_on_a_phone(service, tmp_path):
     assert all(labels)
 
 
-def test_what_there_is_nothing_to_do_with_is_not_shown(service, tmp_path):
+def test_controls_without_a_function_are_hidden(service, tmp_path):
     assert not service.locator("#controls").is_visible()
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 500, 500)))
     service.locator("article.row .verdict").wait_for(timeout=60_000)
@@ -183,7 +183,7 @@ def test_what_there_is_nothing_to_do_with_is_not_shown(service, tmp_path):
     assert not service.locator("#controls").is_visible() and not service.wrong
 
 
-def test_a_service_that_is_gone_is_told(service, tmp_path):
+def test_an_unreachable_service_is_reported(service, tmp_path):
     service.route("**/v1/scan", lambda route: route.abort())
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png")))
     service.locator("#problem", has_text="hidascan is not running").wait_for(timeout=20_000)

@@ -1,4 +1,4 @@
-"""C2PA manifests: whose they are, whether their signatures hold, and what they say of a file and what went into it."""
+"""C2PA manifests: signers, status of signatures, and statements on a file and its ingredients."""
 
 import datetime
 import io
@@ -22,7 +22,7 @@ PIXELS = Image.fromarray(picture(240, 300))
 
 @pytest.fixture(scope="module")
 def signer():
-    """A signer with a chain of two certificates of its own making, on nobody's trust list."""
+    """A signer with a self-made chain of two certificates, on no trust list."""
     import c2pa
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -109,8 +109,8 @@ def signed_with(
         settings |= {"verify": {"verify_trust": True}, "trust": {"user_anchors": trust.decode()}}
     builder = c2pa.Builder(manifest, context=c2pa.Context(c2pa.Settings.from_dict(settings)))
     for title, relationship, data in ingredients:
-        told = json.dumps({"title": title, "relationship": relationship})
-        builder.add_ingredient(told, "image/jpeg", io.BytesIO(data))
+        description = json.dumps({"title": title, "relationship": relationship})
+        builder.add_ingredient(description, "image/jpeg", io.BytesIO(data))
     if beside:
         builder.set_no_embed()
     made = builder.sign(signer, mime_type(format), io.BytesIO(base or plain(format)), out)
@@ -170,7 +170,7 @@ def test_a_manifest_beside_the_file_is_read(signer, tmp_path, name):
     assert not decode(tmp_path / "a.jpg").claims
 
 
-def test_what_went_into_a_picture_is_told_as_a_tree(hidascan, signer, tmp_path):
+def test_ingredients_are_reported_as_a_tree(hidascan, signer, tmp_path):
     photo, painted = signed(signer, "digitalCapture"), signed(signer, "trainedAlgorithmicMedia")
     edit = signed(signer, "composite", [("photo.jpg", "parentOf", photo), ("dog.jpg", "componentOf", painted)])
     nested = signed(signer, "composite", [("edit <b>.jpg", "parentOf", edit), ("plain.jpg", "componentOf", plain())])
@@ -211,7 +211,7 @@ def test_signers_on_a_list_of_the_users_are_trusted(hidascan, signer, tmp_path):
         assert ran.code == 2 and why in ran.err
 
 
-def test_an_identity_that_cannot_be_checked_is_no_tampering(signer, tmp_path):
+def test_an_unchecked_identity_does_not_break_the_signature(signer, tmp_path):
     payload = {"referenced_assertions": [], "sig_type": "cawg.unheard_of"}
     identity = {"label": "cawg.identity", "data": {"signer_payload": payload, "signature": "AAAA", "pad1": ""}}
     image = read(tmp_path, signed_with(signer, [created("digitalCapture")], assertions=[identity]))
@@ -275,7 +275,7 @@ def test_only_codes_of_a_changed_file_break_a_signature(signer, tmp_path, monkey
     assert trusted == ("valid" if code.startswith("cawg.") else CODES[code])
 
 
-def test_what_a_maker_recorded_of_an_ingredient_makes_no_signature_valid(signer, tmp_path):
+def test_recorded_results_of_an_ingredient_validate_no_signature(signer, tmp_path):
     photo, root = signed(signer, "digitalCapture"), tmp_path / "root.pem"
     edit = signed(signer, "composite", [("photo.jpg", "parentOf", photo)], trust=signer.root)
     root.write_bytes(signer.root)
@@ -342,7 +342,7 @@ def test_a_manifest_is_found_in_every_container_and_else_beside_it_or_by_its_url
     assert "Content Credentials are embedded in the file; the sidecar a.c2pa was ignored" in image.notes
 
 
-def test_letters_are_no_manifest_and_hide_no_sidecar(signer, tmp_path, monkeypatch):
+def test_the_letters_c2pa_are_not_taken_for_a_manifest(signer, tmp_path, monkeypatch):
     base = plain(comment="c2pa, dcterms:provenance='https://example.org'", xmp=XMP.format("An estate, c2pa").encode())
     (tmp_path / "a.jpg.c2pa").write_bytes(signed_with(signer, [created("digitalCapture")], base=base, beside=True))
     assert read(tmp_path, base).claims[0].signature == "unverified"
@@ -352,7 +352,7 @@ def test_letters_are_no_manifest_and_hide_no_sidecar(signer, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("sidecar", [b"", b"c2pa" * 100, None])
-def test_a_sidecar_that_is_of_no_use_is_named(signer, tmp_path, sidecar):
+def test_an_unusable_sidecar_is_reported(signer, tmp_path, sidecar):
     other = signed(signer, "digitalCapture", beside=True)
     (tmp_path / "a.c2pa").write_bytes(other if sidecar is None else sidecar)
     everything = read(tmp_path, plain()[:-3000] + b"\1" * 1000 + plain()[-2000:]).notes
@@ -369,7 +369,7 @@ def test_a_sidecar_that_is_of_no_use_is_named(signer, tmp_path, sidecar):
     )
 
 
-def test_a_manifest_that_cannot_be_read_is_said_with_the_reason(signer, tmp_path):
+def test_an_unreadable_manifest_is_reported_with_the_reason(signer, tmp_path):
     data = signed(signer, "digitalCapture")
     store, label = data.index(b"c2pa.assertions"), data.index(b"urn:c2pa:")
     damaged = {
@@ -385,7 +385,7 @@ def test_a_manifest_that_cannot_be_read_is_said_with_the_reason(signer, tmp_path
 
 
 @pytest.mark.parametrize("manifests", [{}, {"gone": {"ingredients": [{"active_manifest": "gone"}]}}])
-def test_a_report_without_its_manifest_or_in_circles_is_survived(signer, tmp_path, monkeypatch, manifests):
+def test_reports_without_a_manifest_or_with_cycles_are_handled(signer, tmp_path, monkeypatch, manifests):
     data = signed(signer, "digitalCapture")
 
     def change(report):
@@ -404,7 +404,7 @@ GENERATED, FILLED = IPTC + "trainedAlgorithmicMedia", IPTC + "compositeWithTrain
 OPENED, EDITED = {"action": "c2pa.opened"}, {"action": "c2pa.edited"}
 BY_DESIGN = created("digitalCreation")
 PARAMETERS = {"com.adobe.digitalSourceType": GENERATED, "com.adobe.details": "A model"}
-DECLARED = {  # actions, what stands beside them, assertions -> agent, field, whether it is about a part
+DECLARED = {  # actions, adjacent data, assertions -> agent, field, whether it is about a part
     "by index": (
         [{"action": "c2pa.created", "softwareAgentIndex": 1, "digitalSourceType": GENERATED}],
         {"softwareAgents": [{"name": "None"}, {"name": "A model"}]},
@@ -491,7 +491,7 @@ NOT_DECLARED = {
 
 
 @pytest.mark.parametrize("case", NOT_DECLARED)
-def test_what_is_no_declaration_of_ai_gives_no_claim_of_it(signer, tmp_path, case):
+def test_other_statements_give_no_ai_claim(signer, tmp_path, case):
     actions, more, found = NOT_DECLARED[case]
     assertions = [{"label": label, "data": data} for label, data in found.items()]
     assert [one.kind for one in read(tmp_path, signed_with(signer, actions, more, assertions)).claims] != ["ai"]

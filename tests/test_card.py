@@ -1,4 +1,4 @@
-"""The model card: its figures are measured and written between marks, and nothing else is touched."""
+"""The model card: measured figures are written between marks, and other text is unchanged."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def spec(lab, tmp_path):
     return CardSpec(test, lab.recipe, lab.cache, images=images)
 
 
-def test_every_section_is_measured_and_what_is_written_by_hand_stays(spec, tiny_weights, tmp_path):
+def test_every_section_is_measured_and_manual_text_is_kept(spec, tiny_weights, tmp_path):
     card = tmp_path / "CARD.md"
     card.write_text(CARD)
     fill_cards([card], ScanOptions(str(tiny_weights), precision="fp32"), spec, more=OF_HIDANET)

@@ -21,7 +21,7 @@ def copied(tiny_weights, tmp_path):
     return tmp_path / tiny_weights.name
 
 
-def test_a_checkpoint_says_all_that_its_network_needs(tiny_weights):
+def test_a_checkpoint_is_self_contained(tiny_weights):
     network, header = load_detector(tiny_weights)
     assert header.architecture == "hidanet" and header.config == TINY == network.config
     assert json.loads(json.dumps(header.training)) == header.training
@@ -117,7 +117,7 @@ ANYTHING = st.recursive(
 )
 
 
-def loads_or_says_why(path):
+def loads_or_fails_with_a_reason(path):
     try:
         load_detector(path)
     except CheckpointError as error:
@@ -126,28 +126,28 @@ def loads_or_says_why(path):
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_value_anywhere_in_the_header_is_taken_or_refused_in_words(copied, data):
+def test_any_header_value_is_accepted_or_refused_with_a_reason(copied, data):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"])
     inner = data.draw(st.sampled_from([header, header["config"], header["calibration"], header["parts"][0]]))
     inner[data.draw(st.sampled_from(sorted(inner)))] = data.draw(ANYTHING)
     changed = copied.parent / "changed.safetensors"
     save_file(load_file(copied), changed, {"hidascan": json.dumps(header)})
-    loads_or_says_why(changed)
+    loads_or_fails_with_a_reason(changed)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_bytes_in_front_are_refused_in_words_and_take_no_memory(copied, data):
+def test_any_leading_bytes_are_refused_without_using_memory(copied, data):
     whole = copied.read_bytes()
     place = data.draw(st.integers(0, 3000))
     changed = copied.parent / "changed.safetensors"
     changed.write_bytes(whole[:place] + data.draw(st.binary(min_size=1, max_size=40)) + whole[place:])
-    loads_or_says_why(changed)
+    loads_or_fails_with_a_reason(changed)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "two\nlines", "\0"])
-def test_a_backbone_whose_name_no_file_can_have_is_refused_in_words(copied, name):
+def test_a_backbone_with_an_invalid_file_name_is_refused(copied, name):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"])
     header["parts"][0]["file"] = name
@@ -158,7 +158,7 @@ def test_a_backbone_whose_name_no_file_can_have_is_refused_in_words(copied, name
     assert "missing backbone" in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_network_out_of_this_world_is_refused_at_once(copied):
+def test_a_network_of_absurd_size_is_refused_at_once(copied):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"])
     for name, value in (
@@ -182,7 +182,7 @@ def test_an_unknown_detector_is_answered_with_the_known_ones(copied):
         load_detector(copied.parent / "wrong.safetensors")
 
 
-def test_frozen_parts_must_be_those_that_the_network_has(copied):
+def test_frozen_parts_must_match_the_network(copied):
     with safe_open(copied, "pt") as file:
         header = json.loads(file.metadata()["hidascan"])
     for parts in ([], [header["parts"][0] | {"module": "elsewhere"}], [header["parts"][0] | {"kind": "spell"}]):

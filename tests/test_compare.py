@@ -1,4 +1,4 @@
-"""Detectors side by side: trained on one split, scored out of fold, written as tables and plots."""
+"""Comparison of detectors: trained on one split, scored out of fold, written as tables and plots."""
 
 import csv
 import dataclasses
@@ -48,16 +48,16 @@ def test_every_fold_is_in_one_part():
         assert sorted(fold for part in parts for fold in part) == list(range(FOLDS))
 
 
-def test_compare_trains_once_never_on_what_it_scores_and_writes_all(recipes, tmp_path, monkeypatch):
+def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_path, monkeypatch):
     trained = []
-    room = entries.training_room("npr")
-    train = room.train_for_comparison
+    module = entries.training_module("npr")
+    train = module.train_for_comparison
 
     def watched(recipe, *rest):
         trained.append((recipe.detector, recipe.data.without_folds))
         train(recipe, *rest)
 
-    monkeypatch.setattr(room, "train_for_comparison", watched)
+    monkeypatch.setattr(module, "train_for_comparison", watched)
     outside = tmp_path / "outside.csv"
     table = [row.split("\t") for row in (recipes / "table.tsv").read_text().splitlines()][1:]
     outside.write_text("path,score\n" + "".join(f"{recipes / row[0]},{row[1]}\n" for row in table))
@@ -74,8 +74,8 @@ def test_compare_trains_once_never_on_what_it_scores_and_writes_all(recipes, tmp
     again = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
     assert len(trained) == 6 and again.exit_code == 0
     header = load_detector(tmp_path / "shipped/npr.safetensors")[1]
-    told = header.training["calibration"]
-    assert header.name == "npr" and told["out_of_fold"] and told["images"] == 24
+    result = header.training["calibration"]
+    assert header.name == "npr" and result["out_of_fold"] and result["images"] == 24
     below, above = header.calibration.thresholds["balanced"]
     assert below <= 0.5 <= above and header.calibration != Calibration()
 
@@ -96,9 +96,9 @@ def test_figures_are_those_of_the_scores():
     uncertain = compared("one", scores, np.where(np.arange(10) == 1, 0.4, 0.1))
     row = row_of(uncertain)
     assert row.figures["accuracy"] == 0.9 and row.figures["fake accuracy"] == 0.8 and row.figures["real accuracy"] == 1
-    assert row.knows_errors == 1 and row.figures["AUC"] == 1
+    assert row.error_auc == 1 and row.figures["AUC"] == 1
     unread = row_of(compared("two", np.where(np.arange(10) == 1, np.nan, right)))
-    assert unread.figures["accuracy"] == 1 and np.isnan(unread.knows_errors)
+    assert unread.figures["accuracy"] == 1 and np.isnan(unread.error_auc)
     assert "| **one** |" in as_markdown([row]) and "| AI | flux | 5 | 0.80 | **1.00** |" in by_kind(
         [uncertain, compared("two", right)]
     )
@@ -125,7 +125,7 @@ def test_curves_are_measured_and_plotted(recipes, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "curves.svg"}
 
 
-def test_cells_that_decide_are_found(tmp_path, monkeypatch):
+def test_influential_cells_are_found(tmp_path, monkeypatch):
     from PIL import Image
 
     from hidascan.detectors import DETECTORS
@@ -136,9 +136,9 @@ def test_cells_that_decide_are_found(tmp_path, monkeypatch):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     command = ["tde", tmp_path / "a.png", tmp_path / "out.png", "--grid", 4, "--weights", weights]
     ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
-    told = json.loads(ran.output.splitlines()[-1])
-    assert told["cells"] == 16 and told["strongest"]["effect"] > 0 and (tmp_path / "out.png").exists()
-    assert {name: told["strongest"][name] for name in ("left", "top")} == {"left": 72, "top": 24}
+    result = json.loads(ran.output.splitlines()[-1])
+    assert result["cells"] == 16 and result["strongest"]["effect"] > 0 and (tmp_path / "out.png").exists()
+    assert {name: result["strongest"][name] for name in ("left", "top")} == {"left": 72, "top": 24}
 
 
 def test_hidanet_is_compared_without_its_folds(lab, tiny_weights):

@@ -1,8 +1,8 @@
-"""Defaults from files: what the user names counts; what lies among the evidence changes nothing that is found."""
+"""Defaults from files: files named by the user count; files among the evidence cannot change results."""
 
 import pytest
 
-from hidascan.config import HARMLESS
+from hidascan.config import SAFE_OPTIONS
 from tests.conftest import save_picture
 from tests.test_outputs import quick  # noqa: F401
 
@@ -35,7 +35,7 @@ def own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def evidence(tmp_path, monkeypatch):
-    """A folder of somebody else, with a picture in it, where the user works."""
+    """A foreign folder with a picture, as working folder."""
     save_picture(tmp_path / "evidence/in/a.png", 40, 40)
     monkeypatch.chdir(tmp_path / "evidence/in")
     return tmp_path / "evidence"
@@ -60,7 +60,7 @@ def test_a_broken_file_among_the_evidence_ends_nothing(hidascan, evidence, text)
     assert ran.out.startswith("a.png\t") and "ignored" in ran.err and ran.err.count("\n") == 1
 
 
-def test_a_broken_project_is_passed_by(hidascan, evidence):
+def test_a_broken_pyproject_is_ignored(hidascan, evidence):
     (evidence / "pyproject.toml").write_text("[tool.other]\n")
     (evidence / "in/pyproject.toml").write_text("broken = [")
     assert "no hidascan.toml" in hidascan("--show-config").out and not hidascan("a.png").err
@@ -78,22 +78,22 @@ def test_a_file_that_is_named_counts(hidascan, evidence):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [("not toml", "mine.toml"), ("forma = 1\n", "unknown setting: forma"), ("[format]\n", "cannot be a table"),
      ('config = "x"\n', "unknown setting: config"), ("show_config = true\n", "unknown setting: show-config")],
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["named", "own"])
-def test_a_broken_file_of_the_user_is_one_line(hidascan, evidence, own, text, said, where):
+def test_a_broken_file_of_the_user_is_one_line(hidascan, evidence, own, text, expected, where):
     path = own if where == "own" else evidence / "mine.toml"
     path.write_text(text)
     options = () if where == "own" else ("--config", path)
     ran = hidascan("a.png", *options)
-    assert ran.code == 2 and said.replace("mine.toml", path.name) in ran.err and ran.err.count("\n") == 1
+    assert ran.code == 2 and expected.replace("mine.toml", path.name) in ran.err and ran.err.count("\n") == 1
     for harmless in ("--version", "--help"):
         assert hidascan(*options, harmless).code == 0
 
 
-def test_a_file_that_is_not_there_or_names_nothing_is_one_line(hidascan, evidence):
+def test_a_missing_or_empty_settings_file_is_one_line(hidascan, evidence):
     (evidence / "in/pyproject.toml").write_text("[tool.other]\n")
     for value in ("none.toml", "", ".", "pyproject.toml", "--csv"):
         ran = hidascan("a.png", "--config", value)
@@ -121,11 +121,11 @@ def test_a_profile_on_the_command_line_beats_a_threshold_in_a_file(hidascan, evi
     import json
 
     own.write_text("threshold = 0.5\n")
-    told = [
+    scans = [
         json.loads(hidascan("a.png", "--jsonl", "-", *given).out)["scan"]
         for given in ((), ("--profile", "low-fpr"), ("--threshold", "0.25"))
     ]
-    assert [(scan["threshold"], scan["profile"]) for scan in told] == [
+    assert [(scan["threshold"], scan["profile"]) for scan in scans] == [
         (0.5, "balanced"), (None, "low-fpr"), (0.25, "balanced"),
     ]  # fmt: skip
 
@@ -139,7 +139,7 @@ def test_threshold_and_profile_exclude_each_other(hidascan, evidence, options):
 
 
 def test_the_settings_that_a_stranger_can_make_are_few():
-    assert set(HARMLESS) <= {"batch-size", "device", "precision", "verbose"}
+    assert set(SAFE_OPTIONS) <= {"batch-size", "device", "precision", "verbose"}
 
 
 def test_help_as_a_word(hidascan, evidence, capfd):

@@ -1,4 +1,4 @@
-"""A thousand bad and odd files in one scan: a row for each, in words, in time, and the process stays small."""
+"""A scan of a thousand broken and unusual files: one row each, with a reason, in bounded time and memory."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ LIMIT_SECONDS, LIMIT_BYTES = 10, 3 << 30
 
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory, tiny_weights):
-    """Paths of the corpus, the rows of its scan, what it said on stderr, its exit code, and its largest size."""
+    """Paths of the corpus, rows of its scan, stderr, exit code, and peak memory."""
     folder = tmp_path_factory.mktemp("corpus")
     paths = write_corpus(folder / "in")
     command = [sys.executable, "-m", "hidascan.cli", str(folder / "in"), "--strict"]

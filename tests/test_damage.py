@@ -1,4 +1,4 @@
-"""What is said and scanned of damaged files: rows that are their own, never a decoder's filler."""
+"""Damaged files: notes, and scanned rows without a decoder's filler."""
 
 import io
 import struct
@@ -56,13 +56,13 @@ def test_a_jpeg_without_its_end_marker_is_scanned_whole(read):
     assert (image.pixels == read(data).pixels).all() and "end marker" in the_note(image)
 
 
-def test_zeros_that_a_sound_scan_holds_are_no_hole(read):
+def test_zeros_in_an_intact_scan_are_not_a_hole(read):
     data = saved("JPEG", Image.new("RGB", (800, 800), "white"), optimize=True)
     assert bytes(64) in data and not read(data).notes
     assert "end marker" in the_note(read(data[:-2]))
 
 
-def test_line_ends_that_a_transfer_changed_are_heard_of(read):
+def test_changed_line_ends_are_reported(read):
     assert "may be wrong" in the_note(read(saved("JPEG", quality=88).replace(b"\n", b"\r\n")))
 
 
@@ -103,7 +103,7 @@ def test_a_stray_marker_behind_the_last_pixel_costs_none(read):
     assert (image.pixels == read(data).pixels).all() and "all pixels are intact" in the_note(image)
 
 
-def test_corrupt_jpeg_data_are_heard_of(read):
+def test_corrupt_jpeg_data_are_reported(read):
     data = saved("JPEG", quality=90)
     lost = read(data[: len(data) // 2] + data[len(data) // 2 + 400 :])
     assert "may be wrong" in the_note(lost)
@@ -215,7 +215,7 @@ def test_a_png_without_its_end_is_scanned_whole(read, missing):
     assert (image.pixels == PIXELS).all() and "all pixels are intact" in the_note(image)
 
 
-def test_what_a_damaged_png_says_of_its_origin_is_still_read(read):
+def test_metadata_of_a_damaged_png_are_still_read(read):
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", "a cat Steps: 20, Sampler: Euler")
     data = saved("PNG", pnginfo=info)
@@ -254,14 +254,14 @@ def test_damage_changes_nothing_for_the_next_file(read):
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_16_bit_colour_png_is_scaled_and_it_is_said(read, interlaced):
+def test_16_bit_colour_png_is_scaled_with_a_note(read, interlaced):
     image = read(png(PIXELS.astype(np.uint16) * 257, interlaced))
     assert (image.pixels == PIXELS).all() and image.notes == ("more than 8 bits per channel, scaled to 8",)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF"])
-def test_no_pixels_are_decoded_before_they_are_let_in(tmp_path, monkeypatch, format_name, damaged):
+def test_no_pixels_are_decoded_before_admission(tmp_path, monkeypatch, format_name, damaged):
     frames = {"save_all": True, "append_images": [Image.fromarray(255 - PIXELS).convert("L")]} if format_name in ("PNG", "GIF", "WEBP") else {}  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -54,7 +54,7 @@ def test_mpo_is_read_as_its_first_picture(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
-def test_of_an_animation_the_first_frame_is_taken_and_it_is_said(tmp_path, suffix):
+def test_the_first_frame_of_an_animation_is_scanned_with_a_note(tmp_path, suffix):
     frames = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS), Image.fromarray(PIXELS // 2)]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=100)
     image = decode(tmp_path / f"a.{suffix}")
@@ -68,7 +68,7 @@ def test_16_bit_grey_is_scaled(tmp_path):
     assert image.pixels[0, :, 0].tolist() == [0, 1, 100, 255] and "scaled to 8" in image.notes[0]
 
 
-def test_16_bit_colour_tiff_is_scaled_and_it_is_said(tmp_path):
+def test_16_bit_colour_tiff_is_scaled_with_a_note(tmp_path):
     import cv2
 
     cv2.imwrite(str(tmp_path / "a.tif"), PIXELS[..., ::-1].astype(np.uint16) * 257)
@@ -113,7 +113,7 @@ def test_every_format_can_be_turned_upright(tmp_path, suffix):
     assert turned.shape == (90, 60, 3) and np.abs(turned - np.rot90(PIXELS, -1)).mean() < 8
 
 
-def test_icc_profiles_are_left_alone(tmp_path):
+def test_icc_profiles_are_ignored(tmp_path):
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
@@ -134,7 +134,7 @@ def broken_files(folder):
     return [folder / name for name in contents]
 
 
-def test_what_cannot_be_read_is_said_in_one_line(tmp_path):
+def test_unreadable_files_are_reported_in_one_line(tmp_path):
     for path in [*broken_files(tmp_path), tmp_path / "missing.png", tmp_path]:
         with pytest.raises(ImageError) as raised:
             decode(path)

@@ -1,4 +1,4 @@
-"""The contract of every detector in the registry: a new one is tested by existing."""
+"""The contract of all detectors in the registry; new ones are tested automatically."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ VARIANTS = list(dict.fromkeys([*detector_names(), *SMALL]))
 
 
 def save_random(folder, name: str) -> str:
-    """Weights of a detector as it is built, its frozen parts beside it."""
+    """Weights of a newly built detector, with its frozen parts."""
     architecture = name.split()[0]
     kind = detector_class(architecture)
     config = kind.Config(**SMALL.get(name, {}))
@@ -78,7 +78,7 @@ def pictures() -> list[tuple[str, np.ndarray]]:
     return [(f"{height}x{width}", picture(height, width, seed)) for seed, (height, width) in enumerate(SIZES)]
 
 
-def test_what_is_saved_is_loaded_again(weights):
+def test_saved_weights_are_loaded_again(weights):
     detector, header = load_detector(weights)
     assert type(detector) is detector_class(header.architecture) and header.config == detector.config
     assert not detector.training and not any(tensor.is_meta for tensor in (*detector.parameters(), *detector.buffers()))
@@ -94,7 +94,7 @@ def test_every_size_of_image_gets_a_finding(scanner, pictures):
         assert finding.patches == cut_views(pixels, scanner.plan).patches
 
 
-def test_a_result_does_not_depend_on_who_shares_the_batch(weights, scanner, pictures):
+def test_a_result_does_not_depend_on_the_batch(weights, scanner, pictures):
     together = list(scanner.scan_arrays(pictures))
     for batch_size in (1, 16):
         other = Scanner(ScanOptions(weights, precision="fp32", batch_size=batch_size))
@@ -119,7 +119,7 @@ def test_the_same_views_encode_to_the_same_rows_wherever_they_stand_in_a_batch(s
     assert all(torch.allclose(rows[name], turned[name].flip(0), atol=1e-4) for name in rows)
 
 
-def test_explain_tells_what_each_patch_decides(scanner, pictures):
+def test_explain_gives_the_influence_of_each_patch(scanner, pictures):
     for finding in scanner.scan_arrays(pictures):
         assert len(finding.attributions) == max(1, finding.patches)
         for one in finding.attributions:
@@ -163,12 +163,12 @@ def test_a_heatmap_is_drawn_or_refused_in_one_line(hidascan, weights, scanner, t
         assert ran.code == 2 and ran.err.count("\n") == 1 and "produces no heatmap" in ran.err and not ran.out
 
 
-def test_fewer_patches_are_looked_at_where_there_are_some(weights, scanner):
+def test_fewer_patches_are_examined_with_a_limit(weights, scanner):
     finding = Scanner(ScanOptions(weights, precision="fp32", patches=2)).scan_array(picture(700, 900))
     assert finding.patches == min(2, scanner.scan_array(picture(700, 900)).patches)
 
 
-def test_numbers_out_of_this_world_are_refused(weights):
+def test_absurd_numbers_are_refused(weights):
     config = load_detector(weights)[1].config
     for field in dataclasses.fields(config):
         wrong = {"int": 10**9, "float": float("nan"), "str": 5, "bool": 2}.get(str(field.type), (1, 10**12))
@@ -191,7 +191,7 @@ class BrightnessConfig(DetectorConfig):
 
 
 class Brightness(SingleView):
-    """Bright pictures are AI, says a detector with an uncertainty."""
+    """A detector that classifies bright pictures as AI, with an uncertainty."""
 
     Config = BrightnessConfig
 

@@ -1,4 +1,4 @@
-"""What is written is true: options, columns, the map of the architecture, the examples of the README."""
+"""Documentation matches the code: options, columns, the module tree of ARCHITECTURE.md, examples of the README."""
 
 import ast
 import re
@@ -34,8 +34,8 @@ def test_the_options_are_written_as_the_command_lines_have_them():
 
 def test_the_columns_are_written_as_they_are():
     assert ", ".join(f"`{c}`" for c in COLUMNS) in README
-    told = re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`.*?) \|", (ROOT / "docs/output.md").read_text())))
-    assert told[: len(COLUMNS)] == list(COLUMNS)
+    panel = re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`.*?) \|", (ROOT / "docs/output.md").read_text())))
+    assert panel[: len(COLUMNS)] == list(COLUMNS)
 
 
 def test_every_key_of_json_lines_is_written(hidascan, tmp_path):
@@ -59,7 +59,7 @@ def test_every_module_has_its_place_in_the_architecture():
         assert path.name == "__init__.py" or re.search(rf"\b{name.removesuffix('.py')}\b", text), path
 
 
-def test_the_architecture_names_nothing_that_is_not_there():
+def test_the_architecture_names_only_existing_modules():
     tree = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
     modules = {path.name for path in (ROOT / "hidascan").rglob("*.py")}
     assert {name for name in re.findall(r"\b\w+\.py\b", tree)} <= modules
@@ -175,8 +175,8 @@ def test_the_panel_in_the_readme_is_what_a_terminal_shows(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("COLUMNS", "80")
     shown = SECTIONS["panel"](Scanner(), CardSpec("", None, Path()))
-    told = re.search(r"<!-- hidalab card: panel -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
-    assert re.sub(r"\d", "0", shown) == re.sub(r"\d", "0", told)
+    panel = re.search(r"<!-- hidalab card: panel -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
+    assert re.sub(r"\d", "0", shown) == re.sub(r"\d", "0", panel)
 
 
 def test_the_man_page_is_written_from_the_help():

@@ -1,4 +1,4 @@
-"""Training of detectors that need nothing special: it learns, goes on after a kill, and never sees what it keeps apart."""
+"""End-to-end training: it learns, resumes after a kill, and never uses held-out sources."""
 
 import json
 from dataclasses import replace
@@ -96,7 +96,7 @@ def logits(weights: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("detector", NETWORKS)
-def test_a_training_learns_and_goes_on_after_a_kill_to_the_same_end(folder, tiny_weights, monkeypatch, detector):
+def test_a_training_learns_and_resumes_after_a_kill_with_equal_results(folder, tiny_weights, monkeypatch, detector):
     recipe = recipe_of(folder, tiny_weights, detector)
     (folder / "backbone-tiny.safetensors").symlink_to(recipe.data.backbone)
     whole = run(recipe, folder, "whole")
@@ -128,7 +128,7 @@ def test_sources_kept_for_calibration_are_not_drawn(folder, tiny_weights):
     assert len(end_to_end.images_of(without)) == 24
 
 
-def test_a_frozen_encoder_encodes_once_and_anew_for_another_backbone(folder, tiny_weights, monkeypatch):
+def test_a_frozen_encoder_encodes_once_per_backbone(folder, tiny_weights, monkeypatch):
     recipe = recipe_of(folder, tiny_weights, "glass")
     run(recipe, folder)
     encoded = []
@@ -161,7 +161,7 @@ def test_the_command_trains_and_calibrates(folder, tiny_weights):
     assert header.training["calibration"]["images"] > 0 and header.training["recipe"]["detector"] == "npr"
 
 
-def test_samples_that_are_kept_are_those_that_are_drawn(folder, tiny_weights):
+def test_cached_samples_equal_drawn_ones(folder, tiny_weights):
     for detector, change in (("npr", {}), ("spai", {}), ("vit", {})):
         recipe = recipe_of(folder, tiny_weights, detector)
         recipe = replace(recipe, training=replace(recipe.training, side=224), **change)
@@ -182,7 +182,7 @@ def test_samples_that_are_kept_are_those_that_are_drawn(folder, tiny_weights):
 
 
 @pytest.mark.parametrize("steps", [5, 20, 400])
-def test_averaged_weights_have_left_the_start_behind_however_short_the_training(steps):
+def test_averaged_weights_forget_the_start_even_in_short_trainings(steps):
     torch.manual_seed(0)
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(network.weight, 0.0)

@@ -1,4 +1,4 @@
-"""How the next person adds something: each worked example touches what CONTRIBUTING.md says, and nothing else."""
+"""Worked examples of extensions: each one touches only the places named in CONTRIBUTING.md."""
 
 import json
 
@@ -79,11 +79,11 @@ def test_a_finding_survives_its_record(hidascan, tmp_path):
     hidascan(tmp_path / "in", "-o", tmp_path / "a.jsonl", "-o", tmp_path / "a.csv", "--explain", "--stress", "-q")
     records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     findings = [Finding.from_record(record) for record in records]
-    told = [record.pop("scan") for record in records]
-    assert told[0] == told[2] and {"version", "weights", "detector", "precision"} <= told[0].keys()
+    scans = [record.pop("scan") for record in records]
+    assert scans[0] == scans[2] and {"version", "weights", "detector", "precision"} <= scans[0].keys()
     assert [finding.record() for finding in findings] == records and findings[0].attributions and findings[0].stress
     from hidascan.report.csv_report import CsvReport
 
-    rows = [Finding.from_record(row) for row, _ in CsvReport.whole_records(str(tmp_path / "a.csv"))]
+    rows = [Finding.from_record(row) for row, _ in CsvReport.complete_records(str(tmp_path / "a.csv"))]
     assert [row.row() for row in rows] == [finding.row() for finding in findings]
     assert not np.isnan(rows[0].score)

@@ -1,4 +1,4 @@
-"""A scan that stops when its verdict is settled: the same verdict, fewer patches, and full where it must be."""
+"""Early stopping: the same verdict with fewer patches, and a full scan if required."""
 
 import dataclasses
 import json
@@ -18,10 +18,17 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.geometry import patch_grid, spread_order
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.measure.settling import Way, cross_fitted, fit_settling, outcome, watch, write_settling
+from hidascan.lab.measure.settling import (
+    Trajectory,
+    cross_fitted,
+    fit_settling,
+    outcome,
+    record_trajectories,
+    write_settling,
+)
 from hidascan.lab.training.entries import read_entry, weights_of
 from hidascan.options import PROFILES
-from hidascan.settling import doubt_of, reach, settled_by
+from hidascan.settling import error_margin, jackknife_error, settled_by
 from tests.conftest import TINY, picture, save_picture, save_random_weights
 from tests.test_compare import recipes  # noqa: F401
 from tests.test_end_to_end import folder  # noqa: F401
@@ -61,15 +68,15 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(0).normal(size=12)
     mean = values.mean()
     effects = [mean - np.delete(values, place).mean() for place in range(12)]
-    assert doubt_of(mean, effects) == pytest.approx(values.std(ddof=1) / math.sqrt(12))
+    assert jackknife_error(mean, effects) == pytest.approx(values.std(ddof=1) / math.sqrt(12))
 
 
-def test_nothing_is_left_open_when_all_has_been_seen():
-    assert reach((3.0, 2.0), 0.5, 40, 40) == 0
-    assert reach((3.0, 2.0), 0.5, 10, 40) > reach((3.0, 2.0), 0.5, 20, 40) > 0
+def test_the_margin_is_zero_when_all_patches_are_seen():
+    assert error_margin((3.0, 2.0), 0.5, 40, 40) == 0
+    assert error_margin((3.0, 2.0), 0.5, 10, 40) > error_margin((3.0, 2.0), 0.5, 20, 40) > 0
 
 
-def test_a_verdict_is_settled_where_both_ends_of_its_reach_have_it():
+def test_a_verdict_is_settled_if_it_is_the_same_at_both_ends_of_the_margin():
     rule = settled_by(Calibration(settling=(1.0, 0.0)), "balanced", None)
     assert rule(2.0, 0.5, 20, 100) and not rule(0.2, 0.5, 20, 100) and not rule(2.0, 0.5, 2, 100)
 
@@ -90,7 +97,7 @@ def test_far_fewer_patches_settle_a_clear_verdict(settling, tmp_path):
     assert "stopped early after 10 of 81 patches" in fast[2].notes[-1]
 
 
-def test_suspects_that_are_all_that_is_left_make_a_full_scan(settling):
+def test_a_scan_is_full_if_the_suspects_are_the_last_patches(settling):
     options, pixels = ScanOptions(str(settling(0.0, 0.0, localisation=1.1)), precision="fp32"), picture(660, 660)
     full, fast = (Scanner(dataclasses.replace(options, fast=fast)).scan_array(pixels) for fast in (False, True))
     assert full.patches == fast.patches == 9
@@ -99,7 +106,7 @@ def test_suspects_that_are_all_that_is_left_make_a_full_scan(settling):
 
 
 @pytest.mark.parametrize(("thresholds", "patches"), [((1.0, 1.1), 81), ((0.0, 0.0), 10)])
-def test_a_hot_patch_calls_for_all_others_unless_the_image_is_ai_anyway(settling, thresholds, patches):
+def test_a_hot_patch_requires_a_full_scan_unless_the_image_is_ai_anyway(settling, thresholds, patches):
     weights = settling(0.0, 0.0, localisation=0.0, thresholds=dict.fromkeys(PROFILES, thresholds))
     options = ScanOptions(str(weights), precision="fp32")
     pixels = picture(1800, 1800)
@@ -110,7 +117,7 @@ def test_a_hot_patch_calls_for_all_others_unless_the_image_is_ai_anyway(settling
         assert fast.logit == pytest.approx(full.logit, abs=1e-5) and np.allclose(fast.heatmap, full.heatmap, atol=1e-5)
 
 
-def test_the_patches_looked_at_besides_are_those_with_the_traces(settling, tmp_path):
+def test_suspects_are_the_patches_with_traces(settling, tmp_path):
     scanner = Scanner(ScanOptions(str(settling(0.0, 0.0)), precision="fp32", fast=True))
     grid, traced = patch_grid(1800, 1800), 13
     assert traced not in spread_order(grid)[:7]
@@ -120,15 +127,15 @@ def test_the_patches_looked_at_besides_are_those_with_the_traces(settling, tmp_p
         rows[(where.corners == torch.tensor(grid.boxes()[traced][1::-1])).all(1), 2] = 1.0
         return rows
 
-    asked = []
+    encoded = []
     scanner.detector.glance = traces
-    scanner.engine.runner.encode = lambda views, where: asked.append(where.corners) or scanner.encode(views, where)
+    scanner.engine.runner.encode = lambda views, where: encoded.append(where.corners) or scanner.encode(views, where)
     scanner.scan_array(picture(1800, 1800))
-    assert list(grid.boxes()[traced][1::-1]) in torch.cat(asked).tolist()
+    assert list(grid.boxes()[traced][1::-1]) in torch.cat(encoded).tolist()
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (3, 21)])
-def test_a_glance_is_what_the_filters_say_of_the_middle_of_a_patch(corner):
+def test_a_glance_is_the_output_of_the_filters_at_the_middle_of_a_patch(corner):
     scanner = Scanner(ScanOptions("hidascan-b", precision="fp32"))
     image = torch.from_numpy(picture(300, 300)).permute(2, 0, 1)
     view = image[None, :, corner[0] : corner[0] + 224, corner[1] : corner[1] + 224]
@@ -157,7 +164,7 @@ def test_the_hottest_cell_of_a_patch_is_that_of_its_own_map(tiny_weights, likely
 def test_a_verdict_that_is_never_settled_is_that_of_all_patches(settling, tmp_path):
     weights = settling(1e9, 1e9)
     pixels = picture(900, 1100)
-    pixels[:500] = 255  # patches of one colour, which are looked at once
+    pixels[:500] = 255  # patches of one colour, which are encoded once
     options = ScanOptions(str(weights), precision="fp32", batch_size=4)
     full = Scanner(options).scan_array(pixels)
     fast = Scanner(dataclasses.replace(options, fast=True)).scan_array(pixels)
@@ -188,7 +195,7 @@ def test_order_and_bad_files_are_as_in_a_full_scan(hidascan, settling, tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [[], [1.0], [1, 2, 3], [-1, 0], [float("nan"), 0], 5, "ab"])
-def test_a_rule_that_is_none_is_refused_in_words(hidascan, settling, tmp_path, wrong):
+def test_an_invalid_rule_is_refused_with_a_reason(hidascan, settling, tmp_path, wrong):
     weights = settling(1.0, 0.0)
     detector, header = load_detector(weights)
     broken = dataclasses.replace(header.calibration, settling=wrong)
@@ -197,7 +204,7 @@ def test_a_rule_that_is_none_is_refused_in_words(hidascan, settling, tmp_path, w
     assert ran.code == 2 and ran.err.count("\n") == 1 and "unexpected" not in ran.err
 
 
-def test_what_it_does_not_go_with_is_said(hidascan, tiny_weights, tmp_path):
+def test_conflicting_options_are_reported(hidascan, tiny_weights, tmp_path):
     picture = save_picture(tmp_path / "a.png")
     for option in ("--explain", "--heatmap", "--patches=3"):
         ran = hidascan(picture, "--fast", option)
@@ -205,7 +212,7 @@ def test_what_it_does_not_go_with_is_said(hidascan, tiny_weights, tmp_path):
     assert "were not calibrated for early stopping" in hidascan(picture, "--fast").err
 
 
-def ways(count: int, noise: float) -> list[Way]:
+def trajectories(count: int, noise: float) -> list[Trajectory]:
     """Images whose logits come to that of all patches as means of samples do."""
     rng, found = np.random.default_rng(0), []
     for number in range(count):
@@ -213,13 +220,13 @@ def ways(count: int, noise: float) -> list[Way]:
         for seen in (7, 15, 31, 63):
             error = noise * math.sqrt(1 / seen - 1 / 100)
             steps.append((final + error * rng.normal(), error, seen, 100))
-        found.append(Way(f"{number}.png", steps, final, 100))
+        found.append(Trajectory(f"{number}.png", steps, final, 100))
     return found
 
 
-def test_a_rule_is_as_careful_as_logits_are_restless():
+def test_a_rule_is_more_careful_for_noisier_logits():
     calibration = Calibration(thresholds=dict.fromkeys(PROFILES, (0.3, 0.7)))
-    calm, restless = (ways(300, noise) for noise in (0.1, 3.0))
+    calm, restless = (trajectories(300, noise) for noise in (0.1, 3.0))
     seen = []
     for some in (calm, restless):
         found = outcome(some, calibration, fit_settling(some, calibration))
@@ -230,7 +237,7 @@ def test_a_rule_is_as_careful_as_logits_are_restless():
     assert figures["verdicts_differ"] < 0.02 and figures["patches_seen"] < figures["patches_in_all"] == 30_000
 
 
-def test_the_way_of_a_logit_is_watched_once_and_its_rule_written(settling, tmp_path, monkeypatch):
+def test_trajectories_are_recorded_once_and_the_rule_is_written(settling, tmp_path, monkeypatch):
     weights = settling(9.0, 9.0)
     images = []
     for number in range(4):
@@ -240,11 +247,11 @@ def test_the_way_of_a_logit_is_watched_once_and_its_rule_written(settling, tmp_p
     images.append(LabelledImage(tmp_path / "in/broken.png", 0, "g", "s", "photo", ""))
     scanner = Scanner(ScanOptions(str(weights), precision="fp32"))
     full = [one.logit for one in scanner.scan([image.path for image in images]) if one.logit is not None]
-    found = watch(scanner, images, tmp_path / "ways.jsonl")
-    assert [way.logit for way in found] == pytest.approx(full, abs=1e-5)
-    assert [[step[2:] for step in way.steps] for way in found] == [[(7, 10)], [(7, 15)]] * 2
+    found = record_trajectories(scanner, images, tmp_path / "ways.jsonl")
+    assert [trajectory.logit for trajectory in found] == pytest.approx(full, abs=1e-5)
+    assert [[step[2:] for step in trajectory.steps] for trajectory in found] == [[(7, 10)], [(7, 15)]] * 2
     monkeypatch.setattr(scanner, "scan", None)
-    assert watch(scanner, images[:4], tmp_path / "ways.jsonl") == found
+    assert record_trajectories(scanner, images[:4], tmp_path / "ways.jsonl") == found
     write_settling(weights, (0.0, 0.0))
     assert load_detector(weights)[1].calibration.settling == (0.0, 0.0)
 
@@ -254,6 +261,6 @@ def test_settle_fits_out_of_fold_and_writes(recipes, tmp_path):  # noqa: F811
     weights = weights_of(read_entry(recipe), (), cache, torch.device("cpu"), torch.float32)
     command = ["settle", recipe, weights, "--cache", cache, "--images", 12, "--folds", 2, "--precision", "fp32"]
     ran = CliRunner().invoke(app, [*map(str, command), "--write"], catch_exceptions=False)
-    told = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]
-    assert ran.exit_code == 0 and told[-2]["images"] == 12 and told[-2]["verdicts_differ"] == 0
-    assert load_detector(weights)[1].calibration.settling == tuple(told[-1]["settling"])
+    printed = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]
+    assert ran.exit_code == 0 and printed[-2]["images"] == 12 and printed[-2]["verdicts_differ"] == 0
+    assert load_detector(weights)[1].calibration.settling == tuple(printed[-1]["settling"])

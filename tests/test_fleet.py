@@ -1,4 +1,4 @@
-"""A scan on a real Ray cluster of two CPUs: the rows of a scan on this machine, each once, whoever is killed."""
+"""A scan on a real Ray cluster of two CPUs: the rows of a local scan, each once, even if workers are killed."""
 
 import csv
 import functools
@@ -29,7 +29,7 @@ from hidascan.image.folders import Survey
 from hidascan.image.sources import Selection, Unreadable
 from hidascan.options import ScanOptions
 from hidascan.report.shards import ShardWriter, read_shard, shards_of
-from hidascan.runners.fleet import ScanActor, Shares, blocks, decode, shares_of_machines
+from hidascan.runners.fleet import Allocation, ScanActor, allocate, blocks, decode
 from hidascan.scanner import Scanner
 from tests.conftest import save_picture
 
@@ -100,7 +100,7 @@ def web(pictures):
 
 @pytest.mark.parametrize("name", ["manifest.json", ".started.json"])
 @pytest.mark.parametrize("text", ["mine", "{}", "[]"])
-def test_a_folder_of_shards_spares_what_another_program_has_there(hidascan, pictures, tmp_path, name, text):
+def test_foreign_files_in_a_folder_of_shards_are_kept(hidascan, pictures, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     ran = hidascan(pictures, "--csv", tmp_path, "--runner", "ray")
     assert ran.code == 2 and f"{name} exists and was not written by hidascan" in ran.err
@@ -179,7 +179,7 @@ def test_each_file_has_one_row_although_workers_are_killed(many, tmp_path, tiny_
     assert len(shards_of(tmp_path / "out")) == 2
 
 
-def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, monkeypatch):
+def test_an_interrupted_fleet_scan_is_resumed(hidascan, many, tmp_path, cluster, monkeypatch):
     out = tmp_path / "out"
     for path in sorted(many.iterdir())[300:]:
         path.unlink()
@@ -210,7 +210,7 @@ def test_an_interrupted_scan_is_gone_on_with(hidascan, many, tmp_path, cluster, 
     assert "is a finished scan" in hidascan(many, *options, "--resume").err
 
 
-def test_no_cluster_and_wrong_outputs_are_said_in_a_line(hidascan, pictures, tmp_path):
+def test_a_missing_cluster_and_wrong_outputs_are_reported_in_one_line(hidascan, pictures, tmp_path):
     nowhere = hidascan(pictures, "--csv", tmp_path / "out", "--runner", "ray", "--ray-address", "127.0.0.1:1")
     assert nowhere.code == 2 and nowhere.err == (
         "hidascan: --ray-address 127.0.0.1:1: no cluster at this address (Connection refused)\n"
@@ -230,19 +230,19 @@ def test_an_actor_refuses_other_weights(tiny_weights):
 @pytest.mark.parametrize(
     ("machines", "device", "shares"),
     [
-        ([{"CPU": 2}], "auto", Shares(1, 0, 1, 2, 0.5)),
-        ([{"CPU": 1}], "auto", Shares(1, 0, 0.5, 1, 0.25)),
-        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "auto", Shares(4, 1, 1, 1, 1)),
-        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "cpu", Shares(2, 0, 15, 16, 0.5)),
+        ([{"CPU": 2}], "auto", Allocation(1, 0, 1, 2, 0.5)),
+        ([{"CPU": 1}], "auto", Allocation(1, 0, 0.5, 1, 0.25)),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "auto", Allocation(4, 1, 1, 1, 1)),
+        ([{"CPU": 16, "GPU": 4}, {"CPU": 64}], "cpu", Allocation(2, 0, 15, 16, 0.5)),
     ],
 )
-def test_each_machine_is_shared_out(machines, device, shares):
+def test_the_resources_of_each_machine_are_allocated(machines, device, shares):
     nodes = [{"Alive": True, "Resources": machine} for machine in machines]
     gone = {"Alive": False, "Resources": {"CPU": 1, "GPU": 8}}
-    assert shares_of_machines([*nodes, gone], device) == shares
+    assert allocate([*nodes, gone], device) == shares
 
 
-def test_folders_elsewhere_are_searched_as_those_here(pictures):
+def test_remote_folders_are_searched_like_local_ones(pictures):
     (pictures / "notes.txt").write_text("no picture")
     every = list(list_uri(f"file://{pictures}", Selection()))
     assert every == [f"file://{pictures}/broken.png", *(f"file://{p}" for p in sorted((pictures / "sub").iterdir()))]
@@ -251,7 +251,7 @@ def test_folders_elsewhere_are_searched_as_those_here(pictures):
     assert list(list_uri(f"file://{pictures}/none.png", Selection())) == [f"file://{pictures}/none.png"]
 
 
-def test_folders_elsewhere_without_images_are_named(tmp_path):
+def test_remote_folders_without_images_are_reported(tmp_path):
     for name in ("in/a.dng", "in/__MACOSX/b.jpg", "in/._c.jpg", "out/d.txt", "out/e.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -265,7 +265,7 @@ def test_folders_elsewhere_without_images_are_named(tmp_path):
     ]
 
 
-def test_what_is_known_to_be_unreadable_keeps_its_reason_on_the_way_to_a_cluster(tiny_weights):
+def test_unreadable_paths_keep_their_reason_in_a_cluster(tiny_weights):
     preparer = Scanner(ScanOptions(str(tiny_weights))).preparer
     (block,) = blocks([Unreadable("folder", "cannot read folder: permission denied"), "/none.png"], set())
     jobs = [pickle.loads(table["job"][0].as_py()) for table in decode(block, preparer, "/")]
@@ -322,7 +322,7 @@ CLUSTER = known(
     headGroupSpec=known(("rayStartParams", "template"), **GROUP),
     workerGroupSpecs={"type": "array", "items": WORKERS},
 )
-RAY_JOB = known(  # of KubeRay's RayJob, ray.io/v1, what our page uses
+RAY_JOB = known(  # the fields of KubeRay's RayJob, ray.io/v1, that our page uses
     ("apiVersion", "kind", "metadata", "spec"),
     apiVersion={"const": "ray.io/v1"},
     kind={"const": "RayJob"},

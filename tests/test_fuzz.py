@@ -1,4 +1,4 @@
-"""Random harm to sound files: decoding and claims end in an image or in words. HIDASCAN_FUZZ=20000 in the environment for more."""
+"""Random corruption of valid files: decoding yields an image or an error. HIDASCAN_FUZZ=20000 runs more examples."""
 
 import os
 
@@ -40,27 +40,27 @@ def pool():
 
 
 @st.composite
-def harms(draw):
-    """What is done to a file: at a place (0..1 of its length), bytes are overwritten, put in, or taken out."""
+def corruptions(draw):
+    """Corruptions of a file: at a position (0..1 of its length), bytes are overwritten, inserted or removed."""
     return draw(st.floats(0, 1)), draw(st.sampled_from(["over", "in", "out"])), draw(st.binary(min_size=1, max_size=12))
 
 
-def harmed(data: bytes, harm: tuple[float, str, bytes]) -> bytes:
+def corrupted(data: bytes, harm: tuple[float, str, bytes]) -> bytes:
     place, kind, junk = int(harm[0] * len(data)), harm[1], harm[2]
     rest = data[place + (0 if kind == "in" else len(junk)) :]
     return data[:place] + (b"" if kind == "out" else junk) + rest
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tiff", "a.gif", "a.bmp", "a.avif", "a.heic"])
-def test_a_harmed_file_gives_an_image_or_words(sound, pool, tmp_path_factory, name):
-    path = tmp_path_factory.mktemp("harmed") / name
+def test_a_corrupted_file_gives_an_image_or_an_error(sound, pool, tmp_path_factory, name):
+    path = tmp_path_factory.mktemp("corrupted") / name
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(harms(), min_size=1, max_size=4))
+    @given(st.lists(corruptions(), min_size=1, max_size=4))
     def check(found):
         data = sound[name]
         for harm in found:
-            data = harmed(data, harm)
+            data = corrupted(data, harm)
         path.write_bytes(data)
         try:
             image = pool.decode(path, 10**7)

@@ -1,6 +1,6 @@
-"""What the shipped weights and a tiny network say does not change unless somebody means it to.
+"""Golden outputs: the results of the shipped weights and of a tiny network do not change unintentionally.
 
-`python -m tests.goldens.record FILE` writes the outputs anew; tests/goldens/ holds those that count.
+`python -m tests.goldens.record FILE` records new outputs; tests/goldens/ has the reference.
 """
 
 import json
@@ -41,12 +41,12 @@ def largest(golden: dict, found: dict) -> float:
     return max(difference(golden, found).values())
 
 
-def test_the_tiny_network_says_what_it_always_said(made):
+def test_the_tiny_network_matches_its_goldens(made):
     assert largest(json.loads(TINY.read_text()), record(made, TINY_WEIGHTS, "fp32")) < ACROSS_MACHINES
 
 
 @pytest.mark.slow
-def test_the_shipped_weights_say_what_they_always_said():
+def test_the_shipped_weights_match_their_goldens():
     found = difference(json.loads(SHIPPED.read_text()), record(EXAMPLES, "hidascan-b", "fp32"))
     assert max(found.values()) < ACROSS_MACHINES, found
 
@@ -63,7 +63,7 @@ def test_all_weights_that_ship_have_goldens():
 
 
 @pytest.mark.parametrize("name", json.loads(OTHERS.read_text()))
-def test_the_other_weights_say_what_they_always_said(name):
+def test_the_other_weights_match_their_goldens(name):
     found = record(EXAMPLES, name, "fp32", maps=False)
     assert largest(json.loads(OTHERS.read_text())[name], found) < ACROSS_MACHINES
 

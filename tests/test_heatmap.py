@@ -25,7 +25,7 @@ def test_heatmaps_go_into_the_current_folder_and_not_among_the_scanned_files(hid
     assert names(here) == {"a.png.heatmap.png", "a.png.heatmap-raw.png"} and names(tmp_path / "in") == {"a.png"}
 
 
-def test_nothing_is_written_over_and_heatmaps_are_not_scanned(hidascan, tmp_path, here):
+def test_nothing_is_overwritten_and_heatmaps_are_not_scanned(hidascan, tmp_path, here):
     save_picture(here / "a.png", 300, 500)
     (here / "a.png.heatmap.png").write_bytes(b"mine")
     hidascan(here, "--heatmap", "--heatmap-raw")
@@ -54,7 +54,7 @@ def test_images_of_the_same_name_do_not_overwrite_each_other(hidascan, tmp_path)
     assert {p.name for p in (tmp_path / "maps").iterdir()} == {"x.jpg.heatmap.png", "x.jpg.2.heatmap.png"}
 
 
-def test_a_heatmap_is_turned_the_way_the_photo_is_looked_at(hidascan, tmp_path, here):
+def test_a_heatmap_is_turned_upright_like_the_photo(hidascan, tmp_path, here):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(picture(240, 480)).save(tmp_path / "a.jpg", exif=exif)
@@ -74,7 +74,7 @@ def test_a_drawn_heatmap_is_hot_where_its_cells_are():
     assert redness[170:230, 330:390].min() > 40 and redness[:100, :100].max() < 10
 
 
-def test_attributions_are_red_where_a_patch_speaks_for_ai_and_blue_where_for_real():
+def test_attributions_are_red_for_ai_and_blue_for_real():
     attributions = (Attribution(0, 0, 224, 224, 0.5), Attribution(200, 0, 224, 224, -0.25))
     finding = Finding("a", "ok", verdict="ai", score=0.9, attributions=attributions)
     page = np.asarray(draw_attributions(np.full((224, 424, 3), 128, np.uint8), finding)).astype(int)
@@ -98,7 +98,7 @@ def test_any_size_can_be_drawn(size):
     assert max(page.size) <= 1700
 
 
-def test_a_heatmap_that_cannot_be_written_is_said_and_the_scan_goes_on(hidascan, tmp_path, here):
+def test_an_unwritable_heatmap_is_reported_and_the_scan_continues(hidascan, tmp_path, here):
     long = "l" * 245 + ".png"  # the longest name that a file can have, and no room for a suffix
     save_picture(tmp_path / long, 230, 230)
     save_picture(tmp_path / "b.png", 230, 230)

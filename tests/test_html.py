@@ -1,4 +1,4 @@
-"""The HTML report: one file that needs no other, in which hostile names and metadata are text."""
+"""The HTML report: a self-contained file, in which hostile names and metadata are text."""
 
 import html
 import re
@@ -41,7 +41,7 @@ def test_nothing_is_fetched(page):
     assert "default-src 'none'" in page and "url(" not in page and "@import" not in page
 
 
-def test_a_report_that_cannot_be_written_is_said(hidascan, tmp_path):
+def test_an_unwritable_report_is_reported(hidascan, tmp_path):
     save_picture(tmp_path / "a.png")
     ran = hidascan(tmp_path / "a.png", "--html", tmp_path / "none/out.html")
     assert ran.code == 2 and "no such file" in ran.err

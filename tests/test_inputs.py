@@ -1,4 +1,4 @@
-"""Nothing is passed over in silence: folders that cannot be read or hold no image, lists of any origin, pipes, URLs."""
+"""No input is skipped silently: unreadable folders, folders without images, lists of any origin, pipes, URLs."""
 
 import codecs
 import csv
@@ -69,7 +69,7 @@ def test_a_folder_that_may_not_be_read_is_a_finding_in_python_too(tiny_weights, 
     assert type(finding.path) is str
 
 
-def test_a_folder_that_fails_while_it_is_listed_loses_none_of_what_was_seen(tmp_path, monkeypatch):
+def test_a_folder_that_fails_during_listing_keeps_its_listed_files(tmp_path, monkeypatch):
     touch(tmp_path / "in", "x.png", "y.png")
     scandir = os.scandir
 
@@ -107,7 +107,7 @@ def test_folders_too_deep_for_a_path_have_a_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "options", "said"),
+    ("names", "options", "expected"),
     [
         ([], {}, "; the folder is empty"),
         (["a.jxl", "b.DNG", "c.dng"], {}, "; 3 files of other types skipped (.dng 2, .jxl 1)"),
@@ -119,10 +119,10 @@ def test_folders_too_deep_for_a_path_have_a_row(tmp_path):
         (["Thumbs.db", ".DS_Store"], {}, "; 2 system files skipped (.DS_Store, Thumbs.db)"),
     ],
 )  # fmt: skip
-def test_a_folder_without_images_is_named_with_the_reason(tmp_path, names, options, said):
+def test_a_folder_without_images_is_named_with_the_reason(tmp_path, names, options, expected):
     (tmp_path / "in").mkdir()
     found, lines = searched(touch(tmp_path / "in", *names), **options)
-    assert not found and lines == [f"no images found in {tmp_path / 'in'}{said}"]
+    assert not found and lines == [f"no images found in {tmp_path / 'in'}{expected}"]
 
 
 def test_nothing_scanned_is_exit_code_3_even_beside_images(hidascan, tmp_path):
@@ -133,7 +133,7 @@ def test_nothing_scanned_is_exit_code_3_even_beside_images(hidascan, tmp_path):
     assert hidascan(image, tmp_path / "empty", "--threshold", "0").code == 1
 
 
-def test_many_places_without_images_are_said_in_a_few_lines(tmp_path):
+def test_many_places_without_images_are_reported_in_a_few_lines(tmp_path):
     for number in range(30):
         (tmp_path / f"{number:02d}").mkdir()
     _, lines = searched(*sorted(tmp_path.iterdir()))
@@ -155,7 +155,7 @@ def test_a_scan_that_is_resumed_when_all_is_done_has_found_something(hidascan, t
     assert (ran.code, ran.err) == (plain.code, "") == (0, "")
 
 
-def test_pictures_of_other_formats_are_never_passed_over_in_silence(hidascan, tmp_path):
+def test_pictures_of_other_formats_are_never_skipped_silently(hidascan, tmp_path):
     save_picture(tmp_path / "a.png", 40, 40)
     touch(tmp_path, "b.DNG", "c.dng", "d.jxl", "notes.txt")
     ran = hidascan(tmp_path, "--threshold", "1", "-q")
@@ -183,7 +183,7 @@ def test_files_of_systems_are_counted_in_folders_and_scanned_by_name(tmp_path):
     assert len([*expand([str(tmp_path)], survey=survey)]) == 3 and not [*survey.lines(quiet=True)]
 
 
-def test_what_is_no_file_in_a_folder_has_a_row_and_never_blocks(hidascan, tmp_path, monkeypatch):
+def test_special_files_in_a_folder_have_a_row_and_never_block(hidascan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_picture(tmp_path / "folder.jpg/inside.png", 40, 40)
     os.mkfifo("fifo.jpg")
@@ -251,7 +251,7 @@ def test_a_list_in_utf_16_may_come_in_pieces(tmp_path):
     assert len(names) == 3000 and names[2999] == f"2999/日本 {'x' * 29}.jpg"
 
 
-def test_names_in_lists_are_taken_to_the_letter(tmp_path, monkeypatch):
+def test_names_in_lists_are_taken_literally(tmp_path, monkeypatch):
     monkeypatch.chdir(touch(tmp_path, "Icon\r", "plain", " "))
     names = ["# no comment.jpg", "end ", "tab\t.jpg", "a,b;c.jpg", '"quoted".jpg', "Icon\r", " "]
     assert read(tmp_path, "\n".join([*names, "plain\r", "Icon\r\r", ""]).encode()) == [*names, "plain", "Icon\r"]
@@ -287,7 +287,7 @@ def image_bytes(form: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "null", "said"),
+    ("data", "null", "expected"),
     [
         (image_bytes("JPEG"), False, "looks like a JPEG image; to scan it, pass it as PATH"),
         (image_bytes("PNG"), True, "looks like a PNG image"),
@@ -309,13 +309,13 @@ def image_bytes(form: str) -> bytes:
         ("\ufeffpath\tlabel\r\n".encode("utf-16-le"), False, "looks like a table"),
     ],
 )  # fmt: skip
-def test_what_is_no_list_is_said_in_one_line(tmp_path, data, null, said):
+def test_other_files_than_lists_are_refused_in_one_line(tmp_path, data, null, expected):
     with pytest.raises(UsageError) as raised:
         read(tmp_path, data, null=null)
-    assert str(raised.value).startswith(f"--files-from {tmp_path}/list.txt ") and said in str(raised.value)
+    assert str(raised.value).startswith(f"--files-from {tmp_path}/list.txt ") and expected in str(raised.value)
 
 
-def test_an_image_named_as_a_table_is_no_table(tmp_path):
+def test_an_image_with_the_suffix_of_a_table_is_refused(tmp_path):
     with pytest.raises(UsageError, match="is not a table: it looks like a PNG image"):
         read(tmp_path, image_bytes("PNG"), "t.csv")
 
@@ -390,8 +390,8 @@ def on_stdin(monkeypatch, data: bytes):
 def test_an_image_on_the_pipe_of_a_list_is_one_line(hidascan, monkeypatch):
     on_stdin(monkeypatch, image_bytes("JPEG"))
     ran = hidascan("-")
-    said = "stdin is not a list of paths: it looks like a JPEG image; to scan an image from a pipe, use /dev/stdin"
-    assert ran.code == 2 and ran.err == f"hidascan: {said}\n" and not ran.out
+    expected = "stdin is not a list of paths: it looks like a JPEG image; to scan an image from a pipe, use /dev/stdin"
+    assert ran.code == 2 and ran.err == f"hidascan: {expected}\n" and not ran.out
     monkeypatch.setattr(sys, "stdin", None)
     assert "stdin is closed" in hidascan("-").err
 
@@ -406,7 +406,7 @@ def test_a_list_on_stdin_is_read_once(hidascan, tmp_path, monkeypatch):
     assert ran.code == 3 and ran.err == "hidascan: no paths in the list on stdin\n"
 
 
-def test_a_working_folder_that_is_gone_is_one_line(hidascan, tmp_path, monkeypatch):
+def test_a_missing_working_folder_is_one_line(hidascan, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()

@@ -1,4 +1,4 @@
-"""Decoders in processes of their own: what they say of sound and of hostile files, and that nothing else goes down."""
+"""Decoders in separate processes: results on valid and hostile files, and isolation of failures."""
 
 import csv
 import os
@@ -14,7 +14,7 @@ from hidascan.image.decode import decode
 from hidascan.image.isolation import Decoders
 from tests.conftest import save_picture
 
-# Stands for a decoder with a fault: what it does depends on the name of the file.
+# A faulty decoder, whose behaviour depends on the name of the file.
 FAULTY = """
 import os, signal, sys, time
 del sys.path[0]
@@ -45,7 +45,7 @@ def faulty(monkeypatch):
     isolation.decoders.cache_clear()
 
 
-def test_pixels_and_all_that_is_known_come_over_unchanged(tmp_path):
+def test_pixels_and_metadata_are_transferred_unchanged(tmp_path):
     exif = save_picture(tmp_path / "a.jpg", 301, 203, quality=83)
     save_picture(tmp_path / "b.png", 240, 300)
     pool = Decoders()
@@ -56,19 +56,19 @@ def test_pixels_and_all_that_is_known_come_over_unchanged(tmp_path):
             assert getattr(there, name) == getattr(here, name)
 
 
-def test_an_image_waits_until_its_pixels_are_let_in(tmp_path):
+def test_an_image_waits_until_its_pixels_are_admitted(tmp_path):
     seen = []
     Decoders().decode(save_picture(tmp_path / "a.png", 100, 70), 10**9, seen.append)
     assert seen == [7000]
 
 
-def test_names_that_are_no_text_come_over(tmp_path):
+def test_undecodable_names_are_transferred(tmp_path):
     path = os.fsencode(tmp_path) + b"/\xff\n\xe2\x80\xae.png"
     os.rename(save_picture(tmp_path / "a.png"), path)
     assert Decoders().decode(os.fsdecode(path), 10**9).pixels.shape == (240, 300, 3)
 
 
-def test_a_limit_and_a_damaged_file_are_told_in_the_same_words(tmp_path):
+def test_limits_and_damage_have_the_same_messages_as_without_isolation(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     save_picture(tmp_path / "big.png")
     pool = Decoders()
@@ -115,7 +115,7 @@ def test_a_decoder_that_died_meanwhile_is_replaced(tmp_path):
     assert pool.decode(path, 10**9).pixels.shape == (240, 300, 3)
 
 
-def test_a_relative_name_is_of_the_folder_that_this_process_is_in_by_now(tmp_path, monkeypatch):
+def test_a_relative_name_is_resolved_in_the_current_working_folder(tmp_path, monkeypatch):
     pool = Decoders()
     save_picture(tmp_path / "there" / "a.png")
     monkeypatch.chdir(tmp_path / "there")

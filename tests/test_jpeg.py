@@ -1,4 +1,4 @@
-"""What the headers of a JPEG tell of its last save."""
+"""Settings of the last save in the headers of a JPEG."""
 
 import io
 
@@ -30,7 +30,7 @@ def test_quality_does_not_depend_on_how_it_was_encoded(options):
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
-def test_subsampling_is_told(subsampling):
+def test_subsampling_is_recognised(subsampling):
     assert saved(subsampling=subsampling).subsampling == subsampling
 
 
@@ -49,5 +49,5 @@ def test_foreign_tables_give_the_nearest_quality(change, whose):
     assert save.tables == whose and (abs(save.quality - 88) <= 2 or change > 1)
 
 
-def test_no_table_is_no_save():
+def test_there_is_no_save_without_tables():
     assert read_save({}, []) is None

@@ -1,4 +1,4 @@
-"""The trace of JPEG in pixels: found with its quality and its grid, and never where there is none."""
+"""The trace of JPEG in pixels: quality and grid are found, without false positives."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hidascan.image.perturb import Compression, compress, shrink
 from tests.conftest import picture
 
 
-def lively(seed: int = 0) -> np.ndarray:
+def textured(seed: int = 0) -> np.ndarray:
     """A picture without clipped pixels."""
     return (40 + picture(300, 340, seed) * 0.7).astype(np.uint8)
 
@@ -18,7 +18,7 @@ def lively(seed: int = 0) -> np.ndarray:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(25, 95), st.integers(0, 7), st.integers(0, 7), st.sampled_from([0, 2]))
 def test_quality_to_two_and_grid_of_the_last_save_are_found(quality, top, left, subsampling):
-    saved = compress(lively(), Compression("JPEG", quality, subsampling))
+    saved = compress(textured(), Compression("JPEG", quality, subsampling))
     cropped = saved[top:, left:]
     found = jpeg_trace(cropped)
     assert (found.top, found.left) == (-top % 8, -left % 8)
@@ -27,7 +27,7 @@ def test_quality_to_two_and_grid_of_the_last_save_are_found(quality, top, left, 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_pixels_without_a_trace_have_none(seed):
-    clean, saved = lively(seed), compress(lively(seed), Compression("JPEG", 75))
+    clean, saved = textured(seed), compress(textured(seed), Compression("JPEG", 75))
     for pixels in (
         clean,
         shrink(saved, 0.7),
@@ -38,16 +38,16 @@ def test_pixels_without_a_trace_have_none(seed):
         assert jpeg_trace(pixels) is None
 
 
-def test_a_png_that_was_a_jpeg_is_said_to_be_one(hidascan, tmp_path):
+def test_a_png_made_from_a_jpeg_is_reported(hidascan, tmp_path):
     import json
 
     from PIL import Image
 
-    saved = compress(lively(), Compression("JPEG", 70))
+    saved = compress(textured(), Compression("JPEG", 70))
     Image.fromarray(saved).save(tmp_path / "whole.png")
     Image.fromarray(saved[5:, 2:]).save(tmp_path / "crop.png")
-    Image.fromarray(lively()).save(tmp_path / "clean.png")
-    Image.fromarray(lively()).save(tmp_path / "a.jpg", quality=70)
+    Image.fromarray(textured()).save(tmp_path / "clean.png")
+    Image.fromarray(textured()).save(tmp_path / "a.jpg", quality=70)
     Image.fromarray(saved).save(tmp_path / "twice.jpg", quality=95, subsampling=0)
     names = ("whole.png", "crop.png", "clean.png", "a.jpg", "twice.jpg")
     rows = [json.loads(line) for line in hidascan(*(tmp_path / n for n in names), "--jsonl", "-").out.splitlines()]

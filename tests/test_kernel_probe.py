@@ -1,4 +1,4 @@
-"""The kernel probe: closed-form fits, folds that share no source, and what cross-validation says of them."""
+"""The kernel probe: closed-form fits, source-disjoint folds, cross-validation."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ SOURCES = 24
 
 
 def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -> ProbeSamples:
-    """Samples of a class inside a ring of the other, so that no plane tells them apart; ten of each source."""
+    """Samples of one class inside a ring of the other, not linearly separable; ten per source."""
     draw = torch.Generator().manual_seed(seed)
     sources = torch.arange(count) % SOURCES
     labels = (sources % 2 if label_of_source else (torch.arange(count) // SOURCES) % 2).long()
@@ -48,20 +48,20 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
     return ProbeSamples(pooled, images, sources % 6, torch.ones(count, dtype=torch.bool), views=views)
 
 
-def test_a_kernel_tells_a_class_from_a_ring_around_it_and_qfe_reads_the_residuals():
-    said = judge(samples_of(), RECIPE).said
+def test_a_kernel_separates_a_class_from_a_ring_and_qfe_uses_residuals():
+    found = judge(samples_of(), RECIPE).said
     labels = samples_of().pooled.labels.numpy()
-    assert auc(labels, said.logits.numpy()) > 0.99
-    assert (said.qualities - samples_of().pooled.qualities).abs().mean() < 9  # a constant is off by 20
+    assert auc(labels, found.logits.numpy()) > 0.99
+    assert (found.qualities - samples_of().pooled.qualities).abs().mean() < 9  # a constant is off by 20
 
 
 @torch.no_grad()
-def test_the_family_of_a_generator_is_told():
+def test_the_family_of_a_generator_is_classified():
     pooled = samples_of().pooled
     probe, known = fit_kernel_probe(pooled, RECIPE), pooled.labels == 1
-    said = probe(summarise(probe, pooled.only(known)))
-    assert (said.families.argmax(1) == pooled.families[known]).float().mean() > 0.9
-    assert (said.domains.argmax(1) == 0).all()
+    found = probe(summarise(probe, pooled.only(known)))
+    assert (found.families.argmax(1) == pooled.families[known]).float().mean() > 0.9
+    assert (found.domains.argmax(1) == 0).all()
 
 
 @torch.no_grad()
@@ -74,8 +74,8 @@ def test_landmarks_span_what_kernel_ridge_regression_on_all_samples_finds():
     assert torch.allclose(probe(summarise(probe, pooled)).logits.double(), exact, atol=0.05)
 
 
-def test_what_is_judged_does_not_depend_on_the_labels_of_its_own_fold():
-    """The proof that no source is in two folds: turn a fold's labels round, and what is said of it stays as it is."""
+def test_out_of_fold_results_do_not_depend_on_the_labels_of_their_fold():
+    """Flipping the labels of a fold does not change its results, so no source is in two folds."""
     samples = samples_of()
     here = samples.folds == 2
     turned = replace(samples.pooled, labels=torch.where(here, 1 - samples.pooled.labels, samples.pooled.labels))
@@ -113,7 +113,7 @@ def test_a_delivery_does_the_same_each_time_and_differs_from_draw_to_draw():
     assert draw_delivery(np.random.default_rng(1))(picture(1, 1)).size
 
 
-def test_a_cap_takes_as_many_of_each_group_whatever_the_order(tmp_path):
+def test_a_cap_limits_each_group_in_any_order(tmp_path):
     images = [LabelledImage(tmp_path / f"{n}.png", 0, f"g{n % 2}", "s") for n in range(40)]
     chosen = capped(images, 5)
     assert [sum(image.group == group for image in chosen) for group in ("g0", "g1")] == [5, 5]

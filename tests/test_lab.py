@@ -1,4 +1,4 @@
-"""hidalab: sampling, forging, figures, and a whole training on pictures made here."""
+"""hidalab: sampling, forgeries, figures, and a complete training on generated pictures."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def test_figures_by_hand():
 
 
 @pytest.mark.skipif(not (SHARED / "tools/score.py").exists(), reason="needs ../shared")
-def test_figures_agree_with_the_yardstick(tiny_weights, tmp_path):
+def test_figures_agree_with_the_reference_script(tiny_weights, tmp_path):
     rows = []
     for number in range(24):
         save_picture(tmp_path / "t/x" / f"{number}.png", 224, 224, seed=number)
@@ -73,7 +73,7 @@ def test_malformed_tables_are_refused(tmp_path, text, complaint):
         read_table(tmp_path / "t.tsv")
 
 
-def test_a_big_source_does_not_drown_a_small_one(tmp_path):
+def test_a_big_source_does_not_dominate_a_small_one(tmp_path):
     rows = [(f"{n}.png", 1, "big", "a") for n in range(100)] + [("x.png", 1, "small", "b")]
     sampler = BalancedSampler(read_table(table_of(tmp_path, rows)), 1, power=0.5)
     rng = np.random.default_rng(0)
@@ -132,7 +132,7 @@ def test_cell_shares_are_exact_at_the_edges():
     assert shares.shape == (3, 4) and shares[2, 3] == 1 and shares[0, 0] == 0.5 and shares.sum() == 1.5
 
 
-def test_calibration_recovers_probabilities_and_keeps_its_promises():
+def test_calibration_recovers_probabilities_and_limits_errors():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 4000)
     logits = 3 * (labels - 0.5) + rng.normal(0, 1, 8000) * 1.0 + 2
@@ -147,7 +147,7 @@ def test_calibration_recovers_probabilities_and_keeps_its_promises():
     assert calibration.localisation == pytest.approx(0.98, abs=0.01)
 
 
-def test_a_calibration_never_turns_a_detector_round():
+def test_a_calibration_never_reverses_a_detector():
     """Once it did: a detector that was below chance on the few sources kept for it came out with a negative scale."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 500)
@@ -182,7 +182,7 @@ def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recip
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weights, monkeypatch):
+def test_a_killed_training_resumes_with_equal_results(recipe, tmp_path, tiny_weights, monkeypatch):
     import hidascan.lab.training.trainer as training
 
     whole, broken = (tiny_weights.parent / f"{name}.safetensors" for name in ("whole", "broken"))
@@ -205,24 +205,24 @@ def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path, tiny_weight
 
 
 def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):
-    (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # a photo that cannot be read is passed over
+    (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # an unreadable photo is skipped
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
-    law = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
-    untouched = Pairs(with_pairs(recipe, law), tmp_path / "pairs")
-    assert len(untouched) == 2 * law.degradations
+    pairs = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
+    untouched = Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")
+    assert len(untouched) == 2 * pairs.degradations
     photo, copy, degradation = untouched[0]
     assert photo.shape == copy.shape == (240, 240, 3) and not degradation.saves
     assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
-    saved = Pairs(with_pairs(recipe, replace(law, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
+    saved = Pairs(with_pairs(recipe, replace(pairs, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
-    build_pairs(with_pairs(recipe, replace(law, counts=(45, 0, 0))), tmp_path, "cpu", torch.float32)
+    build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), tmp_path, "cpu", torch.float32)
     assert (tmp_path / "pairs" / "given-000040.safetensors").exists()
     with pytest.raises(RecipeError, match="different recipe"):
         build_pairs(replace(recipe, seed=5), tmp_path, "cpu", torch.float32)
 
 
-def with_pairs(recipe, law):
-    return replace(recipe, localiser=replace(recipe.localiser, pairs=law))
+def with_pairs(recipe, pairs):
+    return replace(recipe, localiser=replace(recipe.localiser, pairs=pairs))
 
 
 def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
@@ -257,7 +257,7 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
         assert row in text, row
 
 
-def test_localisation_is_measured_on_photos_without_the_groups_left_out(autoencoder_folder, tiny_weights):
+def test_localisation_is_measured_without_omitted_groups(autoencoder_folder, tiny_weights):
     from typer.testing import CliRunner
 
     from hidascan.lab.cli import app
@@ -343,7 +343,7 @@ def test_folders_of_benchmarks_are_read_by_their_layout(tmp_path, folders, label
     assert [image.label for image in images] == labels and [image.group for image in images] == groups
 
 
-def test_a_folder_in_no_known_layout_is_said(tmp_path):
+def test_a_folder_in_an_unknown_layout_is_refused(tmp_path):
     save_picture(tmp_path / "cats/a.png", 30, 30)
     with pytest.raises(RecipeError, match="expected folders named 0_real"):
         read_images(tmp_path)

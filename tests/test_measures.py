@@ -1,4 +1,4 @@
-"""hidalab's measurements: leaving families out, perturbations and flips."""
+"""Measurements of hidalab: held-out families, perturbations and flips."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -38,22 +38,22 @@ def test_a_flip_is_ai_and_real_in_one_image_over_the_perturbations_that_count(tm
     names, images = [UNTOUCHED, *PERTURBATIONS], []
     for number in range(4):
         images.append(LabelledImage(save_picture(tmp_path / f"{number}.png", seed=number), number % 2, "g", "s"))
-    said = np.full((4, len(names)), "real", dtype=object)
-    said[1] = "ai"
-    said[2, names.index(STABILITY[0])] = "ai"  # a flip
-    said[3] = "ai"
-    said[3, names.index("JPEG 75")] = "inconclusive"  # none
-    said[0, names.index("blur 2")] = "ai"  # not among those that count
+    table = np.full((4, len(names)), "real", dtype=object)
+    table[1] = "ai"
+    table[2, names.index(STABILITY[0])] = "ai"  # a flip
+    table[3] = "ai"
+    table[3, names.index("JPEG 75")] = "inconclusive"  # none
+    table[0, names.index("blur 2")] = "ai"  # not among those that count
     scores = {"real": 0.1, "inconclusive": 0.5, "ai": 0.9}
-    verdicts = iter(said.ravel())
+    verdicts = iter(table.ravel())
 
-    class Told:
+    class FixedScanner:
         def scan_arrays(self, arrays):
             for _ in arrays:
                 verdict = next(verdicts)
                 yield SimpleNamespace(score=scores[verdict], verdict=verdict)
 
-    found = measure_robustness(Told(), images)
+    found = measure_robustness(FixedScanner(), images)
     assert (found.flips, found.flips_real, found.flips_ai) == (0.25, 0.5, 0.0)
     rows = {row.perturbation: row for row in found.perturbations}
     assert rows["as it is"].auc == 1 and rows["blur 2"].ai_on_real == 0.5 and rows["JPEG 75"].inconclusive == 0.25

@@ -54,7 +54,7 @@ def test_any_timm_vit_can_be_the_backbone(name, taps, dim, grid):
     assert decision.logit.shape == () and 1 <= decision.quality <= 100
 
 
-def test_a_name_that_would_make_timm_ask_a_hub_is_refused_without_asking(monkeypatch):
+def test_names_of_hub_models_are_refused_without_network_access(monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *given: pytest.fail("the network was asked"))
     for name in ("hf-hub:someone/model", "hf_hub:someone/model", "local-dir:/tmp", "../model"):
         with pytest.raises(CheckpointError, match="not the name of a timm model"):
@@ -67,7 +67,7 @@ def test_a_name_that_would_make_timm_ask_a_hub_is_refused_without_asking(monkeyp
     ("name", "taps"),
     [("no_such_vit", (1,)), ("resnet18", (1,)), ("vit_tiny_patch16_224", (13,)), ("vit_tiny_patch16_224", (2, 1))],
 )
-def test_a_backbone_that_cannot_be_is_refused(name, taps):
+def test_an_impossible_backbone_is_refused(name, taps):
     with pytest.raises(CheckpointError):
         FrozenViT(name, taps)
 
@@ -80,7 +80,7 @@ def test_without_timm_clip_runs_and_others_say_how_to_get_it(monkeypatch):
         FrozenViT("vit_tiny_patch16_224", (1,))
 
 
-def test_taps_are_what_timm_says_the_blocks_give():
+def test_taps_equal_the_block_outputs_of_timm():
     torch.manual_seed(0)
     backbone = FrozenViT("vit_small_patch14_reg4_dinov2.lvd142m", (1, 3))
     views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
@@ -131,7 +131,7 @@ def test_packing_changes_no_token_by_more_than_rounding_does(name):
 
 @pytest.mark.parametrize("name", ["vit_base_patch16_clip_quickgelu_224", "vit_tiny_patch16_224"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_cls_alone_is_what_it_is_among_all_tokens(name, packed):
+def test_cls_alone_equals_cls_among_all_tokens(name, packed):
     torch.manual_seed(0)
     backbone, views = FrozenViT(name, (1, 3)), torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     backbone.compute_in(torch.float32)
@@ -184,7 +184,7 @@ def test_co_occurrences_are_the_frequencies_of_triples():
 
 @torch.no_grad()
 def test_tfl_finds_cells_that_differ_wherever_they_lie():
-    """What it says of a region moves with the region: nothing in it knows of places."""
+    """The output moves with the region, as the network is translation-equivariant."""
     torch.manual_seed(0)
     localiser, residuals = CellLocaliser(4, 16).eval(), torch.randn(1, 4, 60, 60) * 0.01
     here, there = residuals.clone(), residuals.clone()
@@ -201,7 +201,7 @@ def aggregator():
 
 
 @torch.no_grad()
-def test_fam_does_not_care_for_the_order_of_patches():
+def test_fam_is_invariant_to_the_order_of_patches():
     fam, cls = aggregator(), torch.randn(1, 9, 32)
     assert torch.allclose(fam(cls), fam(cls[:, torch.randperm(9)]), atol=1e-5)
 
@@ -264,7 +264,7 @@ def test_an_image_without_a_patch_is_judged_by_its_thumbnail():
     assert torch.isfinite(head(thumbnail, torch.zeros(1, 0, 12))).all()
 
 
-def law(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
+def rule(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
     made = HeatmapLaw()
     for name, value in (("likely", likely), ("sure", sure), ("evidence", evidence)):
         getattr(made, name).fill_(value)
@@ -275,18 +275,18 @@ def test_a_region_is_hot_as_a_whole_where_one_of_its_cells_is_sure_and_cold_wher
     logits = torch.full((8, 12), -3.0)
     logits[1:4, 1:5], logits[2, 2] = 0.5, 2.5  # with a seed
     logits[5:8, 8:11] = 1.9  # larger than what surrounds the seed, but never sure
-    hot = law()(logits) >= 0.5
+    hot = rule()(logits) >= 0.5
     assert hot[1:4, 1:5].all() and int(hot.sum()) == 12
 
 
 def test_cells_that_stay_cold_keep_their_order():
     logits = torch.randn(9, 9, generator=torch.Generator().manual_seed(0)).clamp(max=1.9)
-    said = law()(logits)
-    assert said.max() < 0.5
-    assert torch.equal(said.flatten().argsort(), logits.flatten().argsort())
+    hot = rule()(logits)
+    assert hot.max() < 0.5
+    assert torch.equal(hot.flatten().argsort(), logits.flatten().argsort())
 
 
-def test_a_patch_that_looks_ai_made_is_hot_whatever_its_pixels_say():
+def test_a_patch_that_the_probe_calls_ai_is_hot_regardless_of_its_cells():
     logits, patches = torch.full((6, 6), -9.0), torch.full((6, 6), -1.0)
     patches[:, :3] = 0.51
-    assert torch.equal(law()(logits, patches) >= 0.5, patches > 0.5)
+    assert torch.equal(rule()(logits, patches) >= 0.5, patches > 0.5)

@@ -52,7 +52,7 @@ def quick(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(quick, tmp_path_factory):
-    """What lies around before a scan: name -> bytes; reports are made by a scan."""
+    """Files before a scan: name -> bytes; reports are made by a scan."""
     from hidascan import cli
 
     folder = tmp_path_factory.mktemp("model")
@@ -97,7 +97,7 @@ def world(model, tmp_path, monkeypatch):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file and link by name; what is new is not in it."""
+    """Return the content of every file and link, by name."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
@@ -121,7 +121,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_a_scan_that_would_lose_a_file_is_refused_before_anything_is_opened(hidascan, quick, world, line):
+def test_a_scan_that_would_destroy_a_file_is_refused_before_opening_any(hidascan, quick, world, line):
     before = contents(world)
     options = line.replace("-o /dev/stdout", "--html /dev/stdout").split()
     ran = hidascan(*options, "--weights", quick)
@@ -177,9 +177,9 @@ def test_a_file_that_came_after_the_check_is_not_replaced(world):
     from hidascan.report.csv_report import CsvReport
     from hidascan.report.reporter import open_text
 
-    for wrote in ((), (CsvReport.wrote,)):
+    for recognises in ((), (CsvReport.recognises,)):
         with pytest.raises(UsageError, match="is not a hidascan report"):
-            open_text("notes.txt", False, *wrote)
+            open_text("notes.txt", False, *recognises)
     assert Path("notes.txt").read_text() == "mine"
 
 
@@ -231,7 +231,7 @@ USUAL = {  # so that not nearly every combination is refused
 
 @st.composite
 def spelled(draw, kind):
-    """A name, as somebody may write it."""
+    """A spelling of a name."""
     name = draw(st.sampled_from(draw(st.sampled_from([USUAL[kind], USUAL[kind], USUAL[kind], NAMES]))))
     if name in ("-", "/dev/null"):
         return name
@@ -290,7 +290,7 @@ def test_no_byte_of_any_input_ever_changes(hidascan, quick, model, monkeypatch, 
             after = contents(folder)
             own = {name for name in OWN | EMPTY if os.path.realpath(name) not in inputs}
             changed = {name for name in before if after.get(name) != before[name]}
-            assert not {name for name in changed if not _is_ours(name, own)}, (parts, code)
+            assert not {name for name in changed if not _may_change(name, own)}, (parts, code)
             monkeypatch.chdir(tmp_path)
 
     check()
@@ -298,6 +298,6 @@ def test_no_byte_of_any_input_ever_changes(hidascan, quick, model, monkeypatch, 
     assert min(ran.values()) > 0 or EXAMPLES < 20
 
 
-def _is_ours(name: str, own: set[str]) -> bool:
-    """Whether a file may have changed: a report that was not read, also under its other names, or a sidecar of ours."""
+def _may_change(name: str, own: set[str]) -> bool:
+    """Return whether a file may have changed: an output report, also under its other names, or our own sidecar."""
     return name in own or name.startswith("xmp/") or name.replace("link/", "in/") in own

@@ -1,4 +1,4 @@
-"""Weights of others: from a local file, or from a hub that cannot be reached here."""
+"""Pre-trained weights: from a local file, or from an unreachable hub."""
 
 import pytest
 import timm
@@ -47,7 +47,7 @@ def test_both_backbones_of_glass_are_filled(tmp_path, state):
         assert torch.equal(encoder.conv1[0].weight, state["conv1.0.weight"])
 
 
-def test_what_cannot_be_had_is_told_in_one_line(tmp_path, state, monkeypatch):
+def test_unavailable_weights_are_reported_in_one_line(tmp_path, state, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "broken.safetensors").write_bytes(b"x" * 100)
     save_file({"conv1.0.weight": state["conv1.0.weight"]}, tmp_path / "part.safetensors")

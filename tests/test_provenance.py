@@ -1,4 +1,4 @@
-"""What files say of their origin: read from every place, told apart by source and signature, never mixed with scores."""
+"""Claims of origin in files: read from all containers, distinguished by source and signature, separate from scores."""
 
 import csv
 import gzip
@@ -79,7 +79,7 @@ def test_a_generator_is_a_stronger_claim_than_a_camera(tmp_path):
     assert decode(save_picture(tmp_path / "plain.png")).claims == ()
 
 
-def test_what_does_not_agree_with_the_pixels_is_said_in_words():
+def test_conflicts_with_the_pixels_are_noted():
     camera, ai = Claim("camera", "exif", "Canon"), Claim("ai", "png", "A1111")
     assert "camera (exif:Canon)" in conflict((camera,), "ai") and "generated (png:A1111)" in conflict(
         (ai, camera), "real"
@@ -88,14 +88,14 @@ def test_what_does_not_agree_with_the_pixels_is_said_in_words():
     assert not any(conflict(*pair) for pair in agreed)
 
 
-def test_claims_stand_beside_the_score_and_do_not_change_it(hidascan, tmp_path):
+def test_claims_do_not_change_the_score(hidascan, tmp_path):
     saved(tmp_path / "plain.png")
-    saved(tmp_path / "told.png", **png_text("parameters", "<b>\x1b[31m Steps: 20, Sampler: Euler"))
+    saved(tmp_path / "marked.png", **png_text("parameters", "<b>\x1b[31m Steps: 20, Sampler: Euler"))
     page = tmp_path / "page.html"
     ran = hidascan(tmp_path, "--jsonl", "-", "--html", page, "--threshold", "1", "--precision", "fp32")
-    plain, told = (json.loads(line) for line in ran.out.splitlines())
-    assert plain["score"] == told["score"] and plain["claims"] == [] and plain["provenance"] == ""
-    assert told["claims"][0] | {"detail": ""} == {
+    plain, marked = (json.loads(line) for line in ran.out.splitlines())
+    assert plain["score"] == marked["score"] and plain["claims"] == [] and plain["provenance"] == ""
+    assert marked["claims"][0] | {"detail": ""} == {
         "kind": "ai",
         "source": "png",
         "text": "A1111",
@@ -106,7 +106,7 @@ def test_claims_stand_beside_the_score_and_do_not_change_it(hidascan, tmp_path):
         "strength": "tag",
     }
     assert "PNG text parameters" in page.read_text() and "unsigned tag" in page.read_text()
-    assert "\x1b" not in told["claims"][0]["detail"] and any(note.startswith("conflict") for note in told["notes"])
+    assert "\x1b" not in marked["claims"][0]["detail"] and any(note.startswith("conflict") for note in marked["notes"])
 
 
 SMALL = Image.fromarray(picture(40, 64))
@@ -117,13 +117,13 @@ RDF = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
 IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 
 
-def said(tmp_path: Path, name: str, **options) -> list[tuple[str, str, str, bool, str]]:
+def read(tmp_path: Path, name: str, **options) -> list[tuple[str, str, str, bool, str]]:
     """(kind, text, strength, part, field) of each claim of a small picture saved with these options."""
     SMALL.save(tmp_path / name, **options)
-    return said_by(tmp_path / name)
+    return claims_in(tmp_path / name)
 
 
-def said_by(path: Path) -> list[tuple[str, str, str, bool, str]]:
+def claims_in(path: Path) -> list[tuple[str, str, str, bool, str]]:
     return [(claim.kind, claim.text, claim.strength, claim.part, claim.field) for claim in decode(path).claims]
 
 
@@ -182,8 +182,8 @@ def written(tmp_path: Path, name: str, data: bytes) -> Path:
     [{0x010F: f"workflow:{WORKFLOW}", 0x0110: f"prompt:{PROMPT}"}, {0x010F: f"Prompt: {PROMPT}"}, {0x010E: WORKFLOW}],
     ids=["make and model", "make alone", "description"],
 )
-def test_a_graph_in_exif_is_comfyui_and_no_camera(tmp_path, fields, suffix):
-    claims = said(tmp_path, f"a.{suffix}", exif=tags(fields))
+def test_a_graph_in_exif_is_comfyui_not_a_camera(tmp_path, fields, suffix):
+    claims = read(tmp_path, f"a.{suffix}", exif=tags(fields))
     assert [claim[:2] for claim in claims] == [("ai", "ComfyUI")] * len(fields)
 
 
@@ -191,7 +191,7 @@ def test_comfyui_is_found_in_xmp(tmp_path):
     properties = f"<comfy:prompt>{PROMPT}</comfy:prompt><comfy:workflow>{WORKFLOW}</comfy:workflow>"
     xmp = packet(properties, 'xmlns:comfy="https://comfy.org/ns/1.0/"')
     for name in ("a.avif", "a.webp", "a.jpg"):
-        fields = [claim[4] for claim in said(tmp_path, name, xmp=xmp) if claim[:2] == ("ai", "ComfyUI")]
+        fields = [claim[4] for claim in read(tmp_path, name, xmp=xmp) if claim[:2] == ("ai", "ComfyUI")]
         assert fields == ["XMP comfy:prompt", "XMP comfy:workflow"]
 
 
@@ -203,30 +203,30 @@ def test_comfyui_is_found_in_xmp(tmp_path):
         "Photo of a poster made with DALL-E", "Steps: 20 to the tower", "Job ID: 1234", "AI", "made by Leonardo",
     ],
 )  # fmt: skip
-def test_people_s_words_are_no_tool_and_leave_the_camera(tmp_path, caption):
+def test_plain_words_are_not_taken_for_a_tool(tmp_path, caption):
     camera = {0x010F: "Canon", 0x0110: "Canon EOS 90D"}
     plain = ("camera", "Canon EOS 90D", "tag", False, "EXIF Model")
-    assert said(tmp_path, "a.jpg", exif=tags({**camera, 0x010E: caption, 0x8298: caption})) == [plain]
+    assert read(tmp_path, "a.jpg", exif=tags({**camera, 0x010E: caption, 0x8298: caption})) == [plain]
     properties = f"<dc:description>{caption}</dc:description><dc:title>{caption}</dc:title>"
-    assert said(tmp_path, "b.jpg", exif=tags(camera), xmp=packet(properties)) == [plain]
+    assert read(tmp_path, "b.jpg", exif=tags(camera), xmp=packet(properties)) == [plain]
     info = PngInfo()
     for key in ("Title", "Description", "Disclaimer", "workflow", "prompt", "Warning"):
         info.add_itxt(key, caption)
-    assert said(tmp_path, "c.png", exif=tags(camera), pnginfo=info) == [plain]
+    assert read(tmp_path, "c.png", exif=tags(camera), pnginfo=info) == [plain]
 
 
 @pytest.mark.parametrize("person", ["Leonardo Rossi", "Leonardo", "Sora", "Luma Studios", "Gemini", "Max Flux", "Krea"])
-def test_authors_are_no_generators(tmp_path, person):
+def test_authors_are_not_taken_for_generators(tmp_path, person):
     properties = f"<dc:creator><rdf:Seq><rdf:li>{person}</rdf:li></rdf:Seq></dc:creator><photoshop:Credit>{person}</photoshop:Credit>"
-    assert said(tmp_path, "a.jpg", exif=tags({0x013B: person}), xmp=packet(properties)) == []
-    assert said(tmp_path, "a.png", **png_text("Author", person)) == []
+    assert read(tmp_path, "a.jpg", exif=tags({0x013B: person}), xmp=packet(properties)) == []
+    assert read(tmp_path, "a.png", **png_text("Author", person)) == []
 
 
 @pytest.mark.parametrize(
     "value", ['{"nodes": []}', '{"nodes": ["a"], "edges": []}', "scan, crop", '{"a": {"b": 1}}', "{"]
 )
-def test_a_workflow_that_is_no_graph_is_no_comfyui(tmp_path, value):
-    assert said(tmp_path, "a.png", **png_text("workflow", value)) == []
+def test_a_workflow_without_a_graph_is_not_comfyui(tmp_path, value):
+    assert read(tmp_path, "a.png", **png_text("workflow", value)) == []
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,13 @@ def test_a_workflow_that_is_no_graph_is_no_comfyui(tmp_path, value):
     ],
 )  # fmt: skip
 def test_generators_are_known_by_their_software_tag(tmp_path, software, name):
-    assert said(tmp_path, "a.png", **png_text("Software", software)) == [
+    assert read(tmp_path, "a.png", **png_text("Software", software)) == [
         ("ai", name, "tag", False, "PNG text Software")
     ] or (not software.isascii())
     path = written(tmp_path, "a.png", png((b"tEXt", f"Software\0{software}".encode())))
-    assert said_by(path) == [("ai", name, "tag", False, "PNG text Software")]
+    assert claims_in(path) == [("ai", name, "tag", False, "PNG text Software")]
     xmp = packet(f"<xmp:CreatorTool>{software}</xmp:CreatorTool>")
-    assert said(tmp_path, "a.webp", xmp=xmp) == [("ai", name, "tag", False, "XMP xmp:CreatorTool")]
+    assert read(tmp_path, "a.webp", xmp=xmp) == [("ai", name, "tag", False, "XMP xmp:CreatorTool")]
 
 
 @pytest.mark.parametrize(
@@ -265,13 +265,13 @@ def test_generators_are_known_by_their_software_tag(tmp_path, software, name):
 )
 def test_other_software_is_kept_by_its_own_name(tmp_path, software):
     camera = {0x010F: "Canon", 0x0110: "Canon EOS", 0x0131: software}
-    claims = said(tmp_path, "a.jpg", exif=tags(camera))
+    claims = read(tmp_path, "a.jpg", exif=tags(camera))
     assert [claim[:2] for claim in claims] == [("camera", "Canon EOS"), ("software", software)]
 
 
 def test_an_edit_by_ai_is_a_part(tmp_path):
     for software in ("Photoshop Generative Fill", "Edited with Google AI", "Magic Editor"):
-        assert [claim[0::3] for claim in said(tmp_path, "a.png", **png_text("Software", software))] == [("ai", True)]
+        assert [claim[0::3] for claim in read(tmp_path, "a.png", **png_text("Software", software))] == [("ai", True)]
     part = Claim("ai", "xmp", "compositeSynthetic", part=True)
     assert "declares a part generated" in conflict((part,), "real")
     assert "declares itself generated" in conflict((Claim("ai", "exif", "Grok"), part), "real")
@@ -288,14 +288,14 @@ def test_an_edit_by_ai_is_a_part(tmp_path):
 def test_a_text_that_is_nothing_but_a_declaration_counts_as_text(tmp_path, words, name, part):
     wanted = ("ai", name, "text", part)
     data = jpeg((0xED, iptc((120, words.encode()))), (0xFE, words.encode()))
-    assert [claim[:4] for claim in said_by(written(tmp_path, "a.jpg", data))] == [wanted] * 2
-    assert [claim[:4] for claim in said(tmp_path, "b.png", **png_text("Title", words))] == [wanted]
-    assert [claim[:4] for claim in said(tmp_path, "c.webp", exif=tags({0x9C9C: words.encode("utf-16-le")}))] == [wanted]
+    assert [claim[:4] for claim in claims_in(written(tmp_path, "a.jpg", data))] == [wanted] * 2
+    assert [claim[:4] for claim in read(tmp_path, "b.png", **png_text("Title", words))] == [wanted]
+    assert [claim[:4] for claim in read(tmp_path, "c.webp", exif=tags({0x9C9C: words.encode("utf-16-le")}))] == [wanted]
 
 
 def test_a_generator_for_an_author_counts_as_text(tmp_path):
     properties = "<dc:creator><rdf:Seq><rdf:li>Anna</rdf:li><rdf:li>Midjourney</rdf:li></rdf:Seq></dc:creator>"
-    claims = said(tmp_path, "a.jpg", exif=tags({0x013B: "DALL-E 3"}), xmp=packet(properties))
+    claims = read(tmp_path, "a.jpg", exif=tags({0x013B: "DALL-E 3"}), xmp=packet(properties))
     assert claims == [
         ("ai", "DALL-E", "text", False, "EXIF Artist"),
         ("ai", "Midjourney", "text", False, "XMP dc:creator"),
@@ -305,9 +305,9 @@ def test_a_generator_for_an_author_counts_as_text(tmp_path):
 @pytest.mark.parametrize(("credit", "part"), [("Made with Google AI", False), ("Edited with Google AI", True)])
 def test_credits_of_google_are_read_from_xmp_and_iptc(tmp_path, credit, part):
     xmp = packet(f"<photoshop:Credit>\n {credit} </photoshop:Credit>")
-    assert said(tmp_path, "a.jpg", xmp=xmp) == [("ai", "Google AI", "tag", part, "XMP photoshop:Credit")]
+    assert read(tmp_path, "a.jpg", xmp=xmp) == [("ai", "Google AI", "tag", part, "XMP photoshop:Credit")]
     path = written(tmp_path, "b.jpg", jpeg((0xED, iptc((110, credit.encode())))))
-    assert said_by(path) == [("ai", "Google AI", "tag", part, "IPTC Credit")]
+    assert claims_in(path) == [("ai", "Google AI", "tag", part, "IPTC Credit")]
 
 
 @pytest.mark.parametrize(
@@ -328,10 +328,10 @@ def test_source_types_are_read_in_every_form(tmp_path, value, kind, part):
         "",
     ):
         xmp = packet(f"<Iptc4xmpExt:DigitalSourceType>{before}{value}</Iptc4xmpExt:DigitalSourceType>")
-        assert [claim[:4] for claim in said(tmp_path, "a.webp", xmp=xmp)] == wanted
+        assert [claim[:4] for claim in read(tmp_path, "a.webp", xmp=xmp)] == wanted
 
 
-def test_xmp_is_read_whatever_its_spelling(tmp_path):
+def test_xmp_is_read_in_any_spelling(tmp_path):
     url, term = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia", "trainedAlgorithmicMedia"
     spellings = [
         packet(f'<q:DigitalSourceType rdf:resource="{url}"/>', f'xmlns:q="{IPTC_EXTENSION}"'),
@@ -341,27 +341,27 @@ def test_xmp_is_read_whatever_its_spelling(tmp_path):
         packet(f"<dc:title>a & b</dc:title><Iptc4xmpExt:DigitalSourceType>{url}</Iptc4xmpExt:DigitalSourceType>"),
     ]
     for xmp in spellings:
-        assert [claim[1] for claim in said(tmp_path, "a.webp", xmp=xmp)] == [term], xmp
+        assert [claim[1] for claim in read(tmp_path, "a.webp", xmp=xmp)] == [term], xmp
 
 
 def test_xmp_is_read_from_every_container(tmp_path):
     xmp = packet("<xmp:CreatorTool>Grok</xmp:CreatorTool>")
     wanted = [("ai", "Grok", "tag", False, "XMP xmp:CreatorTool")]
     for name in ("a.jpg", "a.webp", "a.avif", "a.heic"):
-        assert said(tmp_path, name, xmp=xmp) == wanted, name
-    assert said(tmp_path, "a.tiff", tiffinfo={700: xmp}) == wanted
+        assert read(tmp_path, name, xmp=xmp) == wanted, name
+    assert read(tmp_path, "a.tiff", tiffinfo={700: xmp}) == wanted
     plain, profile = b"XML:com.adobe.xmp\0\0\0\0\0" + xmp, b"\nxmp\n%8d\n" % len(xmp) + xmp.hex().encode()
     packed = b"Raw profile type xmp\0\0" + zlib.compress(profile)
     for behind in (False, True):
-        assert said_by(written(tmp_path, "a.png", png((b"iTXt", plain), behind=behind))) == wanted
-        assert said_by(written(tmp_path, "b.png", png((b"zTXt", packed), behind=behind))) == wanted
+        assert claims_in(written(tmp_path, "a.png", png((b"iTXt", plain), behind=behind))) == wanted
+        assert claims_in(written(tmp_path, "b.png", png((b"zTXt", packed), behind=behind))) == wanted
     extended = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">II", len(xmp), 0) + xmp
-    assert said_by(written(tmp_path, "b.jpg", jpeg((0xE1, extended)))) == wanted
+    assert claims_in(written(tmp_path, "b.jpg", jpeg((0xE1, extended)))) == wanted
     SMALL.save(tmp_path / "a.gif")
     data = (tmp_path / "a.gif").read_bytes()
     trailer = bytes([1, *range(255, -1, -1), 0])
     block = b"\x21\xff\x0bXMP DataXMP" + xmp + trailer
-    assert said_by(written(tmp_path, "a.gif", data[:-1] + block + b";")) == wanted
+    assert claims_in(written(tmp_path, "a.gif", data[:-1] + block + b";")) == wanted
 
 
 def test_metadata_that_imagemagick_puts_into_a_png_is_read(tmp_path):
@@ -380,7 +380,7 @@ def test_metadata_that_imagemagick_puts_into_a_png_is_read(tmp_path):
         (b"iptc", credit, "IPTC Credit"),
     ):
         path = written(tmp_path, "a.png", png((b"zTXt", profile(name, body))))
-        assert [claim[0::4] for claim in said_by(path)] == [("ai", field)], name
+        assert [claim[0::4] for claim in claims_in(path)] == [("ai", field)], name
 
 
 def test_a_step_by_ai_in_the_history_is_a_part(tmp_path):
@@ -388,7 +388,7 @@ def test_a_step_by_ai_in_the_history_is_a_part(tmp_path):
         'xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/" xmlns:stEvt="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"'
     )
     steps = '<rdf:li stEvt:softwareAgent="Adobe Firefly 3"/><rdf:li stEvt:softwareAgent="Adobe Photoshop 27.1"/>'
-    claims = said(tmp_path, "a.jpg", xmp=packet(f"<xmpMM:History><rdf:Seq>{steps}</rdf:Seq></xmpMM:History>", spaces))
+    claims = read(tmp_path, "a.jpg", xmp=packet(f"<xmpMM:History><rdf:Seq>{steps}</rdf:Seq></xmpMM:History>", spaces))
     assert [claim[:4] for claim in claims] == [
         ("ai", "Adobe Firefly", "tag", True),
         ("software", "Adobe Photoshop 27.1", "tag", False),
@@ -400,10 +400,10 @@ def test_iptc_2025_names_the_ai_system(tmp_path):
         "<Iptc4xmpExt:AISystemUsed>Foo Painter</Iptc4xmpExt:AISystemUsed><Iptc4xmpExt:AISystemVersionUsed>3"
         "</Iptc4xmpExt:AISystemVersionUsed><Iptc4xmpExt:AIPromptInformation>a cat</Iptc4xmpExt:AIPromptInformation>"
     )
-    assert said(tmp_path, "a.jpg", xmp=packet(properties))[0][:4] == ("ai", "Foo Painter 3", "tag", False)
+    assert read(tmp_path, "a.jpg", xmp=packet(properties))[0][:4] == ("ai", "Foo Painter 3", "tag", False)
     assert "a cat" in decode(tmp_path / "a.jpg").claims[0].detail
     composite = "<Iptc4xmpExt:DigitalSourceType>compositeSynthetic</Iptc4xmpExt:DigitalSourceType>"
-    assert all(claim[3] for claim in said(tmp_path, "a.jpg", xmp=packet(properties + composite)))
+    assert all(claim[3] for claim in read(tmp_path, "a.jpg", xmp=packet(properties + composite)))
 
 
 STRUCTURES = {
@@ -423,19 +423,19 @@ STRUCTURES = {
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_a_structure_of_a_tool_counts_wherever_it_stands(tmp_path, name):
+def test_a_structure_of_a_tool_counts_in_any_field(tmp_path, name):
     text = STRUCTURES[name]
     wide = {"ascii": b"ASCII\0\0\0" + text.encode(), "be": b"UNICODE\0" + text.encode("utf-16-be")}
     wide |= {"le": b"UNICODE\0" + text.encode("utf-16-le"), "none": b"\0" * 8 + text.encode()}
     wide |= {"jis": b"JIS\0\0\0\0\0" + text.encode()}
     for value in wide.values():
-        claims = said(tmp_path, "a.webp", exif=tags(inner={0x9286: value}))
+        claims = read(tmp_path, "a.webp", exif=tags(inner={0x9286: value}))
         assert claims == [("ai", name, "tag", False, "EXIF UserComment")]
-    assert said(tmp_path, "a.jpg", comment=text.encode()) == [("ai", name, "tag", False, "JPEG comment")]
-    assert said(tmp_path, "a.gif", comment=text.encode()) == [("ai", name, "tag", False, "GIF comment")]
+    assert read(tmp_path, "a.jpg", comment=text.encode()) == [("ai", name, "tag", False, "JPEG comment")]
+    assert read(tmp_path, "a.gif", comment=text.encode()) == [("ai", name, "tag", False, "GIF comment")]
     for key in (b"Description", b"parameters"):
         path = written(tmp_path, "a.png", png((b"tEXt", key + b"\0" + text.encode()), behind=True))
-        assert said_by(path) == [("ai", name, "tag", False, f"PNG text {key.decode()}")]
+        assert claims_in(path) == [("ai", name, "tag", False, f"PNG text {key.decode()}")]
 
 
 def test_parameters_behind_a_long_prompt_are_found(tmp_path):
@@ -443,9 +443,9 @@ def test_parameters_behind_a_long_prompt_are_found(tmp_path):
     chinese = "猫在沙发上" * 2000 + text[-200:]
     for order in ("utf-16-be", "utf-16-le"):
         exif = tags(inner={0x9286: b"UNICODE\0" + chinese.encode(order)})
-        assert said(tmp_path, "a.webp", exif=exif)[0][1] == "A1111"
+        assert read(tmp_path, "a.webp", exif=exif)[0][1] == "A1111"
         exif = tags(inner={0x9286: b"UNICODE\0" + text.encode(order)})
-        assert said(tmp_path, "a.webp", exif=exif)[0][1] == "A1111"
+        assert read(tmp_path, "a.webp", exif=exif)[0][1] == "A1111"
     claim = decode(tmp_path / "a.webp").claims[0]
     assert len(claim.detail) <= 200
 
@@ -454,13 +454,13 @@ def test_parameters_that_are_text_chunks_of_their_own_are_easy_diffusion(tmp_pat
     info = PngInfo()
     for key, value in {"prompt": "a cat", "seed": "0", "use_stable_diffusion_model": "sd-v1-5"}.items():
         info.add_text(key, value)
-    assert said(tmp_path, "a.png", pnginfo=info) == [("ai", "Easy Diffusion", "tag", False, "PNG text keys")]
+    assert read(tmp_path, "a.png", pnginfo=info) == [("ai", "Easy Diffusion", "tag", False, "PNG text keys")]
 
 
 def test_the_signature_of_grok_needs_both_of_its_fields(tmp_path):
     signature, artist = "Signature: " + "QUJD" * 60, "0d9f5d0e-1111-4222-8333-444455556666"
-    assert said(tmp_path, "a.jpg", exif=tags({0x010E: signature, 0x013B: artist}))[0][:2] == ("ai", "Grok")
-    assert said(tmp_path, "a.jpg", exif=tags({0x010E: signature, 0x013B: "Anna"})) == []
+    assert read(tmp_path, "a.jpg", exif=tags({0x010E: signature, 0x013B: artist}))[0][:2] == ("ai", "Grok")
+    assert read(tmp_path, "a.jpg", exif=tags({0x010E: signature, 0x013B: "Anna"})) == []
 
 
 @pytest.mark.parametrize("magic", ["stealth_pnginfo", "stealth_pngcomp", "stealth_rgbinfo", "stealth_rgbcomp"])
@@ -477,13 +477,13 @@ def test_parameters_hidden_in_the_lowest_bits_are_read(tmp_path, magic):
         columns[..., :3] = flat.reshape(100, 90, 3)
     Image.fromarray(columns.swapaxes(0, 1).copy()).save(tmp_path / "a.png")
     channels = "alpha" if "png" in magic else "RGB"
-    assert said_by(tmp_path / "a.png") == [("ai", "A1111", "tag", False, f"lowest bits of {channels}")]
+    assert claims_in(tmp_path / "a.png") == [("ai", "A1111", "tag", False, f"lowest bits of {channels}")]
 
 
 def test_all_claims_are_kept_the_strongest_first(tmp_path):
     exif = tags({0x010F: "Canon", 0x0110: "Canon EOS", 0x0131: "GIMP 2.10", 0x010E: "Made with AI"})
     xmp = packet("<xmp:CreatorTool>Midjourney</xmp:CreatorTool>")
-    assert [claim[:3] for claim in said(tmp_path, "a.jpg", exif=exif, xmp=xmp)] == [
+    assert [claim[:3] for claim in read(tmp_path, "a.jpg", exif=exif, xmp=xmp)] == [
         ("ai", "Midjourney", "tag"),
         ("ai", "AI", "text"),
         ("camera", "Canon EOS", "tag"),
@@ -491,7 +491,7 @@ def test_all_claims_are_kept_the_strongest_first(tmp_path):
     ]
 
 
-def test_what_is_shown_cannot_turn_a_terminal_or_a_line(tmp_path):
+def test_shown_text_has_no_control_or_direction_characters(tmp_path):
     hostile = "GI\x1b[31mMP\u202e\u200b 2\n10"
     for options in (
         {"xmp": packet(f"<xmp:CreatorTool>{hostile.replace(chr(27), '')}</xmp:CreatorTool>")},
@@ -520,13 +520,13 @@ def test_hostile_metadata_costs_neither_the_picture_nor_other_claims(tmp_path):
     ]
     for chunks in hostile:
         path = written(tmp_path, "a.png", png((b"tEXt", b"Software\0ChatGPT"), *chunks))
-        assert said_by(path) == [wanted]
+        assert claims_in(path) == [wanted]
 
 
 def test_a_long_workflow_in_a_compressed_chunk_is_read(tmp_path):
     long = WORKFLOW[:-1] + f', "extra": "{"a" * 1_500_000}"}}'
     path = written(tmp_path, "a.png", png((b"zTXt", b"workflow\0\0" + zlib.compress(long.encode()))))
-    assert said_by(path)[0][:2] == ("ai", "ComfyUI")
+    assert claims_in(path)[0][:2] == ("ai", "ComfyUI")
 
 
 def test_the_catalogue_is_sound():
@@ -555,7 +555,7 @@ def test_source_types_have_one_spelling():
     assert meaning_of("compositesynthetic") == ("ai", True) and term_of("a nice day") == ""
 
 
-def test_reports_say_each_statement_once_with_its_fields_and_strength():
+def test_reports_list_each_statement_once_with_fields_and_strength():
     graph = Claim("ai", "png", "ComfyUI", detail="{}", field="PNG text prompt", strength="tag")
     fill = Claim("ai", "c2pa", "Firefly", "broken", "", True, "C2PA action c2pa.edited", "text")
     claims = (graph, replace(graph, field="PNG text workflow", detail="{ }"), fill)
@@ -566,7 +566,7 @@ def test_reports_say_each_statement_once_with_its_fields_and_strength():
 
 
 @pytest.mark.skipif(not (SHARED / "data/provenance.tsv").exists(), reason="needs ../shared")
-def test_original_files_say_where_they_are_from_and_stripped_ones_nothing():
+def test_original_files_have_claims_and_stripped_ones_have_none():
     wanted = {
         "gpt_image_1_4o.png": ("ai", "c2pa", "unverified"),
         "dalle2.jpg": ("ai", "exif", ""),

@@ -1,4 +1,4 @@
-"""A killed scan is gone on with: what was whole stays, what was torn is done again, and nothing is mixed."""
+"""Resuming a killed scan: complete rows are kept, truncated ones are repeated, and settings are not mixed."""
 
 import csv
 import json
@@ -93,7 +93,7 @@ def test_resume_needs_a_file_and_a_name_with_line_breaks_is_one_row(hidascan, tm
     assert without_time(out.read_text()) == without_time(whole)
 
 
-def test_a_scan_that_is_killed_at_any_moment_can_be_gone_on_with(tiny_weights, folder, tmp_path, hidascan):
+def test_a_scan_killed_at_any_moment_can_be_resumed(tiny_weights, folder, tmp_path, hidascan):
     out = tmp_path / "killed.jsonl"
     hidascan(folder, "--jsonl", tmp_path / "whole.jsonl", "--precision", "fp32")
     command = [sys.executable, "-m", "hidascan.cli", folder, "--jsonl", out, "--precision", "fp32", "--batch-size", "1"]
@@ -125,7 +125,7 @@ def unfinished(hidascan, folder, tmp_path):
     return out
 
 
-def test_the_rows_of_a_killed_scan_are_never_dropped_in_silence(hidascan, folder, unfinished):
+def test_the_rows_of_a_killed_scan_are_never_dropped_silently(hidascan, folder, unfinished):
     before = unfinished.read_bytes()
     ran = hidascan(folder, "--csv", unfinished, "--precision", "fp32")
     assert ran.code == 2 and "out.csv is an unfinished scan (3 rows): continue with --resume, or delete it" in ran.err
@@ -136,7 +136,7 @@ def test_the_rows_of_a_killed_scan_are_never_dropped_in_silence(hidascan, folder
     assert len(unfinished.read_text().splitlines()) == 9
 
 
-def test_a_mark_beside_a_file_of_somebody_else_lets_nothing_be_cut_off(hidascan, folder, unfinished):
+def test_a_mark_beside_a_foreign_file_does_not_allow_truncation(hidascan, folder, unfinished):
     for text in ("path,remarks\na.png,mine\n", "a line of mine", '{"path": 1}\n'):
         unfinished.write_text(text)
         for options in (("--resume",), ()):
@@ -144,7 +144,7 @@ def test_a_mark_beside_a_file_of_somebody_else_lets_nothing_be_cut_off(hidascan,
             assert unfinished.read_text() == text
 
 
-def test_a_mark_is_not_written_over_a_file_of_somebody_else(hidascan, folder, tmp_path):
+def test_a_mark_does_not_overwrite_a_foreign_file(hidascan, folder, tmp_path):
     mark = tmp_path / "out.csv.unfinished"
     for text in ("my notes", "{}", "[1]"):
         mark.write_text(text)

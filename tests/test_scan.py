@@ -1,4 +1,4 @@
-"""The scanner from outside: files in; rows, lines and exit codes out."""
+"""The scanner from outside: files -> rows, lines and exit codes."""
 
 import csv
 import io
@@ -100,14 +100,14 @@ def test_a_profile_chooses_between_calibrated_thresholds(tiny_weights, folder, t
     calibration = replace(header.calibration, thresholds=thresholds)
     weights = shutil.copytree(tiny_weights.parent, tmp_path / "weights") / "profiles.safetensors"
     save_trained(weights, network, replace(header, calibration=calibration))
-    said = {
+    verdicts = {
         profile: next(Scanner(ScanOptions(str(weights), profile=profile)).scan([str(folder / "0.png")])).verdict
         for profile in thresholds
     }
-    assert said == {"low-fpr": "inconclusive", "balanced": "real", "high-recall": "ai"}
+    assert verdicts == {"low-fpr": "inconclusive", "balanced": "real", "high-recall": "ai"}
 
 
-def test_a_stress_test_says_inconclusive_where_copies_disagree(hidascan, tiny_weights, folder):
+def test_a_stress_test_is_inconclusive_if_copies_disagree(hidascan, tiny_weights, folder):
     """With a threshold between the lowest and the highest score of the copies the verdict flips; over all, it holds."""
     options = ScanOptions(str(tiny_weights), stress=True, precision="fp32")
     given = str(folder / "1.png")
@@ -165,7 +165,7 @@ def scores(scanner, paths) -> dict:
     return {f.path: f.score for f in scanner.scan(paths)}
 
 
-def test_a_result_does_not_depend_on_who_shares_the_batch(tiny_weights, folder):
+def test_a_result_does_not_depend_on_the_batch(tiny_weights, folder):
     paths = sorted(str(p) for p in folder.rglob("*.png"))
     alone = {p: scores(Scanner(ScanOptions(str(tiny_weights), batch_size=16)), [p])[p] for p in paths}
     for batch_size in (1, 3, 64):
@@ -175,7 +175,7 @@ def test_a_result_does_not_depend_on_who_shares_the_batch(tiny_weights, folder):
     assert scores(fp32, paths[::-1]) == pytest.approx({p: scores(fp32, [p])[p] for p in paths}, abs=1e-5)
 
 
-def test_an_array_gives_what_its_file_gives(tiny_weights, folder):
+def test_an_array_gives_the_result_of_its_file(tiny_weights, folder):
     scanner = Scanner(ScanOptions(str(tiny_weights), precision="fp32"))
     from_file = next(scanner.scan([folder / "1.png"]))
     from_array = scanner.scan_array(picture(300, 500, seed=1))
@@ -205,7 +205,7 @@ def test_a_finished_image_does_not_wait_for_the_large_one_after_it(tiny_weights,
     assert next(findings).path == str(paths[1]) and sum(batches) == 3 + 37
 
 
-def test_batches_that_overlap_as_on_a_gpu_say_the_same(tiny_weights, tmp_path):
+def test_overlapping_batches_give_the_same_results(tiny_weights, tmp_path):
     sizes = [(500, 700), (224, 224), (30, 30), (900, 300), (700, 700)]
     paths = [save_picture(tmp_path / f"{number}.png", *size) for number, size in enumerate(sizes)]
     paths.insert(2, tmp_path / "missing.png")
@@ -225,7 +225,7 @@ def test_batches_that_overlap_as_on_a_gpu_say_the_same(tiny_weights, tmp_path):
         assert one.heatmap is other.heatmap is None or np.allclose(one.heatmap, other.heatmap, atol=1e-5)
 
 
-def test_margins_of_one_colour_are_looked_at_once_and_say_the_same(tiny_weights, tmp_path, monkeypatch):
+def test_uniform_margins_are_encoded_once_with_the_same_results(tiny_weights, tmp_path, monkeypatch):
     page = np.full((1100, 900, 3), 255, np.uint8)
     page[:150] = (20, 30, 40)
     page[500:800, 300:700] = picture(300, 400)
@@ -240,7 +240,7 @@ def test_margins_of_one_colour_are_looked_at_once_and_say_the_same(tiny_weights,
     assert np.allclose(once.heatmap, each.heatmap, atol=1e-5)
 
 
-def test_a_thread_of_pixels_is_refused_before_it_is_mirrored_into_gigabytes(hidascan, tmp_path):
+def test_a_very_narrow_image_is_refused_before_padding(hidascan, tmp_path):
     Image.fromarray(np.zeros((1, 3_000_000, 3), np.uint8)).save(tmp_path / "thin.png")
     ran = hidascan(tmp_path / "thin.png")
     assert ran.code == 3 and "too narrow" in ran.err
@@ -295,7 +295,7 @@ def test_a_reader_that_goes_away_ends_the_scan_quietly(tiny_weights, folder):
     assert scan.stderr.read() == b"" and scan.wait(60) == 141
 
 
-def test_ctrl_c_leaves_a_whole_csv_of_what_was_done(tiny_weights, tmp_path):
+def test_ctrl_c_leaves_a_valid_csv(tiny_weights, tmp_path):
     paths = [str(save_picture(tmp_path / f"{n:03}.png", 700, 700, seed=n)) for n in range(12)]
     listed = "\n".join(paths * 1 + [str(tmp_path / f"later{n}.png") for n in range(3)]).encode()
     out = tmp_path / "out.csv"
@@ -316,7 +316,7 @@ def test_ctrl_c_leaves_a_whole_csv_of_what_was_done(tiny_weights, tmp_path):
     assert [row["path"] for row in rows(text)] == paths[: text.count("\n") - 1] and text.count("\n") > 2
 
 
-def test_patches_limits_what_is_looked_at_and_says_so(hidascan, tmp_path):
+def test_patches_limits_the_examined_patches_with_a_note(hidascan, tmp_path):
     save_picture(tmp_path / "large.png", 700, 900)
     save_picture(tmp_path / "small.png", 224, 300)
     ran = hidascan(tmp_path, "--patches", 4, "--jsonl", "-", "--explain")

@@ -1,4 +1,4 @@
-"""The service: many clients and one scanner, and what it turns away."""
+"""The service: many clients with one scanner, and rejected requests."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_nothing_is_kept_after_the_answer(client, tmp_path):
     assert folder.is_dir() and not list(folder.iterdir())
 
 
-def test_what_is_uploaded_is_kept_for_those_who_ask(tiny_weights, tmp_path):
+def test_uploads_are_kept_on_request(tiny_weights, tmp_path):
     (tmp_path / "kept").mkdir()
     pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
     with fastapi_client(make_app(pool, Limits(), tmp_path / "kept"), base_url="http://localhost") as client:
@@ -75,7 +75,7 @@ def test_what_is_uploaded_is_kept_for_those_who_ask(tiny_weights, tmp_path):
     assert kept.suffix == ".png" and len(kept.stem) == 32
 
 
-def test_names_of_strangers_are_names_and_never_paths(client, tmp_path):
+def test_names_of_uploads_are_never_used_as_paths(client, tmp_path):
     named = [(name, png(tmp_path)) for name in ("../../etc/passwd.png", "a\x1b[2J.png", HOSTILE, "x" * 300 + ".png")]
     found = rows(client.post("/v1/scan", files=files(*named), headers={"Accept": PAGE_LINES}))
     assert found[0]["row"]["path"] == "passwd.png" and "\x1b" not in found[1]["row"]["path"]
@@ -106,7 +106,7 @@ def test_a_picture_may_be_the_body(client, tmp_path, kind, named, path):
     assert (row["path"], row["status"]) == (path, "ok") and not list(client.app.state.folder.iterdir())
 
 
-def test_what_is_no_picture_is_answered_with_what_to_send(client, tmp_path):
+def test_other_files_than_pictures_are_answered_with_advice(client, tmp_path):
     asked = [
         client.post("/v1/scan"),
         client.post("/v1/scan", json={"url": "https://example.org/a.png"}),
@@ -124,7 +124,7 @@ def test_options_in_the_address_are_refused_and_not_ignored(client, tmp_path):
     assert answer.status_code == 400 and "threshold" in answer.json()["error"]
 
 
-def test_health_model_and_the_interface_are_told(client):
+def test_health_model_and_schema_are_served(client):
     assert client.get("/v1/health").json() == {"status": "ok", "waiting": 0}
     model = client.get("/v1/model").json()
     assert model["detector"] == "hidanet" and 0 <= model["real_below"] <= model["ai_from"] <= 1
@@ -145,7 +145,7 @@ def test_health_model_and_the_interface_are_told(client):
         ({"Host": "127.0.0.1:8765", "Origin": "http://127.0.0.1:8765"}, 200),
     ],
 )
-def test_other_hosts_and_pages_of_other_sites_are_turned_away(client, tmp_path, headers, status):
+def test_other_hosts_and_cross_origin_requests_are_rejected(client, tmp_path, headers, status):
     answer = client.post("/v1/scan", files=files(("a.png", png(tmp_path))), headers=headers)
     assert answer.status_code == status and "access-control-allow-origin" not in answer.headers
 
@@ -183,7 +183,7 @@ def test_bodies_over_the_limit_too_many_files_and_no_files_are_refused(tiny_weig
 
 
 class NoScanner(ScanPool):
-    """Stands in for a scanner where it is about what a request is answered; says which files came."""
+    """Replacement for a scanner in tests of responses; records received files."""
 
     def __init__(self, run_info):
         self.scanner, self.failing = SimpleNamespace(run=run_info), None
@@ -241,7 +241,7 @@ FORM = {"Content-Type": "multipart/form-data; boundary=b"}
         (part("name=file", b"p" * (2 << 20), "Content-Type: application/octet-stream"), "upload"),
     ],
 )
-def test_a_part_is_a_file_however_it_says_so(desk, body, name):
+def test_a_part_is_recognised_as_a_file_in_any_form(desk, body, name):
     (row,) = rows(desk.post("/v1/scan", content=body + b"--b--\r\n", headers=FORM))
     assert row["path"] == name and row["error"] in ("pixels", "p" * (2 << 20))
 
@@ -283,15 +283,15 @@ def test_a_body_that_is_one_image_is_scanned(desk, headers, name):
         (b"x", "multipart/form-data", "boundary"),
     ],
 )
-def test_any_other_body_is_answered_with_what_to_send(desk, content, kind, why):
+def test_any_other_body_is_answered_with_advice(desk, content, kind, why):
     answer = desk.post("/v1/scan", content=content, headers={"Content-Type": kind} if kind else {})
     assert answer.status_code == 400 and [*answer.json()] == ["error"]
-    said = answer.json()["error"]
-    assert why in said and "curl -F file=@" in said and "\n" not in said
+    message = answer.json()["error"]
+    assert why in message and "curl -F file=@" in message and "\n" not in message
 
 
 @pytest.mark.parametrize(
-    ("method", "url", "headers", "status", "said"),
+    ("method", "url", "headers", "status", "message"),
     [
         ("POST", "/v1/scan?threshold=0.9", FORM, 400, "(threshold)"),
         ("POST", "/v1/scan?fast&0.9&a%1B%5B2J=1", FORM, 400, r"(fast, 0.9, a\x1b[2J)"),
@@ -308,13 +308,13 @@ def test_any_other_body_is_answered_with_what_to_send(desk, content, kind, why):
         ("POST", "/v1/scan", {"Content-Length": "\xb2"}, 400, "Content-Length"),
     ],
 )
-def test_every_mistake_is_answered_with_a_sentence(desk, method, url, headers, status, said):
+def test_every_mistake_is_answered_with_a_sentence(desk, method, url, headers, status, message):
     headers = {name: value.encode("latin-1") for name, value in headers.items()}
     answer = desk.request(method, url, headers=headers, follow_redirects=False)
-    assert answer.status_code == status and [*answer.json()] == ["error"] and said in answer.json()["error"]
+    assert answer.status_code == status and [*answer.json()] == ["error"] and message in answer.json()["error"]
 
 
-def test_a_failure_of_ours_is_one_line_on_stderr_and_an_answer(run_info, capfd):
+def test_an_internal_error_is_one_line_on_stderr_and_a_response(run_info, capfd):
     pool = NoScanner(run_info)
     pool.failing = ValueError("two\nlines")
     with fastapi_client(make_app(pool, Limits()), base_url="http://localhost") as client:
@@ -336,7 +336,7 @@ class SlowScanner:
             yield finding
 
 
-def test_a_full_queue_says_when_to_come_again(tiny_weights, tmp_path):
+def test_a_full_queue_is_answered_with_retry_after(tiny_weights, tmp_path):
     slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
     pool = ScanPool(slow, 2)
     picture, path, other = png(tmp_path), *(save_picture(tmp_path / f"{name}.png", 20, 20) for name in "ab")
@@ -351,7 +351,7 @@ def test_a_full_queue_says_when_to_come_again(tiny_weights, tmp_path):
         assert client.post("/v1/scan", files=files(("a.png", picture))).status_code == 200
 
 
-def test_an_answer_that_is_late_is_given_up(tiny_weights, tmp_path):
+def test_a_late_response_times_out(tiny_weights, tmp_path):
     slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
     with fastapi_client(make_app(ScanPool(slow, 9), Limits(seconds=0.3)), base_url="http://localhost") as client:
         assert client.post("/v1/scan", files=files(("a.png", png(tmp_path)))).status_code == 504
@@ -399,8 +399,8 @@ def test_many_clients_at_once_lose_nothing_and_ctrl_c_drains(server, tmp_path):
         return answer.status_code, names, [json.loads(line)["path"] for line in answer.text.splitlines()]
 
     with ThreadPoolExecutor(8) as clients:
-        for status, names, told in clients.map(ask, range(24)):
-            assert status == 200 and told == [*names, "broken.png"]
+        for status, names, names_back in clients.map(ask, range(24)):
+            assert status == 200 and names_back == [*names, "broken.png"]
         last = clients.submit(ask, 0)
         time.sleep(0.05)
         server.send_signal(signal.SIGINT)
@@ -409,7 +409,7 @@ def test_many_clients_at_once_lose_nothing_and_ctrl_c_drains(server, tmp_path):
     assert server.wait(30) == 0
 
 
-def test_clients_that_go_away_or_speak_nonsense_harm_nobody_and_leave_no_word(server, tmp_path):
+def test_disconnecting_or_malformed_clients_affect_no_others(server, tmp_path):
     port = int(server.base.rpartition(":")[2])
     head = b"POST /v1/scan HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     form = head + b"Content-Type: multipart/form-data; boundary=b\r\n"
@@ -444,7 +444,7 @@ def test_clients_that_go_away_or_speak_nonsense_harm_nobody_and_leave_no_word(se
     assert server.wait(30) == 0 and server.stderr.read() == ""
 
 
-def test_a_bind_that_others_reach_demands_a_token(hidascan, tiny_weights):
+def test_binding_to_the_network_requires_a_token(hidascan, tiny_weights):
     ran = hidascan("serve", "--host", "0.0.0.0", "--weights", tiny_weights)
     assert ran.code == 2 and "--token" in ran.err and ran.err.count("\n") == 1
     with socket.socket() as taken:

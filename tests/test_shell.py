@@ -1,4 +1,4 @@
-"""The shell's conventions: which files are taken, how lines look, settings from files, completion, schema."""
+"""Shell conventions: selection of files, format of lines, settings from files, completion, schema."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def taken(tree: Path, **selection) -> list[str]:
     return [Path(path).relative_to(tree).as_posix() for path in expand([str(tree)], Selection(**selection))]
 
 
-def test_which_files_of_a_folder_are_taken(tree):
+def test_files_of_a_folder_are_selected(tree):
     every = ["a.png", "b.JPG", "raw/c.png", "raw/deep/d.jpeg", "trash/e.png"]
     assert taken(tree) == every
     assert taken(tree, recurse=False) == ["a.png", "b.JPG"]
@@ -44,7 +44,7 @@ def test_which_files_of_a_folder_are_taken(tree):
     assert [*expand([str(tree / "notes.txt")], Selection(exclude=("*",)))] == [str(tree / "notes.txt")]
 
 
-def test_links_to_folders_are_followed_when_asked_and_never_in_circles(tree):
+def test_links_to_folders_are_followed_on_request_and_never_in_cycles(tree):
     (tree.parent / "elsewhere").mkdir()
     (tree.parent / "elsewhere/f.png").write_bytes(b"")
     (tree / "link").symlink_to(tree.parent / "elsewhere")
@@ -105,7 +105,7 @@ def test_the_environment_names_the_weights(tiny_weights, tmp_path):
     assert given.returncode in (0, 1) and given.stdout.startswith(str(picture))
 
 
-def test_rows_are_as_the_schema_says(hidascan, tiny_weights, tmp_path):
+def test_rows_match_the_schema(hidascan, tiny_weights, tmp_path):
     printed = json.loads(hidascan("--json-schema").out)
     assert printed == json.loads(json.dumps(json_schema()))
     jsonschema.Draft202012Validator.check_schema(printed)

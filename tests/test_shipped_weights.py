@@ -1,4 +1,4 @@
-"""The weights that ship, on the examples that ship."""
+"""The shipped weights on the shipped examples."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_photos_are_not_called_ai(scanner, name):
     assert finding.verdict != "ai"
 
 
-def test_a_harder_compression_is_seen_in_the_pixels(scanner):
+def test_stronger_compression_is_seen_in_the_pixels(scanner):
     from hidascan.image.perturb import Compression, compress
 
     pixels = decode(EXAMPLES / "coffee.png").pixels

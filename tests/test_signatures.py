@@ -1,4 +1,4 @@
-"""What a file is that hidascan does not read, by its content and whatever its name; RAW photos among them."""
+"""Kinds of unsupported files, including RAW photos, by content and regardless of name."""
 
 import gzip
 import io
@@ -96,7 +96,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 @pytest.mark.parametrize(("name", "data"), OTHERS, ids=[f"{number}-{name}" for number, (name, _) in enumerate(OTHERS)])
-def test_a_file_of_another_kind_is_called_by_its_name(tmp_path, name, data, suffix):
+def test_a_file_of_another_kind_is_named(tmp_path, name, data, suffix):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(data)
     with pytest.raises(ImageError) as raised:
@@ -118,7 +118,7 @@ def test_a_file_of_another_kind_is_called_by_its_name(tmp_path, name, data, suff
         ("damaged image: the header of this JPEG", b"\xff\xd8\xff\xe0" + bytes(99)),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path, words, data):
+def test_the_problem_of_a_file_is_described(tmp_path, words, data):
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(ImageError, match=words):
         decode(tmp_path / "a.jpg")
@@ -172,7 +172,7 @@ RAW = {
 
 @pytest.mark.parametrize("suffix", ["dng", "tif", "jpg", "nef"])
 @pytest.mark.parametrize("kind", RAW)
-def test_a_raw_photo_is_refused_whatever_its_name(tmp_path, kind, suffix):
+def test_a_raw_photo_is_refused_under_any_name(tmp_path, kind, suffix):
     (tmp_path / f"a.{suffix}").write_bytes(RAW[kind])
     with pytest.raises(ImageError, match=r"this is a RAW photo \(.*\): RAW is not supported; scan an exported"):
         decode(tmp_path / f"a.{suffix}")

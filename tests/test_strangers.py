@@ -1,4 +1,4 @@
-"""Text from strangers forges no row, and streams of any kind end no scan with a false exit code."""
+"""Untrusted text cannot forge rows, and no stream causes a wrong exit code."""
 
 import csv
 import io
@@ -39,9 +39,9 @@ def found(path: str) -> Finding:
 def test_a_name_forges_no_line_and_no_field(capsys, path):
     for report in (PlainLines(), FormattedLines(r"%p\t%v\t%s")):
         report.add(found(path))
-        said = capsys.readouterr().out
-        assert said.count("\n") == 1 and len(said.splitlines()) == 1 and said.count("\t") == 2
-        assert said.split("\t")[1] == "real" and "\u202e" not in said
+        output = capsys.readouterr().out
+        assert output.count("\n") == 1 and len(output.splitlines()) == 1 and output.count("\t") == 2
+        assert output.split("\t")[1] == "real" and "\u202e" not in output
 
 
 def test_a_list_for_xargs_has_names_as_they_are(capsys):
@@ -67,7 +67,7 @@ def test_a_csv_has_one_record_per_row_and_gives_each_path_back(tmp_path_factory,
     for name in (path, "last.png"):
         report.add(found(name))
     report.close()
-    paths = [row["path"] for row, _ in CsvReport.whole_records(str(target))]
+    paths = [row["path"] for row, _ in CsvReport.complete_records(str(target))]
     assert paths == [path, "last.png"]
     with target.open(encoding="utf-8", newline="") as file:  # as any other reader
         assert len(list(csv.reader(file))) == 3
@@ -96,16 +96,16 @@ def ran(arguments: str, folder: Path, weights: Path) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "expected"),
     [
         ("a.png >&-", 2, "standard output is closed"),
         ("--json-schema >/dev/full", 2, "no space left on device"),
         ("a.png - no.png --threshold 1 --csv a.csv -q <&- >&- 2>&-", 3, ""),
     ],
 )
-def test_closed_and_full_streams_end_with_a_true_exit_code(tiny_weights, tmp_path, arguments, code, said):
+def test_closed_and_full_streams_end_with_a_true_exit_code(tiny_weights, tmp_path, arguments, code, expected):
     save_picture(tmp_path / "a.png")
     done = ran(arguments, tmp_path, tiny_weights)
-    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == code and expected in done.stderr and "Traceback" not in done.stderr
     if "a.csv" in arguments:
         assert len((tmp_path / "a.csv").read_text().splitlines()) == 3

@@ -1,4 +1,4 @@
-"""Names and metadata of strangers: whatever they hold, they forge no row, no field, no mark-up and no escape code."""
+"""Untrusted names and metadata cannot forge rows, fields, mark-up or escape codes."""
 
 import csv
 import io
@@ -59,7 +59,7 @@ class Stdout(io.StringIO):
 
 
 def written(make, *findings: Finding, terminal: bool = False) -> str:
-    """What a report writes to stdout."""
+    """Return the output of a report on stdout."""
     with redirect_stdout(Stdout(terminal)) as out:
         report = make()
         for finding in findings:
@@ -68,7 +68,7 @@ def written(make, *findings: Finding, terminal: bool = False) -> str:
 
 
 def of(text: str, path: str | None = None) -> Finding:
-    """A finding that says a text wherever it can say one."""
+    """A finding with a text in all text fields."""
     claims = (Claim("ai", "exif", text, detail=text),)
     return Finding(
         text if path is None else path, "ok", "real", 0.25, 3, 2, "PNG", 1, notes=(text,), claims=claims, provenance=text
@@ -76,7 +76,7 @@ def of(text: str, path: str | None = None) -> Finding:
 
 
 def harmful(text: str) -> list[str]:
-    """What a line must not hold; bytes that are not UTF-8 may go through to a program."""
+    """Return the forbidden characters of a line; undecodable bytes are allowed in pipes."""
     return [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in "\t\n"]
 
 
@@ -109,11 +109,11 @@ def test_any_reader_of_the_csv_gets_a_row_for_each_name_and_the_name_that_it_was
     for newline in ("", None):
         text = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline=newline)
         assert [row["verdict"] for row in csv.DictReader(text)] == ["real"] * len(TEXTS)
-    assert [record["path"] for record, _ in CsvReport.whole_records(str(tmp_path / "a.csv"))] == [*TEXTS.values()]
+    assert [record["path"] for record, _ in CsvReport.complete_records(str(tmp_path / "a.csv"))] == [*TEXTS.values()]
     assert all(
         row[0] not in "=+-@\t\r\n\uff1d" for row in csv.reader(io.StringIO(data.decode("utf-8", "ignore"), "")) if row
     )
-    whole = CsvReport.whole_records(str(tmp_path / "a.csv"))
+    whole = CsvReport.complete_records(str(tmp_path / "a.csv"))
     assert data[: [end for _, end in whole][-1]] == data
 
 
@@ -135,7 +135,7 @@ def test_a_csv_cut_off_within_a_name_is_resumed_at_the_row_before(tmp_path, run_
     report.close()
     data = (tmp_path / "a.csv").read_bytes()
     (tmp_path / "a.csv").write_bytes(data[: data.index(b"\r") + 1])
-    ((record, end),) = CsvReport.whole_records(target)
+    ((record, end),) = CsvReport.complete_records(target)
     assert record["path"] == "a.png" and data[:end].endswith(b"\n") and data[end:].startswith(b'"b\r')
 
 
@@ -155,11 +155,11 @@ def test_a_sidecar_is_sound_xml(text, tmp_path, run_info):
     path = text.replace("/", "")
     XmpReport(str(tmp_path), run_info).add(of("", path))
     (sidecar,) = tmp_path.iterdir()
-    told = {element.tag.rpartition("}")[2]: element.text for element in ElementTree.parse(sidecar).iter()}
-    assert told["file"] == printable(path)
+    elements = {element.tag.rpartition("}")[2]: element.text for element in ElementTree.parse(sidecar).iter()}
+    assert elements["file"] == printable(path)
 
 
-def test_complaints_are_one_line_each(hidascan, tmp_path):
+def test_errors_are_one_line_each(hidascan, tmp_path):
     names = [text for text in TEXTS.values() if "/" not in text]
     for name in names:
         with open(os.path.join(os.fsencode(tmp_path), os.fsencode(name) + b".png"), "wb") as file:

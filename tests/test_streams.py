@@ -34,7 +34,7 @@ def run_info():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two files that are no pictures: they need no network."""
+    """Two files that are not pictures, so that no network is needed."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.png").write_bytes(b"no picture")
     (tmp_path / "in/b.png").write_bytes(b"no picture")
@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def without(hidascan, monkeypatch):
-    """Run hidascan with streams as they are given."""
+    """Run hidascan with the given streams."""
 
     def run(*arguments: object, **streams):
         with monkeypatch.context() as patched:
@@ -66,7 +66,7 @@ def test_a_closed_stdout_is_refused_before_anything_is_written(without, folder, 
     assert (tmp_path / "old.csv").read_text() == "path,status,verdict,score\n"
 
 
-def test_a_closed_stdout_harms_nobody_who_does_not_need_it(without, folder, tmp_path):
+def test_a_closed_stdout_is_harmless_if_not_used(without, folder, tmp_path):
     assert without(folder, "-q", "--jsonl", tmp_path / "out.jsonl", stdout=ClosedOutput()).code == 3
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
 
@@ -92,7 +92,7 @@ def test_a_full_stdout_leaves_the_other_reports_whole(without, folder, tmp_path)
     assert (tmp_path / "out.html").read_text().rstrip().endswith("</html>")
 
 
-def test_a_report_that_is_removed_meanwhile_is_said(hidascan, folder, tmp_path, monkeypatch):
+def test_a_removed_report_is_reported(hidascan, folder, tmp_path, monkeypatch):
     add = CsvReport.add
     monkeypatch.setattr(CsvReport, "add", lambda *given: (add(*given), (tmp_path / "a.csv").unlink(missing_ok=True)))
     ran = hidascan(folder, "-o", tmp_path / "a.csv", "-o", tmp_path / "b.jsonl", "-q")
@@ -104,7 +104,7 @@ def test_a_report_that_is_removed_meanwhile_is_said(hidascan, folder, tmp_path, 
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "shift_jis", "utf-16", "utf-8"])
-def test_no_name_ends_a_scan_whatever_the_encoding_of_stdout(run_info, encoding):
+def test_no_name_ends_a_scan_in_any_encoding_of_stdout(run_info, encoding):
     for make in (PlainLines, *(partial(kind, "-", run_info) for kind in (CsvReport, JsonlReport, HtmlReport))):
         raw = io.BytesIO()
         with redirect_stdout(io.TextIOWrapper(raw, encoding, errors=ANY_TEXT, newline="")) as stdout:
@@ -119,13 +119,13 @@ def test_no_name_ends_a_scan_whatever_the_encoding_of_stdout(run_info, encoding)
             for name in NAMES[:2]:
                 assert name in text or name.encode("ascii", "backslashreplace").decode() in text
             assert r"a\x1b[2J\u202e.png" in text and (b"\xff.png" if encoding == "utf-8" else b"") in written
-        elif make.func is HtmlReport and encoding != "utf-16":  # the page says that it is UTF-8
+        elif make.func is HtmlReport and encoding != "utf-16":  # the page declares UTF-8
             assert NAMES[0] in written.decode() or "&#26085;&#26412;&#35486;.png" in written.decode()
         del stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a shell")
-def test_the_command_ends_well_whatever_the_shell_made_of_its_streams():
+def test_the_command_handles_any_streams_of_the_shell():
     def shell(line: str) -> subprocess.CompletedProcess:
         command = shlex.join([sys.executable, "-m", "hidascan.cli"])
         return subprocess.run(["sh", "-c", line.replace("hidascan", command)], capture_output=True, text=True)

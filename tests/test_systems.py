@@ -1,4 +1,4 @@
-"""The other systems, against what their papers and public code say of them."""
+"""The other systems, compared with their papers and public code."""
 
 import dataclasses
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import nn
 
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors import detector_class
-from hidascan.detectors.backbones.lora import Adapter, merge, watched
+from hidascan.detectors.backbones.lora import Adapter, attached, merge
 from hidascan.detectors.base import Positions
 from hidascan.detectors.bayesian import BayesianLinear
 from hidascan.detectors.checkpoint import load_detector
@@ -55,7 +55,7 @@ PROJECTOR = 2 * CLIP_WIDTH + CLIP_WIDTH * 1024 + 1024 + 1024 * 1024 + 1024 + 2 *
         ("spai", {}, 12 * PROJECTOR + 3.15e6 + 1096 * 3 * 1536 + 1096 * 3288 + 3288**2),
     ],
 )
-def test_as_many_parameters_as_the_papers_say(name, config, count):
+def test_numbers_of_parameters_match_the_papers(name, config, count):
     assert trained_parameters(build(name, **config)) == pytest.approx(count, rel=0.03)
 
 
@@ -100,7 +100,7 @@ def test_adapters_change_nothing_at_first_and_are_the_same_when_merged():
     linear, adapter, x = nn.Linear(12, 20), Adapter(12, 20, 3), torch.randn(5, 12)
     with torch.no_grad():
         before = linear(x)
-        with watched([(linear, adapter)]):
+        with attached([(linear, adapter)]):
             assert torch.equal(linear(x), before)
             adapter.up.normal_()
             after = linear(x)
@@ -109,7 +109,7 @@ def test_adapters_change_nothing_at_first_and_are_the_same_when_merged():
         assert torch.allclose(linear(x), after, atol=1e-5)
 
 
-def test_ppl_says_the_same_with_adapters_beside_and_within_the_backbone(tmp_path):
+def test_ppl_gives_equal_results_with_separate_and_merged_adapters(tmp_path):
     weights = save_random(tmp_path, "ppl")
     detector, _ = load_detector(weights)
     with torch.no_grad():
@@ -147,7 +147,7 @@ def test_spai_compares_72_similarities_and_a_context():
     assert [part.out_features for part in spai.classifier if isinstance(part, nn.Linear)] == [3288, 3288, 1]
 
 
-def test_context_attention_does_not_ask_for_the_order_of_patches():
+def test_context_attention_is_invariant_to_the_order_of_patches():
     torch.manual_seed(0)
     attention, patches = ContextAttention(10, 2, 4), torch.randn(7, 10)
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_a_bayesian_layer_is_its_mean_and_its_spread():
         assert layer.divergence().item() == pytest.approx(0, abs=1e-5)
 
 
-def test_a_bayesian_head_tells_how_sure_it_is_and_always_the_same(tmp_path):
+def test_a_bayesian_head_gives_reproducible_uncertainty(tmp_path):
     SMALL["resnet unsure"] = {"model": "resnet10t", "bayesian": True}
     try:
         weights = save_random(tmp_path, "resnet unsure")

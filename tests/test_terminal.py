@@ -1,4 +1,4 @@
-"""What a person sees at a terminal: a panel for one image, a table for many, and no escape codes of strangers."""
+"""Terminal output: a panel for one image, a table for several, and no untrusted escape codes."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def test_a_narrow_terminal_is_not_overrun_by_the_panel(terminal, tmp_path, colum
     assert max(len(line) for line in COLOUR.sub("", out).splitlines()) <= columns
 
 
-def test_colours_are_left_out_where_nobody_wants_them(terminal, tmp_path):
+def test_colours_are_omitted_on_request(terminal, tmp_path):
     path = save_picture(tmp_path / "a.png")
     assert "\x1b[" in terminal(path).out and not re.search(r"\x1b\[[0-9;]*3\d", terminal(path, NO_COLOR="1").out)
 

@@ -1,5 +1,4 @@
-"""What lies about in folders besides pictures: links in circles, pipes, devices, names that are too long, and files
-that are gone when their turn comes."""
+"""Special files in folders: cyclic links, pipes, devices, too long names, and vanishing files."""
 
 import csv
 import os
@@ -41,7 +40,7 @@ def test_a_folder_of_traps_is_walked_once_and_opens_nothing_that_could_block(hid
     assert ran.err.count("\n") == 4
 
 
-def test_long_paths_are_read_and_too_long_ones_are_said(hidascan, tmp_path):
+def test_long_paths_are_read_and_too_long_ones_are_reported(hidascan, tmp_path):
     deep = tmp_path.joinpath(*["d" * 200] * 8)
     found = rows(hidascan(save_picture(deep / "a.png"), tmp_path / ("n" * 300 + ".png"), "--csv", "-").out)
     assert [row["error"] for row in found.values()] == ["", "file name too long"]
@@ -60,7 +59,7 @@ def test_a_file_that_vanishes_before_its_turn_costs_its_own_row(tiny_weights, tm
 
 
 @pytest.mark.parametrize("option", ["--csv", "--jsonl", "--html"])
-def test_an_output_that_cannot_be_written_is_said_before_the_scan(hidascan, tmp_path, option):
+def test_an_unwritable_output_is_reported_before_the_scan(hidascan, tmp_path, option):
     path = save_picture(tmp_path / "a.png")
     ran = hidascan(path, option, tmp_path)  # a folder
     assert ran.code == 2 and ran.err.count("\n") == 1 and "is a folder; choose another name" in ran.err and not ran.out

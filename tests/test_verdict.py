@@ -1,4 +1,4 @@
-"""When the score alone does not decide: pictures with nothing to judge, and heatmaps that contradict it."""
+"""Verdicts that depend on more than the score: pictures without content, and contradicting heatmaps."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
 from hidascan.lab.cli import app
-from hidascan.lab.measure.agreement import Judged, cross_fitted, fit_sure_region
+from hidascan.lab.measure.agreement import Labelled, cross_fitted, fit_sure_region
 from hidascan.regions import Region
 from hidascan.scope import scope_of
 from tests.conftest import picture, save_picture
@@ -75,7 +75,7 @@ def weights_with(tiny_weights, folder, **changes):
     return path
 
 
-def test_a_sure_region_forbids_the_verdict_real_and_says_why(tiny_weights, tmp_path):
+def test_a_sure_region_prevents_the_verdict_real_with_a_note(tiny_weights, tmp_path):
     path = weights_with(tiny_weights, tmp_path, localisation=0.0, sure_region=(0.5, 0.0))
     (finding,) = Scanner(ScanOptions(str(path), threshold=1.0)).scan_arrays([("a", picture(240, 300))])
     assert finding.verdict == "inconclusive" and finding.score < 1 and finding.scope in ("part", "whole")
@@ -119,14 +119,14 @@ def test_weights_with_an_absurd_rule_are_refused(tiny_weights, tmp_path):
         load_detector(path)
 
 
-def judged(label: int, area: float, score: float, number: int) -> Judged:
+def labelled(label: int, area: float, score: float, number: int) -> Labelled:
     region = Region(0, 0, 9, 9, area, score)
-    return Judged(label, number % 6, Finding("a", "ok", score=0.1, ai_area=area, regions=(region,) if area else ()))
+    return Labelled(label, number % 6, Finding("a", "ok", score=0.1, ai_area=area, regions=(region,) if area else ()))
 
 
 def test_a_rule_moves_hardly_any_real_images():
-    real = [judged(0, 0.18 if number < 10 else 0.0, 0.85, number) for number in range(1000)]
-    ai = [judged(1, 0.4 if number < 60 else 0.1, 0.9, number) for number in range(100)]
+    real = [labelled(0, 0.18 if number < 10 else 0.0, 0.85, number) for number in range(1000)]
+    ai = [labelled(1, 0.4 if number < 60 else 0.1, 0.9, number) for number in range(100)]
     calibration = Calibration(thresholds=dict.fromkeys(Calibration().thresholds, (0.5, 0.9)))
     assert fit_sure_region(real + ai, calibration) == (0.2, 0.8)  # smaller ones take 1 % of the real images along
     figures = cross_fitted(real + ai, calibration)

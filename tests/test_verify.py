@@ -1,4 +1,4 @@
-"""Evidence: what rows carry, and what `hidascan verify` finds when files or weights have changed."""
+"""Evidence in rows, and changes of files or weights found by `hidascan verify`."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ def report(hidascan, tiny_weights, tmp_path):
     return tmp_path / "out.jsonl"
 
 
-def test_rows_say_which_file_it_was(report, tmp_path):
+def test_rows_identify_their_file(report, tmp_path):
     rows = [json.loads(line) for line in report.read_text().splitlines()]
     for row in rows:
         data = Path(row["path"]).read_bytes()
@@ -58,7 +58,7 @@ def test_other_weights_and_other_scores_are_found(hidascan, report, tmp_path):
     assert "a.png: score 0.0100 then" in lines
 
 
-def test_relative_paths_start_where_they_are_said_to(hidascan, tiny_weights, tmp_path, monkeypatch):
+def test_relative_paths_start_from_the_given_folder(hidascan, tiny_weights, tmp_path, monkeypatch):
     save_picture(tmp_path / "there/a.png", 40, 40)
     monkeypatch.chdir(tmp_path / "there")
     hidascan("a.png", "--jsonl", tmp_path / "out.jsonl", "-q", "--weights", tiny_weights)
@@ -67,7 +67,7 @@ def test_relative_paths_start_where_they_are_said_to(hidascan, tiny_weights, tmp
     assert hidascan("verify", "out.jsonl", "--base", "there", "--weights", tiny_weights).code == 0
 
 
-def test_what_is_no_report_is_refused_in_one_line(hidascan, tmp_path):
+def test_other_files_than_reports_are_refused_in_one_line(hidascan, tmp_path):
     (tmp_path / "other.jsonl").write_text('{"path": "a.png"}\n')
     for name in ("none.jsonl", "other.jsonl"):
         ran = hidascan("verify", tmp_path / name)
@@ -97,7 +97,7 @@ def test_a_torn_line_and_another_kind_of_file_are_named(hidascan, report, tmp_pa
     assert all(line.count("\n") == 1 for line in lines)
 
 
-def test_files_that_cannot_be_compared_are_said_to_be_so(report):
+def test_incomparable_files_are_reported(report):
     from hidascan.runners.verify import changed_files, read_rows
 
     rows = [json.loads(line) for line in report.read_text().splitlines()]

@@ -77,7 +77,7 @@ def test_an_image_is_cut_by_the_plan_of_its_detector(plan, shapes, patches, whol
         assert (pixels[box.top : box.top + box.height, box.left : box.left + box.width] == view).all()
 
 
-def test_a_plan_is_limited_only_where_it_looks_at_more():
+def test_a_plan_is_limited_only_if_it_has_more_patches():
     assert ViewPlan().limited(3).patches == 3 and ViewPlan(patches=10).limited(3).patches == 3
     assert ViewPlan(patches=2).limited(3).patches == 2 and ViewPlan(patches=0).limited(3).patches == 0
     assert ViewPlan().limited(None) == ViewPlan() and ViewPlan(None).limited(3) == ViewPlan(None)

@@ -1,4 +1,4 @@
-"""The windows that TFL learns from, and what is kept of them."""
+"""Training windows of TFL, and their cache."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def test_deliveries_turn_mask_and_pixels_alike_and_keep_the_size(maker):
         assert min(turns) < 0.03  # two saves shift the grid by some pixels
 
 
-def test_cells_are_those_of_the_network_and_a_killed_run_goes_on(maker, tmp_path, recipe):
+def test_cells_match_the_network_and_a_killed_run_resumes(maker, tmp_path, recipe):
     from hidascan.lab.hidanet.backbones import recipe_backbone
 
     recipe = replace(recipe, network=replace(recipe.network, cell_taps=(1,)))

@@ -1,4 +1,4 @@
-"""Help texts, errors, notes and pages are in plain words: none of the riddles that strangers stumbled over."""
+"""Help texts, errors, notes and pages are in plain words, without the banned dialect."""
 
 import ast
 import re
@@ -83,7 +83,7 @@ def offenders(name: str, texts: Iterator[tuple[int, str]], pattern: re.Pattern[s
     ]
 
 
-def test_what_people_read_is_in_plain_words():
+def test_user_facing_text_is_in_plain_words():
     wrong = []
     for path in MODULES:
         tree, name = parsed(path), f"hidascan/{path.relative_to(ROOT)}"
@@ -106,7 +106,7 @@ def test_classes_and_attributes_are_described_by_nouns():
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-def test_a_riddle_is_found_wherever_it_is_planted():
+def test_planted_dialect_is_found():
     code = '''
 def command(a: Annotated[str, Option(help="Of the cluster.")]):
     """Tell real from generated images."""

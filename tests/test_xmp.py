@@ -1,4 +1,4 @@
-"""XMP sidecars: sound XML that says what was found, and never what only a maker can declare."""
+"""XMP sidecars: valid XML with the finding, without a maker's declarations."""
 
 from xml.etree import ElementTree
 
@@ -23,8 +23,8 @@ def test_a_sidecar_for_each_readable_image(hidascan, tiny_weights, tmp_path):
     ran = hidascan(tmp_path / "in", "--xmp", tmp_path / "out", "--weights", tiny_weights)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.2.xmp", "a.jpg.xmp"]
     line = ran.out.splitlines()[0].split("\t")
-    told = facts(tmp_path / "out/a.jpg.xmp")
-    assert (told["verdict"], told["score"]) == (line[1], line[2]) and len(told["sha256"]) == len(told["weights"]) == 64
+    tags = facts(tmp_path / "out/a.jpg.xmp")
+    assert (tags["verdict"], tags["score"]) == (line[1], line[2]) and len(tags["sha256"]) == len(tags["weights"]) == 64
     text = (tmp_path / "out/a.jpg.xmp").read_text()
     keyword = ElementTree.parse(tmp_path / "out/a.jpg.xmp").find(f".//{DC}subject/{RDF}Bag/{RDF}li")
     assert keyword.text == f"hidascan: {line[1]}" and "digitalsourcetype" not in text.lower()
@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(hidascan, tiny_weig
     assert ran.code == 2 and ran.err.count("\n") == 1 and "--xmp" in ran.err
 
 
-def test_our_own_sidecar_is_no_claim_of_origin(hidascan, tiny_weights, tmp_path):
+def test_our_own_sidecar_is_not_a_claim_of_origin(hidascan, tiny_weights, tmp_path):
     """Pasted into a picture, a sidecar must not make a later scan believe that its maker declared anything."""
     picture = save_picture(tmp_path / "in/a.jpg", 60, 60, quality=90)
     hidascan(picture, "--xmp", tmp_path / "out", "-q", "--weights", tiny_weights)

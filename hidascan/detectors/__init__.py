@@ -1,7 +1,7 @@
-"""The detectors, by name.
+"""Registry of detectors by name.
 
-A name maps to "module:class" and is imported when it is asked for. Packages of others add theirs through the
-entry-point group `hidascan.detectors`.
+A name maps to "module:class", imported on demand. Other packages add detectors through the entry-point group
+`hidascan.detectors`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _GROUP = "hidascan.detectors"
 
 
 def detector_names() -> list[str]:
-    """Return the names of all detectors, those of other packages included."""
+    """Return the names of all detectors, including those of other packages."""
     return sorted({*DETECTORS, *(entry.name for entry in importlib.metadata.entry_points(group=_GROUP))})
 
 
@@ -39,7 +39,7 @@ def detector_class(name: str) -> type[Detector]:
     """Import a detector by its name.
 
     Raises:
-        CheckpointError: If there is no such detector.
+        CheckpointError: If the name is unknown.
     """
     target = DETECTORS.get(name)
     if target is None:

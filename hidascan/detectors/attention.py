@@ -9,7 +9,7 @@ _REDUCTION = 16  # of the MLP of channel attention
 
 
 class ChannelAttention(nn.Module):
-    """Weighs channels by a shared MLP on their mean and on their maximum: sigmoid(MLP(mean)) + sigmoid(MLP(max))."""
+    """Channel attention: weights sigmoid(MLP(mean)) + sigmoid(MLP(max)), with a shared MLP."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -19,18 +19,18 @@ class ChannelAttention(nn.Module):
         )
 
     def gate(self, mean: Tensor, largest: Tensor) -> Tensor:
-        """Return the weights (B, C), in 0..2, of channels with these means and maxima (B, C)."""
+        """Return weights (B, C), 0..2, of channels, given their means and maxima (B, C)."""
         return torch.sigmoid(self.mlp(mean)) + torch.sigmoid(self.mlp(largest))
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Weigh the channels of (B, C, H, W), by `gate` (B, C) if it is known already."""
+        """Weigh the channels of (B, C, H, W), by `gate` (B, C) if given."""
         if gate is None:
             gate = self.gate(x.mean((2, 3)), x.amax((2, 3)))
         return x * gate[:, :, None, None].to(x.dtype)
 
 
 class SpatialAttention(nn.Module):
-    """Weighs positions by a 7x7 convolution on mean and maximum over channels."""
+    """Spatial attention: weights of positions by a 7x7 convolution on mean and maximum over channels."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,16 +15,16 @@ from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.geometry import PatchGrid, ViewPlan
 
-Encoded = dict[str, Tensor]  # name -> (V, ...), a row a view
-_LARGEST, _DEEPEST = 4096, 64  # of a network that a file may ask for
+Encoded = dict[str, Tensor]  # name -> (V, ...), one row per view
+_MAX_SIZE, _MAX_DEPTH = 4096, 64  # of a network in a header
 
 
 class Positions(NamedTuple):
     """Positions of B views.
 
     Attributes:
-        is_thumbnail: (B,) bool, true where a view shows the whole image resized.
-        corners: (B, 2) int64, top and left in its image, pixels.
+        is_thumbnail: (B,) bool, true for views of the whole resized image.
+        corners: (B, 2) int64, top and left in the image, pixels.
     """
 
     is_thumbnail: Tensor
@@ -38,11 +38,11 @@ class Decision(NamedTuple):
     """Decision of a detector on one image.
 
     Attributes:
-        logit: () float32, above 0 where it leans to AI.
-        quality: () JPEG quality 1..100 that the pixels look like, where a detector estimates it (QFE).
-        uncertainty: () standard deviation of the score, 0..0.5, where a detector has it (Bayesian heads).
-        domain: Kind of picture: photo, artwork, render, screenshot, document or unknown, where a detector has it.
-        family: Most similar family of generators, or unknown, where a detector has it.
+        logit: () float32, above 0 for AI.
+        quality: () JPEG quality 1..100 estimated from the pixels (QFE); None if not estimated.
+        uncertainty: () standard deviation of the score, 0..0.5 (Bayesian heads); None if not estimated.
+        domain: Kind of picture: photo, artwork, render, screenshot, document or unknown; None if not estimated.
+        family: Most similar family of generators, or unknown; None if not estimated.
     """
 
     logit: Tensor
@@ -61,19 +61,21 @@ class DetectorConfig:
     """
 
     def __post_init__(self) -> None:
-        """Check every field by its type."""
+        """Check the type and range of every field."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
-            if not _is_sane(value, kind, _DEEPEST if field.name.endswith("depth") else _LARGEST):
+            if not _is_sane(value, kind, _MAX_DEPTH if field.name.endswith("depth") else _MAX_SIZE):
                 raise ValueError(f"invalid {field.name}: {value!r:.40}")
 
 
-def _is_sane(value: object, kind: str, most: int) -> bool:
+def _is_sane(value: object, kind: str, limit: int) -> bool:
     if kind.startswith("tuple"):
-        return isinstance(value, tuple) and len(value) <= _DEEPEST and all(_is_sane(one, "int", most) for one in value)
+        return (
+            isinstance(value, tuple) and len(value) <= _MAX_DEPTH and all(_is_sane(one, "int", limit) for one in value)
+        )
     if kind == "int":
-        return type(value) is int and 0 < value <= most
+        return type(value) is int and 0 < value <= limit
     if kind == "float":
         return type(value) in (int, float) and math.isfinite(float(str(value)))
     return type(value).__name__ == kind
@@ -87,7 +89,7 @@ def config_from(kind: type[Config], raw: dict[str, Any]) -> Config:
 
     Raises:
         TypeError: For an unknown key.
-        ValueError: For an absurd value.
+        ValueError: For a value out of range.
     """
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
 
@@ -96,16 +98,16 @@ class Detector(nn.Module):
     """A detector of AI-generated images.
 
     A scan calls `encode` on full batches of views from many images, then `decide` (and `locate` and `attribute`) once
-    an image on the rows of its own views, so that a result does not depend on which images share a batch.
+    per image on the rows of its views, so that results do not depend on the other images in a batch.
 
-    Submodules that are a `FrozenViT` live in files of their own, shared by many checkpoints; everything else is the
+    Submodules of class `FrozenViT` are stored in separate files, shared by many checkpoints; everything else is the
     trained part.
 
     Attributes:
-        Config: The frozen dataclass that `__init__` takes.
+        Config: Frozen dataclass with the arguments of `__init__`.
         plan: Division of an image into views.
         has_heatmap: Whether `locate` returns a heatmap.
-        frozen_encoder: Whether `encode` has nothing to train, so that training can encode each view once.
+        frozen_encoder: Whether `encode` has no trained parameters, so that training can encode each view once.
     """
 
     Config: ClassVar[type[DetectorConfig]]
@@ -114,28 +116,28 @@ class Detector(nn.Module):
     plan: ViewPlan
 
     def __init__(self, config: Any) -> None:
-        """Build the network of `config`; subclasses build on."""
+        """Build the network; subclasses extend this."""
         super().__init__()
         self.config = config
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
-        """Encode a batch of views of many images, each by itself.
+        """Encode a batch of views from many images, independently of each other.
 
-        A view of one colour must give the same wherever it lies: the engine runs the first of its colour alone.
+        A view of uniform colour must give the same rows at any position, as the engine runs only one per colour.
 
         Args:
             views: (B, 3, H, W) uint8 RGB.
             where: Positions of the views.
 
         Returns:
-            Tensors with a row a view.
+            Tensors with one row per view.
         """
         raise NotImplementedError
 
     def decide(self, encoded: Encoded) -> Decision:
-        """Decide on one image by its views, the thumbnail first.
+        """Decide on one image from the rows of its views, the thumbnail first.
 
-        An image may come without a patch, where `attribute` leaves its only one out, if there is a thumbnail.
+        With a thumbnail, there may be no patch, when `attribute` removes the only one.
         """
         raise NotImplementedError
 
@@ -144,28 +146,28 @@ class Detector(nn.Module):
         return None
 
     def glance(self, views: Tensor, where: Positions) -> Tensor | None:
-        """Look at views by their pixels alone, many times as fast as `encode`.
+        """Screen views by their pixels, much faster than `encode`.
 
         Args:
             views: (B, 3, H, W) uint8 RGB, patches of one image.
             where: Positions of the views.
 
         Returns:
-            (B, E), each number larger where more of AI is seen; None for a detector that has no such path.
+            (B, E), larger for more traces of AI; None if the detector has no such path.
         """
         return None
 
     def hottest(self, encoded: Encoded) -> Tensor | None:
-        """Tell of each patch by itself the p(AI) of its hottest cell (K,), or None where there is no map."""
+        """Return the p(AI) of the hottest cell of each patch, taken alone, (K,); None without a heatmap."""
         return None
 
     @torch.no_grad()
     def attribute(self, encoded: Encoded) -> Tensor:
-        """Tell how much each patch decides: the total direct effect ("All Patches Matter, More Patches Better").
+        """Return the influence of each patch: its total direct effect ("All Patches Matter, More Patches Better").
 
         Returns:
-            For each view but the thumbnail, the logit with all views minus the logit without it; of an image of one
-            view, its logit.
+            (K,): for each view except the thumbnail, the logit with all views minus that without it; for an image of
+            one view, its logit.
         """
         count = len(next(iter(encoded.values())))
         logit = self.decide(encoded).logit
@@ -177,25 +179,25 @@ class Detector(nn.Module):
         return torch.stack([logit - self.decide(others).logit for others in without])
 
     def encode_cells(self, views: Tensor) -> Encoded | None:
-        """Encode views (B, 3, S, S) as `encode` does, with "cells" (B, N, C) beside it, where training can use these."""
+        """Encode views (B, 3, S, S) like `encode`, and add "cells" (B, N, C); None if the detector has none."""
         return None
 
     def complexity(self) -> Tensor | None:
-        """Return the KL divergence from their prior of weights that are distributions (), or None without such."""
+        """Return the KL divergence () of Bayesian weights from their prior; None without such weights."""
         return None
 
     def measure(self, encoded: Encoded) -> None:
-        """Measure statistics of encoded views, once before training; by default there are none to measure."""
+        """Measure statistics of encoded views, once before training; by default, do nothing."""
 
     def frozen_parts(self) -> dict[str, FrozenViT]:
-        """Return the submodules that live in files of their own, by name."""
+        """Return the submodules that are stored in separate files, by name."""
         return {name: module for name, module in self.named_children() if isinstance(module, FrozenViT)}
 
     def compute_in(self, dtype: torch.dtype) -> None:
-        """Let costly trained layers work in `dtype`; frozen parts know how by themselves."""
+        """Set the precision of costly trained layers to `dtype`; frozen parts have their own method."""
 
     def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
-        """Make the detector ready for use and return what encodes views: no training, saving or moving after that.
+        """Prepare the detector for inference and return an encoder of views; do not train, save or move it afterwards.
 
         Args:
             device: Device of the network.
@@ -209,7 +211,7 @@ class Detector(nn.Module):
 
 
 class SingleView(Detector):
-    """Turn any network (B, 3, H, W) standardised -> logits (B,) into a detector that looks at one view.
+    """Detector of one view, from any network of standardised views (B, 3, H, W) -> logits (B,).
 
     Subclasses set `plan`, and `network` last.
     """
@@ -234,7 +236,7 @@ class SingleView(Detector):
         return Decision(encoded["logit"][0])
 
     def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
-        """Run the network under autocast where `dtype` is not float32."""
+        """Run the network under autocast unless `dtype` is float32."""
         super().runtime(device, dtype)
 
         def encode(views: Tensor, where: Positions) -> Encoded:

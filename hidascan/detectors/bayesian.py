@@ -1,4 +1,4 @@
-"""A Bayesian linear layer: weights that are distributions ("Weight Uncertainty in Neural Networks", ICML 2015)."""
+"""A Bayesian linear layer, with distributions as weights ("Weight Uncertainty in Neural Networks", ICML 2015)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SEED = 0  # of the samples outside training
 
 
 class BayesianLinear(nn.Module):
-    """y = W x + b with W and b normal: mean mu and spread softplus(rho) for each; the prior of each is N(0, 1)."""
+    """y = W x + b with normal W and b, of mean mu and standard deviation softplus(rho); the prior is N(0, 1)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -23,14 +23,14 @@ class BayesianLinear(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (..., inputs) to (..., outputs) by weights that are drawn anew each time."""
+        """Map x (..., inputs) to (..., outputs) by newly sampled weights."""
         drawn = {name: mu + F.softplus(self.rho[name]) * torch.randn_like(mu) for name, mu in self.mu.items()}
         return F.linear(x, drawn["weight"], drawn["bias"])
 
     def samples(self, x: Tensor, count: int) -> Tensor:
-        """Map x (inputs,) to (count, outputs) by weights drawn `count` times, always the same.
+        """Map x (inputs,) to (count, outputs) by `count` samples of the weights, with a fixed seed.
 
-        Wx + b of normal W and b is normal: it is drawn by itself, which has the same law and costs a hundredth.
+        For normal W and b, Wx + b is normal, too; it is sampled directly, at a hundredth of the cost.
         """
         mean = F.linear(x, self.mu["weight"], self.mu["bias"])
         spread = {name: F.softplus(rho).square() for name, rho in self.rho.items()}

@@ -1,7 +1,7 @@
-"""Read and write detectors: a trained part that names its detector, and frozen parts that many trained parts share.
+"""Read and write detectors: a trained part that names its detector, and frozen parts shared by many trained parts.
 
-Both are safetensors files with one JSON text under the metadata key `hidascan`. The trained part names each frozen
-part, such as a backbone in int8, by its file and sha256.
+Both are safetensors files with a JSON text under the metadata key `hidascan`. The trained part refers to each frozen
+part, such as a backbone in int8, by file name and SHA-256.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Part:
     """A frozen part that a trained part requires.
 
     Attributes:
-        module: Name of the submodule that it fills.
-        file: Name of its file, beside the trained part or among the shipped weights.
-        sha256: SHA-256 of that file, hex.
-        kind: Kind of part; "backbone" is the only one so far.
+        module: Name of the submodule.
+        file: Name of the file, beside the trained part or among the shipped weights.
+        sha256: SHA-256 of the file, hex.
+        kind: Kind of part; always "backbone".
     """
 
     module: str
@@ -63,9 +63,9 @@ class CheckpointHeader:
         name: Name of the weights.
         architecture: Name of the detector in the registry.
         config: Configuration of the network.
-        parts: Frozen parts that it requires.
+        parts: Required frozen parts.
         calibration: Calibration of logits to scores and verdicts.
-        training: Recipe and figures of its training, JSON.
+        training: Recipe and figures of the training, JSON.
         licence: Licence of the trained part.
     """
 
@@ -79,7 +79,7 @@ class CheckpointHeader:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hex digest of a file."""
+    """Return the SHA-256 of a file, hex."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 22):
@@ -88,7 +88,7 @@ def sha256_of(path: Path) -> str:
 
 
 def save_trained(path: Path, detector: Detector, header: CheckpointHeader) -> None:
-    """Write the trained part: parameters in half precision, buffers (statistics, closed-form fits) as they are."""
+    """Write the trained part: parameters in half precision, buffers (statistics, closed-form fits) unchanged."""
     frozen = tuple(f"{name}." for name in detector.frozen_parts())
     halved = {name for name, _ in detector.named_parameters()}
     tensors = {
@@ -104,8 +104,8 @@ def save_backbone(path: Path, tensors: dict[str, Tensor], name: str, licence: st
 
     Args:
         path: Path of the file.
-        tensors: Tensors by timm's names; a matrix W may be `W.q8` (int8) with `W.scale` (one number per row).
-        name: timm's name of the model.
+        tensors: Tensors by timm's names; a matrix W may be stored as `W.q8` (int8) with `W.scale` (one per row).
+        name: Name of the model in timm.
         licence: Licence of the weights.
     """
     _write(path, tensors, {"kind": "backbone", "format_version": 1, "name": name, "licence": licence})
@@ -118,7 +118,7 @@ def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> No
 
 
 def _parsed(path: Path, raw: dict[str, Any]) -> CheckpointHeader:
-    """Check a header that may be hostile."""
+    """Parse and check a header, which may be hostile."""
     version = raw.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path}: format {version!r:.40}; this version of hidascan reads format {FORMAT_VERSION}")
@@ -149,7 +149,7 @@ def _part(raw: dict[str, Any]) -> Part:
 
 
 def _calibration(raw: dict[str, Any]) -> Calibration:
-    """Check a calibration; ValueError for what is no number."""
+    """Parse a calibration; raise ValueError for values that are not numbers."""
     thresholds = {name: tuple(float(value) for value in raw["thresholds"][name]) for name in PROFILES}
     numbers = [float(raw[name]) for name in ("scale", "shift", "localisation")]
     if not all(math.isfinite(value) for value in (*numbers, *itertools.chain(*thresholds.values()))):
@@ -162,7 +162,7 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
 
 
 def _rule(name: str, raw: Any) -> tuple[float, float] | None:
-    """Check a rule of two numbers, which older weights lack."""
+    """Parse a rule of two numbers; None in older weights."""
     if raw is None:
         return None
     first, second = (float(value) for value in raw)
@@ -172,13 +172,12 @@ def _rule(name: str, raw: Any) -> tuple[float, float] | None:
 
 
 def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detector, CheckpointHeader]:
-    """Build a detector from its trained part and the frozen parts that it names.
+    """Load a detector from its trained part and the frozen parts named there.
 
-    Costly layers compute in `dtype`, with the same weights whatever it is. The rest costs nothing and keeps full
-    precision.
+    Costly layers compute in `dtype`, with the same weights for every dtype; the rest keeps full precision.
 
     Raises:
-        CheckpointError: If a file is missing, broken or foreign, or a frozen part is not the one that is named.
+        CheckpointError: If a file is missing, broken or foreign, or a frozen part has another SHA-256.
     """
     raw, trained = _read(path, "trained")
     header = _parsed(path, raw)
@@ -199,16 +198,16 @@ def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detec
 
 
 def _built(path: Path, header: CheckpointHeader) -> Detector:
-    """Build the network without memory for its weights, which are to come.
+    """Build the network without allocating weights, which are loaded later.
 
-    One that computes tables as it is built, which no file holds, is built for real.
+    A network that computes tables when it is built is allocated, as files do not store these.
     """
     kind = detector_class(header.architecture)
     try:
         with torch.device("meta"), _Unfilled():
             detector = kind(header.config)
         return kind(header.config) if _computes_tables(detector) else detector
-    except Exception as error:  # timm raises nearly anything for what it does not know
+    except Exception as error:  # timm raises almost any exception for unknown models
         raise CheckpointError(
             f"{path}: cannot build the network described in the header ({printable(str(error))})"
         ) from None
@@ -223,7 +222,7 @@ def _part_path(path: Path, part: Part) -> Path:
     """Find a frozen part beside the trained one or among the shipped weights."""
     name = Path(part.file).name
     for folder in (Path(path).parent, *shipped_folders()):
-        if os.path.isfile(folder / name):  # Path.is_file raises for a name that no file system takes
+        if os.path.isfile(folder / name):  # Path.is_file raises for names that are invalid on any file system
             if sha256_of(folder / name) == part.sha256:
                 return folder / name
             raise CheckpointError(f"{folder / name}: not the {part.kind} of {Path(path).name}: SHA-256 differs")
@@ -232,7 +231,7 @@ def _part_path(path: Path, part: Part) -> Path:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves new parameters as they are. Filled on the meta device, they would take torch's compiler along: a second."""
+    """Skips the initialisation of parameters, which on the meta device would load torch's compiler (1 s)."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -246,10 +245,10 @@ class _Unfilled(TorchFunctionMode):
 def load_backbone(
     name: str, taps: tuple[int, ...], side: int, path: Path, dtype: torch.dtype = torch.float32
 ) -> FrozenViT:
-    """Load a frozen backbone alone, as training needs it.
+    """Load a frozen backbone alone, for training.
 
     Raises:
-        CheckpointError: As `load_detector` does.
+        CheckpointError: As in `load_detector`.
     """
     with torch.device("meta"), _Unfilled():
         backbone = FrozenViT(name, taps, side)
@@ -263,7 +262,7 @@ def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> Non
         raise CheckpointError(f"{path}: contains {printable(str(header.get('name')))}, not {backbone.name}")
     tensors = {}
     for name in backbone.vit.state_dict():  # blocks after the last tap are in the file, but not in the network
-        if name + ".q8" in stored:  # one by one, so that the whole is never there in full precision
+        if name + ".q8" in stored:  # one by one, so that only one matrix at a time has full precision
             tensors[name] = (stored.pop(name + ".q8").float() * stored[name + ".scale"][:, None]).bfloat16().to(dtype)
         elif name in stored:
             tensors[name] = stored.pop(name).float()
@@ -273,7 +272,7 @@ def _assign_backbone(backbone: FrozenViT, path: Path, dtype: torch.dtype) -> Non
 
 
 def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path, without: tuple[str, ...] = ()) -> None:
-    """Put tensors in the place of those of a module, all but those of the submodules `without`."""
+    """Replace the tensors of a module, except those of the submodules `without`."""
     try:
         keys = module.load_state_dict(tensors, assign=True, strict=False)
     except RuntimeError as error:
@@ -286,7 +285,7 @@ def _assign(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path, wit
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read header and tensors of one of our files, and check that it is of a kind."""
+    """Read header and tensors of a hidascan file, and check its kind."""
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such weights")
     try:

@@ -1,12 +1,12 @@
-"""CvT-13: a transformer whose tokens are made by convolutions, and so are its queries, keys and values.
+"""CvT-13: a transformer whose tokens, queries, keys and values come from convolutions.
 
-"CvT: Introducing Convolutions to Vision Transformers" (ICCV 2021). Three stages; each begins with a convolution that
-makes fewer and wider tokens. Queries, keys and values come from depth-wise 3x3 convolutions on the map of tokens; keys
-and values with stride 2. There are no position embeddings; a [CLS] token joins in the last stage alone. About 20
+"CvT: Introducing Convolutions to Vision Transformers" (ICCV 2021). Each of three stages begins with a convolution that
+makes fewer and wider tokens. Queries, keys and values come from depth-wise 3x3 convolutions on the token map, with
+stride 2 for keys and values. There are no position embeddings; a [CLS] token is added in the last stage. About 20
 million parameters.
 
-One view: the whole image, resized to a square. Departures: from scratch, one logit; our thumbnail averages areas where
-it shrinks.
+One view: the whole image, resized to a square. Differences: trained from scratch, one logit; our thumbnail shrinks by
+area averaging.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CvTConfig(DetectorConfig):
     """Network configuration in a checkpoint.
 
     Raises:
-        ValueError: Also if there are not three stages, or heads do not divide a width.
+        ValueError: Also unless there are three stages whose heads divide their widths.
     """
 
     side: int = 224  # pixels
@@ -82,7 +82,7 @@ class CvTNetwork(nn.Module):
 
 
 class Stage(nn.Module):
-    """A convolution that makes tokens, then blocks; in the last stage with a [CLS] token before them."""
+    """A convolution to tokens, then blocks; the last stage prepends a [CLS] token."""
 
     def __init__(self, inputs: int, width: int, depth: int, heads: int, kernel: int, stride: int, with_cls: bool):
         super().__init__()
@@ -92,7 +92,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map (B, inputs, H, W) to (B, width, H / stride, W / stride), and the [CLS] token (B, width) if there is one."""
+        """Map (B, inputs, H, W) to (B, width, H / stride, W / stride), and the [CLS] token (B, width), if any."""
         x = self.embed(x)
         height, width = x.shape[2:]
         tokens = self.norm(x.flatten(2).transpose(1, 2))
@@ -138,7 +138,7 @@ class ConvolutionalAttention(nn.Module):
             tokens = torch.cat([cls, convolution(grid).flatten(2).transpose(1, 2)], dim=1)
             rows.append(linear(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2))  # (B, heads, N, C / heads)
         q, k, v = rows
-        # The paper divides by the root of the whole width, not of a head's; so does its code.
+        # Paper and code divide by the root of the full width, not of a head's.
         mixed = F.scaled_dot_product_attention(q, k, v, scale=x.shape[2] ** -0.5)
         return self.out(mixed.transpose(1, 2).flatten(2))
 

@@ -3,15 +3,14 @@
 "Attention to Detail: Global-Local Attention for High-Resolution AI-Generated Image Detection" (2026), after its public
 code (lawrencehen5/Attention-To-Detail @ 508d33f).
 
-A resized global view and a stratified sample of native crops. Crops are scored by attention: Linear(D, 128), tanh,
-dropout, Linear(128, 1), softmax over crops, weighted sum; [global ; local] -> LayerNorm -> dropout -> Linear.
+The views are the resized image and a stratified sample of native crops. Attention over crops: Linear(D, 128), tanh,
+dropout, Linear(128, 1), softmax, weighted sum. Head: [global ; local] -> LayerNorm -> dropout -> Linear.
 
-The backbone is a frozen ViT, read by its [CLS] token after chosen blocks, or a CNN that is trained: ResNet-50,
-ConvNeXt-Tiny or another of timm's, one for each kind of view or one for both.
+The backbone is a frozen ViT, read by its [CLS] token after selected blocks, or a trained CNN: ResNet-50, ConvNeXt-Tiny
+or another of timm, separate or shared for both kinds of view.
 
-Departures: a ViT is frozen, and so the same for both kinds of view; crops are drawn from the edge-aligned grid, one
-from each of about as many rectangles as there are crops, and are always the same; an image with fewer patches than
-that is covered by all that it has.
+Differences: the ViT is frozen and shared by both kinds of view; crops are a fixed stratified sample of the edge-aligned
+grid, or all of its patches if there are fewer.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from hidascan.detectors.backbones.timm_cnn import build_timm_cnn, is_cnn, standa
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
 from hidascan.geometry import ViewPlan
 
-_LARGEST = 6.0  # of a standardised feature, in standard deviations
+_MAX_FEATURE = 6.0  # of a standardised feature, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Glass(Detector):
         else:
             self.whole_encoder, dim = build_timm_cnn(config.backbone)
             self.crop_encoder: Any = None if config.shared else build_timm_cnn(config.backbone)[0]
-        self.register_buffer("mean", torch.zeros(dim))  # of frozen tokens, whose channels differ widely in size
+        self.register_buffer("mean", torch.zeros(dim))  # of frozen tokens, whose channels have very different scales
         self.register_buffer("std", torch.ones(dim))
         self.scorer = nn.Sequential(
             nn.Linear(dim, config.scorer_dim), nn.Tanh(), nn.Dropout(config.dropout), nn.Linear(config.scorer_dim, 1)
@@ -68,7 +67,7 @@ class Glass(Detector):
         self.classifier = nn.Sequential(nn.LayerNorm(2 * dim), nn.Dropout(config.dropout), nn.Linear(2 * dim, 1))
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
-        """Return "cls" (B, D): what the backbone sees of each view."""
+        """Return "cls" (B, D): the backbone's features of each view."""
         if self.frozen_encoder:
             return {"cls": self.backbone.cls(views).flatten(1)}
         mean, std = (numbers.to(views.device) for numbers in standardisation_of(self.whole_encoder))
@@ -86,9 +85,9 @@ class Glass(Detector):
         self.mean, self.std = encoded["cls"].mean(0), encoded["cls"].std(0).clamp_min(1e-4)
 
     def decide(self, encoded: Encoded) -> Decision:
-        """Weigh the crops of an image, its thumbnail first, and classify both paths."""
-        standard = ((encoded["cls"] - self.mean) / self.std).clamp(-_LARGEST, _LARGEST)
+        """Weigh the crops of an image, and classify global and local features; the thumbnail comes first."""
+        standard = ((encoded["cls"] - self.mean) / self.std).clamp(-_MAX_FEATURE, _MAX_FEATURE)
         crops = standard[1:]
         weights = torch.softmax(self.scorer(crops), dim=0)  # (crops, 1)
-        both = torch.cat([standard[0], (weights * crops).sum(0)])  # without crops, their sum is 0
+        both = torch.cat([standard[0], (weights * crops).sum(0)])  # the sum over no crops is 0
         return Decision(self.classifier(both)[0])

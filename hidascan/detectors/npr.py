@@ -1,18 +1,18 @@
-"""NPR: neighbouring pixel relations, a small CNN on the residual that up-sampling layers leave.
+"""NPR: neighbouring pixel relations, a small CNN on the residuals of up-sampling layers.
 
 "Rethinking the Up-Sampling Operations in CNN-based Generative Network for Generalizable Deepfake Detection" (CVPR
-2024), after its public code (chuangchuangtan/NPR-DeepfakeDetection @ 73cde1c), and what the Tiny-GenImage report
-(CVLabWorks/CVIMGDetection @ e4cb578) adds to it.
+2024), after its public code (chuangchuangtan/NPR-DeepfakeDetection @ 73cde1c), with the extensions of the Tiny-GenImage
+report (CVLabWorks/CVIMGDetection @ e4cb578).
 
-One view, the image at its own size. NPR(x) = x - up(down(x)), both by nearest neighbour, times 2/3, goes through a
-ResNet-50 that is cut off after its second layer. From scratch, 1.44 million parameters. The report has several scales
-of `down`, weighed by a softmax, and a learnable factor; channel attention after the first convolution and after the
-first layer; and, in a row of its own, spatial attention there.
+One view, the image at its own size. NPR(x) = x - up(down(x)), both by nearest neighbour, times 2/3, is the input of a
+ResNet-50 without its last two layers. Trained from scratch, 1.44 million parameters. The report adds several scales of
+`down`, weighed by a softmax, with a learnable factor; channel attention after the first convolution and after the first
+layer; and, in a separate row, spatial attention.
 
-Departures: odd last rows and columns are left out, as the code does (with several scales, up to three); an image
-shorter than 64 pixels is mirrored; a large one is read in strips, which changes nothing but memory. Where the report's
-code and text differ on channel attention, the code is followed. Neither says where spatial attention stands: here it
-is after the first layer.
+Differences: odd last rows and columns are cropped, as in the code (with several scales, up to three); an image with a
+side below 64 pixels is mirrored; a large one is processed in strips, which only saves memory. If code and text of the
+report differ on channel attention, this follows the code. Neither gives the place of spatial attention: here it is
+after the first layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hidascan.detectors.attention import ChannelAttention, SpatialAttention
 from hidascan.detectors.base import DetectorConfig, SingleView
 from hidascan.geometry import ViewPlan
 
-_HALO = 64  # pixels that a position of the last layer sees to each side, and no more
+_HALO = 64  # receptive field of the last layer to each side, pixels
 _STRIP = 512  # rows; both are multiples of 8, the stride of the last layer
 _FACTOR = 2 / 3
 
@@ -38,11 +38,11 @@ class NPRConfig(DetectorConfig):
     """Network configuration in a checkpoint.
 
     Raises:
-        ValueError: Also for a scale that is no share of the whole in steps of a quarter.
+        ValueError: Also for a scale other than 25, 50 or 75 %.
     """
 
     width: int = 64  # channels of the first convolution
-    scales: tuple[int, ...] = (50,)  # of `down`, per cent; more than one, or another, are weighed and learned
+    scales: tuple[int, ...] = (50,)  # of `down`, per cent; any other choice is weighed and learned
     channel_attention: bool = False
     spatial_attention: bool = False
 
@@ -54,7 +54,7 @@ class NPRConfig(DetectorConfig):
 
 
 class NPR(SingleView):
-    """The baseline of the paper, or what the report makes of it."""
+    """NPR of the paper, or of the report."""
 
     Config = NPRConfig
 
@@ -82,13 +82,13 @@ class NPRNetwork(nn.Module):
         self.space = SpatialAttention() if config.spatial_attention else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Classify views of one size."""
+        """Classify views of equal size."""
         step = self.residual.step
         height, width = (side // step * step for side in x.shape[2:])
         x = x[:, :, :height, :width]
         if height <= _STRIP + 2 * _HALO:
             return self.fc(self.last(self.middle(self.first(x))).mean((2, 3))).squeeze(1)
-        # Channel attention looks at the whole image: a pass over the strips for each.
+        # Channel attention depends on the whole image: one pass over the strips for each.
         gate1 = None if self.channels1 is None else self.channels1.gate(*_pooled(x, self.stem, 2))
         first = lambda strip: self.first(strip, gate1)  # noqa: E731
         gate2 = None if self.channels2 is None else self.channels2.gate(*_pooled(x, lambda s: self.layer1(first(s)), 4))
@@ -100,7 +100,7 @@ class NPRNetwork(nn.Module):
         return F.relu(self.bn1(self.conv1(self.residual(x))))
 
     def first(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Map views to (B, width, H / 4, W / 4). `gate` is that of the whole image, if `x` is not all of it."""
+        """Map views to (B, width, H / 4, W / 4); `gate` is that of the whole image if `x` is a strip."""
         x = self.stem(x)
         if self.channels1 is not None:
             x = self.channels1(x, gate)
@@ -119,9 +119,9 @@ class NPRNetwork(nn.Module):
 
 
 class SingleScaleNPR(nn.Module):
-    """NPR(x) * 2/3, of the paper."""
+    """NPR(x) * 2/3, as in the paper."""
 
-    step = 2  # sides must be multiples of it
+    step = 2  # sides must be multiples of this
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
@@ -129,7 +129,7 @@ class SingleScaleNPR(nn.Module):
 
 
 class MultiScaleNPR(nn.Module):
-    """NPR at several scales, weighed by a softmax of as many parameters, times a learnable factor (the report)."""
+    """NPR at several scales, weighed by a softmax of parameters, times a learnable factor (the report)."""
 
     step = 4
 
@@ -156,7 +156,7 @@ def _down_and_up(x: Tensor, scale: float) -> Tensor:
 
 
 def _pooled(x: Tensor, network: Callable[[Tensor], Tensor], stride: int) -> tuple[Tensor, Tensor]:
-    """Pool what a network makes of tall views, strip by strip: mean and maximum over all positions, (B, C) each."""
+    """Pool the output of a network on tall views, strip by strip: mean and maximum over positions, (B, C) each."""
     total, count, largest = torch.zeros(()), 0, torch.full((), -torch.inf)
     for strip, skipped in _strips(x):
         rows = network(strip)[:, :, skipped // stride :][:, :, : _STRIP // stride].float()
@@ -166,7 +166,7 @@ def _pooled(x: Tensor, network: Callable[[Tensor], Tensor], stride: int) -> tupl
 
 
 def _strips(x: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Yield overlapping strips of views, and how many rows at the top of each only lead up to it."""
+    """Yield overlapping strips of views, and the number of overlapping rows at the top of each."""
     for top in range(0, x.shape[2], _STRIP):
         first = max(0, top - _HALO)
         yield x[:, :, first : top + _STRIP + _HALO], top - first

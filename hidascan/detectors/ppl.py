@@ -1,11 +1,11 @@
-"""PPL: panoptic patch learning, a ViT with low-rank adapters that must look at all of its patches.
+"""PPL: panoptic patch learning, a ViT with low-rank adapters, trained to use all of its patches.
 
-"All Patches Matter, More Patches Better: Enhance AI-Generated Image Detection via Panoptic Patch Learning" (2025). The
-paper has no public code. CLIP with LoRA; training replaces cells of a reconstruction by those of its photo (RPR) and
-draws apart the patch tokens of both classes (PCL). It looks at the centre crop of an image, or here at all patches.
+"All Patches Matter, More Patches Better: Enhance AI-Generated Image Detection via Panoptic Patch Learning" (2025),
+without public code. CLIP with LoRA; training replaces cells of a reconstruction by those of its photo (RPR) and
+separates the patch tokens of both classes (PCL). The view is the centre crop of an image, or here all patches.
 
-Departures: rank 8 on the attention of the last blocks and a linear layer on the normalised [CLS] token are ours, since
-the numbers of the paper are in an appendix that we do not have; "patches" may be "all", whose logits are averaged.
+Differences: rank 8 on the attention of the last blocks and a linear layer on the normalised [CLS] token are our choice,
+as the paper's numbers are in an unavailable appendix; "patches" may be "all", with averaged logits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.lora import Adapter, merge, watched
+from hidascan.detectors.backbones.lora import Adapter, attached, merge
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.geometry import ViewPlan
 
@@ -36,10 +36,10 @@ class PPLConfig(DetectorConfig):
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token, such as DINOv2's
     tap: int = 12  # the block whose tokens are read
-    adapted_depth: int = 4  # so many blocks before it, and it, have adapters
+    adapted_depth: int = 4  # number of blocks with adapters, up to the tap
     rank: int = 8
     side: int = 224  # pixels
-    patches: str = "centre"  # that a scan looks at, or "all"
+    patches: str = "centre"  # or "all"
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -72,7 +72,7 @@ class PPL(Detector):
         return {"logit": self.encode_cells(views)["logit"]}
 
     def encode_cells(self, views: Tensor) -> Encoded:
-        """Return "logit" (B,) and "cells" (B, N, C): normalised patch tokens, which PCL draws apart."""
+        """Return "logit" (B,) and "cells" (B, N, C): normalised patch tokens, for PCL."""
         with self._adapted():
             tokens = self.norm(self.backbone.tokens(self.backbone.standard(views))[:, 0])
         return {"logit": self.head(tokens[:, 0])[:, 0].float(), "cells": tokens[:, 1:].float()}
@@ -82,7 +82,7 @@ class PPL(Detector):
         return Decision(encoded["logit"].mean())
 
     def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
-        """Add the adapters to the matrices of the backbone, where they cost nothing."""
+        """Merge the adapters into the matrices of the backbone, so that they cost nothing."""
         if not self.merged:
             for linear, adapter in self._pairs():
                 merge(linear, adapter)
@@ -98,6 +98,6 @@ class PPL(Detector):
 
     @contextmanager
     def _adapted(self) -> Iterator[None]:
-        """Let the adapters add to what the backbone's layers give, unless they are part of it already."""
-        with watched(() if self.merged else tuple(self._pairs())):
+        """Attach the adapters to the backbone, unless they are merged."""
+        with attached(() if self.merged else tuple(self._pairs())):
             yield

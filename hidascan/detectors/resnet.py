@@ -1,12 +1,11 @@
-"""ResNet-50, with spatial attention and with a Bayesian head that tells how sure it is.
+"""ResNet-50, optionally with spatial attention or a Bayesian head that estimates uncertainty.
 
-"Deep Residual Learning for Image Recognition" (CVPR 2016), and the three rows that the Tiny-GenImage report
-(CVLabWorks/CVIMGDetection @ e4cb578) makes of it: the whole image resized to a square, all layers trained; spatial
-attention after the last layer; a Bayesian linear layer ("Weight Uncertainty in Neural Networks", ICML 2015) that is
-sampled 50 times.
+"Deep Residual Learning for Image Recognition" (CVPR 2016), in three variants of the Tiny-GenImage report
+(CVLabWorks/CVIMGDetection @ e4cb578): the whole image resized to a square, all layers trained; spatial attention after
+the last layer; a Bayesian linear layer ("Weight Uncertainty in Neural Networks", ICML 2015), sampled 50 times.
 
-Departures: the samples are the same at every scan, so that an image always gets the same verdict; our thumbnail averages
-areas where it shrinks.
+Differences: the seed of the samples is fixed, so that verdicts are reproducible; our thumbnail shrinks by area
+averaging.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class ResNetConfig(DetectorConfig):
 
 
 class ResNet(SingleView):
-    """ResNet-50 in its three forms."""
+    """ResNet-50 in its three variants."""
 
     Config = ResNetConfig
 
@@ -47,13 +46,13 @@ class ResNet(SingleView):
         self.head: nn.Module = BayesianLinear(width, 2) if config.bayesian else nn.Linear(width, 1)
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
-        """Return "pooled" (B, D): the mean of what the last layer sees."""
+        """Return "pooled" (B, D): the mean of the last feature map."""
         x = self.network(self.standard(views))
         x = x if self.space is None else self.space(x)
         return {"pooled": x.mean((2, 3)).float()}
 
     def decide(self, encoded: Encoded) -> Decision:
-        """Classify the only view; a Bayesian head also gives the spread of p(AI) over its samples."""
+        """Classify the only view; a Bayesian head also returns the standard deviation of p(AI) over its samples."""
         pooled = encoded["pooled"][0]
         if not isinstance(self.head, BayesianLinear):
             return Decision(self.head(pooled)[0])

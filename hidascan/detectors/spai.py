@@ -1,14 +1,14 @@
-"""SPAI: how far the spectrum of an image is from what a model of real images expects, over patches of any number.
+"""SPAI: distance of the spectrum of an image from a model of real images, over any number of patches.
 
 "Any-Resolution AI-Generated Image Detection by Spectral Learning" (CVPR 2025), after its public code (mever-team/spai
 @ 8ff7b3b). Each 224-pixel patch is split by a circle of radius 16 in its Fourier plane into low and high frequencies.
-A frozen ViT sees the patch and both parts; after each of its blocks a projector makes tokens of 1024 numbers, and the
-three cosine similarities between them, by mean and deviation over tokens, are what "spectral reconstruction
-similarity" means: 6 a block, 72 in all. The "spectral context vector" is a weighted sum over blocks of the patch's own
-projected tokens. "Spectral context attention" joins any number of patches by one learnable query.
+A frozen ViT encodes the patch and both parts; after each of its blocks a projector makes tokens of width 1024. The
+"spectral reconstruction similarity" is the mean and deviation over tokens of three cosine similarities between them: 6
+per block, 72 in all. The "spectral context vector" is a weighted sum over blocks of the patch's own projected tokens.
+"Spectral context attention" joins any number of patches by one learnable query.
 
-Departures: the ViT is CLIP's, where theirs was pre-trained by masked frequency modelling; patches are edge-aligned, so
-that the remainder of an image is covered; without `attention` (a row of the paper's ablation) patches are averaged.
+Differences: the ViT is that of CLIP, not pre-trained by masked frequency modelling; patches are edge-aligned, so that
+they cover the whole image; without `attention` (an ablation in the paper) patches are averaged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
 from hidascan.geometry import ViewPlan
 
-SIMILARITIES = 6  # a block: mean and deviation of three
+SIMILARITIES = 6  # per block: mean and deviation of three
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def split_frequencies(pixels: Tensor, radius: int) -> tuple[Tensor, Tensor]:
 
 
 class SpectralContext(nn.Module):
-    """Tokens of a patch and of its low and high frequencies -> similarities and spectral context vector."""
+    """Similarities and spectral context vector from tokens of a patch and of its low and high frequencies."""
 
     def __init__(self, width: int, taps: int, dim: int, dropout: float):
         super().__init__()
@@ -120,7 +120,7 @@ def _projector(width: int, dim: int, dropout: float) -> nn.Sequential:
 
 
 class ContextAttention(nn.Module):
-    """Spectral context attention: one learnable query looks at all patches of an image."""
+    """Spectral context attention: one learnable query over all patches of an image."""
 
     def __init__(self, width: int, heads: int, head_dim: int):
         super().__init__()

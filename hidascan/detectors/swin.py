@@ -3,7 +3,7 @@
 "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows" (ICCV 2021).
 
 One view: the whole image, resized to a square. The logit is a linear layer on the mean of the last tokens, as in the
-Tiny-GenImage report. Departure: our thumbnail averages areas where it shrinks.
+Tiny-GenImage report. Difference: our thumbnail shrinks by area averaging.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SwinConfig(DetectorConfig):
 
 
 class Swin(SingleView):
-    """Swin-Tiny, 28 M parameters, or another Swin of timm's."""
+    """Swin-Tiny, 28 M parameters, or another Swin of timm."""
 
     Config = SwinConfig
 
@@ -38,7 +38,7 @@ class Swin(SingleView):
 
 
 class _LogitOf(nn.Module):
-    """Drops the last axis of what a network with one output gives."""
+    """Drops the last axis of a network with one output."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -53,7 +53,7 @@ def _by_timm(config: SwinConfig) -> nn.Module:
     check_timm_name(config.model)
     if not config.model.startswith("swin_"):
         raise CheckpointError(f"{config.model[:40]!r} is not a timm Swin")
-    import timm  # here, since it takes two seconds that other detectors need not wait
+    import timm  # here, as it takes two seconds
 
     network: nn.Module = timm.create_model(config.model, pretrained=False, num_classes=1, img_size=config.side)
     return network

@@ -1,10 +1,9 @@
 """A frozen ViT with a small MLP on its [CLS] token.
 
-The simplest row of the Tiny-GenImage report (CVLabWorks/CVIMGDetection @ e4cb578): [CLS] -> 512 -> 256 -> 2, each
-BatchNorm (not affine), GELU and dropout; the image is squashed to 224 pixels.
+The simplest model of the Tiny-GenImage report (CVLabWorks/CVIMGDetection @ e4cb578): [CLS] -> 512 -> 256 -> 2, with
+BatchNorm (not affine), GELU and dropout; the image is resized to 224x224 pixels.
 
-Departures: the frozen ViT is CLIP's by default, where the report has ImageNet's; our thumbnail averages areas where it
-shrinks.
+Differences: the frozen ViT is by default that of CLIP, not of ImageNet; our thumbnail shrinks by area averaging.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class ViT(Detector):
         return {"logit": self.head(self.features(views)).float()}
 
     def features(self, views: Tensor) -> Tensor:
-        """Return what the MLP sees of views (B, 3, S, S) uint8: (B, C)."""
+        """Return the MLP's input features (B, C) of views (B, 3, S, S) uint8."""
         return self.backbone.cls(views)[:, 0]
 
     def decide(self, encoded: Encoded) -> Decision:
@@ -54,7 +53,7 @@ class ViT(Detector):
 
 
 class MLPHead(nn.Module):
-    """Features (B, C) -> logits (B,): that of AI minus that of real."""
+    """Features (B, C) -> logits (B,): logit of AI minus logit of real."""
 
     def __init__(self, dim: int, dropout: float):
         super().__init__()

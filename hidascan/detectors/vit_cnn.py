@@ -1,8 +1,8 @@
-"""A frozen ViT with a small CNN beside it: what an image shows, and what its pixels carry.
+"""A frozen ViT and a small CNN, for content and low-level traces.
 
-A row of the Tiny-GenImage report (CVLabWorks/CVIMGDetection @ e4cb578): convolutions 3 -> 32 -> 64, each BatchNorm and
+A model of the Tiny-GenImage report (CVLabWorks/CVIMGDetection @ e4cb578): convolutions 3 -> 32 -> 64 with BatchNorm and
 ReLU, then 1x1 to the width of the [CLS] token, mean over positions; alpha * CLS + beta * CNN with two trainable
-scalars; the MLP of `vit`. Departures: those of `vit`.
+scalars; the MLP of `vit`. Differences: those of `vit`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,6 @@ class ViTCNN(ViT):
     def features(self, views: Tensor) -> Tensor:
         """Return alpha * CLS + beta * CNN of views (B, 3, S, S) uint8: (B, C)."""
         pixels = self.backbone.standard(views)
-        # The 1x1 convolution is linear, so it may stand after the mean: the same, for a hundredth of the cost.
+        # The 1x1 convolution is linear, so it can follow the mean: equal results at a hundredth of the cost.
         seen = self.cnn[-1](self.cnn[:-1](pixels).mean((2, 3), keepdim=True)).flatten(1)
         return self.shares[0] * super().features(views) + self.shares[1] * seen.float()

@@ -1,4 +1,4 @@
-"""Find weights by the name of shipped ones, by path, or by folder."""
+"""Find weights by shipped name, path or folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hidascan.errors import CheckpointError
 
 
 def shipped_folders() -> list[Path]:
-    """Return the folders with shipped weights: of an installed package, and of a checkout."""
+    """Return the folders with shipped weights, of an installed package and of a checkout."""
     package = Path(__file__).parent.parent
     return [package / "weights", package.parent / "weights"]
 
@@ -21,10 +21,10 @@ def find_weights(name: str) -> Path:
     """Find a trained part.
 
     Args:
-        name: A bare name among the shipped weights, the path of a file, or a folder that holds one trained part.
+        name: Name of shipped weights, path of a file, or path of a folder with one trained part.
 
     Raises:
-        CheckpointError: If there is no such thing.
+        CheckpointError: If nothing is found.
     """
     if os.path.isdir(name):
         return _only_one(Path(name))
@@ -53,7 +53,7 @@ def trained_parts(folder: Path) -> list[Path]:
 
 
 def _is_trained_part(path: Path) -> bool:
-    """Tell trained parts from frozen ones, and from what training keeps in its cache."""
+    """Return whether a file is a trained part, not a frozen one or a training cache."""
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get("hidascan", "{}"))

@@ -1,1 +1,1 @@
-"""Pixels and bytes. Nothing in here imports torch."""
+"""Reading of image files: pixels, formats, metadata. This package never imports torch."""

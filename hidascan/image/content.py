@@ -1,32 +1,32 @@
-"""Recognise pictures without content to judge: blank ones, and ones of a few pixels."""
+"""Recognise pictures without enough content to classify: blank or tiny ones."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from hidascan.image.views import SMALLEST
+from hidascan.image.views import MIN_SIDE
 
-_STEP = 3  # levels between neighbours that count as structure: JPEG moves flat colours by one or two
-_LEAST = 0.001  # share of neighbours with structure; of 900 windows of train.tsv, 4 skies and drawings have less
-_LINES = 64  # rows and columns that are compared, at most about twice as many
+_STEP = 3  # minimum difference of neighbours that counts as structure; JPEG changes flat colours by 1 or 2
+_MIN_STRUCTURE = 0.001  # share of neighbours with structure; 4 of 900 windows of train.tsv have less: skies, drawings
+_LINES = 64  # minimum number of rows and columns compared; at most about twice as many
 
 
-def nothing_to_judge(pixels: np.ndarray) -> str:
-    """Say in words why a picture cannot be judged; "" if it can.
+def content_problem(pixels: np.ndarray) -> str:
+    """Return the reason why a picture cannot be classified; "" if it can.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
     """
     height, width = pixels.shape[:2]
-    if min(height, width) < SMALLEST:
-        return f"nothing to judge: {width}x{height} pixels are too few (at least {SMALLEST} per side needed)"
-    if _structure(pixels) < _LEAST:
+    if min(height, width) < MIN_SIDE:
+        return f"nothing to judge: {width}x{height} pixels are too few (at least {MIN_SIDE} per side needed)"
+    if _structure(pixels) < _MIN_STRUCTURE:
         return "nothing to judge: the picture is blank"
     return ""
 
 
 def _structure(pixels: np.ndarray) -> float:
-    """Return the share of neighbouring pixels, 0..1, that differ in some channel, along rows or columns."""
+    """Return the share, 0..1, of neighbouring pixels that differ in some channel, along rows or columns."""
     height, width = pixels.shape[:2]
     rows = pixels[:: max(1, height // _LINES)].astype(np.int16)
     cols = pixels[:, :: max(1, width // _LINES)].astype(np.int16)

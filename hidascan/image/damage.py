@@ -1,4 +1,4 @@
-"""Select the rows of a damaged image that are scanned: those decoded completely, if there are enough."""
+"""Select the intact rows of a damaged image, if there are enough to scan."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from PIL import Image
 
 from hidascan.errors import ImageError
 
-_FEWEST_ROWS, _LEAST_SHARE = 64, 0.25
-_NO_WORDS = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
-_BLOCK = 8  # rows: a boundary between them is one between blocks of a JPEG, and tells the grid of an earlier one
+_MIN_ROWS, _MIN_SHARE = 64, 0.25
+_GENERIC_MESSAGES = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
+_BLOCK = 8  # rows of a JPEG block; cuts at block boundaries keep the grid of earlier saves
 
 
 class Rows(NamedTuple):
@@ -21,16 +21,16 @@ class Rows(NamedTuple):
     bottom: int
 
     def enough(self, height: int) -> bool:
-        """Tell whether these rows of an image of `height` rows may stand for it."""
+        """Return whether these rows are enough to represent an image of `height` rows."""
         rows = self.bottom - self.top
-        return rows == height or rows >= max(_FEWEST_ROWS, _LEAST_SHARE * height)
+        return rows == height or rows >= max(_MIN_ROWS, _MIN_SHARE * height)
 
 
 def note_of(rows: Rows, height: int) -> str:
-    """Say what is scanned of a damaged image.
+    """Return a note on the scanned rows of a damaged image.
 
     Raises:
-        ImageError: If it is too little to say anything of the image.
+        ImageError: If too few rows are intact.
     """
     count = rows.bottom - rows.top
     if not rows.enough(height):
@@ -42,10 +42,10 @@ def note_of(rows: Rows, height: int) -> str:
 
 
 def longest_run(whole: np.ndarray) -> Rows:
-    """Return the longest run of rows that are whole, between multiples of 8 or the image's own edges.
+    """Return the longest run of intact rows, between multiples of 8 or the edges of the image.
 
     Args:
-        whole: (H,) bool: whether a row is whole.
+        whole: (H,) bool, true for intact rows.
     """
     height = len(whole)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], whole, [False]]).astype(np.int8)))
@@ -58,15 +58,15 @@ def longest_run(whole: np.ndarray) -> Rows:
 
 
 def partly_loaded(images: tuple[Image.Image, Image.Image]) -> tuple[Image.Image, Rows]:
-    """Load what can be decoded of an image.
+    """Decode as much of a damaged image as possible.
 
-    It is loaded twice, onto two different backgrounds: rows that depend on them were not decoded.
+    The image is loaded twice, onto different backgrounds: rows that differ were not decoded.
 
     Args:
         images: The same file, opened twice and not yet loaded.
 
     Returns:
-        The image, loaded, and its rows that were decoded.
+        The loaded image, and its decoded rows.
     """
     loaded = [_load_onto(image, value) for image, value in zip(images, (0, 255), strict=True)]
     first, second = (np.asarray(image) for image in loaded)
@@ -75,9 +75,9 @@ def partly_loaded(images: tuple[Image.Image, Image.Image]) -> tuple[Image.Image,
 
 
 def _load_onto(image: Image.Image, value: int) -> Image.Image:
-    """Load as much as can be; where a decoder stops, its error is swallowed and `value` remains."""
+    """Load as much as possible: when a decoder stops, its error is ignored, and the rest has the value `value`."""
     prepare = getattr(image, "load_prepare", None)
-    if prepare is None:  # a decoder that gives all or nothing
+    if prepare is None:  # a decoder without partial results
         image.load()
         return image
 
@@ -89,7 +89,7 @@ def _load_onto(image: Image.Image, value: int) -> Image.Image:
     image.load_prepare = onto_background  # type: ignore[attr-defined]
     try:
         image.load()
-    except Exception:  # decoders raise nearly anything; without a core image, what follows raises it again
+    except Exception:  # decoders raise almost any exception; without a core image, the next line raises it again
         loaded = image._new(image.im)
         if loaded.palette:
             loaded.palette.dirty = 1  # not yet given to the core image
@@ -97,11 +97,11 @@ def _load_onto(image: Image.Image, value: int) -> Image.Image:
     return image
 
 
-def why_unreadable(data: bytes, error: Exception) -> str:
-    """Say why nothing of an image can be decoded: that its file ends early, or what its decoder says.
+def unreadable_reason(data: bytes, error: Exception) -> str:
+    """Return the reason why an image cannot be decoded: its file is truncated, or the message of its decoder.
 
     Args:
-        data: The file.
+        data: Content of the file.
         error: Exception of its decoder.
     """
     if words := ends_early(data):
@@ -109,11 +109,11 @@ def why_unreadable(data: bytes, error: Exception) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
     if "truncated" in words.lower():
         return "damaged image: the file is truncated before any pixels can be decoded"
-    return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_NO_WORDS) else words}"
+    return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_GENERIC_MESSAGES) else words}"
 
 
 def ends_early(data: bytes) -> str:
-    """Say of a file that it is shorter than it should be; "" where it is not, or cannot tell."""
+    """Return a message if a file is shorter than it declares; "" if not, or unknown."""
     declared = _declared_size(data)
     if declared <= len(data):
         return ""
@@ -121,24 +121,24 @@ def ends_early(data: bytes) -> str:
 
 
 def _declared_size(data: bytes) -> int:
-    """Return how many bytes a file should have at least by what it says of itself, 0 where it does not."""
+    """Return the minimum size in bytes that a file declares for itself; 0 if unknown."""
     if data[:4] == b"RIFF":
         return 8 + int.from_bytes(data[4:8], "little")
     if data[4:8] == b"ftyp":
         return _end_of_boxes(data)
-    if data[:4] in (b"II*\0", b"MM\0*"):  # where its first directory lies, which many have at their end
+    if data[:4] in (b"II*\0", b"MM\0*"):  # offset of the first directory, often at the end
         return 2 + int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big")
     return 0
 
 
 def _end_of_boxes(data: bytes) -> int:
-    """Return where the last box of an ISO base media file ends."""
+    """Return the end offset of the last box of an ISO base media file."""
     place = 0
     while place + 8 <= len(data):
         size = int.from_bytes(data[place : place + 4], "big")
         if size == 1:
             size = int.from_bytes(data[place + 8 : place + 16], "big")
-        if size < 8:  # 0: up to the end of the file; others cannot be
+        if size < 8:  # 0: up to the end of the file; others are invalid
             return len(data)
         place += size
     return place

@@ -1,4 +1,4 @@
-"""Decode a file into RGB pixels, whatever its format, within limits and without surprises."""
+"""Decode a file of any supported format into RGB pixels, within limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError
-from hidascan.image.damage import Rows, note_of, partly_loaded, why_unreadable
+from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason
 from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_header import JpegSave, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
@@ -32,10 +32,10 @@ from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-Image.MAX_IMAGE_PIXELS = None  # our own limit below, as an error and not as a warning
+Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error and not a warning
 
 _ORIENTATION_TAG = 0x0112
-_STRIP = 1 << 20  # pixels that are converted at a time
+_STRIP = 1 << 20  # pixels converted at a time
 _SCALED = "more than 8 bits per channel, scaled to 8"
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -45,7 +45,7 @@ class DecodedImage:
     """The stored pixels of one image, and the metadata of its container.
 
     Attributes:
-        pixels: (H, W, 3) uint8 RGB, read-only, before any EXIF rotation: turning an image would move its JPEG grid.
+        pixels: (H, W, 3) uint8 RGB, read-only, before EXIF rotation, which would move the JPEG grid.
         format: Pillow's name of the format.
         orientation: EXIF orientation 1..8; 1 is as stored.
         jpeg: JPEG settings of the last save, from the header; None for other formats.
@@ -74,18 +74,18 @@ def decode(
 ) -> DecodedImage:
     """Read an image file.
 
-    Of animations the first frame is taken, transparency is put on white, 16 bits are scaled to 8, and ICC profiles
-    are left alone. The formats are those of `image.formats`.
+    Takes the first frame of an animation, renders transparency on white, scales 16 bits to 8, and ignores ICC
+    profiles. The formats are those of `image.formats`.
 
     Args:
-        path: The file.
-        max_pixels: Larger images are refused.
-        before_load: Called with the number of pixels once it is known and before they take memory; it may block.
-        trust: A file of certificates whose signatures of C2PA manifests are trusted.
-        traced: Whether pixels are searched for the trace of an earlier save, which takes a hundredth of a second.
+        path: Path of the file.
+        max_pixels: Maximum number of pixels.
+        before_load: Callback that gets the number of pixels before they take memory; may block.
+        trust: File of certificates that are trusted as signers of C2PA manifests.
+        traced: Whether to search the pixels for the trace of an earlier save, which takes 10 ms.
 
     Raises:
-        ImageError: With the reason in words, for anything that cannot be read whole.
+        ImageError: If the file cannot be read; the message is the reason.
     """
     data = _read_file(Path(path))
     if not data:
@@ -95,12 +95,12 @@ def decode(
             warnings.simplefilter("ignore")
             if raw := raw_photo(data):
                 raise ImageError(raw)
-            readable, rows, damage = _mended(without_long_texts(data), max_pixels, before_load)
+            readable, rows, damage = _repaired(without_long_texts(data), max_pixels, before_load)
             with Image.open(io.BytesIO(readable), formats=pillow_names()) as image:
                 decoded = _decode_opened(image, readable, max_pixels, before_load if rows is None else _admitted)
                 xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
                 manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, xmp)
-                claims = read_claims(image, data, manifest)  # after loading: a PNG has texts behind its pixels
+                claims = read_claims(image, data, manifest)  # after loading, as a PNG may have text after its pixels
                 pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
                 notes = (*damage, *decoded.notes, *manifest_notes)
                 decoded = replace(decoded, pixels=pixels, claims=claims, manifest=manifest, notes=notes)
@@ -111,21 +111,21 @@ def decode(
         raise ImageError(describe(data)) from None
     except MemoryError:
         raise ImageError("not enough memory for an image of this size") from None
-    except Exception as error:  # decoders raise nearly anything on broken data
-        raise ImageError(why_unreadable(data, error)) from error
+    except Exception as error:  # decoders raise almost any exception on broken data
+        raise ImageError(unreadable_reason(data, error)) from error
 
 
 def _admitted(pixels: int) -> None:
-    """Stand for a `before_load` that was asked already."""
+    """Replace a `before_load` that was already called."""
 
 
-def _mended(
+def _repaired(
     data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> tuple[bytes, Rows | None, tuple[str, ...]]:
-    """Mend a damaged PNG, at which Pillow would give up or, where only pixels are damaged, not look.
+    """Repair a damaged PNG: Pillow rejects most damage, and misses damage of pixels.
 
     Returns:
-        The file; the rows of it that are known, None for all files that needed no mending; notes.
+        The content of the file; its intact rows, None if no repair was needed; notes.
     """
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return data, None, ()
@@ -134,8 +134,8 @@ def _mended(
         return data, None, ()
     _check_size(*file.size, max_pixels)
     before_load(file.size[0] * file.size[1])
-    mended = file.mend()
-    return mended.data, mended.rows, (mended.note,)
+    repaired = file.repair()
+    return repaired.data, repaired.rows, (repaired.note,)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -175,17 +175,17 @@ def _decode_opened(
     else:
         pixels = _loaded_pixels(image, data, notes)
     pixels.flags.writeable = False
-    orientation = _orientation(image)  # after loading: TIFF and HEIC are turned upright by their decoders, and say so
+    orientation = _orientation(image)  # after loading, as the decoders of TIFF and HEIC rotate and reset it
     return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
 
 
 def _frames(image: Image.Image) -> Iterator[str]:
-    """Say which picture of a file with several is taken."""
-    if image.format == "MPO":  # a JPEG whose further frames are previews or the other eye: no animation
+    """Yield a note on the selected picture of a file with several."""
+    if image.format == "MPO":  # a JPEG whose other frames are previews or the other eye: no animation
         return
     try:
         frames = getattr(image, "n_frames", 1)
-    except Exception:  # the first may be sound all the same
+    except Exception:  # the first frame may still be intact
         yield "only the first of several frames scanned; the others are damaged"
         return
     if frames > 1 and image.format == "HEIF":
@@ -195,7 +195,7 @@ def _frames(image: Image.Image) -> Iterator[str]:
 
 
 def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndarray:
-    """Let Pillow decode; of a damaged file, the rows above the first that it cannot."""
+    """Decode by Pillow; of a damaged file, only the intact rows."""
     try:
         image.load()
         return _to_rgb(image, notes)
@@ -205,30 +205,30 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
         fresh = [Image.open(io.BytesIO(data), formats=pillow_names()) for _ in range(2)]
         try:
             partial, rows = partly_loaded((fresh[0], fresh[1]))
-        except Exception:  # a decoder that gives all or nothing
+        except Exception:  # a decoder without partial results
             raise error from None
         notes.append(note_of(rows, image.height))
         return np.ascontiguousarray(_to_rgb(partial, notes)[rows.top : rows.bottom])
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
-    """Tell 16-bit colour, of which Pillow keeps the high bytes as it reads."""
+    """Return whether an image has 16-bit colour, of which Pillow keeps only the high bytes."""
     tiles: Any = getattr(image, "tile", [])
     raw_modes = [tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in tiles]
     return image.mode.startswith(("RGB", "LA", "CMYK")) and any("16" in str(mode) for mode in raw_modes)
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, or 1 where there is none."""
+    """Return the EXIF orientation, 1..8; 1 if there is none."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # broken EXIF must not cost us sound pixels
+    except Exception:  # broken EXIF must not prevent a scan
         return 1
     return value if value in range(1, 9) else 1
 
 
 def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
-    """Convert any Pillow mode to (H, W, 3) uint8, strip by strip: there is one copy besides Pillow's own."""
+    """Convert any Pillow mode to (H, W, 3) uint8, strip by strip, with a single copy besides Pillow's."""
     if image.mode in _DEEP_GREY or image.mode in ("I", "F"):
         notes.append(_SCALED)
         return np.repeat(_deep_grey_to_8_bits(image)[..., None], 3, axis=2)
@@ -250,7 +250,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
 
 
 def _deep_grey_to_8_bits(image: Image.Image) -> np.ndarray:
-    """Scale grey values to (H, W) uint8: 16-bit integers by 257, wider or floating values by their own largest."""
+    """Scale grey values to (H, W) uint8: 16-bit integers by 1 / 257, wider or floating values by their maximum."""
     values = np.asarray(image).astype(np.float32)
     if image.mode in _DEEP_GREY or (image.mode == "I" and values.max() > 255):
         values = values / (257.0 if values.max() <= 65535 else values.max() / 255.0)

@@ -26,7 +26,7 @@ class FileEvidence:
 
 
 def evidence_of(path: str) -> FileEvidence | None:
-    """Hash a regular file; None for what is none or cannot be read."""
+    """Hash a regular file; None for other or unreadable files."""
     try:
         if not os.path.isfile(path):
             return None

@@ -1,6 +1,6 @@
-"""Access remote files: s3://, gs://, https://, file:// and others that Arrow and fsspec support. Needs pyarrow.
+"""Access remote files: s3://, gs://, https://, file:// and others that Arrow and fsspec support. Requires pyarrow.
 
-Only the fleet reads them; a scan on this machine never opens a connection.
+Only fleet scans use this module; a local scan never opens a connection.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hidascan.errors import ImageError, UsageError
-from hidascan.image.folders import PassedOver, Refusal, Survey, system_file, system_folder
+from hidascan.image.folders import SkippedFiles, SkipReason, Survey, system_file, system_folder
 from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 
 _TRIES = 3
-_PAUSE = 0.5  # seconds before the second try; twice as long before each further one
+_PAUSE = 0.5  # seconds before the second try, doubled before each further one
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
@@ -42,14 +42,14 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
 
 
 def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> Iterator[str]:
-    """Yield the URIs of the images in a folder, sorted; anything but a folder is yielded as it is.
+    """Yield the URIs of the images in a folder, sorted; yield any other URI unchanged.
 
-    Nobody is asked about a URI with the suffix of an image: lists of millions are of such.
+    A URI with the suffix of an image is not looked up, as lists may have millions of these.
 
     Args:
-        uri: A file or folder.
+        uri: URI of a file or folder.
         selection: Rule that selects files in the folder.
-        survey: Takes notes of what is passed over.
+        survey: Summary that collects skipped files.
 
     Raises:
         UsageError: As `open_filesystem`.
@@ -67,34 +67,34 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
         found = filesystem.get_file_info(FileSelector(path, recursive=selection.recurse))
     except OSError as error:
         raise UsageError(f"{uri}: {error}") from None
-    base, passed, any_image = path.rstrip("/"), PassedOver(), False
+    base, skipped, any_image = path.rstrip("/"), SkippedFiles(), False
     for one in sorted(found, key=lambda info: info.path):
         below = one.path[len(base) :].lstrip("/")
-        if one.type == FileType.File and _takes(selection, below, passed):
+        if one.type == FileType.File and _takes(selection, below, skipped):
             any_image = True
             yield f"{uri.rstrip('/')}/{below}"
     if survey is not None:
-        survey.add_folder(uri, passed, selection.include, any_image)
+        survey.add_folder(uri, skipped, selection.include, any_image)
 
 
-def _takes(selection: Selection, below: str, passed: PassedOver) -> bool:
-    """Tell whether a file is taken, by its path below the folder; count it if it is not."""
+def _takes(selection: Selection, below: str, skipped: SkippedFiles) -> bool:
+    """Return whether to scan a file, by its path below the folder; count it if not."""
     *folders, name = below.split("/")
     if system := next(filter(None, map(system_folder, folders)), "") or system_file(name, below):
-        passed.system[system] += 1
+        skipped.system[system] += 1
         return False
-    hidden = any(selection.leaves_out(folder, "/".join(folders[: at + 1])) for at, folder in enumerate(folders))
-    refusal = Refusal.EXCLUDED if hidden else selection.refusal(name, below)
-    if refusal is not None:
-        passed.add(refusal, name)
-    return refusal is None
+    hidden = any(selection.excludes(folder, "/".join(folders[: at + 1])) for at, folder in enumerate(folders))
+    skip_reason = SkipReason.EXCLUDED if hidden else selection.skip_reason(name, below)
+    if skip_reason is not None:
+        skipped.add(skip_reason, name)
+    return skip_reason is None
 
 
 def fetch(uri: str, folder: Path) -> Path:
-    """Copy a file into a folder of this machine, and return where it is.
+    """Copy a file into a local folder, and return its path.
 
     Raises:
-        ImageError: If it cannot be had after a few tries.
+        ImageError: If several tries fail.
     """
     target = folder / (posixpath.basename(uri.partition("?")[0]) or "image")
     for attempt in range(_TRIES):
@@ -104,7 +104,7 @@ def fetch(uri: str, folder: Path) -> Path:
                 shutil.copyfileobj(source, copy)
         except FileNotFoundError:
             raise ImageError("no such file") from None
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # each file system has its own errors
             if attempt + 1 == _TRIES:
                 reason = str(error).removeprefix(f"{uri}: ") or type(error).__name__
                 raise ImageError(f"download failed: {reason}") from None

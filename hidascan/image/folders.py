@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-# Formats of pictures that hidascan does not read. A folder may hold thousands: they must not go by in silence.
-_OTHER_PICTURES = """
+# Suffixes of pictures that hidascan does not read; skipped files are reported.
+_UNSUPPORTED_PICTURES = """
     .jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .mj2 .jph .jhc .jxr .wdp .hdp .jls .jng .mng .flif .bpg .heics .avifs .avcs
     .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .arq .raf .orf .ori .rw2 .rwl .raw .pef .ptx .srw .x3f .3fr .fff .iiq
     .mos .mef .mrw .kdc .dcr .k25 .erf .gpr .cap .eip .bay .livp
@@ -17,9 +17,9 @@ _OTHER_PICTURES = """
     .ico .cur .icns .exr .hdr .tga .icb .vda .vst .pcx .pbm .pgm .ppm .pnm .pam .pfm .qoi .xpm .xbm .sgi .ras .dds
     .pict .pct .fits .dcm .webp2 .wp2
 """
-OTHER_PICTURES = frozenset(_OTHER_PICTURES.split())
+UNSUPPORTED_PICTURES = frozenset(_UNSUPPORTED_PICTURES.split())
 
-# What systems put beside files. Bins are not among these: a deleted picture may be the only copy.
+# Files of operating systems. Recycle bins are scanned, as a deleted picture may be the only copy.
 _SYSTEM_FILES = {
     name.lower(): name for name in ("Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", ".DS_Store")
 }
@@ -28,31 +28,31 @@ _SYSTEM_FOLDERS = {
 }
 APPLE_DOUBLE = "._*"
 _BIN = "$recycle.bin"
-_MOST_KINDS = 200  # suffixes that are counted one by one
-_MOST_SHOWN = 8
+_MAX_KINDS = 200  # suffixes counted separately
+_MAX_SHOWN = 8
 
 
 def system_file(name: str, below: str = "") -> str:
-    """Return the pattern by which a file is one of an operating system, "" if it is none.
+    """Return the pattern of operating-system files that a file matches; "" if none.
 
     Args:
-        name: Its name.
-        below: Its path below the folder that is searched.
+        name: Name of the file.
+        below: Path of the file below the searched folder.
     """
     if name.startswith("._"):
         return APPLE_DOUBLE
     if name.startswith("$I") and _BIN in below.lower().split("/"):
-        return "$I*"  # where a deleted file was, under the suffix of that file
+        return "$I*"  # metadata of a deleted file, under its suffix
     return _SYSTEM_FILES.get(name.lower(), "")
 
 
 def system_folder(name: str) -> str:
-    """Return the usual spelling of a folder of an operating system or a file server, "" if it is none."""
+    """Return the usual spelling of a folder of an operating system or file server; "" for other folders."""
     return _SYSTEM_FOLDERS.get(name.lower(), "")
 
 
-class Refusal(Enum):
-    """Reason why a file of a folder is not scanned."""
+class SkipReason(Enum):
+    """Reason why a file in a folder is not scanned."""
 
     OWN = auto()
     EXCLUDED = auto()
@@ -61,17 +61,17 @@ class Refusal(Enum):
 
 
 @dataclass
-class PassedOver:
-    """Number of files of a folder and its subfolders that are not scanned, by reason.
+class SkippedFiles:
+    """Number of skipped files in a folder and its subfolders, by reason.
 
     Attributes:
-        others: Number of files whose suffix is not that of an image, by suffix.
+        others: Number of files without the suffix of an image, by suffix.
         system: Number of files of operating systems, by pattern.
         heatmaps: Number of heatmaps that hidascan wrote.
         excluded: Number of files and folders that match --exclude.
         not_included: Number of files that match no --include.
-        folders: Number of folders that were not searched.
-        links: Number of links to folders that were not followed.
+        folders: Number of unsearched folders.
+        links: Number of unfollowed links to folders.
     """
 
     others: Counter[str] = field(default_factory=Counter)
@@ -82,20 +82,20 @@ class PassedOver:
     folders: int = 0
     links: int = 0
 
-    def add(self, refusal: Refusal, name: str) -> None:
-        """Count a file, or a folder that is excluded."""
-        if refusal is Refusal.OTHER_KIND:
+    def add(self, skip_reason: SkipReason, name: str) -> None:
+        """Count a file, or an excluded folder."""
+        if skip_reason is SkipReason.OTHER_KIND:
             self._add_other(os.path.splitext(name.lower())[1])
-        elif refusal is Refusal.EXCLUDED:
+        elif skip_reason is SkipReason.EXCLUDED:
             self.excluded += 1
-        elif refusal is Refusal.NOT_INCLUDED:
+        elif skip_reason is SkipReason.NOT_INCLUDED:
             self.not_included += 1
         else:
             self.heatmaps += 1
 
     def _add_other(self, suffix: str) -> None:
         others = self.others
-        known = suffix in others or len(others) < _MOST_KINDS or suffix in OTHER_PICTURES
+        known = suffix in others or len(others) < _MAX_KINDS or suffix in UNSUPPORTED_PICTURES
         others[suffix if known else "..."] += 1
 
     def parts(self, include: tuple[str, ...]) -> Iterator[str]:
@@ -118,7 +118,7 @@ class PassedOver:
 
 @dataclass
 class Survey:
-    """Summary of the folders and lists that were searched for images.
+    """Summary of searched folders and lists.
 
     Attributes:
         empty: One line for each folder or list without anything to scan.
@@ -130,27 +130,27 @@ class Survey:
     pictures: Counter[str] = field(default_factory=Counter)
     system: Counter[str] = field(default_factory=Counter)
 
-    def add_folder(self, folder: str, passed: PassedOver, include: tuple[str, ...], found: bool) -> None:
-        """Add a folder that was searched.
+    def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
+        """Add a searched folder.
 
         Args:
-            folder: Its path.
-            passed: The files in it that are not scanned.
+            folder: Path of the folder.
+            skipped: Skipped files in it.
             include: Patterns of --include.
-            found: Whether there was an image, or a folder that cannot be read.
+            found: Whether it has an image or an unreadable folder.
         """
         if found:
-            self.pictures.update({kind: n for kind, n in passed.others.items() if kind in OTHER_PICTURES})
-            self.system.update(passed.system)
+            self.pictures.update({kind: n for kind, n in skipped.others.items() if kind in UNSUPPORTED_PICTURES})
+            self.system.update(skipped.system)
         else:
-            reasons = [*passed.parts(include)] or ["the folder is empty"]
+            reasons = [*skipped.parts(include)] or ["the folder is empty"]
             self.empty.append("; ".join([f"no images found in {folder}", *reasons]))
 
     def lines(self, quiet: bool = False) -> Iterator[str]:
-        """Yield a line for each thing to report; with `quiet` only those that an error may hide behind."""
-        yield from self.empty[:_MOST_SHOWN]
-        if len(self.empty) > _MOST_SHOWN:
-            yield f"no images found in {len(self.empty) - _MOST_SHOWN} other places"
+        """Yield lines to report; with `quiet`, only those that may indicate an error."""
+        yield from self.empty[:_MAX_SHOWN]
+        if len(self.empty) > _MAX_SHOWN:
+            yield f"no images found in {len(self.empty) - _MAX_SHOWN} other places"
         if self.pictures:
             total = self.pictures.total()
             yield (
@@ -166,10 +166,10 @@ def _system_line(system: Counter[str]) -> str:
 
 
 def _by_kind(counter: Counter[str]) -> str:
-    """Write ".dng 2, .jxl 1": the most frequent first, then by name."""
+    """Format counts as ".dng 2, .jxl 1": by frequency, then by name."""
     ordered = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{kind or 'no suffix'} {number}" for kind, number in ordered[:_MOST_SHOWN]]
-    rest = sum(number for _, number in ordered[_MOST_SHOWN:])
+    shown = [f"{kind or 'no suffix'} {number}" for kind, number in ordered[:_MAX_SHOWN]]
+    rest = sum(number for _, number in ordered[_MAX_SHOWN:])
     return ", ".join([*shown, f"others {rest}"] if rest else shown)
 
 

@@ -11,7 +11,7 @@ class FileFormat(NamedTuple):
     """One file format.
 
     Attributes:
-        name: Pillow's name. No others are opened, regardless of suffix: Pillow would hand an EPS to Ghostscript.
+        name: Pillow's name. No other formats are opened, whatever the suffix: Pillow would pass an EPS to Ghostscript.
         suffixes: Suffixes of files that are scanned in folders, in lower case.
         mime: MIME type in C2PA; "" for a format that cannot hold a manifest.
     """
@@ -36,7 +36,7 @@ FORMATS = (
 
 
 def pillow_names() -> list[str]:
-    """Return the names that Pillow may open; it opens an MPO as a JPEG."""
+    """Return the format names that Pillow may open; it opens MPO as JPEG."""
     return [row.name for row in FORMATS if row.name != "MPO"]
 
 
@@ -46,11 +46,11 @@ def suffixes() -> frozenset[str]:
 
 
 def mime_type(name: str) -> str:
-    """Return the MIME type under which C2PA knows a format; "" where it does not."""
+    """Return the MIME type of a format in C2PA; "" if C2PA does not support it."""
     return next((row.mime for row in FORMATS if row.name == name), "")
 
 
-_STARTS = (
+_HEADS = (
     (rb"\xff\xd8\xff", "a JPEG image"),
     (rb"\x89PNG\r\n\x1a\n", "a PNG image"),
     (rb"RIFF....WEBP", "a WebP image"),
@@ -80,12 +80,12 @@ _STARTS = (
 )
 
 
-def starts_like(head: bytes) -> str:
-    """Return what a file is by its first bytes, such as "a JPEG image"; "" if it may be text or anything else."""
-    match = _start().match(head)
-    return _STARTS[int((match.lastgroup or "_0")[1:])][1] if match else ""
+def kind_from_head(head: bytes) -> str:
+    """Return the kind of a file by its first bytes, such as "a JPEG image"; "" for text and unknown kinds."""
+    match = _head_pattern().match(head)
+    return _HEADS[int((match.lastgroup or "_0")[1:])][1] if match else ""
 
 
-@functools.cache  # compiled when first asked: `hidascan --help` need not wait for it
-def _start() -> re.Pattern[bytes]:
-    return re.compile(b"|".join(b"(?P<_%d>%s)" % (at, start) for at, (start, _) in enumerate(_STARTS)), re.DOTALL)
+@functools.cache  # compiled on first use, so that `hidascan --help` is fast
+def _head_pattern() -> re.Pattern[bytes]:
+    return re.compile(b"|".join(b"(?P<_%d>%s)" % (at, start) for at, (start, _) in enumerate(_HEADS)), re.DOTALL)

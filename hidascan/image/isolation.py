@@ -27,25 +27,25 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Without the folder that the scan runs in: it may be full of strangers' files, a PIL.py among them.
+# Without the working folder in sys.path, as it may hold a malicious PIL.py.
 COMMAND = [sys.executable, "-c", "import sys; del sys.path[0]; from hidascan.image.worker import main; main()"]
 
 _PIPE_BYTES = 1 << 20
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each decoder, as there may be one a core
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # per decoder, as there may be one per core
 
 
 @functools.cache
 def decoders() -> Decoders:
-    """Return the decoders of this process, however many scanners it holds."""
+    """Return the decoders of this process, shared by all its scanners."""
     return Decoders()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=decoders.cache_clear)  # one end of a pipe cannot serve two
+    os.register_at_fork(after_in_child=decoders.cache_clear)  # two processes cannot share a pipe
 
 
 class Decoders:
-    """A pool of decoding processes, as many as threads ask for at once. They end when this process does."""
+    """A pool of decoding processes, one per concurrent call; they end with this process."""
 
     def __init__(self) -> None:
         self._idle: list[_Worker] = [_Worker()]  # starts while the network loads
@@ -58,14 +58,14 @@ class Decoders:
         before_load: Callable[[int], None] = lambda pixels: None,
         trust: str | None = None,
     ) -> DecodedImage:
-        """Decode as `hidascan.image.decode.decode` does.
+        """Decode like `hidascan.image.decode.decode`.
 
         Raises:
-            ImageError: Besides, where the decoder crashes or takes too long.
+            ImageError: Also if the decoder crashes or takes too long.
         """
         with self._lock:
             worker = self._idle.pop() if self._idle else None
-        if worker is None or not worker.lives():
+        if worker is None or not worker.is_alive():
             worker = _Worker()
         try:
             return worker.decode(_from_the_root(os.fspath(path)), max_pixels, before_load, trust)
@@ -75,22 +75,22 @@ class Decoders:
 
 
 def _from_the_root(path: str) -> str:
-    """Make a path absolute: this process may have moved to another folder since the other one started."""
+    """Make a path absolute, as this process may have changed its working folder since the decoder started."""
     try:
         return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
-    except OSError as error:  # that folder is gone
+    except OSError as error:  # the working folder is gone
         raise ImageError((error.strerror or str(error)).lower()) from None
 
 
 def _widen(pipe: Any) -> None:
-    """Let a pipe hold more than the usual 64 KB, so that pixels come through with fewer waits; where it can."""
+    """Enlarge the buffer of a pipe from 64 KB, so that pixels are sent with fewer waits; if supported."""
     if fcntl and hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(OSError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 class _Worker:
-    """The other end of `hidascan.image.worker`."""
+    """Client of a `hidascan.image.worker` process."""
 
     def __init__(self) -> None:
         path = os.pathsep.join(folder for folder in sys.path if folder)
@@ -100,13 +100,13 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | _ONE_THREAD | {"PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is for the scan: what it has begun to decode is still wanted
+            start_new_session=True,  # Ctrl-C must not kill decoders: the scan still needs their results
         )
         self._requests: Any = self._process.stdin
         self._replies: Any = self._process.stdout
         _widen(self._replies)
 
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def decode(self, path: str, max_pixels: int, before_load: Callable[[int], None], trust: str | None) -> DecodedImage:
@@ -123,9 +123,9 @@ class _Worker:
         except ImageError:
             raise
         except (OSError, EOFError):
-            raise ImageError(self._how_it_ended()) from None
+            raise ImageError(self._exit_reason()) from None
         except BaseException:
-            self.end()  # in the middle of a conversation
+            self.end()  # the protocol was interrupted
             raise
 
     def _image(self, reply: dict[str, Any]) -> DecodedImage:
@@ -157,7 +157,7 @@ class _Worker:
             raise EOFError
         return json.loads(line)
 
-    def _how_it_ended(self) -> str:
+    def _exit_reason(self) -> str:
         code = self._process.wait()
         if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
             return "damaged image: decoding takes too long"
@@ -167,7 +167,7 @@ class _Worker:
         return f"damaged image: its decoder crashed ({name})"
 
     def end(self) -> None:
-        """End it now, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._requests.close()

@@ -30,7 +30,7 @@ _CHROMA = np.pad(
 ).ravel()
 
 
-_NEAR = 0.1  # mean |log ratio| of a table to that of IJG: rounding, or a maker's small change
+_MAX_DISTANCE = 0.1  # mean |log ratio| to an IJG table, due to rounding or a vendor's tweak
 _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1", (4, 2): "4:1:0"}
 
 
@@ -40,8 +40,8 @@ class JpegSave:
 
     Attributes:
         quality: Nearest quality on the IJG scale, 1..100.
-        tables: Origin of the quantisation tables: exactly "IJG", "near IJG", "Photoshop" with the name of its
-            setting, or "own", as many cameras have.
+        tables: Origin of the quantisation tables: "IJG" (exact), "near IJG", "Photoshop" with the name of its setting,
+            or "own", as in many cameras.
         subsampling: Chroma subsampling, such as "4:2:0"; "" for grey and for unnamed schemes.
     """
 
@@ -53,16 +53,16 @@ class JpegSave:
 def read_save(tables: dict[int, list[int]], layers: list[tuple[int, int, int, int]]) -> JpegSave | None:
     """Recognise a save by its quantisation tables.
 
-    The quality is exact for files written by libjpeg; else it is that of the tables with the least mean |log ratio|,
-    so that fine and coarse tables weigh alike.
+    The quality is exact for files written by libjpeg; else it is that of the IJG tables with the smallest mean
+    |log ratio|, which weighs fine and coarse tables alike.
 
     Args:
-        tables: As Pillow's `JpegImageFile.quantization` has them: {index: 64 numbers, row by row}; table 0 is luma,
-            table 1, where there is one, chroma.
-        layers: As `JpegImageFile.layer` has them: (id, horizontal factor, vertical factor, table) of each.
+        tables: Pillow's `JpegImageFile.quantization`: {index: 64 numbers, row by row}; table 0 is luma, table 1, if
+            any, chroma.
+        layers: Pillow's `JpegImageFile.layer`: (id, horizontal factor, vertical factor, table) of each component.
 
     Returns:
-        None if there is no table.
+        Settings of the save; None without tables.
     """
     if not tables:
         return None
@@ -78,7 +78,7 @@ def _maker(tables: list[np.ndarray], distance: float) -> str:
         known: Any = preset["quantization"]
         if all(np.array_equal(table, known[index]) for index, table in enumerate(tables)):
             return f"Photoshop {name.replace('_', ' ')}"
-    return "near IJG" if distance < _NEAR else "own"
+    return "near IJG" if distance < _MAX_DISTANCE else "own"
 
 
 def _subsampling(layers: list[tuple[int, int, int, int]]) -> str:
@@ -94,7 +94,7 @@ def ijg_table(quality: int, base: np.ndarray = _LUMA) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _all_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Return luma and chroma tables of the qualities 1..100, (100, 64) each."""
+    """Return the luma and chroma tables of qualities 1..100, (100, 64) each."""
     luma, chroma = (np.stack([ijg_table(q, base) for q in range(1, 101)]) for base in (_LUMA, _CHROMA))
     return luma, chroma
 

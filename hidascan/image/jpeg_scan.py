@@ -1,7 +1,7 @@
-"""Decode a JPEG, heed libjpeg's warnings, and find the intact rows of a damaged one.
+"""Decode a JPEG, check libjpeg's warnings, and find the intact rows of a damaged one.
 
-libjpeg decodes anything: where data are missing it goes on in grey, where they are wrong in whatever they happen to
-mean. Pillow and OpenCV pass that on in silence; TurboJPEG reports it.
+libjpeg decodes anything: missing data become grey, corrupt data become arbitrary pixels. Pillow and OpenCV hide its
+warnings; TurboJPEG reports them.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ _EOI = b"\xff\xd9"
 _SOS, _APP0, _RESTART_INTERVAL = 0xDA, 0xE0, 0xDD
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xCA}
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # in the data of a scan: neither a stuffed FF nor a restart
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # within scan data: neither a stuffed FF nor a restart marker
 _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _HOLES = re.compile(rb"\0{64,}")
 _RESTARTS = re.compile(rb"\xff+[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
-_FILL = 512  # bytes: more than the block in which data end can take
+_FILL = 512  # bytes: more than the last, incomplete block can need
 
 
 def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Decode the first picture of a JPEG file.
 
     Args:
-        data: The file.
-        mode: Pillow's mode of it: "L", "RGB" or "CMYK".
+        data: Content of the file.
+        mode: Pillow's mode: "L", "RGB" or "CMYK".
 
     Returns:
-        (H, W, 3) uint8 RGB: of a damaged file, those of its rows that the file decides. And notes of the damage.
+        (H, W, 3) uint8 RGB, only the intact rows of a damaged file; and notes on the damage.
 
     Raises:
-        ImageError: If too little of it can be decoded.
-        ValueError: If nothing can.
+        ImageError: If too few rows can be decoded.
+        ValueError: If no row can be decoded.
     """
     try:
         return _rgb(data, mode, strict=True), ()
     except ValueError as error:
         warning = str(error)
-    if "subsampling" in warning:  # TurboJPEG knows the common ones only: here libjpeg is not heard
+    if "subsampling" in warning:  # TurboJPEG supports only the common ones, so there are no warnings
         return np.array(Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB")), ()
     if _is_padding(warning, data):
         return _rgb(data, mode), ()
     sorted_out = _Layout(data).without_junk()
     if sorted_out == data:
         return _Damaged(data, mode, warning).decode()
-    pixels, notes = decode_jpeg(sorted_out, mode)  # TurboJPEG takes no junk between the tables
+    pixels, notes = decode_jpeg(sorted_out, mode)  # TurboJPEG rejects junk between the tables
     return pixels, notes or (_corrupt(warning),)
 
 
@@ -64,11 +64,11 @@ def _rgb(data: bytes, mode: str, strict: bool = False) -> np.ndarray:
     pixels = simplejpeg.decode_jpeg(data, "CMYK" if mode == "CMYK" else "RGB", strict=strict)
     if mode != "CMYK":
         return pixels
-    return np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))  # inverted, as Adobe writes it
+    return np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))  # inverted, like Adobe's files
 
 
 def _is_padding(warning: str, data: bytes) -> bool:
-    """Tell a file whose scan ends with some bytes all alike, as cameras write to fill a sector, from a damaged one."""
+    """Return whether a warning is about padding: equal bytes after the scan, as written by cameras to fill a sector."""
     found = _PADDING.search(warning)
     layout = _Layout(data)
     if not found or not layout.scans:
@@ -83,13 +83,13 @@ def _corrupt(warning: str) -> str:
 
 
 def _same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (H,) bool: which rows of two images are the same."""
+    """Return (H,) bool: whether each row is the same in two images."""
     return (first == second).reshape(len(first), -1).all(axis=1)
 
 
 @dataclass
 class _Scan:
-    """One scan: its components, its band of coefficients, the bits they lack still, and where its data lie."""
+    """One scan: components, band of coefficients, number of missing low bits, and byte range of its data."""
 
     components: tuple[int, ...]
     first: int
@@ -101,15 +101,15 @@ class _Scan:
 
 @dataclass
 class _Layout:
-    """Positions of the scans of a JPEG, read as libjpeg does: bytes between segments are skipped."""
+    """Positions of the scans of a JPEG, parsed like libjpeg: bytes between segments are skipped."""
 
     data: bytes
     progressive: bool = False
     restarts: bool = False
     components: tuple[int, ...] = ()
     scans: list[_Scan] = field(default_factory=list)
-    junk: list[tuple[int, int]] = field(default_factory=list)  # from, to: bytes between the segments of the header
-    strays: list[tuple[int, int]] = field(default_factory=list)  # from, to: markers that cannot stand in a scan
+    junk: list[tuple[int, int]] = field(default_factory=list)  # (from, to): bytes between header segments
+    strays: list[tuple[int, int]] = field(default_factory=list)  # (from, to): markers that are invalid within a scan
 
     def __post_init__(self) -> None:
         place = 2
@@ -147,7 +147,7 @@ class _Layout:
         return scan.stop
 
     def without_junk(self) -> bytes:
-        """Return the file without what lies between the segments of its header."""
+        """Return the file without the bytes between header segments."""
         parts, place = [], 0
         for start, stop in self.junk:
             parts.append(self.data[place:start])
@@ -155,7 +155,7 @@ class _Layout:
         return b"".join([*parts, self.data[place:]]) if parts else self.data
 
     def covers(self, scans: list[_Scan], most_lacking: int, components: tuple[int, ...]) -> bool:
-        """Tell whether scans hold all 64 coefficients of components, lacking at most so many bits of each."""
+        """Return whether scans hold all 64 coefficients of components, lacking at most `most_lacking` bits of each."""
         wanted = {(name, number) for name in components for number in range(64)}
         for scan in scans:
             if scan.lacking <= most_lacking:
@@ -165,7 +165,7 @@ class _Layout:
 
 
 class _Damaged:
-    """A JPEG of which libjpeg complained."""
+    """A JPEG with warnings of libjpeg."""
 
     def __init__(self, data: bytes, mode: str, warning: str):
         self.data, self.mode, self.warning = data, mode, warning
@@ -173,7 +173,7 @@ class _Damaged:
         self._end = self._end_of_order()
 
     def _end_of_order(self) -> int:
-        """Return where the data end, or the first restart marker that is not the next: intervals are missing there."""
+        """Return the end of the data, or the first restart marker out of order: intervals are missing there."""
         scans = self.layout.scans
         if not self.layout.restarts or len(scans) != 1:
             return scans[-1].stop if scans else 0
@@ -186,14 +186,14 @@ class _Damaged:
         if not self.layout.scans:
             raise ImageError("damaged image: the file is truncated before its pixels")
         if self._lacks_only_its_end():
-            return _rgb(self._mended(), self.mode), (_NO_END,)
+            return _rgb(self._repaired(), self.mode), (_NO_END,)
         first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
         height = len(first)
         whole = _same_rows(first, second)
         if self.layout.restarts and not self.layout.progressive:
             tail = _same_rows(first, _rgb(self._filled(1, 2), self.mode))
         else:
-            tail = whole  # what comes after any loss is shifted, in colour and in place
+            tail = whole  # after any loss, colours and positions are shifted
         if not tail.all():
             whole[int(tail.argmin()) :] = False
         if self._lacks_scans(bool(whole.all())):
@@ -205,25 +205,25 @@ class _Damaged:
         if self._ends_early():
             return first, (_NO_END,)
         try:
-            return _rgb(self._mended(), self.mode, strict=True), (
+            return _rgb(self._repaired(), self.mode, strict=True), (
                 "damaged: the JPEG contains stray bytes; all pixels are intact",
             )
         except ValueError as error:
-            return _rgb(self._mended(), self.mode), (_corrupt(str(error)),)
+            return _rgb(self._repaired(), self.mode), (_corrupt(str(error)),)
 
     def _lacks_only_its_end(self) -> bool:
-        """Tell whether libjpeg has nothing to say once the end marker is put back."""
+        """Return whether libjpeg has no warnings once the end marker is restored."""
         layout = self.layout
         if not self._ends_early() or layout.strays or not layout.covers(layout.scans, 0, layout.components):
             return False
         try:
-            _rgb(self._mended(), self.mode, strict=True)
+            _rgb(self._repaired(), self.mode, strict=True)
         except ValueError:
             return False
         return True
 
     def _lacks_scans(self, whole: bool) -> bool:
-        """Tell whether every row lacks something, since whole scans of a file that was cut are missing."""
+        """Return whether every row is incomplete because entire scans of a truncated file are missing."""
         layout = self.layout
         if not self._cut():
             return False
@@ -240,10 +240,10 @@ class _Damaged:
         if not self._ends_early():
             why, doubt = "data are missing", ", and part of the picture may be wrong"
         note = f"damaged: {why}; this progressive JPEG was scanned at reduced detail{doubt}"
-        return _rgb(self._mended(), self.mode), (note,)
+        return _rgb(self._repaired(), self.mode), (note,)
 
     def _cut(self) -> bool:
-        """Tell whether data are missing at the end, and nowhere else."""
+        """Return whether data are missing at the end only."""
         ended = self._ends_early() or "premature end" in self.warning.lower()
         return ended and not self.layout.strays and not self._holes()
 
@@ -256,7 +256,7 @@ class _Damaged:
         ]
 
     def _filled(self, seed: int, last_seed: int) -> bytes:
-        """Return the file with noise for what is missing, and at its end: what that touches is not of the file."""
+        """Return the file with gaps and end filled with noise: pixels that depend on the noise are not intact."""
         noise, last_noise = (np.random.default_rng(key).integers(0, 255, _FILL, np.uint8) for key in (seed, last_seed))
         parts, place = [], 0
         for start, stop in sorted([*self._gaps(), *self._holes(), *self.layout.strays]):
@@ -266,22 +266,22 @@ class _Damaged:
         return b"".join([*parts, self.data[place : self._end], self._end_in_noise(last_noise.tobytes()), _EOI])
 
     def _end_in_noise(self, noise: bytes) -> bytes:
-        """Return noise, and where there are restart markers the next one and noise again: an interval may be whole."""
+        """Return noise; with restart markers, also the next one and noise again, as an interval may be complete."""
         if not self.layout.restarts:
             return noise
         before = sum(1 for _ in _RESTARTS.finditer(self.data, self.layout.scans[-1].start, self._end))
         return noise + bytes([0xFF, 0xD0 + before % 8]) + noise
 
     def _gaps(self) -> Iterator[tuple[int, int]]:
-        """Yield the places where a scan or an interval of it ends, and would have gone on had something been lost."""
+        """Yield the positions where a scan or an interval ends, after which data may be missing."""
         for scan in self.layout.scans:
             for found in _RESTARTS.finditer(self.data, scan.start, scan.stop):
                 yield found.start(), found.start()
             if scan is not self.layout.scans[-1]:
                 yield scan.stop, scan.stop
 
-    def _mended(self) -> bytes:
-        """Return the file with an end, and without the markers at which libjpeg would give up."""
+    def _repaired(self) -> bytes:
+        """Return the file with an end marker, and without markers at which libjpeg aborts."""
         parts, place = [], 0
         for start, stop in self.layout.strays:
             parts += [self.data[place:start], b"\xff\0"]

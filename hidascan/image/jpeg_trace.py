@@ -1,8 +1,8 @@
-"""Find the trace of JPEG in pixels: DCT coefficients that lie at multiples of a quantisation table, on some grid.
+"""Find the trace of JPEG in pixels: DCT coefficients at multiples of a quantisation table, on some 8x8 grid.
 
-Compression rounds each coefficient of an 8x8 block to a multiple of its step. Decoded pixels keep that but for
-rounding to whole numbers, whatever file they are put into, until they are resized, filtered or compressed anew
-("Identification of Bitmap Compression History", Fan and de Queiroz, IEEE TIP 2003).
+Compression rounds each coefficient of an 8x8 block to a multiple of its step. Decoded pixels keep this structure, up
+to rounding to integers, in any file format, until they are resized, filtered or compressed again ("Identification of
+Bitmap Compression History", Fan and de Queiroz, IEEE TIP 2003).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 from hidascan.image.jpeg_header import ijg_table
 
 _BLOCK = 8
-_NOISE = 0.4  # sigma of a coefficient: brightness was rounded once, the colours it is made from another time
-_OUTLIERS = 0.1  # share of coefficients that clipping has moved
-_SMALLEST = 1.5  # a coefficient under this is a zero: it fits every table
-_WINDOW = 2 * _BLOCK - 1  # pixels: holds one whole block of each of the 64 grids
-_MANY, _FEW = 768, 96  # windows looked at, for one grid and for all 64
+_NOISE = 0.4  # sigma of a coefficient, from rounding luma and RGB
+_OUTLIERS = 0.1  # share of coefficients changed by clipping
+_MIN_VALUE = 1.5  # smaller coefficients count as zero, which fits every table
+_WINDOW = 2 * _BLOCK - 1  # pixels: contains a complete block of each of the 64 grids
+_WINDOWS_ONE_GRID, _WINDOWS_ALL_GRIDS = 768, 96  # number of windows, by number of grids
 _COARSE = (30, 50, 65, 75, 80, 85, 90, 95)
-_ENOUGH = 5000  # coefficients, about
-_GLIMPSE, _FINALISTS = 700, 12  # coefficients that choose those tables, and those grids, which all are looked at for
-_FOUND, _EVIDENCE = 0.25, 150  # log-likelihood ratio a coefficient, and coefficients, that make a finding
+_MAX_COEFFICIENTS = 5000  # approximate
+_PRESELECTING, _FINALISTS = 700, 12  # coefficients of a first ranking; tables or grids that are then fitted in full
+_MIN_RATIO, _MIN_COEFFICIENTS = 0.25, 150  # log-likelihood ratio per coefficient, and number of coefficients
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class JpegTrace:
     """Trace of the last JPEG save in the pixels.
 
     Attributes:
-        quality: IJG quality, 1..100, to within two where neighbouring tables agree in a picture's frequencies.
+        quality: IJG quality, 1..100; within 2 if neighbouring tables agree in the frequencies of the picture.
         top: Vertical offset of the grid of 8x8 blocks, 0..7 pixels; not 0 in a crop.
         left: Horizontal offset of the grid, 0..7 pixels.
     """
@@ -42,21 +42,21 @@ class JpegTrace:
 
 
 def jpeg_trace(pixels: np.ndarray) -> JpegTrace | None:
-    """Find the last JPEG save that pixels (H, W, 3) uint8 went through without being resized since.
+    """Find the last JPEG save of pixels (H, W, 3) uint8 that were not resized afterwards.
 
     Returns:
-        None where there is no sign of one, as in clean or smooth pixels, at quality 98 and more, and after resizing
-        or filtering.
+        The trace; None without any, as in never-compressed or smooth pixels, at quality 98 and more, and after
+        resizing or filtering.
     """
     if min(pixels.shape[:2]) < _WINDOW:
         return None
-    windows = _lively_windows(pixels)
+    windows = _textured_windows(pixels)
     best = _best(_coefficients(windows, 0, 0))
     if best:
         return JpegTrace(best, 0, 0)
     grids = [(top, left) for top in range(_BLOCK) for left in range(_BLOCK) if top or left]
-    samples = [_counted(_coefficients(windows[:_FEW], *grid)) for grid in grids]
-    guesses = [float(sample.first(_GLIMPSE).fits(_COARSE).max()) if sample else -np.inf for sample in samples]
+    samples = [_counted(_coefficients(windows[:_WINDOWS_ALL_GRIDS], *grid)) for grid in grids]
+    guesses = [float(sample.first(_PRESELECTING).fits(_COARSE).max()) if sample else -np.inf for sample in samples]
     likely = np.argsort(guesses)[-_FINALISTS:]
     best_of = [(float(sample.fits(_COARSE).max()) if (sample := samples[n]) else -np.inf, grids[n]) for n in likely]
     grid = max(best_of)[1]
@@ -66,20 +66,20 @@ def jpeg_trace(pixels: np.ndarray) -> JpegTrace | None:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Coefficients that are no zeros, each with the number of its frequency, 0..63."""
+    """Non-zero coefficients, each with the index of its frequency, 0..63."""
 
     values: np.ndarray  # (N,) float32
     which: np.ndarray  # (N,)
 
     def first(self, count: int) -> _Sample:
-        """Return about `count` of them, spread evenly."""
+        """Return about `count` coefficients, evenly spread."""
         step = max(1, len(self.values) // count)
         return _Sample(self.values[::step], self.which[::step])
 
     def fits(self, qualities: Sequence[int]) -> np.ndarray:
-        """Return how well the table of each quality fits, (Q,).
+        """Return the fit of the table of each quality, (Q,).
 
-        It is the mean log-likelihood ratio of values near multiples of their steps against values anywhere.
+        This is the mean log-likelihood ratio of values near multiples of their steps to uniform values.
         """
         steps = _TABLES[list(qualities)][:, self.which]  # (Q, N)
         off = self.values / steps
@@ -89,36 +89,36 @@ class _Sample:
 
 
 def _best(coefficients: np.ndarray) -> int | None:
-    """Return the quality that fits (B, 64) coefficients best; None where none does."""
+    """Return the best-fitting quality for (B, 64) coefficients; None if none fits."""
     sample = _counted(coefficients)
     if sample is None:
         return None
-    guesses = sample.first(_GLIMPSE).fits(_QUALITIES)
+    guesses = sample.first(_PRESELECTING).fits(_QUALITIES)
     likely = sorted(_QUALITIES[place] for place in np.argsort(guesses)[-_FINALISTS:])
     fits = sample.fits(likely)
-    return likely[int(fits.argmax())] if fits.max() >= _FOUND else None
+    return likely[int(fits.argmax())] if fits.max() >= _MIN_RATIO else None
 
 
 def _counted(coefficients: np.ndarray) -> _Sample | None:
-    """Return those of (B, 64) coefficients that can tell one table from another; None if they are too few."""
-    counted = np.abs(coefficients) > _SMALLEST
-    counted[:, 0] = False  # DC follows content more than any grid
+    """Return the informative ones of (B, 64) coefficients; None if there are too few."""
+    counted = np.abs(coefficients) > _MIN_VALUE
+    counted[:, 0] = False  # DC depends on content more than on the grid
     values, which = coefficients[counted], np.nonzero(counted)[1]
-    return _Sample(values, which).first(_ENOUGH) if len(values) >= _EVIDENCE else None
+    return _Sample(values, which).first(_MAX_COEFFICIENTS) if len(values) >= _MIN_COEFFICIENTS else None
 
 
-def _lively_windows(pixels: np.ndarray) -> np.ndarray:
-    """Return the brightness of the liveliest of many windows, (B, 15, 15) float32, livelier ones first.
+def _textured_windows(pixels: np.ndarray) -> np.ndarray:
+    """Return the luma of the most textured windows, (B, 15, 15) float32, most textured first.
 
-    They start at multiples of 8 pixels, and none is clipped.
+    Windows start at multiples of 8 pixels; those with clipped pixels are excluded.
     """
     rows, cols = ((side - _WINDOW) // _BLOCK + 1 for side in pixels.shape[:2])
-    chosen = np.unique(np.linspace(0, rows * cols - 1, min(rows * cols, 4 * _MANY)).astype(int))
+    chosen = np.unique(np.linspace(0, rows * cols - 1, min(rows * cols, 4 * _WINDOWS_ONE_GRID)).astype(int))
     everywhere = np.lib.stride_tricks.sliding_window_view(pixels, (_WINDOW, _WINDOW), axis=(0, 1))
     windows = everywhere[_BLOCK * (chosen // cols), _BLOCK * (chosen % cols)]  # (B, 3, 15, 15)
     clear = (windows.max((1, 2, 3)) < 255) & (windows.min((1, 2, 3)) > 0)
     bright = np.einsum("c,bcij->bij", np.array([0.299, 0.587, 0.114], np.float32), windows[clear].astype(np.float32))
-    return bright[np.argsort(-bright.std((1, 2)))[:_MANY]]
+    return bright[np.argsort(-bright.std((1, 2)))[:_WINDOWS_ONE_GRID]]
 
 
 def _coefficients(windows: np.ndarray, top: int, left: int) -> np.ndarray:
@@ -127,7 +127,7 @@ def _coefficients(windows: np.ndarray, top: int, left: int) -> np.ndarray:
 
 
 def _dct_matrix() -> np.ndarray:
-    """Return the orthonormal DCT-II of 8 samples."""
+    """Return the matrix of the orthonormal DCT-II of 8 samples, (8, 8)."""
     rows, cols = np.mgrid[:_BLOCK, :_BLOCK]
     matrix = np.cos((2 * cols + 1) * rows * np.pi / (2 * _BLOCK)) / 2
     matrix[0] /= np.sqrt(2)

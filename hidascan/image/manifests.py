@@ -1,4 +1,4 @@
-"""Read lists of paths: plain ones, a path a line, and a column of a CSV, TSV or Parquet file."""
+"""Read lists of paths: plain ones, one path per line, or a column of a CSV, TSV or Parquet file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from hidascan.errors import UsageError
-from hidascan.image.formats import starts_like
+from hidascan.image.formats import kind_from_head
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*_SEPARATORS, ".parquet")
 STDIN = "-"
 
 _BLOCK = 1 << 16
-_HEAD = 16  # bytes by which the kind of a file is known
-_LONGEST_LINE = 1 << 20  # bytes; paths end at 4096
-_MARKS = (  # the longest first: that of UTF-32 begins with that of UTF-16
+_HEAD = 16  # bytes that identify the kind of a file
+_MAX_LINE_BYTES = 1 << 20  # bytes; paths end at 4096
+_MARKS = (  # byte-order marks, longest first, as that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -36,20 +36,20 @@ _DOCUMENT = re.compile(rb'\s*(?:<(?:[?!]|svg|html|head)|\{\s*"|\[\s*[\[{"])', re
 
 
 def is_manifest(name: str) -> bool:
-    """Tell a table from a plain list of paths, by its suffix."""
+    """Return whether a file is a table of paths, not a plain list, by its suffix."""
     return name.lower().endswith(SUFFIXES)
 
 
 def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
-    """Yield the paths that a file lists, as they come.
+    """Yield the paths listed in a file, as they arrive.
 
     Args:
-        name: A table, by its suffix, or a plain list; "-" is a plain list on stdin.
+        name: Path of a table, by its suffix, or of a plain list; "-" is a plain list on stdin.
         column: Name of the column of paths in tables.
         null: Whether plain lists are separated by NUL.
 
     Raises:
-        UsageError: If it cannot be read, or is no list of paths.
+        UsageError: If the file cannot be read, or is not a list of paths.
     """
     if is_manifest(name):
         yield from read_manifest(name, column)
@@ -70,13 +70,13 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
 
 
 def read_list(stream: Any, called: str, column: str = "path", null: bool = False) -> Iterator[str]:
-    """Yield paths from a buffered binary stream, as they come; skip empty ones.
+    """Yield paths from a buffered binary stream, as they arrive; skip empty ones.
 
-    With `null` names are taken as they are. In lines, ends of Windows and marks of UTF-8 and UTF-16 are no part of
-    names, unless there is a file with such a name.
+    With `null`, names are taken literally. In lines, carriage returns and byte-order marks are removed, unless a file
+    has that very name.
 
     Raises:
-        UsageError: If it is not a list of paths.
+        UsageError: If the stream is not a list of paths.
     """
     head = _head(stream, b"\0" if null else b"\n")
     _refuse_other_files(head, called, b"\0" if null else b"\n")
@@ -95,7 +95,7 @@ def read_list(stream: Any, called: str, column: str = "path", null: bool = False
 
 
 def _head(stream: Any, end: bytes) -> bytes:
-    """Read until the kind of file is known: a few bytes, or a name, since more may not come for a while."""
+    """Read a few bytes, or one name, enough to identify the kind of file; more may arrive much later."""
     head: bytes = stream.read1(_BLOCK)
     while head and len(head) < _HEAD and end not in head and (more := stream.read1(_BLOCK)):
         head += more
@@ -110,20 +110,20 @@ def _blocks(stream: Any, head: bytes) -> Iterator[bytes]:
 
 
 def _encoding(head: bytes) -> str:
-    """Return the encoding of a list: by its mark, or UTF-16 where every second byte is NUL."""
+    """Return the encoding of a list, by its byte-order mark, or UTF-16 if every second byte is NUL."""
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
     start = head[: min(len(head), 512) & ~1]
     for encoding, letters, nuls in (("utf-16-le", start[::2], start[1::2]), ("utf-16-be", start[1::2], start[::2])):
-        few_letters = nuls.count(0) >= 0.7 * len(nuls)  # the rest is not Latin
+        few_letters = nuls.count(0) >= 0.7 * len(nuls)  # others are not Latin
         if len(nuls) >= 4 and few_letters and 0 not in letters and set(letters) & set(b"./\\"):
             return encoding
     return "utf-8"
 
 
 def _recoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Change the encoding to that of names on this machine."""
+    """Convert blocks to the file-system encoding of this machine."""
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     for block in blocks:
         yield os.fsencode(decoder.decode(block))
@@ -135,8 +135,8 @@ def _lines(blocks: Iterable[bytes], called: str) -> Iterator[str]:
     for block in blocks:
         *lines, rest = (rest + block).split(b"\n")
         many |= bool(lines)
-        if b"\0" in block or len(rest) > _LONGEST_LINE:
-            raise UsageError(_why_no_lines(rest + block, called))
+        if b"\0" in block or len(rest) > _MAX_LINE_BYTES:
+            raise UsageError(_format_problem(rest + block, called))
         for line in lines:
             if name := _without_end(os.fsdecode(line)):
                 yield name
@@ -146,14 +146,14 @@ def _lines(blocks: Iterable[bytes], called: str) -> Iterator[str]:
 
 
 def _without_end(line: str) -> str:
-    """Return a line without the carriage return of Windows, "" if it is blank; a file of that very name wins."""
+    """Return a line without its carriage return, "" if blank; unchanged if a file has that very name."""
     if not line or not (line.endswith("\r") or line.isspace()) or os.path.lexists(line):
         return line
     line = line.removesuffix("\r")
     return "" if line.isspace() and not os.path.lexists(line) else line
 
 
-def _why_no_lines(data: bytes, called: str) -> str:
+def _format_problem(data: bytes, called: str) -> str:
     if b"\0" not in data:
         return f"{called} is not a list of paths: a line is longer than any path"
     if any(byte < 32 and byte not in b"\0\t\n\r" for byte in data[:4096]):
@@ -166,7 +166,7 @@ def _between_nuls(stream: Any, head: bytes, called: str) -> Iterator[str]:
     for block in _blocks(stream, head):
         *names, rest = (rest + block).split(b"\0")
         many |= bool(names)
-        if len(rest) > _LONGEST_LINE:
+        if len(rest) > _MAX_LINE_BYTES:
             raise UsageError(f"{called} is not NUL-separated: omit -0")
         yield from (os.fsdecode(name) for name in names if name)
     if not many and b"\n" in rest.rstrip(b"\n") and not os.path.lexists(rest):
@@ -176,7 +176,7 @@ def _between_nuls(stream: Any, head: bytes, called: str) -> Iterator[str]:
 
 
 def readable_name(name: str) -> str:
-    """Return a name from a list in the code page of Windows as it is on this machine, if there is such a file."""
+    """Return a name decoded from a Windows code page, if such a file exists."""
     if name.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in name) or os.path.lexists(name):
         return name
     other = os.fsencode(name).decode("cp1252", "replace")
@@ -184,12 +184,12 @@ def readable_name(name: str) -> str:
 
 
 def _refuse_other_files(head: bytes, called: str, end: bytes) -> None:
-    """Refuse a file that is something else by its first bytes, unless these are the name of a file.
+    """Refuse a file of another kind, by its first bytes, unless these are the name of an existing file.
 
     Raises:
-        UsageError: With what it is, and what to do.
+        UsageError: If it is of another kind, with advice.
     """
-    kind = starts_like(head) or ("a document (HTML, SVG, XML or JSON)" if _DOCUMENT.match(head) else "")
+    kind = kind_from_head(head) or ("a document (HTML, SVG, XML or JSON)" if _DOCUMENT.match(head) else "")
     if not kind or os.path.lexists(os.fsdecode(head.split(end)[0].rstrip(b"\r\0"))):
         return
     advice = ""
@@ -203,10 +203,10 @@ def _refuse_other_files(head: bytes, called: str, end: bytes) -> None:
 
 
 def _refuse_table(line: str, column: str, called: str) -> None:
-    """Refuse a table that is not named as one.
+    """Refuse a table without the suffix of one.
 
     Raises:
-        UsageError: If the line is that of column names.
+        UsageError: If the line is a header with the column.
     """
     cells = [cell.strip().strip('"') for cell in re.split("[,;\t]", line)]
     if (_SEP_LINE.fullmatch(line) or (len(cells) > 1 and column in cells)) and not os.path.lexists(line):
@@ -214,26 +214,24 @@ def _refuse_table(line: str, column: str, called: str) -> None:
 
 
 def read_manifest(name: str, column: str) -> Iterator[str]:
-    """Yield what a column holds, row by row; skip empty cells.
+    """Yield the cells of a column, except empty ones.
 
     Raises:
-        UsageError: If the file cannot be read, or has no such column.
+        UsageError: If the file cannot be read, or lacks the column.
     """
     try:
         read = _parquet if name.lower().endswith(".parquet") else _text
         yield from read(name, column)
     except OSError as error:
         raise UsageError(f"--files-from {name}: {error.strerror or error}") from None
-    except (
-        ValueError
-    ) as error:  # csv.Error and UnicodeDecodeError do not say which file; Arrow's errors are of this kind
+    except ValueError as error:  # csv.Error and UnicodeDecodeError do not name the file; Arrow raises these, too
         raise UsageError(f"--files-from {name}: {error}") from None
 
 
 def _text(name: str, column: str) -> Iterator[str]:
     with open(name, "rb") as file:
         head = file.peek(_BLOCK)
-        if kind := starts_like(head):
+        if kind := kind_from_head(head):
             raise UsageError(f"--files-from {name} is not a table: it looks like {kind}")
         encoding = _encoding(head)
         errors = "surrogateescape" if encoding in _UTF8 else "replace"
@@ -253,12 +251,12 @@ def _text(name: str, column: str) -> Iterator[str]:
 
 
 def _first_line(lines: Iterator[str]) -> str:
-    """Return the next line that is not blank, "" if there is none."""
+    """Return the next non-blank line; "" if there is none."""
     return next((line for line in lines if line.strip()), "")
 
 
 def _separator(header: str, usual: str, column: str) -> str:
-    """Return what separates the cells of a header: the usual, unless only another one gives the column."""
+    """Return the separator of a header: the usual one, unless only another one yields the column."""
     cells = {sign: next(csv.reader([header], delimiter=sign), []) for sign in (usual, ";", "\t", ",")}
     named = [sign for sign in cells if column in (cell.strip() for cell in cells[sign])]
     return named[0] if named else max(cells, key=lambda sign: len(cells[sign]))

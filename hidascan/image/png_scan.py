@@ -1,4 +1,4 @@
-"""Check a PNG by its checksums, which Pillow leaves out for pixels, and mend a damaged one as far as it goes."""
+"""Check the checksums of a PNG, which Pillow skips for pixels, and repair a damaged one as far as possible."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 class _Chunk:
     kind: bytes
     data: memoryview
-    sound: bool  # its checksum is right
-    cut: bool  # the file ends before it does
+    sound: bool  # the checksum is correct
+    cut: bool  # the chunk is truncated
 
     def written(self) -> bytes:
         return _chunk(self.kind, bytes(self.data))
@@ -42,11 +42,11 @@ class _Header:
     interlaced: bool
 
     def row_bytes(self, width: int) -> int:
-        """Return the bytes of a row of so many pixels, with the one that names its filter."""
+        """Return the size in bytes of a row of `width` pixels, including its filter byte."""
         return 1 + -(-width * self.depth * _CHANNELS.get(self.colour, 1) // 8) if width else 0
 
     def passes(self) -> list[tuple[int, int]]:
-        """Return rows, and bytes a row, of each pass."""
+        """Return (rows, bytes per row) of each pass."""
         if not self.interlaced:
             return [(self.height, self.row_bytes(self.width))]
         return [
@@ -56,11 +56,11 @@ class _Header:
 
     @property
     def size(self) -> int:
-        """Bytes of all pixels, inflated."""
+        """Size in bytes of all inflated pixels."""
         return sum(rows * size for rows, size in self.passes())
 
     def up_to_a_false_filter(self, inflated: bytearray) -> bytearray:
-        """Return the rows before the first that names a filter which PNG does not have: no decoder goes on there."""
+        """Return the rows before the first one with an invalid filter, where decoders stop."""
         start = 0
         for rows, size in self.passes():
             filters = np.frombuffer(inflated, np.uint8)[start : start + rows * size : max(1, size)]
@@ -71,7 +71,7 @@ class _Header:
         return inflated
 
     def whole_rows(self, inflated: int) -> int:
-        """Return how many rows from the top are known by so many inflated bytes."""
+        """Return the number of complete rows from the top in `inflated` bytes."""
         if inflated >= self.size:
             return self.height
         if not self.interlaced:
@@ -81,11 +81,11 @@ class _Header:
         return 2 * (done // last_size) if done >= 0 and last_size else 0
 
 
-class Mended(NamedTuple):
-    """A damaged PNG, mended.
+class RepairedPng(NamedTuple):
+    """A repaired PNG.
 
     Attributes:
-        data: Content of a valid file: missing pixels are zero.
+        data: Content of a valid file; missing pixels are zero.
         rows: Rows that were recovered.
         note: Description of the damage.
     """
@@ -97,14 +97,14 @@ class Mended(NamedTuple):
 
 @dataclass
 class PngFile:
-    """A PNG, chunk by chunk."""
+    """The chunks of a PNG file."""
 
     chunks: list[_Chunk] = field(default_factory=list)
     ended: bool = False
 
     @classmethod
     def read(cls, data: bytes) -> PngFile:
-        """Find the chunks of a file and check their checksums; no pixels are inflated."""
+        """Find the chunks of a file and check their checksums, without inflating pixels."""
         return cls._of(memoryview(data))
 
     @classmethod
@@ -112,7 +112,7 @@ class PngFile:
         file, place = cls(), len(_MAGIC)
         while place + 8 <= len(data) and not file.ended:
             size, kind = struct.unpack_from(">I4s", data, place)
-            if not kind.isalpha():  # what follows is no chunk
+            if not kind.isalpha():  # not a chunk
                 break
             body = data[place + 8 : place + 8 + size]
             crc = bytes(data[place + 8 + size : place + 12 + size])
@@ -124,7 +124,7 @@ class PngFile:
 
     @property
     def sound(self) -> bool:
-        """Whether all checksums are right and the end is there."""
+        """Whether all checksums are correct and the end chunk is present."""
         return self.ended and all(chunk.sound for chunk in self.chunks)
 
     @property
@@ -132,21 +132,21 @@ class PngFile:
         """Width and height.
 
         Raises:
-            ImageError: If there is no header.
+            ImageError: If there is no valid header.
         """
         header = self._header()
         return header.width, header.height
 
-    def mend(self) -> Mended:
-        """Inflate what can be, and write it as a new file, with all other chunks that are sound.
+    def repair(self) -> RepairedPng:
+        """Inflate as many pixels as possible, and return a valid file of these and all other valid chunks.
 
         Raises:
-            ImageError: If too little of the picture is left.
+            ImageError: If too few rows are intact.
         """
         header = self._header()
         known, certain, finished = self._inflate(header.size)
         if not self.chunks[0].sound and not (finished and len(known) == header.size):
-            raise ImageError("damaged image: the header of this PNG file is wrong")  # its size, or how it is stored
+            raise ImageError("damaged image: the header of this PNG file is wrong")  # of size or pixel format
         known = header.up_to_a_false_filter(known)
         certain, finished = min(certain, len(known)), finished and len(known) >= header.size
         rows = Rows(0, header.whole_rows(len(known)))
@@ -162,7 +162,7 @@ class PngFile:
         else:
             note = f"{note_of(rows, header.height)}; part of them may be wrong"
         known += bytes(max(0, header.size - len(known)))
-        return Mended(self._written(memoryview(known)[: header.size]), rows, note)
+        return RepairedPng(self._written(memoryview(known)[: header.size]), rows, note)
 
     def _header(self) -> _Header:
         if not self.chunks or self.chunks[0].kind != b"IHDR" or len(self.chunks[0].data) != 13:
@@ -171,10 +171,10 @@ class PngFile:
         return _Header(width, height, depth, colour, bool(interlaced))
 
     def _inflate(self, size: int) -> tuple[bytearray, int, bool]:
-        """Inflate the pixels as far as they go.
+        """Inflate as many pixels as possible.
 
         Returns:
-            The bytes; how many of them come from before the first damage; whether the checksum of all of them is right.
+            The bytes; the number of bytes before the first damage; whether the checksum of all bytes is correct.
         """
         inflater, pixels, certain = zlib.decompressobj(), bytearray(), -1
         for chunk in self.chunks:
@@ -182,7 +182,7 @@ class PngFile:
                 continue
             if not (chunk.sound or chunk.cut) and certain < 0:
                 certain = len(pixels)
-            for start in range(0, len(chunk.data), 256):  # small, so that little is lost where it breaks off
+            for start in range(0, len(chunk.data), 256):  # in small steps, so that little is lost at an error
                 try:
                     pixels += inflater.decompress(chunk.data[start : start + 256], max(1, size + 1 - len(pixels)))
                 except zlib.error:
@@ -190,7 +190,7 @@ class PngFile:
         return pixels, len(pixels) if certain < 0 else certain, inflater.eof and len(pixels) >= size
 
     def _written(self, pixels: memoryview) -> bytes:
-        """Write a whole PNG of the first frame."""
+        """Return a complete PNG of the first frame."""
         parts, pending = [_MAGIC], True
         for chunk in self.chunks:
             if chunk.kind == b"IDAT":

@@ -14,7 +14,7 @@ from hidascan.image.damage import ends_early
 _DOWNLOAD = "probably a failed download"
 _EXPORT = "export it as PNG, TIFF or JPEG first"
 _RAW = "RAW is not supported; scan an exported JPEG or TIFF"
-_HEAD = 4096  # bytes of a file that are looked at
+_HEAD = 4096  # bytes of a file that are examined
 
 
 class Signature(NamedTuple):
@@ -35,8 +35,8 @@ def _raw(pattern: bytes, maker: str) -> Signature:
     return Signature(pattern, f"a RAW photo ({maker})", _RAW)
 
 
-# The first that matches counts. Ours come first: what Pillow cannot open of them is damaged.
-_OURS = (
+# The first match counts. Supported formats come first: if Pillow cannot open such a file, it is damaged.
+_SUPPORTED = (
     (rb"\x89PNG", "PNG"),
     (rb"\xff\xd8\xff[^\xf7]|\xff[\xe0\xe1]..(JFIF|Exif)\0", "JPEG"),
     (rb"RIFF....WEBP", "WebP"),
@@ -46,7 +46,7 @@ _OURS = (
     (rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1|mif2)", "HEIC"),
     (rb"....ftyp(avif|avis)", "AVIF"),
 )
-_OTHERS = (
+_UNSUPPORTED = (
     Signature(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image", _EXPORT),
     Signature(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "a JPEG 2000 image", _EXPORT),
     Signature(rb"\xff\xd8\xff\xf7|\xff\xf7", "a JPEG-LS image", _EXPORT),
@@ -165,7 +165,7 @@ _TEXTS = (
 _DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
-_MOST_SUB_IFDS = 16
+_MAX_SUB_IFDS = 16
 _MAKERS = {
     "nikon": "Nikon NEF",
     "sony": "Sony ARW",
@@ -184,21 +184,21 @@ _MAKERS = {
 
 
 def describe(data: bytes) -> str:
-    """Say why a file is not read that no decoder of ours opens.
+    """Return the reason why no decoder opens a file.
 
     Args:
-        data: The whole file, not empty. Only its first 4096 bytes are looked at, and whether all others are zero too.
+        data: Content of the file, not empty. Only its first 4096 bytes are examined, and whether all bytes are zero.
 
     Returns:
-        One line that names what it is; that an image of one of our formats is damaged; or that it is unknown.
+        One line: the kind of file; "damaged" for a supported format; or that the kind is unknown.
     """
     head = data[:_HEAD]
     if not head.strip(b"\0") and not data.strip(b"\0"):
         return "only zero bytes: the content was never written or copied"
-    for pattern, name in _OURS:
+    for pattern, name in _SUPPORTED:
         if _matches(pattern, head):
             return ends_early(data) or f"damaged image: the header of this {name} file cannot be read"
-    for kind in _OTHERS:
+    for kind in _UNSUPPORTED:
         if _matches(kind.pattern, head):
             return _sentence(kind)
     text = _text(head)
@@ -211,10 +211,10 @@ def describe(data: bytes) -> str:
 
 
 def raw_photo(data: bytes) -> str:
-    """Say why a RAW photo is not read that looks like a TIFF; "" for any other file.
+    """Return the reason why a RAW photo in TIFF format is not read; "" for any other file.
 
-    A RAW is told by what TIFF calls its pixels, values of a sensor, and never by its suffix: to a decoder of TIFF, the
-    preview of 160 px that many of them hold in front would be the picture.
+    A RAW photo is recognised by its TIFF tags for sensor values, never by its suffix: a TIFF decoder would return its
+    preview of 160 px as the picture.
     """
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return ""
@@ -222,7 +222,7 @@ def raw_photo(data: bytes) -> str:
         return _sentence(_raw(b"", "Canon CR2"))
     try:
         first, others = _directories(data)
-    except Exception:  # a directory that cannot be read: the decoder says so
+    except Exception:  # an unreadable directory, which the decoder will report
         return ""
     if _DNG_VERSION in first:
         return _sentence(_raw(b"", "Adobe DNG"))
@@ -234,14 +234,14 @@ def raw_photo(data: bytes) -> str:
 
 
 def _directories(data: bytes) -> tuple[Any, list[Any]]:
-    """Return the tags of the first directory of a TIFF, and those of the directories below it."""
+    """Return the tags of the first directory of a TIFF, and those of its subdirectories."""
     header = data[: 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8]
     file, first = io.BytesIO(data), ImageFileDirectory_v2(header)
     file.seek(first.next)
     first.load(file)
     offsets = first.get(_SUB_IFDS, ())
     others = []
-    for offset in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MOST_SUB_IFDS]:
+    for offset in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MAX_SUB_IFDS]:
         other = ImageFileDirectory_v2(header)
         file.seek(int(offset))
         other.load(file)
@@ -264,7 +264,7 @@ def _sentence(kind: Signature) -> str:
 
 
 def _text(head: bytes) -> bytes | None:
-    """Return the start of a text as UTF-8 without white space in front; None if it is no text."""
+    """Return the start of a text as UTF-8 without leading white space; None if it is not text."""
     encoding = "utf-8"
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"),

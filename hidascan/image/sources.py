@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from hidascan.errors import ImageError
-from hidascan.image.folders import APPLE_DOUBLE, PassedOver, Refusal, Survey, system_file, system_folder
-from hidascan.image.formats import starts_like, suffixes
+from hidascan.image.folders import APPLE_DOUBLE, SkippedFiles, SkipReason, Survey, system_file, system_folder
+from hidascan.image.formats import kind_from_head, suffixes
 
 HEATMAP_SUFFIX = ".heatmap.png"
 RAW_HEATMAP_SUFFIX = ".heatmap-raw.png"
@@ -21,16 +21,16 @@ ATTRIBUTIONS_SUFFIX = ".effects.png"
 _OWN = (HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _STREAM = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
-_LARGEST_STREAM, _BLOCK = 1 << 30, 1 << 20  # bytes
+_MAX_STREAM_BYTES, _BLOCK = 1 << 30, 1 << 20  # bytes
 
 
 class Unreadable(str):
-    """A path that cannot be read, and the reason; it gets a row like every other path."""
+    """A path that cannot be read, with the reason; it gets a row like any other path."""
 
     reason: str
 
     def __new__(cls, path: str, reason: str = "") -> Unreadable:
-        """Make it; a string that knows its reason goes wherever paths go."""
+        """Create the path; being a str, it can be used like other paths."""
         made = super().__new__(cls, path)
         made.reason = reason
         return made
@@ -38,10 +38,10 @@ class Unreadable(str):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rule that selects files in folders. A pattern with a slash matches paths relative to the folder, others names.
+    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other matches names.
 
     Attributes:
-        include: Patterns of files to scan, instead of the suffixes of images.
+        include: Patterns of files to scan, instead of suffixes of images.
         exclude: Patterns of files and folders to skip.
         recurse: Whether to search subfolders.
         follow_links: Whether to follow links to folders.
@@ -55,22 +55,22 @@ class Selection:
     images: frozenset[str] = field(default_factory=suffixes)
 
     def takes(self, name: str, below: str) -> bool:
-        """Tell whether a file is taken, by its name and its path below the folder."""
-        return not system_file(name, below) and self.refusal(name, below) is None
+        """Return whether to scan a file, by its name and its path below the folder."""
+        return not system_file(name, below) and self.skip_reason(name, below) is None
 
-    def refusal(self, name: str, below: str) -> Refusal | None:
-        """Return why a file is not taken, None if it is or is one of an operating system."""
+    def skip_reason(self, name: str, below: str) -> SkipReason | None:
+        """Return the reason to skip a file; None if there is none. Files of operating systems are not considered."""
         lower = name.lower()
         if lower.endswith(_OWN):
-            return Refusal.OWN
-        if self.exclude and self.leaves_out(name, below):
-            return Refusal.EXCLUDED
+            return SkipReason.OWN
+        if self.exclude and self.excludes(name, below):
+            return SkipReason.EXCLUDED
         if self.include:
-            return None if _matches(self.include, name, below) else Refusal.NOT_INCLUDED
-        return None if os.path.splitext(lower)[1] in self.images else Refusal.OTHER_KIND
+            return None if _matches(self.include, name, below) else SkipReason.NOT_INCLUDED
+        return None if os.path.splitext(lower)[1] in self.images else SkipReason.OTHER_KIND
 
-    def leaves_out(self, name: str, below: str) -> bool:
-        """Tell whether a file or folder is excluded."""
+    def excludes(self, name: str, below: str) -> bool:
+        """Return whether a pattern excludes a file or folder."""
         return _matches(self.exclude, name, below)
 
 
@@ -79,24 +79,24 @@ def _matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
 
 
 def is_uri(path: str) -> bool:
-    """Tell `s3://bucket/a.jpg` from a path."""
+    """Return whether a path is a URI, such as `s3://bucket/a.jpg`."""
     return bool(_URI.match(path))
 
 
 def expand(
     paths: Iterable[str], selection: Selection | None = None, survey: Survey | None = None, uris: bool = False
 ) -> Iterator[str]:
-    """Yield the files that `paths` name: files as they are, those of folders sorted, each file once.
+    """Yield the files in `paths`, those of each folder sorted, each file once.
 
-    Of folders only files that `selection` takes are yielded, by default all with the suffix of an image. A path that
-    does not exist is yielded too, so that it gets its own row; what cannot be read for another reason, a folder of
-    somebody else or a URL, is yielded as `Unreadable`.
+    In folders, only files that match `selection` are yielded, by default those with the suffix of an image. A missing
+    path is yielded, too, so that it gets a row; other unreadable paths, such as locked folders and URLs, are yielded
+    as `Unreadable`.
 
     Args:
-        paths: Files, folders, file:// URIs.
+        paths: Files, folders and file:// URIs.
         selection: Rule that selects files in folders.
-        survey: Takes notes of what is passed over.
-        uris: Whether URIs are yielded as they are, for somebody who reads them.
+        survey: Summary that collects skipped files.
+        uris: Whether to yield URIs unchanged, if the caller can read them.
     """
     selection, survey = selection or Selection(), Survey() if survey is None else survey
     seen = set()
@@ -113,7 +113,7 @@ def expand(
 
 
 def _on_this_machine(given: str) -> str:
-    """Return the path that somebody means who gives a URI, a tilde or nothing; `Unreadable` where there is none."""
+    """Return the local path for a URI, a path with a tilde, or an empty one; `Unreadable` if there is none."""
     if not given:
         return Unreadable(given, "the path is empty")
     if given[0] == "~" and os.path.expanduser(given) != given and not os.path.lexists(given):
@@ -130,33 +130,33 @@ def _on_this_machine(given: str) -> str:
 
 
 def _key(path: str) -> str:
-    """Return the same for two spellings of a path, `a.jpg` and `./a.jpg`."""
+    """Return a key that is equal for all spellings of a path, such as `a.jpg` and `./a.jpg`."""
     plain = os.path.abspath(path)
     if ".." not in path:
         return plain
-    parent = os.path.realpath(os.path.dirname(path))  # link/../a.jpg is not a.jpg
+    parent = os.path.realpath(os.path.dirname(path))  # link/../a.jpg differs from a.jpg
     return plain if parent == os.path.realpath(os.path.dirname(plain)) else os.path.join(parent, os.path.basename(path))
 
 
 def _search(folder: str, selection: Selection, survey: Survey) -> Iterator[tuple[str, str]]:
-    """Yield the files of a folder, each with its key, and take notes of the rest."""
-    passed, found = PassedOver(), False
-    for file in _Search(selection, passed).files(folder):
+    """Yield the files of a folder, each with its key, and record skipped ones."""
+    skipped, found = SkippedFiles(), False
+    for file in _Search(selection, skipped).files(folder):
         found = True
         yield file
-    survey.add_folder(folder, passed, selection.include, found)
+    survey.add_folder(folder, skipped, selection.include, found)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """A search through a folder and those in it, which counts what it passes over."""
+    """Recursive search of a folder that counts skipped files."""
 
     selection: Selection
-    passed: PassedOver
+    skipped: SkippedFiles
 
     def files(self, folder: str) -> Iterator[tuple[str, str]]:
-        """Yield files and unreadable folders, each with its key: those of a folder sorted, then those of its folders."""
-        visited: set[tuple[int, int]] = set()  # a link to a folder above would never end
+        """Yield files and unreadable folders, each with its key: sorted by folder, before those of its subfolders."""
+        visited: set[tuple[int, int]] = set()  # against cycles of links
         waiting = [(folder, "")]
         while waiting:
             place, below = waiting.pop()
@@ -174,26 +174,26 @@ class _Search:
             waiting += [(os.path.join(place, name), f"{below}{name}/") for name in reversed(chosen)]
 
     def _takes(self, place: str, name: str, below: str) -> bool:
-        passed, pattern = self.passed, system_file(name, below)
+        skipped, pattern = self.skipped, system_file(name, below)
         if pattern and not (pattern == APPLE_DOUBLE and _holds_an_image(os.path.join(place, name))):
-            passed.system[pattern] += 1
+            skipped.system[pattern] += 1
             return False
-        refusal = self.selection.refusal(name, below)
-        if refusal is not None:
-            passed.add(refusal, name)
-        return refusal is None
+        skip_reason = self.selection.skip_reason(name, below)
+        if skip_reason is not None:
+            skipped.add(skip_reason, name)
+        return skip_reason is None
 
     def _enters(self, place: str, name: str, below: str, is_link: bool) -> bool:
-        selection, passed = self.selection, self.passed
+        selection, skipped = self.selection, self.skipped
         if pattern := system_folder(name):
             number = sum(len(files) for _, _, files in os.walk(os.path.join(place, name)))
-            passed.system[pattern] += number or 1
-        elif selection.leaves_out(name, below):
-            passed.excluded += 1
+            skipped.system[pattern] += number or 1
+        elif selection.excludes(name, below):
+            skipped.excluded += 1
         elif not selection.recurse:
-            passed.folders += 1
+            skipped.folders += 1
         elif is_link and not selection.follow_links:
-            passed.links += 1
+            skipped.links += 1
         else:
             return True
         return False
@@ -203,7 +203,7 @@ def _is_first_visit(folder: str, visited: set[tuple[int, int]]) -> bool:
     try:
         known = os.stat(folder)
     except OSError:
-        return True  # listing it will fail, too, and say why
+        return True  # listing it will fail, too, with the reason
     place = (known.st_dev, known.st_ino)
     if place in visited:
         return False
@@ -212,7 +212,7 @@ def _is_first_visit(folder: str, visited: set[tuple[int, int]]) -> bool:
 
 
 def _entries(folder: str) -> tuple[dict[str, bool], list[str], str]:
-    """List a folder: its folders, with whether each is a link, and its files, both sorted; and what went wrong."""
+    """List a folder: its subfolders, with whether each is a link, and its files, both sorted; and the error, if any."""
     folders, files, problem = {}, [], ""
     try:
         with os.scandir(folder) as entries:
@@ -229,31 +229,31 @@ def _entries(folder: str) -> tuple[dict[str, bool], list[str], str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in circles
+    except OSError:  # a cyclic link
         return False
 
 
 def _holds_an_image(path: str) -> bool:
-    """Tell a picture whose name begins with ._ from the notes that macOS leaves under such names."""
+    """Return whether a file named ._* is a picture, not metadata of macOS."""
     try:
-        if not os.path.isfile(path):  # opening a pipe would wait for ever
+        if not os.path.isfile(path):  # opening a pipe would block
             return False
         with open(path, "rb") as file:
-            return starts_like(file.read(64)).endswith(" image")
+            return kind_from_head(file.read(64)).endswith(" image")
     except OSError:
         return False
 
 
 def is_stream(path: str) -> bool:
-    """Tell a name of something that this process has open: /dev/stdin, or what a shell makes of <(command)."""
+    """Return whether a path names an open stream: /dev/stdin, or a shell's <(command)."""
     return path.startswith(("/dev/", "/proc/")) and bool(_STREAM.fullmatch(path))
 
 
 def copy_stream(path: str, folder: Path) -> Path:
-    """Read a stream to its end, into a file in `folder`, and return that.
+    """Copy a stream to a file in `folder`, and return its path.
 
     Raises:
-        ImageError: If it cannot be read, is a terminal, or is over a gigabyte.
+        ImageError: If it cannot be read, is a terminal, or exceeds 1 GiB.
     """
     target, size = folder / "stream", 0
     try:
@@ -262,7 +262,7 @@ def copy_stream(path: str, folder: Path) -> Path:
                 raise ImageError("is a terminal, not a file")
             while block := source.read(_BLOCK):
                 size += copy.write(block)
-                if size > _LARGEST_STREAM:
+                if size > _MAX_STREAM_BYTES:
                     raise ImageError("the pipe delivers more than 1 GB; save the image to a file first")
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from None

@@ -1,4 +1,4 @@
-"""Cut an image into the views that a detector asked for: views into its pixels, no copies."""
+"""Cut an image into the views of a detector's plan, without copying pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from hidascan.geometry import PATCH, Box, PatchGrid, ViewPlan, patch_grid, stratified_sample
 
-SMALLEST = 64  # shortest side of an image that is looked at in its own size, pixels
+MIN_SIDE = 64  # minimum side of an image that is encoded at its own size, pixels
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Views:
         pixels: Pixels of each view, (height, width, 3) uint8 RGB.
         boxes: Box of each view in the image, in pixels as stored.
         thumbnail: Whether the first view is the thumbnail.
-        patches: Number of views that are patches.
-        grid: Grid whose patches are all among the views; None if some are missing.
+        patches: Number of patches among the views.
+        grid: Patch grid; None if some of its patches are missing.
     """
 
     pixels: list[np.ndarray]
@@ -36,20 +36,20 @@ class Views:
 
 
 def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views:
-    """Cut an image by a plan.
+    """Cut an image into the views of a plan.
 
-    Patches are cut as the pixels are stored, since turning an image would move the block grid of its JPEG. The
-    thumbnail is about content, so it is turned upright.
+    Patches are cut from pixels as stored, as rotation would move the JPEG block grid. The thumbnail represents
+    content, so it is turned upright.
 
     Args:
         pixels: (H, W, 3) uint8 RGB as stored.
-        plan: Division that the detector needs.
+        plan: Division of the image by the detector.
         orientation: EXIF orientation, 1..8.
     """
     height, width = pixels.shape[:2]
     whole = Box(0, 0, width, height)
     if plan.side is None:
-        return Views([mirror_to(pixels, SMALLEST)], [whole])
+        return Views([mirror_to(pixels, MIN_SIDE)], [whole])
     views, boxes = [], []
     if plan.thumbnail:
         views.append(upright(thumbnail(pixels, plan.side), orientation))
@@ -64,7 +64,7 @@ def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views
 
 
 def _patches(height: int, width: int, plan: ViewPlan) -> tuple[list[Box], PatchGrid | None]:
-    """Return the boxes of the patches that a plan asks for, and their grid if they are all that it has."""
+    """Return the boxes of the patches of a plan, and the grid if they cover it completely."""
     side = plan.side or PATCH
     if plan.patches == "centre":
         return [Box(max(0, width - side) // 2, max(0, height - side) // 2, side, side)], None
@@ -76,10 +76,9 @@ def _patches(height: int, width: int, plan: ViewPlan) -> tuple[list[Box], PatchG
 
 
 def mirror_to(pixels: np.ndarray, side: int = PATCH) -> np.ndarray:
-    """Extend sides shorter than `side` by mirroring, at the bottom and on the right; leave longer sides as they are.
+    """Pad sides of (H, W, 3) uint8 shorter than `side` by mirroring, at the bottom and on the right.
 
-    This is the one case that the grid cannot cover as it is. Mirroring keeps the pixels and their high frequencies,
-    which enlarging would not. (H, W, 3) uint8 in and out.
+    Unlike enlarging, this keeps the pixels and their high frequencies.
     """
     height, width = pixels.shape[:2]
     below, right = max(0, side - height), max(0, side - width)
@@ -89,7 +88,7 @@ def mirror_to(pixels: np.ndarray, side: int = PATCH) -> np.ndarray:
 
 
 def thumbnail(pixels: np.ndarray, side: int = PATCH) -> np.ndarray:
-    """Resize a whole image to (side, side, 3) uint8: area-averaged where it shrinks, bicubic where it grows."""
+    """Resize a whole image to (side, side, 3) uint8: by area averaging to shrink, bicubic to enlarge."""
     height, width = pixels.shape[:2]
     narrowed = _resize(pixels, height, side, grows=width < side)
     return _resize(narrowed, side, side, grows=height < side)
@@ -103,7 +102,7 @@ def _resize(pixels: np.ndarray, height: int, width: int, grows: bool) -> np.ndar
 
 
 def upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an array (H, W, ...) the way its EXIF orientation, 1..8, says that it should be looked at."""
+    """Turn an array (H, W, ...) upright by its EXIF orientation, 1..8."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     flip_rows, flip_cols = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)

@@ -1,7 +1,7 @@
-"""Decode for another process, so that a hanging or crashing decoder affects nothing else.
+"""Decode in a separate process, so that a hang or crash of a decoder affects nothing else.
 
-On stdin a line of JSON for each file, on stdout lines of JSON, and after the one that tells their shape the pixels.
-No pickle: what comes out of here was made from a hostile file. `isolation` is the other end.
+stdin has one JSON line per file; stdout has JSON lines, and pixels after the line with their shape. Pickle is not
+used, as files may be hostile. `isolation` is the client.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from hidascan.image.decode import decode
 
 try:
     import resource
-except ImportError:  # Windows: no limits there, but still a process of its own
+except ImportError:  # Windows: without limits, but still a separate process
     resource = None  # type: ignore[assignment]
 
-_SECONDS, _PIXELS_A_SECOND = 10, 5e6
-_BYTES, _BYTES_A_PIXEL = 1 << 30, 24
+_SECONDS, _PIXELS_PER_SECOND = 10, 5e6
+_BYTES, _BYTES_PER_PIXEL = 1 << 30, 24
 
 
 def main() -> None:
     """Serve until stdin ends."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library that prints must not write among the replies
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # output of libraries must not mix with the replies
     size = _address_space()
     while line := requests.readline():
         _answer(json.loads(line), requests, replies, size)
 
 
 def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size: int) -> None:
-    """Decode one file. Its pixels take memory only when the other side has let them in."""
+    """Decode one file; memory for pixels is allocated only after the client admits them."""
 
     def announce(pixels: int) -> None:
         _allow_seconds(0)
         _send(replies, {"pixels": pixels})
         requests.readline()
-        _allow_memory(size + _BYTES + _BYTES_A_PIXEL * pixels)
-        _allow_seconds(_SECONDS + int(pixels / _PIXELS_A_SECOND))
+        _allow_memory(size + _BYTES + _BYTES_PER_PIXEL * pixels)
+        _allow_seconds(_SECONDS + int(pixels / _PIXELS_PER_SECOND))
 
     _allow_memory(size + _BYTES)
     _allow_seconds(_SECONDS)
@@ -71,21 +71,21 @@ def _send(replies: BinaryIO, message: dict[str, Any]) -> None:
 
 
 def _allow_seconds(seconds: int) -> None:
-    """Let the system end this process after so many seconds, whatever it is doing; 0 for no limit."""
+    """Let the system kill this process after a number of seconds; 0 for no limit."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)
 
 
 def _allow_memory(size: int) -> None:
-    """Set the bytes of address space beyond which allocations fail."""
+    """Limit the address space to a number of bytes."""
     if resource:
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
 
 
 def _address_space() -> int:
-    """Return the bytes that this process has taken already."""
+    """Return the address space of this process, bytes."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return 1 << 30

@@ -1,1 +1,1 @@
-"""`hidalab`: train detectors and measure them. Nothing outside this package imports it."""
+"""`hidalab`: train and measure detectors. No other package imports this one."""

@@ -43,7 +43,7 @@ def _hidalab() -> None:
 
 
 def main() -> None:
-    """Run a command; every foreseeable failure becomes one line on stderr and an exit code."""
+    """Run a command; every expected failure becomes one line on stderr and an exit code."""
     try:
         app(prog_name="hidalab")
     except HidascanError as error:

@@ -1,1 +1,1 @@
-"""Write findings as reports. Nothing in here uses a network."""
+"""Write findings as reports, without a network."""

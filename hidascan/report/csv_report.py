@@ -1,4 +1,4 @@
-"""Findings as CSV: the columns of `finding.COLUMNS`, with a header even when there is no row."""
+"""Findings as CSV: the columns of `finding.COLUMNS`, with a header even without rows."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 
 class CsvReport:
-    """A CSV. Each row is flushed as it is written, so that an interrupted scan leaves whole rows.
+    """CSV report. Each row is flushed, so that an interrupted scan leaves complete rows.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front. On a terminal, what does not print is
-    escaped.
+    Text that a spreadsheet would run as a formula gets a leading apostrophe. On a terminal, unprintable text is escaped.
     """
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
-        """Open it; a file that is resumed has its header."""
-        self._file = open_text(target, append, self.wrote)
+        """Open the file; a resumed one already has its header."""
+        self._file = open_text(target, append, self.recognises)
         self._writer, self._on_terminal = csv_writer(self._file, COLUMNS), self._file.isatty()
         if not append or not self._file.tell():
             self._writer.writeheader()
@@ -31,7 +30,7 @@ class CsvReport:
 
     def add(self, finding: Finding) -> None:
         """Write a row."""
-        row = {name: harmless(value) for name, value in finding.row().items()}
+        row = {name: guarded(value) for name, value in finding.row().items()}
         if self._on_terminal:
             row = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
         self._writer.writerow(row)
@@ -42,20 +41,20 @@ class CsvReport:
         close_text(self._file)
 
     @staticmethod
-    def wrote(head: bytes) -> bool:
-        """Recognise a CSV by its header: that of this version, or of one that had fewer columns.
+    def recognises(head: bytes) -> bool:
+        """Return whether a file is a hidascan CSV, by the header of this or an earlier version with fewer columns.
 
-        A column that somebody added, such as remarks, makes it another file, which is not replaced.
+        A file with added columns, such as remarks, is not recognised, so it is not replaced.
         """
         line, ended, _ = head.partition(b"\n")
         names = line.decode("utf-8", "replace").split(",")
         return bool(ended) and names[:4] == [*COLUMNS[:4]] and {*names} <= {*COLUMNS}
 
     @staticmethod
-    def whole_records(path: str) -> Iterator[tuple[dict[str, str], int]]:
-        """Yield the whole rows of a file, each with the byte where it ends.
+    def complete_records(path: str) -> Iterator[tuple[dict[str, str], int]]:
+        """Yield the complete rows of a file, each with its end offset in bytes.
 
-        A row may go over several lines, as a name may; part of the last one may be missing.
+        A row may span several lines, as a name may; the last row may be incomplete.
         """
         end = 0
 
@@ -70,19 +69,19 @@ class CsvReport:
             if len(cells) != len(COLUMNS):
                 return
             if number:
-                yield {name: as_it_was(cell) for name, cell in zip(COLUMNS, cells, strict=True)}, end
+                yield {name: unguarded(cell) for name, cell in zip(COLUMNS, cells, strict=True)}, end
 
 
 def csv_writer(file: TextIO, columns: Sequence[str]) -> csv.DictWriter[str]:
-    """Return a writer of rows that end with a line feed, and whose fields are quoted also for a lone carriage return.
+    """Return a CSV writer whose rows end with a line feed, and which quotes fields with a lone carriage return.
 
-    The csv module quotes what occurs in its line terminator, and readers take either character for the end of a row.
+    The csv module quotes only characters of its line terminator, but readers accept either one as the end of a row.
     """
     return csv.DictWriter(_LineFeeds(file), columns, extrasaction="ignore", lineterminator="\r\n")
 
 
 class _LineFeeds:
-    """Takes whole rows and ends them as files here do."""
+    """File wrapper that ends rows with a line feed."""
 
     def __init__(self, file: TextIO):
         self._file = file
@@ -91,11 +90,11 @@ class _LineFeeds:
         return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
-def as_it_was(text: str) -> str:
-    """Take the apostrophe of `harmless` away again."""
+def unguarded(text: str) -> str:
+    """Remove the apostrophe added by `guarded`."""
     return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
 
 
-def harmless(value: object) -> object:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula, and before one that looks so guarded."""
+def guarded(value: object) -> object:
+    """Prepend an apostrophe to text that a spreadsheet would run as a formula, or that already looks guarded."""
     return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA) else value

@@ -1,4 +1,4 @@
-"""The report formats, by the suffix of their files: one line each."""
+"""The report formats, by file suffix."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FORMATS = {
 
 
 def format_of(file: str) -> str:
-    """Return the name of the format that the suffix of a file stands for.
+    """Return the name of the format of a file, by its suffix.
 
     Raises:
-        UsageError: If there is no such format.
+        UsageError: If the suffix is unknown.
     """
     name = os.path.splitext(file)[1].lower().removeprefix(".")
     if name not in FORMATS:
@@ -32,7 +32,7 @@ def format_of(file: str) -> str:
 
 
 def report_class(name: str) -> Any:
-    """Import the class of a format: called with (target, run, append), it opens a report."""
+    """Import the class of a format; called with (target, run, append), it opens a report."""
     module, _, attribute = FORMATS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -41,7 +41,7 @@ def open_report(name: str, target: str, run: RunInfo, append: bool) -> Report:
     """Open a report.
 
     Args:
-        name: Name of its format.
+        name: Name of the format.
         target: Path of a file, or "-" for stdout.
         run: Configuration of the scan.
         append: Whether to continue the file of an interrupted scan.

@@ -1,4 +1,4 @@
-"""Write heatmaps: drawn over the image for people, and as numbers for programs."""
+"""Write heatmaps, drawn over the image or as numbers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hidascan.report.reporter import free_name, output_folder, pixels_of
 
 
 class HeatmapReport:
-    """Draws NAME.heatmap.png for each readable image that has one; never over a file that is there.
+    """Heatmap files NAME.heatmap.png of readable images; existing files are never overwritten.
 
-    Where patches have attributions, NAME.effects.png is drawn like the heatmap.
+    With attributions, NAME.effects.png is drawn in the same way.
     """
 
     def __init__(self, folder: str | None, overlay: bool, raw: bool):
@@ -28,16 +28,16 @@ class HeatmapReport:
 
         Args:
             folder: Folder for heatmaps; None for the current folder.
-            overlay: Whether to draw them over the picture.
-            raw: Whether to write them as numbers.
+            overlay: Whether to draw heatmaps over the picture.
+            raw: Whether to write heatmaps as numbers.
 
         Raises:
-            UsageError: If the folder cannot be made.
+            UsageError: If the folder cannot be created.
         """
         self._folder, self._overlay, self._raw = output_folder(folder or ".", "--heatmap-dir"), overlay, raw
 
     def add(self, finding: Finding) -> None:
-        """Draw what there is of an image.
+        """Write the available maps of an image.
 
         Raises:
             HidascanError: If a heatmap cannot be drawn or written.
@@ -53,7 +53,7 @@ class HeatmapReport:
             _save(page, self._folder / (name + suffix))
 
     def close(self) -> None:
-        """Do nothing: every file is whole."""
+        """Do nothing, as every file is complete."""
 
     def _drawn(self, finding: Finding) -> dict[str, Image.Image]:
         try:
@@ -61,7 +61,7 @@ class HeatmapReport:
             pages = {HEATMAP_SUFFIX: draw_heatmap(pixels, finding)}
             if finding.attributions:
                 pages[ATTRIBUTIONS_SUFFIX] = draw_attributions(pixels, finding)
-        except (ImageError, cv2.error) as error:  # OpenCV has limits of its own for sides
+        except (ImageError, cv2.error) as error:  # OpenCV limits sides
             raise HidascanError(f"no heatmap: {error}") from None
         return pages
 

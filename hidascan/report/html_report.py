@@ -1,6 +1,6 @@
-"""Findings as one HTML file that needs nothing else: no network, no server, no other file.
+"""Findings as a self-contained HTML file.
 
-Rows are written as they are ready, so that memory stays flat and an interrupted scan leaves a page that opens.
+Rows are written one by one, so that memory use is constant and an interrupted scan leaves a valid page.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from hidascan.report.words import (
     claim_in_words,
     claim_strength,
     claims_by_statement,
+    extent_in_words,
     jpeg_history,
     kind_in_words,
-    looked_at,
     score_in_words,
 )
 from hidascan.run import RunInfo
 
-_SIDE = 400  # longest, of a preview, pixels
+_SIDE = 400  # maximum side of a preview, pixels
 
 
 def _shown(value: Any) -> Any:
-    """Escape what does not print in any text that a template is given; what macros made is markup already."""
+    """Escape unprintable characters in text for templates; the output of macros is already markup."""
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
@@ -48,37 +48,37 @@ _PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_WORDS = (
-    claim_in_words, claim_strength, claims_by_statement, jpeg_history, kind_in_words, looked_at, score_in_words,
+_FILTERS = (
+    claim_in_words, claim_strength, claims_by_statement, jpeg_history, kind_in_words, extent_in_words, score_in_words,
 )  # fmt: skip
-_PAGES.filters |= {words.__name__: words for words in _WORDS}
+_PAGES.filters |= {words.__name__: words for words in _FILTERS}
 
 
 class HtmlReport:
-    """A page with a row for each image, its picture under its maps, filters and an order."""
+    """HTML report: a page with a row and maps for each image, filters and sorting."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
-        """Open it and write its head.
+        """Open the file and write the head.
 
         Raises:
             UsageError: If the file cannot be written.
         """
-        self._file, self._number = open_text(target, wrote=self.wrote), 0
+        self._file, self._number = open_text(target, recognises=self.recognises), 0
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         self._write("head.html", run=run, made=made)
 
     def add(self, finding: Finding) -> None:
-        """Write a row; without its picture, if that cannot be read any more.
+        """Write a row; without the picture, if it cannot be read again.
 
         Raises:
-            HidascanError: In that case, when the row is written.
+            HidascanError: If the picture cannot be read, after the row is written.
         """
         self._number += 1
         layers: dict[str, str] = {}
         try:
             if finding.status == "ok":
                 layers = pictures(finding)
-        except (ImageError, cv2.error) as error:  # OpenCV has limits of its own for sides
+        except (ImageError, cv2.error) as error:  # OpenCV limits sides
             raise HidascanError(f"no picture in the report: {error}") from None
         finally:
             self._write("row.html", finding=finding, number=self._number, layers=layers)
@@ -89,27 +89,27 @@ class HtmlReport:
         close_text(self._file)
 
     @staticmethod
-    def wrote(head: bytes) -> bool:
-        """Recognise a page by what it says made it; one of version 0.2.0 or before has only its title."""
+    def recognises(head: bytes) -> bool:
+        """Return whether a page was made by hidascan, by its generator tag, or by its title up to version 0.2.0."""
         begin = head[: head.find(b"<style>")] if b"<style>" in head else b""
         marks = (b'<meta name="generator" content="hidascan ', b"<title>hidascan report</title>")
         return begin.startswith(b"<!doctype html>") and any(mark in begin for mark in marks)
 
     def _write(self, template: str, **values: object) -> None:
         text = render(template, **values)
-        if not (self._file.encoding or "").lower().startswith("utf"):  # stdout; the page says that it is UTF-8
+        if not (self._file.encoding or "").lower().startswith("utf"):  # stdout; the page declares UTF-8
             text = text.encode("ascii", "xmlcharrefreplace").decode()
         self._file.write(text)
         self._file.flush()
 
 
 def render(template: str, **values: object) -> str:
-    """Fill in one of the templates."""
+    """Render a template."""
     return _PAGES.get_template(template).render(**values)
 
 
 def pictures(finding: Finding) -> dict[str, str]:
-    """Make data URIs of the upright image, shrunk, and of its heatmap and attributions, where it has them."""
+    """Return data URIs of the upright, shrunk image, and of its heatmap and attributions, if any."""
     pixels = pixels_of(finding)
     small = shrink_to(pixels, _SIDE)
     layers = {"preview": _uri(small, finding, "WEBP", quality=75)}

@@ -1,4 +1,4 @@
-"""The JSON Schema (2020-12) of a line of `--jsonl`, for those who check or generate code from it."""
+"""The JSON Schema (2020-12) of a line of `--jsonl`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LISTS: dict[str, type] = {"claims": Claim, "regions": Region, "effects": Attrib
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema of a record; keys that a later version adds are allowed."""
+    """Return the schema of a record; additional keys of later versions are allowed."""
     hints = typing.get_type_hints(Finding)
     names = list(Finding("", "ok").record())
     properties = {name: _property(name, hints) for name in names}
@@ -76,7 +76,7 @@ def _object(kind: type, special: Mapping[str, Any] = MappingProxyType({})) -> di
 
 
 def _of_hint(hint: Any) -> dict[str, Any]:
-    """Describe a plain value, one that may be missing, or a list of these."""
+    """Return the schema of a type hint: a plain value, an optional one, or a list of these."""
     if typing.get_origin(hint) in (list, tuple):
         inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
         return {"type": "array", "items": _of_hint(inner[0])}

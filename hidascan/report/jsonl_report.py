@@ -1,4 +1,4 @@
-"""Findings as JSON lines: the columns of the CSV, and what does not fit into a table."""
+"""Findings as JSON lines: the columns of the CSV, and nested data."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FIRST_KEYS = re.compile(
 
 
 class JsonlReport:
-    """One object a line: `Finding.record()`, and `scan`, what it was made with."""
+    """JSON Lines report: one object per line, `Finding.record()` and `scan`, the configuration."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
-        self._file = open_text(target, append, self.wrote)
-        self._scan = run.told()
+        self._file = open_text(target, append, self.recognises)
+        self._scan = run.record()
 
     def add(self, finding: Finding) -> None:
         """Write a line."""
@@ -33,13 +33,13 @@ class JsonlReport:
         close_text(self._file)
 
     @staticmethod
-    def wrote(head: bytes) -> bool:
-        """Recognise JSON lines by how the first begins."""
+    def recognises(head: bytes) -> bool:
+        """Return whether a file is a hidascan report, by the start of its first line."""
         return bool(_FIRST_KEYS.match(head))
 
     @staticmethod
-    def whole_records(path: str) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yield the whole records of a file, each with the byte where it ends."""
+    def complete_records(path: str) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yield the complete records of a file, each with its end offset in bytes."""
         end = 0
         with open(path, "rb") as file:
             for line in file:

@@ -1,4 +1,4 @@
-r"""Findings on a pipe: `path<TAB>verdict<TAB>score`, or lines by a format of the user's."""
+r"""Findings as text lines: `path<TAB>verdict<TAB>score`, or in the user's format."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _PART = re.compile(r"%(.?)|\\[nt0\\]", re.DOTALL)
 
 
 class PlainLines:
-    """Three fields a line; for a file that could not be read its path, `error`, and no score.
+    """Lines of three fields; for an unreadable file, its path, `error`, and an empty score.
 
-    Tabs, line feeds and other control characters of a path are written as escapes.
+    Tabs, line feeds and other control characters in paths are escaped.
     """
 
     def add(self, finding: Finding) -> None:
@@ -52,17 +52,16 @@ class PlainLines:
 
 
 class FormattedLines:
-    r"""Lines by a format such as `%v %s %p`, each ended by a line feed unless the format ends with \n, \t or \0.
+    r"""Lines in a format such as `%v %s %p`, ended by a line feed unless the format ends with \n, \t or \0.
 
-    Control characters of values are written as escapes, but for the path in a format that ends with \0, as `xargs -0`
-    reads it.
+    Control characters in values are escaped, except in the path if the format ends with \0, for `xargs -0`.
     """
 
     def __init__(self, form: str):
         """Check the format.
 
         Raises:
-            UsageError: For a placeholder that there is not.
+            UsageError: For an unknown placeholder.
         """
         for match in _PART.finditer(form):
             if match[1] is not None and match[1] not in (*PLACEHOLDERS, "%"):
@@ -72,7 +71,7 @@ class FormattedLines:
         self._form = form if form.endswith((r"\n", r"\t", r"\0", "\n")) else form + "\n"
 
     def add(self, finding: Finding) -> None:
-        """Write a line; what is not known is empty."""
+        """Write a line; unknown values are empty."""
 
         def filled(match: re.Match[str]) -> str:
             if match[0] in _ESCAPES:
@@ -91,5 +90,5 @@ class FormattedLines:
 
 
 def _path(finding: Finding) -> str:
-    """Return the path for a program, with its bytes that are no text, or as a terminal may show it."""
+    """Return the path as one line for a pipe, or printable for a terminal."""
     return printable(finding.path) if sys.stdout.isatty() else one_line(finding.path)

@@ -1,4 +1,4 @@
-"""The interface of reports: they take Findings one by one, and write each at once."""
+"""The interface of reports, which write Findings one by one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hidascan.finding import Finding
 from hidascan.image.isolation import decoders
 from hidascan.printable import ANY_TEXT
 
-HEAD = 1 << 16  # bytes of a file that show whether it is a report
+HEAD = 1 << 16  # bytes of a file by which a report is recognised
 
 
 class Report(Protocol):
-    """A report: opened before the scan, given each Finding as it is ready, closed at the end (even if interrupted).
+    """A report: opened before the scan, given each Finding when ready, closed at the end, even if interrupted.
 
-    One that may replace a file which an earlier scan wrote has a static method `wrote(head)`: whether the first bytes of
-    a file are those of such a report. One whose files can be resumed also has `whole_records(path)`: it yields each
-    whole record, with at least the columns of the CSV, and the byte where it ends.
+    A report that may replace a file of an earlier scan has a static method `recognises(head)`, which returns whether
+    the first bytes are those of such a report. A resumable report also has `complete_records(path)`, which yields each
+    complete record, with at least the columns of the CSV, and its end offset in bytes.
     """
 
     def add(self, finding: Finding) -> None:
@@ -37,7 +37,7 @@ def pixels_of(finding: Finding) -> np.ndarray:
     """Decode a scanned image again: (H, W, 3) uint8 as stored.
 
     Raises:
-        ImageError: If it has changed since.
+        ImageError: If the file has changed.
     """
     height, width = finding.height or 0, finding.width or 0
     pixels = decoders().decode(finding.path, height * width).pixels
@@ -47,10 +47,10 @@ def pixels_of(finding: Finding) -> np.ndarray:
 
 
 def output_folder(folder: str, option: str) -> Path:
-    """Make the folder that an option names.
+    """Create the folder named by an option.
 
     Raises:
-        UsageError: If it cannot be made.
+        UsageError: If it cannot be created.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -60,50 +60,50 @@ def output_folder(folder: str, option: str) -> Path:
 
 
 def free_name(folder: Path, name: str, suffixes: list[str]) -> str:
-    """Add a number to a name, if need be, so that nothing in a folder is written over under any of the suffixes."""
+    """Add a number to a name, if needed, so that no file with any of the suffixes is overwritten."""
     free, number = name, 1
-    while any(os.path.lexists(folder / (free + suffix)) for suffix in suffixes):  # a link that leads nowhere, too
+    while any(os.path.lexists(folder / (free + suffix)) for suffix in suffixes):  # including dangling links
         number += 1
         free = f"{name}.{number}"
     return free
 
 
-def wrote_nothing(head: bytes) -> bool:
-    """Recognise no file: a report that says nothing else never replaces one."""
+def recognises_nothing(head: bytes) -> bool:
+    """Return False: by default, a report never replaces a file."""
     return False
 
 
-def open_text(target: str, append: bool = False, wrote: Callable[[bytes], bool] = wrote_nothing) -> TextIO:
-    """Open a file for text, or its end where there is one, or stdout for "-".
+def open_text(target: str, append: bool = False, recognises: Callable[[bytes], bool] = recognises_nothing) -> TextIO:
+    """Open a file for text, or stdout for "-".
 
-    Names that are not UTF-8 go through as the bytes that they are. What is there is looked at once more after it is
-    opened, and before it is emptied: a file may have come since the outputs were checked.
+    Undecodable bytes of file names are preserved. An existing file is checked again after it is opened and before it
+    is truncated, as it may have appeared since the outputs were checked.
 
     Args:
-        target: The file.
-        append: Whether to write behind what is there.
-        wrote: Whether a file that begins so may be replaced.
+        target: Path of the file.
+        append: Whether to append to the file.
+        recognises: Whether a file with these first bytes may be replaced.
 
     Raises:
-        UsageError: If the file cannot be written, or is one that may not be replaced.
+        UsageError: If the file cannot be written or may not be replaced.
     """
     if target == "-":
         return sys.stdout
     try:
-        return _opened(target, append, wrote)
+        return _opened(target, append, recognises)
     except OSError as error:
         raise UsageError(f"{os.fsdecode(target)}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _opened(target: str, append: bool, wrote: Callable[[bytes], bool]) -> TextIO:
+def _opened(target: str, append: bool, recognises: Callable[[bytes], bool]) -> TextIO:
     if not os.path.exists(target):
-        return _text(os.path.realpath(target), "x")  # a link that leads nowhere names a file to be made
+        return _text(os.path.realpath(target), "x")  # a dangling link names a file to create
     if append or not os.path.isfile(target):
         return _text(target, "a" if append else "w")
     file = _text(target, "r+")
-    if not may_be_replaced(file.buffer.read(HEAD), wrote):
+    if not may_be_replaced(file.buffer.read(HEAD), recognises):
         file.close()
-        raise UsageError(not_ours(target))
+        raise UsageError(foreign_file_message(target))
     file.seek(0)
     file.truncate()
     return file
@@ -113,21 +113,21 @@ def _text(target: str, mode: str) -> TextIO:
     return cast(TextIO, open(target, mode, encoding="utf-8", errors=ANY_TEXT, newline=""))
 
 
-def may_be_replaced(head: bytes, wrote: Callable[[bytes], bool]) -> bool:
-    """Tell whether a file may be replaced: it is empty, or a report of the kind that is to be written."""
-    return not head or wrote(head)
+def may_be_replaced(head: bytes, recognises: Callable[[bytes], bool]) -> bool:
+    """Return whether a file may be replaced: it is empty, or a report of the same format."""
+    return not head or recognises(head)
 
 
-def not_ours(file: str) -> str:
-    """Return the line that refuses to replace a file."""
+def foreign_file_message(file: str) -> str:
+    """Return the error message for a file that may not be replaced."""
     return f"{file} exists and is not a hidascan report of this format; choose another name or delete it first"
 
 
 def close_text(file: TextIO) -> None:
-    """Close a file of `open_text`; stdout is only flushed.
+    """Close a file of `open_text`; only flush stdout.
 
     Raises:
-        HidascanError: If somebody has removed the file, and all that was written with it.
+        HidascanError: If the file was removed during the scan.
     """
     if file is sys.stdout:
         file.flush()

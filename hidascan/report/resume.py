@@ -1,6 +1,6 @@
-"""Resume interrupted scans: find the complete rows, and check that this scan may continue them.
+"""Resume interrupted scans: find complete rows, and check that this scan may continue them.
 
-While a scan runs, FILE.unfinished beside each output says how it is made; a scan that ends removes it.
+During a scan, the mark FILE.unfinished beside each output holds the settings; it is removed at the end.
 """
 
 from __future__ import annotations
@@ -20,49 +20,49 @@ from hidascan.report.formats import report_class
 from hidascan.report.reporter import HEAD
 
 _DEVICES = ("/dev/fd/", "/dev/std", "/proc/")
-_MARK = 1 << 16  # bytes that a mark can have
-_HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # how a CSV and a line of JSON begin
+_MARK = 1 << 16  # maximum size of a mark, bytes
+_HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # first bytes of a CSV and of a JSON line
 
 
 @dataclass(frozen=True)
-class Finished:
+class EarlierResults:
     """Results of earlier runs.
 
     Attributes:
-        anything: Whether there are outputs to continue.
-        paths: Files with a whole row in every output.
-        found_ai: Whether one of them was ai.
-        failed: Whether one could not be read.
+        resuming: Whether there are outputs to continue.
+        paths: Files with a complete row in every output.
+        found_ai: Whether any of them is ai.
+        failed: Whether any of them was unreadable.
     """
 
-    anything: bool = False
+    resuming: bool = False
     paths: set[str] = field(default_factory=set)
     found_ai: bool = False
     failed: bool = False
 
 
 def resumable(outputs: list[tuple[str, str]], wanted: bool) -> dict[str, str]:
-    """Return those of (file, format) that a later scan can continue, file -> format.
+    """Return the resumable ones of (file, format) outputs, as {file: format}.
 
     Raises:
-        UsageError: If resuming is wanted, and there is none or there are others.
+        UsageError: If resuming is wanted, but there is no output, or one is not resumable.
     """
-    files = {file: name for file, name in outputs if hasattr(report_class(name), "whole_records") and file != "-"}
+    files = {file: name for file, name in outputs if hasattr(report_class(name), "complete_records") and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
         raise UsageError("--resume needs --csv FILE or --jsonl FILE, and cannot be combined with --html")
     return files
 
 
 def check(file: str, name: str, resume: bool) -> None:
-    """Refuse to lose the rows of an interrupted scan, and to write the mark over a file of somebody else.
+    """Refuse to lose rows of an interrupted scan, or to overwrite a foreign file with the mark.
 
     Args:
-        file: An output that a later scan can continue.
-        name: Its format.
-        resume: Whether this scan continues it.
+        file: Path of a resumable output.
+        name: Name of the format.
+        resume: Whether this scan resumes it.
 
     Raises:
-        UsageError: In these cases.
+        UsageError: If rows or a file would be lost.
     """
     mark = mark_of(file)
     if not os.path.lexists(mark):
@@ -71,32 +71,32 @@ def check(file: str, name: str, resume: bool) -> None:
         raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
     if resume or not _has_content(file):
         return
-    count = sum(1 for _ in report_class(name).whole_records(file))
-    if count or not report_class(name).wrote(_head(file)):
+    count = sum(1 for _ in report_class(name).complete_records(file))
+    if count or not report_class(name).recognises(_head(file)):
         raise UsageError(
             f"{file} is an unfinished scan ({count} row{'s' * (count != 1)}): continue with --resume, or delete it to "
             "start over"
         )
 
 
-def can_be_continued(file: str, wrote: Callable[[bytes], bool]) -> bool:
-    """Tell a report that was torn within its first line from a file of somebody else, by the mark beside it.
+def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
+    """Return whether a file is a report; one truncated in its first line is recognised by its mark.
 
     Args:
-        file: One that `--resume` is to continue.
-        wrote: Whether a file that begins so is a report.
+        file: Path of a file that `--resume` should continue.
+        recognises: Whether a file with these first bytes is a report.
     """
     head = _head(file)
     torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
-    return wrote(head) or (torn and _is_mark(mark_of(file)))
+    return recognises(head) or (torn and _is_mark(mark_of(file)))
 
 
-def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) -> Finished:
-    """Mark the outputs as unfinished; with `resume`, cut them back to the rows that all of them have whole.
+def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) -> EarlierResults:
+    """Mark the outputs as unfinished; with `resume`, truncate them to the rows that are complete in all of them.
 
     Raises:
-        UsageError: If an output that is to be continued is finished, or was made by other weights or options, or if
-            another output has rows already and this one is missing.
+        UsageError: If an output to resume is finished, was made by other weights or options, or is missing while
+            another one has rows.
     """
     files = [file for file in outputs if is_regular(file)]
     parts = {file: _unfinished(file, outputs[file], made_by) for file in files} if resume else {}
@@ -106,15 +106,15 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
         if missing and rows:
             raise UsageError(f"--resume: {file} has {len(rows)} rows, but {missing[0]} does not exist; omit it")
     for file in files:
-        with suppress(OSError), written_whole(mark_of(file)) as partial:  # in a folder that takes no more files,
+        with suppress(OSError), written_whole(mark_of(file)) as partial:  # in a folder that accepts no new files,
             partial.write_text(json.dumps(made_by), encoding="utf-8")  # the scan cannot be resumed
     if not known or missing:
-        return Finished()
+        return EarlierResults()
     count = min(len(rows) for rows in known.values())
     for file, rows in known.items():
         os.truncate(file, rows[count - 1][1] if count else 0)
     findings = [row for row, _ in next(iter(known.values()))[:count]]
-    return Finished(
+    return EarlierResults(
         True,
         {finding.path for finding in findings},
         any(finding.verdict == "ai" for finding in findings),
@@ -123,7 +123,7 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
 
 
 def end(outputs: Collection[str]) -> None:
-    """Take the marks away: the scan is over, and the outputs are whole."""
+    """Remove the marks, as the scan is over and the outputs are complete."""
     for file in outputs:
         mark = mark_of(file)
         if is_regular(file) and os.path.lexists(mark) and _is_mark(mark):
@@ -131,19 +131,19 @@ def end(outputs: Collection[str]) -> None:
 
 
 def is_regular(file: str) -> bool:
-    """Tell files from pipes and devices, which cannot be resumed, even if a shell has put a file in their place."""
+    """Return whether a path is a regular or new file; pipes and device paths cannot be resumed."""
     if os.path.abspath(file).startswith(_DEVICES):
         return False
     return os.path.isfile(file) or not os.path.exists(file)
 
 
 def mark_of(file: str) -> Path:
-    """Return the file that says how an unfinished output is made."""
+    """Return the path of the mark of an output."""
     return Path(f"{file}.unfinished")
 
 
 def _is_mark(path: Path) -> bool:
-    """Tell a mark from a file of somebody else; an empty one is of no use to anybody."""
+    """Return whether a file is a mark, not a foreign file; an empty file counts as a mark."""
     try:
         if not os.path.isfile(path):
             return False
@@ -163,7 +163,7 @@ def _head(file: str) -> bytes:
 
 
 def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[Finding, int]] | None:
-    """Return the whole rows of an output, each with the byte where it ends; None if there is no output yet."""
+    """Return the complete rows of an output, each with its end offset in bytes; None without an output."""
     if not os.path.exists(file):
         return None
     try:
@@ -175,4 +175,4 @@ def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[
     changed = [key for key in made_by if before.get(key) != made_by[key]]
     if changed:
         raise UsageError(f"--resume: {file} was written with a different {', '.join(changed)}; delete it to start over")
-    return [(Finding.from_record(record), place) for record, place in report_class(name).whole_records(file)]
+    return [(Finding.from_record(record), place) for record, place in report_class(name).complete_records(file)]

@@ -1,6 +1,6 @@
-"""Rows in a folder of shards, part-000000.csv and so on: each is written whole, and holds rows in the order they came.
+"""Rows in a folder of shards, part-000000.csv and so on, each written atomically, with rows in order of completion.
 
-`key` is the place of a row's file among the inputs: sort by it to have their order.
+`key` is the position of a row's file among the inputs; sort by it to restore their order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from hidascan.atomic import written_whole
 from hidascan.finding import COLUMNS
-from hidascan.report.csv_report import as_it_was, csv_writer, harmless
+from hidascan.report.csv_report import csv_writer, guarded, unguarded
 
 FORMATS = ("csv", "jsonl", "parquet")
 Row = dict[str, Any]
@@ -27,7 +27,7 @@ _FRACTIONS = ("score", "jpeg_quality_estimated", "ai_area", "seconds")
 
 
 class ShardWriter:
-    """Collects rows and writes a shard when there are enough, or after some time."""
+    """Collects rows, and writes a shard when it is full or after a time."""
 
     def __init__(self, folder: Path, form: str, rows: int, seconds: float = 300.0):
         """Set up.
@@ -36,7 +36,7 @@ class ShardWriter:
             folder: Folder for shards.
             form: One of FORMATS.
             rows: Rows per shard.
-            seconds: After which a shard is written with fewer.
+            seconds: Time after which an incomplete shard is written, seconds.
         """
         self._folder, self._form, self._most, self._patience = folder, form, rows, seconds
         self._next = 1 + max((number for number, _ in _shards(folder)), default=-1)
@@ -44,13 +44,13 @@ class ShardWriter:
         self._since = time.monotonic()
 
     def add(self, row: Row) -> None:
-        """Take a row: `key`, what `Finding.record` says, and `scan`."""
+        """Add a row: `key`, the items of `Finding.record`, and `scan`."""
         self._rows.append(row)
         if len(self._rows) >= self._most or time.monotonic() - self._since > self._patience:
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write the collected rows, if any."""
         if self._rows:
             path = self._folder / f"part-{self._next:06d}.{self._form}"
             with written_whole(path, replace=False) as partial:
@@ -60,7 +60,7 @@ class ShardWriter:
 
 
 def shards_of(folder: Path) -> list[Path]:
-    """Return the shards of a folder in the order in which they were written."""
+    """Return the shards of a folder in order of writing."""
     return [path for _, path in sorted(_shards(folder))]
 
 
@@ -81,7 +81,7 @@ def _as_csv(rows: list[Row]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv_writer(text, ("key", *COLUMNS))
     writer.writeheader()
-    writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: guarded(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -105,14 +105,14 @@ def _as_parquet(rows: list[Row]) -> bytes:
 
 
 def _valid(value: Any) -> Any:
-    """Return a text that is valid UTF-8, as Parquet demands; names of files may hold any bytes."""
+    """Return text as valid UTF-8, which Parquet requires; file names may contain any bytes."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         for row in csv.DictReader(file):
-            yield {name: as_it_was(text) or None for name, text in row.items()} | {"key": int(row["key"])}
+            yield {name: unguarded(text) or None for name, text in row.items()} | {"key": int(row["key"])}
 
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:

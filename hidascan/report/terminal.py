@@ -1,4 +1,4 @@
-"""Show findings to people at a terminal: a panel for one image, a table that grows and a closing line for many."""
+"""Show findings on a terminal: a panel for one image, a table and a summary line for several."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from hidascan.report.words import (
     claim_in_words,
     claim_strength,
     claims_by_statement,
+    extent_in_words,
     jpeg_history,
     kind_in_words,
-    looked_at,
     score_in_words,
 )
 from hidascan.run import RunInfo
 
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}
-_PANEL, _BAR = 88, 24  # columns at most
+_PANEL, _BAR = 88, 24  # maximum width, columns
 
 
 class Terminal:
-    """Prints each row as it is ready, so columns have fixed widths; the first waits, as it may be the only one."""
+    """Terminal report: rows in columns of fixed width, printed at once; the first waits, as it may be the only one."""
 
     def __init__(self, run: RunInfo, verbose: bool = False):
-        """Start; with `verbose`, every image gets a panel."""
+        """Set up; with `verbose`, print a panel for every image."""
         self._console = Console(file=sys.stdout, highlight=False)
         self._run, self._verbose = run, verbose
         self._counts: dict[str, int] = {}
@@ -55,7 +55,7 @@ class Terminal:
         self._counts[verdict] = self._counts.get(verdict, 0) + 1
 
     def close(self) -> None:
-        """Print what waits, and the counts."""
+        """Print the waiting row, and the counts."""
         if self._first:
             self._console.print(_panel(self._first, self._run, self._console))
         total, seconds = sum(self._counts.values()), time.monotonic() - self._started
@@ -84,14 +84,14 @@ def _area(finding: Finding) -> str:
 
 
 def _quality(finding: Finding) -> str:
-    """Return the quality from the tables as it is, or from the pixels with a ~."""
+    """Return the quality from the tables, or that from the pixels with a ~."""
     if finding.jpeg_quality is not None:
         return str(finding.jpeg_quality)
     return "" if finding.jpeg_quality_estimated is None else f"~{finding.jpeg_quality_estimated:.0f}"
 
 
 def _panel(finding: Finding, run: RunInfo, console: Console) -> Panel:
-    """Show all results of one image, in words."""
+    """Return a panel with all results of one image."""
     verdict = finding.verdict or "error"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
@@ -109,7 +109,7 @@ def _facts(finding: Finding, run: RunInfo, blocks: str) -> list[tuple[str, str]]
     thresholds = f"real below {run.real_below:.3f}, ai from {run.ai_from:.3f}"
     facts = [
         ("score", f"{_bar(finding.score, blocks)} {score_in_words(finding)} ({thresholds})"),
-        ("image", f"{finding.width}x{finding.height} {finding.format}, {looked_at(finding)}"),
+        ("image", f"{finding.width}x{finding.height} {finding.format}, {extent_in_words(finding)}"),
         ("JPEG", jpeg_history(finding)),
     ]
     if run.has_heatmap:

@@ -1,4 +1,4 @@
-"""Phrases that several reports share."""
+"""Phrases shared by several reports."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def jpeg_history(finding: Finding) -> str:
     return f"quality {saved.quality} in the header ({tables}), {estimated}"
 
 
-def looked_at(finding: Finding) -> str:
-    """Describe what was scanned: `6 patches`, or the whole image for a detector without patches."""
+def extent_in_words(finding: Finding) -> str:
+    """Describe the scanned part: `6 patches`, or the whole image for a detector without patches."""
     return f"{finding.patches} patches" if finding.patches else "scanned as a whole"
 
 
 def score_in_words(finding: Finding) -> str:
-    """Return the score with its spread, where the detector tells one: `0.912 ± 0.031`."""
+    """Return the score, with its standard deviation if estimated: `0.912 ± 0.031`."""
     spread = "" if finding.uncertainty is None else f" ± {finding.uncertainty:.3f}"
     return f"{finding.score:.3f}{spread}"
 
@@ -49,7 +49,7 @@ def kind_in_words(finding: Finding) -> str:
 
 
 def claims_by_statement(finding: Finding) -> Iterator[Claim]:
-    """Yield each statement of a file about its origin once, with all the fields that hold it."""
+    """Yield each claim of origin once, with all fields that contain it."""
     fields: dict[Claim, list[str]] = {}
     details: dict[Claim, str] = {}
     for claim in finding.claims:

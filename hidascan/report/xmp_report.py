@@ -1,6 +1,6 @@
-"""Findings as XMP sidecars, which photo managers read: a keyword, and verdict and score in a namespace of ours.
+"""Findings as XMP sidecars for photo managers: a keyword, and verdict and score in our own namespace.
 
-Never a digital source type: that is what a maker declares of an image, and not what somebody else estimates.
+A digital source type is never written, as it is a declaration by the maker, not an estimate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hidascan.run import RunInfo
 
 NAMESPACE = "urn:hidascan:finding:1"
 SUFFIX = ".xmp"
-_LARGEST = 1 << 16  # bytes of a sidecar
+_MAX_BYTES = 1 << 16  # of a sidecar
 _FACT = re.compile(r"<hidascan:(\w+)>(.*?)</hidascan:\1>")
 _PAGE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -36,17 +36,16 @@ _PAGE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 class XmpReport:
-    """Writes NAME.xmp for each readable image, such as photo.jpg.xmp.
+    """XMP report: a sidecar NAME.xmp, such as photo.jpg.xmp, for each readable image.
 
-    Over nothing but the sidecar that an earlier scan wrote for the same image, if nobody has changed it since. Where
-    another file has the name, a number is added.
+    Only an unchanged sidecar of an earlier scan of the same image is replaced; otherwise a number is added to the name.
     """
 
     def __init__(self, folder: str, run: RunInfo):
         """Prepare the folder.
 
         Raises:
-            UsageError: If it cannot be made.
+            UsageError: If it cannot be created.
         """
         self._folder, self._run = output_folder(folder, "--xmp"), run
 
@@ -67,7 +66,7 @@ class XmpReport:
             raise HidascanError(f"{target}: {(error.strerror or str(error)).lower()}") from None
 
     def close(self) -> None:
-        """Do nothing: every file is whole."""
+        """Do nothing, as every file is complete."""
 
     def _target(self, name: str, facts: dict[str, str]) -> Path:
         """Return the sidecar of the same image, or the first free name."""
@@ -98,9 +97,9 @@ def _page(facts: dict[str, str]) -> str:
 
 
 def _is_of_the_same_image(target: Path, facts: dict[str, str]) -> bool:
-    """Tell whether a file is a sidecar of an image as hidascan writes it, to the byte; one before 0.3 names no path."""
+    """Return whether a file is an unchanged sidecar of this image; before version 0.3, sidecars had no path."""
     try:
-        if os.path.islink(target) or not os.path.isfile(target) or os.path.getsize(target) > _LARGEST:
+        if os.path.islink(target) or not os.path.isfile(target) or os.path.getsize(target) > _MAX_BYTES:
             return False
         text = target.read_bytes().decode("utf-8")
     except (OSError, ValueError):

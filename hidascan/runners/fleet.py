@@ -1,7 +1,7 @@
-"""Run a scan on a Ray cluster: CPUs decode, actors with a network each scan, and rows come back into one folder.
+"""Run a scan on a Ray cluster: CPUs decode, actors with one network each scan, and rows are collected in one folder.
 
-Ray Data schedules, holds back, retries and spills. Rows are written here alone, by one process, so that each input has
-exactly one row however many workers die: a task that is repeated gives its rows once.
+Ray Data schedules, throttles, retries and spills. Only this process writes rows, so that each input has exactly one
+row even if workers crash: a repeated task yields its rows once.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from hidascan.runners.local import report_survey
 from hidascan.scanner import Scanner
 
 MANIFEST = "manifest.json"
-_STARTED = ".started.json"  # what an unfinished scan is made with
+_STARTED = ".started.json"  # settings of an unfinished scan
 _STARTED_KEYS, _MANIFEST_KEYS = {"version", "weights", "detector"}, {"files", "verdicts", "shards", "scan"}
-_PATHS_A_BLOCK = 64  # that one decoding task works through
-ROWS_A_SHARD = 1000
+_PATHS_PER_BLOCK = 64  # for one decoding task
+ROWS_PER_SHARD = 1000
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FleetTask:
     form: str
     address: str | None = None
     actors: int | None = None
-    rows: int = ROWS_A_SHARD
+    rows: int = ROWS_PER_SHARD
     resume: bool = False
     strict: bool = False
     quiet: bool = False
@@ -95,8 +95,8 @@ class Tally:
         """Return the exit code of a scan.
 
         Args:
-            strict: Whether unreadable files win over AI found.
-            nothing: Whether a folder or list gave nothing to scan.
+            strict: Whether unreadable files take precedence over AI found.
+            nothing: Whether a folder or list had nothing to scan.
         """
         failed = bool(self.errors) or nothing
         if self.verdicts["ai"] and not (failed and strict):
@@ -134,19 +134,19 @@ def run_fleet(options: ScanOptions, task: FleetTask) -> ExitCode:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the last line of what Ray tells, which is what went wrong, without the name of its class."""
+    """Return the last line of an error of Ray, which is the cause, without the class name."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"the fleet: {re.sub(r'^[a-z_.]+[.][A-Z][A-Za-z]+: ', '', lines[-1]) if lines else type(error).__name__}"
 
 
 def _begin(task: FleetTask, scanner: Scanner) -> tuple[Tally, set[str]]:
-    """Open the folder; return what earlier runs found there, and the paths that have their row.
+    """Open the folder; return the counts of earlier runs, and the paths that already have a row.
 
     Raises:
-        UsageError: If the folder holds rows and nobody asked to go on, or they were made in another way.
+        UsageError: If the folder has rows and the scan is not resumed, or was started with other settings.
     """
     made_by = {**scanner.run.fingerprint(), "format": task.form}
-    del made_by["precision"]  # of this machine; that of the actors is in the rows
+    del made_by["precision"]  # of this machine; the rows have that of the actors
     _check_own(task.folder)
     mark, shards, tally = task.folder / _STARTED, shards_of(task.folder), Tally()
     try:
@@ -172,10 +172,10 @@ def _begin(task: FleetTask, scanner: Scanner) -> tuple[Tally, set[str]]:
 
 
 def _check_own(folder: Path) -> None:
-    """Refuse a folder where another program has files of the names that are written beside the shards.
+    """Refuse a folder in which another program owns the manifest or the mark.
 
     Raises:
-        UsageError: If there is one.
+        UsageError: If there is such a file.
     """
     for name, keys in ((_STARTED, _STARTED_KEYS), (MANIFEST, _MANIFEST_KEYS)):
         if os.path.lexists(folder / name) and not _is_own(folder / name, keys):
@@ -191,7 +191,7 @@ def _is_own(path: Path, keys: set[str]) -> bool:
 
 
 def _end(task: FleetTask, scanner: Scanner, tally: Tally, seconds: float) -> None:
-    """Write the manifest, take the mark away, and say in one line what there is."""
+    """Write the manifest, remove the mark, and print a summary line."""
     verdicts = {verdict: tally.verdicts[verdict] for verdict in ("ai", "real", "inconclusive")}
     files = sum(verdicts.values()) + sum(tally.errors.values())
     manifest = {
@@ -200,7 +200,7 @@ def _end(task: FleetTask, scanner: Scanner, tally: Tally, seconds: float) -> Non
         "errors": dict(tally.errors.most_common()),
         "shards": [path.name for path in shards_of(task.folder)],
         "seconds": round(seconds, 1),
-        "scan": scanner.run.told(),
+        "scan": scanner.run.record(),
         "versions": {
             "hidascan": __version__,
             "ray": ray.__version__,
@@ -217,21 +217,21 @@ def _end(task: FleetTask, scanner: Scanner, tally: Tally, seconds: float) -> Non
 
 
 def _kind(error: str | None) -> str:
-    """Return an error without the numbers that differ from file to file."""
+    """Return an error message without numbers, which differ between files."""
     return re.sub(r"\d+", "N", error or "unknown")
 
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Connect to a cluster, or start one on this machine for as long as it is needed.
+    """Connect to a cluster, or start a temporary one on this machine.
 
-    Ray is kept silent: it writes to stdout, and tells at length what it puts right by itself.
+    Ray is silenced: it writes to stdout, and logs errors that it recovers from.
 
     Raises:
         UsageError: If there is no cluster at the address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a scan leaves the cluster
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of what is started here
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no data leave the cluster
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of processes started here
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None:
         _check_address(address)
@@ -251,7 +251,7 @@ def cluster(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _stderr_to(descriptor: int) -> Iterator[None]:
-    """Send elsewhere what is written past Python to stderr."""
+    """Redirect the stderr of native code."""
     kept = os.dup(2)
     os.dup2(descriptor, 2)
     try:
@@ -262,7 +262,7 @@ def _stderr_to(descriptor: int) -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Knock at HOST:PORT, since Ray itself waits for minutes."""
+    """Try to connect to HOST:PORT, as Ray itself waits for minutes."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not port.isdigit():  # such as auto
         return
@@ -273,7 +273,7 @@ def _check_address(address: str) -> None:
 
 
 def rows_of(here: Scanner, options: ScanOptions, task: FleetTask, done: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each path that has none, in the order in which they are ready."""
+    """Yield a row for each path without one, in order of completion."""
     references = [ray.put(block) for block in blocks(task.paths, done)]
     if not references:
         return
@@ -283,8 +283,8 @@ def rows_of(here: Scanner, options: ScanOptions, task: FleetTask, done: set[str]
 
 
 def _pipeline(paths: Dataset, here: Scanner, options: ScanOptions, actors: int | None) -> Dataset:
-    """Decode on CPUs, then scan in actors: columns of `blocks` -> column row."""
-    shares = shares_of_machines(ray.nodes(), options.device)
+    """Decode on CPUs, then scan in actors: columns of `blocks` -> column "row"."""
+    shares = allocate(ray.nodes(), options.device)
     decoded = paths.map_batches(
         decode,
         fn_args=(here.preparer, os.getcwd()),
@@ -304,9 +304,9 @@ def _pipeline(paths: Dataset, here: Scanner, options: ScanOptions, actors: int |
 
 
 def blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
-    """Yield tables of keys, paths, and reasons why one is known to be unreadable, "" for the others.
+    """Yield tables of keys, paths, and reasons why a path is unreadable, "" if unknown.
 
-    The key is the place among all inputs, in every run of the same scan.
+    The key is the position among all inputs, the same in every run of a scan.
     """
     import pyarrow
 
@@ -319,7 +319,7 @@ def blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
         keys.append(key)
         names.append(os.fsencode(path))
         reasons.append(path.reason if isinstance(path, Unreadable) else "")
-        if len(keys) == _PATHS_A_BLOCK:
+        if len(keys) == _PATHS_PER_BLOCK:
             yield pyarrow.table({"key": keys, "path": names, "unreadable": reasons})
             keys, names, reasons = [], [], []
     if keys:
@@ -327,14 +327,14 @@ def blocks(paths: Iterable[str], done: set[str]) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Resources of each part of the work.
+class Allocation:
+    """Allocation of resources to networks and decoding tasks.
 
     Attributes:
         actors: Number of networks in the cluster.
         actor_gpus: GPUs per network.
         actor_cpus: CPU cores per network.
-        threads: Threads per network on a CPU, which shares the cores with decoding tasks.
+        threads: Threads per network on a CPU.
         decoding_cpus: CPU cores per decoding task.
     """
 
@@ -345,23 +345,23 @@ class Shares:
     decoding_cpus: float
 
 
-def shares_of_machines(nodes: list[dict[str, Any]], device: str) -> Shares:
-    """Decide who gets what: a GPU for each actor; without GPUs, an actor a machine, and a core of it decodes.
+def allocate(nodes: list[dict[str, Any]], device: str) -> Allocation:
+    """Allocate a GPU to each actor; without GPUs, one actor per machine, and one core for decoding.
 
-    Actors and decoding tasks never ask for the same, or Ray would join both into one.
+    Actors and decoding tasks never request equal resources, or Ray would fuse both into one task.
     """
     machines = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
     gpus = 0 if device == "cpu" else int(sum(machine.get("GPU", 0) for machine in machines))
     if gpus:
-        return Shares(gpus, 1, 1, 1, 1)
+        return Allocation(gpus, 1, 1, 1, 1)
     cores = int(min((machine["CPU"] for machine in machines), default=1))
     if cores < 2:
-        return Shares(max(1, len(machines)), 0, 0.5, 1, 0.25)
-    return Shares(len(machines), 0, cores - 1, cores, 0.5)  # two wait for their decoders by turns on one core
+        return Allocation(max(1, len(machines)), 0, 0.5, 1, 0.25)
+    return Allocation(len(machines), 0, cores - 1, cores, 0.5)  # two tasks share one core, as they mostly wait
 
 
 def decode(block: Any, preparer: Preparer, base: str) -> Iterator[Any]:
-    """Decode the images of a block and cut them into views: columns of `blocks` -> key, job; one table an image."""
+    """Decode the images of a block and cut them into views: columns of `blocks` -> key, job; one table per image."""
     import pyarrow
 
     columns = (block.column(name).to_pylist() for name in ("key", "path", "unreadable"))
@@ -373,7 +373,7 @@ def decode(block: Any, preparer: Preparer, base: str) -> Iterator[Any]:
 
 
 def _prepared(preparer: Preparer, path: str, base: str) -> Job:
-    """Prepare a file as it would be prepared on the machine where the scan was started, in the folder `base`."""
+    """Prepare a file whose relative path starts from `base`, the working folder of the scan."""
     if not is_uri(path):
         job = preparer.file(os.path.join(base, path))
         job.finding = replace(job.finding, path=path)
@@ -382,28 +382,28 @@ def _prepared(preparer: Preparer, path: str, base: str) -> Job:
 
 
 class ScanActor:
-    """One network; Ray restarts it if it dies."""
+    """Actor with one network; Ray restarts it after a crash."""
 
     def __init__(self, options: ScanOptions, digest: str, threads: int):
         """Load the network.
 
         Raises:
-            CheckpointError: If this machine has other weights than the one where the scan was started.
+            CheckpointError: If the weights on this machine differ from those of the scan.
         """
         torch.set_num_threads(threads)
         self._scanner = Scanner(options)
         if self._scanner.run.digest != digest:
             raise CheckpointError(f"{options.weights}: different weights on {platform.node()}")
-        self._told = self._scanner.run.told()
+        self._scan_record = self._scanner.run.record()
 
     def __call__(self, block: Any) -> Any:
-        """Scan the jobs of a block, in full batches across images: columns key, job -> row, JSON."""
+        """Scan the jobs of a block, in full batches across images: columns key, job -> row (JSON)."""
         import pyarrow
 
         jobs = (pickle.loads(job.as_py()) for job in block.column("job"))
         findings = self._scanner.scan_jobs(jobs)
         rows = [
-            json.dumps({"key": key, **finding.record(), "scan": self._told})
+            json.dumps({"key": key, **finding.record(), "scan": self._scan_record})
             for key, finding in zip(block.column("key").to_pylist(), findings, strict=True)
         ]
         return pyarrow.table({"row": pyarrow.array(rows, pyarrow.string())})

@@ -22,7 +22,7 @@ class Task:
 
     Attributes:
         paths: Files, as `hidascan.image.sources.expand` yields them.
-        outputs: Paths of outputs whose scan can be resumed.
+        outputs: Paths of resumable outputs.
         strict: Whether unreadable files take precedence over AI found in the exit code.
         quiet: Whether to show no progress.
         survey: Summary of skipped files, complete once all files are known.
@@ -35,14 +35,14 @@ class Task:
     survey: Survey = field(default_factory=Survey)
 
 
-def run_scan(scanner: Scanner, task: Task, reports: list[Report], before: resume.Finished) -> ExitCode:
-    """Scan, and tell every report of each finding at once; what was written stays whole if the scan is interrupted.
+def run_scan(scanner: Scanner, task: Task, reports: list[Report], before: resume.EarlierResults) -> ExitCode:
+    """Scan, and add each finding to every report at once, so that reports stay valid after an interruption.
 
-    A folder or list that gave nothing to scan counts as one that could not be read.
+    A folder or list without anything to scan counts as unreadable.
     """
     progress = ScanProgress(hidden=task.quiet)
     found_ai, failed = before.found_ai, before.failed
-    with ExitStack() as closing:  # each, even where another cannot be
+    with ExitStack() as closing:  # close every report, even if closing another one fails
         for report in reports:
             closing.callback(report.close)
         closing.callback(progress.close)
@@ -59,14 +59,14 @@ def run_scan(scanner: Scanner, task: Task, reports: list[Report], before: resume
 
 
 def report_survey(survey: Survey, quiet: bool) -> bool:
-    """Write to stderr what was passed over; return True if a folder or list gave nothing to scan."""
+    """Report skipped files on stderr; return whether a folder or list had nothing to scan."""
     for line in survey.lines(quiet):
         complain(line)
     return bool(survey.empty)
 
 
 def _report(reports: list[Report], finding: Finding) -> bool:
-    """Tell every report; return False if the file could not be read or something about it not be written."""
+    """Add a finding to every report; return False if the file was unreadable or a report failed."""
     if finding.error:
         complain(f"{finding.path}: {finding.error}")
     complete = finding.status == "ok"

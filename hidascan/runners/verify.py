@@ -16,7 +16,7 @@ from hidascan.image.sources import is_uri
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
 
-TOLERANCE = 0.005  # of scores: machines differ in how they round
+TOLERANCE = 0.005  # of scores, as machines round differently
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def read_rows(report: Path) -> list[Row]:
     """Read a report.
 
     Raises:
-        UsageError: If it is missing, or no report of JSON lines with evidence.
+        UsageError: If it is missing, or not a JSON Lines report with file hashes.
     """
     rows, number = [], 0
     try:
@@ -63,12 +63,12 @@ def _row(line: str) -> Row:
 def changed_files(
     rows: list[Row], base: Path, on_row: Callable[[], object] = lambda: None
 ) -> Iterator[tuple[str, str]]:
-    """Yield path and change of each file that is gone, or is not what the report saw.
+    """Yield path and change of each file that is missing or differs from the report.
 
     Args:
         rows: Rows of the report.
         base: Folder that relative paths start from.
-        on_row: Called after each.
+        on_row: Callback after each row.
     """
     for row in rows:
         if (change := _change(row.finding, base)) is not None:
@@ -77,7 +77,7 @@ def changed_files(
 
 
 def has_hash(row: Row) -> bool:
-    """Tell whether a row says which bytes it is about: one of a file that could not be opened does not."""
+    """Return whether a row has a hash; one of a file that could not be opened has none."""
     return row.finding.file is not None
 
 
@@ -89,14 +89,14 @@ def _change(finding: Finding, base: Path) -> str | None:
         return "not verified: only local files are hashed again"
     now = evidence_of(str(base / finding.path))
     if now is None:
-        return _why_not(base / finding.path)
+        return _unreadable_reason(base / finding.path)
     if now.sha256 == before.sha256:
         return None
     size = "" if now.bytes == before.bytes else f", {before.bytes} bytes then, {now.bytes} now"
     return f"content has changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
 
 
-def _why_not(path: Path) -> str:
+def _unreadable_reason(path: Path) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return "no longer a regular file"
@@ -111,14 +111,14 @@ def _why_not(path: Path) -> str:
 def changed_scores(
     rows: list[Row], base: Path, weights: str | None, device: str, on_row: Callable[[], object] = lambda: None
 ) -> Iterator[str]:
-    """Scan files again as the report did, and yield a line for each score or verdict that differs.
+    """Scan files again with the report's settings, and yield a line for each difference in score or verdict.
 
     Args:
         rows: Rows to scan again.
         base: Folder that relative paths start from.
-        weights: Name or path; None for the name in the report.
+        weights: Name or path of weights; None for the name in the report.
         device: Device of the network.
-        on_row: Called after each.
+        on_row: Callback after each row.
     """
     by_scan: dict[str, list[Row]] = {}
     for row in rows:

@@ -33,15 +33,15 @@ from hidascan.serve.pool import Busy, ScanPool
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds
-_HOW = (
+_ADVICE = (
     "send pictures as a form (curl -F file=@photo.jpg ADDRESS/v1/scan) or one as the body with Content-Type: image/jpeg"
 )
-_WORDS = {
+_MESSAGES = {
     404: "not found: POST pictures to /v1/scan",
-    405: f"method not allowed; {_HOW}",
+    405: f"method not allowed; {_ADVICE}",
 }
 _PARAMETERS = {"/v1/report-frame": {"made"}}
-_NAMELESS = "upload"
+_DEFAULT_NAME = "upload"
 _BODY = {
     "requestBody": {
         "required": True,
@@ -56,7 +56,7 @@ _BODY = {
         },
     }
 }
-_ANSWERS: dict[int | str, dict[str, Any]] = {
+_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {LINES: {}}, "description": "One row per file, in order, as in `hidascan --jsonl`."},
     400: {"description": "No file, too many files, neither a form nor a picture, or unknown query parameters."},
     401: {"description": "Bearer token required."},
@@ -74,7 +74,7 @@ class _Upload:
 
 
 def _refuse_options(request: Request) -> None:
-    """Refuse what would be ignored in silence: options are set when the service starts."""
+    """Refuse query parameters, which would be silently ignored: options are set when the service starts."""
     unknown = [name for name in request.query_params if name not in _PARAMETERS.get(request.url.path, ())]
     if unknown:
         names = printable(", ".join(unknown)[:200])
@@ -87,7 +87,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
     Args:
         pool: Pool that scans.
         limits: Limits on requests.
-        keep: Folder in which uploads are kept; None to keep nothing after the answer.
+        keep: Folder in which to keep uploads; None to delete them after the response.
     """
 
     @asynccontextmanager
@@ -101,9 +101,9 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
         title="hidascan",
         version=pool.scanner.run.version,
         lifespan=life,
-        docs_url=None,  # their pages would load scripts from elsewhere
+        docs_url=None,  # these pages would load external scripts
         redoc_url=None,
-        redirect_slashes=False,  # few clients send a form twice
+        redirect_slashes=False,  # few clients repeat a form after a redirect
         dependencies=[Depends(_refuse_options)],
     )
     run = pool.scanner.run
@@ -123,21 +123,21 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None) -> FastAP
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
         """Report the weights and their thresholds."""
-        return {**run.told(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
+        return {**run.record(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
 
     @app.get("/v1/report-frame", include_in_schema=False)
     async def frame(made: str = "") -> dict[str, str]:
         return {"head": render("head.html", run=run, made=made[:40]), "tail": render("tail.html")}
 
-    @app.post("/v1/scan", responses=_ANSWERS, openapi_extra=_BODY)
+    @app.post("/v1/scan", responses=_RESPONSES, openapi_extra=_BODY)
     async def scan(request: Request) -> Response:
         """Scan the files of a multipart form, or the picture in the request body; return one JSON line per file."""
         return await _answered(request, pool, limits, app.state.folder, keep is not None)
 
     @app.exception_handler(HTTPException)
-    async def told(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         generic = error.detail == HTTPStatus(error.status_code).phrase
-        words = _WORDS.get(error.status_code, error.detail) if generic else error.detail
+        words = _MESSAGES.get(error.status_code, error.detail) if generic else error.detail
         return JSONResponse({"error": words}, error.status_code, headers=error.headers)
 
     app.add_middleware(Guard, limits=limits)
@@ -152,9 +152,9 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
         findings = await _scanned(pool, uploads, limits.seconds)
         pairs = zip(uploads, findings, strict=True)
         lines = [await asyncio.to_thread(_line, pool, *pair, with_pages) for pair in pairs]
-    except asyncio.TimeoutError:  # another one before Python 3.11
+    except asyncio.TimeoutError:  # a different class before Python 3.11
         raise HTTPException(408, "the request body was not received in time") from None
-    except ClientDisconnect:  # nobody reads the answer
+    except ClientDisconnect:  # nothing to answer
         return Response(status_code=400)
     finally:
         for upload in () if keep else uploads:
@@ -163,7 +163,7 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
 
 
 async def _receive(request: Request, folder: Path, limits: Limits, uploads: list[_Upload]) -> None:
-    """Write the pictures of a request into a folder, under names of our own, and note each before it is written."""
+    """Write the pictures of a request into a folder, under generated names; list each upload before writing it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         await _receive_form(request, folder, limits, uploads)
@@ -171,7 +171,7 @@ async def _receive(request: Request, folder: Path, limits: Limits, uploads: list
         await _receive_body(request, folder, uploads)
     else:
         raise HTTPException(
-            400, f"{printable(kind[:100]) or 'no Content-Type'} is neither a form nor a picture; {_HOW}"
+            400, f"{printable(kind[:100]) or 'no Content-Type'} is neither a form nor a picture; {_ADVICE}"
         )
 
 
@@ -179,19 +179,21 @@ async def _receive_form(request: Request, folder: Path, limits: Limits, uploads:
     try:
         form = await _FormParser(request.headers, request.stream(), max_files=limits.files, max_fields=10).parse()
     except MultiPartException as error:
-        raise HTTPException(400, f"{error.message.rstrip('.').lower()}; {_HOW}") from None
+        raise HTTPException(400, f"{error.message.rstrip('.').lower()}; {_ADVICE}") from None
     try:
         for field, part in form.multi_items():
             if not isinstance(part, UploadFile):
-                raise HTTPException(400, f"{printable(field[:100])} is not a file: the form accepts no options; {_HOW}")
+                raise HTTPException(
+                    400, f"{printable(field[:100])} is not a file: the form accepts no options; {_ADVICE}"
+                )
             if not part.filename and not part.size:
-                continue  # of a page's form in which no file was chosen
+                continue  # a form field without a chosen file
             with _noted(part.filename, folder, uploads).open("wb") as file:
                 await asyncio.to_thread(shutil.copyfileobj, part.file, file)
     finally:
         await form.close()
     if not uploads:
-        raise HTTPException(400, f"no file in the form: each picture needs a part with filename=; {_HOW}")
+        raise HTTPException(400, f"no file in the form: each picture needs a part with filename=; {_ADVICE}")
 
 
 async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) -> None:
@@ -199,30 +201,30 @@ async def _receive_body(request: Request, folder: Path, uploads: list[_Upload]) 
         async for block in request.stream():
             await asyncio.to_thread(file.write, block)
     if not uploads[-1].path.stat().st_size:
-        raise HTTPException(400, f"the request body is empty; {_HOW}")
+        raise HTTPException(400, f"the request body is empty; {_ADVICE}")
 
 
 def _noted(name: str | None, folder: Path, uploads: list[_Upload]) -> Path:
-    """Note an upload, and return where to write it."""
+    """Add an upload to the list, and return the path to write it to."""
     name = Path(name or "").name
-    name = _NAMELESS if name in ("", "..") else name
+    name = _DEFAULT_NAME if name in ("", "..") else name
     uploads.append(_Upload(name, folder / (secrets.token_hex(16) + _suffix(name))))
     return uploads[-1].path
 
 
 def _extended_name(disposition: str) -> str | None:
-    """Return the file's name of a Content-Disposition, also one as RFC 5987 writes it: filename*=UTF-8''%E2%82%AC.png."""
+    """Return the file name in a Content-Disposition, also in RFC 5987 form: filename*=UTF-8''%E2%82%AC.png."""
     header = Message()
     header["Content-Disposition"] = disposition
     name = header.get_filename()
     try:
-        return name and name.encode("latin-1").decode()  # as headers are read
+        return name and name.encode("latin-1").decode()  # headers are decoded as Latin-1
     except UnicodeError:
         return name
 
 
 class _FormParser(MultiPartParser):
-    """Accepts a part as a file also if only `filename*` or its content type marks it as one."""
+    """Multipart parser that also accepts files marked only by `filename*` or their content type."""
 
     def on_headers_finished(self) -> None:
         part: Any = self._current_part
@@ -234,9 +236,9 @@ class _FormParser(MultiPartParser):
                 value.decode("latin-1").lower() for header, value in part.item_headers if header == b"content-type"
             ]
             if name is None and any(map(_is_picture, kinds)):
-                name = _NAMELESS
+                name = _DEFAULT_NAME
             if name is not None:
-                part.content_disposition = disposition + b'; filename="' + _NAMELESS.encode() + b'"'
+                part.content_disposition = disposition + b'; filename="' + _DEFAULT_NAME.encode() + b'"'
         super().on_headers_finished()
         if name is not None and part.file is not None:
             part.file.filename = name
@@ -268,9 +270,9 @@ async def _scanned(pool: ScanPool, uploads: list[_Upload], seconds: float) -> li
 
 
 def _line(pool: ScanPool, upload: _Upload, finding: Finding, with_page: bool) -> str:
-    file = finding.file and replace(finding.file, modified="")  # that of the upload says nothing
+    file = finding.file and replace(finding.file, modified="")  # the time of the upload is meaningless
     named = replace(finding, path=printable(upload.name), file=file)
-    row = {**named.record(), "scan": pool.scanner.run.told()}
+    row = {**named.record(), "scan": pool.scanner.run.record()}
     if not with_page:
         return json.dumps(row) + "\n"
     layers: dict[str, str] = {}

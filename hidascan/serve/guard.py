@@ -22,7 +22,7 @@ class Limits:
     """Limits on requests.
 
     Attributes:
-        hosts: Accepted host names; a foreign page that resolves to this service has another.
+        hosts: Accepted host names, against DNS rebinding.
         token: Required bearer token; "" for none.
         body: Maximum size of a request body, bytes.
         files: Maximum number of files per request.
@@ -39,7 +39,7 @@ class Limits:
 
 
 class TooLarge(Exception):
-    """A body is over the limit."""
+    """A request body exceeds the limit."""
 
 
 class Guard:
@@ -54,9 +54,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        wrong = self._wrong(scope, headers)
-        if wrong:
-            await _answer(send, *wrong)
+        rejection = self._rejection(scope, headers)
+        if rejection:
+            await _answer(send, *rejection)
             return
         started = False
 
@@ -69,12 +69,12 @@ class Guard:
             await self._app(scope, self._counted(receive), counted_send)
         except TooLarge:
             await _answer(send, 413, self._too_large())
-        except Exception as error:  # in one line; the framework would print where it happened, at length
+        except Exception as error:  # as one line; the framework would print a traceback
             complain(f"unexpected {type(error).__name__}: {error}")
             if not started:
                 await _answer(send, 500, "internal error: see the terminal of hidascan serve")
 
-    def _wrong(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
+    def _rejection(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}").hostname or ""
         if host not in self._limits.hosts:
             return 421, "unknown host name: start hidascan serve with --allow-host NAME to use it"
@@ -112,7 +112,7 @@ class Guard:
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError:  # half an IPv6 address
+    except ValueError:  # an incomplete IPv6 address
         return urlsplit("")
 
 

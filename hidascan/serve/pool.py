@@ -1,4 +1,4 @@
-"""Share one scanner among many clients: full batches, without waiting for a batch to fill."""
+"""Share one scanner among many clients: batches across requests, without waiting for full ones."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class ScanPool:
         self._thread.start()
 
     def submit(self, path: str) -> Future[Finding]:
-        """Hand in a file, each path once.
+        """Submit a file; each path must be unique.
 
         Raises:
-            Busy: If too many wait already.
+            Busy: If too many files are queued.
         """
         future: Future[Finding] = Future()
         with self._lock:
@@ -48,18 +48,18 @@ class ScanPool:
         return future
 
     def waiting(self) -> int:
-        """Return how many files have been handed in and have no finding yet."""
+        """Return the number of submitted files without a finding."""
         with self._lock:
             return len(self._futures)
 
     def close(self) -> None:
-        """Finish what was handed in, and stop."""
+        """Finish all submitted files, and stop."""
         self._queue.put(None)
         self._thread.join()
 
     def _paths(self, run: int) -> Iterator[str]:
         while (path := self._queue.get()) is not None:
-            if run != self._run:  # the run that asked has failed, and the file is for the next
+            if run != self._run:  # this run has failed; the file belongs to the next one
                 self._queue.put(path)
                 return
             yield path
@@ -70,7 +70,7 @@ class ScanPool:
             try:
                 for finding in self.scanner.scan_files(self._paths(self._run)):
                     self._future(finding.path).set_result(finding)
-            except Exception as error:  # whatever it is, it must reach those who wait, and not stop the service
+            except Exception as error:  # passed to waiting clients; the service continues
                 self._run += 1
                 with self._lock:
                     pending, self._futures = list(self._futures.values()), {}

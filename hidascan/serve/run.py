@@ -19,17 +19,17 @@ from hidascan.serve.pool import ScanPool
 
 
 def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path | None) -> None:
-    """Serve until Ctrl-C or SIGTERM; what is being answered then is still answered.
+    """Serve until Ctrl-C or SIGTERM, then finish open requests.
 
     Args:
         options: Scan options.
         host: Address to bind.
         port: Port to bind; 0 for a free one.
         limits: Limits on requests.
-        keep: Folder in which uploads are kept, or None.
+        keep: Folder in which to keep uploads, or None.
 
     Raises:
-        UsageError: If others could reach it and there is no token, or the address cannot be had.
+        UsageError: If the host is not loopback and there is no token, or the address cannot be bound.
     """
     if host not in LOOPBACK and not limits.token:
         raise UsageError(f"--host {host} is reachable from the network: set --token, or HIDASCAN_TOKEN")
@@ -42,7 +42,7 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
     pool = ScanPool(Scanner(options), limits.waiting)
     place = f"[{host}]" if ":" in host else host
     complain(f"http://{place}:{bound.getsockname()[1]}/ (press Ctrl-C to stop)")
-    logging.getLogger().addHandler(_OneLine(logging.ERROR))  # of all that serves; warnings are mistakes of clients
+    logging.getLogger().addHandler(_OneLine(logging.ERROR))  # for all libraries; warnings are client errors
     config = uvicorn.Config(
         make_app(pool, limits, keep),
         log_config=None,
@@ -50,15 +50,15 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
         access_log=False,
         server_header=False,
         timeout_keep_alive=10,
-        h11_max_incomplete_event_size=64 << 10,  # of headers
+        h11_max_incomplete_event_size=64 << 10,  # limit on headers
         limit_concurrency=4 * limits.waiting,
     )
-    with suppress(KeyboardInterrupt):  # uvicorn raises it anew when all is drained
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again after draining
         uvicorn.Server(config).run(sockets=[bound])
 
 
 class _OneLine(logging.Handler):
-    """Writes errors in one line each, like all of hidascan."""
+    """Handler that writes each error as one line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
@@ -72,7 +72,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-        bound.listen(1024)  # who comes before the network is loaded waits
+        bound.listen(1024)  # clients queue until the network is loaded
     except OSError as error:
         raise UsageError(f"{host}:{port}: {(error.strerror or str(error)).lower()}") from None
     return bound

@@ -1,1 +1,1 @@
-"""Golden outputs: what the shipped weights and a tiny network say of fixed images, to the last digits."""
+"""Golden outputs: exact results of the shipped weights and a tiny network on fixed images."""

@@ -1,4 +1,4 @@
-"""Record what `hidascan` says of the examples and of images made here, through its command line alone.
+"""Record the results of `hidascan` on the examples and on generated images, by its command line.
 
 python -m tests.goldens.record FILE [--precision bf16]     write the outputs of this checkout
 python -m tests.goldens.record --compare ONE OTHER         print the largest differences of two such files

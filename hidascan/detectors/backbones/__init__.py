@@ -1,1 +1,1 @@
-"""Image encoders that detectors stand on."""
+"""Image encoders used by detectors."""

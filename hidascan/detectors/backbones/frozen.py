@@ -1,4 +1,4 @@
-"""A frozen ViT, tapped after chosen blocks and cut off after the last of them."""
+"""A frozen ViT whose outputs are read after selected blocks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hidascan.errors import CheckpointError
 
 
 class FrozenViT(nn.Module):
-    """Any vision transformer by timm's name, such as `vit_base_patch16_clip_quickgelu_224`.
+    """A frozen vision transformer by timm's name, such as `vit_base_patch16_clip_quickgelu_224`.
 
-    Blocks after the last tap are not built, nor is the head.
+    The head and blocks after the last tap are not built.
 
     Attributes:
-        name: timm's name.
-        taps: Numbers of the blocks whose output is wanted, counted from 1, ascending.
-        depth: Number of blocks that the whole ViT has.
+        name: Name in timm.
+        taps: Numbers of the blocks whose outputs are returned, counted from 1, ascending.
+        depth: Number of blocks of the complete ViT.
         dim: Width C of a token.
         grid: Number of patch tokens along a side of a view (14 or 16).
     """
@@ -30,10 +30,10 @@ class FrozenViT(nn.Module):
     std: Tensor
 
     def __init__(self, name: str, taps: tuple[int, ...], image_size: int = 224):
-        """Build it with random weights.
+        """Build the ViT with random weights.
 
         Raises:
-            CheckpointError: For a name that timm does not know, or a model that is no ViT or has no such block.
+            CheckpointError: If timm does not know the name, the model is not a ViT, or a block does not exist.
         """
         super().__init__()
         vit: Any = PlainViT(CLIP[name], image_size) if name in CLIP else build_timm_vit(name, image_size)
@@ -50,21 +50,21 @@ class FrozenViT(nn.Module):
         self.set_standardisation()
 
     def set_standardisation(self) -> None:
-        """Set mean and standard deviation of RGB in 0..1 to those that the ViT was trained with."""
+        """Set mean and standard deviation of RGB in 0..1 to those of the ViT's training."""
         pretrained = self.vit.pretrained_cfg
         self.mean = torch.tensor(pretrained["mean"]).view(1, 3, 1, 1)
         self.std = torch.tensor(pretrained["std"]).view(1, 3, 1, 1)
 
     def train(self, mode: bool = True) -> FrozenViT:
-        """Stay in evaluation mode whatever the parent does: the backbone is frozen."""
+        """Stay in evaluation mode, as the backbone is frozen."""
         return super().train(False)
 
     def compute_in(self, dtype: torch.dtype) -> None:
-        """Let the matrices of the blocks work in `dtype`, and keep all else in full precision.
+        """Set the precision of the blocks' matrices to `dtype`; keep everything else in full precision.
 
-        In bf16, each addition to the residual stream would round away what late blocks add to the large channels of
-        early ones, and rounded norms and position embeddings would shift every token. The matrices are rounded to
-        bf16 whatever `dtype` is, so that the network is the same in every precision.
+        A residual stream in bf16 would lose what late blocks add to large channels of early ones, and rounded norms
+        and position embeddings would shift every token. The matrices are always rounded to bf16, so that the network
+        is the same in every precision.
         """
         for block in self.vit.blocks:
             for part in (block.attn, block.mlp):
@@ -87,27 +87,27 @@ class FrozenViT(nn.Module):
 
     @torch.no_grad()
     def cls(self, views: Tensor) -> Tensor:
-        """Encode views (B, 3, S, S) uint8 to their [CLS] tokens (B, T, C), for less than `forward` takes."""
+        """Encode views (B, 3, S, S) uint8 to their [CLS] tokens (B, T, C), faster than `forward`."""
         return torch.stack([tokens[:, 0] for tokens in self.tapped(self.standard(views), ())], dim=1)
 
     def standard(self, views: Tensor) -> Tensor:
-        """Standardise views (B, 3, S, S) uint8 as the ViT was trained."""
+        """Standardise views (B, 3, S, S) uint8 as in the ViT's training."""
         return (views.float() / 255 - self.mean) / self.std
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Encode standardised views (B, 3, S, S), as `forward` does, and let gradients through to what is hooked in."""
+        """Encode standardised views (B, 3, S, S) like `forward`, with gradients for adapters."""
         return torch.stack(self.tapped(x, self.taps), dim=1)  # (B, T, 1 + N, C)
 
     def tapped(self, x: Tensor, whole: Collection[int]) -> list[Tensor]:
-        """Encode standardised views (B, 3, S, S) as far as is wanted.
+        """Encode standardised views (B, 3, S, S) up to the last tap.
 
         Args:
-            x: The views.
-            whole: Those of `taps` whose patch tokens are wanted; of the others only [CLS] need be there, so that the
-                last block may be computed for that alone.
+            x: Standardised views.
+            whole: Taps to return with patch tokens. For other taps [CLS] is enough, so that the last block may be
+                computed for [CLS] only.
 
         Returns:
-            Of each tap, (B, 1 + N, C) or (B, 1, C).
+            (B, 1 + N, C) or (B, 1, C) for each tap.
         """
         x = self.vit.embed(x) if isinstance(self.vit, PlainViT) else embed_with_timm(self.vit, x)  # (B, P + N, C)
         tapped, last = [], self.taps[-1]

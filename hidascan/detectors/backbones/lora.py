@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_SCALE = 2.0  # of what an adapter adds
+_SCALE = 2.0  # of an adapter's output
 
 
 class Adapter(nn.Module):
-    """Adds 2 B A x to the output of a linear layer; B begins as zero, so that nothing changes at first."""
+    """Low-rank adapter: adds 2 B A x to the output of a linear layer; B is initially zero."""
 
     def __init__(self, inputs: int, outputs: int, rank: int):
         super().__init__()
@@ -23,20 +23,20 @@ class Adapter(nn.Module):
         self.up = nn.Parameter(torch.zeros(outputs, rank))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (..., inputs) to what is added to the output (..., outputs)."""
+        """Map x (..., inputs) to the term added to the output, (..., outputs)."""
         return F.linear(F.linear(x, self.down.to(x.dtype)), _SCALE * self.up.to(x.dtype))
 
 
 @torch.no_grad()
 def merge(linear: nn.Linear, adapter: Adapter) -> None:
-    """Add an adapter to the matrix of its layer, in the precision that the matrix has."""
+    """Add an adapter to the matrix of its layer, in the precision of the matrix."""
     added = linear.weight.float() + _SCALE * adapter.up.float() @ adapter.down.float()
     linear.weight.data = added.to(linear.weight.dtype)
 
 
 @contextmanager
-def watched(pairs: Iterable[tuple[nn.Linear, Adapter]]) -> Iterator[None]:
-    """Within this, let each adapter add to what its layer gives."""
+def attached(pairs: Iterable[tuple[nn.Linear, Adapter]]) -> Iterator[None]:
+    """Attach adapters to their layers within a context."""
 
     def adding(adapter: Adapter) -> Any:
         return lambda layer, inputs, output: output + adapter(inputs[0])

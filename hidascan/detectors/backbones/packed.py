@@ -1,4 +1,4 @@
-"""Linear layers whose weights lie in memory as the matrix product of a CPU (oneDNN) wants them."""
+"""Linear layers with weights in the memory layout of oneDNN, for CPUs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hidascan.detectors.backbones.vit import MLP, QUICK_GELU
 
 
 class PackedLinear(nn.Module):
-    """Stand-in for an nn.Linear on a CPU, a tenth faster. For use, not for training or saving: it has no parameters."""
+    """Replacement for nn.Linear on a CPU, 10 % faster; for inference only, as it has no parameters."""
 
     def __init__(self, linear: nn.Linear, activation: str = "none"):
         """Pack a layer.
 
         Args:
-            linear: The layer.
+            linear: Layer to pack.
             activation: Activation by oneDNN's name: "none", "swish" or "gelu".
         """
         super().__init__()
@@ -29,9 +29,9 @@ class PackedLinear(nn.Module):
 
 
 class PackedMLP(nn.Module):
-    """Stand-in for an MLP on a CPU, with the GELU in the same pass as the first product.
+    """Replacement for an MLP on a CPU, with the GELU fused into the first product.
 
-    oneDNN has x sigmoid(x), not the x sigmoid(1.702 x) of the first CLIP, so that the factor goes into the weights:
+    oneDNN has x sigmoid(x), not the x sigmoid(1.702 x) of the first CLIP, so the factor is moved into the weights:
     x sigmoid(1.702 x) is y sigmoid(y) / 1.702 for y = 1.702 x.
     """
 
@@ -47,10 +47,7 @@ class PackedMLP(nn.Module):
 
 
 def pack_linears(module: nn.Module) -> None:
-    """Put a PackedLinear in the place of every nn.Linear in `module`, where this CPU and this torch have it.
-
-    A whole MLP gives way to a PackedMLP.
-    """
+    """Replace every nn.Linear in `module` by a PackedLinear, and every MLP by a PackedMLP, if supported."""
     for name, child in module.named_children():
         if type(child) is nn.Linear and _can_pack(child.weight.dtype):
             setattr(module, name, PackedLinear(child))
@@ -61,7 +58,7 @@ def pack_linears(module: nn.Module) -> None:
 
 
 def _scaled(linear: nn.Linear, of_weight: float, of_bias: float = 1.0) -> nn.Linear:
-    """Return a copy of a layer whose weight and bias are multiplied before they are rounded to its dtype."""
+    """Return a copy of a layer with scaled weight and bias, multiplied before rounding to its dtype."""
     copy = nn.Linear(linear.in_features, linear.out_features, device="meta")
     dtype = linear.weight.dtype
     copy.weight = nn.Parameter((linear.weight.detach().float() * of_weight).to(dtype))

@@ -1,4 +1,4 @@
-"""CNNs by timm's names, for detectors that train their backbone."""
+"""CNNs of timm, for detectors that train their backbone."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _CNN = re.compile(r"resnet|resnext|convnext|efficientnet|regnet|densenet|mobilen
 
 
 def is_cnn(name: str) -> bool:
-    """Tell by its name whether a model of timm's is a CNN."""
+    """Return whether a timm model is a CNN, by its name."""
     return bool(_CNN.search(name))
 
 
 def build_timm_cnn(name: str, pooled: bool = True) -> tuple[nn.Module, int]:
-    """Build a CNN by its name, with random weights and without its classifier.
+    """Build a CNN with random weights and without its classifier.
 
     Args:
-        name: timm's name.
-        pooled: Whether it gives (B, D), averaged over positions, or (B, D, h, w).
+        name: Name in timm.
+        pooled: Whether the output is averaged over positions: (B, D), else (B, D, h, w).
 
     Returns:
-        It, and D.
+        The network, and D.
 
     Raises:
-        CheckpointError: For no such CNN.
+        CheckpointError: If timm has no such CNN.
     """
     check_timm_name(name)
     if not is_cnn(name):
         raise CheckpointError(f"{name[:40]!r} is not a timm CNN")
-    import timm  # here, since it takes two seconds that other detectors need not wait
+    import timm  # here, as it takes two seconds
 
     try:
         network: Any = timm.create_model(
@@ -47,7 +47,7 @@ def build_timm_cnn(name: str, pooled: bool = True) -> tuple[nn.Module, int]:
 
 
 def standardisation_of(network: Any) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (1, 3, 1, 1) of RGB in 0..1 that a model of timm's takes."""
+    """Return mean and standard deviation (1, 3, 1, 1) of RGB in 0..1 for a timm model."""
     settings = network.pretrained_cfg
     mean, std = (torch.tensor(settings[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
     return mean, std

@@ -1,4 +1,4 @@
-"""Vision transformers by timm's names, for backbones other than CLIP's."""
+"""Vision transformers of timm, for backbones other than CLIP."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _NAME = re.compile(r"[\w.]+")
 
 
 def check_timm_name(name: str) -> None:
-    """Refuse what is not a plain name: with a colon, timm would ask a hub or read a folder.
+    """Refuse names with a colon, for which timm would access a hub or a folder.
 
     Raises:
-        CheckpointError: A file of weights must not make a scan do either.
+        CheckpointError: If the name is not plain, as weights must not cause such accesses.
     """
     if not _NAME.fullmatch(name):
         raise CheckpointError(f"{name!r:.60} is not the name of a timm model")
 
 
 def build_timm_vit(name: str, image_size: int) -> Any:
-    """Build a ViT with a [CLS] token by its name, with random weights and without what comes after its blocks.
+    """Build a ViT with a [CLS] token, with random weights and without the layers after its blocks.
 
     Raises:
-        CheckpointError: If timm does not know the name or cannot build it for the size, or it is no such ViT.
+        CheckpointError: If timm does not know the name or cannot build it for the size, or it is not such a ViT.
     """
     check_timm_name(name)
     try:
@@ -45,11 +45,11 @@ def build_timm_vit(name: str, image_size: int) -> Any:
 
 
 def embed_with_timm(vit: Any, x: Tensor) -> Tensor:
-    """Turn standardised views (B, 3, S, S) into tokens (B, P + N, C) as the first block takes them."""
+    """Turn standardised views (B, 3, S, S) into input tokens (B, P + N, C) of the first block."""
     tokens: Tensor = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(x))))
     return tokens
 
 
 def without_registers(x: Tensor, prefix: int) -> Tensor:
-    """Drop the register tokens of (B, P + N, C): [CLS] and the N patch tokens stay."""
+    """Drop the register tokens of (B, P + N, C); keep [CLS] and the N patch tokens."""
     return x if prefix == 1 else torch.cat([x[:, :1], x[:, prefix:]], dim=1)

@@ -1,6 +1,6 @@
-"""A plain pre-norm ViT with a [CLS] token. Modules and parameters are named as timm's, whose weights fit in.
+"""A plain pre-norm ViT with a [CLS] token; modules and parameters are named as in timm, so that its weights fit.
 
-timm would do, but takes torchvision and torch's compiler with it: two seconds before the first verdict.
+Importing timm itself would load torchvision and torch's compiler, which takes two seconds.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ QUICK_GELU = 1.702  # of the first CLIP's x * sigmoid(1.702 x)
 
 @dataclass(frozen=True)
 class ViTShape:
-    """The numbers of a ViT.
+    """Hyperparameters of a ViT.
 
     Attributes:
-        dim: Width C of tokens, 64 for each head.
+        dim: Width C of tokens, 64 per head.
         depth: Number of blocks.
-        patch: Side of the square of pixels that a token stands for.
+        patch: Side in pixels of the square that a token represents.
         quick_gelu: Whether the MLP uses x * sigmoid(QUICK_GELU x), as the first CLIP did.
     """
 
@@ -40,7 +40,7 @@ CLIP = {  # image encoders of CLIP and TinyCLIP, by timm's names
 
 
 class PlainViT(nn.Module):
-    """The encoder of CLIP up to its last block, its weights still to be loaded."""
+    """CLIP image encoder up to its last block, with random weights."""
 
     num_prefix_tokens = 1
     pretrained_cfg = types.MappingProxyType(  # of RGB in 0..1
@@ -48,7 +48,7 @@ class PlainViT(nn.Module):
     )
 
     def __init__(self, shape: ViTShape, image_size: int = 224):
-        """Build it for views of `image_size` pixels a side."""
+        """Build the encoder for views of `image_size` pixels per side."""
         super().__init__()
         self.embed_dim = shape.dim
         self.patch_embed = PatchEmbed(shape.dim, shape.patch, image_size)
@@ -59,13 +59,13 @@ class PlainViT(nn.Module):
         self.blocks = nn.Sequential(*(Block(shape.dim, heads, 4, shape.quick_gelu) for _ in range(shape.depth)))
 
     def embed(self, x: Tensor) -> Tensor:
-        """Turn standardised views (B, 3, S, S) into tokens (B, 1 + N, C) as the first block takes them."""
+        """Turn standardised views (B, 3, S, S) into input tokens (B, 1 + N, C) of the first block."""
         x = self.patch_embed.proj(x).flatten(2).transpose(1, 2)  # (B, N, C)
         return self.norm_pre(torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed)
 
 
 class PatchEmbed(nn.Module):
-    """Squares of pixels to tokens."""
+    """Projection of squares of pixels to tokens."""
 
     def __init__(self, dim: int, patch: int, image_size: int):
         super().__init__()
@@ -82,9 +82,9 @@ class Block(nn.Module):
         Args:
             dim: Width of tokens.
             heads: Number of attention heads.
-            expansion: Width of the MLP, in widths of tokens.
-            quick_gelu: As of ViTShape.
-            drop_path: In training, the share of samples that pass a branch by.
+            expansion: Width of the MLP as a multiple of `dim`.
+            quick_gelu: As in ViTShape.
+            drop_path: Share of samples that skip a branch in training, 0..1.
         """
         super().__init__()
         self.drop_path = drop_path
@@ -99,7 +99,7 @@ class Block(nn.Module):
         return x + self._thinned(self.mlp(self.norm2(x)))
 
     def cls(self, x: Tensor) -> Tensor:
-        """Map x (B, N, C) to what `forward` makes of [CLS], (B, 1, C): the others count as what it attends to alone."""
+        """Map x (B, N, C) to the [CLS] output of `forward`, (B, 1, C); other tokens are only keys and values."""
         y = x[:, :1] + self.attn(self.norm1(x), asking=1)
         return y + self.mlp(self.norm2(y))
 
@@ -120,11 +120,11 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, asking: int | None = None) -> Tensor:
-        """Map x (B, N, C) to the same shape, or to (B, asking, C) where only the first tokens ask of all."""
+        """Map x (B, N, C) to the same shape, or to (B, asking, C) if only the first `asking` tokens are queries."""
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
         q = q[:, :, :asking]
-        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not _has_amx():  # a third faster for so few tokens
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not _has_amx():  # a third faster for few tokens
             x = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3), dim=3) @ v
         else:
             x = nn.functional.scaled_dot_product_attention(q, k, v)
@@ -133,7 +133,7 @@ class Attention(nn.Module):
 
 @functools.cache
 def _has_amx() -> bool:
-    """Tell whether this CPU multiplies tiles of matrices, by which torch's fused attention is the faster one."""
+    """Return whether this CPU has AMX, with which torch's fused attention is faster."""
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
@@ -150,7 +150,7 @@ class MLP(nn.Module):
         """Map x (..., C) to the same shape."""
         if not self.quick_gelu:
             return self.fc2(nn.functional.gelu(self.fc1(x)))
-        # x sigmoid(1.702 x) is y sigmoid(y) / 1.702 for y = 1.702 x, and products can be scaled as they are made
+        # x sigmoid(1.702 x) is y sigmoid(y) / 1.702 for y = 1.702 x, and scaling a product is free
         bias, rows = QUICK_GELU * self.fc1.bias, x.flatten(0, -2)
         y = nn.functional.silu(torch.addmm(bias, rows, self.fc1.weight.T, alpha=QUICK_GELU))
         return torch.addmm(self.fc2.bias, y, self.fc2.weight.T, alpha=1 / QUICK_GELU).unflatten(0, x.shape[:-1])

@@ -1,7 +1,7 @@
 """Read C2PA manifests ("Content Credentials") from a file, or from a sidecar: `photo.c2pa` or `photo.jpg.c2pa`.
 
-Nothing is ever fetched: no remote manifest, no revocation list, no identity document. Signers are trusted by a list
-that the user gives, or not at all.
+Nothing is ever fetched: no remote manifest, revocation list or identity document. Signers are trusted only by a list
+from the user.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from hidascan.image.provenance.manifest_tree import ManifestTree
 from hidascan.image.provenance.statements import plain
 from hidascan.image.provenance.validation import means_change
 
-# Identity assertions name a host that the library would ask for a document, unless no host is allowed.
+# No host is allowed, as the library would fetch documents that identity assertions name.
 _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": []},
 }
 _SIDECAR_BYTES = 50_000_000
-_MOST_NOTES = 5  # on ingredients
+_MAX_NOTES = 5  # on ingredients
 _NAME = "Content Credentials"
-_REASONS = {  # the library's messages that mislead
+_REASONS = {  # replacements for misleading messages of the library
     "could not generate a trusted time stamp": "the signature is damaged",
     "C2PA provenance not found in XMP": "the label of the manifest is damaged",
     "prerelease content detected": "written before version 1.0 of C2PA, which is no longer supported",
@@ -51,8 +51,8 @@ class Sidecar(NamedTuple):
     """A manifest in a file of its own.
 
     Attributes:
-        name: Name of that file, without its folder.
-        data: Its content; empty if it cannot be read.
+        name: Name of the sidecar, without its folder.
+        data: Content of the sidecar; empty if it cannot be read.
         problem: Reason why it cannot be read; "" if it can.
     """
 
@@ -68,17 +68,17 @@ def read_manifest(
     trust: str | None = None,
     xmp: bytes | str | None = None,
 ) -> tuple[Manifest | None, tuple[str, ...]]:
-    """Read the manifest of a file: the one within, or else that of the sidecar.
+    """Read the manifest of a file: the embedded one, or else the sidecar.
 
     Args:
         data: Content of the file.
         format: Pillow's name of the format.
         sidecar: Manifest beside the file.
-        trust: Path of a file of certificates, PEM, whose signers are trusted.
+        trust: Path of a PEM file of certificates that are trusted as signers.
         xmp: XMP packet of the file, which may name a remote manifest.
 
     Returns:
-        The manifest, None if there is none or it cannot be read, and notes for the reader.
+        The manifest, None if missing or unreadable, and notes for the reader.
     """
     if holds_manifest(data, format):
         manifest, notes = _read(data, format, None, trust)
@@ -112,7 +112,7 @@ def check_trust(path: str) -> None:
     """Check a list of trusted signers.
 
     Raises:
-        UsageError: If it cannot be read, or holds no certificate.
+        UsageError: If it cannot be read, or has no certificate.
     """
     try:
         if "-----BEGIN CERTIFICATE-----" not in Path(path).read_text(encoding="ascii", errors="replace"):
@@ -151,7 +151,7 @@ def _read(
             whole = _report(data, format, own, _without_identities(_settings(trust)))
             report, malformed = whole, len(whole["manifests"]) > len(report["manifests"])
         manifest = ManifestTree(report, trust is not None).manifest(report["active_manifest"])
-    except Exception as error:  # the library has an exception for each way in which a manifest can be damaged
+    except Exception as error:  # the library has many exceptions for damaged manifests
         where = f" in the sidecar {plain(sidecar.name)}" if sidecar else ""
         return None, (f"{_NAME}{where} cannot be read: {_reason(error)}",)
     notes = (f"{_NAME} contain a malformed identity assertion",) if malformed else ()
@@ -159,7 +159,7 @@ def _read(
 
 
 def _report(data: bytes, format: str, manifest: bytes | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the library's report of a file, and of its manifest that lies elsewhere."""
+    """Return the library's report on a file; `manifest` is that of a sidecar."""
     import c2pa
 
     context = c2pa.Context(c2pa.Settings.from_dict(settings))
@@ -169,7 +169,7 @@ def _report(data: bytes, format: str, manifest: bytes | None, settings: dict[str
 
 
 def _is_complete(report: dict[str, Any]) -> bool:
-    """Tell whether a report has all manifests; the library leaves out those whose identity assertion is malformed."""
+    """Return whether a report has all manifests; the library omits those with a malformed identity assertion."""
     manifests = report["manifests"]
     ingredients = (one for manifest in manifests.values() for one in manifest.get("ingredients") or ())
     labels = (report["active_manifest"], *(one.get("active_manifest") for one in ingredients))
@@ -181,7 +181,7 @@ def _without_identities(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Say in words why a manifest cannot be read."""
+    """Return the reason why a manifest cannot be read."""
     if type(error).__name__.endswith("ManifestNotFound"):
         return "damaged"
     if isinstance(error, (KeyError, TypeError, AttributeError, RecursionError)):
@@ -191,7 +191,7 @@ def _reason(error: Exception) -> str:
 
 
 def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
-    """Yield in words what could not be confirmed of a file's manifest, and of those of its ingredients."""
+    """Yield notes on unconfirmed parts of a file's manifest and of its ingredients."""
     for code in manifest.codes:
         if code.startswith("cawg."):
             yield f"{_NAME} contain an identity assertion that could not be verified: {code}"
@@ -200,7 +200,7 @@ def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
             yield f"{_NAME} {held}: {_in_words(code, beside)}"
     ingredients = dict.fromkeys((one.title or "unnamed", _problem(one)) for one in manifest.all_ingredients())
     wrong = ((title, problem) for title, problem in ingredients if problem)
-    yield from (f"{_NAME} of an ingredient, {title}, {problem}" for title, problem in islice(wrong, _MOST_NOTES))
+    yield from (f"{_NAME} of an ingredient, {title}, {problem}" for title, problem in islice(wrong, _MAX_NOTES))
 
 
 def _problem(ingredient: Manifest) -> str:

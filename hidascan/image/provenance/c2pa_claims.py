@@ -1,4 +1,4 @@
-"""Draw claims of origin from a C2PA manifest and its ingredients."""
+"""Derive claims of origin from a C2PA manifest and its ingredients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STRENGTH = {"valid": "trusted", "unverified": "signed"}
 
 
 def claims_of(manifest: Manifest | None) -> Iterator[Claim]:
-    """Yield what a manifest says of the file, and of those ingredients that were generated or photographed."""
+    """Yield the claims of a manifest on its file, and on generated or photographed ingredients."""
     if manifest is None:
         return
     yield from _claims(manifest)
@@ -26,7 +26,7 @@ def claims_of(manifest: Manifest | None) -> Iterator[Claim]:
 
 
 def _claims(manifest: Manifest) -> Iterator[Claim]:
-    """Yield the strongest claim of AI, one of a camera, or else one of software."""
+    """Yield the strongest AI claim, a camera claim, or else a software claim."""
     ai = [(_is_part(one, manifest), one) for one in manifest.statements if _is_ai(one)]
     camera = next(filter(_is_camera, manifest.statements), None)
     if ai:
@@ -64,9 +64,9 @@ def _is_ai(statement: Statement) -> bool:
 
 
 def _is_part(statement: Statement, manifest: Manifest) -> bool:
-    """Tell whether a statement is about a part of the picture: generative fill, or something placed into it.
+    """Return whether a statement is about part of the picture, such as a generative fill or a placed image.
 
-    Where no type says so, a generator that worked on an opened picture or a photo changed it, and any other made it.
+    Without a type, a generator that worked on an opened picture or a photo changed it; any other made all of it.
     """
     kind, part = meaning_of(statement.source_type)
     if kind == "ai":

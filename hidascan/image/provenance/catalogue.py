@@ -1,6 +1,6 @@
-"""The catalogue of generators and editors that files name, and how to find one in a text.
+"""The catalogue of generators and editors named in files, and search for them in text.
 
-The names lie in `catalogue.toml`: a new generator is one row there.
+The names are in `catalogue.toml`: one row per tool.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ else:
 FIELDS = ("software", "agent", "credit", "creator", "comment", "text")
 MEANS = ("ai", "ai-edit", "software")
 _PATH = Path(__file__).with_name("catalogue.toml")
-_OF_TOOLS = ("software", "agent")  # a tool writes these itself: a name within the value counts
-_WHOLE = ("credit", "creator", "comment")  # people write these too: the name must be the whole value, or a phrase
-_LONGEST, _LONGEST_PHRASE = 500, 150
+_OF_TOOLS = ("software", "agent")  # written by tools: a name anywhere in the value counts
+_WHOLE = ("credit", "creator", "comment")  # also written by people: the name must be the whole value, or in a phrase
+_MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 _NEGATIONS = frozenset({"not", "no", "non", "without", "never", "kein", "keine", "nicht", "ohne", "sans", "sin", "t"})
-_NEAR = 6  # words before a name in which a negation is about it
+_NEGATION_WORDS = 6  # before a name, in which a negation applies to it
 _SUFFIXES = frozenset(
     {
         "ai", "alpha", "app", "api", "beta", "dev", "diffusion", "edit", "fast", "flash", "full", "generator", "hd", "image",
@@ -43,7 +43,7 @@ class Tool:
     """One generator or editor.
 
     Attributes:
-        name: Name that claims give it.
+        name: Name used in claims.
         means: "ai" for a generator, "ai-edit" for an editor that changes parts with AI, or "software".
         family: Family of generators, such as "sd"; "" for none.
     """
@@ -62,27 +62,27 @@ _Names = dict[tuple[str, ...], Tool]
 
 
 def tool_in(text: str, where: str) -> Tool | None:
-    """Return the tool of the catalogue that a text names, a generator before other software; None if it names none.
+    """Return the catalogued tool that a text names, generators before other software; None if it names none.
 
     Args:
         text: Content of a metadata field.
-        where: Kind of that field, one of FIELDS; a tool counts only in the kinds that its row lists.
+        where: Kind of the field, one of FIELDS; a tool counts only in the kinds listed in its row.
     """
-    catalogue, text = _catalogue(), text[:_LONGEST].strip().rstrip(".!")
+    catalogue, text = _catalogue(), text[:_MAX_LENGTH].strip().rstrip(".!")
     names, alone = catalogue.names[where], catalogue.alone
     if where in _OF_TOOLS:
         lead, means = catalogue.lead(text)
         named = text[lead:]
         tool = _anywhere(text, names) or _whole(named, alone)
         return _as_edit(tool) if tool and means == "ai-edit" else tool
-    if len(text) > _LONGEST_PHRASE:
+    if len(text) > _MAX_PHRASE_LENGTH:
         return None
     whole = _whole(text, names) if where in _WHOLE else None
     return whole or catalogue.phrase(text, names, alone if where == "credit" else {})
 
 
 class _Catalogue:
-    """The rows by their words, and the words of phrases."""
+    """Index of tools by their words, and of words in phrases."""
 
     def __init__(self, content: dict[str, Any]):
         rows, phrases = content["tool"], content["phrases"]
@@ -105,7 +105,7 @@ class _Catalogue:
         self._stated |= {_key(words): "ai-edit" for words in phrases["stated_edited"]}
 
     def lead(self, text: str) -> tuple[int, str]:
-        """Return where a text goes on after "Made with" or "This image was edited by", and what that means."""
+        """Return the end of a lead such as "Made with" or "This image was edited by", and its meaning."""
         tokens = list(_tokens(text))
         first = self._after_start(tokens)
         size = _longest(tokens[first:], self._leads)
@@ -114,9 +114,9 @@ class _Catalogue:
         return tokens[first + size - 1].end, self._leads[_texts(tokens[first : first + size])]
 
     def phrase(self, text: str, names: _Names, alone: _Names) -> Tool | None:
-        """Return the tool of a text that says that the picture was made with it, and nothing else.
+        """Return the tool of a text that only states that the picture was made with it.
 
-        Names in `alone` count after "with", as people stand after "by".
+        Names in `alone` count only after "with", as "by" may introduce a person.
         """
         end, means = self.lead(text)
         if means:
@@ -145,17 +145,17 @@ def _catalogue() -> _Catalogue:
 
 
 def _anywhere(text: str, names: _Names) -> Tool | None:
-    """Return the first tool that a text names as a whole word and does not deny, a generator before other software."""
+    """Return the first tool named as a whole word and not negated, generators before other software."""
     tokens, found = list(_tokens(text)), []
     for first in range(len(tokens)):
         size = _longest(tokens[first:], names)
-        if size and not _NEGATIONS & {*_texts(tokens[max(0, first - _NEAR) : first])}:
+        if size and not _NEGATIONS & {*_texts(tokens[max(0, first - _NEGATION_WORDS) : first])}:
             found.append(names[_texts(tokens[first : first + size])])
     return next((tool for tool in found if tool.means != "software"), found[0] if found else None)
 
 
 def _whole(text: str, names: _Names) -> Tool | None:
-    """Return the tool that a text names and nothing else, but for a version."""
+    """Return the tool whose name, optionally with a version, is the whole text."""
     text = text.strip()
     tokens = list(_tokens(text))
     size = _longest(tokens, names)
@@ -165,12 +165,12 @@ def _whole(text: str, names: _Names) -> Tool | None:
 
 
 def _longest(tokens: list[_Token], names: dict[tuple[str, ...], Any]) -> int:
-    """Return how many tokens at the start make a name, the longest one; 0 for none."""
+    """Return the number of tokens of the longest name at the start; 0 for none."""
     return next((size for size in range(min(8, len(tokens)), 0, -1) if _texts(tokens[:size]) in names), 0)
 
 
 def _is_version(rest: str) -> bool:
-    """Tell whether nothing follows a name but a version, such as ` 2.5 Flash`, `/1.0` or `-1-mini`."""
+    """Return whether the rest after a name is only a version, such as ` 2.5 Flash`, `/1.0` or `-1-mini`."""
     parts = _BETWEEN_VERSIONS.split(rest.strip(" .™®"))
     return len(parts) <= 8 and all(part.lower() in _SUFFIXES or _VERSION.fullmatch(part) for part in parts)
 

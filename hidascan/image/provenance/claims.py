@@ -1,6 +1,6 @@
 """Collect claims of origin from a file: C2PA, EXIF, XMP, IPTC, text chunks, comments, hidden parameters.
 
-A claim never changes the score; it stands beside it. Only C2PA is signed; anybody can write or strip the others.
+A claim never changes the score. Only C2PA is signed; anyone can add or remove the others.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from hidascan.image.provenance.source_types import meaning_of, term_of
 from hidascan.image.provenance.stealth import read_stealth
 from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_signed_by_xai
 
-_NAME, _DETAIL = 80, 200  # characters that are shown
-_MOST_CLAIMS = 100
+_NAME, _DETAIL = 80, 200  # maximum number of characters shown
+_MAX_CLAIMS = 100
 _NOT_USED = frozenset({"", "none", "no", "n/a", "na", "not applicable", "false", "0", "-"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
-_TAGS = ("software", "credit", "make", "model")  # kinds of fields that a tool writes by itself
+_TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
 
 
 def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> tuple[Claim, ...]:
-    """Read all claims of a loaded image, the bytes of its file and its C2PA manifest, the strongest first."""
+    """Return all claims in a loaded image, the bytes of its file and its C2PA manifest, strongest first."""
     fields = fields_of(image, data)
     claims = [_fit_to_show(claim) for claim in claims_of(manifest)]
     structures = {field: name for field in fields if (name := generator_of(field.text))}
@@ -39,11 +39,11 @@ def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> t
     claims += [*_of_camera(plain), *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
     if not any(field.source == "png" for field in structures):
         claims += _of_png_keys(plain)
-    return tuple(sorted(_unlike(claims), key=Claim.rank)[:_MOST_CLAIMS])
+    return tuple(sorted(_without_duplicates(claims), key=Claim.rank)[:_MAX_CLAIMS])
 
 
-def _unlike(claims: list[Claim]) -> list[Claim]:
-    """Drop what is said twice: the same field, or the same program or camera in the same place."""
+def _without_duplicates(claims: list[Claim]) -> list[Claim]:
+    """Drop duplicates: the same field, or the same program or camera in the same container."""
     kept: dict[tuple[object, ...], Claim] = {}
     for claim in claims:
         alike = claim.field if claim.kind == "ai" else ""
@@ -84,7 +84,7 @@ _BY_KIND: dict[str, Callable[[Field], Iterator[Claim]]] = {
 
 
 def _of_camera(fields: list[Field]) -> Iterator[Claim]:
-    """Yield the camera that EXIF or else XMP names. What holds a generator's name or its structure is no camera."""
+    """Yield the camera named in EXIF or else XMP; a field with a generator's name or structure does not count."""
     for source in ("exif", "xmp"):
         named = [
             next((field for field in fields if (field.source, field.kind) == (source, kind)), None)
@@ -107,7 +107,7 @@ def _is_name(text: str) -> bool:
 
 
 def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
-    """Yield the AI system of IPTC 2025; where the source type is not AI as a whole, it made a part."""
+    """Yield the AI system of IPTC 2025; it made only a part unless the source type is fully AI."""
     found = {field.kind: field for field in reversed(fields)}
     by_kind = {kind: found[kind] for kind in _AI_KINDS if kind in found}
     if not by_kind:
@@ -130,7 +130,7 @@ def _of_xai(fields: list[Field]) -> Iterator[Claim]:
 
 
 def _of_png_keys(fields: list[Field]) -> Iterator[Claim]:
-    """Yield the generator whose parameters are text chunks of their own, as those of Easy Diffusion are."""
+    """Yield the generator whose parameters are separate text chunks, such as Easy Diffusion."""
     keys = [field.name.removeprefix(PNG_TEXT) for field in fields if field.source == "png"]
     if name := generator_of_keys(dict.fromkeys(keys, "")):
         yield Claim("ai", "png", name, "", shown(", ".join(keys)), field="PNG text keys", strength="tag")
@@ -167,7 +167,7 @@ def _line(text: str) -> str:
 
 
 def shown(text: str, longest: int = _DETAIL) -> str:
-    """Return the beginning of a text on one line, without what does not print or turns the direction."""
+    """Return the beginning of a text as one line, without unprintable and direction characters."""
     text = text[: 4 * longest]
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " if c.isspace() or c < " " else "" for c in text)

@@ -1,6 +1,6 @@
 """Find the box of a C2PA manifest in a file's container, without the C2PA library.
 
-The letters "c2pa" in a caption or a URL are no manifest; loading the library for them would cost a tenth of a second.
+Searching for "c2pa" would also match captions and URLs, for which loading the library would waste 0.1 s.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 _BMFF_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _TIFF_TAG = 0xCD41
 _GIF_EXTENSION = b"\x21\xff\x0bC2PA_GIF"
-_MOST_DIRECTORIES, _MOST_TAGS = 32, 1000
+_MAX_DIRECTORIES, _MAX_TAGS = 32, 1000
 _BARE_MARKERS = (0x01, *range(0xD0, 0xD9))  # JPEG markers without a length
 _PREFIX = re.compile(rb"xmlns:([\w.-]{1,40})\s*=\s*[\"']http://purl\.org/dc/terms/[\"']")
 _PROVENANCE = rb":provenance(?:\s*=\s*[\"']|[^>]{0,200}?(?:resource\s*=\s*[\"']|>))\s*(https?://[^\"'<>\s]{1,2000})"
-_UNREAD_XMP = ("GIF", "WEBP", "HEIF", "AVIF")  # in which Pillow does not find every packet
+_UNREAD_XMP = ("GIF", "WEBP", "HEIF", "AVIF")  # formats in which Pillow misses some packets
 _XMP_BYTES = 1_000_000
 
 
 def holds_manifest(data: bytes, format: str) -> bool:
-    """Tell whether the container has a box for a C2PA manifest, sound or not.
+    """Return whether the container has a box for a C2PA manifest, valid or not.
 
     Args:
         data: Content of the file.
@@ -32,12 +32,12 @@ def holds_manifest(data: bytes, format: str) -> bool:
 
 
 def remote_manifest(data: bytes, format: str, xmp: bytes | str | None) -> str:
-    """Return the URL under which XMP says that the manifest is stored; "" if there is none.
+    """Return the URL of a remote manifest in XMP; "" if there is none.
 
     Args:
-        data: Content of the file, to find a packet that Pillow does not.
+        data: Content of the file, for packets that Pillow misses.
         format: Pillow's name of the format.
-        xmp: The packet that Pillow found.
+        xmp: Packet found by Pillow.
     """
     packet = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp or b"")
     if not packet and format in _UNREAD_XMP and (start := data.find(b"<x:xmpmeta")) >= 0:
@@ -51,7 +51,7 @@ def _in_jpeg(data: bytes) -> bool:
     at = 2
     while 0 <= at < len(data) - 4:
         marker, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at] != 0xFF or marker == 0xFF:  # stray bytes, or fill
+        if data[at] != 0xFF or marker == 0xFF:  # stray or fill bytes
             at = data.find(b"\xff", at + 1)
         elif marker in _BARE_MARKERS:
             at += 2
@@ -73,7 +73,7 @@ def _in_webp(data: bytes) -> bool:
 
 
 def _chunks(data: bytes, at: int, layout: str, overhead: int) -> Iterator[tuple[bytes, int]]:
-    """Yield kind and size of each chunk of a PNG or a RIFF file."""
+    """Yield (kind, size) of each chunk of a PNG or RIFF file."""
     while at <= len(data) - 8:
         one, other = struct.unpack_from(layout, data, at)
         kind, size = (one, other) if isinstance(one, bytes) else (other, one)
@@ -101,10 +101,10 @@ def _in_tiff(data: bytes) -> bool:
     layout, entry, pointer = ("Q", 20, "Q") if big else ("H", 12, "I")
     try:
         (at,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
-        for _ in range(_MOST_DIRECTORIES):
+        for _ in range(_MAX_DIRECTORIES):
             (count,) = struct.unpack_from(order + layout, data, at)
             first = at + struct.calcsize(layout)
-            tags = (struct.unpack_from(order + "H", data, first + entry * n)[0] for n in range(min(count, _MOST_TAGS)))
+            tags = (struct.unpack_from(order + "H", data, first + entry * n)[0] for n in range(min(count, _MAX_TAGS)))
             if _TIFF_TAG in tags:
                 return True
             (at,) = struct.unpack_from(order + pointer, data, first + entry * count)

@@ -19,8 +19,8 @@ def exif_texts(image: Image.Image, profiles: Iterable[bytes] = ()) -> Iterator[t
     """Yield (tag, text) of the main and the EXIF directory; broken EXIF yields nothing.
 
     Args:
-        image: Loaded.
-        profiles: Further blocks of EXIF, as ImageMagick puts them into the text of a PNG.
+        image: Loaded image.
+        profiles: Additional blocks of EXIF, such as those that ImageMagick stores in PNG text.
     """
     yield from _texts(image.getexif)
     for profile in profiles:
@@ -39,11 +39,11 @@ def _texts(load: Callable[[], Image.Exif]) -> Iterator[tuple[int, str]]:
         little = exif.endian == "<"
         items = [*exif.items()]
         items += exif.get_ifd(_EXIF_IFD).items() if _EXIF_IFD in exif else ()
-    except Exception:  # Pillow raises nearly anything on broken EXIF
+    except Exception:  # Pillow raises almost any exception on broken EXIF
         return
     for tag, value in items:
         if tag == _MAKER_NOTE and not isinstance(value, str):
-            continue  # a camera's own block; DALL-E 2 has a line of text there
+            continue  # a proprietary block of cameras; a line of text in DALL-E 2
         if text := _text(tag, value, little).strip("\0 \r\n\t"):
             yield tag, text
 
@@ -69,17 +69,17 @@ def _text(tag: int, value: Any, little: bool) -> str:
 
 
 def _utf_16(body: bytes, little: bool) -> str:
-    """Decode UTF-16 of either byte order, as programs disagree on which is meant. Some write UTF-8 all the same."""
+    """Decode UTF-16 of either byte order, as programs differ; some write UTF-8 instead."""
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return body.decode("utf-16", "replace")
     if not _looks_wide(body) and _is_utf_8(body):
         return body.decode("utf-8")
     orders = ("utf-16-le", "utf-16-be") if little else ("utf-16-be", "utf-16-le")
-    return max((body.decode(order, "replace") for order in orders), key=_sense)  # the first of equals
+    return max((body.decode(order, "replace") for order in orders), key=_sense)  # the first one on a tie
 
 
 def _sense(text: str) -> int:
-    """Return how much of a text is ASCII: in the wrong byte order next to nothing is."""
+    """Return the amount of ASCII in a text: almost none in the wrong byte order."""
     return sum("\x08" < c < "\x7f" for c in text[:_SAMPLE] + text[-_SAMPLE:])
 
 
@@ -96,7 +96,7 @@ def _is_utf_8(body: bytes) -> bool:
 
 
 def _utf_8(text: str) -> str:
-    """Repair UTF-8 that was read as Latin-1."""
+    """Repair UTF-8 that was decoded as Latin-1."""
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:

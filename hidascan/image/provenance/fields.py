@@ -1,4 +1,4 @@
-"""Read the metadata fields of a file in which something may stand of its origin, whatever the container."""
+"""Read the metadata fields that may state the origin of a file, from any container."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hidascan.image.provenance.iptc import iptc_records
 from hidascan.image.provenance.png_text import png_texts
 from hidascan.image.provenance.xmp import properties_of
 
-_MOST_OF_A_KIND, _MOST_CHARACTERS = 200, 8_000_000
+_MAX_PER_KIND, _MAX_CHARACTERS = 200, 8_000_000
 PNG_TEXT = "PNG text "
 _EXIF = {
     0x000B: ("ProcessingSoftware", "software"), 0x0131: ("Software", "software"), 0xA43A: ("RAWDevelopingSoftware", "software"),
@@ -40,7 +40,7 @@ _XMP = {
     "photoshop:Instructions": "text", "tiff:ImageDescription": "text", "tiff:Artist": "creator", "tiff:Make": "make",
     "tiff:Model": "model",
 }  # fmt: skip
-# These mean the same in whatever namespace they stand.
+# These have the same meaning in any namespace.
 _XMP_ANYWHERE = {
     "CreatorTool": "software", "DigitalSourceType": "source type", "DigitalSourcefileType": "source type",
     "DigitalSourceFileType": "source type", "AISystemUsed": "ai system", "AISystemVersionUsed": "ai version",
@@ -54,7 +54,7 @@ _PNG = {
 _XMP_KEY, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_HEAD = 40  # GUID, full length, offset
-_MOST_EXTENDED = 4_000_000
+_MAX_EXTENDED = 4_000_000
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
 _IPTC_TAG, _PHOTOSHOP_TAG, _IPTC_RESOURCE = 33723, 34377, 0x0404
 
@@ -65,11 +65,11 @@ class Field:
 
     Attributes:
         source: "exif", "xmp", "iptc", "png" or "comment".
-        name: Name for people, such as "EXIF Software" or "XMP dc:creator".
+        name: Display name, such as "EXIF Software" or "XMP dc:creator".
         kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "make" or "model" of a camera;
-            "source type", "ai system" and its like of IPTC; "structure", in which only a structure counts.
-        text: Content, whole.
-        of_part: Whether it speaks of a file that went into this one, or of a step in its editing.
+            "source type", "ai system" and similar ones of IPTC; "structure", in which only a structure counts.
+        text: Full content.
+        of_part: Whether it is about an ingredient of this file, or about one editing step.
     """
 
     source: str
@@ -80,13 +80,13 @@ class Field:
 
 
 def fields_of(image: Image.Image, data: bytes) -> list[Field]:
-    """Return the fields of a loaded image and the bytes of its file; what is broken is passed over."""
-    file, kept = _File(image, data), _Kept()
+    """Return the fields of a loaded image and the bytes of its file; skip broken ones."""
+    file, kept = _File(image, data), _FieldCollector()
     for read in _READERS:
         try:
             for field in read(file):
                 kept.add(field)
-        except Exception:  # hostile metadata must not cost us sound pixels
+        except Exception:  # hostile metadata must not prevent a scan
             continue
     return list(kept.fields)
 
@@ -114,13 +114,13 @@ class _File:
         return [body for name, body in getattr(self.image, "applist", ()) if name == kind]
 
 
-class _Kept:
-    """Fields without their doubles, and not more than can be read in no time."""
+class _FieldCollector:
+    """Collects fields without duplicates, up to limits on number and size."""
 
     def __init__(self) -> None:
         self.fields: dict[Field, None] = {}
         self._counts: Counter[str] = Counter()
-        self._left = _MOST_CHARACTERS
+        self._left = _MAX_CHARACTERS
 
     def add(self, field: Field) -> None:
         structure = field.kind == "structure"
@@ -128,8 +128,8 @@ class _Kept:
             return
         for one in _split(field):
             text = one.text.strip("\0 \r\n\t")
-            if text and self._counts[one.kind] < _MOST_OF_A_KIND and len(text) <= self._left:
-                self._counts[one.kind] += not structure  # of a PNG the keys count too, and there are not many
+            if text and self._counts[one.kind] < _MAX_PER_KIND and len(text) <= self._left:
+                self._counts[one.kind] += not structure  # structures do not count: their PNG keys are needed, and few
                 self._left -= len(text)
                 self.fields[one] = None
 
@@ -167,11 +167,11 @@ def _packets(file: _File) -> Iterator[bytes]:
 
 
 def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the packets that were too long for one segment, put together."""
+    """Yield packets that span several segments, joined."""
     parts: dict[bytes, dict[int, bytes]] = {}
     for segment in segments:
         offset = int.from_bytes(segment[36:_EXTENSION_HEAD], "big")
-        if offset < _MOST_EXTENDED:  # what is longer holds a depth map or a second picture
+        if offset < _MAX_EXTENDED:  # longer ones hold a depth map or a second picture
             parts.setdefault(segment[:32], {})[offset] = segment[_EXTENSION_HEAD:]
     yield from (b"".join(part for _, part in sorted(pieces.items())) for pieces in parts.values())
 
@@ -196,7 +196,7 @@ def _iptc_blocks(file: _File) -> Iterator[bytes]:
 
 
 def _raw_profile(text: bytes) -> bytes:
-    """Decode what ImageMagick writes: a name, a length, and bytes in hexadecimal."""
+    """Decode a raw profile of ImageMagick: a name, a length, and hexadecimal bytes."""
     lines = text.strip().split(b"\n", 2)
     try:
         return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""

@@ -1,4 +1,4 @@
-"""C2PA manifest: who signed a file, whether the signature holds, and what it declares of the file and its ingredients."""
+"""C2PA manifest: the signer of a file, the status of the signature, and statements on the file and its ingredients."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Statement:
 
     Attributes:
         field: Action or assertion that holds it, such as "C2PA action c2pa.created".
-        source_type: IPTC digital source type, such as trainedAlgorithmicMedia; "" where the field names none.
-        agent: Software or device that acted; "" where the field names none.
+        source_type: IPTC digital source type, such as trainedAlgorithmicMedia; "" if none.
+        agent: Software or device that acted; "" if none.
     """
 
     field: str
@@ -24,22 +24,22 @@ class Statement:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The manifest of a file, or of something that went into it.
+    """The manifest of a file, or of an ingredient.
 
     Attributes:
-        title: Title that the maker gave the file; "" where it has none.
+        title: Title by the maker of the file; "" if none.
         relationship: Role of an ingredient, such as parentOf (edited), componentOf (placed) or inputTo; "" for
             the file itself.
-        signature: "valid", by a signer on the user's trust list; "unverified", not known to be changed, but the signer
-            is on no trust list or could not be checked; "broken", if the file was changed after signing or the
-            signature is wrong; "" for an ingredient without a manifest.
-        signer: Name of the issuer; "" where there is none.
+        signature: "valid", by a signer on the user's trust list; "unverified", without known changes, but by an
+            untrusted or unchecked signer; "broken", if the file was changed after signing or the signature is wrong;
+            "" for an ingredient without a manifest.
+        signer: Name of the issuer; "" if none.
         agents: Software and devices, the claim generator first.
         source_types: IPTC digital source types of all statements, such as trainedAlgorithmicMedia.
         actions: Actions without their prefix, such as created or edited.
-        ingredients: Files that went into this one.
-        statements: Fields from which claims of origin are drawn.
-        codes: Status codes of C2PA for what could not be confirmed, such as signingCredential.untrusted.
+        ingredients: Manifests of files used in this one.
+        statements: Fields from which claims of origin are derived.
+        codes: C2PA status codes of failed checks, such as signingCredential.untrusted.
     """
 
     title: str = ""
@@ -54,14 +54,14 @@ class Manifest:
     codes: tuple[str, ...] = ()
 
     def all_ingredients(self) -> Iterator[Manifest]:
-        """Yield ingredients, theirs, and so on."""
+        """Yield all ingredients, recursively."""
         for one in self.ingredients:
             yield one
             yield from one.all_ingredients()
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Manifest:
-        """Build a manifest from what `dataclasses.asdict` made of it, or an earlier version did."""
+        """Build a manifest from the output of `dataclasses.asdict`, of this or an earlier version."""
         names = ("agents", "source_types", "actions", "codes")
         lists = {name: tuple(record.get(name, ())) for name in names}
         within = tuple(cls.from_record(one) for one in record["ingredients"])

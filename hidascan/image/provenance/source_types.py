@@ -1,4 +1,4 @@
-"""IPTC's list of digital source types, and what each says of a picture (cv.iptc.org/newscodes/digitalsourcetype)."""
+"""IPTC digital source types, and the claims that they imply (cv.iptc.org/newscodes/digitalsourcetype)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _SEPARATORS = re.compile(r"[\s_\-]+")
 
 
 def term_of(value: str) -> str:
-    """Return the term that a value names as a URL, a QCode or by itself, as IPTC spells it; "" for one that names none.
+    """Return the term in a value, a URL, a QCode or a bare term, in IPTC's spelling; "" if there is none.
 
-    C2PA has terms of its own: these are returned as they stand.
+    C2PA's own terms are returned unchanged.
     """
     value = value[:200].strip()
     term = _QCODE.sub("", _LISTS.sub("", value, count=1), count=1).rstrip("/#")
@@ -40,7 +40,7 @@ def term_of(value: str) -> str:
 
 
 def meaning_of(term: str) -> tuple[str, bool]:
-    """Return the kind of claim that a term makes, "" for none, and whether it is about a part of the picture."""
+    """Return the kind of claim of a term, "" for none, and whether it is about part of the picture."""
     term = _TERMS.get(term.lower(), term)
     if term in AI_WHOLE | AI_PART:
         return "ai", term in AI_PART

@@ -1,4 +1,4 @@
-"""Collect what the actions and assertions of a C2PA manifest declare about the making of its file."""
+"""Collect the statements of C2PA actions and assertions about the making of a file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from hidascan.image.provenance.manifest import Statement
 
-_LONGEST = 200
-_MOST_ACTIONS, _MOST_RELATED, _MOST_VALUES = 500, 20, 500
+_MAX_LENGTH = 200
+_MAX_ACTIONS, _MAX_RELATED, _MAX_VALUES = 500, 20, 500
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
 _GENERATOR = "com.adobe.generative-ai"
 _DISCLOSURE = "c2pa.ai-disclosure"
@@ -17,19 +17,19 @@ AI_ASSERTIONS = (_GENERATOR, _DISCLOSURE)
 
 
 def generator_of(manifest: dict[str, Any]) -> str:
-    """Return the name of the software that wrote the claim; "" where there is none."""
+    """Return the name of the software that wrote the claim; "" if none."""
     infos = manifest.get("claim_generator_info")
     return plain(manifest.get("claim_generator")) or next((name for info in _list(infos) if (name := _name(info))), "")
 
 
 def actions_of(manifest: dict[str, Any]) -> list[str]:
-    """Return the names of the actions, in their order."""
+    """Return the names of the actions, in order."""
     lists = (_list(data.get("actions")) for label, data in _assertions(manifest) if _is_actions(label))
     return [plain(action.get("action")) for actions in lists for action in actions if isinstance(action, dict)]
 
 
 def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
-    """Yield the statements of a manifest of the library's report, in their order.
+    """Yield the statements of a manifest, in order.
 
     Args:
         manifest: One of the `manifests` of the report.
@@ -47,8 +47,8 @@ def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
 
 
 def plain(value: object) -> str:
-    """Return printable text of bounded length; "" for what is no text."""
-    text = value[:_LONGEST] if isinstance(value, str) else ""
+    """Return printable text of bounded length; "" for values other than text."""
+    text = value[:_MAX_LENGTH] if isinstance(value, str) else ""
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
@@ -65,12 +65,12 @@ def _is_actions(label: str) -> bool:
 
 def _of_actions(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
     agents = _list(data.get("softwareAgents")) or infos
-    actions = [one for one in _list(data.get("actions")) if isinstance(one, dict)][:_MOST_ACTIONS]
+    actions = [one for one in _list(data.get("actions")) if isinstance(one, dict)][:_MAX_ACTIONS]
     names = {plain(one.get("action")) for one in actions}
-    templates = [one for one in _list(data.get("templates")) if isinstance(one, dict)][:_MOST_ACTIONS]
+    templates = [one for one in _list(data.get("templates")) if isinstance(one, dict)][:_MAX_ACTIONS]
     for action in (*actions, *(one for one in templates if plain(one.get("action")) in {"*", *names})):
         yield from _of_action(action, agents)
-        for related in _list(action.get("related"))[:_MOST_RELATED]:
+        for related in _list(action.get("related"))[:_MAX_RELATED]:
             if isinstance(related, dict):
                 yield from _of_action(related, agents)
 
@@ -97,9 +97,9 @@ def _name(agent: object) -> str:
 
 
 def _source_types(data: dict[str, Any]) -> Iterator[str]:
-    """Yield the digital source types of a metadata assertion, however deep they lie."""
+    """Yield the digital source types of a metadata assertion, at any depth."""
     waiting: list[Any] = [data]
-    for _ in range(_MOST_VALUES):
+    for _ in range(_MAX_VALUES):
         if not waiting:
             return
         value = waiting.pop(0)
@@ -124,7 +124,7 @@ def _source_type(value: object) -> str:
 
 
 def _list(value: object) -> list[Any]:
-    """Return a list as it is, nothing as an empty list, and one value as a list of it."""
+    """Return a list unchanged, None as an empty list, and any other value as a list of one."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Read what NovelAI and the "stealth pnginfo" of A1111 hide in the lowest bits of the pixels, column by column."""
+"""Read parameters that NovelAI and A1111's "stealth pnginfo" hide in the lowest bits of pixels, column by column."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 _LOSSLESS = ("PNG", "WEBP", "TIFF", "BMP", "GIF")
-_MAGIC_BYTES, _LENGTH_BYTES, _MOST_BYTES = 15, 4, 1_000_000
+_MAGIC_BYTES, _LENGTH_BYTES, _MAX_BYTES = 15, 4, 1_000_000
 _IS_PACKED = {b"stealth_pnginfo": False, b"stealth_pngcomp": True, b"stealth_rgbinfo": False, b"stealth_rgbcomp": True}
 
 
 def read_stealth(image: Image.Image) -> tuple[str, str] | None:
-    """Return the channels and the text of hidden parameters, "" where they cannot be read; None if there are none.
+    """Return the channels and the text of hidden parameters, "" if unreadable; None if there are none.
 
     Args:
         image: Image of any mode; only RGB and RGBA in lossless formats can hold hidden text.
@@ -24,7 +24,7 @@ def read_stealth(image: Image.Image) -> tuple[str, str] | None:
             magic = _hidden(image, channels, 0, _MAGIC_BYTES)
             if magic in _IS_PACKED:
                 return channels, _text(image, channels, _IS_PACKED[magic])
-    except (OSError, SyntaxError, ValueError):  # damaged pixels hide nothing that can be read
+    except (OSError, SyntaxError, ValueError):  # damaged pixels have no readable parameters
         return None
     return None
 
@@ -32,19 +32,19 @@ def read_stealth(image: Image.Image) -> tuple[str, str] | None:
 def _text(image: Image.Image, channels: str, packed: bool) -> str:
     head = _MAGIC_BYTES + _LENGTH_BYTES
     size = int.from_bytes(_hidden(image, channels, _MAGIC_BYTES, head), "big") // 8
-    if size > _MOST_BYTES:
+    if size > _MAX_BYTES:
         return ""
     body = _hidden(image, channels, head, head + size)
     try:
         if packed:
-            body = zlib.decompressobj(31).decompress(body, _MOST_BYTES)  # bounded: a bomb must not fill the memory
+            body = zlib.decompressobj(31).decompress(body, _MAX_BYTES)  # bounded, against decompression bombs
         return body.decode("utf-8", "replace")
     except zlib.error:
         return ""
 
 
 def _hidden(image: Image.Image, channels: str, start: int, stop: int) -> bytes:
-    """Return the bytes from `start` to `stop` of the lowest bits, which run down each column, from left to right."""
+    """Return bytes `start` to `stop` of the lowest bits, read down each column, from left to right."""
     each = 1 if channels == "alpha" else 3
     columns = -(-stop * 8 // (each * image.height))
     if columns > image.width:

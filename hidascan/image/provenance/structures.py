@@ -1,6 +1,6 @@
-"""Recognise the structures that generators write into text: parameters, graphs, job numbers, labels.
+"""Recognise structures that generators write into text: parameters, graphs, job numbers, labels.
 
-A structure counts in whatever field it stands, as nobody writes one by chance; names of generators do not.
+Unlike a generator's name, a structure counts in any field, as it does not occur by chance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/]{80,}={0,2}\s*")
 _OF_TOOLS = (
     "software", "generator", "app", "app_id", "tool", "engine", "application", "version", "source", "metadata_scheme",
 )  # fmt: skip
-# Sets of keys that only one program writes.
+# Sets of keys that are unique to one program.
 _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
     ("SwarmUI", frozenset({"sui_image_params"})),
     ("SwarmUI", frozenset({"swarm_version"})),
@@ -59,7 +59,7 @@ _NEEDED_SETTINGS = 3
 
 
 def generator_of(text: str) -> str:
-    """Return the generator whose structure a text holds; "" if it holds none."""
+    """Return the generator whose structure a text contains; "" if none."""
     searched = text if len(text) <= _HEAD + _TAIL else text[:_HEAD] + text[-_TAIL:]
     if "Steps:" in searched and any(name in searched for name in _SETTINGS_NAMED) and _STEPS.search(searched):
         return _of_parameters(searched)
@@ -73,12 +73,12 @@ def generator_of(text: str) -> str:
 
 
 def generator_of_keys(values: Mapping[str, Any]) -> str:
-    """Return the generator whose keys a dictionary has: one in JSON, or the text chunks of a PNG; "" for none."""
+    """Return the generator whose keys a dictionary has, from JSON or PNG text chunks; "" if none."""
     if _is_graph(values) or any(_is_graph(_unpacked(values.get(key))) for key in ("prompt", "workflow")):
         return "ComfyUI"
     label = _unpacked(values.get("AIGC", values))
     if str(label.get("Label")) == "1" and ("ContentProducer" in label or "ProduceID" in label):
-        return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 are suspicions
+        return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 mean "possibly" and "suspected"
     keys = {str(key).lower() for key in values}
     name = next((name for name, marks in _MARKS if marks <= keys), "")
     if not name and keys & _PROMPTS and len(keys & _SETTINGS) >= _NEEDED_SETTINGS:
@@ -87,18 +87,18 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
 
 
 def is_signed_by_xai(description: str, artist: str) -> bool:
-    """Tell whether two fields of EXIF are what Grok writes: a signature in base64, and a UUID for the artist."""
+    """Return whether two EXIF fields match Grok: a base64 signature, and a UUID as artist."""
     return bool(_SIGNATURE.fullmatch(description) and _UUID_ALONE.fullmatch(artist))
 
 
 def _is_job(text: str) -> bool:
-    """Tell a prompt of Midjourney: with the UUID of a job at its end, or with a job and parameters."""
+    """Return whether a text is a Midjourney prompt: with a job UUID at its end, or with a job and parameters."""
     job = _JOB.search(text)
     return bool(job and (job.group(1) or _PARAMETER.search(text[: job.start()])))
 
 
 def _of_parameters(text: str) -> str:
-    """Return who wrote parameters in the manner of A1111, which many have taken over."""
+    """Return the program that wrote parameters in A1111's format, which many programs use."""
     for match in _WRITER.finditer(text[-4000:]):
         if tool := tool_in(match.group(1), "software"):
             return tool.name
@@ -115,7 +115,7 @@ def _of_json(text: str) -> str:
         if values:
             return _tool_named(values) or generator_of_keys(values)
         if any(pattern.search(text) for pattern in (_BROKEN_PROMPT, _BROKEN_WORKFLOW)):
-            return "ComfyUI"  # cut off or too long to be parsed
+            return "ComfyUI"  # truncated, or too long to parse
     return ""
 
 
@@ -126,7 +126,7 @@ def _tool_named(values: Mapping[str, Any]) -> str:
 
 
 def _unpacked(value: object) -> Mapping[str, Any]:
-    """Return the dictionary in a JSON text, or the value if it is one; an empty one for anything else."""
+    """Return the dictionary in a JSON text, or the value if it is a dictionary; else an empty one."""
     if isinstance(value, str) and value.lstrip()[:1] == "{" and len(value) <= _JSON_CHARACTERS:
         try:
             value = json.loads(value, strict=False)
@@ -136,7 +136,7 @@ def _unpacked(value: object) -> Mapping[str, Any]:
 
 
 def _is_graph(values: Mapping[str, Any]) -> bool:
-    """Tell a graph of ComfyUI: a prompt whose nodes have classes, or a workflow of nodes and links."""
+    """Return whether a dictionary is a ComfyUI graph: a prompt of nodes with classes, or a workflow with links."""
     nodes = values.get("nodes")
     if isinstance(nodes, list) and isinstance(values.get("links"), list):
         return any(isinstance(node, dict) and {"id", "type"} <= node.keys() for node in nodes)

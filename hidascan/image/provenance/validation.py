@@ -1,8 +1,8 @@
-"""Read the status codes of a C2PA report: whether the signature of each manifest holds.
+"""Derive the status of each signature from the codes of a C2PA report.
 
-The library validates on this machine, and lists for each ingredient only what differs from what the file's maker had
-recorded of it. A record can be forged, so it never makes a signature valid; a recorded failure stands as long as the
-library does not contradict it.
+The library validates on this machine, and lists for each ingredient only differences to the results that the maker of
+the file recorded. A record can be forged, so it never makes a signature valid; a recorded failure counts unless the
+library contradicts it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHANGED = frozenset(
     )
 )  # fmt: skip
 _CHANGED_UNLESS_SIGNED = ("claim.malformed", "claim.cbor.invalid", "claim.required.missing", "manifest.compressed.")
-# What other parties add, and faults of a maker that its own signature covers: no sign that the file was changed.
+# Additions by third parties, and errors of the maker that the signature covers: no sign of later changes.
 _NO_CHANGE = ("cawg.", "timeStamp.", "signingCredential.", "assertion.action.")
 
 
@@ -37,15 +37,15 @@ class Codes:
     """Status codes of one manifest.
 
     Attributes:
-        success: Codes of checks that held.
-        failure: Codes of checks that did not.
+        success: Codes of passed checks.
+        failure: Codes of failed checks.
     """
 
     success: set[str] = field(default_factory=set)
     failure: dict[str, None] = field(default_factory=dict)  # in their order
 
     def add(self, kind: str, code: str) -> None:
-        """Add a code of a kind; informational ones are left out."""
+        """Add a code of a kind, unless it is informational."""
         if kind == "success":
             self.success.add(code)
         elif kind == "failure":
@@ -73,10 +73,10 @@ class Validation:
                 _sort(ingredient.get("validation_results"), label, self._recorded)
                 for status in ingredient.get("validation_status") or ():
                     self._recorded[_label(status, label)].add("failure", plain(status.get("code")))
-        self._recorded.pop(active, None)  # all of its codes were found here
+        self._recorded.pop(active, None)  # its codes are all from this machine
 
     def codes(self, label: str) -> tuple[str, ...]:
-        """Return the codes for what could not be confirmed of a manifest."""
+        """Return the codes of failed checks of a manifest."""
         found, recorded = self._found[label], self._recorded[label]
         stood = (code for code in recorded.failure if not _refuted(code, found.success))
         return tuple(dict.fromkeys((*found.failure, *stood)))
@@ -91,10 +91,10 @@ class Validation:
         return "valid" if self._trusting and sound and self._is_trusted(label) else "unverified"
 
     def _is_trusted(self, label: str) -> bool:
-        """Tell whether this machine found the signer on the list.
+        """Return whether this machine found the signer on the trust list.
 
-        A code that the maker had recorded is not repeated. If success is recorded and failure is not, then this
-        machine found success too, or else its failure would be listed.
+        Codes recorded by the maker are not repeated. If only a success is recorded, this machine had the same result;
+        otherwise its failure would be listed.
         """
         found, recorded = self._found[label], self._recorded[label]
         if _TRUSTED in found.success:
@@ -103,11 +103,11 @@ class Validation:
 
 
 def means_change(code: str, signed: bool) -> bool:
-    """Tell a code that shows a changed file or a wrong signature from one for what could only not be checked.
+    """Return whether a code means a changed file or a wrong signature, not merely an incomplete check.
 
     Args:
         code: Status code of a failure.
-        signed: Whether the signature of the claim itself was found to match.
+        signed: Whether the signature of the claim itself matches.
     """
     if code.startswith(_NO_CHANGE):
         return False
@@ -117,7 +117,7 @@ def means_change(code: str, signed: bool) -> bool:
 
 
 def _refuted(code: str, success: set[str]) -> bool:
-    """Tell whether a recorded failure is contradicted by a check that held on this machine."""
+    """Return whether a check that passed on this machine contradicts a recorded failure."""
     against = {_UNTRUSTED: _TRUSTED, "claimSignature.mismatch": _SIGNED}
     return against.get(code) in success
 
@@ -138,7 +138,7 @@ def _statuses(results: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _label(status: Mapping[str, Any], default: str) -> str:
-    """Return the manifest that a status is about, from its URI; some URIs are a label alone, or relative."""
+    """Return the manifest label of a status, from its URI, which may be only a label, or relative."""
     url = str(status.get("url") or "")
     found = _MANIFEST_OF.search(url)
     if found:

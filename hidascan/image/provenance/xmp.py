@@ -1,7 +1,7 @@
-"""Read XMP packets: which properties there are, and what they hold.
+"""Read the properties of XMP packets.
 
-An own walk with expat, and not ElementTree: a packet may lack declarations of its prefixes or break off in the middle,
-and what was read until then counts. Entities are never expanded.
+Uses expat, not ElementTree: a packet may lack declarations of its prefixes or be truncated, and properties read until
+then count. Entities are never expanded.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
-_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 4_000_000, 20_000, 100
-_MOST_LOOSELY = 300_000
+_MAX_BYTES, _MAX_ELEMENTS, _MAX_DEPTH = 4_000_000, 20_000, 100
+_MAX_LOOSELY = 300_000
 _PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
     "http://ns.adobe.com/exif/1.0/": "exif",
@@ -27,7 +27,7 @@ _PREFIXES = {
     "adobe:ns:meta/": "x",
 }
 _STRUCTURAL = ("rdf:", "x:", "xml:", "xmlns:")
-# These speak of other files, or of one step of many.
+# These are about other files, or about one editing step.
 _WITHIN_PARTS = ("xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom", "xmpMM:History")
 _TAG = re.compile(r"<(\w[\w\-]{0,60}:\w[\w\-]{0,60})(?:\s[^<>]{0,300})?>([^<]{1,4000})</")
 _ATTRIBUTE = re.compile(
@@ -39,9 +39,9 @@ class Property(NamedTuple):
     """One property.
 
     Attributes:
-        name: With its usual prefix, whatever the packet calls it, such as "xmp:CreatorTool".
+        name: Name with the usual prefix, regardless of that in the packet, such as "xmp:CreatorTool".
         value: Value of the property.
-        of_part: Whether it speaks of a file that went into this one, or of a step in its editing.
+        of_part: Whether it is about an ingredient of this file, or about one editing step.
     """
 
     name: str
@@ -50,19 +50,19 @@ class Property(NamedTuple):
 
 
 def properties_of(packet: bytes) -> Iterator[Property]:
-    """Yield the properties of a packet; of one that is no sound XML, whatever looks like a property."""
-    packet = packet[:_MOST_BYTES].strip(b"\0 \r\n\t")
+    """Yield the properties of a packet; if it is malformed XML, anything that looks like a property."""
+    packet = packet[:_MAX_BYTES].strip(b"\0 \r\n\t")
     walk = _Walk()
     try:
-        walk.parser.Parse(packet, False)  # not the last: a packet that breaks off is read as far as it goes
-    except _EnoughError:
+        walk.parser.Parse(packet, False)  # not final, so that a truncated packet is accepted
+    except _StopParsingError:
         pass
     except (expat.ExpatError, ValueError, LookupError):
         walk.found += _loosely(packet)
     yield from dict.fromkeys(one for one in walk.found if one.value)
 
 
-class _EnoughError(Exception):
+class _StopParsingError(Exception):
     pass
 
 
@@ -71,7 +71,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self.found: list[Property] = []
-        self.parser = expat.ParserCreate()  # without namespaces: it would refuse a prefix that is not declared
+        self.parser = expat.ParserCreate()  # without namespaces, as it would reject undeclared prefixes
         self.parser.ordered_attributes = self.parser.buffer_text = True
         self.parser.StartElementHandler, self.parser.EndElementHandler = self._start, self._end
         self.parser.CharacterDataHandler = self._text
@@ -84,8 +84,8 @@ class _Walk:
     def _start(self, tag: str, attributes: list[str]) -> None:
         self._elements += 1
         self._elements += len(attributes) // 2
-        if self._elements > _MOST_ELEMENTS or len(self._open) > _DEEPEST:
-            raise _EnoughError
+        if self._elements > _MAX_ELEMENTS or len(self._open) > _MAX_DEPTH:
+            raise _StopParsingError
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
         for key, uri in pairs:
             if key == "xmlns" or key.startswith("xmlns:"):
@@ -114,7 +114,7 @@ class _Walk:
             self.found.append(Property(name, value.strip(), any(outer in _WITHIN_PARTS for outer in self._open)))
 
     def _property(self) -> str:
-        """Return the property that is open: lists and descriptions of RDF are none."""
+        """Return the name of the open property; RDF lists and descriptions do not count."""
         return next((name for name in reversed(self._open) if not name.startswith(_STRUCTURAL)), "")
 
     def _name(self, name: str) -> str:
@@ -123,16 +123,16 @@ class _Walk:
         return f"{prefix}:{local}" if prefix else local
 
     def _refuse(self, *_: object) -> None:
-        raise _EnoughError  # XMP has no document type, and its entities could be a bomb
+        raise _StopParsingError  # XMP has no document type, and entities could be a bomb
 
 
 def _loosely(packet: bytes) -> Iterator[Property]:
     code = "utf-16" if packet[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = packet[:_MOST_LOOSELY].decode(code, "replace")
+    text = packet[:_MAX_LOOSELY].decode(code, "replace")
     for pattern in (_TAG, _ATTRIBUTE):
         for count, match in enumerate(pattern.finditer(text)):
             name, *values = match.groups()
             if not name.startswith(_STRUCTURAL):
                 yield Property(name, html.unescape(next(filter(None, values), "")).strip())
-            if count > _MOST_ELEMENTS:
+            if count > _MAX_ELEMENTS:
                 return

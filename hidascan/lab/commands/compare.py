@@ -76,7 +76,7 @@ class _Trainer:
         self._patches, self._precision = patches, precision
 
     def out_of_fold(self, images: list[LabelledImage], count: int) -> list[Compared]:
-        """Score images by networks that saw nothing of their sources."""
+        """Score images by networks that were not trained on their sources."""
         import numpy as np
 
         from hidascan.lab.data.tables import fold_of
@@ -93,11 +93,11 @@ class _Trainer:
         return found
 
     def on_table(self, images: list[LabelledImage]) -> list[Compared]:
-        """Score images by networks that were trained on all sources."""
+        """Score images by networks trained on all sources."""
         return [self._compared(entry, images, self._scores(entry, (), images), ()) for entry in self._entries]
 
     def ship(self, found: list[Compared], folder: Path) -> None:
-        """Write weights of networks trained on all sources, calibrated by what was found out of fold."""
+        """Write weights of networks trained on all sources, calibrated with out-of-fold scores."""
         from hidascan.lab.measure.calibration import calibrate_by_scores
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,13 +109,13 @@ class _Trainer:
     def _weights(self, entry: Entry, without: tuple[int, ...]) -> Path:
         from hidascan.lab.training.entries import weights_of
 
-        def say(name: str) -> None:
+        def announce(name: str) -> None:
             print(f"training {name}", file=sys.stderr)
 
-        return weights_of(entry, without, self._cache, self._device, self._dtype, say)
+        return weights_of(entry, without, self._cache, self._device, self._dtype, announce)
 
     def scanner(self, entry: Entry, without: tuple[int, ...]) -> Any:
-        """Return a scanner with an entry that saw nothing of some folds."""
+        """Return a scanner with an entry trained without some folds."""
         return self._scanner(self._weights(entry, without))
 
     def _scanner(self, weights: Path, patches: int | None = None) -> Any:
@@ -218,7 +218,7 @@ def settle(
     from hidascan.engine import choose_device, choose_dtype
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import capped, fold_of, spread
-    from hidascan.lab.measure.settling import cross_fitted, fit_settling, watch, write_settling
+    from hidascan.lab.measure.settling import cross_fitted, fit_settling, record_trajectories, write_settling
     from hidascan.lab.training.entries import folds_of, read_entry
 
     entry, where = read_entry(str(recipe)), choose_device(device)
@@ -230,7 +230,7 @@ def settle(
             part = folds_of(number, folds)
             scanner = trainer.scanner(entry, part)
             here = [image for image in chosen if fold_of(image.source) in part]
-            found = watch(scanner, here, cache / "settling.jsonl", bar.update)
+            found = record_trajectories(scanner, here, cache / "settling.jsonl", bar.update)
             paths += found
             places += [fold_of(image.source) for image in here if str(image.path) in {one.path for one in found}]
     calibration = load_detector(weights)[1].calibration

@@ -1,4 +1,4 @@
-"""Commands that make or list data."""
+"""Commands that create or list data."""
 
 from __future__ import annotations
 

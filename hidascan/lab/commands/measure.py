@@ -63,12 +63,12 @@ def agree(
     from hidascan.lab.measure.agreement import cross_fitted, fit_sure_region, join, write_sure_region
     from hidascan.runners.verify import read_rows
 
-    judged = join((row.finding for row in read_rows(report)), read_images(table))
-    if len({one.label for one in judged}) < 2:
+    labelled = join((row.finding for row in read_rows(report)), read_images(table))
+    if len({one.label for one in labelled}) < 2:
         raise UsageError(f"{report}: the rule needs real and AI images of {table}, each with a heatmap")
     calibration = load_detector(weights)[1].calibration
-    print(json.dumps(cross_fitted(judged, calibration)))
-    rule = fit_sure_region(judged, calibration)
+    print(json.dumps(cross_fitted(labelled, calibration)))
+    rule = fit_sure_region(labelled, calibration)
     print(json.dumps({"sure_region": rule}))
     if write:
         write_sure_region(weights, rule)
@@ -175,8 +175,8 @@ def tde(
     finding = dataclasses.replace(scanner.scan_array(pixels), attributions=tuple(effects))
     draw_attributions(pixels, finding).save(out, format="PNG")
     strongest = max(effects, key=lambda effect: abs(effect.effect))
-    told = {name: getattr(strongest, name) for name in ("left", "top", "width", "height")}
-    print(json.dumps({"cells": len(effects), "strongest": told | {"effect": round(strongest.effect, 4)}}))
+    box = {name: getattr(strongest, name) for name in ("left", "top", "width", "height")}
+    print(json.dumps({"cells": len(effects), "strongest": box | {"effect": round(strongest.effect, 4)}}))
 
 
 def cv(
@@ -191,7 +191,7 @@ def cv(
 ) -> None:
     """Cross-validate a recipe over sources: figures out of fold, by domain and family, and with each of them held out."""
     spec, where, dtype = _spec(recipe, device, precision)
-    _of_room(spec.detector, "cross_validation").report(spec, cache, where, dtype, _show, steps, perturbed)
+    _submodule(spec.detector, "cross_validation").report(spec, cache, where, dtype, _show, steps, perturbed)
 
 
 def _show(part: str) -> None:
@@ -210,7 +210,7 @@ def heatmaps(
     from hidascan.detectors.weights import find_weights
 
     spec, where, dtype = _spec(recipe, device, precision)
-    figures = _of_room(spec.detector, "heatmap_figures")
+    figures = _submodule(spec.detector, "heatmap_figures")
     residuals = load_detector(find_weights(weights))[0].residuals
     figures.report_heatmaps(spec, cache, residuals, where, dtype, _show)
 
@@ -232,7 +232,7 @@ def card(
 
     spec = read_recipe(recipe)
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
-    more = _of_room(spec.detector, "card", needed=False)
+    more = _submodule(spec.detector, "card", needed=False)
     sections = more.SECTIONS if more else None
     fill_cards(cards, ScanOptions(weights, device, precision), wanted, tuple(only or ()), sections)
 
@@ -245,18 +245,18 @@ def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
     return read_recipe(recipe), str(where), choose_dtype(precision, where)
 
 
-def _of_room(detector: str, module: str, needed: bool = True) -> Any:
-    """Import a module of the training room of a detector; UsageError, or None, where it has none of the name."""
+def _submodule(detector: str, module: str, needed: bool = True) -> Any:
+    """Import a submodule of a detector's training package; UsageError, or None, if it does not exist."""
     import importlib
     import importlib.util
 
     from hidascan.errors import UsageError
-    from hidascan.lab.training.recipe import training_room
+    from hidascan.lab.training.recipe import training_module
 
-    name = f"{training_room(detector).__name__}.{module}"
+    name = f"{training_module(detector).__name__}.{module}"
     try:
         spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # the room is a module and no package
+    except ModuleNotFoundError:  # a single module, not a package
         spec = None
     if spec:
         return importlib.import_module(name)

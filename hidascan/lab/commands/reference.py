@@ -20,9 +20,9 @@ def reference(
 
 
 def man_page() -> str:
-    """Write the man page of hidascan in troff, from the same text as its `--help`."""
+    """Return the man page of hidascan in troff, from the text of its `--help`."""
     from hidascan import __version__, cli, commands
-    from hidascan.config import HARMLESS
+    from hidascan.config import SAFE_OPTIONS
     from hidascan.report.lines import PLACEHOLDERS
 
     command: Any = typer.main.get_command(cli.app)
@@ -43,7 +43,7 @@ def man_page() -> str:
     lines += [".SH FILES", "Defaults come from the file of", ".B --config,", "then from", ".I hidascan.toml"]
     lines += ["in the user's configuration folder", "(~/.config/hidascan on Linux); options take precedence."]
     lines += ["The nearest", ".I hidascan.toml", "or table [tool.hidascan] of", ".I pyproject.toml"]
-    lines += [f"in the working folder or above sets {', '.join(HARMLESS)} only."]
+    lines += [f"in the working folder or above sets {', '.join(SAFE_OPTIONS)} only."]
     lines += [".SH ENVIRONMENT", ".TP", ".B HIDASCAN_WEIGHTS", "Default of", ".B --weights"]
     return "\n".join(lines) + "\n"
 
@@ -69,13 +69,13 @@ def _uncapitalised(text: str) -> str:
 
 
 def _troff(text: str) -> str:
-    """Escape what troff would read: backslashes, hyphens that must stay, and a point or quote at the start of a line."""
+    """Escape text for troff: backslashes, hyphens, and a point or quote at the start of a line."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
 def options_in_markdown() -> str:
-    """Write a table of options for each command."""
+    """Return a table of options for each command."""
     from hidascan import cli, commands
     from hidascan.lab import cli as lab
 

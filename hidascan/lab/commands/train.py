@@ -1,4 +1,4 @@
-"""Commands that make weights."""
+"""Commands that create weights."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def train(
     """Train the detector that a recipe names, write its weights, and calibrate them. Resumes an interrupted run."""
     from hidascan.engine import choose_device, choose_dtype
     from hidascan.errors import UsageError
-    from hidascan.lab.training.recipe import read_recipe, training_room
+    from hidascan.lab.training.recipe import read_recipe, training_module
 
     spec, where = read_recipe(recipe), choose_device(device)
     cache.mkdir(parents=True, exist_ok=True)
     if heatmap_of is not None:
-        room = training_room(spec.detector)
-        if not hasattr(room, "train_heatmap"):
+        module = training_module(spec.detector)
+        if not hasattr(module, "train_heatmap"):
             raise UsageError(f"--heatmap-of: the detector {spec.detector} has no heatmap that is trained apart")
-        room.train_heatmap(spec, cache, out, where, choose_dtype(precision, where), heatmap_of)
+        module.train_heatmap(spec, cache, out, where, choose_dtype(precision, where), heatmap_of)
         return
-    training_room(spec.detector).train(spec, cache, out, where, choose_dtype(precision, where))
+    training_module(spec.detector).train(spec, cache, out, where, choose_dtype(precision, where))
     if spec.data.calibration:
         calibrate(out, Path(spec.data.calibration), device=device, precision=precision)
     elif spec.data.calibration_fold >= 0:

@@ -1,1 +1,1 @@
-"""Images to train on and to measure with."""
+"""Images for training and measuring."""

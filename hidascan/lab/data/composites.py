@@ -18,12 +18,12 @@ from hidascan.lab.data.sampling import BalancedSampler, SamplingSpec
 
 @dataclass(frozen=True)
 class Composite:
-    """Pixels before they are degraded.
+    """Pixels before degradation.
 
     Attributes:
         pixels: (H, W, 3) uint8.
-        mask: (H, W) bool, true where pixels are AI-made.
-        quality: Lowest JPEG quality of their history; None if unknown.
+        mask: (H, W) bool, true for AI-made pixels.
+        quality: Lowest JPEG quality in their history; None if unknown.
         groups: Groups of the source images.
     """
 
@@ -37,15 +37,15 @@ class CompositeMaker:
     """Draws composites: real, AI, reconstruction pairs, region swaps (RPS)."""
 
     def __init__(self, spec: SamplingSpec, real: BalancedSampler, ai: BalancedSampler, *autoencoders: Autoencoder):
-        """Set up; autoencoders, which take turns at random, are needed where pairs or swaps are drawn."""
+        """Set up; autoencoders, chosen at random for each draw, are required for pairs and swaps."""
         self.spec, self.real, self.ai, self.autoencoders = spec, real, ai, autoencoders
 
     def draw(self, rng: np.random.Generator) -> Iterator[tuple[int, Composite, Degradation, np.random.Generator]]:
-        """Draw one composite (two for a pair: a photo and its reconstruction), to be degraded in several ways.
+        """Draw one composite (two for a pair: a photo and its reconstruction), with several degradations.
 
         Yields:
-            Its number within the draw, itself, a degradation, and a generator for the places where it is cut. All
-            composites of a draw get the same degradations and places: only the generator's trace differs.
+            Number within the draw, composite, degradation, and random generator for the positions of crops. All
+            composites of a draw share degradations and positions, so that only the AI generator's trace differs.
         """
         composites, places = self._composites(rng), int(rng.integers(2**63))
         for _ in range(self.spec.degradations):
@@ -70,7 +70,7 @@ class CompositeMaker:
         return [photo, copy]
 
     def _frame(self, sampler: BalancedSampler, rng: np.random.Generator) -> Composite:
-        """Draw an image; turn over, resize and crop it at random, alike for both classes."""
+        """Draw an image; flip, resize and crop it at random, in the same way for both classes."""
         drawn = sampler.draw(rng)
         image = decode(drawn.path)
         pixels, quality = image.pixels, _native_quality(image)
@@ -100,7 +100,7 @@ class CompositeMaker:
         return Composite(pixels, np.ones_like(composite.mask), CLEAN_QUALITY, composite.groups)
 
     def _swap(self, composite: Composite, rng: np.random.Generator) -> Composite:
-        """Swap a region of the photo for one of its reconstruction or of an AI image, or the other way round (RPS)."""
+        """Replace a region of the photo by its reconstruction or an AI image, or the other way round (RPS)."""
         composite = _within(composite, self.spec.reconstruction_side, rng)
         if rng.random() < 0.6:
             donor = self._reconstruct(composite, rng)
@@ -129,12 +129,12 @@ def _replaced(copy: Composite, photo: Composite, cells: int, rng: np.random.Gene
 
 
 def _native_quality(image: DecodedImage) -> float | None:
-    """Return the quality by the tables of a JPEG; unknown for lossless files, whose past is untold."""
+    """Return the quality of a JPEG, by its tables; None for lossless files, whose history is unknown."""
     return None if image.jpeg is None else float(image.jpeg.quality)
 
 
 def _without_history(composite: Composite, rng: np.random.Generator) -> Composite:
-    """Shrink by 2 or more where that leaves 224 pixels: the camera's own JPEG must not tell a photo from its copy."""
+    """Shrink by 2 or more if that leaves 224 pixels, so that the camera's JPEG does not mark photos."""
     lowest = PATCH / min(composite.mask.shape)
     if lowest > 0.5:
         return composite

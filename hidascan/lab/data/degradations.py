@@ -1,6 +1,6 @@
-"""Degrade training images: resizing, filtering and compression, drawn alike for both classes.
+"""Degrade training images by resizing, filtering and compression, with equal distributions for both classes.
 
-Degradations that differ between real and AI images would train a compression detector.
+Otherwise, training would yield a compression detector.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ CLEAN_QUALITY = 100.0  # label of pixels that were never in a JPEG
 
 @dataclass(frozen=True)
 class Degradation:
-    """One draw; the same can be given to an image and to its reconstruction.
+    """One drawn degradation, which can be applied to an image and to its reconstruction.
 
     Attributes:
         filter: "none", "blur", "sharpen" or "noise".
         strength: Strength of the filter.
-        saves: Applied in order.
-        shift: Pixels that are cut off at the top and left between the saves, so that the block grids do not align.
+        saves: Compressions, in order.
+        shift: Pixels cropped at the top and left between saves, so that the block grids do not align.
         noise_seed: Random seed of the noise.
     """
 
@@ -45,7 +45,7 @@ def draw_degradation(
         rng: Random generator.
         filtered: Probability of a filter.
         saves: Probabilities of no save, JPEG, two JPEGs, WebP.
-        jpeg_quality: Lowest and highest.
+        jpeg_quality: Minimum and maximum JPEG quality, 1..100.
     """
     name, strength = "none", 0.0
     if rng.random() < filtered:
@@ -63,12 +63,12 @@ def draw_degradation(
 
 
 def draw_jpeg(rng: np.random.Generator, quality: tuple[int, int]) -> Compression:
-    """Draw a JPEG save of a quality between two."""
+    """Draw a JPEG save with a quality between minimum and maximum."""
     return Compression("JPEG", int(rng.integers(quality[0], quality[1] + 1)), int(rng.choice([0, 2], p=[0.3, 0.7])))
 
 
 def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
-    """Degrade (H, W, 3) uint8; the result is smaller by `shift` where there are two saves."""
+    """Degrade (H, W, 3) uint8; with two saves, the result is smaller by `shift`."""
     pixels = _filtered(pixels, degradation)
     for number, save in enumerate(degradation.saves):
         if number:
@@ -78,13 +78,12 @@ def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
 
 
 def known_quality(before: float | None, degradation: Degradation) -> float | None:
-    """Return the JPEG quality that pixels have after a degradation, the lowest of their history; None if unknown.
+    """Return the JPEG quality of pixels after a degradation, the lowest in their history; None if unknown.
 
-    A lower quality than an unknown one is only safe to name where it is low (here: under 85, as photos on the web
-    seldom are).
+    After an unknown quality, a new one counts as the lowest only under 85, as web photos rarely have less.
 
     Args:
-        before: Quality of the pixels that are degraded; None if unknown.
+        before: Quality of the pixels before; None if unknown.
         degradation: Degradation to apply.
     """
     if any(save.format == "WEBP" for save in degradation.saves):
@@ -96,7 +95,7 @@ def known_quality(before: float | None, degradation: Degradation) -> float | Non
 
 
 def resize(pixels: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Resize by `scale` with a random kernel; when shrinking, all but area averaging are low-pass filtered first."""
+    """Resize by `scale` with a random kernel, with a low-pass filter before shrinking unless by area averaging."""
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     kernel = int(rng.choice(_KERNELS))
     if scale < 1 and kernel != cv2.INTER_AREA and rng.random() < 0.7:

@@ -1,6 +1,6 @@
-"""Simulate delivery: changes by sites, networks, messengers, screens and editors, drawn alike for both classes.
+"""Simulate delivery: changes by sites, networks, messengers, screens and editors, equally likely for both classes.
 
-A delivery that one class had more often would train a detector of deliveries.
+Otherwise, training would yield a detector of deliveries.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from hidascan.image import perturb
 from hidascan.image.perturb import Compression, Perturbation
 
-_LARGEST = 1600  # pixels, of what is enlarged
+_MAX_SIDE = 1600  # of an enlargement, pixels
 
 
 def draw_delivery(rng: np.random.Generator) -> Perturbation:
-    """Draw what happens to an image: a function of pixels (H, W, 3) uint8 that always does the same."""
+    """Draw a delivery: a deterministic function of pixels (H, W, 3) uint8."""
     kind = _KINDS[int(rng.choice(len(_KINDS), p=[share for share, _ in _KINDS]))][1]
     steps = [*_sometimes(rng, 0.15, _turn), *_sometimes(rng, 0.2, _any_resize), *kind(rng)]
     return partial(_in_turn, steps=steps)
@@ -41,7 +41,7 @@ def _turn(rng: np.random.Generator) -> Perturbation:
 
 
 def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> Perturbation:
-    """Draw a save of a quality between two, as WebP with a probability, and at times as AVIF."""
+    """Draw a save with a quality between `low` and `high`, as JPEG, WebP or, rarely, AVIF."""
     quality = int(rng.integers(low, high + 1))
     if rng.random() < webp:
         return partial(perturb.webp, quality=quality)
@@ -51,7 +51,7 @@ def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> 
 
 
 def _any_resize(rng: np.random.Generator) -> Perturbation:
-    """Draw a resize to 0.35 to 1.2 of the size, of a side of 224 pixels at least."""
+    """Draw a resize to 0.35..1.2 of the size, to sides of at least 224 pixels."""
     scale, kernel = float(np.exp(rng.uniform(np.log(0.35), np.log(1.2)))), int(rng.choice(_KERNELS))
 
     def resized(pixels: np.ndarray) -> np.ndarray:
@@ -72,26 +72,26 @@ def _saved(rng: np.random.Generator) -> list[Perturbation]:
 
 
 def _site(rng: np.random.Generator) -> list[Perturbation]:
-    """Draw a site builder: fitted to a width, and saved rather hard."""
+    """Draw a site builder: resizing to a width, and strong compression."""
     return [partial(perturb.fit, longest=int(rng.choice([640, 800, 1024, 1280, 1600]))), _save(rng, 50, 85, webp=0.5)]
 
 
 def _network(rng: np.random.Generator) -> list[Perturbation]:
-    """Draw a social network: fitted, perhaps sharpened, JPEG."""
+    """Draw a social network: resizing, sometimes sharpening, JPEG."""
     fitted = partial(perturb.fit, longest=int(rng.choice([720, 1080, 1200, 2048])))
     sharpened = _sometimes(rng, 0.5, lambda rng: partial(perturb.sharpen, strength=float(rng.uniform(0.1, 0.6))))
     return [fitted, *sharpened, _save(rng, 68, 88, webp=0.1)]
 
 
 def _messenger(rng: np.random.Generator) -> list[Perturbation]:
-    """Draw a messenger, and that somebody forwards what it brought."""
+    """Draw a messenger, sometimes with forwarding."""
     fitted = partial(perturb.fit, longest=int(rng.choice([1024, 1280, 1600])))
     again = [_cut_off(rng), *_sometimes(rng, 0.3, _any_resize), _save(rng, 55, 80, webp=0.0)]
     return [fitted, _save(rng, 60, 82, webp=0.0), *(again if rng.random() < 0.5 else [])]
 
 
 def _cut_off(rng: np.random.Generator) -> Perturbation:
-    """Draw so few pixels off the top and left that the block grids of two saves do not align."""
+    """Draw a crop of a few pixels at the top and left, so that the block grids of two saves do not align."""
     top, left = (int(n) for n in rng.integers(0, 8, 2))
     return lambda pixels: pixels[top:, left:] if min(pixels.shape[:2]) > 16 else pixels
 
@@ -105,11 +105,11 @@ def _screen(rng: np.random.Generator) -> list[Perturbation]:
 
 
 def _enlarged(rng: np.random.Generator) -> list[Perturbation]:
-    """Draw an enlargement by 1.5 to 4 of a part that is small enough for it."""
+    """Draw an enlargement by 1.5..4 of a sufficiently small part."""
     scale, kernel = float(rng.uniform(1.5, 4.0)), int(rng.choice(_KERNELS[1:]))
 
     def enlarge(pixels: np.ndarray) -> np.ndarray:
-        part = pixels[: int(_LARGEST / scale), : int(_LARGEST / scale)]
+        part = pixels[: int(_MAX_SIDE / scale), : int(_MAX_SIDE / scale)]
         size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
         return cv2.resize(np.ascontiguousarray(part), size, interpolation=kernel)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# What shares an architecture or a maker, and so fails together when it is new; the names are those of the tables.
+# Groups of the tables by family: generators of one architecture or maker, which new detectors tend to miss together.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "gan": ("progan", "stylegan2_faces"),
     "openai": ("dalle3", "gpt_image_1_4o"),
@@ -28,10 +28,10 @@ _DOMAIN_OF = {"hn_digital_art": "artwork", "hn_scans": "document", "hn_screens":
 
 
 def family_of(group: str, label: int) -> str:
-    """Return the family of a generator; "" for real images, and where it is unknown."""
+    """Return the family of a generator; "" if unknown, and for real images."""
     return _FAMILY_OF.get(group, "") if label else ""
 
 
 def domain_of(group: str, label: int) -> str:
-    """Return what real images of a group show; "" for AI images, of which the group does not tell."""
+    """Return the domain of the real images of a group; "" for AI images, for which groups do not define it."""
     return "" if label else _DOMAIN_OF.get(group, "photo")

@@ -1,4 +1,4 @@
-"""Make forgeries: regions repainted by an autoencoder, and swaps of regions between images (RPS)."""
+"""Create forgeries: regions repainted by an autoencoder, and swaps of regions between images (RPS)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hidascan.lab.data.autoencoders.base import Autoencoder
 
 
 def random_region(height: int, width: int, share: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Draw an (H, W) bool mask: one rectangle or ellipse at a random place, its share of the area within `share`."""
+    """Draw an (H, W) bool mask: a rectangle or ellipse at a random position, with a share of the area in `share`."""
     area = rng.uniform(*share) * height * width
     ellipse = rng.random() < 0.4
     box_area = area * 4 / np.pi if ellipse else area
@@ -30,7 +30,7 @@ def random_region(height: int, width: int, share: tuple[float, float], rng: np.r
 def repaint_region(
     pixels: np.ndarray, autoencoder: Autoencoder, share: tuple[float, float], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Send a random region of `share` of the area through an autoencoder and paste it back.
+    """Pass a random region of `share` of the area through an autoencoder and paste it back.
 
     Returns:
         Pixels (H, W, 3) uint8 and the mask (H, W) bool of the region.
@@ -42,13 +42,13 @@ def repaint_region(
 
 
 def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness: float = 0.0) -> np.ndarray:
-    """Put the pixels of `donor` into `base` where a mask is true: random patch swap (RPS) of HiDA-Net.
+    """Copy the pixels of `donor` into `base` within a mask: random patch swap (RPS) of HiDA-Net.
 
     Args:
         base: (H, W, 3) uint8.
-        donor: Image of the same shape.
+        donor: (H, W, 3) uint8.
         mask: (H, W) bool.
-        softness: Sigma in pixels by which the border is feathered; 0 for a hard one.
+        softness: Sigma of the feathered border, pixels; 0 for a hard border.
     """
     if not softness:
         return np.where(mask[..., None], donor, base)
@@ -57,16 +57,16 @@ def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness:
 
 
 def match_tone(donor: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Give `donor` the mean and, within limits, the contrast of each colour of `base`; both (H, W, 3) uint8."""
+    """Match the mean and, within limits, the contrast of each channel of `donor` to `base`; both (H, W, 3) uint8."""
     means, spreads = zip(*((part.mean((0, 1)), part.std((0, 1)) + 1) for part in (donor, base)), strict=True)
     matched = (donor - means[0]) * np.clip(spreads[1] / spreads[0], 0.6, 1.6) + means[1]
     return np.rint(matched).clip(0, 255).astype(np.uint8)
 
 
 def poisson_blend(base: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Put the gradients of `donor` into `base` where a mask is true ("Poisson Image Editing", SIGGRAPH 2003).
+    """Copy the gradients of `donor` into `base` within a mask ("Poisson Image Editing", SIGGRAPH 2003).
 
-    A region at the border of the image is cut off there by two pixels, as the equation needs values all around.
+    Regions keep two pixels of distance to the image border, as the equation requires boundary values.
     """
     inner = np.zeros_like(mask)
     inner[2:-2, 2:-2] = mask[2:-2, 2:-2]

@@ -1,4 +1,4 @@
-"""Label tables: which images there are, what they show, and from where they come."""
+"""Label tables: paths of images, with labels, groups and sources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LabelledImage:
         path: Path of the file.
         label: 1 for AI, 0 for real.
         group: Generator, or kind of real image.
-        source: Collection that the image is from; images of one source are alike in more than their label.
+        source: Collection of the image; images of one source share more than their label.
         domain: Kind of picture: photo, artwork, render, screenshot, document; "" if unclear.
         family: Family of the generator; "" for real images, and if unknown.
     """
@@ -71,13 +71,13 @@ def _image(base: Path, row: dict[str, str]) -> LabelledImage:
 
 
 def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
-    """Take `count` of the images at even steps, so that every source has its share; all if there are no more."""
+    """Take `count` images at even steps, so that every source is represented; all if there are fewer."""
     count = min(count, len(images))
     return [images[i * len(images) // count] for i in range(count)]
 
 
 def capped(images: list[LabelledImage], cap: int) -> list[LabelledImage]:
-    """Take at most `cap` images of each group of a source, in an order fixed by hashes: breadth counts, not number."""
+    """Take at most `cap` images of each (group, source), in the order of hashes; breadth matters more than number."""
     kept: dict[tuple[str, str, int], int] = defaultdict(int)
     chosen = []
     for image in sorted(images, key=lambda image: _digest(f"{image.source} {image.group} {image.path.name}")):
@@ -93,7 +93,7 @@ def _digest(text: str) -> bytes:
 
 
 def tables_sha256(tables: Iterable[str | Path]) -> str:
-    """Digest the bytes of all tables, so that a checkpoint can say what it was trained on."""
+    """Return a SHA-256 of the bytes of all tables, to record the training data of a checkpoint."""
     digest = hashlib.sha256()
     for table in tables:
         path = Path(table)
@@ -103,5 +103,5 @@ def tables_sha256(tables: Iterable[str | Path]) -> str:
 
 
 def fold_of(source: str) -> int:
-    """Return the fold, 0..5, of a source: fixed by a hash of its name, so that no source is ever in two."""
+    """Return the fold, 0..5, of a source, by a hash of its name, so that no source is in two folds."""
     return int.from_bytes(_digest(source)[:4], "big") % FOLDS

@@ -1,1 +1,1 @@
-"""Figures: how well a scanner does, and how fast."""
+"""Measure the accuracy and speed of a scanner."""

@@ -1,4 +1,4 @@
-"""Fit when a region of the heatmap contradicts a verdict of `real`, on images of sources that the weights never saw."""
+"""Fit the rule by which a heatmap region contradicts a verdict of `real`, on sources that the weights never saw."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hidascan.finding import Finding
 from hidascan.lab.data.tables import LabelledImage, fold_of
 
 FALSE_ALARMS = 0.005  # share of real images that may lose their verdict of `real`
-SURE = 0.8  # mean probability of a sure region: chosen beforehand, as fitting it too costs false alarms out of fold
+SURE = 0.8  # minimum mean probability of a sure region; fixed, as fitting it causes false alarms out of fold
 AREAS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One image, its label and the finding of a scan.
+class Labelled:
+    """One labelled image with the finding of a scan.
 
     Attributes:
         label: 1 for AI or edited by AI, 0 for real.
@@ -34,48 +34,47 @@ class Judged:
     finding: Finding
 
 
-def join(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[Judged]:
-    """Pair findings with their labels by path; findings without a label or a heatmap are left out."""
+def join(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[Labelled]:
+    """Pair findings with labels by path; omit findings without a label or a heatmap."""
     known = {str(image.path): image for image in images}
     found = [finding for finding in findings if finding.path in known and finding.ai_area is not None]
-    return [Judged(known[one.path].label, fold_of(known[one.path].source), one) for one in found]
+    return [Labelled(known[one.path].label, fold_of(known[one.path].source), one) for one in found]
 
 
-def changed(judged: list[Judged], calibration: Calibration, rule: tuple[float, float]) -> np.ndarray:
-    """Return (n,) bool: which images a rule moves from `real` to `inconclusive`, by the balanced profile."""
+def loses_real(labelled: list[Labelled], calibration: Calibration, rule: tuple[float, float]) -> np.ndarray:
+    """Return (n,) bool: whether a rule moves each image from `real` to `inconclusive`, in the balanced profile."""
     ruled = dataclasses.replace(calibration, sure_region=rule)
-    verdicts = [calibration.verdict(one.finding.score or 0.0, "balanced") for one in judged]
-    pairs = zip(verdicts, judged, strict=True)
+    verdicts = [calibration.verdict(one.finding.score or 0.0, "balanced") for one in labelled]
+    pairs = zip(verdicts, labelled, strict=True)
     return np.array([ruled.contradicting(verdict, one.finding.regions) is not None for verdict, one in pairs], bool)
 
 
-def fit_sure_region(judged: list[Judged], calibration: Calibration) -> tuple[float, float] | None:
+def fit_sure_region(labelled: list[Labelled], calibration: Calibration) -> tuple[float, float] | None:
     """Find the smallest region that moves at most 0.5 % of the real images out of `real`.
 
     Returns:
-        Least share of the cells and least mean probability of the region; None if there are no real images, or even
-        the largest region moves too many.
+        Minimum share of the cells and minimum mean probability of the region; None without real images, or if even the
+        largest region moves too many.
     """
-    real = [one for one in judged if one.label == 0]
+    real = [one for one in labelled if one.label == 0]
     rules = ((area, SURE) for area in AREAS if real)
-    return next((rule for rule in rules if changed(real, calibration, rule).mean() <= FALSE_ALARMS), None)
+    return next((rule for rule in rules if loses_real(real, calibration, rule).mean() <= FALSE_ALARMS), None)
 
 
-def cross_fitted(judged: list[Judged], calibration: Calibration) -> dict[str, float]:
-    """Judge each fold of sources by a rule that was fitted to the others.
+def cross_fitted(labelled: list[Labelled], calibration: Calibration) -> dict[str, float]:
+    """Evaluate each fold of sources by a rule fitted to the others.
 
     Returns:
-        Number of images, and shares of real and AI images that are moved; of the AI ones, also the share called
-        `real` by score alone.
+        Number of images; shares of real and AI images moved by the rule; share of AI images called `real` by score.
     """
-    labels, moved = np.array([one.label for one in judged]), np.zeros(len(judged), bool)
-    folds = np.array([one.fold for one in judged])
+    labels, moved = np.array([one.label for one in labelled]), np.zeros(len(labelled), bool)
+    folds = np.array([one.fold for one in labelled])
     for fold in np.unique(folds):
-        rule = fit_sure_region([one for one in judged if one.fold != fold], calibration)
+        rule = fit_sure_region([one for one in labelled if one.fold != fold], calibration)
         here = np.flatnonzero(folds == fold)
         if rule is not None:
-            moved[here] = changed([judged[place] for place in here], calibration, rule)
-    called = np.array([calibration.verdict(one.finding.score or 0.0, "balanced") == "real" for one in judged])
+            moved[here] = loses_real([labelled[place] for place in here], calibration, rule)
+    called = np.array([calibration.verdict(one.finding.score or 0.0, "balanced") == "real" for one in labelled])
     return {
         "real": int((labels == 0).sum()),
         "real_moved": round(float(moved[labels == 0].mean()), 5),

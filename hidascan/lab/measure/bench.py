@@ -1,4 +1,4 @@
-"""Score a detection benchmark as its papers do: a row a generator or bucket, then mean and standard deviation."""
+"""Score a detection benchmark as in its papers: one row per generator or bucket, then mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Column = Callable[[np.ndarray, np.ndarray], float]
 
 
 def _share(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
-    """Return the share of images of one class that are on its side of 0.5; NaN if there are none."""
+    """Return the share of images of one class on its side of 0.5, 0..1; NaN without images."""
     of_class = scores[labels == label]
     right = of_class >= 0.5 if label else of_class < 0.5
     return float(right.mean()) if len(right) else float("nan")
@@ -30,11 +30,11 @@ COLUMNS: dict[str, Column] = {
     "fake accuracy": lambda labels, scores: _share(labels, scores, 1),
     "balanced accuracy": lambda labels, scores: (_share(labels, scores, 0) + _share(labels, scores, 1)) / 2,
 }
-SCORED = {  # what the papers of a layout give; any other: all
+SCORED = {  # columns in the papers of a layout; for other layouts, all
     "GenImage": ("accuracy",),
     "Tiny-GenImage": ("accuracy", "AP", "real accuracy", "fake accuracy"),
     "Chameleon": ("accuracy", "fake accuracy", "real accuracy"),
-    "DRCT-2M": ("balanced accuracy",),  # generators against all photos, both counting half
+    "DRCT-2M": ("balanced accuracy",),  # each generator against all photos, weighted equally
     "HiRes-50K": ("accuracy",),
     "Synthbuster": ("AUC", "balanced accuracy"),
     "generators": ("accuracy", "AP"),
@@ -44,7 +44,7 @@ ROW_NAMES = {"HiRes-50K": "bucket"}
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One generator or bucket: counts of what could be read, and figures by the name of their column."""
+    """Counts of readable images and figures by column, for one generator or bucket."""
 
     name: str
     real: int
@@ -57,10 +57,10 @@ class Bench:
     """A benchmark.
 
     Attributes:
-        layout: Its name.
-        rows: In order.
-        unreadable: Files that could not be read, and are left out.
-        files: All that were tried.
+        layout: Name of the layout.
+        rows: Rows, sorted by name.
+        unreadable: Number of unreadable files, which are omitted.
+        files: Number of all files.
         notes: Missing parts, one line each.
     """
 
@@ -72,20 +72,20 @@ class Bench:
 
 
 def score(layout: str, images: list[LabelledImage], scores: np.ndarray) -> Bench:
-    """Score images by p(AI) (n,), NaN where a file could not be read."""
+    """Score images by p(AI) (n,), NaN for unreadable files."""
     readable = ~np.isnan(scores)
     labels, sources = np.array([image.label for image in images]), np.array([image.source for image in images])
     rows, notes = [], []
     for name in sorted(set(sources) - {SHARED}, key=_in_order):
         here = readable & ((sources == name) | (sources == SHARED))
-        truth, said = labels[here], scores[here]
-        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), _figures(layout, truth, said)))
+        truth, found = labels[here], scores[here]
+        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), _figures(layout, truth, found)))
         notes += [f"{name}: no {kind} images" for kind, label in (("real", 0), ("AI", 1)) if label not in truth]
     return Bench(layout, rows, int((~readable).sum()), len(images), notes)
 
 
 def _in_order(name: str) -> tuple[bool, str]:
-    return name.startswith("W>"), name  # the bucket of the largest comes last
+    return name.startswith("W>"), name  # the bucket of the largest images is last
 
 
 def _figures(layout: str, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -94,7 +94,7 @@ def _figures(layout: str, labels: np.ndarray, scores: np.ndarray) -> dict[str, f
 
 
 def as_markdown(bench: Bench, aligned: Bench | None = None) -> str:
-    """Write the table of a benchmark; beside each column that with formats aligned, if it was measured."""
+    """Return the table of a benchmark, with aligned formats in additional columns, if measured."""
     columns = SCORED.get(bench.layout, tuple(COLUMNS))
     head = [ROW_NAMES.get(bench.layout, "generator"), "real", "AI"]
     for name in columns:

@@ -1,4 +1,4 @@
-"""Score a localisation benchmark as its papers do: pixel F1, IoU and AUC by group, and how many images show a region."""
+"""Score a localisation benchmark as in its papers: pixel F1, IoU, AUC, and share of images with a region, by group."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hidascan.lab.measure.metrics import auc
 
 @dataclass(frozen=True)
 class EditedFigures:
-    """Figures of one image: pixel F1, IoU and AUC (NaN if unedited), highest cell, and share over the threshold."""
+    """Figures of one image: pixel F1, IoU, AUC (NaN if unedited), maximum of a cell, share over the threshold."""
 
     image: EditedImage
     f1: float
@@ -33,7 +33,7 @@ class EditedFigures:
 def measure_edited(
     detector: Detector, threshold: float, images: list[EditedImage], on_image: Callable[[], object] = lambda: None
 ) -> tuple[list[EditedFigures], int]:
-    """Compare heatmaps with masks, pixel by pixel; return what was measured, and how many files could not be read."""
+    """Compare heatmaps with masks by pixel; return the figures, and the number of unreadable files."""
     measured, unreadable = [], 0
     for image in images:
         try:
@@ -62,12 +62,12 @@ def _measure(detector: Detector, threshold: float, image: EditedImage) -> Edited
 
 
 def _pixel_auc(mask: np.ndarray, heat: np.ndarray) -> float:
-    every = max(1, int(np.sqrt(mask.size / 250_000)))  # of so many pixels a side: millions of equal ones cost seconds
+    every = max(1, int(np.sqrt(mask.size / 250_000)))  # sampling step, for speed
     return auc(mask[::every, ::every].ravel().astype(int), heat[::every, ::every].ravel())
 
 
 def as_markdown(measured: list[EditedFigures]) -> str:
-    """Write a row a group, and for those that were edited the AUC of the hottest cell against the untouched images."""
+    """Return a table with one row per group; edited groups have the AUC of the hottest cell against unedited images."""
     by_group = defaultdict(list)
     for one in measured:
         by_group[one.image.group, one.image.mask is not None, one.image.regenerated].append(one)

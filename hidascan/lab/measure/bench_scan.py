@@ -1,4 +1,4 @@
-"""Scan the images of a benchmark, as they are published or all in one format, and keep every score at once."""
+"""Scan the images of a benchmark, as published or all in one format, and store every score at once."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from hidascan.image.perturb import jpeg
 from hidascan.lab.training.trainer import read_ahead
 from hidascan.scanner import Scanner
 
-ALIGNED_QUALITY = 96  # at which both classes are saved again
+ALIGNED_QUALITY = 96  # JPEG quality at which both classes are saved again
 
 
 class ScoreFile:
-    """Scores by path, a JSON line each, appended as they come: a killed run goes on where it stopped."""
+    """Scores by path, appended as JSON lines, so that a killed run can be resumed."""
 
     def __init__(self, path: Path | None, run: str):
-        """Open it.
+        """Open the file.
 
         Args:
-            path: The file; None to keep nothing.
-            run: Tells these weights and this way of saving from others, which may be in the same file.
+            path: Path of the file; None to store nothing.
+            run: Key of weights and format, as a file may hold several runs.
         """
         self._path, self._run = path, run
         self.known: dict[str, tuple[float, float]] = {}
@@ -39,7 +39,7 @@ class ScoreFile:
                     self.known[row["path"]] = _number(row["score"]), _number(row.get("uncertainty"))
 
     def add(self, path: str, finding: Finding | None) -> None:
-        """Keep score and uncertainty of a finding; of a file that could not be read there are none."""
+        """Store score and uncertainty of a finding; an unreadable file has neither."""
         score, uncertainty = (None, None) if finding is None else (finding.score, finding.uncertainty)
         self.known[path] = _number(score), _number(uncertainty)
         if self._path is not None:
@@ -53,7 +53,7 @@ def _number(value: float | None) -> float:
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
-    """Parse a line; None for one that a kill cut short."""
+    """Parse a line; None if it was truncated by a kill."""
     try:
         row: dict[str, Any] = json.loads(line)
     except ValueError:
@@ -64,26 +64,26 @@ def _parsed(line: str) -> dict[str, Any] | None:
 def scan(
     scanner: Scanner, paths: list[str], aligned: bool, kept: ScoreFile, on_image: Callable[[], object] = lambda: None
 ) -> np.ndarray:
-    """Scan files; those that `kept` knows are not scanned again.
+    """Return the scores of files; scan those that are not stored yet.
 
     Args:
         scanner: Scanner to score with.
         paths: Files to score.
-        aligned: Whether all are saved as JPEG 96 first.
+        aligned: Whether to save all images as JPEG 96 first.
         kept: Store of scores.
-        on_image: Called after each.
+        on_image: Callback after each image.
 
     Returns:
-        (n, 2): p(AI), NaN for a file that cannot be read, and its uncertainty, NaN where a detector tells none.
+        (n, 2): p(AI), NaN for an unreadable file, and its uncertainty, NaN if not estimated.
     """
     missing = [path for path in dict.fromkeys(paths) if path not in kept.known]
-    for path, finding in _saved_again(scanner, missing) if aligned else _as_they_are(scanner, missing):
+    for path, finding in _saved_again(scanner, missing) if aligned else _as_published(scanner, missing):
         kept.add(path, finding)
         on_image()
     return np.array([kept.known[path] for path in paths]).reshape(-1, 2)
 
 
-def _as_they_are(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding]]:
+def _as_published(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding]]:
     for finding in scanner.scan(paths):
         yield finding.path, finding
 

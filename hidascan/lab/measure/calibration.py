@@ -24,7 +24,7 @@ from hidascan.scanner import Scanner
 _RIDGE = 1e-3
 _FLATTEST = 0.05  # slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
-# Of each profile: the share of real images that may be called ai, and of AI images that may be called real.
+# Maximum shares, for each profile, of real images called ai, and of AI images called real.
 ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.01, 0.03), "high-recall": (0.10, 0.015)}
 
 
@@ -35,16 +35,16 @@ def calibrate(
     on_batch: Callable[[int], None] = lambda views: None,
     images_sha256: str = "",
 ) -> dict[str, float]:
-    """Fit the calibration of `weights`, write it into their header, and return honest figures of it.
+    """Fit the calibration of `weights`, write it into their header, and return its figures.
 
-    The figures are cross-fitted: each source is judged by a calibration fitted on the other sources.
+    The figures are cross-fitted: each source is evaluated by a calibration fitted to the others.
 
     Args:
-        weights: A trained part.
+        weights: Path of a trained part.
         images: Images of held-out sources.
         options: Scan options.
-        on_batch: Told the number of views that the device has finished.
-        images_sha256: A digest of what `images` are, for the header.
+        on_batch: Callback that gets the number of finished views.
+        images_sha256: SHA-256 of the image tables, for the header.
 
     Raises:
         RecipeError: If no image can be read.
@@ -69,15 +69,15 @@ def calibrate(
 
 
 def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
-    """Calibrate weights by scores (n,) out of fold, of networks that were trained alike without the images' sources.
+    """Calibrate weights by out-of-fold scores of networks with the same training, but without the images' sources.
 
-    So weights that saw every source have a calibration on sources that were new. What is written has the name of the
-    file; figures are those of `calibrate`.
+    Thus weights trained on every source have a calibration on unseen ones. They get the name of the file; returns
+    the figures of `calibrate`.
 
     Args:
-        weights: Uncalibrated weights without a heatmap, trained on all sources.
-        images: That were scored.
-        scores: Sigmoids of raw logits; NaN where a file could not be read.
+        weights: Path of uncalibrated weights without a heatmap, trained on all sources.
+        images: Scored images.
+        scores: (n,) sigmoids of raw logits; NaN for unreadable files.
         out: Path of the calibrated weights.
     """
     kept = np.flatnonzero(~np.isnan(scores))
@@ -85,18 +85,17 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
     labels, logits = np.array([image.label for image in known]), np.log(sure / (1 - sure))
     detector, header = load_detector(weights)
     figures = _cross_fitted(known, labels, logits, np.zeros(1))
-    told = {"calibration": {"images": len(known), "out_of_fold": True, **figures}}
+    extra = {"calibration": {"images": len(known), "out_of_fold": True, **figures}}
     calibration = fit_calibration(labels, logits, np.zeros(1))
-    named = dataclasses.replace(header, name=out.stem, calibration=calibration, training=header.training | told)
+    named = dataclasses.replace(header, name=out.stem, calibration=calibration, training=header.training | extra)
     save_trained(out, detector, named)
     return figures
 
 
 def real_cells_of(detector: Detector, photos: list[LabelledImage]) -> np.ndarray:
-    """Return p(AI) of cells of real images saved at JPEG 85.
+    """Return p(AI) of cells of real images saved at JPEG 85, the common quality with most false alarms of TFL.
 
-    Of usual qualities it is the one at which TFL raises most false alarms. Of each image as many cells are taken, so
-    that large ones do not count for more.
+    Each image contributes an equal number of cells.
     """
     if not detector.has_heatmap or not photos:
         return np.zeros(1)
@@ -107,7 +106,7 @@ def real_cells_of(detector: Detector, photos: list[LabelledImage]) -> np.ndarray
 def _cross_fitted(
     images: list[LabelledImage], labels: np.ndarray, logits: np.ndarray, cells: np.ndarray
 ) -> dict[str, float]:
-    """Judge each source by a calibration that was fitted without it; nothing if a class is missing."""
+    """Evaluate each source by a calibration fitted without it; return no figures if a class is missing."""
     folds = np.array([fold_of(image.source) for image in images])
     if any(len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())):
         return {}
@@ -128,14 +127,14 @@ def cross_fitted_verdicts(
     real_cells: np.ndarray | None = None,
     fitted: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and verdicts (n,) of each fold by a calibration that was fitted to the others.
+    """Return scores and verdicts (n,), each fold by a calibration fitted to the others.
 
     Args:
         labels: (n,) 0 or 1.
-        logits: (n,) raw.
-        folds: (n,).
-        real_cells: As of `fit_calibration`.
-        fitted: (n,) bool, what calibrations may be fitted to; None for all.
+        logits: (n,) raw logits.
+        folds: (n,) fold numbers.
+        real_cells: As in `fit_calibration`.
+        fitted: (n,) bool, true for images to fit calibrations to; None for all.
     """
     scores, verdicts = np.zeros(len(labels)), np.full(len(labels), "inconclusive")
     cells = np.zeros(1) if real_cells is None else real_cells
@@ -151,16 +150,16 @@ def cross_fitted_verdicts(
 def fit_calibration(
     labels: np.ndarray, logits: np.ndarray, real_cells: np.ndarray, false_area: float = 0.02
 ) -> Calibration:
-    """Fit Platt scaling p = sigmoid(scale * logit + shift), both classes weighing the same, and the thresholds.
+    """Fit Platt scaling p = sigmoid(scale * logit + shift), with equal weight of both classes, and the thresholds.
 
-    The thresholds are conformal (split conformal prediction, one class at a time): of n real images of new sources at
-    most a stated share is called `ai`, of AI images at most a stated share `real` (ERRORS). Neither threshold
-    crosses 0.5, so what lies between is inconclusive.
+    The thresholds are conformal (split conformal prediction per class): at most a given share of real images from new
+    sources is called `ai`, and of AI images `real` (ERRORS). Neither threshold crosses 0.5; scores between them are
+    inconclusive.
 
     Args:
         labels: (n,) 0 or 1.
-        logits: (n,) raw.
-        real_cells: p(AI) of cells of real images.
+        logits: (n,) raw logits.
+        real_cells: p(AI) of cells of real images, 0..1.
         false_area: Share of these that reaches the localisation threshold, which is at least 0.5.
     """
     scale, shift = _platt(labels, logits)
@@ -175,7 +174,7 @@ def fit_calibration(
 
 
 def _rarely_reached(scores: np.ndarray, share: float) -> float:
-    """Return the score that one more image like these n exceeds with a probability of at most `share`."""
+    """Return the score that another image of this distribution exceeds with a probability of at most `share`."""
     allowed = int(share * (len(scores) + 1))
     return float(np.sort(scores)[::-1][max(0, allowed - 1)])
 
@@ -183,8 +182,7 @@ def _rarely_reached(scores: np.ndarray, share: float) -> float:
 def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """Fit logistic regression of one variable by Newton's method, from zero and on standardised logits.
 
-    On raw logits it diverges. A detector that ranks these images the wrong way round is not turned round: its scores
-    stay near 0.5, in its own order.
+    It would diverge on raw logits. The slope is always positive: a detector with reversed ranking gets scores near 0.5.
     """
     centre, spread = logits.mean(), logits.std() + 1e-6
     design = np.stack([(logits - centre) / spread, np.ones(len(logits))], axis=1)

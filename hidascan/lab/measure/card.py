@@ -1,6 +1,6 @@
-"""Fill in the figures of a model card, so that none is typed by hand.
+"""Write measured figures into model cards.
 
-A card is Markdown with pairs of lines `<!-- hidalab card: NAME -->` and `<!-- end -->`; what stands between them is
+A card is Markdown with pairs of lines `<!-- hidalab card: NAME -->` and `<!-- end -->`; the text between them is
 replaced by the figures of section NAME.
 """
 
@@ -39,7 +39,7 @@ class CardSpec:
         table: Images of sources that training never saw.
         recipe: Recipe of the weights.
         cache: Cache folder with the features of training.
-        images: Number of images of `table` for the slower sections.
+        images: Number of images of `table`, for each slower section.
         measured: Results shared by sections.
     """
 
@@ -62,17 +62,17 @@ def fill_cards(
     only: tuple[str, ...] = (),
     more: dict[str, Section] | None = None,
 ) -> None:
-    """Measure the sections that cards have marks for, each once, and write them in, one by one.
+    """Measure the sections with marks in cards, each once, and write them one by one.
 
     Args:
         cards: Markdown files.
         options: Scan options.
         spec: Inputs of the measurements.
-        only: Sections to measure; none for all that have marks.
-        more: Sections that only the detector at hand has.
+        only: Sections to measure; empty for all with marks.
+        more: Additional sections of the detector.
 
     Raises:
-        RecipeError: For a section that is not known or has no marks.
+        RecipeError: For a section that is unknown or has no marks.
     """
     sections = SECTIONS | (more or {})
     marked = {card: [name for _, name, _ in _MARKS.findall(card.read_text(encoding="utf-8"))] for card in cards}
@@ -96,7 +96,7 @@ def _replace(card: Path, section: str, text: str) -> None:
 
 
 def _evaluated(scanner: Scanner, spec: CardSpec) -> detection.Evaluation:
-    """Scan the table once, however many sections tell of it."""
+    """Scan the table once for all sections."""
     if "detection" not in spec.measured:
         images = read_images(spec.table)
         with tqdm(total=len(images), desc="detection", disable=None) as bar:
@@ -115,7 +115,7 @@ def _detection(scanner: Scanner, spec: CardSpec) -> str:
 
 
 def _summary(scanner: Scanner, spec: CardSpec) -> str:
-    """Write four numbers for a README, each with what it does not say."""
+    """Return four figures for a README, each with its limits."""
     evaluation = _evaluated(scanner, spec)
     paths = [str(image.path) for image in spread(read_images(spec.table), spec.images["speed"])]
     speed = measure_speed(scanner, paths, 1)
@@ -165,7 +165,7 @@ def _speed(scanner: Scanner, spec: CardSpec) -> str:
 
 
 def _panel(scanner: Scanner, spec: CardSpec) -> str:
-    """Show what a terminal shows of an example."""
+    """Return the terminal panel of an example."""
     out = io.StringIO()
     with redirect_stdout(out):
         terminal = Terminal(scanner.run)

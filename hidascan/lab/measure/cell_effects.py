@@ -1,6 +1,6 @@
 """Measure the influence of each cell of a view: the total direct effect ("All Patches Matter, More Patches Better").
 
-`--explain` leaves whole patches out, which costs nothing; this sets cells of a view to zero, which costs a pass each.
+`--explain` removes patches at no cost; this sets cells of a view to zero, which costs one pass each.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ def measure_cell_effects(
 ) -> list[Attribution]:
     """Return, for each of grid x grid cells of every view, the logit with all cells minus that with this one black.
 
+    Cells of overlapping patches stay separate; the cells of a thumbnail cover the whole image.
+
     Args:
-        scanner: Scanner to measure; overlapping patches are kept apart, and a thumbnail's cells cover the whole image.
+        scanner: Scanner to measure.
         pixels: (H, W, 3) uint8.
-        grid: Cells along a side of a view.
-        on_batch: Told how many views were encoded.
+        grid: Number of cells along a side of a view.
+        on_batch: Callback that gets the number of encoded views.
     """
     detector, cut = scanner.detector, cut_views(pixels, scanner.plan)
     device = scanner.device
@@ -68,7 +70,7 @@ def _edges(length: int, grid: int, place: int) -> tuple[int, int]:
 
 
 def _without(view: Tensor, grid: int, row: int, column: int) -> Tensor:
-    """Blacken one cell of a view (3, H, W)."""
+    """Return a view (3, H, W) with one black cell."""
     top, bottom = _edges(view.shape[1], grid, row)
     left, right = _edges(view.shape[2], grid, column)
     copy = view.clone()

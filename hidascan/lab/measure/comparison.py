@@ -1,4 +1,4 @@
-"""Compare detectors by their scores of the same images: one row each, then by family of generator and by domain."""
+"""Compare detectors by their scores of the same images: overall, by family of generator and by domain."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Compared:
 
     Attributes:
         name: Name of the detector in the comparison.
-        images: Images scored.
-        scores: (n,) p(AI), NaN where a file could not be read.
-        uncertainties: (n,) NaN where it tells none.
-        cost: None for an outside system.
+        images: Scored images.
+        scores: (n,) p(AI), NaN for unreadable files.
+        uncertainties: (n,) standard deviations of scores, NaN if not estimated.
+        cost: Cost per image; None for an outside system.
         budget: Training budget, in words.
     """
 
@@ -37,7 +37,7 @@ class Compared:
     budget: str = ""
 
     def readable(self) -> tuple[list[LabelledImage], np.ndarray, np.ndarray, np.ndarray]:
-        """Return images, labels, scores and uncertainties of what could be read."""
+        """Return images, labels, scores and uncertainties of readable files."""
         kept = ~np.isnan(self.scores)
         images = [image for image, one in zip(self.images, kept.tolist(), strict=True) if one]
         return images, np.array([image.label for image in images]), self.scores[kept], self.uncertainties[kept]
@@ -45,12 +45,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one detector; `knows_errors` is the AUC of its uncertainty for its errors at 0.5."""
+    """Figures of one detector; `error_auc` is the AUC of its uncertainty as a predictor of its errors at 0.5."""
 
     name: str
     figures: dict[str, float]
     interval: tuple[float, float]
-    knows_errors: float
+    error_auc: float
     cost: Cost | None
     budget: str
 
@@ -79,9 +79,9 @@ _SHOWN = (
 
 
 def as_markdown(rows: list[Row]) -> str:
-    """Write the comparison, the best AUC first and in bold."""
+    """Return the comparison as a table, best AUC first and in bold."""
     ordered = sorted(rows, key=lambda row: -row.figures["AUC"])
-    knowing = any(not np.isnan(row.knows_errors) for row in rows)
+    knowing = any(not np.isnan(row.error_auc) for row in rows)
     head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["knows its errors"] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
@@ -89,7 +89,7 @@ def as_markdown(rows: list[Row]) -> str:
         numbers = [f"{row.figures[name]:.3f}" for name in _SHOWN]
         numbers.insert(1, "{:.3f} to {:.3f}".format(*row.interval))
         if knowing:
-            numbers.append("" if np.isnan(row.knows_errors) else f"{row.knows_errors:.3f}")
+            numbers.append("" if np.isnan(row.error_auc) else f"{row.error_auc:.3f}")
         cells.append([row.name, *numbers, *_cost_cells(row.cost), row.budget])
     return markdown.table(head, cells, 0)
 
@@ -102,7 +102,7 @@ def _cost_cells(cost: Cost | None) -> list[str]:
 
 
 def short_names(names: list[str]) -> list[str]:
-    """Leave out of RECIPE@NAME=VALUE... what all entries of a recipe have in common, as columns and plots have no room."""
+    """Shorten names RECIPE@NAME=VALUE... by the parts that all entries of a recipe share."""
     changes: dict[str, list[set[str]]] = {}
     for name in names:
         stem, *own = name.split("@")
@@ -113,7 +113,7 @@ def short_names(names: list[str]) -> list[str]:
 
 
 def by_kind(compared: list[Compared]) -> str:
-    """Write how many AI images of each family, and real ones of each domain, are on their side of 0.5, the best in bold."""
+    """Return a table of shares on the right side of 0.5, by AI family and real domain, with the best in bold."""
     parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
     rows = []
@@ -126,7 +126,7 @@ def by_kind(compared: list[Compared]) -> str:
 
 
 def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]:
-    """Return, for each family of AI images and each domain of real ones, the share on its side of 0.5, and how many."""
+    """Return (share on its side of 0.5, number) for each family of AI images and each domain of real ones."""
     images, labels, scores, _ = compared.readable()
     right = (scores >= 0.5) == labels
     kinds = [("AI", one.family or "unknown") if one.label else ("real", one.domain or "unclear") for one in images]
@@ -146,11 +146,11 @@ def write_csv(path: Path, rows: list[Row]) -> None:
         for row in rows:
             cost = [""] * len(costs) if row.cost is None else list(dataclasses.astuple(row.cost))
             figures = [row.figures[name] for name in _SHOWN]
-            out.writerow([row.name, *figures, *row.interval, row.knows_errors, *cost, row.budget])
+            out.writerow([row.name, *figures, *row.interval, row.error_auc, *cost, row.budget])
 
 
 def read_outside(name: str, path: Path, images: list[LabelledImage]) -> Compared:
-    """Read the scores of an outside system: CSV or TSV with the columns path and score, paths as `images` have them."""
+    """Read the scores of an outside system: CSV or TSV with the columns path and score, paths as in `images`."""
     text = path.read_text(encoding="utf-8-sig")
     rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
     known = {row["path"]: float(row["score"]) for row in rows if row["score"] not in ("", None)}

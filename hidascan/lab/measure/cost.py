@@ -16,7 +16,7 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.image.views import cut_views
 from hidascan.scanner import Scanner
 
-SIZE = (768, 1024)  # of the image that is measured, height and width: 20 patches
+SIZE = (768, 1024)  # height and width of the measured image, pixels: 20 patches
 _ROUNDS = 5
 
 
@@ -25,10 +25,10 @@ class Cost:
     """Cost of an image of SIZE, with all views of the detector.
 
     Attributes:
-        parameters: All, of frozen parts, too.
-        trained: Those that training changed.
-        gflops: Floating-point operations, in 10^9; a multiplication and an addition are two.
-        milliseconds: From pixels to finding, the median of some rounds.
+        parameters: Number of parameters, including frozen parts.
+        trained: Number of trained parameters.
+        gflops: Floating-point operations, in 10^9; a multiply-add counts as two.
+        milliseconds: Median time from pixels to finding, ms.
     """
 
     parameters: int
@@ -38,9 +38,9 @@ class Cost:
 
 
 def cost_of(weights: Path, scanner: Scanner) -> Cost:
-    """Measure the cost of weights, for which `scanner` is open."""
+    """Measure the cost of weights; `scanner` has them loaded."""
     pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    detector, _ = load_detector(weights)  # in full precision and unpacked, as operations can be counted
+    detector, _ = load_detector(weights)  # in full precision and unpacked, to count operations
     views = cut_views(pixels, detector.plan)
     batch = torch.from_numpy(np.stack(views.pixels)).permute(0, 3, 1, 2)
     is_thumbnail = torch.tensor([views.thumbnail and number == 0 for number in range(len(views))])

@@ -1,4 +1,4 @@
-"""Measure figures under growing perturbations, as in the papers' robustness plots."""
+"""Measure figures under increasing perturbations, as in the robustness plots of papers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hidascan.lab.training.trainer import read_ahead
 from hidascan.scanner import Scanner
 
 Levels = dict[float, perturb.Perturbation]
-_CELL = 32  # side of the squares that masking hides, pixels
+_CELL = 32  # side of masked squares, pixels
 
 Points = list[tuple[float, float]]
 
 
 def mask_cells(pixels: np.ndarray, share: float) -> np.ndarray:
-    """Set a random share of squares to grey, always the same, (H, W, 3) uint8."""
+    """Set a random share of squares to grey, with a fixed seed, (H, W, 3) uint8."""
     rows, columns = (-(-side // _CELL) for side in pixels.shape[:2])
     hidden = np.random.default_rng(0).random((rows, columns)) < share
     mask = np.kron(hidden, np.ones((_CELL, _CELL), bool))[: pixels.shape[0], : pixels.shape[1], None]
@@ -49,7 +49,7 @@ MASKED = "masked share"
 def measure_curves(
     scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], object] = lambda: None
 ) -> dict[str, Points]:
-    """Return, for each of CURVES, AUC by strength; for masking, the share of AI images that are still over 0.5."""
+    """Return the AUC by strength, for each of CURVES; for masking, the share of AI images that stay over 0.5."""
     places = [(name, strength) for name, levels in CURVES.items() for strength in levels]
     scores: list[list[float]] = []
     labels = []
@@ -59,8 +59,8 @@ def measure_curves(
         on_image()
     table, truth = np.array(scores), np.array(labels)
     curves: dict[str, Points] = {name: [] for name in CURVES}
-    for (name, strength), said in zip(places, table.T, strict=True):
-        figure = float((said[truth == 1] >= 0.5).mean()) if name == MASKED else auc(truth, said)
+    for (name, strength), column in zip(places, table.T, strict=True):
+        figure = float((column[truth == 1] >= 0.5).mean()) if name == MASKED else auc(truth, column)
         curves[name].append((strength, figure))
     return curves
 

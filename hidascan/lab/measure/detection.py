@@ -1,4 +1,4 @@
-"""Measure detection on a label table, by the same figures as `../shared/tools/score.py`."""
+"""Measure detection on a label table, with the figures of `../shared/tools/score.py`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hidascan.scanner import Scanner
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """One row of the table: `right` counts verdicts that name the class, `median` is of the scores."""
+    """One row of the table; `right` is the share of correct verdicts, `median` the median score."""
 
     label: int
     group: str
@@ -39,14 +39,14 @@ class GroupFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures by name, 95 % intervals over sources of some of them, and figures by label, group and source."""
+    """Figures by name, 95 % intervals over sources of some figures, and figures by label, group and source."""
 
     figures: dict[str, float]
     groups: list[GroupFigures]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def worst(self) -> GroupFigures:
-        """Return the group, of 5 images or more where there is one, with the fewest right verdicts."""
+        """Return the group with the smallest share of correct verdicts, if possible one of 5 images or more."""
         large = [g for g in self.groups if g.count >= 5] or self.groups
         return min(large, key=lambda g: g.right)
 
@@ -57,7 +57,7 @@ def evaluate(
     on_finding: Callable[[Finding], None] = lambda finding: None,
     on_batch: Callable[[int], None] = lambda views: None,
 ) -> Evaluation:
-    """Scan every image of a table. One that cannot be read counts as wrong: score 0 if AI, 1 if real."""
+    """Scan every image of a table; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
     by_path = {}
     for finding in scanner.scan((str(image.path) for image in images), on_batch):
         by_path[finding.path] = finding
@@ -70,7 +70,7 @@ def evaluate(
         [f.verdict if o else ("real" if y else "ai") for f, o, y in zip(findings, ok, labels, strict=True)]
     )
     pairs = [(f.jpeg_quality_estimated, f.jpeg_quality) for f in findings]
-    errors = [abs(seen - told) for seen, told in pairs if seen is not None and told is not None]
+    errors = [abs(estimate - header) for estimate, header in pairs if estimate is not None and header is not None]
     more = {"quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan")}
     return evaluate_scores(images, scores, verdicts, {"missing": len(ok) - sum(ok)} | more)
 
@@ -78,7 +78,7 @@ def evaluate(
 def evaluate_scores(
     images: list[LabelledImage], scores: np.ndarray, verdicts: np.ndarray, more: dict[str, float] | None = None
 ) -> Evaluation:
-    """Evaluate scores (n,) and verdicts (n,) of images, however they were made; `more` figures join the others."""
+    """Evaluate scores (n,) and verdicts (n,) of images; `more` are additional figures."""
     labels, sources = np.array([image.label for image in images]), [image.source for image in images]
     figures = _figures(labels, scores, verdicts, sources) | {name: round(x, 4) for name, x in (more or {}).items()}
     groups = figures_by(images, scores, verdicts, lambda image: (image.group, image.source))
@@ -104,7 +104,7 @@ def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sourc
 def _intervals(
     labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sources: list[str]
 ) -> dict[str, tuple[float, float]]:
-    """Bootstrap the main figures over sources; nothing where a class is missing."""
+    """Return intervals of the main figures by bootstrap over sources; empty if a class is missing."""
     if len(set(labels.tolist())) < 2:
         return {}
     is_ai, is_open = (verdicts == "ai").astype(float), (verdicts == "inconclusive").astype(float)
@@ -126,7 +126,7 @@ def figures_by(
     verdicts: np.ndarray,
     key: Callable[[LabelledImage], tuple[str, str]],
 ) -> list[GroupFigures]:
-    """Return a row for each label and each value of `key`, which gives what stands for group and source."""
+    """Return a row for each label and each value of `key`, which returns (group, source)."""
     members = defaultdict(list)
     for number, image in enumerate(images):
         members[(image.label, *key(image))].append(number)
@@ -162,7 +162,7 @@ FIGURES = {
 
 
 def figures_as_markdown(evaluation: Evaluation) -> str:
-    """Write the main figures, and below each its 95 % interval over sources where it has one."""
+    """Return a table of the main figures, with 95 % intervals over sources, if any, below."""
     rows = [[f"{evaluation.figures[name]:.3f}" for name in FIGURES]]
     if intervals := evaluation.intervals:
         rows.append(["{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else "" for name in FIGURES])
@@ -173,7 +173,7 @@ def figures_as_markdown(evaluation: Evaluation) -> str:
 
 
 def as_markdown(evaluation: Evaluation) -> str:
-    """Write the table by group, the worst group in bold."""
+    """Return the table by group, with the worst group in bold."""
     head = ["label", "group", "source", "n", "right", "ai", "inconclusive", "median score"]
     rows = []
     for g in evaluation.groups:

@@ -1,4 +1,4 @@
-"""Make the heatmap of pixels in memory."""
+"""Compute the heatmap of pixels in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BATCH = 16  # views
 
 
 def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
-    """Return p(AI) of each cell, (ceil(H / 16), ceil(W / 16)) float32, of (H, W, 3) uint8, as a scan gives it.
+    """Return p(AI) of each cell, (ceil(H / 16), ceil(W / 16)) float32, of (H, W, 3) uint8, as in a scan.
 
     Raises:
         ValueError: If the detector has no heatmap.
@@ -27,7 +27,7 @@ def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
 
 
 def encode_for_heatmap(detector: Detector, pixels: np.ndarray) -> tuple[Encoded, PatchGrid]:
-    """Encode all views of (H, W, 3) uint8, and return their grid, too.
+    """Encode all views of (H, W, 3) uint8; return the rows and the grid.
 
     Raises:
         ValueError: If the detector has no heatmap.

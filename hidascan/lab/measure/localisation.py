@@ -1,4 +1,4 @@
-"""Measure localisation: photos with one region sent through an autoencoder, saved as JPEG, looked at."""
+"""Measure localisation on photos with one region passed through an autoencoder, saved as JPEG."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from hidascan.lab.measure.metrics import auc
 
 @dataclass(frozen=True)
 class LocalisationFigures:
-    """At one quality of the save.
+    """Figures at one JPEG quality of the save.
 
     Attributes:
-        jpeg: That quality.
+        jpeg: JPEG quality, 1..100.
         pooled_auc: Token AUC over the cells of all images.
-        mean_auc: Its mean over images.
-        iou: Mean at the shipped threshold.
-        false_area: Share of the untouched photos over that threshold.
-        false_share: Share of the untouched photos in which any cell is.
+        mean_auc: Mean token AUC over images.
+        iou: Mean IoU at the shipped threshold.
+        false_area: Share of cells of unedited photos over the threshold.
+        false_share: Share of unedited photos with any cell over the threshold.
     """
 
     jpeg: int
@@ -44,7 +44,7 @@ class LocalisationFigures:
 
 @dataclass
 class _Results:
-    """Results of the images so far, at one quality."""
+    """Results of the images so far, at one JPEG quality."""
 
     inside: list[np.ndarray] = field(default_factory=list)
     values: list[np.ndarray] = field(default_factory=list)
@@ -54,7 +54,7 @@ class _Results:
     falsely: list[bool] = field(default_factory=list)
 
     def add(self, cells: np.ndarray, untouched: np.ndarray, truth: np.ndarray, threshold: float) -> None:
-        """Add an image; cells that the border of the region crosses are left out of the AUCs."""
+        """Add an image; cells on the border of the region are excluded from the AUCs."""
         clear = (truth == 0) | (truth == 1)
         self.inside.append((truth[clear] == 1).astype(int))
         self.values.append(cells[clear])
@@ -65,7 +65,7 @@ class _Results:
         self.falsely.append(bool((untouched >= threshold).any()))
 
     def figures(self, jpeg: int) -> LocalisationFigures:
-        """Sum up."""
+        """Return the figures over all images."""
         pooled = auc(np.concatenate(self.inside), np.concatenate(self.values))
         return LocalisationFigures(
             jpeg, pooled, *(float(np.nanmean(v)) for v in (self.aucs, self.ious, self.false_areas, self.falsely))
@@ -82,17 +82,17 @@ def measure_localisation(
     seed: int = 0,
     on_image: Callable[[], object] = lambda: None,
 ) -> list[LocalisationFigures]:
-    """Measure token AUC inside against outside of repainted regions, at each quality of the save.
+    """Measure the token AUC of repainted regions against their surroundings, at each JPEG quality.
 
     Args:
         detector: Detector with a heatmap.
-        threshold: Localisation threshold.
+        threshold: Localisation threshold, 0..1.
         images: Photos.
         autoencoder: Autoencoder that repaints.
-        share: Least and largest share of the area.
+        share: Minimum and maximum share of the area, 0..1.
         qualities: JPEG qualities of the save.
         seed: Random seed of the regions.
-        on_image: Called after each image.
+        on_image: Callback after each image.
     """
     rng = np.random.default_rng(seed)
     results = {quality: _Results() for quality in qualities}
@@ -109,7 +109,7 @@ def measure_localisation(
 
 @dataclass(frozen=True)
 class Edit:
-    """An image of which a part was made by a generator, the mask of that part, the method, and where it was collected."""
+    """An image with a generated part: paths of image and mask, method (`group`), and source."""
 
     path: Path
     mask: Path
@@ -118,10 +118,10 @@ class Edit:
 
 
 def read_edits(table: Path) -> list[Edit]:
-    """Read a TSV with the columns path and mask, relative to its folder, group, and perhaps source.
+    """Read a TSV with the columns path and mask, relative to its folder, group, and optionally source.
 
     Raises:
-        RecipeError: If it is missing or lacks a column.
+        RecipeError: If the table is missing or lacks a column.
     """
     try:
         with table.open(newline="", encoding="utf-8") as file:
@@ -148,7 +148,7 @@ class EditFigures:
 
 
 def measure_edit(detector: Detector, threshold: float, edit: Edit) -> EditFigures:
-    """Compare the heatmap of an edit with its mask; cells that the border of the part crosses are left out of the AUC."""
+    """Compare the heatmap of an edit with its mask; cells on the border of the part are excluded from the AUC."""
     cells = heatmap_of(detector, decode(edit.path).pixels)
     mask = decode(edit.mask).pixels[..., 0] >= 128
     truth = cell_shares(mask, CELL)

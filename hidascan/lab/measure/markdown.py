@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], bold: int | None = None) -> str:
-    """Write a table, the row with the number `bold` in bold."""
+    """Return a Markdown table; row number `bold` is in bold."""
     lines = [_line(head), "|" + "---|" * len(head)]
     for number, row in enumerate(rows):
         lines.append(_line([f"**{cell}**" for cell in row] if number == bold else row))

@@ -1,4 +1,4 @@
-"""Compute the figures by which detectors are compared. Scores are (n,) float, labels (n,) 0 or 1, 1 for AI."""
+"""Metrics of detectors. Scores are (n,) float, labels (n,) 0 or 1, 1 for AI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
-    """Return weights (n,) by which all sources of a class count alike, however many images they have."""
+    """Return weights (n,) that give all sources of a class equal weight, for any number of images."""
     keys = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
     weights: np.ndarray = 1.0 / counts[place]
@@ -46,7 +46,7 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) ->
 
 
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
-    """Average the shares of AI at or over, and of real under the threshold."""
+    """Compute the mean of the shares of AI images at or over, and of real ones under the threshold."""
     return float(((scores[labels == 1] >= threshold).mean() + (scores[labels == 0] < threshold).mean()) / 2)
 
 
@@ -59,9 +59,9 @@ def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, fpr: float) -> float:
 def interval_over_sources(
     metric: Metric, labels: np.ndarray, scores: np.ndarray, sources: Sequence[str], rounds: int = 500, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the 95 % interval of a metric by bootstrap over sources: images of one source are no independent draws.
+    """Return the 95 % interval of a metric by bootstrap over sources, as images of one source are not independent.
 
-    Real and AI sources are drawn apart, so that both classes are always there.
+    Real and AI sources are drawn separately, so that both classes are always present.
     """
     rng, values = np.random.default_rng(seed), []
     members = [

@@ -23,7 +23,7 @@ def _pyplot() -> Any:
 
 
 def plot_cost(rows: list[Row], path: Path) -> None:
-    """Plot AUC, with its interval, against milliseconds an image, as `path`.png and `path`.svg."""
+    """Plot AUC, with its interval, against milliseconds per image, as `path`.png and `path`.svg."""
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(9, 6))
     for row, name in zip(rows, short_names([row.name for row in rows]), strict=True):
@@ -35,14 +35,14 @@ def plot_cost(rows: list[Row], path: Path) -> None:
         spread = [[value - row.interval[0]], [row.interval[1] - value]]
         axes.errorbar(row.cost.milliseconds, value, yerr=spread, fmt="o", capsize=3)
         axes.annotate(name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axes.margins(x=0.3)  # for the names
+    axes.margins(x=0.3)  # room for names
     axes.set(xscale="log", xlabel="milliseconds an image of 1024 x 768", ylabel="AUC, 95 % over sources")
     axes.grid(alpha=0.3)
     _save(figure, path)
 
 
 def plot_kinds(compared: list[Compared], path: Path) -> None:
-    """Plot the share on its side of 0.5, a group of bars for each family of AI images and each domain of real ones."""
+    """Plot the share on its side of 0.5, with a group of bars for each family of AI images and domain of real ones."""
     pyplot = _pyplot()
     parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
@@ -58,7 +58,7 @@ def plot_kinds(compared: list[Compared], path: Path) -> None:
 
 
 def plot_curves(curves: dict[str, dict[str, list[tuple[float, float]]]], path: Path) -> None:
-    """Plot one panel a perturbation and one line a detector: curves[perturbation][detector] is (strength, figure)s."""
+    """Plot a panel per perturbation, a line per detector; curves[perturbation][detector] lists (strength, figure)."""
     pyplot = _pyplot()
     figure, panels = pyplot.subplots(1, len(curves), figsize=(4 * len(curves), 3.6), squeeze=False)
     for axes, (perturbation, lines) in zip(panels[0], curves.items(), strict=True):

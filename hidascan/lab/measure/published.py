@@ -15,13 +15,13 @@ else:
 
 
 def published(benchmark: str) -> list[dict[str, Any]]:
-    """Return the rows of published figures of a benchmark."""
+    """Return the published figures of a benchmark, one row per method."""
     text = resources.files("hidascan.lab.measure").joinpath("published.toml").read_text(encoding="utf-8")
     return [row for row in tomllib.loads(text)["figures"] if row["benchmark"] == benchmark]
 
 
 def as_markdown(benchmark: str) -> str:
-    """Write the published figures of a benchmark, best first; "" if there are none."""
+    """Return a table of the published figures of a benchmark, best first; "" if there are none."""
     rows = sorted(published(benchmark), key=lambda row: -row["accuracy"])
     if not rows:
         return ""

@@ -1,4 +1,4 @@
-"""Measure the quality estimate: images shrunk by 2, so that their own past is gone, then compressed by us."""
+"""Measure the quality estimate on images shrunk by 2, which removes their JPEG history, then compressed again."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def quality_errors(
 
     Args:
         scanner: Scanner that estimates the quality.
-        images: To compress.
-        resized: If given, under 1: the sides are shrunk to that share after compression, too.
-        on_image: Called after each image.
+        images: Images to compress.
+        resized: Factor of an additional resize after compression, under 1; None for none.
+        on_image: Callback after each image.
 
     Raises:
         RecipeError: If the detector does not estimate the quality.

@@ -1,4 +1,4 @@
-"""Measure detection under what happens to images on their way, and how often that turns a verdict round."""
+"""Measure detection under common perturbations, and the share of verdicts that they flip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hidascan.lab.training.trainer import read_ahead
 from hidascan.scanner import Scanner
 
 UNTOUCHED = "as it is"
-# Over these a verdict should not turn from ai to real or back.
+# Perturbations that should not flip a verdict between ai and real.
 STABILITY = (
     "JPEG 90",
     "JPEG 75",
@@ -34,7 +34,7 @@ STABILITY = (
 
 @dataclass(frozen=True)
 class PerturbationFigures:
-    """Figures of all images under one perturbation; `balanced` is at 0.5."""
+    """Figures of all images under one perturbation; `balanced` is the balanced accuracy at 0.5."""
 
     perturbation: str
     auc: float
@@ -50,10 +50,10 @@ class Robustness:
 
     Attributes:
         images: Number of images.
-        perturbations: A row for each.
-        flips: Share of the images with both ai and real among their verdicts, as they are and over STABILITY.
-        flips_real: Share of flips among real images.
-        flips_ai: Share of flips among AI images.
+        perturbations: Figures of each perturbation.
+        flips: Share of images, 0..1, with both ai and real among their verdicts, untouched and over STABILITY.
+        flips_real: Share of flips among real images, 0..1.
+        flips_ai: Share of flips among AI images, 0..1.
     """
 
     images: int
@@ -66,7 +66,7 @@ class Robustness:
 def measure_robustness(
     scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], object] = lambda: None
 ) -> Robustness:
-    """Scan every image as it is and under every one of PERTURBATIONS."""
+    """Scan every image untouched and under each of PERTURBATIONS."""
     names = [UNTOUCHED, *PERTURBATIONS]
     scores, verdicts = [], []
     for number, finding in enumerate(scanner.scan_arrays(_copies(images)), start=1):
@@ -79,7 +79,7 @@ def measure_robustness(
 
 
 def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> Robustness:
-    """Sum up scores and verdicts (n, len(names)) of images with labels (n,), UNTOUCHED among the names."""
+    """Compute figures from scores and verdicts (n, len(names)) of images with labels (n,); UNTOUCHED is in `names`."""
     rows = [_figures(name, labels, score[:, i], verdict[:, i]) for i, name in enumerate(names)]
     stable = [i for i, name in enumerate(names) if name in (UNTOUCHED, *STABILITY)]
     flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
@@ -108,7 +108,7 @@ def _figures(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: np.nda
 
 
 def as_markdown(robustness: Robustness) -> str:
-    """Write the table, the perturbation with the lowest AUC in bold, and a line on the flips."""
+    """Return the table, with the lowest AUC in bold, and a line on flips."""
     rows = robustness.perturbations
     head = ["perturbation", "AUC", "balanced accuracy at 0.5", "TPR at 5 % FPR", "`ai` on real", "inconclusive"]
     cells = []

@@ -1,4 +1,4 @@
-"""Fit when a verdict is settled: watch logits on their way from few patches to all, on sources that were new."""
+"""Fit the early-stopping rule to trajectories of logits, from few patches to all, on unseen sources."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from hidascan.options import PROFILES
 from hidascan.scanner import Scanner
 from hidascan.settling import settled_by
 
-WRONG = 0.005  # of verdicts may differ from those of all patches
+MAX_CHANGED_VERDICTS = 0.005  # maximum share of verdicts that differ from those of all patches
 _FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
 _FLOORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 @dataclass(frozen=True)
-class Way:
-    """The way of one image.
+class Trajectory:
+    """Trajectory of the logit of one image.
 
     Attributes:
         path: Path of the image.
-        steps: (logit, doubt, patches seen, patches in all) after each chunk but the last.
+        steps: (logit, standard error, patches seen, all patches) after each chunk except the last.
         logit: Logit of all patches.
         patches: Number of all patches.
     """
@@ -46,10 +46,10 @@ class Outcome:
     """Results of an early-stopping rule on many images, in all profiles.
 
     Attributes:
-        differ: Share of verdicts that are not those of all patches.
-        reversed: Number of verdicts reversed from ai to real or from real to ai.
-        seen: Patches looked at, of each image, by the balanced profile.
-        error: Largest distance of a score from that of all patches, of each image, by the balanced profile.
+        differ: Share of verdicts that differ from those of all patches, 0..1.
+        reversed: Number of verdicts reversed between ai and real.
+        seen: (n,) patches examined per image, in the balanced profile.
+        error: (n,) distance of the score from that of all patches, in the balanced profile.
     """
 
     differ: float
@@ -58,16 +58,16 @@ class Outcome:
     error: np.ndarray
 
 
-def watch(
+def record_trajectories(
     scanner: Scanner, images: list[LabelledImage], kept: Path, on_image: Callable[[], object] = lambda: None
-) -> list[Way]:
-    """Scan images one by one without ever stopping early, and note what each chunk of patches said.
+) -> list[Trajectory]:
+    """Scan images one by one without early stopping, and record the logit after each chunk of patches.
 
     Args:
         scanner: Scanner whose network was not trained on the images' sources.
         images: Images to measure; unreadable ones are omitted.
-        kept: A file of what is known already, JSON lines; what is new is added.
-        on_image: Called after each.
+        kept: Path of a JSON Lines file of known trajectories, to which new ones are appended.
+        on_image: Callback after each image.
     """
     known = _known(kept, scanner.run.digest)
     steps: list[tuple[float, float, int, int]] = []
@@ -79,41 +79,42 @@ def watch(
     scanner.engine.settled = never
     found = []
     for image in images:
-        way = known.get(str(image.path))
-        if way is None:
+        trajectory = known.get(str(image.path))
+        if trajectory is None:
             steps.clear()
             finding = next(scanner.scan([image.path]))
             if finding.logit is not None:
-                way = Way(str(image.path), list(steps), finding.logit, finding.patches or 0)
+                trajectory = Trajectory(str(image.path), list(steps), finding.logit, finding.patches or 0)
                 with kept.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"run": scanner.run.digest, **dataclasses.asdict(way)}) + "\n")
-        if way is not None:
-            found.append(way)
+                    file.write(json.dumps({"run": scanner.run.digest, **dataclasses.asdict(trajectory)}) + "\n")
+        if trajectory is not None:
+            found.append(trajectory)
         on_image()
     return found
 
 
-def _known(kept: Path, run: str) -> dict[str, Way]:
+def _known(kept: Path, run: str) -> dict[str, Trajectory]:
     rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
     return {
-        row["path"]: Way(row["path"], [tuple(step) for step in row["steps"]], row["logit"], row["patches"])
+        row["path"]: Trajectory(row["path"], [tuple(step) for step in row["steps"]], row["logit"], row["patches"])
         for row in rows
         if row["run"] == run
     }
 
 
-def outcome(ways: list[Way], calibration: Calibration, settling: tuple[float, float]) -> Outcome:
-    """Apply a rule to the ways of images."""
+def outcome(trajectories: list[Trajectory], calibration: Calibration, settling: tuple[float, float]) -> Outcome:
+    """Apply a rule to the trajectories of images."""
     rule = dataclasses.replace(calibration, settling=settling)
     differ, turned = [], 0
-    seen, error = np.zeros(len(ways)), np.zeros(len(ways))
+    seen, error = np.zeros(len(trajectories)), np.zeros(len(trajectories))
     for profile in PROFILES:
         settled = settled_by(rule, profile, None)
-        for place, way in enumerate(ways):
+        for place, trajectory in enumerate(trajectories):
             logit, patches = next(
-                ((step[0], step[2]) for step in way.steps if settled(*step)), (way.logit, way.patches)
+                ((step[0], step[2]) for step in trajectory.steps if settled(*step)),
+                (trajectory.logit, trajectory.patches),
             )
-            scores = calibration.score(logit), calibration.score(way.logit)
+            scores = calibration.score(logit), calibration.score(trajectory.logit)
             verdicts = {calibration.verdict(score, profile) for score in scores}
             differ.append(len(verdicts) > 1)
             turned += verdicts == {"ai", "real"}
@@ -122,30 +123,30 @@ def outcome(ways: list[Way], calibration: Calibration, settling: tuple[float, fl
     return Outcome(float(np.mean(differ)), turned, seen, error)
 
 
-def fit_settling(ways: list[Way], calibration: Calibration) -> tuple[float, float]:
-    """Find the rule that looks at the fewest patches among those that change few verdicts, and turn none round."""
+def fit_settling(trajectories: list[Trajectory], calibration: Calibration) -> tuple[float, float]:
+    """Find the rule with the fewest patches among those that change few verdicts and reverse none."""
     best, fewest = (_FACTORS[-1], _FLOORS[-1]), np.inf
     for settling in itertools.product(_FACTORS, _FLOORS):
-        found = outcome(ways, calibration, settling)
-        if found.differ <= WRONG and not found.reversed and found.seen.sum() < fewest:
+        found = outcome(trajectories, calibration, settling)
+        if found.differ <= MAX_CHANGED_VERDICTS and not found.reversed and found.seen.sum() < fewest:
             best, fewest = settling, found.seen.sum()
     return best
 
 
-def cross_fitted(ways: list[Way], folds: list[int], calibration: Calibration) -> dict[str, float]:
-    """Judge each fold of sources by a rule that was fitted to the others."""
+def cross_fitted(trajectories: list[Trajectory], folds: list[int], calibration: Calibration) -> dict[str, float]:
+    """Evaluate each fold of sources by a rule fitted to the others."""
     parts = []
     for fold in sorted(set(folds)):
-        others = [way for way, one in zip(ways, folds, strict=True) if one != fold]
-        here = [way for way, one in zip(ways, folds, strict=True) if one == fold]
+        others = [trajectory for trajectory, one in zip(trajectories, folds, strict=True) if one != fold]
+        here = [trajectory for trajectory, one in zip(trajectories, folds, strict=True) if one == fold]
         parts.append(outcome(here, calibration, fit_settling(others, calibration)))
     seen, error = (np.concatenate([getattr(part, name) for part in parts]) for name in ("seen", "error"))
     counts = np.array([len(part.seen) for part in parts])
     return {
-        "images": len(ways),
+        "images": len(trajectories),
         "verdicts_differ": round(float(np.average([part.differ for part in parts], weights=counts)), 5),
         "reversed": sum(part.reversed for part in parts),
-        "patches_in_all": int(sum(way.patches for way in ways)),
+        "patches_in_all": int(sum(trajectory.patches for trajectory in trajectories)),
         "patches_seen": int(seen.sum()),
         "seen_median": float(np.median(seen)),
         "seen_95": float(np.quantile(seen, 0.95)),

@@ -1,4 +1,4 @@
-"""Measure the whole scan against its limit, the bare network on ready tensors; and what bf16 does to the scores."""
+"""Measure the speed of a scan against the bare network, and the effect of bf16 on scores."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import torch
 from hidascan.detectors.base import Positions
 from hidascan.scanner import Scanner
 
-_LIMIT_VIEWS = 400  # at most, a round of the bare network
+_LIMIT_VIEWS = 400  # maximum number of views per round of the bare network
 
 
 @dataclass(frozen=True)
 class SpeedFigures:
-    """Speeds in views a second, medians over the rounds, and their ratio.
+    """Speeds in views per second, medians over rounds, and their ratio.
 
-    Views are patches plus one thumbnail an image. peak_memory_mb is of this process, both sides included.
+    Views are patches plus one thumbnail per image. peak_memory_mb is that of this process for both measurements.
     """
 
     views: int
@@ -37,7 +37,7 @@ class SpeedFigures:
 
 @dataclass(frozen=True)
 class PrecisionFigures:
-    """Differences between the scores of the same images by two scanners, and how many verdicts differ."""
+    """Differences between the scores of the same images by two scanners, and number of different verdicts."""
 
     images: int
     mean: float
@@ -48,7 +48,7 @@ class PrecisionFigures:
 def measure_speed(
     scanner: Scanner, paths: list[str], rounds: int = 3, on_image: Callable[[], object] = lambda: None
 ) -> SpeedFigures:
-    """Measure both sides in turns, in one process, with the same network, batch size and dtype."""
+    """Measure scan and bare network in turn, in one process, with the same network, batch size and dtype."""
     limit(scanner, 1)  # warm up
     scans, limits, views = [], [], 0
     for _ in range(rounds):
@@ -69,7 +69,7 @@ def measure_speed(
 
 
 def limit(scanner: Scanner, views: int) -> float:
-    """Return the views a second of the network alone, on at least `views` views in full batches."""
+    """Return the speed of the network alone, views per second, on at least `views` views in full batches."""
     size, side, device = scanner.batch_size, scanner.plan.side or 224, scanner.device
     batch = torch.randint(0, 256, (size, side, side, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
     is_thumbnail = torch.zeros(size, dtype=torch.bool, device=device)
@@ -83,7 +83,7 @@ def limit(scanner: Scanner, views: int) -> float:
 
 
 def whole_scan(scanner: Scanner, paths: list[str], on_image: Callable[[], object] = lambda: None) -> tuple[float, int]:
-    """Return the views a second from files on disk to findings, and the number of views."""
+    """Return the speed from files to findings, views per second, and the number of views."""
     batches: list[int] = []
     started = time.perf_counter()
     for _ in scanner.scan(paths, batches.append):

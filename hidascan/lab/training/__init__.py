@@ -1,1 +1,1 @@
-"""Training: parts shared by all detectors, and end-to-end training."""
+"""Training: modules shared by all detectors, and end-to-end training."""

@@ -1,4 +1,4 @@
-"""Artifacts of training: written atomically, and never mixed up with those of a different recipe."""
+"""Artifacts of training, written atomically and tied to their recipe by a fingerprint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARK = "made_by.json"
 
 
 def fingerprint(**what: Any) -> str:
-    """Return a digest of everything that decides an artifact: dataclasses, numbers, texts, and lists of them."""
+    """Return a digest of all inputs of an artifact: dataclasses, numbers, texts, and lists of these."""
     text = json.dumps(what, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -32,10 +32,10 @@ def _plain(value: Any) -> Any:
 
 
 def claim_folder(folder: Path, made_by: str) -> None:
-    """Make a folder for artifacts of one fingerprint, or check that it is that.
+    """Create a folder for artifacts of one fingerprint, or check an existing one.
 
     Raises:
-        RecipeError: If it holds those of another.
+        RecipeError: If the folder has another fingerprint.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / _MARK
@@ -48,14 +48,14 @@ def claim_folder(folder: Path, made_by: str) -> None:
 
 
 def save_artifact(path: Path, tensors: dict[str, Tensor], made_by: str = "", **more: str) -> None:
-    """Write tensors whole, with the fingerprint of what they were made by, and more texts."""
+    """Write tensors atomically, with the fingerprint of their inputs and additional metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as partial:
         save_file(tensors, partial, {_KEY: made_by, **more})
 
 
 def load_artifact(path: Path, made_by: str) -> dict[str, Tensor] | None:
-    """Read tensors that were made by this fingerprint; None where there are none, or those of another."""
+    """Read tensors with a fingerprint; None if missing, or if the fingerprint differs."""
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get(_KEY) != made_by:

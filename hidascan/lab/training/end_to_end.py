@@ -1,6 +1,6 @@
-"""Train any detector by its verdict alone: draw images, degrade them alike, cut them by its plan, L_cls.
+"""Train any detector end to end by L_cls: draw images, degrade both classes alike, cut them by its plan.
 
-A detector whose encoder is frozen has its views encoded once and kept; the rest is then trained on these.
+For a frozen encoder, views are encoded once and cached; only the rest is trained.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from hidascan.lab.training import recipe as recipes
 from hidascan.lab.training.artifacts import fingerprint, load_artifact, save_artifact
 from hidascan.lab.training.losses import Losses, classification_loss, contrastive_loss
 from hidascan.lab.training.pretrained import start_from_pretrained
-from hidascan.lab.training.samples import KeptSamples, Sample, SampleDrawer, can_be_kept, split_by_image, views_of
+from hidascan.lab.training.samples import CachedSamples, Sample, SampleDrawer, is_cacheable, split_by_image, views_of
 from hidascan.lab.training.trainer import Trainer, TrainerSpec, read_ahead
 
 _PER_SHARD = 100  # samples
-_CONTRASTED = 512  # cells of a batch that PCL compares
+_CONTRASTED = 512  # cells per batch in PCL
 
 
 @dataclass(frozen=True)
 class EndToEndSpec(TrainerSpec):
-    """Optimiser settings of the detector. `batch` counts images."""
+    """Training settings of the detector; `batch` is in images."""
 
     epochs: int = 10
-    steps: int = 40  # an epoch
+    steps: int = 40  # per epoch
     lr: float = 3e-4
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
-    side: int = 224  # of random crops, for a detector that looks at the image at its own size
-    patches: int = 4  # at most so many of an image, for one that looks at patches
-    samples: int = 1000  # that are encoded, where the encoder is frozen
+    side: int = 224  # of random crops, pixels, for detectors of images at their own size
+    patches: int = 4  # maximum per image, for detectors of patches
+    samples: int = 1000  # number of encoded samples, for a frozen encoder
     group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
-    contrast: float = 0.0  # weight of PCL, for a detector that encodes cells
+    contrast: float = 0.0  # weight of PCL, for detectors that encode cells
     margin: float = 1.0  # of PCL
 
 
@@ -64,7 +64,7 @@ class Recipe(recipes.Recipe):
 
 
 def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype, keep: bool = False) -> None:
-    """Train on the tables of the recipe, on from the last whole epoch if there is one, and write the weights.
+    """Train on the tables of the recipe, resuming from the last complete epoch, if any, and write the weights.
 
     Args:
         recipe: Recipe of the weights.
@@ -72,7 +72,7 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: t
         out: Path of the weights.
         device: Device of the network.
         dtype: Precision of the costly layers.
-        keep: Whether samples are kept in `cache` as they are drawn: a megabyte each.
+        keep: Whether to keep drawn samples in `cache`, about 1 MB each.
     """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, dtype).to(device)
@@ -95,9 +95,9 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: t
 
 
 def images_of(recipe: recipes.Recipe, for_training: bool = True) -> list[LabelledImage]:
-    """Return the images of the tables that training draws from, or those of the fold that calibration keeps."""
+    """Return the images for training, or those of the calibration fold."""
     images = [image for table in recipe.data.tables for image in read_images(table)]
-    return [image for image in images if recipe.data.leaves_out(image.source) != for_training]
+    return [image for image in images if recipe.data.excludes(image.source) != for_training]
 
 
 def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
@@ -111,27 +111,27 @@ def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
 
 
 def train_for_comparison(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Train on samples that are kept, so that recipes which draw by the same law train on the very same."""
+    """Train on cached samples, so that recipes with equal sampling train on the same ones."""
     train(recipe, cache, out, device, dtype, keep=True)
 
 
 def _drawer(
     recipe: Recipe, detector: Detector, cache: Path | None, device: torch.device, dtype: torch.dtype
 ) -> SampleDrawer:
-    """Open the samples of a recipe; `cache` is where they are kept, if at all."""
+    """Open the samples of a recipe; `cache` is their folder, None to keep none."""
     spec, paths = recipe.training, recipe.data.autoencoders
     autoencoders = tuple(load_autoencoder(path, dtype, str(device)) for path in paths)
     plan = detector.plan.limited(spec.patches)
-    law = images_of(recipe), recipe.sampling, plan, spec.side, spec.group_power, recipe.seed, autoencoders
-    if cache is None or not can_be_kept(plan, spec.side):
-        return SampleDrawer(*law)
-    decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, paths, *_left_out(recipe)]
+    arguments = images_of(recipe), recipe.sampling, plan, spec.side, spec.group_power, recipe.seed, autoencoders
+    if cache is None or not is_cacheable(plan, spec.side):
+        return SampleDrawer(*arguments)
+    decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, paths, *_excluded_folds(recipe)]
     made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(recipe.data.tables))
-    return KeptSamples(cache, made_by, *law)
+    return CachedSamples(cache, made_by, *arguments)
 
 
 def _batch(recipe: Recipe, number: int, drawer: SampleDrawer, encoded: list[Sample] | None) -> list[Sample]:
-    """Return the samples of a step: drawn anew, or from those that were encoded."""
+    """Return the samples of a step: newly drawn, or from the encoded ones."""
     size = recipe.training.batch
     if encoded is None:
         return [drawer[number * size + place] for place in range(size)]
@@ -147,7 +147,7 @@ def _losses(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Losses:
-    """Compute L_cls of a batch, with as many real images as AI ones in the long run, and what else is asked for."""
+    """Compute L_cls of a batch, with balanced classes on average, and the other losses of the recipe."""
     spec, losses = recipe.training, Losses()
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32 and not detector.frozen_encoder):
         if samples[0].encoded is None:
@@ -162,7 +162,7 @@ def _losses(
     labels = torch.tensor([float(sample.label) for sample in samples], device=device)
     losses["cls"] = classification_loss(logits, labels, 0.5, spec.label_smoothing)
     divergence = detector.complexity()
-    if divergence is not None:  # the ELBO, over all samples that will be drawn
+    if divergence is not None:  # the ELBO, over all samples of the training
         losses["kl"] = divergence / (spec.epochs * spec.steps * spec.batch)
     return losses
 
@@ -178,7 +178,7 @@ def _encode(detector: Detector, samples: list[Sample], device: torch.device, wit
 
 
 def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
-    """Compute PCL over a draw of the cells (B, N, C) of a batch."""
+    """Compute PCL over a random sample of the cells (B, N, C) of a batch."""
     flat = cells.flatten(0, 1)
     shares = torch.from_numpy(np.concatenate([sample.shares for sample in samples if sample.shares is not None]))
     chosen = torch.randperm(len(flat), device=flat.device)[:_CONTRASTED]
@@ -188,8 +188,8 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
 def _encoded(
     recipe: Recipe, samples: SampleDrawer, detector: Detector, cache: Path, device: torch.device
 ) -> list[Sample]:
-    """Encode samples once, in shards that survive a kill, and let the detector measure them."""
-    made_by = fingerprint(what="encoded", recipe=_what_decides_samples(recipe))
+    """Encode samples once, in shards that survive a kill, and measure their statistics."""
+    made_by = fingerprint(what="encoded", recipe=_sample_settings(recipe))
     encoded: list[Sample] = []
     for first in tqdm(range(0, recipe.training.samples, _PER_SHARD), desc="encoding", disable=None):
         path = cache / f"encoded-{made_by[:12]}-{first:06d}.safetensors"
@@ -219,7 +219,7 @@ def _encode_shard(samples: SampleDrawer, numbers: range, detector: Detector, dev
     return tensors
 
 
-def _what_decides_samples(recipe: Recipe) -> list[object]:
+def _sample_settings(recipe: Recipe) -> list[object]:
     spec, backbone = recipe.training, Path(recipe.data.backbone)
     encoder = {
         name: value
@@ -228,11 +228,11 @@ def _what_decides_samples(recipe: Recipe) -> list[object]:
     }
     frozen = sha256_of(backbone) if backbone.is_file() else ""
     tables = tables_sha256(recipe.data.tables)
-    drawn = [spec.patches, spec.side, spec.group_power, *_left_out(recipe), recipe.data.autoencoders]
+    drawn = [spec.patches, spec.side, spec.group_power, *_excluded_folds(recipe), recipe.data.autoencoders]
     return [recipe.detector, recipe.seed, encoder, frozen, tables, recipe.sampling, drawn]
 
 
-def _left_out(recipe: Recipe) -> list[int]:
+def _excluded_folds(recipe: Recipe) -> list[int]:
     return [recipe.data.calibration_fold, *recipe.data.without_folds]
 
 
@@ -241,14 +241,14 @@ def _made_by(recipe: Recipe) -> str:
         what="trained",
         network=recipe.network,
         pretrained=recipe.data.pretrained,
-        samples=_what_decides_samples(recipe),
+        samples=_sample_settings(recipe),
         training=recipe.training,
     )
 
 
 @contextmanager
 def _without(detector: Detector, frozen: dict[str, FrozenViT]) -> Iterator[None]:
-    """Take frozen parts out while what is trained is copied, averaged and saved."""
+    """Remove frozen parts while trained ones are copied, averaged and saved."""
     for name in frozen:
         delattr(detector, name)
     try:
@@ -260,7 +260,7 @@ def _without(detector: Detector, frozen: dict[str, FrozenViT]) -> Iterator[None]
 
 @contextmanager
 def _with(detector: Detector, frozen: dict[str, FrozenViT]) -> Iterator[None]:
-    """Put frozen parts back while views are encoded."""
+    """Restore frozen parts while views are encoded."""
     for name, part in frozen.items():
         setattr(detector, name, part)
     try:
@@ -271,7 +271,7 @@ def _with(detector: Detector, frozen: dict[str, FrozenViT]) -> Iterator[None]:
 
 
 def _write(recipe: Recipe, detector: Detector, frozen: list[str], out: Path) -> None:
-    """Write the checkpoint, as yet without a calibration."""
+    """Write the checkpoint, without a calibration."""
     backbone = Path(recipe.data.backbone)
     parts = tuple(Part(name, backbone.name, sha256_of(backbone)) for name in frozen)
     training = {"recipe": dataclasses.asdict(recipe), "tables_sha256": tables_sha256(recipe.data.tables)}

@@ -1,4 +1,4 @@
-"""Recipes as `hidalab compare` takes them, changed in places, and the weights that each of them makes."""
+"""Entries of `hidalab compare`: recipes, optionally with changed values, and their weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import CheckpointError, RecipeError
 from hidascan.lab.data.tables import FOLDS
 from hidascan.lab.training.artifacts import fingerprint
-from hidascan.lab.training.recipe import read_recipe, training_room
+from hidascan.lab.training.recipe import read_recipe, training_module
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,17 +27,17 @@ else:
 
 @dataclass(frozen=True)
 class Entry:
-    """A recipe that takes part in a comparison: its name there, and what it says."""
+    """A recipe in a comparison, with its name."""
 
     name: str
     recipe: Any
 
 
 def read_entry(text: str) -> Entry:
-    """Read `PATH`, or `PATH@network.crops=4@seed=1`: a recipe with some of its values changed.
+    """Read `PATH`, or `PATH@network.crops=4@seed=1`, a recipe with changed values.
 
     Raises:
-        RecipeError: For a recipe that cannot be read, or a change that does not fit.
+        RecipeError: For an unreadable recipe or an invalid change.
     """
     path, *changes = text.split("@")
     recipe = read_recipe(Path(path))
@@ -62,7 +62,7 @@ def _changed(part: Any, names: list[str], value: Any) -> Any:
 
 
 def folds_of(number: int, count: int) -> tuple[int, ...]:
-    """Return which of the folds of sources make up fold `number` of `count`."""
+    """Return the folds of sources that form fold `number` of `count`."""
     return tuple(fold for fold in range(FOLDS) if fold % count == number)
 
 
@@ -74,9 +74,9 @@ def weights_of(
     dtype: torch.dtype,
     on_training: Callable[[str], object] = lambda name: None,
 ) -> Path:
-    """Train an entry on all sources but those of some folds, or find the weights that it made before.
+    """Train an entry on all sources except those of some folds, or reuse its earlier weights.
 
-    Nothing is calibrated: scores are the sigmoid of what the network says, and 0.5 is where its training put it.
+    The weights are uncalibrated: scores are sigmoids of raw logits.
     """
     data = dataclasses.replace(entry.recipe.data, without_folds=without_folds, calibration_fold=-1, calibration="")
     recipe = dataclasses.replace(entry.recipe, data=data)
@@ -85,13 +85,13 @@ def weights_of(
     if not _holds(out, recipe):
         on_training(out.stem)
         out.parent.mkdir(parents=True, exist_ok=True)
-        room = training_room(recipe.detector)
-        getattr(room, "train_for_comparison", room.train)(recipe, cache, out, device, dtype)
+        module = training_module(recipe.detector)
+        getattr(module, "train_for_comparison", module.train)(recipe, cache, out, device, dtype)
     return out
 
 
 def _holds(path: Path, recipe: Any) -> bool:
-    """Tell whether a file holds weights that exactly this recipe made."""
+    """Return whether a file has weights of exactly this recipe."""
     if not path.exists():
         return False
     try:

@@ -1,4 +1,4 @@
-"""The losses. A training task returns a dict of them, already weighted: what is trained is their sum.
+"""Losses. A training task returns a dict of weighted losses, whose sum is minimised.
 
 L = L_cls + alpha * L_tfl + beta * L_qfe, as in HiDA-Net, and L_con of PPL.
 """
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Losses = dict[str, Tensor]  # name -> () of what is summed
+Losses = dict[str, Tensor]  # name -> weighted loss ()
 
 
 def classification_loss(
@@ -18,7 +18,7 @@ def classification_loss(
     """Compute L_cls: BCE, each class weighted to count half.
 
     Args:
-        logits: (B,).
+        logits: (B,) raw logits.
         labels: (B,) 0 or 1.
         ai_share: Share of AI in the training set, 0..1.
         smoothing: Label smoothing, 0..1.
@@ -30,19 +30,19 @@ def classification_loss(
 
 
 def localisation_loss(logits: Tensor, shares: Tensor) -> Tensor:
-    """Compute L_tfl: BCE, mean over cells. shares is (B, h, w), of AI-made pixels in each cell, 0..1."""
+    """Compute L_tfl: mean BCE over cells; `shares` (B, h, w) are those of AI-made pixels in each cell, 0..1."""
     return F.binary_cross_entropy_with_logits(logits, shares)
 
 
 def contrastive_loss(tokens: Tensor, shares: Tensor, margin: float = 1.0) -> Tensor:
     """Compute L_con of PCL ("All Patches Matter, More Patches Better") over pairs of tokens.
 
-    At distance d, a pair costs d^2 where both are AI or both real, else max(0, margin - d)^2.
+    At distance d, a pair costs d^2 within a class, else max(0, margin - d)^2.
 
     Args:
-        tokens: (n, D), brought to unit length here.
-        shares: (n,) of AI-made pixels, 0..1.
-        margin: Distance that tokens of different classes should have.
+        tokens: (n, D), normalised to unit length here.
+        shares: (n,) shares of AI-made pixels, 0..1.
+        margin: Minimum distance of tokens of different classes.
     """
     tokens, are_ai = F.normalize(tokens, dim=-1), shares > 0.5
     distance = (2 - 2 * tokens @ tokens.T).clamp_min(1e-6).sqrt()

@@ -1,4 +1,4 @@
-"""Start a trained backbone from weights that others trained: timm's by their name, or a file."""
+"""Initialise a trained backbone with pre-trained weights, from timm or a file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ TIMM = "timm"  # or "timm:NAME", such as timm:resnet50.tv_in1k
 
 
 def start_from_pretrained(detector: Detector, where: str) -> None:
-    """Load pre-trained weights into every network of timm's that a detector trains; its own classifier stays new.
+    """Load pre-trained weights into every timm network that a detector trains, except its classifier.
 
     Args:
-        detector: Freshly built.
-        where: "timm" for the default weights of the network's name, "timm:NAME", or a file of its state: safetensors,
-            or a pickle of tensors alone.
+        detector: Newly built detector.
+        where: "timm" for the network's default weights, "timm:NAME", or a state file: safetensors, or a pickle of
+            tensors only.
 
     Raises:
-        RecipeError: If the detector trains no such network, or the weights cannot be had or do not fit.
+        RecipeError: If the detector trains no timm network, or the weights are unavailable or do not fit.
     """
     targets = _networks(detector)
     if not targets:
@@ -51,7 +51,7 @@ def _state_of(network: Any, where: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RecipeError(f"data.pretrained: {path}: no such file") from None
-    except Exception as error:  # torch.load raises nearly anything for a broken file
+    except Exception as error:  # torch.load raises almost any exception for a broken file
         reason = "not a safetensors file" if isinstance(error, SafetensorError) else type(error).__name__
         raise RecipeError(f"data.pretrained: {path}: cannot be read ({reason})") from None
     return state
@@ -62,7 +62,7 @@ def _from_hub(name: str) -> dict[str, Tensor]:
 
     try:
         state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # the hub's client raises errors of several libraries
+    except Exception as error:  # the hub client raises errors of several libraries
         reason = next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
         raise RecipeError(
             f"data.pretrained: timm's {name} cannot be downloaded ({reason}); use a file instead"
@@ -71,7 +71,7 @@ def _from_hub(name: str) -> dict[str, Tensor]:
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Load what fits by name and shape; RecipeError if that is less than nine tenths of the network."""
+    """Load tensors that match by name and shape; RecipeError if they are less than 90 % of the network."""
     own = network.state_dict()
     fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
     filled = sum(own[name].numel() for name in fitting)
@@ -82,15 +82,15 @@ def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
 
 
 def write_backbone(name: str, where: str, out: Path) -> None:
-    """Write the file of a frozen ViT that recipes name as `data.backbone`, in half precision.
+    """Write a frozen ViT for `data.backbone` of recipes, in half precision.
 
     Args:
-        name: timm's name, as recipes give it in `network.backbone`.
-        where: As for `start_from_pretrained`.
+        name: Name in timm, as in `network.backbone` of recipes.
+        where: As in `start_from_pretrained`.
         out: Path of the backbone file.
 
     Raises:
-        RecipeError: If the weights cannot be had, or lack a tensor of the network.
+        RecipeError: If the weights are unavailable, or lack a tensor of the network.
     """
     vit = FrozenViT(name, (FrozenViT(name, (1,)).depth,)).vit
     if where == TIMM:

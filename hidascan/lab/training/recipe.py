@@ -1,4 +1,4 @@
-"""A training recipe: everything that decides a detector's weights, in one TOML file that names the detector."""
+"""A training recipe: all settings that determine a detector's weights, in one TOML file that names the detector."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class DataSpec:
     """Paths of the data, relative to the working folder."""
 
     tables: tuple[str, ...] = ()  # label tables (TSV), or folders in a known layout
-    backbone: str = "weights/backbone-clip-vit-b16.safetensors"  # for detectors that stand on a frozen one
-    autoencoders: tuple[str, ...] = ()  # FOLDER/taef2 and so on, that reconstruct photos
-    pretrained: str = ""  # weights that a trained backbone starts from: "timm" for those of its name, or a file
-    calibration: str = ""  # label table to fit temperature and thresholds on; none of its sources in `tables`
-    calibration_fold: int = -1  # or a fold, 0..5, of the sources of `tables`, which training then leaves out
-    without_folds: tuple[int, ...] = ()  # more folds that training leaves out, to be measured on
+    backbone: str = "weights/backbone-clip-vit-b16.safetensors"  # for detectors with a frozen backbone
+    autoencoders: tuple[str, ...] = ()  # that reconstruct photos: FOLDER/taef2 and so on
+    pretrained: str = ""  # initial weights of a trained backbone: "timm" for the defaults of its name, or a file
+    calibration: str = ""  # label table to fit temperature and thresholds on, without sources of `tables`
+    calibration_fold: int = -1  # or a fold, 0..5, of the sources of `tables`, which is excluded from training
+    without_folds: tuple[int, ...] = ()  # further folds excluded from training, for measuring
 
-    def leaves_out(self, source: str) -> bool:
-        """Tell whether training leaves a source out."""
+    def excludes(self, source: str) -> bool:
+        """Return whether a source is excluded from training."""
         return fold_of(source) in (self.calibration_fold, *self.without_folds)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of every recipe; the training package of a detector adds more."""
+    """Common settings of recipes; the training package of a detector may add more."""
 
     detector: str = ""
     seed: int = 0
@@ -50,24 +50,24 @@ class Recipe:
     data: DataSpec = field(default_factory=DataSpec)
 
 
-def training_room(detector: str) -> ModuleType:
-    """Return what trains a detector: the package of its name in the lab, else the training end to end.
+def training_module(detector: str) -> ModuleType:
+    """Return the training module of a detector: the lab's package of its name, else `end_to_end`.
 
-    A room has a class `Recipe` and a function `train(recipe, cache, out, device, dtype)`.
+    It has a class `Recipe` and a function `train(recipe, cache, out, device, dtype)`.
     """
     name = f"hidascan.lab.{detector}"
     if detector.isidentifier() and importlib.util.find_spec(name):
-        room = importlib.import_module(name)
-        if hasattr(room, "train"):
-            return room
+        module = importlib.import_module(name)
+        if hasattr(module, "train"):
+            return module
     return importlib.import_module("hidascan.lab.training.end_to_end")
 
 
 def read_recipe(path: Path) -> Any:
-    """Read a TOML recipe into the `Recipe` of the room that trains its detector.
+    """Read a TOML recipe into the `Recipe` of the detector's training module.
 
     Raises:
-        RecipeError: For a missing file, broken TOML, an unknown detector, an unknown key or an absurd value.
+        RecipeError: For a missing file, invalid TOML, an unknown detector or key, or a value out of range.
     """
     try:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -80,14 +80,14 @@ def read_recipe(path: Path) -> Any:
         raise RecipeError(f'{path}: missing detector, such as detector = "npr"')
     try:
         network = config_from(detector_class(detector).Config, raw.pop("network", {}))
-        recipe = _filled(training_room(detector).Recipe, raw, str(path))
+        recipe = _filled(training_module(detector).Recipe, raw, str(path))
     except (CheckpointError, TypeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from None
     return dataclasses.replace(recipe, network=network)
 
 
 def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
-    """Build a frozen dataclass from a table of TOML, tables inside it likewise; lists become tuples."""
+    """Build a frozen dataclass from a TOML table, recursively; lists become tuples."""
     hints = typing.get_type_hints(kind)
     unknown = values.keys() - hints.keys()
     if unknown:

@@ -1,4 +1,4 @@
-"""Draw labelled images for the training of any detector, degrade both classes alike, and cut them by its plan."""
+"""Draw labelled images for training any detector, degrade both classes alike, and cut them by its plan."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from hidascan.lab.data.sampling import BalancedSampler, SamplingSpec
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.training.artifacts import load_artifact, save_artifact
 
-_KEPT_PATCHES = 4  # of an image, that are kept
+_KEPT_PATCHES = 4  # cached per image
 
 Drawn = tuple[Composite, Degradation, np.random.Generator]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: its views, or what they were encoded to, and its label.
+    """One image: its views or encoded rows, and its label.
 
     Attributes:
-        label: 1 if there is any AI-made pixel.
+        label: 1 if any pixel is AI-made, else 0.
         views: Views of the sample.
-        encoded: Encoded views.
-        shares: (V, h, w) of AI-made pixels in each cell of the views; None where there is a thumbnail.
+        encoded: Encoded rows of the views.
+        shares: (V, h, w) shares of AI-made pixels in each cell of the views, 0..1; None with a thumbnail.
     """
 
     label: int
@@ -46,7 +46,7 @@ class Sample:
 
 
 class SampleDrawer:
-    """Samples by their numbers: each has a random generator of its own, so they can be drawn again."""
+    """Samples by number; each has its own random generator, so that it can be drawn again."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class SampleDrawer:
 
         Args:
             images: Images to draw from.
-            sampling: The law.
+            sampling: Sampling settings.
             plan: Division of images into views.
-            side: Side of random crops, pixels, for a detector that takes images at their own size.
-            group_power: As of BalancedSampler.
+            side: Side of random crops, pixels, for detectors of images at their own size.
+            group_power: Exponent of BalancedSampler.
             seed: Random seed of all draws.
-            autoencoders: Autoencoders for reconstructions, if there are pairs or swaps.
+            autoencoders: Autoencoders for pairs and swaps.
 
         Raises:
-            RecipeError: If there are pairs or swaps and no autoencoder, or no image of a class.
+            RecipeError: If there are pairs or swaps but no autoencoder, or a class has no image.
         """
         if (sampling.pair or sampling.swap) and not autoencoders:
             raise RecipeError("sampling.pair and sampling.swap need data.autoencoders")
@@ -79,7 +79,7 @@ class SampleDrawer:
         self._side = plan.side or side
 
     def __getitem__(self, number: int) -> Sample:
-        """Draw a sample; a file that cannot be read is replaced by the next draw of the same generator."""
+        """Draw a sample; an unreadable file is replaced by another draw."""
         for attempt in range(20):
             try:
                 composite, degradation, places = self._drawn(number, attempt)
@@ -92,7 +92,7 @@ class SampleDrawer:
         raise RecipeError("20 unreadable images in a row: check the tables")
 
     def _drawn(self, number: int, attempt: int) -> Drawn:
-        """Draw both sides of a pair for two neighbouring numbers, and anything else for each number by itself."""
+        """Draw a sample; the two images of a pair have neighbouring numbers."""
         both = self._draw(number // 2, attempt, 6) if self._maker.spec.pair else []
         if len(both) > 1:
             return both[number % 2]
@@ -107,28 +107,28 @@ class SampleDrawer:
         return list(once.values())
 
     def _cut(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Sample:
-        """Cut by the plan."""
+        """Cut pixels by the plan."""
         if wants_crop(self._plan):
             return crop(pixels, mask, self._side, rng)
         return cut(pixels, mask, self._plan)
 
 
-class KeptSamples(SampleDrawer):
-    """Samples that lie in a folder once they are drawn, cut in every way: for detectors that draw by the same law."""
+class CachedSamples(SampleDrawer):
+    """Samples cached in a folder, cut in every way, for all detectors with the same sampling."""
 
-    def __init__(self, folder: Path, made_by: str, *law: Any):
+    def __init__(self, folder: Path, made_by: str, *arguments: Any):
         """Set up.
 
         Args:
             folder: Folder of samples.
-            made_by: Fingerprint of the law.
-            *law: What SampleDrawer takes; the plan's side is that of crops, and it has a number of patches.
+            made_by: Fingerprint of the sampling.
+            *arguments: Arguments of SampleDrawer; the plan's side is that of crops, and its patches are a number.
         """
-        super().__init__(*law)
+        super().__init__(*arguments)
         self._folder, self._made_by = folder / f"drawn-{made_by[:12]}", made_by
 
     def __getitem__(self, number: int) -> Sample:
-        """Read a sample, or draw and keep it."""
+        """Read a sample, or draw and cache it."""
         path = self._folder / f"{number:06d}.safetensors"
         kept = load_artifact(path, self._made_by)
         if kept is None:
@@ -139,7 +139,7 @@ class KeptSamples(SampleDrawer):
         return self._of_plan(kept)
 
     def _cut(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Sample:
-        """Cut in every way, keep that, and return what the plan wants."""
+        """Cut pixels in every way, cache the result, and return the cut of the plan."""
         small = cut(pixels, mask, ViewPlan(self._side, patches=0))
         patches = cut(pixels, mask, ViewPlan(self._side, thumbnail=False, patches=_KEPT_PATCHES))
         self._kept = {"label": torch.tensor(small.label)}
@@ -156,25 +156,25 @@ class KeptSamples(SampleDrawer):
         names = ["crop"] if wants_crop(plan) else [*(["thumbnail"] if plan.thumbnail else []), "patches"]
         pixels = [view for name in names for view in kept[f"{name}.pixels"].numpy()]
         boxes = [Box(*box) for name in names for box in kept[f"{name}.boxes"].tolist()]
-        most = len(pixels) if wants_crop(plan) else int(plan.thumbnail) + int(plan.patches)
-        views = Views(pixels[:most], boxes[:most], plan.thumbnail, min(most, len(boxes)) - int(plan.thumbnail))
-        shares = None if plan.thumbnail else kept[f"{names[-1]}.shares"].numpy()[:most]
+        count = len(pixels) if wants_crop(plan) else int(plan.thumbnail) + int(plan.patches)
+        views = Views(pixels[:count], boxes[:count], plan.thumbnail, min(count, len(boxes)) - int(plan.thumbnail))
+        shares = None if plan.thumbnail else kept[f"{names[-1]}.shares"].numpy()[:count]
         return Sample(label, views, shares=shares)
 
 
-def can_be_kept(plan: ViewPlan, side: int) -> bool:
-    """Tell whether what a plan wants of a sample is among what is kept of it, for crops of a side."""
+def is_cacheable(plan: ViewPlan, side: int) -> bool:
+    """Return whether cached samples, with crops of a side, contain the views of a plan."""
     few = isinstance(plan.patches, int) and plan.patches <= _KEPT_PATCHES
     return plan.side in (None, side) and (few or wants_crop(plan))
 
 
 def wants_crop(plan: ViewPlan) -> bool:
-    """Tell whether training shows random crops: where one view is all that a detector looks at, at its own size."""
+    """Return whether training uses random crops: for plans of one view at its own size."""
     return plan.side is None or plan.patches == "centre"
 
 
 def crop(pixels: np.ndarray, mask: np.ndarray, side: int, rng: np.random.Generator) -> Sample:
-    """Cut a random window out of pixels (H, W, 3) with a mask (H, W) of what is AI; small ones are mirrored."""
+    """Cut a random window from pixels (H, W, 3) with a mask (H, W) of AI-made ones; mirror small images."""
     height, width = (max(side, length) for length in pixels.shape[:2])
     top, left = (int(rng.integers(0, length - side + 1)) for length in (height, width))
     window = (slice(top, top + side), slice(left, left + side))
@@ -183,7 +183,7 @@ def crop(pixels: np.ndarray, mask: np.ndarray, side: int, rng: np.random.Generat
 
 
 def cut(pixels: np.ndarray, mask: np.ndarray, plan: ViewPlan) -> Sample:
-    """Cut pixels (H, W, 3) with a mask (H, W) of what is AI by a plan that has a side."""
+    """Cut pixels (H, W, 3) with a mask (H, W) of AI-made ones, by a plan that has a side."""
     views = cut_views(pixels, plan)
     return Sample(int(mask.any()), views, shares=None if views.thumbnail else _shares(mask, views, plan.side or PATCH))
 
@@ -195,7 +195,7 @@ def _shares(mask: np.ndarray, views: Views, side: int) -> np.ndarray:
 
 
 def views_of(samples: list[Sample], device: torch.device) -> tuple[Tensor, Positions]:
-    """Put the views of samples side by side: (B, 3, H, W) uint8, and where they lie."""
+    """Stack the views of samples: (B, 3, H, W) uint8, and their positions."""
     views = [sample.views for sample in samples if sample.views]
     pixels = torch.from_numpy(np.stack([view for one in views for view in one.pixels])).permute(0, 3, 1, 2)
     thumbnails = [one.thumbnail and number == 0 for one in views for number in range(len(one))]
@@ -204,6 +204,6 @@ def views_of(samples: list[Sample], device: torch.device) -> tuple[Tensor, Posit
 
 
 def split_by_image(encoded: Encoded, counts: list[int]) -> list[Encoded]:
-    """Part the rows of a batch by image, `counts` rows each."""
+    """Split the rows of a batch by image, `counts` rows each."""
     parts = {name: rows.split(counts) for name, rows in encoded.items()}
     return [{name: part[number] for name, part in parts.items()} for number in range(len(counts))]

@@ -1,4 +1,4 @@
-"""Train a module: AdamW, warm-up and cosine, averaged weights, a state that survives a kill."""
+"""Train a module: AdamW, warm-up and cosine schedule, averaged weights, resumable state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrainerSpec:
     lr: float = 6e-4
     weight_decay: float = 0.3
     warmup: float = 0.05  # share of the steps
-    ema: float = 0.99  # of the averaged weights, a step; less in the first hundreds
+    ema: float = 0.99  # decay of averaged weights per step; less in the first hundreds
 
 
 class Trainer(Generic[Trained]):
@@ -39,7 +39,7 @@ class Trainer(Generic[Trained]):
 
     def __init__(self, module: Trained, spec: TrainerSpec, steps_per_epoch: int):
         self.module, self.spec = module, spec
-        average = _average_that_forgets_the_start(spec.ema)
+        average = _ema_with_warmup(spec.ema)
         self._averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=average, use_buffers=True)
         trained = [p for p in module.parameters() if p.requires_grad]
         groups = [
@@ -54,7 +54,7 @@ class Trainer(Generic[Trained]):
 
     @property
     def averaged(self) -> Trained:
-        """The averaged weights, in a module of their own."""
+        """Module with the averaged weights."""
         return cast(Trained, self._averaged.module)
 
     def step(self, losses: Losses) -> None:
@@ -70,7 +70,7 @@ class Trainer(Generic[Trained]):
             self._sums[name] = self._sums.get(name, 0.0) + float(loss.detach())
 
     def run(self, made_by: str, state: Path, epoch: Callable[[int], None]) -> None:
-        """Run all epochs, `epoch(number)` each, on from the last whole one that `state` holds for this fingerprint."""
+        """Run `epoch(number)` for each epoch, resuming after the last one in `state` with this fingerprint."""
         started, first = time.time(), self._resume(made_by, state)
         for number in range(first, self.spec.epochs):
             self._sums, self._steps = {}, 0
@@ -90,7 +90,7 @@ class Trainer(Generic[Trained]):
             torch.save(state, partial)
 
     def _resume(self, made_by: str, path: Path) -> int:
-        """Load the state of the last whole epoch of the same training; return its number, 0 if there is none."""
+        """Load the state of the last complete epoch of this training; return its number, 0 without any."""
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             return 0
@@ -103,7 +103,7 @@ class Trainer(Generic[Trained]):
 
 
 def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2) -> Iterator[Loaded]:
-    """Yield load(0), load(1), ... load(count - 1), made in order by a thread, a few ahead of who asks."""
+    """Yield load(0), load(1), ... load(count - 1), loaded in order by a thread, a few ahead of the consumer."""
     with ThreadPoolExecutor(1) as reader:
         queue = [reader.submit(load, number) for number in range(min(ahead, count))]
         for number in range(count):
@@ -113,10 +113,10 @@ def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2) -> Ite
             yield ready
 
 
-def _average_that_forgets_the_start(ema: float) -> Callable[[Any, Any, Any], None]:
-    """Return an exponential mean whose memory grows with what there is to remember: min(ema, (1 + n) / (10 + n)).
+def _ema_with_warmup(ema: float) -> Callable[[Any, Any, Any], None]:
+    """Return an exponential average with decay min(ema, (1 + n) / (10 + n)) after n steps.
 
-    With `ema` from the first step on, a short training would end at the weights that it began with.
+    With a constant decay, a short training would keep most of its initial weights.
     """
 
     def update(averaged: Any, current: Any, count: Any) -> None:

@@ -1,1 +1,1 @@
-"""Autoencoders, for reconstructions of photos."""
+"""Autoencoders that reconstruct photos."""

@@ -1,4 +1,4 @@
-"""Autoencoders: what they give back differs from a photo in the traces of a decoder alone."""
+"""Autoencoders, whose reconstructions differ from photos only in the traces of a decoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hidascan.lab.data.autoencoders.by_diffusers import DIFFUSERS, load_from_dif
 from hidascan.lab.data.autoencoders.tiny import is_tiny, load_tiny
 from hidascan.lab.data.autoencoders.trained import load_trained
 
-_LATENT = 16  # pixels, a multiple of the side of a latent of every autoencoder
+_LATENT = 16  # pixels, a multiple of every autoencoder's latent side
 
 
 class Autoencoder:
@@ -32,7 +32,7 @@ class Autoencoder:
     def reconstruct(
         self, pixels: np.ndarray, latent_noise: float = 0.0, rng: np.random.Generator | None = None
     ) -> np.ndarray:
-        """Send (H, W, 3) uint8 through encoder and decoder; latent_noise is the sigma of noise from rng."""
+        """Reconstruct (H, W, 3) uint8; `latent_noise` is the sigma of noise added to the latents."""
         height, width = pixels.shape[:2]
         padded = np.pad(pixels, ((0, -height % _LATENT), (0, -width % _LATENT), (0, 0)), mode="edge")
         x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].to(self.dtype) / 255
@@ -45,7 +45,7 @@ class Autoencoder:
 
     @torch.no_grad()
     def perturbed(self, spread: float, rng: np.random.Generator) -> Autoencoder:
-        """Return a copy whose decoder has noise on its weights, `spread` of the RMS of each: a decoder of its own."""
+        """Return a copy with noise on the decoder's weights, `spread` times the RMS of each tensor: a new decoder."""
         decoder = copy.deepcopy(self.decoder)
         for weight in decoder.parameters():
             noise = torch.from_numpy(rng.standard_normal(tuple(weight.shape), np.float32)).to(weight)
@@ -58,8 +58,8 @@ def load_autoencoder(where: str | os.PathLike, dtype: torch.dtype = torch.bfloat
 
     Args:
         where: FOLDER/NAME, where NAME is taesd, taesdxl, taef1 or taef2 and FOLDER holds NAME_encoder.safetensors and
-            NAME_decoder.safetensors; a file of one that was trained here; or "diffusers:NAME" for an AutoencoderKL or
-            AutoencoderTiny by its name or folder.
+            NAME_decoder.safetensors; the file of an autoencoder trained by hidalab; or "diffusers:NAME" for an
+            AutoencoderKL or AutoencoderTiny by name or folder.
         dtype: Precision of the autoencoder.
         device: Device of the autoencoder.
 

@@ -12,7 +12,7 @@ DIFFUSERS = "diffusers:"
 
 
 class _Encode(nn.Module):
-    """Images in 0..1 -> the mean of the latents of a diffusers autoencoder, which wants -1..1."""
+    """Images in 0..1 -> mean latents of a diffusers autoencoder, whose inputs are in -1..1."""
 
     def __init__(self, autoencoder: Any):
         super().__init__()
@@ -46,7 +46,7 @@ def load_from_diffusers(where: str) -> tuple[nn.Module, nn.Module]:
     for kind in (AutoencoderKL, AutoencoderTiny):
         try:
             autoencoder = kind.from_pretrained(name)
-        except Exception as error:  # of many kinds, by what is missing: network, file, or the other class's weights
+        except Exception as error:  # many kinds: no network, no file, weights of the other class
             reason = error
         else:
             return _Encode(autoencoder), _Decode(autoencoder)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from hidascan.errors import RecipeError
 
 _LATENT = {"taesd": 4, "taesdxl": 4, "taef1": 16, "taef2": 32}  # channels
-_POOLED = ("taef2",)  # have blocks with a pool branch
+_POOLED = ("taef2",)  # names whose blocks have a pool branch
 
 
 def is_tiny(path: Path) -> bool:
-    """Tell whether a path is FOLDER/NAME with the name of one of these."""
+    """Return whether a path is FOLDER/NAME of a tiny autoencoder."""
     return path.name in _LATENT
 
 
@@ -23,7 +23,7 @@ def load_tiny(path: Path) -> tuple[nn.Module, nn.Module]:
     """Load encoder and decoder of FOLDER/NAME from FOLDER/NAME_encoder.safetensors and FOLDER/NAME_decoder.safetensors.
 
     Raises:
-        RecipeError: If they are not there, or not those of that name.
+        RecipeError: If they are missing, or do not match the name.
     """
     return _load(encoder(path.name), f"{path}_encoder.safetensors"), _load(
         decoder(path.name), f"{path}_decoder.safetensors"
@@ -39,7 +39,7 @@ def _load(network: nn.Module, path: str) -> nn.Module:
 
 
 class _Block(nn.Module):
-    """conv-ReLU-conv-ReLU-conv plus a skip; with `pool`, a grouped 1x1 branch is added to the input first."""
+    """conv-ReLU-conv-ReLU-conv plus a skip connection; with `pool`, first adds a grouped 1x1 branch to the input."""
 
     def __init__(self, width: int, pool: bool = False):
         super().__init__()
@@ -71,7 +71,7 @@ class _Clamp(nn.Module):
 
 
 def encoder(name: str, width: int = 64) -> nn.Sequential:
-    """Build the encoder of a name: (B, 3, H, W) in 0..1 -> (B, latent, H / 8, W / 8)."""
+    """Build an encoder by name: (B, 3, H, W) in 0..1 -> (B, latent, H / 8, W / 8)."""
     layers = [nn.Conv2d(3, width, 3, padding=1), _Block(width)]
     for stage in range(3):
         layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False))
@@ -80,7 +80,7 @@ def encoder(name: str, width: int = 64) -> nn.Sequential:
 
 
 def decoder(name: str, width: int = 64) -> nn.Sequential:
-    """Build the decoder of a name: (B, latent, h, w) -> (B, 3, 8 h, 8 w) in 0..1, about."""
+    """Build a decoder by name: (B, latent, h, w) -> (B, 3, 8 h, 8 w), approximately in 0..1."""
     layers = [_Clamp(), nn.Conv2d(_LATENT[name], width, 3, padding=1), nn.ReLU()]
     for stage in range(3):
         layers += [_Block(width, pool=stage == 0 and name in _POOLED) for _ in range(3)]

@@ -1,6 +1,6 @@
-"""Small autoencoders that are trained here from photos, so that no one decoder is the fingerprint of AI.
+"""Small autoencoders trained on photos, so that no single decoder becomes the fingerprint of AI.
 
-Their latents are wide: what tells a copy from its photo shall be the up-sampling and the convolutions, not a blur.
+Their latents are wide, so that copies differ from photos by up-sampling and convolutions, not by blur.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from hidascan.lab.training.trainer import read_ahead
 
 @dataclass(frozen=True)
 class AutoencoderSpec:
-    """One autoencoder: how it is built and trained."""
+    """Architecture and training of an autoencoder."""
 
     name: str = "nearest8"
     up: str = "nearest"  # nearest, bilinear, transposed or shuffle
-    factor: int = 8  # pixels a latent, 4, 8 or 16
+    factor: int = 8  # pixels per latent, 4, 8 or 16
     width: int = 32
     latent: int = 32  # channels
-    quantised: bool = False  # latents rounded to a few levels (scalar quantisation)
+    quantised: bool = False  # whether latents are rounded to a few levels (scalar quantisation)
     adversarial: float = 0.0  # weight of a discriminator in the second half of the training
     steps: int = 900
     batch: int = 8
     lr: float = 2e-3
     seed: int = 0
-    held_out: bool = False  # for measuring only, never for training
+    held_out: bool = False  # whether it is only for measuring, never for training
 
 
 _WINDOW = 128  # pixels, of training
-_LEVELS = 8.0  # of a quantised latent between 0 and 1
+_LEVELS = 8.0  # quantisation levels between 0 and 1
 
 
 class _Residual(nn.Module):
-    """Adds nothing at first, so that training starts from what passes through all blocks."""
+    """Residual block, initially the identity, so that signals pass all blocks at the start of training."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -65,14 +65,14 @@ class _Residual(nn.Module):
 
 
 class _Rounded(nn.Module):
-    """Latents on a grid of levels; the gradient passes as if they were not."""
+    """Rounds latents to a grid of levels, with a straight-through gradient."""
 
     def forward(self, latent: Tensor) -> Tensor:
         return latent + ((latent * _LEVELS).round() / _LEVELS - latent).detach()
 
 
 def _upsampling(kind: str, width: int) -> list[nn.Module]:
-    """Double the side by the layer whose trace the autoencoder shall leave."""
+    """Return layers of a kind that double the side and leave its trace."""
     if kind in ("nearest", "bilinear"):
         return [nn.Upsample(scale_factor=2, mode=kind), nn.Conv2d(width, width, 3, 1, 1)]
     if kind == "transposed":
@@ -83,7 +83,7 @@ def _upsampling(kind: str, width: int) -> list[nn.Module]:
 
 
 def build_networks(spec: AutoencoderSpec) -> tuple[nn.Sequential, nn.Sequential]:
-    """Build encoder and decoder: (B, 3, H, W) in 0..1 -> (B, latent, H / factor, W / factor) -> the same."""
+    """Build encoder and decoder: (B, 3, H, W) in 0..1 -> (B, latent, H / factor, W / factor) -> (B, 3, H, W)."""
     width, stages = spec.width, int(math.log2(spec.factor))
     encoder: list[nn.Module] = [nn.Conv2d(3, width, 3, 1, 1), _Residual(width)]
     decoder: list[nn.Module] = [_Rounded()] if spec.quantised else []
@@ -101,9 +101,9 @@ def build_networks(spec: AutoencoderSpec) -> tuple[nn.Sequential, nn.Sequential]
 
 @torch.no_grad()
 def _let_colours_pass(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
-    """Start from a layer whose first three channels are those before it, shrunk or enlarged.
+    """Initialise a layer so that its first three channels are its inputs, shrunk or enlarged.
 
-    They are a blurred copy of the picture, to which training adds detail.
+    Training starts from this blurred copy of the picture and adds detail.
     """
     transposed = isinstance(layer, nn.ConvTranspose2d)
     weight = layer.weight.transpose(0, 1) if transposed else layer.weight  # (out, in, height, width)
@@ -122,7 +122,7 @@ def _let_colours_pass(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
 
 
 def load_trained(path: Path) -> tuple[nn.Sequential, nn.Sequential]:
-    """Load encoder and decoder of one that was trained here.
+    """Load encoder and decoder of an autoencoder trained by hidalab.
 
     Raises:
         RecipeError: For any other file.
@@ -138,17 +138,17 @@ def load_trained(path: Path) -> tuple[nn.Sequential, nn.Sequential]:
 
 
 def trained_path(folder: Path, spec: AutoencoderSpec) -> Path:
-    """Return where an autoencoder is kept."""
+    """Return the path of an autoencoder's file."""
     return folder / f"{spec.name}.safetensors"
 
 
 def build_autoencoders(
     specs: tuple[AutoencoderSpec, ...], photos: BalancedSampler, folder: Path, device: str, bf16: bool
 ) -> None:
-    """Train those autoencoders that are not in `folder` yet.
+    """Train the autoencoders that are missing in `folder`.
 
     Raises:
-        RecipeError: If one of them was made by another recipe.
+        RecipeError: If an existing one was made by another recipe.
     """
     for spec in specs:
         path, made_by = trained_path(folder, spec), fingerprint(spec=dataclasses.replace(spec, held_out=False))
@@ -163,7 +163,7 @@ def build_autoencoders(
 
 
 def _train(spec: AutoencoderSpec, photos: BalancedSampler, device: str, bf16: bool) -> nn.ModuleList:
-    """Train by L1 of pixels and of their differences; then also by what makes a discriminator take copies for photos."""
+    """Train by L1 of pixels and of their differences; in the second half, also by an adversarial loss."""
     torch.manual_seed(spec.seed)
     both = nn.ModuleList(build_networks(spec)).to(device).to(memory_format=torch.channels_last)
     critic = _discriminator().to(device).to(memory_format=torch.channels_last)
@@ -197,13 +197,13 @@ def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def _differences(x: Tensor) -> Tensor:
-    """Subtract neighbours of (B, 3, H, W) across and down: (B, 6, H - 1, W - 1)."""
+    """Return horizontal and vertical differences of (B, 3, H, W): (B, 6, H - 1, W - 1)."""
     inner = x[..., :-1, :-1]
     return torch.cat([x[..., :-1, 1:] - inner, x[..., 1:, :-1] - inner], dim=1)
 
 
 def _discriminator() -> nn.Sequential:
-    """Build a discriminator: (B, 3, H, W) -> a map that is above 0 where it sees a photo."""
+    """Build a discriminator: (B, 3, H, W) -> a map, above 0 for photos."""
     layers: list[nn.Module] = []
     for inner, outer in ((3, 32), (32, 64), (64, 64)):
         layers += [nn.Conv2d(inner, outer, 4, 2, 1), nn.LeakyReLU(0.2)]
@@ -211,7 +211,7 @@ def _discriminator() -> nn.Sequential:
 
 
 def _batches(spec: AutoencoderSpec, photos: BalancedSampler) -> Iterator[Tensor]:
-    """Yield (batch, 3, 128, 128) float32 in 0..1; four windows of each photo that is read."""
+    """Yield (batch, 3, 128, 128) float32 in 0..1, with four windows of each photo."""
     rng, per_photo = np.random.default_rng([spec.seed, 31]), 4
 
     def load(_: int) -> Tensor:
@@ -229,7 +229,7 @@ def _batches(spec: AutoencoderSpec, photos: BalancedSampler) -> Iterator[Tensor]
 
 
 def _windows(pixels: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Cut random windows, (128, 128, 3) uint8; half the time of the image shrunk."""
+    """Cut random windows, (128, 128, 3) uint8, half of the time from the shrunk image."""
     lowest = _WINDOW / min(pixels.shape[:2])
     if rng.random() < 0.5 and lowest < 0.7:
         pixels = resize(np.ascontiguousarray(pixels), float(rng.uniform(max(lowest, 0.25) + 0.02, 1)), rng)

@@ -1,4 +1,4 @@
-"""Read labelled images from a table, or from a folder in the layout of a benchmark. One reader per layout."""
+"""Read labelled images from a table, or from a folder in the layout of a benchmark, with one reader per layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hidascan.lab.data.tables import LabelledImage, read_table
 
 Reader = Callable[[Path], "list[LabelledImage] | None"]
 
-LAYOUTS: dict[str, Reader] = {  # the first that finds images is taken, so the particular come before the general
+LAYOUTS: dict[str, Reader] = {  # the first match counts, so specific layouts come first
     "GenImage": detection.read_genimage,
     "Tiny-GenImage": detection.read_tiny_genimage,
     "HiRes-50K": detection.read_hires,
@@ -22,23 +22,23 @@ LAYOUTS: dict[str, Reader] = {  # the first that finds images is taken, so the p
     "class folders": detection.read_classes,
     "generators": detection.read_generators,
 }
-LOOKED_FOR = f"folders named {', '.join(CLASSES)}, imagenet_*/val, train2017 or val2017, or files named r*.png"
+EXPECTED = f"folders named {', '.join(CLASSES)}, imagenet_*/val, train2017 or val2017, or files named r*.png"
 
 
 def read_images(where: str | Path) -> list[LabelledImage]:
-    """Read the images of a label table, or of a folder in the first layout that it fits.
+    """Read the images of a label table, or of a folder in the first matching layout.
 
     Raises:
-        RecipeError: If there is no such table, or no layout fits.
+        RecipeError: If the table is missing, or no layout matches.
     """
     return read_layout(where)[1] if Path(where).is_dir() else read_table(where)
 
 
 def read_layout(where: str | Path) -> tuple[str, list[LabelledImage]]:
-    """Return the name of the first layout that a folder fits, and its images.
+    """Return the name of the first layout that matches a folder, and its images.
 
     Raises:
-        RecipeError: If there is no such folder, or no layout fits.
+        RecipeError: If the folder is missing, or no layout matches.
     """
     path = Path(where)
     if not path.is_dir():
@@ -47,4 +47,4 @@ def read_layout(where: str | Path) -> tuple[str, list[LabelledImage]]:
         images = reader(path)
         if images:
             return name, images
-    raise RecipeError(f"{path}: no known layout ({', '.join(LAYOUTS)}); expected {LOOKED_FOR}")
+    raise RecipeError(f"{path}: no known layout ({', '.join(LAYOUTS)}); expected {EXPECTED}")

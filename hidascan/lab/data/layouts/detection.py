@@ -1,4 +1,4 @@
-"""Readers of the layouts of detection benchmarks, as they are published; each gives None or nothing where it does not fit."""
+"""Readers of the published layouts of detection benchmarks; each returns None or no images if it does not match."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REAL_FOLDERS = ("mscoco", "coco", "real", "0_real", "raise", "raise-1k")
 
 
 def read_classes(folder: Path) -> list[LabelledImage] | None:
-    """Read `0_real/`, `1_fake/` and the like right below a folder."""
+    """Read `0_real/`, `1_fake/` and similar subfolders."""
     classes = class_folders(folder).items()
     return [image for place, label in classes for image in _as_named(place, label, folder.name)]
 
@@ -43,7 +43,7 @@ def read_generators(folder: Path) -> list[LabelledImage] | None:
 
 
 def read_genimage(folder: Path) -> list[LabelledImage] | None:
-    """Read `<Generator>/imagenet_ai_*/val/{ai,nature}/` of GenImage; what it trains on is left out."""
+    """Read `<Generator>/imagenet_ai_*/val/{ai,nature}/` of GenImage, without its training set."""
     images = []
     for top in folders_of(folder):
         for place in folders_of(top):
@@ -53,7 +53,7 @@ def read_genimage(folder: Path) -> list[LabelledImage] | None:
 
 
 def read_tiny_genimage(folder: Path) -> list[LabelledImage] | None:
-    """Read `imagenet_*/val/{ai,nature}/` of Tiny-GenImage; what it trains on is left out."""
+    """Read `imagenet_*/val/{ai,nature}/` of Tiny-GenImage, without its training set."""
     images = []
     for place in folders_of(folder):
         match = _IMAGENET.fullmatch(place.name)
@@ -87,7 +87,7 @@ def read_chameleon(folder: Path) -> list[LabelledImage] | None:
 
 
 def read_drct(folder: Path) -> list[LabelledImage] | None:
-    """Read `<generator>/val2017/` of DRCT-2M; the photos of MSCOCO, in a folder of that name, are compared with each."""
+    """Read `<generator>/val2017/` of DRCT-2M; each generator is compared with the photos in the folder MSCOCO."""
     images = []
     for place in folders_of(folder):
         split = _split_of_drct(place)
@@ -102,7 +102,7 @@ def _split_of_drct(place: Path) -> Path | None:
 
 
 def read_synthbuster(folder: Path) -> list[LabelledImage] | None:
-    """Read `<generator>/r*.png` of Synthbuster; photos lie elsewhere, or in a folder `real` or `RAISE` beside these."""
+    """Read `<generator>/r*.png` of Synthbuster; photos are elsewhere, or in a folder `real` or `RAISE` beside these."""
     images = []
     for place in folders_of(folder):
         files = [path for path in files_below(place) if _RAISE.fullmatch(path.name)]
@@ -114,5 +114,5 @@ def read_synthbuster(folder: Path) -> list[LabelledImage] | None:
 
 
 def read_real(folder: Path) -> list[LabelledImage]:
-    """Read a folder of photos that every generator of a benchmark is compared with."""
+    """Read a folder of photos to compare every generator of a benchmark with."""
     return [LabelledImage(path, 0, f"{folder.name} (real)", SHARED) for path in files_below(folder)]

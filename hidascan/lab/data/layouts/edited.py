@@ -1,4 +1,4 @@
-"""Readers of the layouts of localisation benchmarks: images, each with the mask of what a generator made of it."""
+"""Readers of the layouts of localisation benchmarks: images, each with a mask of its edited area."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class EditedImage:
     Attributes:
         path: Path of the image.
         mask: Path of the mask of the edited area, white on black; None for an unedited image.
-        group: Group that the papers average over: JPEG level, model, split.
-        regenerated: Whether the whole image went through the generator, and the mask tells only what was asked of it.
+        group: Group that the papers average over: JPEG level, model or split.
+        regenerated: Whether the whole image was regenerated, and the mask is only the requested area.
     """
 
     path: Path
@@ -45,7 +45,7 @@ def read_autosplice(folder: Path) -> list[EditedImage]:
 
 
 def read_cocoglide(folder: Path) -> list[EditedImage]:
-    """Read `real/`, `fake/` and `mask/`, paired by the rows of `table.csv` alone, whatever its columns are called."""
+    """Read `real/`, `fake/` and `mask/`, paired by the rows of `table.csv`, regardless of column names."""
     places = {name: named(folder, name) for name in ("real", "fake", "mask")}
     table = next((path for path in folder.iterdir() if path.name.lower() == "table.csv"), None)
     if table is None or None in places.values():
@@ -64,7 +64,7 @@ def read_cocoglide(folder: Path) -> list[EditedImage]:
 
 
 def read_br_gen(folder: Path) -> list[EditedImage]:
-    """Read `<split>/{Au,Tp,Gt}` of BR-Gen: untouched, tampered, and the masks of these by the same names."""
+    """Read `<split>/{Au,Tp,Gt}` of BR-Gen: unedited images, edited ones, and masks of the same names."""
     images = []
     for split in folders_of(folder):
         untouched, tampered, truth = (named(split, name) for name in ("au", "tp", "gt"))
@@ -78,9 +78,9 @@ def read_br_gen(folder: Path) -> list[EditedImage]:
 
 
 def read_tgif(folder: Path) -> list[EditedImage]:
-    """Read `masks`, `original`, `<model>-sp` and `<model>-fr`, of each the split `testing`, of TGIF.
+    """Read the split `testing` of `masks`, `original`, `<model>-sp` and `<model>-fr` of TGIF.
 
-    Masks lie by the same names; `sp` are spliced back into the photo, `fr` are regenerated as a whole.
+    Masks have the same names; `sp` images are spliced back into the photo, `fr` images are fully regenerated.
     """
     masks, originals = named(folder, "masks"), named(folder, "original")
     if masks is None or originals is None:
@@ -111,7 +111,7 @@ EDITED: dict[str, Callable[[Path], list[EditedImage]]] = {
 
 
 def read_edited(folder: Path) -> tuple[str, list[EditedImage]] | None:
-    """Return the name of the first localisation layout that a folder fits, and its images; None if none fits.
+    """Return the name of the first localisation layout that matches a folder, and its images; None without a match.
 
     Raises:
         RecipeError: If a table that pairs images with masks cannot be read.
