@@ -268,12 +268,17 @@ def rule(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
     return made
 
 
-def test_a_region_is_hot_as_a_whole_where_one_of_its_cells_is_sure_and_cold_where_none_is():
-    logits = torch.full((8, 12), -3.0)
-    logits[1:4, 1:5], logits[2, 2] = 0.5, 2.5  # with a seed
-    logits[5:8, 8:11] = 1.9  # larger than what surrounds the seed, but never sure
+def test_a_region_is_hot_as_a_whole_where_a_neighbourhood_is_sure_and_cold_where_none_is():
+    logits = torch.full((8, 12), -6.0)
+    logits[1:4, 1:5], logits[1:4, 5] = 2.5, 0.5  # 3 x 3 cells are sure, and the likely ones beside them belong to them
+    logits[5:8, 8:11] = 1.9  # larger, but never sure
+    logits[0, 10] = 9.0  # sure, but alone
     hot = rule()(logits) >= 0.5
-    assert hot[1:4, 1:5].all() and int(hot.sum()) == 12
+    assert hot[1:4, 1:6].all() and int(hot.sum()) == 15
+
+
+def test_a_picture_that_is_warm_all_over_has_no_region():
+    assert not (rule()(torch.full((8, 12), 3.0)) >= 0.5).any()
 
 
 def test_cells_that_stay_cold_keep_their_order():
