@@ -78,7 +78,7 @@ class WindowSpec:
     seed: int = 30
     edit_draws: int = 4  # of each real edit: once as it is, then delivered
     counts: tuple[int, ...] = (640, 200, 160, 400, 40)  # repainted, pasted, retouched, untouched, generated
-    perturbed: float = 0.3  # probability that an autoencoder has noise on its weights
+    perturbed: float = 0.4  # probability that an autoencoder has noise on its weights
     group_power: float = 0.35  # as in a round
     resize: float = 0.4  # probability that a large image is shrunk first
     turned: float = 0.25  # probability of a random number of quarter turns
