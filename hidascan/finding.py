@@ -84,7 +84,7 @@ class Finding:
         heatmap: (ceil(height / 16), ceil(width / 16)) float32, p(AI) of each cell, as stored; None if the detector has
             none or did not examine every patch.
         regions: Regions of the heatmap over the localisation threshold, largest first.
-        scope: How much of the image the evidence of AI concerns: "whole", "part" or "none"; None if unknown.
+        scope: Extent of the evidence of AI: "whole", "part" or "none" of the image; None if unknown.
         attributions: Influence of each patch, with `explain`.
         claims: Claims of origin in the file, the strongest first.
         c2pa: C2PA manifest of the file, with its ingredients.

@@ -251,7 +251,7 @@ with torch.inference_mode():
 @torch.no_grad()
 def test_leaving_out_each_patch_at_once_is_leaving_it_out_by_hand():
     torch.manual_seed(0)
-    head, thumbnail, patches = FusionHead(12, 32, 4).eval(), torch.randn(1, 12), torch.randn(6, 12)
+    head, thumbnail, patches = FusionHead(12, 32, 4).eval(), torch.randn(1, 32), torch.randn(6, 32)
     each = head.without_each(thumbnail, patches)
     for patch in range(6):
         rest = torch.cat([patches[:patch], patches[patch + 1 :]])
@@ -260,8 +260,8 @@ def test_leaving_out_each_patch_at_once_is_leaving_it_out_by_hand():
 
 @torch.no_grad()
 def test_an_image_without_a_patch_is_judged_by_its_thumbnail():
-    head, thumbnail = FusionHead(12, 32, 4).eval(), torch.randn(1, 12)
-    assert torch.isfinite(head(thumbnail, torch.zeros(1, 0, 12))).all()
+    head, thumbnail = FusionHead(12, 32, 4).eval(), torch.randn(1, 32)
+    assert torch.isfinite(head(thumbnail, torch.zeros(1, 0, 32))).all()
 
 
 def rule(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
@@ -271,12 +271,17 @@ def rule(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
     return made
 
 
-def test_a_region_is_hot_as_a_whole_where_one_of_its_cells_is_sure_and_cold_where_none_is():
-    logits = torch.full((8, 12), -3.0)
-    logits[1:4, 1:5], logits[2, 2] = 0.5, 2.5  # with a seed
-    logits[5:8, 8:11] = 1.9  # larger than what surrounds the seed, but never sure
+def test_a_region_is_hot_as_a_whole_where_a_neighbourhood_is_sure_and_cold_where_none_is():
+    logits = torch.full((8, 12), -6.0)
+    logits[1:4, 1:5], logits[1:4, 5] = 2.5, 0.5  # 3 x 3 cells are sure, and the likely ones beside them belong to them
+    logits[5:8, 8:11] = 1.9  # larger, but never sure
+    logits[0, 10] = 9.0  # sure, but alone
     hot = rule()(logits) >= 0.5
-    assert hot[1:4, 1:5].all() and int(hot.sum()) == 12
+    assert hot[1:4, 1:6].all() and int(hot.sum()) == 15
+
+
+def test_a_picture_that_is_warm_all_over_has_no_region():
+    assert not (rule()(torch.full((8, 12), 3.0)) >= 0.5).any()
 
 
 def test_cells_that_stay_cold_keep_their_order():

@@ -50,37 +50,51 @@ class FeatureAggregation(nn.Module):
 
 
 class FusionHead(nn.Module):
-    """logit = MLP(concat(f_global, f_detail)), on projected [CLS] tokens of P components."""
+    """logit = MLP(concat(f_global, f_detail)), on standardised [CLS] tokens of F features.
 
-    def __init__(self, components: int, dim: int, heads: int, dropout: float = 0.0, hidden: float = 0.0):
+    Views are embedded one by one, so that an image of thousands of patches keeps D numbers of each.
+    """
+
+    def __init__(self, features: int, dim: int, heads: int, dropout: float = 0.0, hidden: float = 0.0):
         """Set up.
 
         Args:
-            components: P.
-            dim: Width of all that follows.
+            features: F.
+            dim: D, width of all that follows.
             heads: Of the attention in FAM.
-            dropout: Probability of hiding a channel of what was fused, in training.
-            hidden: Probability of hiding a component of a token, in training.
+            dropout: Probability of dropping a channel after fusion, in training.
+            hidden: Probability of dropping a feature of a token, in training.
         """
         super().__init__()
         self.hide = nn.Dropout(hidden)
-        self.thumbnail, self.patch = nn.Linear(components, dim), nn.Linear(components, dim)
+        self.thumbnail, self.patch = nn.Linear(features, dim), nn.Linear(features, dim)
         self.aggregation = FeatureAggregation(dim, heads, dropout)
         self.classifier = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(2 * dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, 1)
         )
 
-    def forward(self, thumbnail: Tensor, patches: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Decide on B images: (B, P) and (B, K, P), with padding (B, K) -> logits (B,), above 0 for AI."""
-        return self._classified(thumbnail, self.aggregation(self._local(patches), padding))
+    def embed(self, tokens: Tensor, is_thumbnail: Tensor) -> Tensor:
+        """Embed views (B, F), is_thumbnail (B,) bool -> (B, D)."""
+        tokens = self.hide(tokens)
+        both = torch.where(is_thumbnail[:, None], self.thumbnail(tokens), self.patch(tokens))
+        return nn.functional.gelu(both)
 
-    def without_each(self, thumbnail: Tensor, patches: Tensor) -> Tensor:
-        """Decide on an image by its thumbnail (1, P) and all patches (K, P) but one, for each one: (K,)."""
-        return self._classified(thumbnail.expand(len(patches), -1), self.aggregation.without_each(self._local(patches)))
+    def forward(self, f_global: Tensor, patches: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Decide on B images by embedded views.
 
-    def _local(self, patches: Tensor) -> Tensor:
-        return nn.functional.gelu(self.patch(self.hide(patches)))
+        Args:
+            f_global: (B, D) of the thumbnails.
+            patches: (B, K, D).
+            padding: (B, K) bool, true where there is no patch.
 
-    def _classified(self, thumbnail: Tensor, f_detail: Tensor) -> Tensor:
-        f_global = nn.functional.gelu(self.thumbnail(self.hide(thumbnail)))
+        Returns:
+            Logits (B,), above 0 for AI.
+        """
+        return self._classified(f_global, self.aggregation(patches, padding))
+
+    def without_each(self, f_global: Tensor, patches: Tensor) -> Tensor:
+        """Decide on an image by its thumbnail (1, D) and all patches (K, D) but one, for each one: (K,)."""
+        return self._classified(f_global.expand(len(patches), -1), self.aggregation.without_each(patches))
+
+    def _classified(self, f_global: Tensor, f_detail: Tensor) -> Tensor:
         return self.classifier(torch.cat([f_global, f_detail], dim=1)).squeeze(1)

@@ -92,5 +92,5 @@ def neighbourhood_means(cells: Tensor) -> Tensor:
 
 
 def _cooled(logits: Tensor, room: Tensor) -> Tensor:
-    """Push cells without a seed under the threshold, and keep their order."""
-    return torch.where(logits < 0, logits, _COLD / 2 * logits / (room + 1e-6)) - _COLD
+    """Push cells without a seed under the threshold, and keep their order: those above it go to -1..-0.5."""
+    return torch.where(logits < 0, logits, _COLD / 2 * logits / (logits.abs() + room + 1e-6)) - _COLD

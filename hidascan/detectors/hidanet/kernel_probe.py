@@ -80,7 +80,11 @@ class Projection(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Project features (B, F) into (B, P) float32."""
-        return self.standard(features) @ self.basis.float() * self.quantum
+        return self.project(self.standard(features))
+
+    def project(self, standard: Tensor) -> Tensor:
+        """Project standardised features (B, F) into (B, P) float32."""
+        return standard @ self.basis.float() * self.quantum
 
     def standard(self, features: Tensor) -> Tensor:
         """Standardise features (B, F), float32."""

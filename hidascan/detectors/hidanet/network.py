@@ -38,7 +38,7 @@ class HiDANetConfig(DetectorConfig):
     components: int = 300  # of the [CLS] tokens that decide
     residual_components: int = 300  # of the residual statistics, for QFE
     landmarks: int = 3000  # of the kernel probe
-    dim: int = 128  # width of FAM and classifier
+    dim: int = 64  # width of FAM and classifier
     heads: int = 4  # of the attention in FAM
     residual_filters: int = 24  # numbers a cell that TFL sees
     localiser_dim: int = 64  # width of TFL
@@ -61,7 +61,7 @@ class HiDANet(Detector):
         self._locating = [tapped.index(tap) for tap in config.cell_taps]
         width = len(config.taps) * self.backbone.dim
         self.probe = KernelProbe(width, config.components, config.residual_components, config.landmarks)
-        self.fusion = FusionHead(config.components, config.dim, config.heads, config.dropout)
+        self.fusion = FusionHead(width, config.dim, config.heads, config.dropout)
         self.register_buffer("vote", torch.tensor(0.0))  # of FAM, where the kernel probe's is 1
         self.residuals = ResidualFilters(config.residual_filters)
         self.token_filters, inputs = None, config.residual_filters
@@ -76,17 +76,19 @@ class HiDANet(Detector):
         """Encode views by both paths.
 
         Returns:
-            "tokens" (B, P), projected [CLS] tokens, and "statistics" (B, R) of residuals. For the heatmap "residuals"
+            "tokens" (B, P), projected [CLS] tokens, "embedded" (B, D), the same as FAM wants them, and "statistics" (B, R)
+            of residuals. For the heatmap "residuals"
             (B, 14, 14, E), filtered residuals of the cells, and with `cell_taps` "patch_tokens" (B, h, w, F), filtered
             tokens. Statistics and residuals are zeros for a thumbnail. All float32.
         """
-        return {**self.encode_tokens(views), **self.encode_pixels(views, where)}
+        return {**self.encode_tokens(views, where.is_thumbnail), **self.encode_pixels(views, where)}
 
-    def encode_tokens(self, views: Tensor) -> Encoded:
+    def encode_tokens(self, views: Tensor, is_thumbnail: Tensor) -> Encoded:
         """Encode views (B, 3, 224, 224) uint8 by the backbone's path."""
         tapped = self.backbone.tapped(self.backbone.standard(views), self.config.cell_taps)
         cls = torch.cat([tapped[place][:, 0] for place in self._deciding], dim=1)
-        encoded = {"tokens": self.probe.tokens(cls)}
+        standard = self.probe.tokens.standard(cls)
+        encoded = {"tokens": self.probe.tokens.project(standard), "embedded": self.fusion.embed(standard, is_thumbnail)}
         if self.token_filters is not None:
             encoded["patch_tokens"] = self.token_filters([tapped[place][:, 1:] for place in self._locating])
         return encoded
@@ -108,15 +110,15 @@ class HiDANet(Detector):
     @torch.no_grad()
     def decide(self, encoded: Encoded) -> Decision:
         """Decide by the views of one image, its thumbnail first."""
-        tokens, said = encoded["tokens"], self.probe(_summary(encoded)).on_cpu()
-        fused = self.fusion(tokens[:1], tokens[None, 1:])[0]
+        embedded, said = encoded["embedded"], self.probe(_summary(encoded)).on_cpu()
+        fused = self.fusion(embedded[:1], embedded[None, 1:])[0]
         domain, family = _likeliest(DOMAINS, said.domains[0]), _likeliest(FAMILIES, said.families[0])
         return Decision(said.logits[0] + (self.vote * fused).cpu(), said.qualities[0], None, domain, family)
 
     @torch.no_grad()
     def attribute(self, encoded: Encoded) -> Tensor:
         """Return the influence of each patch, of all at once."""
-        tokens, count = encoded["tokens"], len(encoded["tokens"]) - 1
+        embedded, count = encoded["embedded"], len(encoded["embedded"]) - 1
         if count < 2:
             return super().attribute(encoded)
         seen = _summary(encoded)
@@ -126,8 +128,11 @@ class HiDANet(Detector):
         )
         parts = zip(*(part.split(_AT_A_TIME) for part in without), strict=True)
         by_kernel = self.probe(seen).logits - torch.cat([self.probe(Summary(*part)).logits for part in parts])
-        fused = self.fusion(tokens[:1], tokens[None, 1:]) - self.fusion.without_each(tokens[:1], tokens[1:])
-        return by_kernel + self.vote * fused
+        whole, each = (
+            self.fusion(embedded[:1], embedded[None, 1:]),
+            self.fusion.without_each(embedded[:1], embedded[1:]),
+        )
+        return by_kernel + self.vote * (whole - each)
 
     @torch.no_grad()
     def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor:

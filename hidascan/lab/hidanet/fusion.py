@@ -19,12 +19,12 @@ from hidascan.lab.training.trainer import Trainer, TrainerSpec
 class FusionSpec(TrainerSpec):
     """L_cls: FAM and classifier."""
 
-    epochs: int = 16
+    epochs: int = 12
     batch: int = 64  # samples
     lr: float = 1e-3
     weight_decay: float = 0.05
-    dropout: float = 0.3  # probability of hiding a channel of what is fused
-    hidden: float = 0.1  # probability of hiding a component of a token
+    dropout: float = 0.5  # probability of dropping a channel after fusion
+    hidden: float = 0.5  # probability of dropping a feature of a token
     thinned: float = 0.5  # probability that a sample is shown with a single one of its patches
     label_smoothing: float = 0.05
     seed: int = 0
@@ -33,11 +33,11 @@ class FusionSpec(TrainerSpec):
 
 @dataclass(frozen=True)
 class Views:
-    """Projected [CLS] tokens of S samples.
+    """Standardised [CLS] tokens of S samples.
 
     Attributes:
-        thumbnail: (S, P).
-        patches: (S, K, P), zeros where a sample has fewer than K.
+        thumbnail: (S, F) float16.
+        patches: (S, K, F) float16, zeros where a sample has fewer than K.
         padding: (S, K) bool, true where there is no patch.
     """
 
@@ -47,7 +47,7 @@ class Views:
 
     @classmethod
     def of(cls, views: Sequence[Tensor]) -> Views:
-        """Put samples (1 + K_i, P), the thumbnail first, side by side."""
+        """Put samples (1 + K_i, F), the thumbnail first, side by side."""
         counts = torch.tensor([len(one) - 1 for one in views])
         patches = nn.utils.rnn.pad_sequence([one[1:] for one in views], batch_first=True)
         return cls(torch.stack([one[0] for one in views]), patches, torch.arange(patches.shape[1]) >= counts[:, None])
@@ -62,6 +62,14 @@ class Views:
         padding[alone, 1:] = True
         return Views(self.thumbnail, self.patches, padding)
 
+    def judged(self, head: FusionHead) -> Tensor:
+        """Return the logits (S,) of a head."""
+        samples, patches = self.padding.shape
+        is_thumbnail = torch.ones(samples, dtype=torch.bool)
+        f_global = head.embed(self.thumbnail.float(), is_thumbnail)
+        local = head.embed(self.patches.float().flatten(0, 1), ~is_thumbnail.repeat_interleave(patches))
+        return head(f_global, local.unflatten(0, (samples, patches)), self.padding)
+
 
 def train_fusion(views: Views, labels: Tensor, weights: Tensor, network: HiDANetConfig, spec: FusionSpec) -> FusionHead:
     """Train on samples that fit into memory.
@@ -74,7 +82,7 @@ def train_fusion(views: Views, labels: Tensor, weights: Tensor, network: HiDANet
         spec: How.
     """
     torch.manual_seed(spec.seed)
-    head = FusionHead(network.components, network.dim, network.heads, spec.dropout, spec.hidden)
+    head = FusionHead(views.thumbnail.shape[1], network.dim, network.heads, spec.dropout, spec.hidden)
     steps, truth = math.ceil(len(labels) / spec.batch), labels.float()
     trainer = Trainer(head, spec, steps)
     ai_share = float(((weights * truth).sum() / weights.sum()).clamp(0.01, 0.99))  # a class may be left out
@@ -82,7 +90,7 @@ def train_fusion(views: Views, labels: Tensor, weights: Tensor, network: HiDANet
     for _ in range(spec.epochs):
         for chosen in torch.randperm(len(labels)).split(spec.batch):
             seen = views.only(chosen).thin(torch.rand(len(chosen)) < spec.thinned)
-            logits = head(seen.thumbnail, seen.patches, seen.padding)
+            logits = seen.judged(head)
             part = classification_loss(logits, truth[chosen], ai_share, spec.label_smoothing, weights[chosen])
             trainer.step({"cls": part})
     return trainer.averaged.eval()

@@ -27,8 +27,8 @@ class Voters:
     @torch.no_grad()
     def judge(self, samples: ProbeSamples) -> Said:
         """Judge S samples."""
-        said, seen = self.probe(summarise(self.probe, samples.pooled)), project_views(self.probe, samples)
-        return said._replace(logits=said.logits + self.vote * self.fusion(seen.thumbnail, seen.patches, seen.padding))
+        said, views = self.probe(summarise(self.probe, samples.pooled)), standard_views(self.probe, samples)
+        return said._replace(logits=said.logits + self.vote * views.judged(self.fusion))
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,9 @@ class OutOfFold:
     voters: dict[int, Voters]
 
 
-def project_views(probe: KernelProbe, samples: ProbeSamples) -> Views:
-    """Project the [CLS] tokens of all views of samples as a probe does."""
-    counts = [len(one) for one in samples.views]
-    return Views.of(probe.tokens(torch.cat(samples.views)).split(counts))
+def standard_views(probe: KernelProbe, samples: ProbeSamples) -> Views:
+    """Standardise the [CLS] tokens of all views of samples as a probe does."""
+    return Views.of([probe.tokens.standard(one).half() for one in samples.views])
 
 
 def fit_voters(
@@ -53,7 +52,7 @@ def fit_voters(
     seen = torch.ones_like(samples.as_is) if shown is None else shown
     chosen = samples.only(seen if without is None else seen & (samples.folds != without))
     fusion = train_fusion(
-        project_views(probe, chosen), chosen.pooled.labels, chosen.source_weights(), recipe.network, recipe.fusion
+        standard_views(probe, chosen), chosen.pooled.labels, chosen.source_weights(), recipe.network, recipe.fusion
     )
     return Voters(probe, fusion, recipe.fusion.vote)
 

@@ -46,8 +46,8 @@ class WindowSpec:
     seed: int = 30
     edit_draws: int = 4  # of each real edit: once as it is, then delivered
     counts: tuple[int, ...] = (640, 200, 160, 400, 40)  # repainted, pasted, retouched, untouched, generated
-    perturbed: float = 0.3  # probability that an autoencoder has noise on its weights
-    group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
+    perturbed: float = 0.4  # probability that an autoencoder has noise on its weights
+    group_power: float = 0.45  # a source of n images is drawn with weight n ** group_power
     resize: float = 0.4  # probability that a large image is shrunk first
     turned: float = 0.25  # probability of a random number of quarter turns
     region_share: tuple[float, float] = (0.03, 0.5)  # area of a region

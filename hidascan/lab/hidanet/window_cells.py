@@ -24,7 +24,6 @@ from hidascan.detectors.hidanet.matched_filters import LARGEST
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.geometry import CELL, PATCH
 from hidascan.lab.data.autoencoders.base import load_autoencoder
-from hidascan.lab.data.autoencoders.trained import build_autoencoders, trained_path
 from hidascan.lab.data.forgeries import cell_shares
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
@@ -180,10 +179,7 @@ def window_store(
     images = [image for table in recipe.data.tables for image in read_images(table)]
     spec, edits = recipe.localiser.windows, [edit for table in recipe.data.edits for edit in read_edits(Path(table))]
     real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
-    build_autoencoders(recipe.autoencoders, real, cache / "autoencoders", device, dtype == torch.bfloat16)
-    trained = [trained_path(cache / "autoencoders", one) for one in recipe.autoencoders if not one.held_out]
-    paths = [*map(Path, recipe.data.autoencoders), *trained]
-    autoencoders = {path.stem: load_autoencoder(path, dtype, device) for path in paths}
+    autoencoders = {Path(where).name: load_autoencoder(where, dtype, device) for where in recipe.data.autoencoders}
     maker = WindowMaker(spec, recipe.seed, edits, real, ai, autoencoders)
     backbone = recipe_backbone(recipe, recipe.network.cell_taps, device, dtype)
     filters = hashlib.sha256(residuals.filters.numpy().tobytes()).hexdigest()
@@ -191,7 +187,7 @@ def window_store(
         what="windows",
         spec=spec,
         seed=recipe.seed,
-        makers=[list(autoencoders), recipe.autoencoders],
+        makers=list(autoencoders),
         edits=[f"{edit.source} {edit.path.name}" for edit in edits],
         residuals=filters,
         backbone=[what_decides_tokens(recipe), recipe.network.cell_taps],
