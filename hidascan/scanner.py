@@ -11,7 +11,8 @@ import numpy as np
 from hidascan import __version__
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.detectors.weights import find_weights
-from hidascan.engine import Engine, ImageOutput, choose_device, choose_dtype, default_batch_size
+from hidascan.device import choose_device, choose_dtype, default_batch_size
+from hidascan.engine import Engine, ImageOutput
 from hidascan.errors import UsageError
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL

@@ -10,13 +10,22 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hidascan"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-NETWORKS = ("torch", "timm", "hidascan.detectors", "hidascan.engine", "hidascan.scanner", "hidascan.runners")
+NETWORKS = (
+    "torch",
+    "timm",
+    "hidascan.detectors",
+    "hidascan.device",
+    "hidascan.engine",
+    "hidascan.scanner",
+    "hidascan.runners",
+)
 FORBIDDEN = {  # room -> what it must not import
     "image": (*NETWORKS, "hidascan.report", "hidascan.finding", "hidascan.lab"),
     "detectors": (
         "PIL",
         "cv2",
         "hidascan.image",
+        "hidascan.device",
         "hidascan.engine",
         "hidascan.scanner",
         "hidascan.report",
