@@ -39,6 +39,7 @@ class Scanner:
         options: Scan options.
         run: Configuration of the scan, for reports.
         header: Header of the weights.
+        rule: Rule from logits to scores and verdicts.
         detector: Network of the detector.
         plan: Division of images into views: the detector's plan, limited by the options.
         preparer: Preparer that turns files into jobs.
@@ -60,6 +61,7 @@ class Scanner:
         self.dtype = choose_dtype(options.precision, self.device)
         weights = find_weights(options.weights)
         self.detector, self.header = load_detector(weights, self.dtype)
+        self.rule = self.header.calibration.rule(options.profile, options.threshold)
         digest = sha256_of(weights)
         self.encode = self.detector.runtime(self.device, self.dtype)
         whole, trust = self.detector.plan, options.c2pa_trust
@@ -74,8 +76,8 @@ class Scanner:
             digest=digest,
             detector=self.header.architecture,
             dtype=str(self.dtype).removeprefix("torch."),
-            real_below=self._thresholds()[0],
-            ai_from=self._thresholds()[1],
+            real_below=self.rule.real_below,
+            ai_from=self.rule.ai_from,
             has_heatmap=self.detector.has_heatmap,
             options=options,
         )
@@ -92,12 +94,7 @@ class Scanner:
             return None, None
         if self.header.calibration.settling is None:
             raise UsageError(f"--fast: weights {self.header.name} were not calibrated for early stopping")
-        how = self.header.calibration, self.options.profile, self.options.threshold
-        return settled_by(*how), alarmed_by(*how)
-
-    def _thresholds(self) -> tuple[float, float]:
-        own = self.options.threshold
-        return self.header.calibration.thresholds[self.options.profile] if own is None else (own, own)
+        return settled_by(self.rule), alarmed_by(self.rule)
 
     def scan(
         self,
@@ -163,10 +160,10 @@ class Scanner:
         return job.finding if output is None else self._complete(job, output)
 
     def _complete(self, job: Job, output: ImageOutput) -> Finding:
-        finding, calibration = job.finding, self.header.calibration
+        finding = job.finding
         if output.heatmap is not None:
             finding = self._located(finding, output.heatmap)
-        score = calibration.score(output.logit)
+        score = self.rule.score(output.logit)
         verdict, reason = self._verdict(job, score, finding.regions)
         notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(output.domain)]
         patches = finding.patches
@@ -193,13 +190,12 @@ class Scanner:
 
     def _verdict(self, job: Job, score: float, regions: tuple[Region, ...]) -> tuple[str, str]:
         """Return the verdict, and what a reader should know where score and heatmap do not agree, else ""."""
-        calibration = self.header.calibration
-        verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
+        verdict = self.rule.verdict(score)
         if not job.can_be_judged:
             return "inconclusive", ""  # the notes of its finding say why
         if verdict != "real" or not regions:
             return verdict, ""
-        region = calibration.contradicting(verdict, regions)
+        region = self.rule.calibration.contradicting(verdict, regions)
         shown = region or regions[0]
         where = f"an area of {shown.area:.0%} of the picture looks AI-made (mean probability {shown.score:.2f})"
         if region is None:
@@ -208,7 +204,7 @@ class Scanner:
 
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
         """Add a heatmap, and its regions over the threshold."""
-        least = self.header.calibration.localisation
+        least = self.rule.calibration.localisation
         regions = find_regions(heatmap, least, finding.width or 0, finding.height or 0, CELL)
         return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()), regions=regions)
 

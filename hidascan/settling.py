@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from hidascan.calibration import Calibration
+from hidascan.calibration import Rule
 
 FEWEST = 6  # patches from which a spread can be told
 SUSPECTS = 3  # patches that are looked at besides, as their pixels look most like AI at a glance
@@ -43,24 +43,24 @@ def reach(settling: tuple[float, float], doubt: float, seen: int, total: int) ->
     return factor * doubt * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)
 
 
-def settled_by(calibration: Calibration, profile: str, threshold: float | None) -> Settled:
+def settled_by(rule: Rule) -> Settled:
     """Return the early-stopping rule: a verdict is settled if it is the same at both ends of the logit's reach."""
 
     def settled(logit: float, doubt: float, seen: int, total: int) -> bool:
-        if seen < FEWEST or calibration.settling is None:
+        settling = rule.calibration.settling
+        if seen < FEWEST or settling is None:
             return seen >= total
-        far = reach(calibration.settling, doubt, seen, total)
-        ends = {calibration.verdict(calibration.score(end), profile, threshold) for end in (logit - far, logit + far)}
+        far = reach(settling, doubt, seen, total)
+        ends = {rule.verdict(rule.score(end)) for end in (logit - far, logit + far)}
         return len(ends) == 1
 
     return settled
 
 
-def alarmed_by(calibration: Calibration, profile: str, threshold: float | None) -> Alarmed:
+def alarmed_by(rule: Rule) -> Alarmed:
     """Return the rule that requires a full scan: a suspicious patch, in an image that is not `ai` anyway."""
 
     def alarmed(logit: float, hottest: float) -> bool:
-        verdict = calibration.verdict(calibration.score(logit), profile, threshold)
-        return verdict != "ai" and hottest >= calibration.localisation
+        return rule.verdict(rule.score(logit)) != "ai" and hottest >= rule.calibration.localisation
 
     return alarmed

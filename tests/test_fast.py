@@ -70,7 +70,7 @@ def test_nothing_is_left_open_when_all_has_been_seen():
 
 
 def test_a_verdict_is_settled_where_both_ends_of_its_reach_have_it():
-    rule = settled_by(Calibration(settling=(1.0, 0.0)), "balanced", None)
+    rule = settled_by(Calibration(settling=(1.0, 0.0)).rule("balanced"))
     assert rule(2.0, 0.5, 20, 100) and not rule(0.2, 0.5, 20, 100) and not rule(2.0, 0.5, 2, 100)
 
 

@@ -44,9 +44,13 @@ def join(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[J
 def changed(judged: list[Judged], calibration: Calibration, rule: tuple[float, float]) -> np.ndarray:
     """Return (n,) bool: which images a rule moves from `real` to `inconclusive`, by the balanced profile."""
     ruled = dataclasses.replace(calibration, sure_region=rule)
-    verdicts = [calibration.verdict(one.finding.score or 0.0, "balanced") for one in judged]
-    pairs = zip(verdicts, judged, strict=True)
+    pairs = zip(_verdicts(judged, calibration), judged, strict=True)
     return np.array([ruled.contradicting(verdict, one.finding.regions) is not None for verdict, one in pairs], bool)
+
+
+def _verdicts(judged: list[Judged], calibration: Calibration) -> list[str]:
+    balanced = calibration.rule("balanced")
+    return [balanced.verdict(one.finding.score or 0.0) for one in judged]
 
 
 def fit_sure_region(judged: list[Judged], calibration: Calibration) -> tuple[float, float] | None:
@@ -75,7 +79,7 @@ def cross_fitted(judged: list[Judged], calibration: Calibration) -> dict[str, fl
         here = np.flatnonzero(folds == fold)
         if rule is not None:
             moved[here] = changed([judged[place] for place in here], calibration, rule)
-    called = np.array([calibration.verdict(one.finding.score or 0.0, "balanced") == "real" for one in judged])
+    called = np.array(_verdicts(judged, calibration)) == "real"
     return {
         "real": int((labels == 0).sum()),
         "real_moved": round(float(moved[labels == 0].mean()), 5),

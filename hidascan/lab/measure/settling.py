@@ -104,17 +104,18 @@ def _known(kept: Path, run: str) -> dict[str, Way]:
 
 def outcome(ways: list[Way], calibration: Calibration, settling: tuple[float, float]) -> Outcome:
     """Apply a rule to the ways of images."""
-    rule = dataclasses.replace(calibration, settling=settling)
+    calibration = dataclasses.replace(calibration, settling=settling)
     differ, turned = [], 0
     seen, error = np.zeros(len(ways)), np.zeros(len(ways))
     for profile in PROFILES:
-        settled = settled_by(rule, profile, None)
+        rule = calibration.rule(profile)
+        settled = settled_by(rule)
         for place, way in enumerate(ways):
             logit, patches = next(
                 ((step[0], step[2]) for step in way.steps if settled(*step)), (way.logit, way.patches)
             )
-            scores = calibration.score(logit), calibration.score(way.logit)
-            verdicts = {calibration.verdict(score, profile) for score in scores}
+            scores = rule.score(logit), rule.score(way.logit)
+            verdicts = {rule.verdict(score) for score in scores}
             differ.append(len(verdicts) > 1)
             turned += verdicts == {"ai", "real"}
             if profile == "balanced":
