@@ -21,7 +21,7 @@ class Calibration:
         localisation: Threshold of a cell's probability, 0..1, from which it counts as AI-made.
         sure_region: Least share of the image's cells and least mean probability, both 0..1, of a region that a verdict
             of `real` would contradict; None where these were never fitted.
-        settling: Factors of `settling.reach` for early stopping; None if never fitted.
+        settling: Factors of `looking.reach` for early stopping; None if never fitted.
     """
 
     scale: float = 1.0

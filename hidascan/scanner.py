@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hidascan import __version__
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.detectors.weights import find_weights
 from hidascan.device import choose_device, choose_dtype, default_batch_size
-from hidascan.engine import Engine, ImageOutput
+from hidascan.engine import Engine
 from hidascan.errors import UsageError
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
@@ -21,13 +22,13 @@ from hidascan.image.provenance.c2pa import check_trust
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
+from hidascan.looking import ImageOutput, Look, alarmed_by, everything, settled_by, until_settled
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import Region, find_regions
 from hidascan.run import RunInfo
 from hidascan.scope import scope_of
-from hidascan.settling import Alarmed, Settled, alarmed_by, settled_by
 
 _PIXELS_AHEAD, _PIXELS_EACH = 64_000_000, 8_000_000  # decoded and waiting: in any case, and for each decoder
 
@@ -82,19 +83,26 @@ class Scanner:
             options=options,
         )
         batch_size = options.batch_size or default_batch_size(self.device)
-        self.engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain, *self._settling())
+        self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
 
     @property
     def batch_size(self) -> int:
         """Views a batch."""
         return self.engine.batch_size
 
-    def _settling(self) -> tuple[Settled | None, Alarmed | None]:
+    def _look(self, batch_size: int) -> Callable[[Views], Look]:
         if not self.options.fast:
-            return None, None
+            return functools.partial(everything, detector=self.detector, explain=self.options.explain)
         if self.header.calibration.settling is None:
             raise UsageError(f"--fast: weights {self.header.name} were not calibrated for early stopping")
-        return settled_by(self.rule), alarmed_by(self.rule)
+        return functools.partial(
+            until_settled,
+            detector=self.detector,
+            settled=settled_by(self.rule),
+            alarmed=alarmed_by(self.rule),
+            device=self.device,
+            batch_size=batch_size,
+        )
 
     def scan(
         self,

@@ -16,6 +16,7 @@ NETWORKS = (
     "hidascan.detectors",
     "hidascan.device",
     "hidascan.engine",
+    "hidascan.looking",
     "hidascan.scanner",
     "hidascan.runners",
 )
@@ -27,6 +28,7 @@ FORBIDDEN = {  # room -> what it must not import
         "hidascan.image",
         "hidascan.device",
         "hidascan.engine",
+        "hidascan.looking",
         "hidascan.scanner",
         "hidascan.report",
         "hidascan.lab",
@@ -74,6 +76,11 @@ def test_the_ground_floor_stands_on_nothing_else(name):
     floor = tuple(f"hidascan.{other.removesuffix('.py')}" for other in GROUND_FLOOR)
     ours = {name for name in imported(PACKAGE / name) if name.startswith("hidascan.")}
     assert not [name for name in ours if not within(name, floor)]
+
+
+def test_a_look_knows_no_batches():
+    above = ("hidascan.batches", "hidascan.engine", "hidascan.device", "hidascan.scanner")
+    assert not [name for name in imported(PACKAGE / "looking.py") if within(name, above)]
 
 
 def test_only_the_two_rooms_of_hidanet_import_it():

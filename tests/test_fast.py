@@ -20,8 +20,8 @@ from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure.settling import Way, cross_fitted, fit_settling, outcome, watch, write_settling
 from hidascan.lab.training.entries import read_entry, weights_of
+from hidascan.looking import doubt_of, reach, settled_by
 from hidascan.options import PROFILES
-from hidascan.settling import doubt_of, reach, settled_by
 from tests.conftest import TINY, picture, save_picture, save_random_weights
 from tests.test_compare import recipes  # noqa: F401
 from tests.test_end_to_end import folder  # noqa: F401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Callable
@@ -15,9 +16,9 @@ import numpy as np
 from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.lab.data.tables import LabelledImage
+from hidascan.looking import settled_by, until_settled
 from hidascan.options import PROFILES
 from hidascan.scanner import Scanner
-from hidascan.settling import settled_by
 
 WRONG = 0.005  # of verdicts may differ from those of all patches
 _FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
@@ -76,7 +77,7 @@ def watch(
         steps.append(step)
         return False
 
-    scanner.engine.settled = never
+    scanner.engine.look = functools.partial(until_settled, detector=scanner.detector, settled=never)
     found = []
     for image in images:
         way = known.get(str(image.path))
