@@ -255,7 +255,7 @@ def card(
 
 
 def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
-    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.device import choose_device, choose_dtype
     from hidascan.lab.training.recipe import read_recipe
 
     where = choose_device(device)

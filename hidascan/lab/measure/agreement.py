@@ -44,9 +44,13 @@ def join(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[L
 def loses_real(labelled: list[Labelled], calibration: Calibration, rule: tuple[float, float]) -> np.ndarray:
     """Return (n,) bool: whether a rule moves each image from `real` to `inconclusive`, in the balanced profile."""
     ruled = dataclasses.replace(calibration, sure_region=rule)
-    verdicts = [calibration.verdict(one.finding.score or 0.0, "balanced") for one in labelled]
-    pairs = zip(verdicts, labelled, strict=True)
+    pairs = zip(_verdicts(labelled, calibration), labelled, strict=True)
     return np.array([ruled.contradicting(verdict, one.finding.regions) is not None for verdict, one in pairs], bool)
+
+
+def _verdicts(labelled: list[Labelled], calibration: Calibration) -> list[str]:
+    balanced = calibration.rule("balanced")
+    return [balanced.verdict(one.finding.score or 0.0) for one in labelled]
 
 
 def fit_sure_region(labelled: list[Labelled], calibration: Calibration) -> tuple[float, float] | None:
@@ -74,7 +78,7 @@ def cross_fitted(labelled: list[Labelled], calibration: Calibration) -> dict[str
         here = np.flatnonzero(folds == fold)
         if rule is not None:
             moved[here] = loses_real([labelled[place] for place in here], calibration, rule)
-    called = np.array([calibration.verdict(one.finding.score or 0.0, "balanced") == "real" for one in labelled])
+    called = np.array(_verdicts(labelled, calibration)) == "real"
     return {
         "real": int((labels == 0).sum()),
         "real_moved": round(float(moved[labels == 0].mean()), 5),
