@@ -203,12 +203,12 @@ class Scanner:
             return "inconclusive", ""  # the finding has a note on it
         if verdict != "real" or not regions:
             return verdict, ""
-        region = self.rule.calibration.contradicting(verdict, regions)
-        shown = region or regions[0]
-        where = f"an area of {shown.area:.0%} of the picture looks AI-made (mean probability {shown.score:.2f})"
-        if region is None:
-            return verdict, f"{where}: too small or too faint to change the verdict"
-        return "inconclusive", f"the score alone indicates real, but {where}"
+        where = (
+            f"an area of {regions[0].area:.0%} of the picture looks AI-made (mean probability {regions[0].score:.2f})"
+        )
+        if self.rule.contradicts(score):
+            return "inconclusive", f"the score alone indicates real, but {where}"
+        return verdict, f"{where}, but the score is too low for that to change the verdict"
 
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
         """Return the finding with a heatmap and its regions over the threshold."""

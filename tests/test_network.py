@@ -261,9 +261,9 @@ def test_images_of_several_k_are_fused_as_each_by_itself():
         assert torch.allclose(together.qualities[number], alone.qualities[0], atol=1e-4)
 
 
-def rule(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
+def rule(likely=0.0, sure=2.0, sure_area=9.0, evidence=0.5) -> HeatmapLaw:
     made = HeatmapLaw()
-    for name, value in (("likely", likely), ("sure", sure), ("evidence", evidence)):
+    for name, value in (("likely", likely), ("sure", sure), ("sure_area", sure_area), ("evidence", evidence)):
         getattr(made, name).fill_(value)
     return made
 
@@ -275,6 +275,14 @@ def test_a_region_is_hot_as_a_whole_where_a_neighbourhood_is_sure_and_cold_where
     logits[0, 10] = 9.0  # sure, but alone
     hot = rule()(logits) >= 0.5
     assert hot[1:4, 1:6].all() and int(hot.sum()) == 15
+
+
+def test_weaker_evidence_over_a_large_area_makes_a_region_too():
+    logits = torch.full((40, 40), -6.0)
+    logits[4:30, 6:34] = 0.4  # as a generated picture in a screenshot, which no 3 x 3 cells give away
+    hot = rule(sure_area=0.2)(logits) >= 0.5
+    assert hot[4:30, 6:34].all() and int(hot.sum()) == 26 * 28
+    assert not (rule()(logits) >= 0.5).any()
 
 
 def test_a_picture_that_is_warm_all_over_has_no_region():
