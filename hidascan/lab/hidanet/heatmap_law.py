@@ -13,7 +13,7 @@ from hidascan.lab.hidanet.probe_samples import ProbeSamples
 from hidascan.lab.measure.agreement import likelihood_ratio
 
 _LIKELY = 0.02  # share of the cells of real pictures that may reach the lower threshold
-_SURE = 0.01  # share of real windows with a neighbourhood of either size that may reach its threshold
+_SURE, _SURE_AREA = 0.01, 0.005  # shares of real windows with a small or a large neighbourhood over its threshold
 _EVIDENCE = 0.005  # share of real images with a patch that may be hot as a whole
 
 
@@ -28,9 +28,9 @@ def fit_heatmap_law(law: HeatmapLaw, real: Sequence[np.ndarray]) -> None:
         return
     standing_out = [above_background(torch.from_numpy(cells)[None]) for cells in real]
     law.likely.fill_(float(np.quantile(np.concatenate([cells.numpy().ravel() for cells in standing_out]), 1 - _LIKELY)))
-    for threshold, side in ((law.sure, SMALL), (law.sure_area, LARGE)):
+    for threshold, side, share in ((law.sure, SMALL, _SURE), (law.sure_area, LARGE, _SURE_AREA)):
         surest = [float(neighbourhood_means(cells, side).max()) for cells in standing_out]
-        threshold.fill_(float(np.quantile(surest, 1 - _SURE)))
+        threshold.fill_(float(np.quantile(surest, 1 - share)))
 
 
 def region_odds(law: HeatmapLaw, forged: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
