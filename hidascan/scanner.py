@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
@@ -11,7 +12,8 @@ import numpy as np
 from hidascan import __version__
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.detectors.weights import find_weights
-from hidascan.engine import Engine, ImageOutput, choose_device, choose_dtype, default_batch_size
+from hidascan.device import choose_device, choose_dtype, default_batch_size
+from hidascan.engine import Engine
 from hidascan.errors import UsageError
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
@@ -20,13 +22,13 @@ from hidascan.image.provenance.c2pa import check_trust
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
+from hidascan.looking import ImageOutput, Look, alarmed_by, everything, settled_by, until_settled
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import Region, find_regions
 from hidascan.run import RunInfo
 from hidascan.scope import scope_of
-from hidascan.settling import Alarmed, Settled, alarmed_by, settled_by
 
 _PIXELS_AHEAD, _PIXELS_PER_DECODER = 64_000_000, 8_000_000  # decoded ahead: minimum budget, and per decoder
 
@@ -38,6 +40,7 @@ class Scanner:
         options: Scan options.
         run: Configuration of the scan, for reports.
         header: Header of the weights.
+        rule: Rule from logits to scores and verdicts.
         detector: Network of the detector.
         plan: Division of images into views: the detector's plan, limited by the options.
         preparer: Preparer that turns files into jobs.
@@ -59,6 +62,7 @@ class Scanner:
         self.dtype = choose_dtype(options.precision, self.device)
         weights = find_weights(options.weights)
         self.detector, self.header = load_detector(weights, self.dtype)
+        self.rule = self.header.calibration.rule(options.profile, options.threshold)
         digest = sha256_of(weights)
         self.encode = self.detector.runtime(self.device, self.dtype)
         whole, trust = self.detector.plan, options.c2pa_trust
@@ -73,30 +77,32 @@ class Scanner:
             digest=digest,
             detector=self.header.architecture,
             dtype=str(self.dtype).removeprefix("torch."),
-            real_below=self._thresholds()[0],
-            ai_from=self._thresholds()[1],
+            real_below=self.rule.real_below,
+            ai_from=self.rule.ai_from,
             has_heatmap=self.detector.has_heatmap,
             options=options,
         )
         batch_size = options.batch_size or default_batch_size(self.device)
-        self.engine = Engine(self.detector, self.encode, self.device, batch_size, options.explain, *self._settling())
+        self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
 
     @property
     def batch_size(self) -> int:
         """Views per batch."""
         return self.engine.batch_size
 
-    def _settling(self) -> tuple[Settled | None, Alarmed | None]:
+    def _look(self, batch_size: int) -> Callable[[Views], Look]:
         if not self.options.fast:
-            return None, None
+            return functools.partial(everything, detector=self.detector, explain=self.options.explain)
         if self.header.calibration.settling is None:
             raise UsageError(f"--fast: weights {self.header.name} were not calibrated for early stopping")
-        how = self.header.calibration, self.options.profile, self.options.threshold
-        return settled_by(*how), alarmed_by(*how)
-
-    def _thresholds(self) -> tuple[float, float]:
-        own = self.options.threshold
-        return self.header.calibration.thresholds[self.options.profile] if own is None else (own, own)
+        return functools.partial(
+            until_settled,
+            detector=self.detector,
+            settled=settled_by(self.rule),
+            alarmed=alarmed_by(self.rule),
+            device=self.device,
+            batch_size=batch_size,
+        )
 
     def scan(
         self,
@@ -162,10 +168,10 @@ class Scanner:
         return job.finding if output is None else self._complete(job, output)
 
     def _complete(self, job: Job, output: ImageOutput) -> Finding:
-        finding, calibration = job.finding, self.header.calibration
+        finding = job.finding
         if output.heatmap is not None:
             finding = self._located(finding, output.heatmap)
-        score = calibration.score(output.logit)
+        score = self.rule.score(output.logit)
         verdict, reason = self._verdict(job, score, finding.regions)
         notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(output.domain)]
         patches = finding.patches
@@ -192,22 +198,21 @@ class Scanner:
 
     def _verdict(self, job: Job, score: float, regions: tuple[Region, ...]) -> tuple[str, str]:
         """Return the verdict, and a note if score and heatmap disagree, else ""."""
-        calibration = self.header.calibration
-        verdict = calibration.verdict(score, self.options.profile, self.options.threshold)
+        verdict = self.rule.verdict(score)
         if not job.has_content:
             return "inconclusive", ""  # the finding has a note on it
         if verdict != "real" or not regions:
             return verdict, ""
-        region = calibration.contradicting(verdict, regions)
-        shown = region or regions[0]
-        where = f"an area of {shown.area:.0%} of the picture looks AI-made (mean probability {shown.score:.2f})"
-        if region is None:
-            return verdict, f"{where}: too small or too faint to change the verdict"
-        return "inconclusive", f"the score alone indicates real, but {where}"
+        where = (
+            f"an area of {regions[0].area:.0%} of the picture looks AI-made (mean probability {regions[0].score:.2f})"
+        )
+        if self.rule.contradicts(score):
+            return "inconclusive", f"the score alone indicates real, but {where}"
+        return verdict, f"{where}, but the score is too low for that to change the verdict"
 
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
         """Return the finding with a heatmap and its regions over the threshold."""
-        least = self.header.calibration.localisation
+        least = self.rule.calibration.localisation
         regions = find_regions(heatmap, least, finding.width or 0, finding.height or 0, CELL)
         return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()), regions=regions)
 

@@ -10,14 +10,25 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hidascan"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-NETWORKS = ("torch", "timm", "hidascan.detectors", "hidascan.engine", "hidascan.scanner", "hidascan.runners")
+NETWORKS = (
+    "torch",
+    "timm",
+    "hidascan.detectors",
+    "hidascan.device",
+    "hidascan.engine",
+    "hidascan.looking",
+    "hidascan.scanner",
+    "hidascan.runners",
+)
 FORBIDDEN = {  # package -> what it must not import
     "image": (*NETWORKS, "hidascan.report", "hidascan.finding", "hidascan.lab"),
     "detectors": (
         "PIL",
         "cv2",
         "hidascan.image",
+        "hidascan.device",
         "hidascan.engine",
+        "hidascan.looking",
         "hidascan.scanner",
         "hidascan.report",
         "hidascan.lab",
@@ -65,6 +76,11 @@ def test_base_modules_import_no_others(name):
     floor = tuple(f"hidascan.{other.removesuffix('.py')}" for other in BASE_MODULES)
     ours = {name for name in imported(PACKAGE / name) if name.startswith("hidascan.")}
     assert not [name for name in ours if not within(name, floor)]
+
+
+def test_a_look_knows_no_batches():
+    above = ("hidascan.batches", "hidascan.engine", "hidascan.device", "hidascan.scanner")
+    assert not [name for name in imported(PACKAGE / "looking.py") if within(name, above)]
 
 
 def test_only_hidanets_own_packages_import_it():

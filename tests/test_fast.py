@@ -27,8 +27,8 @@ from hidascan.lab.measure.settling import (
     write_settling,
 )
 from hidascan.lab.training.entries import read_entry, weights_of
+from hidascan.looking import error_margin, jackknife_error, settled_by
 from hidascan.options import PROFILES
-from hidascan.settling import error_margin, jackknife_error, settled_by
 from tests.conftest import TINY, picture, save_picture, save_random_weights
 from tests.test_compare import recipes  # noqa: F401
 from tests.test_end_to_end import folder  # noqa: F401
@@ -77,7 +77,7 @@ def test_the_margin_is_zero_when_all_patches_are_seen():
 
 
 def test_a_verdict_is_settled_if_it_is_the_same_at_both_ends_of_the_margin():
-    rule = settled_by(Calibration(settling=(1.0, 0.0)), "balanced", None)
+    rule = settled_by(Calibration(settling=(1.0, 0.0)).rule("balanced"))
     assert rule(2.0, 0.5, 20, 100) and not rule(0.2, 0.5, 20, 100) and not rule(2.0, 0.5, 2, 100)
 
 

@@ -13,7 +13,7 @@ import torch
 import hidascan.image.views as views
 import hidascan.prepare as prepare
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.engine import cpu_has_bf16
+from hidascan.device import cpu_has_bf16
 from tests.goldens.record import (
     EXAMPLES,
     OTHERS,

@@ -141,7 +141,8 @@ def test_calibration_recovers_probabilities_and_limits_errors():
     middle = (scores > 0.6) & (scores < 0.8)
     assert labels[middle].mean() == pytest.approx(0.7, abs=0.08)
     for profile, (false_alarms, misses) in ERRORS.items():
-        verdicts = np.array([calibration.verdict(s, profile) for s in scores])
+        rule = calibration.rule(profile)
+        verdicts = np.array([rule.verdict(score) for score in scores])
         assert (verdicts[labels == 0] == "ai").mean() <= false_alarms + 0.005
         assert (verdicts[labels == 1] == "real").mean() <= misses + 0.005
     assert calibration.localisation == pytest.approx(0.98, abs=0.01)

@@ -264,9 +264,9 @@ def test_an_image_without_a_patch_is_judged_by_its_thumbnail():
     assert torch.isfinite(head(thumbnail, torch.zeros(1, 0, 32))).all()
 
 
-def rule(likely=0.0, sure=2.0, evidence=0.5) -> HeatmapLaw:
+def rule(likely=0.0, sure=2.0, sure_area=9.0, evidence=0.5) -> HeatmapLaw:
     made = HeatmapLaw()
-    for name, value in (("likely", likely), ("sure", sure), ("evidence", evidence)):
+    for name, value in (("likely", likely), ("sure", sure), ("sure_area", sure_area), ("evidence", evidence)):
         getattr(made, name).fill_(value)
     return made
 
@@ -278,6 +278,14 @@ def test_a_region_is_hot_as_a_whole_where_a_neighbourhood_is_sure_and_cold_where
     logits[0, 10] = 9.0  # sure, but alone
     hot = rule()(logits) >= 0.5
     assert hot[1:4, 1:6].all() and int(hot.sum()) == 15
+
+
+def test_weaker_evidence_over_a_large_area_makes_a_region_too():
+    logits = torch.full((40, 40), -6.0)
+    logits[4:30, 6:34] = 0.4  # as a generated picture in a screenshot, which no 3 x 3 cells give away
+    hot = rule(sure_area=0.2)(logits) >= 0.5
+    assert hot[4:30, 6:34].all() and int(hot.sum()) == 26 * 28
+    assert not (rule()(logits) >= 0.5).any()
 
 
 def test_a_picture_that_is_warm_all_over_has_no_region():

@@ -233,7 +233,7 @@ def test_uniform_margins_are_encoded_once_with_the_same_results(tiny_weights, tm
     scanner, seen = Scanner(ScanOptions(str(tiny_weights), precision="fp32")), []
     (once,) = scanner.scan([tmp_path], seen.append)
     views = sum(seen)
-    monkeypatch.setattr("hidascan.engine._repeats", lambda views, order: {})
+    monkeypatch.setattr("hidascan.engine.repeats_of", lambda *given: {})
     (each,) = scanner.scan([tmp_path], seen.append)
     assert sum(seen) - views == 1 + each.patches == 26 and views < 20
     assert once.logit == pytest.approx(each.logit, abs=1e-4)

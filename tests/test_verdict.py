@@ -15,7 +15,7 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
 from hidascan.lab.cli import app
-from hidascan.lab.measure.agreement import Labelled, cross_fitted, fit_sure_region
+from hidascan.lab.measure.agreement import Labelled, cross_fitted, fit_region_odds
 from hidascan.regions import Region
 from hidascan.scope import scope_of
 from tests.conftest import picture, save_picture
@@ -75,25 +75,24 @@ def weights_with(tiny_weights, folder, **changes):
     return path
 
 
-def test_a_sure_region_prevents_the_verdict_real_with_a_note(tiny_weights, tmp_path):
-    path = weights_with(tiny_weights, tmp_path, localisation=0.0, sure_region=(0.5, 0.0))
-    (finding,) = Scanner(ScanOptions(str(path), threshold=1.0)).scan_arrays([("a", picture(240, 300))])
+def test_a_region_prevents_the_verdict_real_with_a_note(tiny_weights, tmp_path):
+    path = weights_with(tiny_weights, tmp_path, localisation=0.0, region_odds=1e9)
+    (finding,) = Scanner(ScanOptions(str(path), threshold=0.999)).scan_arrays([("a", picture(240, 300))])
     assert finding.verdict == "inconclusive" and finding.score < 1 and finding.scope in ("part", "whole")
     assert any("of the picture looks AI-made" in note for note in finding.notes)
 
 
 def test_a_region_is_named_where_the_verdict_stays_real(tiny_weights, tmp_path):
-    path = weights_with(tiny_weights, tmp_path, localisation=0.0, sure_region=(0.5, 1.1))
+    path = weights_with(tiny_weights, tmp_path, localisation=0.0, region_odds=0.0)
     (finding,) = Scanner(ScanOptions(str(path), threshold=1.0)).scan_arrays([("a", picture(240, 300))])
-    assert finding.verdict == "real" and any("too faint to change the verdict" in note for note in finding.notes)
+    assert finding.verdict == "real" and any("too low for that to change the verdict" in note for note in finding.notes)
 
 
-def test_only_large_and_hot_regions_contradict_and_only_a_verdict_of_real():
-    large, hot, both = (Region(0, 0, 9, 9, area, score) for area, score in ((0.5, 0.6), (0.01, 0.99), (0.3, 0.9)))
-    rule = Calibration(sure_region=(0.2, 0.8))
-    assert rule.contradicting("real", [large, hot]) is None
-    assert rule.contradicting("real", [large, hot, both]) == both
-    assert rule.contradicting("ai", [both]) is None and Calibration().contradicting("real", [both]) is None
+def test_a_region_multiplies_the_odds_of_ai():
+    thresholds = dict.fromkeys(Calibration().thresholds, (0.2, 0.9))
+    rule = Calibration(thresholds=thresholds, region_odds=4.0).rule("balanced")
+    assert rule.contradicts(0.06) and not rule.contradicts(0.058)  # 0.2 is odds of 1 to 4, a fourth of it 1 to 16
+    assert not Calibration(thresholds=thresholds).rule("balanced").contradicts(0.19)
 
 
 @pytest.mark.parametrize(
@@ -114,24 +113,25 @@ def test_the_scope_is_what_verdict_and_heatmap_agree_on(verdict, area, regions, 
 
 
 def test_weights_with_an_absurd_rule_are_refused(tiny_weights, tmp_path):
-    path = weights_with(tiny_weights, tmp_path, sure_region=(float("nan"), 0.5))
-    with pytest.raises(CheckpointError, match="sure_region"):
+    path = weights_with(tiny_weights, tmp_path, region_odds=float("nan"))
+    with pytest.raises(CheckpointError, match="region_odds"):
         load_detector(path)
 
 
-def labelled(label: int, area: float, score: float, number: int) -> Labelled:
-    region = Region(0, 0, 9, 9, area, score)
-    return Labelled(label, number % 6, Finding("a", "ok", score=0.1, ai_area=area, regions=(region,) if area else ()))
+def labelled(label: int, found: bool, score: float, number: int) -> Labelled:
+    regions = (Region(0, 0, 9, 9, 0.1, 0.9),) if found else ()
+    return Labelled(label, number % 6, Finding("a", "ok", score=score, ai_area=0.1 * found, regions=regions))
 
 
 def test_a_rule_moves_hardly_any_real_images():
-    real = [labelled(0, 0.18 if number < 10 else 0.0, 0.85, number) for number in range(1000)]
-    ai = [labelled(1, 0.4 if number < 60 else 0.1, 0.9, number) for number in range(100)]
+    real = [labelled(0, number < 20, 0.1 if number < 10 else 0.01, number) for number in range(1000)]
+    ai = [labelled(1, number < 60, 0.3, number) for number in range(100)]
     calibration = Calibration(thresholds=dict.fromkeys(Calibration().thresholds, (0.5, 0.9)))
-    assert fit_sure_region(real + ai, calibration) == (0.2, 0.8)  # smaller ones take 1 % of the real images along
+    odds = fit_region_odds(real + ai, calibration)
+    assert 7 < odds < 9  # the ratio is 28, but from 9 on ten real images of a score of 0.1 lose `real`
     figures = cross_fitted(real + ai, calibration)
     assert figures["real_moved"] == 0 and figures["ai_called_real_by_score"] == 1 and figures["ai_moved"] == 0.6
-    assert fit_sure_region(ai, calibration) is None
+    assert fit_region_odds(ai, calibration) is None
 
 
 def test_the_lab_fits_a_rule_to_a_report_and_writes_it_into_weights(hidascan, tiny_weights, tmp_path):
@@ -151,6 +151,6 @@ def test_the_lab_fits_a_rule_to_a_report_and_writes_it_into_weights(hidascan, ti
     ran = CliRunner().invoke(app, arguments)
     figures, rule = (json.loads(line) for line in ran.output.splitlines())
     assert (ran.exit_code, figures["ai"], figures["real"]) == (0, 3, 1)
-    assert load_detector(weights)[1].calibration.sure_region == tuple(rule["sure_region"])
+    assert load_detector(weights)[1].calibration.region_odds == rule["region_odds"]
     report.write_text(json.dumps(rows[0]))
     assert "needs real and AI images" in str(CliRunner().invoke(app, arguments).exception)

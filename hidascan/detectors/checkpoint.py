@@ -157,18 +157,19 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
     if any(len(pair) != 2 for pair in thresholds.values()):
         raise ValueError("a profile needs two thresholds")
     pairs = {name: (pair[0], pair[1]) for name, pair in thresholds.items()}
-    rules = {name: _rule(name, raw.get(name)) for name in ("settling", "sure_region")}
-    return Calibration(numbers[0], numbers[1], pairs, numbers[2], **rules)
+    odds, settling = raw.get("region_odds"), raw.get("settling")
+    if settling is not None:
+        first, second = settling
+        settling = (_at_least_0("settling", first), _at_least_0("settling", second))
+    odds = None if odds is None else _at_least_0("region_odds", odds)
+    return Calibration(numbers[0], numbers[1], pairs, numbers[2], settling, odds)
 
 
-def _rule(name: str, raw: Any) -> tuple[float, float] | None:
-    """Parse a rule of two numbers; None in older weights."""
-    if raw is None:
-        return None
-    first, second = (float(value) for value in raw)
-    if not all(math.isfinite(value) and value >= 0 for value in (first, second)):
-        raise ValueError(f"{name} must be two finite numbers of at least 0")
-    return first, second
+def _at_least_0(name: str, raw: Any) -> float:
+    value = float(raw)
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be finite and at least 0")
+    return value
 
 
 def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detector, CheckpointHeader]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hidascan.geometry import seeded
 
 _STEEPNESS = 8.0  # of a patch's evidence, whose logits lie between about -1 and 1, on the scale of TFL's
-_NEIGHBOURHOOD = 3  # cells
+SMALL, LARGE = 3, 19  # cells, sides of neighbourhoods
 _BACKGROUND_SHARE = 0.25  # share of the cells of a picture that are taken for its background
 _COLD_BACKGROUND = -4.0  # logit up to which a background is that of an untouched photo
 _COLD = 1.0  # logits by which cells without a seed are pushed under the threshold
@@ -19,23 +19,27 @@ class HeatmapLaw(nn.Module):
     """Joins logits of cells and evidence of patches into a map in which 0.5 is the threshold.
 
     Thresholds have hysteresis, as edges have in "A Computational Approach to Edge Detection" (PAMI 1986): a region must
-    hold a neighbourhood of cells that is sure in the mean, and then reaches as far as cells are likely. A single cell
+    hold a seed, and then reaches as far as cells are likely. A seed is a neighbourhood that is sure in the mean: a small
+    one of strong evidence, or a large one of weaker evidence, such as a generated picture in a screenshot. A single cell
     makes no region, so photos stay cold, and regions whole.
 
     Attributes:
         likely: () Threshold of TFL's logits from which a cell may belong to a region.
-        sure: () Threshold of their mean over a neighbourhood, which a region must reach.
+        sure: () Threshold of their mean over a small neighbourhood, which makes a seed.
+        sure_area: () Threshold of their mean over a large neighbourhood, which makes one, too.
         evidence: () Threshold of the kernel probe's logits from which a patch is hot as a whole.
     """
 
     likely: Tensor
     sure: Tensor
+    sure_area: Tensor
     evidence: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("likely", torch.tensor(0.0))
         self.register_buffer("sure", torch.tensor(0.0))
+        self.register_buffer("sure_area", torch.tensor(0.0))
         self.register_buffer("evidence", torch.tensor(1.0))
 
     def forward(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
@@ -43,13 +47,13 @@ class HeatmapLaw(nn.Module):
 
         Args:
             cells: (h, w) logits of TFL.
-            patches: (h, w) what the kernel probe says of the patches around; None if it was not asked.
+            patches: (h, w) logits of the kernel probe of the patches around; None without these.
         """
-        room, cells = self._room(), above_background(cells[None])[0]
-        logits = self._over_likely(cells, patches)
-        means = self._over_likely(neighbourhood_means(cells[None])[0], patches)
-        hot = torch.from_numpy(seeded(logits.cpu().numpy(), means.cpu().numpy(), 0.0, float(room))).to(logits.device)
-        return torch.sigmoid(torch.where(hot, logits, _cooled(logits, room)))
+        cells = above_background(cells[None])
+        logits = self._over_likely(cells, patches)[0]
+        seeds = self._over_sure(cells, patches)[0]
+        hot = torch.from_numpy(seeded(logits.cpu().numpy(), seeds.cpu().numpy(), 0.0, 0.0)).to(logits.device)
+        return torch.sigmoid(torch.where(hot, logits, _cooled(logits)))
 
     def hottest(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
         """Return the largest p(AI) (K,) on the map of each of K patches by itself.
@@ -58,23 +62,25 @@ class HeatmapLaw(nn.Module):
 
         Args:
             cells: (K, h, w) logits of TFL.
-            patches: (K,) what the kernel probe says of each.
+            patches: (K,) logits of the kernel probe.
         """
-        room, cells = self._room(), above_background(cells)
-        logits = self._over_likely(cells.amax((1, 2)), patches)
-        seeds = neighbourhood_means(cells).where(cells >= self.likely, -torch.inf)
-        surest = self._over_likely(seeds.amax((1, 2)), patches)
-        return torch.sigmoid(torch.where(surest >= room, logits, _cooled(logits, room)))
+        evidence = None if patches is None else patches[:, None, None]
+        cells = above_background(cells)
+        logits = self._over_likely(cells, evidence)
+        seeds = self._over_sure(cells, evidence).where(logits >= 0, -torch.inf).amax((1, 2))
+        hottest = logits.amax((1, 2))
+        return torch.sigmoid(torch.where(seeds >= 0, hottest, _cooled(hottest)))
 
     def _over_likely(self, cells: Tensor, patches: Tensor | None) -> Tensor:
-        logits = cells - self.likely
-        if patches is None:
-            return logits
-        return torch.maximum(logits, self._room() + _STEEPNESS * (patches - self.evidence))
+        """Return by how much cells (B, h, w) exceed the lower threshold; patches that are hot as a whole do so clearly."""
+        logits, room = cells - self.likely, (self.sure - self.likely).clamp_min(0)
+        return logits if patches is None else torch.maximum(logits, room + _STEEPNESS * (patches - self.evidence))
 
-    def _room(self) -> Tensor:
-        """Return what lies between both thresholds: ()."""
-        return (self.sure - self.likely).clamp_min(0)
+    def _over_sure(self, cells: Tensor, patches: Tensor | None) -> Tensor:
+        """Return by how much the surest of small neighbourhood, large neighbourhood and patch exceeds its threshold."""
+        small, large = (neighbourhood_means(cells, side) for side in (SMALL, LARGE))
+        seeds = torch.maximum(small - self.sure, large - self.sure_area)
+        return seeds if patches is None else torch.maximum(seeds, _STEEPNESS * (patches - self.evidence))
 
 
 def above_background(cells: Tensor) -> Tensor:
@@ -86,11 +92,14 @@ def above_background(cells: Tensor) -> Tensor:
     return cells - (background - _COLD_BACKGROUND).clamp_min(0)[:, None, None]
 
 
-def neighbourhood_means(cells: Tensor) -> Tensor:
-    """Average (B, h, w) over neighbourhoods of 3 x 3 cells, cut off at the border, in the same shape."""
-    return F.avg_pool2d(cells[:, None], _NEIGHBOURHOOD, 1, _NEIGHBOURHOOD // 2, count_include_pad=False)[:, 0]
+def neighbourhood_means(cells: Tensor, side: int) -> Tensor:
+    """Average (B, h, w) over whole neighbourhoods of side x side cells, in the same shape; -inf where one is cut off."""
+    if min(cells.shape[1:]) < side:
+        return torch.full_like(cells, -torch.inf)
+    means, border = F.avg_pool2d(cells[:, None], side, 1)[:, 0], side // 2
+    return F.pad(means, (border, border, border, border), value=-torch.inf)
 
 
-def _cooled(logits: Tensor, room: Tensor) -> Tensor:
+def _cooled(logits: Tensor) -> Tensor:
     """Push cells without a seed under the threshold, and keep their order: those above it go to -1..-0.5."""
-    return torch.where(logits < 0, logits, _COLD / 2 * logits / (logits.abs() + room + 1e-6)) - _COLD
+    return torch.where(logits < 0, logits, _COLD / 2 * logits / (logits.abs() + _COLD)) - _COLD

@@ -39,7 +39,7 @@ def compare(
 
     Scores are uncalibrated, with a threshold of 0.5. An interrupted run is resumed.
     """
-    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.device import choose_device, choose_dtype
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import capped, spread
     from hidascan.lab.training.entries import read_entry
@@ -215,7 +215,7 @@ def settle(
     from tqdm import tqdm
 
     from hidascan.detectors.checkpoint import load_detector
-    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.device import choose_device, choose_dtype
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import capped, fold_of, spread
     from hidascan.lab.measure.settling import cross_fitted, fit_settling, record_trajectories, write_settling

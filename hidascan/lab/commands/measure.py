@@ -60,7 +60,7 @@ def agree(
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.errors import UsageError
     from hidascan.lab.data.layouts import read_images
-    from hidascan.lab.measure.agreement import cross_fitted, fit_sure_region, join, write_sure_region
+    from hidascan.lab.measure.agreement import cross_fitted, fit_region_odds, join, write_region_odds
     from hidascan.runners.verify import read_rows
 
     labelled = join((row.finding for row in read_rows(report)), read_images(table))
@@ -68,10 +68,10 @@ def agree(
         raise UsageError(f"{report}: the rule needs real and AI images of {table}, each with a heatmap")
     calibration = load_detector(weights)[1].calibration
     print(json.dumps(cross_fitted(labelled, calibration)))
-    rule = fit_sure_region(labelled, calibration)
-    print(json.dumps({"sure_region": rule}))
+    odds = fit_region_odds(labelled, calibration)
+    print(json.dumps({"region_odds": odds}))
     if write:
-        write_sure_region(weights, rule)
+        write_region_odds(weights, odds)
 
 
 def quality(
@@ -238,7 +238,7 @@ def card(
 
 
 def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
-    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.device import choose_device, choose_dtype
     from hidascan.lab.training.recipe import read_recipe
 
     where = choose_device(device)

@@ -20,7 +20,7 @@ def train(
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
     """Train the detector that a recipe names, write its weights, and calibrate them. Resumes an interrupted run."""
-    from hidascan.engine import choose_device, choose_dtype
+    from hidascan.device import choose_device, choose_dtype
     from hidascan.errors import UsageError
     from hidascan.lab.training.recipe import read_recipe, training_module
 

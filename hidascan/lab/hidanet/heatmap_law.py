@@ -7,16 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hidascan.calibration import Calibration
-from hidascan.detectors.hidanet.heatmap import HeatmapLaw, above_background, neighbourhood_means
-from hidascan.geometry import CELL
+from hidascan.detectors.hidanet.heatmap import LARGE, SMALL, HeatmapLaw, above_background, neighbourhood_means
 from hidascan.lab.hidanet.out_of_fold import OutOfFold
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
-from hidascan.lab.measure.agreement import AREAS, FALSE_ALARMS, SURE
-from hidascan.regions import find_regions
+from hidascan.lab.measure.agreement import likelihood_ratio
 
 _LIKELY = 0.02  # share of the cells of real pictures that may reach the lower threshold
-_SURE = 0.01  # share of real windows with a neighbourhood that may reach the higher threshold
+_SURE, _SURE_AREA = 0.01, 0.005  # shares of real windows with a small or a large neighbourhood over its threshold
 _EVIDENCE = 0.005  # share of real images with a patch that may be hot as a whole
 
 
@@ -31,27 +28,21 @@ def fit_heatmap_law(law: HeatmapLaw, real: Sequence[np.ndarray]) -> None:
         return
     standing_out = [above_background(torch.from_numpy(cells)[None]) for cells in real]
     law.likely.fill_(float(np.quantile(np.concatenate([cells.numpy().ravel() for cells in standing_out]), 1 - _LIKELY)))
-    surest = [float(neighbourhood_means(cells).max()) for cells in standing_out]
-    law.sure.fill_(float(np.quantile(surest, 1 - _SURE)))
+    for threshold, side, share in ((law.sure, SMALL, _SURE), (law.sure_area, LARGE, _SURE_AREA)):
+        surest = [float(neighbourhood_means(cells, side).max()) for cells in standing_out]
+        threshold.fill_(float(np.quantile(surest, 1 - share)))
 
 
-def fit_sure_region(law: HeatmapLaw, real: Sequence[np.ndarray]) -> tuple[float, float] | None:
-    """Find the smallest region that contradicts a verdict of `real`, by pictures that must keep it.
+def region_odds(law: HeatmapLaw, forged: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
+    """Return how many times as often a region is found in forged windows as in real ones.
 
     Args:
         law: Thresholds of the heatmap.
+        forged: (h, w) logits of windows of real edits, out of fold.
         real: (h, w) logits of windows of real pictures, retouched ones too, out of fold.
-
-    Returns:
-        Least share of the cells and least mean probability; None if even the largest region moves too many.
     """
-    heatmaps = [law(torch.from_numpy(cells)).numpy() for cells in real]
-    found = [find_regions(cells, 0.5, CELL * cells.shape[1], CELL * cells.shape[0], CELL) for cells in heatmaps]
-    for area in AREAS if found else ():
-        rule = Calibration(sure_region=(area, SURE))
-        if np.mean([rule.contradicting("real", regions) is not None for regions in found]) <= FALSE_ALARMS:
-            return area, SURE
-    return None
+    found = [[bool((law(torch.from_numpy(cells)) >= 0.5).any()) for cells in part] for part in (forged, real)]
+    return likelihood_ratio(*found)
 
 
 def fit_evidence(law: HeatmapLaw, evidence: np.ndarray) -> None:

@@ -40,10 +40,10 @@ def measure_perturbed(
     scores, verdicts = np.zeros(len(logits)), np.full(len(logits), "inconclusive")
     for fold in found.voters:
         others = known & (folds != fold)
-        calibration = fit_calibration(labels[others], before[others], np.zeros(1))
+        rule = fit_calibration(labels[others], before[others], np.zeros(1)).rule("balanced")
         for row in np.flatnonzero(copies.folds.numpy() == fold):
-            scores[row] = calibration.score(logits[row])
-            verdicts[row] = calibration.verdict(scores[row], "balanced")
+            scores[row] = rule.score(logits[row])
+            verdicts[row] = rule.verdict(scores[row])
     truth, shape = copies.pooled.labels.numpy()[:: len(deliveries)], (-1, len(deliveries))
     return tabulate([one.name for one in deliveries], truth, scores.reshape(shape), verdicts.reshape(shape))
 

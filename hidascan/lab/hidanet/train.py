@@ -16,7 +16,7 @@ from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.hidanet.filters import residual_filters
-from hidascan.lab.hidanet.heatmap_law import fit_evidence, fit_heatmap_law, fit_sure_region, largest_evidence
+from hidascan.lab.hidanet.heatmap_law import fit_evidence, fit_heatmap_law, largest_evidence, region_odds
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.located import locate_out_of_fold
 from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, judge
@@ -24,7 +24,7 @@ from hidascan.lab.hidanet.pairs import build_pairs
 from hidascan.lab.hidanet.probe_samples import probe_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.window_cells import window_store
-from hidascan.lab.hidanet.windows import RETOUCHED, UNTOUCHED
+from hidascan.lab.hidanet.windows import EDIT, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure.calibration import fit_calibration
 
 
@@ -35,15 +35,13 @@ def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, d
     del network.backbone  # it is not trained, and lies in a file of its own
     build_pairs(recipe, cache, str(device), dtype)
     network.residuals = residual_filters(recipe, cache)
-    sure_region = _train_tfl(network, recipe, cache, device, dtype)
+    odds = _train_tfl(network, recipe, cache, device, dtype)
     samples = probe_samples(recipe, cache, str(device), dtype)
     set_voters(network, fit_voters(samples, recipe))
     found = judge(samples, recipe)
     fit_evidence(network.heatmap, largest_evidence(samples, found))
     calibration = fit_calibration(samples.pooled.labels.numpy(), found.said.logits.double().numpy(), np.zeros(1))
-    write_network(
-        recipe, network, dataclasses.replace(calibration, sure_region=sure_region), out, training_record(recipe)
-    )
+    write_network(recipe, network, dataclasses.replace(calibration, region_odds=odds), out, training_record(recipe))
 
 
 def train_heatmap(
@@ -62,22 +60,21 @@ def train_heatmap(
     del network.backbone
     network.residuals, network.probe, network.fusion = finished.residuals, finished.probe, finished.fusion
     network.vote, network.heatmap = finished.vote, finished.heatmap
-    sure_region = _train_tfl(network, recipe, cache, device, dtype)
-    calibration = dataclasses.replace(header.calibration, sure_region=sure_region)
+    odds = _train_tfl(network, recipe, cache, device, dtype)
+    calibration = dataclasses.replace(header.calibration, region_odds=odds)
     write_network(recipe, network, calibration, out, header.training | {"heatmap": training_record(recipe)})
 
 
-def _train_tfl(
-    network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: torch.device, dtype: torch.dtype
-) -> tuple[float, float] | None:
-    """Train TFL for the residual filters of a network, set its thresholds out of fold, and return `sure_region`."""
+def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: torch.device, dtype: torch.dtype) -> float:
+    """Train TFL for the residual filters of a network, set its thresholds out of fold, and return `region_odds`."""
     store = window_store(recipe, cache, network.residuals, str(device), dtype)
     trained = train_localiser(recipe, store, cache / "tfl.state")
     network.token_filters, network.localiser = trained.token_filters, trained.localiser
     located = locate_out_of_fold(recipe, store, cache)
     fit_heatmap_law(network.heatmap, [window.logits for window in located if window.kind == UNTOUCHED])
+    edits = [window.logits for window in located if window.kind == EDIT]
     real = [window.logits for window in located if window.kind in (UNTOUCHED, RETOUCHED)]
-    return fit_sure_region(network.heatmap, real)
+    return region_odds(network.heatmap, edits, real)
 
 
 def set_voters(network: HiDANet, voters: Voters) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from hidascan.finding import Finding
 from hidascan.lab.data.tables import LabelledImage, fold_of
 
 FALSE_ALARMS = 0.005  # share of real images that may lose their verdict of `real`
-SURE = 0.8  # minimum mean probability of a sure region; fixed, as fitting it causes false alarms out of fold
-AREAS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
+_STEP = 1.1  # by which odds are lowered
 
 
 @dataclass(frozen=True)
@@ -41,24 +40,32 @@ def join(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[L
     return [Labelled(known[one.path].label, fold_of(known[one.path].source), one) for one in found]
 
 
-def loses_real(labelled: list[Labelled], calibration: Calibration, rule: tuple[float, float]) -> np.ndarray:
-    """Return (n,) bool: whether a rule moves each image from `real` to `inconclusive`, in the balanced profile."""
-    ruled = dataclasses.replace(calibration, sure_region=rule)
-    verdicts = [calibration.verdict(one.finding.score or 0.0, "balanced") for one in labelled]
-    pairs = zip(verdicts, labelled, strict=True)
-    return np.array([ruled.contradicting(verdict, one.finding.regions) is not None for verdict, one in pairs], bool)
+def likelihood_ratio(forged: Collection[bool], real: Collection[bool]) -> float:
+    """Return the ratio of two shares of images with a region, each with one of two more images added, so never 0 or inf."""
+    return ((sum(forged) + 1) / (len(forged) + 2)) / ((sum(real) + 1) / (len(real) + 2))
 
 
-def fit_sure_region(labelled: list[Labelled], calibration: Calibration) -> tuple[float, float] | None:
-    """Find the smallest region that moves at most 0.5 % of the real images out of `real`.
+def loses_real(labelled: list[Labelled], calibration: Calibration, odds: float) -> np.ndarray:
+    """Return (n,) bool: whether a region moves each image from `real` to `inconclusive`, in the balanced profile."""
+    rule = dataclasses.replace(calibration, region_odds=odds).rule("balanced")
+    scores = [(one.finding.score or 0.0, one.finding.regions) for one in labelled]
+    moved = [bool(regions) and rule.verdict(score) == "real" and rule.contradicts(score) for score, regions in scores]
+    return np.array(moved, bool)
+
+
+def fit_region_odds(labelled: list[Labelled], calibration: Calibration) -> float | None:
+    """Fit how much a region raises the odds of AI, lowered until at most 0.5 % of the real images lose `real`.
 
     Returns:
-        Minimum share of the cells and minimum mean probability of the region; None without real images, or if even the
-        largest region moves too many.
+        The odds; None without real images.
     """
-    real = [one for one in labelled if one.label == 0]
-    rules = ((area, SURE) for area in AREAS if real)
-    return next((rule for rule in rules if loses_real(real, calibration, rule).mean() <= FALSE_ALARMS), None)
+    parts = [[one for one in labelled if one.label == label] for label in (1, 0)]
+    if not parts[1]:
+        return None
+    odds = likelihood_ratio(*([bool(one.finding.regions) for one in part] for part in parts))
+    while odds > 1 and loses_real(parts[1], calibration, odds).mean() > FALSE_ALARMS:
+        odds /= _STEP
+    return odds
 
 
 def cross_fitted(labelled: list[Labelled], calibration: Calibration) -> dict[str, float]:
@@ -70,11 +77,12 @@ def cross_fitted(labelled: list[Labelled], calibration: Calibration) -> dict[str
     labels, moved = np.array([one.label for one in labelled]), np.zeros(len(labelled), bool)
     folds = np.array([one.fold for one in labelled])
     for fold in np.unique(folds):
-        rule = fit_sure_region([one for one in labelled if one.fold != fold], calibration)
+        odds = fit_region_odds([one for one in labelled if one.fold != fold], calibration)
         here = np.flatnonzero(folds == fold)
-        if rule is not None:
-            moved[here] = loses_real([labelled[place] for place in here], calibration, rule)
-    called = np.array([calibration.verdict(one.finding.score or 0.0, "balanced") == "real" for one in labelled])
+        if odds is not None:
+            moved[here] = loses_real([labelled[place] for place in here], calibration, odds)
+    balanced = calibration.rule("balanced")
+    called = np.array([balanced.verdict(one.finding.score or 0.0) == "real" for one in labelled])
     return {
         "real": int((labels == 0).sum()),
         "real_moved": round(float(moved[labels == 0].mean()), 5),
@@ -84,8 +92,8 @@ def cross_fitted(labelled: list[Labelled], calibration: Calibration) -> dict[str
     }
 
 
-def write_sure_region(weights: Path, rule: tuple[float, float] | None) -> None:
-    """Write a rule into the header of weights."""
+def write_region_odds(weights: Path, odds: float | None) -> None:
+    """Write fitted odds into the header of weights."""
     detector, header = load_detector(weights)
-    calibration = dataclasses.replace(header.calibration, sure_region=rule)
+    calibration = dataclasses.replace(header.calibration, region_odds=odds)
     save_trained(weights, detector, dataclasses.replace(header, calibration=calibration))

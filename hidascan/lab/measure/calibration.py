@@ -140,10 +140,10 @@ def cross_fitted_verdicts(
     cells = np.zeros(1) if real_cells is None else real_cells
     for fold in set(folds.tolist()):
         others = folds != fold if fitted is None else (folds != fold) & fitted
-        calibration = fit_calibration(labels[others], logits[others], cells)
+        rule = fit_calibration(labels[others], logits[others], cells).rule("balanced")
         for i in np.flatnonzero(folds == fold):
-            scores[i] = calibration.score(logits[i])
-            verdicts[i] = calibration.verdict(scores[i], "balanced")
+            scores[i] = rule.score(logits[i])
+            verdicts[i] = rule.verdict(scores[i])
     return scores, verdicts
 
 

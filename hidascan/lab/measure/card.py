@@ -28,7 +28,7 @@ from hidascan.report.terminal import Terminal
 from hidascan.scanner import Scanner
 
 _MARKS = re.compile(r"(<!-- hidalab card: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_EXAMPLE = "examples/repainted/china.jpg"  # from the root of the repository
+_EXAMPLE = "examples/pasted/rocket.jpg"  # from the root of the repository
 
 
 @dataclass(frozen=True)

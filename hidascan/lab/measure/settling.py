@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Callable
@@ -15,9 +16,9 @@ import numpy as np
 from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.lab.data.tables import LabelledImage
+from hidascan.looking import settled_by, until_settled
 from hidascan.options import PROFILES
 from hidascan.scanner import Scanner
-from hidascan.settling import settled_by
 
 MAX_CHANGED_VERDICTS = 0.005  # maximum share of verdicts that differ from those of all patches
 _FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
@@ -76,7 +77,7 @@ def record_trajectories(
         steps.append(step)
         return False
 
-    scanner.engine.settled = never
+    scanner.engine.look = functools.partial(until_settled, detector=scanner.detector, settled=never)
     found = []
     for image in images:
         trajectory = known.get(str(image.path))
@@ -104,18 +105,19 @@ def _known(kept: Path, run: str) -> dict[str, Trajectory]:
 
 def outcome(trajectories: list[Trajectory], calibration: Calibration, settling: tuple[float, float]) -> Outcome:
     """Apply a rule to the trajectories of images."""
-    rule = dataclasses.replace(calibration, settling=settling)
+    calibration = dataclasses.replace(calibration, settling=settling)
     differ, turned = [], 0
     seen, error = np.zeros(len(trajectories)), np.zeros(len(trajectories))
     for profile in PROFILES:
-        settled = settled_by(rule, profile, None)
+        rule = calibration.rule(profile)
+        settled = settled_by(rule)
         for place, trajectory in enumerate(trajectories):
             logit, patches = next(
                 ((step[0], step[2]) for step in trajectory.steps if settled(*step)),
                 (trajectory.logit, trajectory.patches),
             )
-            scores = calibration.score(logit), calibration.score(trajectory.logit)
-            verdicts = {calibration.verdict(score, profile) for score in scores}
+            scores = rule.score(logit), rule.score(trajectory.logit)
+            verdicts = {rule.verdict(score) for score in scores}
             differ.append(len(verdicts) > 1)
             turned += verdicts == {"ai", "real"}
             if profile == "balanced":

@@ -49,7 +49,7 @@ class Autoencoder:
         decoder = copy.deepcopy(self.decoder)
         for weight in decoder.parameters():
             noise = torch.from_numpy(rng.standard_normal(tuple(weight.shape), np.float32)).to(weight)
-            weight += spread * float(weight.float().square().mean().sqrt()) * noise
+            weight.add_(noise, alpha=spread * float(weight.float().square().mean().sqrt()))
         return Autoencoder(self.encoder, decoder, self.dtype, self.device)
 
 

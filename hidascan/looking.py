@@ -1,0 +1,248 @@
+"""Looks at an image: which of its views are examined, and when its verdict is settled.
+
+A look is a generator. It yields the numbers of the views to examine next, each once, is sent the rows encoded so far,
+and returns the output. A look knows no batches, and the engine does not know why a view is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hidascan.calibration import Rule
+from hidascan.detectors.base import Decision, Detector, Encoded, Positions
+from hidascan.geometry import PatchGrid, spread_order
+from hidascan.image.views import Views
+
+MIN_PATCHES = 6  # patches from which a standard error can be estimated
+SUSPECTS = 3  # additional patches: the most suspicious ones by `Detector.glance`
+_INITIAL_VIEWS = MIN_PATCHES + 2  # views requested first, with early stopping
+# (logit, standard error, patches seen, all patches) -> whether the verdict is settled.
+Settled = Callable[[float, float, int, int], bool]
+# (logit of an image, p(AI) of its hottest cell so far) -> whether all patches must be examined.
+Alarmed = Callable[[float, float], bool]
+
+
+@dataclass(frozen=True)
+class ImageOutput:
+    """Output of a detector for one image.
+
+    Attributes:
+        logit: Raw logit, above 0 for AI.
+        quality: Estimated JPEG quality 1..100; None if not estimated.
+        uncertainty: Standard deviation of the score, 0..0.5; None if not estimated.
+        domain: Kind of picture; None if not estimated.
+        family: Most similar family of generators; None if not estimated.
+        heatmap: (h, w) float32 p(AI) of each cell; None without a heatmap or if patches were skipped.
+        attributions: Influence of each view except the thumbnail; empty without `explain`.
+        examined: Number of patches examined.
+        seconds: Device time in seconds, set by the engine.
+    """
+
+    logit: float
+    quality: float | None
+    uncertainty: float | None
+    domain: str | None
+    family: str | None
+    heatmap: np.ndarray | None
+    attributions: list[float]
+    examined: int
+    seconds: float = 0.0
+
+
+# Sent: name -> (V, ...), rows of all V views of the image; those of views not yet asked for hold anything.
+Look = Generator[list[int], Encoded, ImageOutput]
+
+
+def everything(views: Views, detector: Detector, explain: bool = False) -> Look:
+    """Examine all views."""
+    encoded = yield list(range(len(views)))
+    return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
+
+
+def until_settled(
+    views: Views,
+    detector: Detector,
+    settled: Settled,
+    alarmed: Alarmed | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 16,
+) -> Look:
+    """Examine a few views spread over the image, and as many again until the verdict is settled.
+
+    Suspects are examined besides. They are no fair sample of the image: they may raise an alarm, not move its logit.
+
+    Args:
+        views: Views of the image.
+        detector: On its device.
+        settled: Early-stopping rule.
+        alarmed: Rule by which a suspicious patch requires a full scan; None to look for no suspects.
+        device: Device of the detector.
+        batch_size: Views a glance.
+    """
+    order = _spread(views)
+    suspects = _suspects(views, order, detector, device, batch_size) if alarmed else []
+    examined = order[:_INITIAL_VIEWS]
+    encoded = yield [*examined, *suspects]
+    while len({*examined, *suspects}) < len(order):  # the suspects may be all that is left
+        decision, logit, error, seen = _judge(detector, _rows_of(encoded, examined))
+        more = order[len(examined) :]
+        if not settled(logit, error, seen, views.patches):
+            more = more[: len(examined)]
+        elif not (alarmed and alarmed(logit, _hottest(detector, _rows_of(encoded, [*examined, *suspects])))):
+            return _output(detector, decision, views.patches - len({*more} - {*suspects}))
+        examined += more
+        encoded = yield [number for number in more if number not in suspects]
+    return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid)
+
+
+def settled_by(rule: Rule) -> Settled:
+    """Return the early-stopping rule: a verdict is settled if it is the same at both ends of the logit's margin."""
+
+    def settled(logit: float, error: float, seen: int, total: int) -> bool:
+        settling = rule.calibration.settling
+        if seen < MIN_PATCHES or settling is None:
+            return seen >= total
+        far = error_margin(settling, error, seen, total)
+        ends = {rule.verdict(rule.score(end)) for end in (logit - far, logit + far)}
+        return len(ends) == 1
+
+    return settled
+
+
+def error_margin(settling: tuple[float, float], error: float, seen: int, total: int) -> float:
+    """Return how far the logit of all `total` patches may be from that of the `seen`.
+
+    Both parts vanish as all are seen, as the error of a sample without replacement does.
+
+    Args:
+        settling: Factors of the error, and of the rest where patches agree by chance.
+        error: Standard error of `jackknife_error`.
+        seen: Number of patches seen.
+        total: Number of all patches.
+    """
+    factor, floor = settling
+    return factor * error * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)
+
+
+def jackknife_error(logit: float, effects: list[float]) -> float:
+    """Return the jackknife standard error of a logit over its patches.
+
+    Args:
+        logit: Logit of all patches seen.
+        effects: Influence of each patch: the logit minus that without it.
+    """
+    count = len(effects)
+    without = [logit - effect for effect in effects]
+    mean = sum(without) / count
+    return math.sqrt((count - 1) / count * sum((one - mean) ** 2 for one in without))
+
+
+def alarmed_by(rule: Rule) -> Alarmed:
+    """Return the rule that requires a full scan: a suspicious patch, in an image that is not `ai` anyway."""
+
+    def alarmed(logit: float, hottest: float) -> bool:
+        return rule.verdict(rule.score(logit)) != "ai" and hottest >= rule.calibration.localisation
+
+    return alarmed
+
+
+def repeats_of(views: Views, numbers: Iterable[int], first: dict[bytes, int]) -> dict[int, int]:
+    """Map patches that are all of one colour to the first of that colour: the network needs to see it once.
+
+    Args:
+        views: Views of the image; the thumbnail is never a repeat.
+        numbers: Views to compare, in this order.
+        first: Colour -> the first patch of it; colours that are new are added.
+    """
+    repeats = {}
+    for number in numbers:
+        view = views.pixels[number]
+        colour = view[0, 0]
+        if (view[-1, -1] == colour).all() and (view == colour).all() and not (views.thumbnail and number == 0):
+            before = first.setdefault(colour.tobytes(), number)
+            if before != number:
+                repeats[number] = before
+    return repeats
+
+
+def _spread(views: Views) -> list[int]:
+    """Order views so that every prefix is spread over the image; the thumbnail stays first."""
+    if views.grid is None:
+        return list(range(len(views)))
+    first = len(views) - len(views.grid)
+    return [*range(first), *(first + number for number in spread_order(views.grid))]
+
+
+def _suspects(
+    views: Views, order: list[int], detector: Detector, device: torch.device | str, batch_size: int
+) -> list[int]:
+    """Screen all patches by `glance`, and return the most suspicious ones not requested first."""
+    repeats = repeats_of(views, order, {})
+    later = {number for number in order[_INITIAL_VIEWS:] if number not in repeats}
+    numbers = sorted({*order[int(views.thumbnail) : _INITIAL_VIEWS], *later}) if later else []
+    at_once = (numbers[place : place + batch_size] for place in range(0, len(numbers), batch_size))
+    parts = [part for some in at_once if (part := _glance(views, some, detector, device)) is not None]
+    if not parts:
+        return []
+    rows = torch.cat(parts)
+    excess = (rows - rows.median(0).values).clamp_min(0).norm(dim=1)  # above the median of this image
+    ranked = [numbers[place] for place in excess.argsort(descending=True).tolist()]
+    return [number for number in ranked if number in later][:SUSPECTS]
+
+
+def _glance(views: Views, numbers: list[int], detector: Detector, device: torch.device | str) -> Tensor | None:
+    pixels = torch.from_numpy(np.stack([views.pixels[number] for number in numbers])).to(device)
+    corners = torch.tensor([[views.boxes[number].top, views.boxes[number].left] for number in numbers])
+    where = Positions(torch.zeros(len(numbers), dtype=torch.bool, device=device), corners.to(device))
+    return detector.glance(pixels.permute(0, 3, 1, 2), where)
+
+
+def _rows_of(encoded: Encoded, numbers: Iterable[int]) -> Encoded:
+    """Return the rows of some views, in the order of the plan."""
+    places = sorted(numbers)
+    return {name: rows[places] for name, rows in encoded.items()}
+
+
+def _judge(detector: Detector, rows: Encoded) -> tuple[Decision, float, float, int]:
+    """Return the decision by some views, its logit and the error of that, and the number of patches among them."""
+    decision = detector.decide(rows)
+    logit, effects = float(decision.logit), detector.attribute(rows).tolist()
+    return decision, logit, jackknife_error(logit, effects) if effects else 0.0, len(effects)
+
+
+def _hottest(detector: Detector, rows: Encoded) -> float:
+    """Return the p(AI) of the hottest cell of some views; without a map, one that never alarms."""
+    hottest = detector.hottest(rows)
+    return -math.inf if hottest is None or not len(hottest) else float(hottest.max())
+
+
+def _output(
+    detector: Detector,
+    decision: Decision,
+    examined: int,
+    encoded: Encoded | None = None,
+    grid: PatchGrid | None = None,
+    explain: bool = False,
+) -> ImageOutput:
+    """Put an output together; the rows of all views are needed for its heatmap and attributions."""
+    heatmap = detector.locate(encoded, grid) if encoded and grid and detector.has_heatmap else None
+    return ImageOutput(
+        float(decision.logit),
+        _float(decision.quality),
+        _float(decision.uncertainty),
+        decision.domain,
+        decision.family,
+        None if heatmap is None else heatmap.cpu().numpy(),
+        detector.attribute(encoded).tolist() if encoded and explain else [],
+        examined,
+    )
+
+
+def _float(value: Tensor | None) -> float | None:
+    return None if value is None else float(value)
