@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-import sys
+import tomllib
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,6 @@ from hidascan.detectors import detector_class
 from hidascan.detectors.base import DetectorConfig, config_from
 from hidascan.errors import CheckpointError, RecipeError
 from hidascan.lab.data.tables import fold_of
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
