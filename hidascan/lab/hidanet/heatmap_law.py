@@ -29,8 +29,10 @@ def fit_heatmap_law(law: HeatmapLaw, real: Sequence[np.ndarray]) -> None:
     standing_out = [above_background(torch.from_numpy(cells)[None]) for cells in real]
     law.likely.fill_(float(np.quantile(np.concatenate([cells.numpy().ravel() for cells in standing_out]), 1 - _LIKELY)))
     for threshold, side, share in ((law.sure, SMALL, _SURE), (law.sure_area, LARGE, _SURE_AREA)):
-        surest = [float(neighbourhood_means(cells, side).max()) for cells in standing_out]
-        threshold.fill_(float(np.quantile(surest, 1 - share)))
+        surest = [
+            float(neighbourhood_means(cells, side).max()) for cells in standing_out if min(cells.shape[1:]) >= side
+        ]
+        threshold.fill_(float(np.quantile(surest, 1 - share)) if surest else np.inf)
 
 
 def region_odds(law: HeatmapLaw, forged: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
