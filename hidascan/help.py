@@ -13,7 +13,7 @@ EXAMPLES = (
 )
 COMMANDS = (
     ("hidascan verify REPORT", "check a JSON Lines report against its files"),
-    ("hidascan serve", "the same in a browser, on this machine"),
+    ("hidascan serve", "start the web page on this computer"),
 )
 SECTIONS = {
     "Input": ("files-from", "column", "null", "include", "exclude", "no-recurse", "follow-symlinks", "max-pixels"),

@@ -12,7 +12,7 @@ from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.base import Positions
 from hidascan.detectors.hidanet.aggregator import LocalAggregator
-from hidascan.detectors.hidanet.heatmap import HeatmapLaw
+from hidascan.detectors.hidanet.heatmap import HeatmapThresholds
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 from hidascan.detectors.hidanet.residuals import (
@@ -261,8 +261,8 @@ def test_images_of_several_k_are_fused_as_each_by_itself():
         assert torch.allclose(together.qualities[number], alone.qualities[0], atol=1e-4)
 
 
-def rule(likely=0.0, sure=2.0, sure_area=9.0, evidence=0.5) -> HeatmapLaw:
-    made = HeatmapLaw()
+def rule(likely=0.0, sure=2.0, sure_area=9.0, evidence=0.5) -> HeatmapThresholds:
+    made = HeatmapThresholds()
     for name, value in (("likely", likely), ("sure", sure), ("sure_area", sure_area), ("evidence", evidence)):
         getattr(made, name).fill_(value)
     return made

@@ -72,16 +72,6 @@ def recipe_backbone(recipe: HiDANetRecipe, device: str, dtype: torch.dtype) -> F
     return load_backbone(network.backbone, network.taps, network.side, Path(recipe.data.backbone), dtype).to(device)
 
 
-def whole_backbone(recipe: HiDANetRecipe, device: str, dtype: torch.dtype) -> FrozenViT:
-    """Load the frozen backbone with the taps that TFL needs, too, packed where that is faster."""
-    network = recipe.network
-    taps = tuple(sorted({*network.taps, *network.cell_taps}))
-    backbone = load_backbone(network.backbone, taps, network.side, Path(recipe.data.backbone), dtype).to(device)
-    if device == "cpu":
-        pack_linears(backbone)
-    return backbone
-
-
 def cell_backbone(recipe: HiDANetRecipe, device: str, dtype: torch.dtype) -> FrozenViT:
     """Load the frozen backbone as far as TFL needs it, packed where that is faster."""
     network = recipe.network
