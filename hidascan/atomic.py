@@ -17,7 +17,7 @@ def written_whole(path: str | os.PathLike[str], replace: bool = True) -> Iterato
 
     Args:
         path: The file to write.
-        replace: Whether an existing file may be replaced.
+        replace: Whether to overwrite an existing file.
 
     Raises:
         FileExistsError: If the file exists and may not be replaced.

@@ -26,7 +26,7 @@ class Batch(Generic[Owner]):
 
         Args:
             size: Maximum number of views of 224x224 pixels.
-            pinned: Whether its pixels lie in pinned memory.
+            pinned: Whether to allocate the pixels in pinned memory.
         """
         self.size, self._pinned = size, pinned
         self.pixels = np.empty((0, 0, 0, 3), np.uint8)  # (B, H, W, 3)
@@ -87,7 +87,7 @@ class BatchRunner:
         Args:
             encode: Encoder of a batch.
             device: Device to encode on.
-            overlaps: Whether batches are encoded in a thread; by default on GPUs.
+            overlaps: Whether to encode batches in a thread of their own; None for GPUs only.
         """
         self.encode, self._device = encode, device
         self.overlaps = device.type == "cuda" if overlaps is None else overlaps

@@ -17,9 +17,10 @@ class Calibration:
         shift: Offset of the scaled logit.
         thresholds: Thresholds of each profile, (real below, ai from), scores in 0..1.
         localisation: Threshold of a cell's probability, 0..1, from which it counts as AI-made.
-        region_odds: How many times as often a heatmap shows a region in images with an AI-made part as in real ones, at
-            least 0: by as much a region raises the odds of AI. None if never fitted.
         settling: Factors of `looking.error_margin` for early stopping; None if never fitted.
+        region_odds: Likelihood ratio of a heatmap region, at least 0: the share of images with an AI-made part that
+            show one over the share of real images that do; a region raises the odds of AI by as much. None if never
+            fitted.
     """
 
     scale: float = 1.0
@@ -35,7 +36,7 @@ class Calibration:
         return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
     def rule(self, profile: str, threshold: float | None = None) -> Rule:
-        """Return the rule of a profile; with a `threshold` of the user's own nothing is inconclusive."""
+        """Return the rule of a profile; with the user's own `threshold`, no score is inconclusive."""
         return Rule(self, *(self.thresholds[profile] if threshold is None else (threshold, threshold)))
 
 
@@ -54,7 +55,7 @@ class Rule:
     ai_from: float
 
     def score(self, logit: float) -> float:
-        """Return the calibrated probability, 0..1, that an image holds AI-made pixels."""
+        """Return the calibrated probability, 0..1, that an image contains AI-made pixels."""
         return self.calibration.score(logit)
 
     def verdict(self, score: float) -> str:

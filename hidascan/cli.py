@@ -22,6 +22,7 @@ import typer
 from hidascan import __version__, commands
 from hidascan.config import Defaults, own_file, read_defaults
 from hidascan.errors import ExitCode, HidascanError, UsageError
+from hidascan.help import SectionedCommand
 from hidascan.options import MAX_PIXELS, ScanOptions
 from hidascan.printable import complain
 from hidascan.streams import CLOSED, ClosedOutput, prepare_streams
@@ -164,7 +165,7 @@ def _print_settings(defaults: Defaults) -> None:
         print(f"# {WEIGHTS_VARIABLE}={os.environ[WEIGHTS_VARIABLE]} overrides weights above")
 
 
-@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+@app.command(cls=SectionedCommand, context_settings={"help_option_names": ["-h", "--help"]})
 def scan(
     context: typer.Context,
     config: Annotated[Optional[str], typer.Option("--config", metavar="FILE", callback=_settings, help="Read defaults from FILE: a hidascan.toml, or a pyproject.toml with a [tool.hidascan] table. Without this option, defaults come from hidascan.toml in your configuration folder. A file in or above the working folder can set only batch-size, device, precision and verbose.", show_default=False)] = None,
@@ -193,7 +194,7 @@ def scan(
     patches: Annotated[Optional[int], typer.Option(metavar="N", help="Examine at most N patches per image, spread over it: faster, but skips pixels.  [default: all]", show_default=False)] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Stop as soon as the verdict is settled: several times as fast on large images, nearly always the same verdict, and no heatmap unless every patch was needed.")] = False,
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Errors to avoid. low-fpr: fewest false alarms on real photos; high-recall: fewest missed AI images.")] = "balanced",
-    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T and real below, never inconclusive.  [default: the profile's]", show_default=False)] = None,
+    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T and real below. Inconclusive are only pictures that the heatmap contradicts or that have no content.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Reject images of more than N pixels.")] = MAX_PIXELS,
     c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
@@ -217,8 +218,6 @@ def scan(
 
     Exit codes: 0 no AI found; 1 at least one image is ai; 2 wrong usage or no model; 3 some files could not be read
     (1 takes precedence, unless --strict).
-
-    `hidascan verify REPORT` verifies a JSON Lines report.
     """
     from hidascan.report.formats import format_of
 

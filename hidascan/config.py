@@ -7,18 +7,13 @@ results or outputs come only from a file that the user names, or from the user's
 from __future__ import annotations
 
 import os
-import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hidascan.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 OWN, PROJECT = "hidascan.toml", "pyproject.toml"
 SAFE_OPTIONS: dict[str, type] = {"batch-size": int, "device": str, "precision": str, "verbose": bool}  # by any file

@@ -1,4 +1,4 @@
-"""State how much of an image the evidence of AI concerns, by its verdict and its heatmap together."""
+"""State how much of an image looks AI-made, where its verdict and its heatmap agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WHOLE = 0.6  # share of the cells over the threshold from which a heatmap speak
 
 
 def scope_of(verdict: str, ai_area: float | None, regions: Collection[Region]) -> str | None:
-    """Return the scope of the evidence.
+    """Return how much of an image looks AI-made.
 
     Args:
         verdict: "ai", "real" or "inconclusive".
@@ -19,8 +19,7 @@ def scope_of(verdict: str, ai_area: float | None, regions: Collection[Region]) -
         regions: Regions over the threshold.
 
     Returns:
-        "whole" or "part" where AI was found or may be, "none" where neither score nor heatmap found any; None where
-        there is no heatmap, or where it and the verdict do not say the same.
+        "whole", "part" or "none"; None if verdict and heatmap disagree, or without a heatmap.
     """
     if ai_area is None:
         return None

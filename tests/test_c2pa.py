@@ -35,7 +35,7 @@ def signer():
                 [x509.NameAttribute(NameOID.COMMON_NAME, text), x509.NameAttribute(NameOID.ORGANIZATION_NAME, text)]
             )
 
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         made = (
             x509.CertificateBuilder()
             .subject_name(called(name))

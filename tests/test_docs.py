@@ -179,6 +179,19 @@ def test_the_panel_in_the_readme_is_what_a_terminal_shows(monkeypatch, capsys):
     assert re.sub(r"\d", "0", shown) == re.sub(r"\d", "0", panel)
 
 
+def test_the_help_lists_each_option_once_and_in_its_section(hidascan):
+    from hidascan.help import REST, SECTIONS
+
+    text = hidascan("--help").out
+    headings = ["Examples", "Commands", "Arguments", *SECTIONS, REST]
+    assert [line[:-1] for line in text.splitlines() if line[:-1] in headings] == headings
+    for section, options in SECTIONS.items():
+        part = text.partition(f"\n{section}:\n")[2].partition("\n\n")[0]
+        for option in options:
+            assert len(re.findall(rf"^  (-. ?, ?)?--{option}\b(?!-)", text.replace("-0, ", ""), re.M)) == 1, option
+            assert re.search(rf"--{option}\b(?!-)", part), option
+
+
 def test_the_man_page_is_written_from_the_help():
     from hidascan.lab.commands.reference import man_page
 

@@ -253,7 +253,7 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
         "| edits delivered | 3 |",
         "| by_hand | 1 |",
         "| untouched | 4 |",
-        "| taef2 | 4 |",
+        "| repainted by an autoencoder that TFL never saw |",
     ):
         assert row in text, row
 
@@ -307,12 +307,25 @@ def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weight
         'detector = "oracle"',
         "seed = 1",
         "not toml at all [",
+        'base = "no_such_file.toml"\ndetector = "npr"',
+        'base = "r.toml"\ndetector = "npr"',
     ],
 )
 def test_malformed_recipes_are_refused(tmp_path, text):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(RecipeError):
         read_recipe(tmp_path / "r.toml")
+
+
+def test_a_recipe_inherits_what_it_does_not_set(tmp_path):
+    (tmp_path / "base").mkdir()
+    base = 'seed = 3\n[data]\nautoencoders = ["a"]\ncalibration_fold = 2\n[training]\nepochs = 7\nbatch = 5\n'
+    (tmp_path / "base/common.toml").write_text(base)
+    text = 'base = "base/common.toml"\ndetector = "npr"\n[data]\nautoencoders = ["b", "c"]\n[training]\nbatch = 6\n'
+    (tmp_path / "npr.toml").write_text(text)
+    recipe = read_recipe(tmp_path / "npr.toml")
+    assert (recipe.seed, recipe.data.autoencoders, recipe.data.calibration_fold) == (3, ("b", "c"), 2)
+    assert (recipe.training.epochs, recipe.training.batch) == (7, 6)
 
 
 def test_every_recipe_in_the_repository_can_be_read():

@@ -12,7 +12,7 @@ from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.base import Positions
 from hidascan.detectors.hidanet.fusion import FeatureAggregation, FusionHead
-from hidascan.detectors.hidanet.heatmap import HeatmapLaw
+from hidascan.detectors.hidanet.heatmap import HeatmapThresholds
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 from hidascan.detectors.hidanet.residuals import (
@@ -264,8 +264,8 @@ def test_an_image_without_a_patch_is_judged_by_its_thumbnail():
     assert torch.isfinite(head(thumbnail, torch.zeros(1, 0, 32))).all()
 
 
-def rule(likely=0.0, sure=2.0, sure_area=9.0, evidence=0.5) -> HeatmapLaw:
-    made = HeatmapLaw()
+def rule(likely=0.0, sure=2.0, sure_area=9.0, evidence=0.5) -> HeatmapThresholds:
+    made = HeatmapThresholds()
     for name, value in (("likely", likely), ("sure", sure), ("sure_area", sure_area), ("evidence", evidence)):
         getattr(made, name).fill_(value)
     return made

@@ -93,7 +93,7 @@ def test_claims_do_not_change_the_score(hidascan, tmp_path):
     saved(tmp_path / "marked.png", **png_text("parameters", "<b>\x1b[31m Steps: 20, Sampler: Euler"))
     page = tmp_path / "page.html"
     ran = hidascan(tmp_path, "--jsonl", "-", "--html", page, "--threshold", "1", "--precision", "fp32")
-    plain, marked = (json.loads(line) for line in ran.out.splitlines())
+    marked, plain = (json.loads(line) for line in ran.out.splitlines())
     assert plain["score"] == marked["score"] and plain["claims"] == [] and plain["provenance"] == ""
     assert marked["claims"][0] | {"detail": ""} == {
         "kind": "ai",

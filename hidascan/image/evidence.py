@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 _BLOCK = 1 << 20
 
@@ -38,5 +38,5 @@ def evidence_of(path: str) -> FileEvidence | None:
             changed = os.fstat(file.fileno()).st_mtime
     except OSError:
         return None
-    moment = datetime.fromtimestamp(changed, timezone.utc).isoformat(timespec="seconds")
+    moment = datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds")
     return FileEvidence(digest.hexdigest(), size, moment.replace("+00:00", "Z"))

@@ -152,7 +152,7 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
         findings = await _scanned(pool, uploads, limits.seconds)
         pairs = zip(uploads, findings, strict=True)
         lines = [await asyncio.to_thread(_line, pool, *pair, with_pages) for pair in pairs]
-    except asyncio.TimeoutError:  # a different class before Python 3.11
+    except TimeoutError:
         raise HTTPException(408, "the request body was not received in time") from None
     except ClientDisconnect:  # nothing to answer
         return Response(status_code=400)
@@ -262,7 +262,7 @@ async def _scanned(pool: ScanPool, uploads: list[_Upload], seconds: float) -> li
     except Busy:
         headers = {"Retry-After": _RETRY_AFTER}
         raise HTTPException(429, "too many queued files", headers=headers) from None
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise HTTPException(504, "the scan did not finish in time") from None
     finally:
         for future in futures:

@@ -1,4 +1,4 @@
-"""The heatmap: what TFL says of cells and the kernel probe of patches, and from where on that counts."""
+"""The heatmap: logits of cells (TFL) and of patches (kernel probe), and the thresholds from which they count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLD_BACKGROUND = -4.0  # logit up to which a background is that of an untouche
 _COLD = 1.0  # logits by which cells without a seed are pushed under the threshold
 
 
-class HeatmapLaw(nn.Module):
+class HeatmapThresholds(nn.Module):
     """Joins logits of cells and evidence of patches into a map in which 0.5 is the threshold.
 
     Thresholds have hysteresis, as edges have in "A Computational Approach to Edge Detection" (PAMI 1986): a region must

@@ -15,7 +15,7 @@ from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.detectors.hidanet.cell_map import cell_map
 from hidascan.detectors.hidanet.fusion import FusionHead
-from hidascan.detectors.hidanet.heatmap import HeatmapLaw
+from hidascan.detectors.hidanet.heatmap import HeatmapThresholds
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Summary
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
@@ -69,7 +69,7 @@ class HiDANet(Detector):
             self.token_filters = TokenFilters(len(config.cell_taps) * self.backbone.dim, config.cell_filters)
             inputs += config.cell_filters
         self.localiser = CellLocaliser(inputs, config.localiser_dim, config.dropout)
-        self.heatmap = HeatmapLaw()
+        self.heatmap = HeatmapThresholds()
 
     @torch.no_grad()
     def encode(self, views: Tensor, where: Positions) -> Encoded:
@@ -150,7 +150,7 @@ class HiDANet(Detector):
 
     @torch.no_grad()
     def hottest(self, encoded: Encoded) -> Tensor:
-        """Locate in each patch by itself, by the law of the map of all."""
+        """Return the largest p(AI) on the heatmap of each patch by itself, by the thresholds of the whole heatmap."""
         if len(encoded["residuals"]) < 2:
             return torch.zeros(0)
         grid = patch_grid(self.config.side, self.config.side, self.config.side)

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FIELDS = ("software", "agent", "credit", "creator", "comment", "text")
 MEANS = ("ai", "ai-edit", "software")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hidascan.detectors.hidanet.heatmap import HeatmapLaw
+from hidascan.detectors.hidanet.heatmap import HeatmapThresholds
 from hidascan.lab.hidanet.localiser import TrainedTFL, train_localiser
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.window_cells import WindowStore
@@ -45,9 +45,9 @@ class Located:
         clear = (self.shares == 0) | (self.shares == 1)
         return auc((self.shares[clear] == 1).astype(int), self.logits[clear])
 
-    def hot(self, law: HeatmapLaw) -> np.ndarray:
-        """Return which cells (h, w) count as AI-made by a law."""
-        return (law(torch.from_numpy(self.logits)) >= 0.5).numpy()
+    def hot(self, thresholds: HeatmapThresholds) -> np.ndarray:
+        """Return which cells (h, w) count as AI-made."""
+        return (thresholds(torch.from_numpy(self.logits)) >= 0.5).numpy()
 
 
 def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[Located]:

@@ -16,7 +16,7 @@ from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.hidanet.filters import residual_filters
-from hidascan.lab.hidanet.heatmap_law import fit_evidence, fit_heatmap_law, largest_evidence, region_odds
+from hidascan.lab.hidanet.heatmap_thresholds import fit_evidence, fit_heatmap_thresholds, largest_evidence, region_odds
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.located import locate_out_of_fold
 from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, judge
@@ -71,7 +71,7 @@ def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: tor
     trained = train_localiser(recipe, store, cache / "tfl.state")
     network.token_filters, network.localiser = trained.token_filters, trained.localiser
     located = locate_out_of_fold(recipe, store, cache)
-    fit_heatmap_law(network.heatmap, [window.logits for window in located if window.kind == UNTOUCHED])
+    fit_heatmap_thresholds(network.heatmap, [window.logits for window in located if window.kind == UNTOUCHED])
     edits = [window.logits for window in located if window.kind == EDIT]
     real = [window.logits for window in located if window.kind in (UNTOUCHED, RETOUCHED)]
     return region_odds(network.heatmap, edits, real)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from importlib import resources
 from typing import Any
 
 from hidascan.lab.measure import markdown
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def published(benchmark: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,6 @@ from hidascan.errors import CheckpointError, RecipeError
 from hidascan.lab.data.tables import FOLDS
 from hidascan.lab.training.artifacts import fingerprint
 from hidascan.lab.training.recipe import read_recipe, training_module
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""A training recipe: all settings that determine a detector's weights, in one TOML file that names the detector."""
+"""A training recipe: all settings that determine a detector's weights, in a TOML file that names it and may inherit."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
 import importlib.util
-import sys
+import tomllib
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,6 @@ from hidascan.detectors import detector_class
 from hidascan.detectors.base import DetectorConfig, config_from
 from hidascan.errors import CheckpointError, RecipeError
 from hidascan.lab.data.tables import fold_of
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -64,17 +59,12 @@ def training_module(detector: str) -> ModuleType:
 
 
 def read_recipe(path: Path) -> Any:
-    """Read a TOML recipe into the `Recipe` of the detector's training module.
+    """Read a TOML recipe, with what it inherits, into the `Recipe` of the detector's training module.
 
     Raises:
         RecipeError: For a missing file, invalid TOML, an unknown detector or key, or a value out of range.
     """
-    try:
-        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: {error}") from None
+    raw = _with_base(Path(path))
     detector = raw.get("detector")
     if not isinstance(detector, str):
         raise RecipeError(f'{path}: missing detector, such as detector = "npr"')
@@ -84,6 +74,24 @@ def read_recipe(path: Path) -> Any:
     except (CheckpointError, TypeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from None
     return dataclasses.replace(recipe, network=network)
+
+
+def _with_base(path: Path, inheriting: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a TOML file over the values of its `base`, a path relative to it; tables are merged, other values replaced."""
+    if path.resolve() in inheriting:
+        raise RecipeError(f"{path}: inherits from itself")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: {error}") from None
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    inherited = _with_base(path.parent / str(base), (*inheriting, path.resolve()))
+    tables = {key: inherited[key] | value for key, value in raw.items() if isinstance(value, dict) and key in inherited}
+    return inherited | raw | tables
 
 
 def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
