@@ -48,9 +48,9 @@ def fit_voters(
     samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None, without: int | None = None
 ) -> Voters:
     """Fit both voters to the samples for which shown (S,) is true, and that are not of the fold `without`."""
-    probe = samples.fit(recipe, shown, without)
     seen = torch.ones_like(samples.as_is) if shown is None else shown
-    chosen = samples.only(seen if without is None else seen & (samples.folds != without))
+    mask = seen if without is None else seen & (samples.folds != without)
+    probe, chosen = samples.fit(recipe, mask), samples.only(mask)
     fusion = train_fusion(
         standard_views(probe, chosen), chosen.pooled.labels, chosen.source_weights(), recipe.network, recipe.fusion
     )

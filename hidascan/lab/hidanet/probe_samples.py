@@ -55,14 +55,12 @@ class ProbeSamples:
         names = [f"{image.source} {image.group}" for image in self.images]
         return torch.from_numpy(source_weights(self.pooled.labels.numpy(), names)).float().sqrt()
 
-    def fit(self, recipe: HiDANetRecipe, mask: Tensor | None = None, without: int | None = None) -> KernelProbe:
-        """Fit a probe to the samples for which mask (S,) bool is true, and that are not of the fold `without`."""
-        shown = torch.ones_like(self.as_is) if mask is None else mask
-        compressed = self.compressed
-        if without is not None:
-            shown = shown & (self.folds != without)
-            compressed = compressed and compressed.only(compressed.folds != without)
-        return fit_kernel_probe(self.pooled.only(shown), recipe, compressed)
+    def fit(self, recipe: HiDANetRecipe, mask: Tensor) -> KernelProbe:
+        """Fit a probe to the samples for which mask (S,) bool is true, and QFE to what was compressed of their folds."""
+        seen, compressed = mask if recipe.kernel.delivered else mask & self.as_is, self.compressed
+        if compressed is not None:
+            compressed = compressed.only(torch.isin(compressed.folds, self.folds[mask].unique()))
+        return fit_kernel_probe(self.pooled.only(seen), recipe, compressed)
 
 
 def probe_samples(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype) -> ProbeSamples:

@@ -84,6 +84,7 @@ class KernelSpec:
     """The kernel probe; its sizes are the network's."""
 
     seed: int = 0  # of the draw of landmarks
+    delivered: bool = False  # whether its verdict is fitted to delivered images, too; FAM always is
     tap_weights: tuple[float, ...] = ()  # of the network's taps; empty: all alike
     emphasis: float = 0.25  # of large components of the tokens
     share: tuple[float, float] = (0.5, 0.5)  # of thumbnail and patches in a distance

@@ -45,17 +45,13 @@ def _share(share: float) -> Callable[[ProbeSamples], Tensor]:
     return lambda samples: torch.tensor([digests(image) < share for image in samples.images])
 
 
-def _as_is(samples: ProbeSamples) -> Tensor:
-    return samples.as_is
-
-
 STEPS = (
-    Step("a kernel, a quarter of the sources", shown=_share(0.25)),
+    Step("a kernel on images as they are, a quarter of the sources", shown=_share(0.25)),
     Step("a kernel, half of the sources", shown=_share(0.5)),
     Step("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
     Step("a kernel on the patches", {"share": (0.0, 1.0)}),
     Step("all taps and components alike", {"tap_weights": (), "emphasis": 0.0}),
-    Step("fitted to images as they are alone", shown=_as_is),
+    Step("fitted to delivered images, too", {"delivered": True}),
     Step("a kernel on thumbnail and patches side by side"),
     Step("FAM alone", vote=_ALONE),
     Step("kernel and FAM", vote=None),
