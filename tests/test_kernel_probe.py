@@ -17,7 +17,7 @@ from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe, s
 from hidascan.lab.hidanet.out_of_fold import judge
 from hidascan.lab.hidanet.probe_samples import ProbeSamples, probe_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
-from hidascan.lab.measure.metrics import auc, source_weights, weighted_auc
+from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
 
 NETWORK = HiDANetConfig(kernel=True, components=6, residual_components=4, landmarks=60)
@@ -125,8 +125,8 @@ def test_a_cap_limits_each_group_in_any_order(tmp_path):
 def test_sources_alike_is_the_auc_of_one_image_a_source():
     labels, scores = np.array([0, 0, 0, 1, 1]), np.array([0.1, 0.1, 0.9, 0.5, 0.8])
     weights = source_weights(labels, ["a", "a", "b", "c", "d"])
-    assert weights.tolist() == [0.5, 0.5, 1, 1, 1] and weighted_auc(labels, scores, weights) == 0.5
-    assert weighted_auc(labels, scores, np.ones(5)) == pytest.approx(auc(labels, scores))
+    assert weights.tolist() == [0.5, 0.5, 1, 1, 1] and auc(labels, scores, weights) == 0.5
+    assert auc(labels, scores, np.ones(5)) == pytest.approx(auc(labels, scores))
 
 
 def test_hidalab_cv_writes_every_table(lab, monkeypatch):

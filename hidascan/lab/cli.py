@@ -11,6 +11,7 @@ from hidascan.errors import ExitCode, HidascanError
 from hidascan.lab.commands import bench, compare, data, measure, reference, train
 from hidascan.printable import printable
 
+_EXTRA = ("matplotlib", "sklearn")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 COMMANDS = (
     train.train,
@@ -50,6 +51,11 @@ def main() -> None:
     except HidascanError as error:
         print(f"hidalab: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print(f"hidalab: {error.name} is missing: pip install 'hidascan[lab]'", file=sys.stderr)
+        sys.exit(ExitCode.USAGE_OR_MODEL)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.USAGE_OR_MODEL)

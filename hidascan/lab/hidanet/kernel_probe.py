@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, KernelProbe, Projection, Summary
@@ -12,7 +13,6 @@ from hidascan.lab.hidanet.quality_samples import QualitySamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
 
 _JITTER = 1e-2  # on the diagonal among landmarks: some are copies of the same image, and nearly the same
-_POWER_STEPS, _MORE = 8, 32  # of the iteration for principal components; columns beside those that are wanted
 
 
 @dataclass(frozen=True)
@@ -144,22 +144,12 @@ def _fit_projection(
     projection.mean.copy_((features * share).sum(0))
     projection.scale.copy_(((features - projection.mean).square() * share).sum(0).sqrt().clamp_min(1e-5))
     standard = projection.standard(features) * importance
-    vectors = _principal(standard.T @ (standard * share), projection.basis.shape[1])
+    weighted = (standard * share.sqrt()).numpy()
+    vectors = torch.from_numpy(randomized_svd(weighted, projection.basis.shape[1], random_state=0)[2].T.copy())
     variances = ((standard @ vectors).square() * share).sum(0)
     scales = variances.clamp_min(1e-4 * float(variances.max())) ** emphasis
     scales = scales / (2 * (variances * scales.square()).sum()).sqrt()
     projection.project_on(importance[:, None] * vectors * scales)
-
-
-def _principal(covariance: Tensor, count: int) -> Tensor:
-    """Find the first eigenvectors (F, count) of a covariance (F, F) by subspace iteration: all F of them take minutes."""
-    size = len(covariance)
-    draw = torch.Generator().manual_seed(0)
-    basis = torch.linalg.qr(torch.randn(size, min(size, count + _MORE), generator=draw)).Q
-    for _ in range(_POWER_STEPS):
-        basis = torch.linalg.qr(covariance @ basis).Q
-    _, turn = torch.linalg.eigh(basis.T @ covariance @ basis)
-    return basis @ turn[:, -count:].flip(1)
 
 
 def _landmarks(weights: Tensor, count: int, seed: int) -> Tensor:

@@ -16,7 +16,7 @@ from hidascan.lab.hidanet.out_of_fold import judge
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc, interval_over_sources, source_weights, tpr_at_fpr, weighted_auc
+from hidascan.lab.measure.metrics import auc, interval_over_sources, source_weights, tpr_at_fpr
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _figures(name: str, samples: ProbeSamples, logits: np.ndarray) -> StepFigure
         truth, said, of = labels[mask], logits[mask], sources[mask]
         if not parts:
             interval = interval_over_sources(auc, truth, said, of.tolist())
-        alike = weighted_auc(truth, said, source_weights(truth, of.tolist()))
+        alike = auc(truth, said, source_weights(truth, of.tolist()))
         parts.append((auc(truth, said), alike, tpr_at_fpr(truth, said, 0.05)))
     return StepFigures(name, parts[0], interval, parts[1])
 

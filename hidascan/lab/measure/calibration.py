@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from hidascan.calibration import Calibration
 from hidascan.detectors.base import Detector
@@ -21,7 +22,7 @@ from hidascan.lab.measure.metrics import balanced_accuracy
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
 
-_RIDGE = 1e-3
+_C = 1000.0  # inverse of the penalty: without one, classes that do not overlap would make the slope infinite
 _FLATTEST = 0.05  # slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
 # Maximum shares, for each profile, of real images called ai, and of AI images called real.
@@ -180,23 +181,13 @@ def _rarely_reached(scores: np.ndarray, share: float) -> float:
 
 
 def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
-    """Fit logistic regression of one variable by Newton's method, from zero and on standardised logits.
+    """Fit logistic regression of one variable, with equal weight of both classes.
 
-    It would diverge on raw logits. The slope is always positive: a detector with reversed ranking gets scores near 0.5.
+    The slope is always positive: a detector with reversed ranking gets scores near 0.5.
     """
     centre, spread = logits.mean(), logits.std() + 1e-6
-    design = np.stack([(logits - centre) / spread, np.ones(len(logits))], axis=1)
-    weight = np.where(labels == 1, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
-    theta = np.zeros(2)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(design @ theta, -50, 50)))
-        gradient = design.T @ (weight * (p - labels)) + _RIDGE * theta
-        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + _RIDGE * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        theta = theta - step
-        if np.abs(step).max() < 1e-9:
-            break
-    if theta[0] < _FLATTEST:
-        theta = np.array([_FLATTEST, 0.0])
-    scale = theta[0] / spread
-    return float(scale), float(theta[1] - scale * centre)
+    fitted = LogisticRegression(C=_C, class_weight="balanced").fit((logits[:, None] - centre) / spread, labels)
+    slope, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if slope < _FLATTEST:
+        slope, offset = _FLATTEST, 0.0
+    return slope / spread, offset - slope / spread * centre

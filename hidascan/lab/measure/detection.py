@@ -18,7 +18,6 @@ from hidascan.lab.measure.metrics import (
     interval_over_sources,
     source_weights,
     tpr_at_fpr,
-    weighted_auc,
 )
 from hidascan.scanner import Scanner
 
@@ -88,7 +87,7 @@ def evaluate_scores(
 def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sources: list[str]) -> dict[str, float]:
     figures = {
         "auc": auc(labels, scores),
-        "auc_sources_alike": weighted_auc(labels, scores, source_weights(labels, sources)),
+        "auc_sources_alike": auc(labels, scores, source_weights(labels, sources)),
         "balanced_accuracy_at_half": balanced_accuracy(labels, scores, 0.5),
         "tpr_at_1pct_fpr": tpr_at_fpr(labels, scores, 0.01),
         "tpr_at_5pct_fpr": tpr_at_fpr(labels, scores, 0.05),

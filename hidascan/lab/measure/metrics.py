@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, roc_curve
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
-def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Compute the area under the ROC curve (Mann-Whitney U), ties counted half; NaN if a class is missing."""
-    ai, real = np.sort(scores[labels == 1]), scores[labels == 0]
-    if not len(ai) or not len(real):
-        return float("nan")
-    below = np.searchsorted(ai, real, side="left")
-    equal = np.searchsorted(ai, real, side="right") - below
-    return float(1 - (below + 0.5 * equal).sum() / (len(ai) * len(real)))
+def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Compute the area under the ROC curve, of images that weigh `weights` (n,); NaN if a class is missing."""
+    return float(roc_auc_score(labels, scores, sample_weight=weights)) if _has_both(labels) else float("nan")
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     """Compute the area under the precision-recall curve as a sum over thresholds; NaN if a class is missing."""
-    if len(set(labels.tolist())) < 2:
-        return float("nan")
-    levels, place = np.unique(-scores, return_inverse=True)
-    hits = np.cumsum(np.bincount(place, labels == 1, len(levels)))
-    all_over = np.cumsum(np.bincount(place, minlength=len(levels)))
-    return float((np.diff(hits, prepend=0.0) / hits[-1] * hits / all_over).sum())
+    return float(average_precision_score(labels, scores)) if _has_both(labels) else float("nan")
 
 
 def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
@@ -37,23 +28,19 @@ def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
     return weights
 
 
-def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
-    """Compute the area under the ROC curve of weighted images, ties counted half."""
-    levels, place = np.unique(scores, return_inverse=True)
-    ai, real = (np.bincount(place, weights * (labels == label), len(levels)) for label in (1, 0))
-    below = np.cumsum(real) - real / 2
-    return float((ai * below).sum() / (ai.sum() * real.sum()))
-
-
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     """Compute the mean of the shares of AI images at or over, and of real ones under the threshold."""
-    return float(((scores[labels == 1] >= threshold).mean() + (scores[labels == 0] < threshold).mean()) / 2)
+    return float(balanced_accuracy_score(labels, scores >= threshold))
 
 
 def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, fpr: float) -> float:
     """Compute the true-positive rate at the lowest threshold whose false-positive rate is at most `fpr`."""
-    real = np.sort(scores[labels == 0])[::-1]
-    return float((scores[labels == 1] > real[int(fpr * len(real))]).mean())
+    false_positives, true_positives, _ = roc_curve(labels, scores, drop_intermediate=False)
+    return float(true_positives[false_positives <= fpr].max())
+
+
+def _has_both(labels: np.ndarray) -> bool:
+    return len(np.unique(labels)) == 2
 
 
 def interval_over_sources(

@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from hidascan.errors import UsageError
 from hidascan.lab.measure.comparison import Compared, Row, shares_right, short_names
 
 
 def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        raise UsageError("plots need matplotlib: pip install 'hidascan[plots]'") from None
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
