@@ -192,7 +192,7 @@ def cv(
 ) -> None:
     """Cross-validate a recipe over sources: figures out of fold, by domain and family, and with each of them held out."""
     spec, where, dtype = _spec(recipe, device, precision)
-    _submodule(spec.detector, "cross_validation").report(spec, cache, where, dtype, _show, steps, perturbed)
+    _task(spec.detector, "cross_validate")(spec, cache, where, dtype, _show, steps, perturbed)
 
 
 def _show(part: str) -> None:
@@ -211,9 +211,9 @@ def heatmaps(
     from hidascan.detectors.weights import find_weights
 
     spec, where, dtype = _spec(recipe, device, precision)
-    figures = _submodule(spec.detector, "heatmap_figures")
+    report = _task(spec.detector, "report_heatmaps")
     residuals = load_detector(find_weights(weights))[0].residuals
-    figures.report_heatmaps(spec, cache, residuals, where, dtype, _show)
+    report(spec, cache, residuals, where, dtype, _show)
 
 
 def ablate(
@@ -226,10 +226,9 @@ def ablate(
 ) -> None:
     """Run the paper's ablations: short trainings that differ in one setting each, tested on a table."""
     spec, where, dtype = _spec(recipe, device, precision)
-    features, ablations = _submodule(spec.detector, "table_features"), _submodule(spec.detector, "ablations")
-    test = features.table_cache(spec, table, cache, where, dtype)
-    rows = ablations.ablate(spec, cache, test, samples, on_row=lambda row: print(row, file=sys.stderr))
-    print(ablations.as_markdown(rows))
+    test = _task(spec.detector, "table_cache")(spec, table, cache, where, dtype)
+    rows = _task(spec.detector, "ablate")(spec, cache, test, samples, on_row=lambda row: print(row, file=sys.stderr))
+    print(_task(spec.detector, "ablations_as_markdown")(rows))
 
 
 def card(
@@ -244,13 +243,12 @@ def card(
 ) -> None:  # fmt: skip
     """Measure the figures in model cards, and write them between the marks."""
     from hidascan.lab.measure.card import CardSpec, fill_cards
-    from hidascan.lab.training.recipe import read_recipe
+    from hidascan.lab.training.recipe import read_recipe, training_module
     from hidascan.options import ScanOptions
 
     spec = read_recipe(recipe)
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
-    more = _submodule(spec.detector, "card", needed=False)
-    sections = more.SECTIONS if more else None
+    sections = getattr(training_module(spec.detector), "SECTIONS", None)
     fill_cards(cards, ScanOptions(weights, device, precision), wanted, tuple(only or ()), sections)
 
 
@@ -262,21 +260,16 @@ def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
     return read_recipe(recipe), str(where), choose_dtype(precision, where)
 
 
-def _submodule(detector: str, module: str, needed: bool = True) -> Any:
-    """Import a submodule of a detector's training package; UsageError, or None, if it does not exist."""
-    import importlib
-    import importlib.util
+def _task(detector: str, name: str) -> Any:
+    """Return a function of a detector's training module.
 
+    Raises:
+        UsageError: If it has none of this name.
+    """
     from hidascan.errors import UsageError
     from hidascan.lab.training.recipe import training_module
 
-    name = f"{training_module(detector).__name__}.{module}"
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # a single module, not a package
-        spec = None
-    if spec:
-        return importlib.import_module(name)
-    if needed:
-        raise UsageError(f"the detector {detector} does not support {module.replace('_', ' ')}")
-    return None
+    function = getattr(training_module(detector), name, None)
+    if function is None:
+        raise UsageError(f"the detector {detector} does not support this command")
+    return function

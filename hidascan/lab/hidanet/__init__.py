@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from hidascan.lab.hidanet.ablations import ablate
+from hidascan.lab.hidanet.ablations import as_markdown as ablations_as_markdown
+from hidascan.lab.hidanet.card import SECTIONS
 from hidascan.lab.hidanet.comparison import train_for_comparison
+from hidascan.lab.hidanet.cross_validation import report as cross_validate
+from hidascan.lab.hidanet.heatmap_figures import report_heatmaps
 from hidascan.lab.hidanet.recipe import HiDANetRecipe as Recipe
+from hidascan.lab.hidanet.table_features import table_cache
 from hidascan.lab.hidanet.train import train, train_heatmap
 
 __all__ = [
+    "SECTIONS",
     "Recipe",
-    "ablations",
-    "card",
-    "cross_validation",
-    "table_features",
+    "ablate",
+    "ablations_as_markdown",
+    "cross_validate",
+    "report_heatmaps",
+    "table_cache",
     "train",
     "train_for_comparison",
     "train_heatmap",
