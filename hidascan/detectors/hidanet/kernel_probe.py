@@ -88,7 +88,7 @@ class Projection(nn.Module):
 
     def project_on(self, vectors: Tensor) -> None:
         """Set the basis to vectors (F, P)."""
-        self.quantum.copy_(vectors.abs().amax(0) / 127)
+        self.quantum.copy_((vectors.abs().amax(0) / 127).clamp_min(1e-12))
         self.basis.copy_((vectors / self.quantum).round())
 
 

@@ -144,8 +144,9 @@ def _fit_projection(
     projection.mean.copy_((features * share).sum(0))
     projection.scale.copy_(((features - projection.mean).square() * share).sum(0).sqrt().clamp_min(1e-5))
     standard = projection.standard(features) * importance
-    weighted = (standard * share.sqrt()).numpy()
-    vectors = torch.from_numpy(randomized_svd(weighted, projection.basis.shape[1], random_state=0)[2].T.copy())
+    vectors = torch.zeros(projection.basis.shape)  # zeros where there are fewer samples than components
+    _, _, found = randomized_svd((standard * share.sqrt()).numpy(), vectors.shape[1], random_state=0)
+    vectors[:, : len(found)] = torch.from_numpy(found.T.copy())
     variances = ((standard @ vectors).square() * share).sum(0)
     scales = variances.clamp_min(1e-4 * float(variances.max())) ** emphasis
     scales = scales / (2 * (variances * scales.square()).sum()).sqrt()
