@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -250,20 +250,8 @@ def scan(
     inputs = InputFiles(list(paths or ()), list(files_from or ()), selection, column, null, uris=fleet is not None)
     if (patches is not None or fast) and (heatmap or heatmap_raw or heatmap_dir):
         raise UsageError("--heatmap cannot be combined with --patches or --fast: it needs every patch")
-    options = ScanOptions(
-        weights,
-        device,
-        precision,
-        batch_size,
-        profile,
-        threshold,
-        max_pixels,
-        stress,
-        explain,
-        patches,
-        c2pa_trust,
-        fast,
-    )
+    chosen = {"weights": weights, "profile": profile, "threshold": threshold}
+    options = ScanOptions(**{one.name: context.params[one.name] for one in fields(ScanOptions)} | chosen)
     drawn = heatmap or (heatmap_dir is not None and not heatmap_raw)
     context.obj.append(
         Request(

@@ -85,15 +85,22 @@ def serve(
         from hidascan.serve.run import serve as run
     except ImportError as error:
         raise UsageError(f"hidascan serve needs {error.name}: pip install 'hidascan[serve]'") from None
-    hosts = (*LOOPBACK, host, *(allow_host or ()))
-    limits = Limits(hosts, token, max_upload << 20, max_files, max_waiting, timeout)
-    run(
-        ScanOptions(
-            weights, device, precision, profile=profile, max_pixels=max_pixels, explain=True, c2pa_trust=c2pa_trust
-        ),
-        host,
-        port,
-        limits,
-        keep,
+    limits = Limits(
+        hosts=(*LOOPBACK, host, *(allow_host or ())),
+        token=token,
+        body=max_upload << 20,
+        files=max_files,
+        waiting=max_waiting,
+        seconds=timeout,
     )
+    options = ScanOptions(
+        weights,
+        device=device,
+        precision=precision,
+        profile=profile,
+        max_pixels=max_pixels,
+        explain=True,
+        c2pa_trust=c2pa_trust,
+    )
+    run(options, limits, host=host, port=port, keep=keep)
     raise typer.Exit

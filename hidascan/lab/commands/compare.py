@@ -122,7 +122,7 @@ class _Trainer:
         from hidascan.options import ScanOptions
         from hidascan.scanner import Scanner
 
-        return Scanner(ScanOptions(str(weights), str(self._device), self._precision, patches=patches))
+        return Scanner(ScanOptions(str(weights), device=str(self._device), precision=self._precision, patches=patches))
 
     def _scores(self, entry: Entry, without: tuple[int, ...], images: list[LabelledImage]) -> Any:
         from tqdm import tqdm
@@ -191,7 +191,7 @@ def curves(
 
     chosen, found = spread(read_images(table), images), {}
     for name in weights:
-        scanner = Scanner(ScanOptions(name, device, precision, patches=patches))
+        scanner = Scanner(ScanOptions(name, device=device, precision=precision, patches=patches))
         with tqdm(total=len(chosen), desc=name, disable=None) as bar:
             found[scanner.header.name] = measure_curves(scanner, chosen, bar.update)
     out.mkdir(parents=True, exist_ok=True)

@@ -169,7 +169,7 @@ def tde(
     from hidascan.report.overlay import draw_attributions
     from hidascan.scanner import Scanner
 
-    scanner = Scanner(ScanOptions(weights, device, precision, patches=patches))
+    scanner = Scanner(ScanOptions(weights, device=device, precision=precision, patches=patches))
     pixels = decode(image).pixels
     with tqdm(desc="tde", unit=" views", disable=None) as bar:
         effects = measure_cell_effects(scanner, pixels, grid, bar.update)
@@ -251,7 +251,8 @@ def card(
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
     more = _submodule(spec.detector, "card", needed=False)
     sections = more.SECTIONS if more else None
-    fill_cards(cards, ScanOptions(weights, device, precision), wanted, tuple(only or ()), sections)
+    options = ScanOptions(weights, device=device, precision=precision)
+    fill_cards(cards, options, wanted, tuple(only or ()), sections)
 
 
 def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:

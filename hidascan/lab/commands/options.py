@@ -31,4 +31,4 @@ def open_scanner(weights: str, device: str, precision: str) -> Scanner:
     from hidascan.options import ScanOptions
     from hidascan.scanner import Scanner
 
-    return Scanner(ScanOptions(weights, device, precision))
+    return Scanner(ScanOptions(weights, device=device, precision=precision))
