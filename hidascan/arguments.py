@@ -69,17 +69,17 @@ def request_of(context: typer.Context) -> Request:
     _check_column(context)
     if values["runner"] not in RUNNERS:
         raise UsageError(f"--runner must be {' or '.join(RUNNERS)}, not {values['runner']}")
-    selection = Selection(**_named(Selection, values), recurse=not values["no_recurse"])
+    selection = Selection(**values_of(Selection, values), recurse=not values["no_recurse"])
     return Request(
-        **_named(Request, values),
+        **values_of(Request, values),
         reports=_reports(values),
-        inputs=InputFiles(**_named(InputFiles, values), selection=selection, uris=values["runner"] == "ray"),
-        options=ScanOptions(**_named(ScanOptions, options)),
+        inputs=InputFiles(**values_of(InputFiles, values), selection=selection, uris=values["runner"] == "ray"),
+        options=ScanOptions(**values_of(ScanOptions, options)),
         settings=tuple(str(one.path) for one in defaults.files()),
     )
 
 
-def _named(group: Any, values: dict[str, Any]) -> dict[str, Any]:
+def values_of(group: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Return the given values that are fields of a group of options."""
     given = {one.name: values[one.name] for one in fields(group) if values.get(one.name) is not None}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -107,7 +107,7 @@ def _reports(values: dict[str, Any]) -> Reports:
         "lines": not in_cluster and not values["quiet"] and all(file != "-" for file, _ in files),
         "heatmap": heatmap,
     }
-    return Reports(**_named(Reports, values | made))
+    return Reports(**values_of(Reports, values | made))
 
 
 def _shards(folders: list[tuple[str, str]], values: dict[str, Any]) -> Shards | None:
@@ -116,7 +116,7 @@ def _shards(folders: list[tuple[str, str]], values: dict[str, Any]) -> Shards | 
     for folder, form in folders:
         if folder == "-":
             raise UsageError(f"--{form} needs a folder, not stdout")
-        return Shards(folder=folder, form=form, **_named(Shards, values))
+        return Shards(folder=folder, form=form, **values_of(Shards, values))
     if values["rows"] is not None:
         raise UsageError("--shard-rows needs --parquet DIR, or --runner ray")
     return None

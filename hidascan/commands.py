@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 
 from hidascan import __version__
-from hidascan.arguments import SETTINGS, Device, Precision, read_settings, request_of
+from hidascan.arguments import SETTINGS, Device, Precision, read_settings, request_of, values_of
 from hidascan.config import WEIGHTS_VARIABLE
 from hidascan.errors import ExitCode, UsageError
 from hidascan.help import ScanOrCommand, complete_command
@@ -144,6 +144,7 @@ def verify(
 
 @app.command(short_help="start the web page on this computer")
 def serve(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to bind; any other than loopback requires --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 selects a free one.")] = 8765,
     token: Annotated[str, typer.Option(envvar="HIDASCAN_TOKEN", show_envvar=False, help="Bearer token required of requests; HIDASCAN_TOKEN sets it without showing it in process lists.", show_default=False)] = "",
@@ -168,7 +169,6 @@ def serve(
         raise UsageError(f"hidascan serve needs {error.name}: pip install 'hidascan[serve]'") from None
     sizes = {"body": max_upload << 20, "files": max_files, "waiting": max_waiting}
     limits = Limits(hosts=(*LOOPBACK, host, *(allow_host or ())), token=token, seconds=timeout, **sizes)
-    place = {"weights": weights, "device": device, "precision": precision}
-    options = ScanOptions(**place, profile=profile, max_pixels=max_pixels, explain=True, c2pa_trust=c2pa_trust)
+    options = ScanOptions(explain=True, **values_of(ScanOptions, context.params))
     run(options, limits, host=host, port=port, keep=keep)
     raise typer.Exit

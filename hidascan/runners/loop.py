@@ -50,7 +50,7 @@ class Run:
 
     Attributes:
         request: Request of the scan.
-        progress: Progress bar.
+        progress: Progress bar, from `begin` on.
     """
 
     def __init__(self, request: Request, stack: ExitStack):
@@ -63,7 +63,7 @@ class Run:
         Raises:
             UsageError: If an output would destroy a file.
         """
-        self.request, self.progress = request, ScanProgress(hidden=request.reports.quiet)
+        self.request = request
         self._resumable = resume.resumable(request.reports.files, request.resume and request.reports.shards is None)
         check_outputs(request)
         self._stack, self._survey = stack, Survey()
@@ -71,7 +71,6 @@ class Run:
         self._shards: ShardReport | None = None
         self._earlier: set[str] = set()
         self._found_ai = self._failed = False
-        stack.callback(self.progress.close)
 
     def begin(self, info: RunInfo) -> None:
         """Open the reports, or continue those of an interrupted scan.
@@ -93,6 +92,8 @@ class Run:
             self._add_report(self._shards)
             earlier = self._shards.earlier
         self._earlier, self._found_ai, self._failed = earlier.paths, earlier.found_ai, earlier.failed
+        self.progress = ScanProgress(hidden=wanted.quiet)
+        self._stack.callback(self.progress.close)  # the first to be closed, as reports may print
 
     def files(self) -> Iterator[File]:
         """Yield the files without a row; the key is the position among all inputs, the same if a scan is resumed."""
