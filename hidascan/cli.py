@@ -33,29 +33,27 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         complain("interrupted; results so far are saved")
         return 128 + signal.SIGINT
-    except HidascanError as error:
-        if debug:
-            raise
-        complain(str(error))
-        return error.exit_code
-    except OSError as error:
-        if debug:
-            raise
-        complain(_unwritten(error))
-        return ExitCode.USAGE_OR_MODEL
     except Exception as error:
         if debug:
             raise
-        complain(f"unexpected {type(error).__name__}: {error} (use --debug for a traceback)")
-        return ExitCode.USAGE_OR_MODEL
+        complain(_message(error))
+        return _exit_code(error)
 
 
-def _unwritten(error: OSError) -> str:
-    """Describe an output that could not be written; errors of writing name no file, those of opening do."""
+def _message(error: Exception) -> str:
+    """Describe an error; one of writing an output names no file, one of opening a file does."""
+    if isinstance(error, HidascanError):
+        return str(error)
+    if not isinstance(error, OSError):
+        return f"unexpected {type(error).__name__}: {error} (use --debug for a traceback)"
     reason = error.strerror or str(error)
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {reason.lower()}"
     return reason if reason == CLOSED else f"cannot write output: {reason.lower()}; rows written so far are intact"
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, HidascanError) else ExitCode.USAGE_OR_MODEL
 
 
 def _parsed_and_scanned(arguments: list[str]) -> int:
@@ -97,7 +95,7 @@ def main() -> None:
     try:
         code = run(sys.argv[1:])
     except Exception as error:  # with --debug; Python itself would exit with 1, which means AI found
-        code = error.exit_code if isinstance(error, HidascanError) else ExitCode.USAGE_OR_MODEL
+        code = _exit_code(error)
         with suppress(OSError):
             traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
