@@ -91,6 +91,8 @@ class Finding:
         notes: Notes for the reader.
         stress: Score of each copy of the stress test.
         file: Identity of the file; None for pixels in memory and unreadable files.
+        key: Position of the file among the inputs; None if unknown.
+        scan: Configuration of the scan that made the finding, as in a report; None for that of the current scan.
     """
 
     path: str
@@ -123,9 +125,11 @@ class Finding:
     notes: tuple[str, ...] = ()
     stress: dict[str, float] = field(default_factory=dict)
     file: FileEvidence | None = None
+    key: int | None = None
+    scan: Mapping[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return everything but the heatmap as a JSON object: the columns of the CSV first, numbers rounded.
+        """Return everything but heatmap, key and scan as a JSON object: the columns of the CSV first, numbers rounded.
 
         The key `effects` holds the attributions.
         """
@@ -180,6 +184,8 @@ class Finding:
             notes=tuple(record.get("notes", ())),
             stress=dict(record.get("stress", {})),
             file=FileEvidence(**file) if file else None,
+            key=_number(record.get("key"), int),
+            scan=record.get("scan"),
             **texts,
             **numbers,
         )

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from hidascan.report.shards import ShardWriter, read_shard, shards_of
 from tests.conftest import save_picture
 
 
@@ -114,6 +115,34 @@ def test_a_scan_killed_at_any_moment_can_be_resumed(tiny_weights, folder, tmp_pa
         for path in (out, tmp_path / "whole.jsonl")
     ]
     assert rounded[0] == rounded[1]
+
+
+def test_a_folder_of_shards_is_resumed_without_a_cluster(hidascan, folder, tmp_path, monkeypatch):
+    out, options = tmp_path / "out", ("--parquet", tmp_path / "out", "--precision", "fp32")
+    add, taken = ShardWriter.add, []
+
+    def add_until_ctrl_c(writer, row):
+        taken.append(row)
+        if len(taken) == 4:
+            raise KeyboardInterrupt
+        add(writer, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardWriter, "add", add_until_ctrl_c)
+        assert hidascan(folder, *options, "--shard-rows", 2).code == 130
+    assert len(shards_of(out)) == 2 and not (out / "manifest.json").exists()
+    assert "already contains shards" in hidascan(folder, *options).err
+    assert "with a different stress" in hidascan(folder, *options, "--resume", "--stress").err
+    assert "not both" in hidascan(folder, *options, "--resume", "--csv", tmp_path / "out.csv").err
+    ran = hidascan(folder, *options, "--resume")
+    assert len(ran.out.splitlines()) == 5 and ran.out.count("\t") == 10  # rows alone
+    rows = [row for shard in shards_of(out) for row in read_shard(shard)]
+    assert [row["key"] for row in rows] == [*range(8)]
+    assert [row["path"] for row in rows] == [str(path) for path in sorted(folder.iterdir())]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["files"] == 8 and sum(manifest["errors"].values()) == 1
+    assert ran.code == (1 if manifest["verdicts"]["ai"] else 3)
+    assert "is a finished scan" in hidascan(folder, *options, "--resume").err
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from hidascan.serve.guard import LOOPBACK, Limits
 from hidascan.serve.pool import ScanPool
 
 
-def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path | None) -> None:
+def serve(options: ScanOptions, limits: Limits, *, host: str, port: int, keep: Path | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM, then finish open requests.
 
     Args:
         options: Scan options.
+        limits: Limits on requests.
         host: Address to bind.
         port: Port to bind; 0 for a free one.
-        limits: Limits on requests.
         keep: Folder in which to keep uploads, or None.
 
     Raises:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from hidascan.lab.commands.options import Autoencoder, Cache, Device, Precision, Recipe, Table, Weights, open_scanner
+from hidascan.arguments import Device, Precision
+from hidascan.lab.commands.options import Autoencoder, Cache, Recipe, Table, Weights, open_scanner
 
 if TYPE_CHECKING:
     from hidascan.finding import Finding
@@ -64,7 +65,7 @@ def agree(
     from hidascan.lab.measure.agreement import cross_fitted, fit_region_odds, join, write_region_odds
     from hidascan.runners.verify import read_rows
 
-    labelled = join((row.finding for row in read_rows(report)), read_images(table))
+    labelled = join(read_rows(report), read_images(table))
     if len({one.label for one in labelled}) < 2:
         raise UsageError(f"{report}: the rule needs real and AI images of {table}, each with a heatmap")
     calibration = load_detector(weights)[1].calibration
@@ -165,11 +166,9 @@ def tde(
 
     from hidascan.image.decode import decode
     from hidascan.lab.measure.cell_effects import measure_cell_effects
-    from hidascan.options import ScanOptions
     from hidascan.report.overlay import draw_attributions
-    from hidascan.scanner import Scanner
 
-    scanner = Scanner(ScanOptions(weights, device, precision, patches=patches))
+    scanner = open_scanner(weights, device, precision, patches)
     pixels = decode(image).pixels
     with tqdm(desc="tde", unit=" views", disable=None) as bar:
         effects = measure_cell_effects(scanner, pixels, grid, bar.update)
@@ -249,7 +248,8 @@ def card(
     spec = read_recipe(recipe)
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
     sections = getattr(training_module(spec.detector), "SECTIONS", None)
-    fill_cards(cards, ScanOptions(weights, device, precision), wanted, tuple(only or ()), sections)
+    options = ScanOptions(weights, device=device, precision=precision)
+    fill_cards(cards, options, wanted, tuple(only or ()), sections)
 
 
 def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
