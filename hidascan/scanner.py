@@ -81,6 +81,7 @@ class Scanner:
             ai_from=self.rule.ai_from,
             has_heatmap=self.detector.has_heatmap,
             options=options,
+            reliability=self.header.calibration.reliability.get(options.profile) if options.threshold is None else None,
         )
         batch_size = options.batch_size or default_batch_size(self.device)
         self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hidascan.calibration import Calibration
+from hidascan.calibration import ERRORS, Calibration
 from hidascan.detectors.base import Detector
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import RecipeError
@@ -24,8 +24,6 @@ from hidascan.scanner import Scanner
 _RIDGE = 1e-3
 _FLATTEST = 0.05  # slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
-# Maximum shares, for each profile, of real images called ai, and of AI images called real.
-ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.01, 0.03), "high-recall": (0.10, 0.015)}
 
 
 def calibrate(
