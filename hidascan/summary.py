@@ -248,17 +248,17 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
     elif finding.domain not in (None, "photo", "unknown"):
         yield f"{'an' if finding.domain == 'artwork' else 'a'} {finding.domain}, not a photo"
     if any(note.startswith(_PARTLY) for note in finding.notes):
-        yield "only a part of the picture was examined"
+        yield "only a part of the file was examined"
 
 
-_ORIGINAL = "ask for the original file with its metadata"
+_ORIGINAL = "ask for the original file with metadata"
 
 
 def _next_steps(finding: Finding) -> Iterator[str]:
     if finding.regions and finding.ai_area is not None and finding.ai_area < WHOLE:
-        yield "inspect the marked area at full size"
-    yield "reverse image search: where did it first appear?"
-    yield "scan the earliest and largest copy"
+        yield "inspect the marked area"
+    yield "reverse image search"
+    yield "scan the earliest, largest copy"
     yield _ORIGINAL
     yield "check light, shadows, hands and text"
 

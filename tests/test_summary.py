@@ -116,7 +116,7 @@ def test_the_card_never_contradicts_its_row(finding):
     )
     assert ("before (quality about 62) and cropped" in words) == (finding.jpeg_trace is not None)
     assert ("hard compression (JPEG quality about 62)" in card.weaknesses) == (finding.jpeg_trace is not None)
-    assert (card.next_steps[0] == "inspect the marked area at full size") == (0 < (finding.ai_area or 0) < 0.6)
+    assert (card.next_steps[0] == "inspect the marked area") == (0 < (finding.ai_area or 0) < 0.6)
 
 
 def test_an_unreadable_file_has_its_reason_and_no_result():
@@ -162,7 +162,7 @@ def test_what_was_not_measured_is_stated():
         ({"jpeg_quality": 40}, "hard compression (JPEG quality about 40)"),
         ({"domain": "screenshot"}, "a screenshot: scan the picture itself instead"),
         ({"domain": "artwork"}, "an artwork, not a photo"),
-        ({"notes": ("damaged: only the upper 90 of 200 rows were readable and scanned",)}, "only a part of the picture was examined"),
+        ({"notes": ("damaged: only the upper 90 of 200 rows were readable and scanned",)}, "only a part of the file was examined"),
     ],
 )  # fmt: skip
 def test_what_makes_a_result_less_reliable_is_named(changes, weakness):

@@ -29,6 +29,7 @@ from hidascan.summary import Card, regions_in_words, summary
 
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}
 _PANEL, _BAR = 88, 24  # maximum width, columns
+_IN_SUMMARY = "the score alone indicates real"  # start of a note that the summary repeats
 _REGIONS, _INFLUENCES = 5, 3  # listed
 
 
@@ -143,6 +144,7 @@ def _shortened(path: str, columns: int, console: Console) -> str:
 
 
 def _facts(finding: Finding, card: Card, run: RunInfo, blocks: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a panel, each with its name: first the card, then the file."""
     if finding.score is not None:
         bounds = f"no sign below {run.real_below:.3f}, AI from {run.ai_from:.3f}"
         yield "score", f"{_bar(finding.score, blocks)} {score_in_words(finding)} ({bounds})"
@@ -150,13 +152,29 @@ def _facts(finding: Finding, card: Card, run: RunInfo, blocks: str) -> Iterator[
     for name, text in (("", card.why), ("errors", card.reliability), ("weakened", "; ".join(card.weaknesses))):
         if text:
             yield name, text
-    for number, text in enumerate(regions_in_words(finding)[:_REGIONS], 1):
-        yield "areas" * (number == 1), f"{number}: {text}, mean probability {finding.regions[number - 1].score:.2f}"
-    for number, text in enumerate(influences_in_words(finding)[:_INFLUENCES]):
-        yield "influence" * (number == 0), text
+    yield from _named("areas", _areas(finding))
+    yield from _named("influence", influences_in_words(finding)[:_INFLUENCES])
     yield "next", "; ".join(card.next_steps)
-    if finding.score is None:
-        return
+    if finding.status == "ok":
+        yield from _file_facts(finding)
+
+
+def _named(name: str, lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield lines of which only the first has the name."""
+    for number, line in enumerate(lines):
+        yield name * (number == 0), line
+
+
+def _areas(finding: Finding) -> list[str]:
+    """List the largest regions, unless there is only one, which is in the summary."""
+    if len(finding.regions) < 2:
+        return []
+    places = regions_in_words(finding)[:_REGIONS]
+    pairs = zip(places, finding.regions, strict=False)
+    return [f"{n}: {place}, mean probability {region.score:.2f}" for n, (place, region) in enumerate(pairs, 1)]
+
+
+def _file_facts(finding: Finding) -> Iterator[tuple[str, str]]:
     yield "image", f"{finding.width}x{finding.height} {finding.format}, {extent_in_words(finding)}"
     yield "JPEG", jpeg_history(finding)
     if kind := kind_in_words(finding):
@@ -164,7 +182,8 @@ def _facts(finding: Finding, card: Card, run: RunInfo, blocks: str) -> Iterator[
     for claim in claims_by_statement(finding):
         yield "claim", _claim(claim)
     for note in finding.notes:
-        yield "note", note
+        if not note.startswith(_IN_SUMMARY):
+            yield "note", note
 
 
 def _claim(claim: Claim) -> str:
