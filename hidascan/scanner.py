@@ -246,7 +246,8 @@ def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
     scores = {name: copy.score or 0.0 for name, copy in copies.items()}
     everything = [finding.score or 0.0, *scores.values()]
     flips = {"ai", "real"} <= verdicts
-    note = f"stress: score {min(everything):.3f}..{max(everything):.3f}" + ("; the verdicts conflict" if flips else "")
+    change = "; the verdicts conflict" if flips else "; verdict unchanged" if len(verdicts) == 1 else ""
+    note = f"after re-saving, resizing and cropping: score {min(everything):.3f} to {max(everything):.3f}{change}"
     return replace(
         finding,
         verdict="inconclusive" if flips else finding.verdict,

@@ -29,7 +29,7 @@ SCORES = {
     "between": ("inconclusive", 0.912, ()),
     "doubted": ("inconclusive", 0.049, ("the score alone indicates real, but an area of 8% of the picture looks AI-made",)),
     "blank": ("inconclusive", 0.951, ("nothing to judge: the picture is blank",)),
-    "stress": ("inconclusive", 0.953, ("stress: score 0.010..0.953; the verdicts conflict",)),
+    "stress": ("inconclusive", 0.953, ("after re-saving, resizing and cropping: score 0.010 to 0.953; the verdicts conflict",)),
 }  # fmt: skip
 MAPS = {
     "no heatmap": (None, ()),

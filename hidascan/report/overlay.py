@@ -21,7 +21,7 @@ _INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
 _FOR_AI, _FOR_REAL = (197, 38, 29), (28, 103, 201)
 _LEAST = 0.5  # p(AI) of the lowest colour; lower cells are transparent
 _OPACITY = 0.6  # of marked cells
-_STRONG = 0.5  # logits: influence of a patch that is drawn in full colour
+STRONG = 0.5  # logits: influence of a patch that is drawn in full colour
 
 
 def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
@@ -43,16 +43,22 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
     )
 
 
-def draw_attributions(pixels: np.ndarray, finding: Finding) -> Image.Image:
-    """Draw the influence of each patch in logits: red for AI, blue against it, averaged where patches overlap."""
+def draw_attributions(pixels: np.ndarray, finding: Finding, strong: float = STRONG) -> Image.Image:
+    """Draw the influence of each patch in logits: red for AI, blue against it, averaged where patches overlap.
+
+    Args:
+        pixels: (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
+        finding: Finding with attributions.
+        strong: Influence that is drawn in full colour, logits, above 0.
+    """
     small = shrink_to(pixels, _MAX_SIDE)
     painted = attribution_map(finding.attributions, pixels.shape[:2], small.shape[:2])
-    strength = np.minimum(np.abs(painted) / _STRONG, 1)
+    strength = np.minimum(np.abs(painted) / strong, 1)
     picture = upright(_blend(small, _signed(painted), 0.7 * strength), finding.orientation)
     ends = np.linspace(-1, 1, 256, dtype=np.float32)[None]
     ramp = 255 + (_signed(ends) - 255) * np.abs(ends)[..., None]
     least = "" if notable(finding) else f", none of which reaches {NOTABLE}"
-    scale = (f"-{_STRONG} against AI", "0", f"for AI +{_STRONG}")
+    scale = (f"-{strong:.2g} against AI", "0", f"for AI +{strong:.2g}")
     caption = "influence on the logit: with all patches minus without this one"
     drawn = Image.fromarray(np.ascontiguousarray(picture))
     return _page(
@@ -165,7 +171,7 @@ def attribution_colours(
 ) -> np.ndarray:
     """Colour the map as (h, w, 4) uint8 RGBA: red for AI, blue against it, with opacity by strength in logits."""
     painted = attribution_map(attributions, full, size)
-    alpha = np.minimum(np.abs(painted) / _STRONG, 1) * 255
+    alpha = np.minimum(np.abs(painted) / STRONG, 1) * 255
     return np.dstack([_signed(painted), alpha]).astype(np.uint8)
 
 
