@@ -16,7 +16,7 @@ from hidascan.summary import heatmap_in_words, summary
 _MAX_SIDE = 1600
 _MIN_WIDTH = 420
 _MARGIN = 12
-_LEGEND = 116
+_LEGEND = 100
 _INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
 _FOR_AI, _FOR_REAL = (197, 38, 29), (28, 103, 201)
 _LEAST = 0.5  # p(AI) of the lowest colour; lower cells are transparent
@@ -194,14 +194,14 @@ def _page(
     page.paste(picture, ((page.width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(page)
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
-    draw.text((_MARGIN, picture.height + 8), title, _INK, font)
-    draw.text((_MARGIN, picture.height + 32), result, _INK, small)
-    bar_top, bar_width = picture.height + 58, page.width - 2 * _MARGIN
+    draw.text((_MARGIN, picture.height + 5), title, _INK, font)
+    draw.text((_MARGIN, picture.height + 27), result, _INK, small)
+    bar_top, bar_width = picture.height + 47, page.width - 2 * _MARGIN
     page.paste(Image.fromarray(ramp.astype(np.uint8)).resize((bar_width, 14)), (_MARGIN, bar_top))
     for number, text in enumerate(scale):
         x = _MARGIN + min(number * bar_width // (len(scale) - 1), bar_width - 1)
         anchor = "la" if number == 0 else "ra" if number == len(scale) - 1 else "ma"
         draw.line((x, bar_top + 14, x, bar_top + 18), _INK)
-        draw.text((x, bar_top + 20), text, _INK, small, anchor=anchor)
-    draw.text((_MARGIN, bar_top + 38), caption, _FAINT, small)
+        draw.text((x, bar_top + 18), text, _INK, small, anchor=anchor)
+    draw.text((_MARGIN, bar_top + 34), caption, _FAINT, small)
     return page
