@@ -100,7 +100,7 @@ def place_of(region: Region, width: int, height: int, orientation: int) -> str:
     (left, top), (right, bottom) = np.sort(turned(corners, orientation), axis=0)
     row, column = _third(_ROWS, top, bottom), _third(_COLUMNS, left, right)
     if right - left >= _SPANS and bottom - top >= _SPANS:
-        return "spread over the picture"
+        return "all over it"
     if right - left >= _SPANS:
         return f"across the {row}"
     if bottom - top >= _SPANS:

@@ -108,8 +108,15 @@ def percent(share: float) -> str:
 def regions_in_words(finding: Finding) -> list[str]:
     """Name the place and size of each region: `upper left, 8 % of the picture`."""
     width, height = finding.width or 1, finding.height or 1
-    places = (place_of(region, width, height, finding.orientation) for region in finding.regions)
-    return [f"{place}, {percent(one.area)} of the picture" for place, one in zip(places, finding.regions, strict=True)]
+    lines = []
+    for one in finding.regions:
+        place = f"{place_of(one, width, height, finding.orientation)}, {percent(one.area)} of the picture"
+        lines.append(_whole(one.area) if one.area >= WHOLE else place)
+    return lines
+
+
+def _whole(area: float) -> str:
+    return f"{'' if area > 0.995 else 'nearly '}the whole picture ({percent(area)})"
 
 
 def heatmap_in_words(finding: Finding) -> str:
@@ -119,8 +126,7 @@ def heatmap_in_words(finding: Finding) -> str:
     if not finding.regions:
         return "the heatmap marks no area"
     if finding.ai_area >= WHOLE:
-        nearly = "" if finding.ai_area > 0.995 else "nearly "
-        return f"the heatmap marks {nearly}the whole picture ({percent(finding.ai_area)})"
+        return f"the heatmap marks {_whole(finding.ai_area)}"
     first, count = regions_in_words(finding)[0], len(finding.regions)
     return (
         f"the heatmap marks one area ({first})" if count == 1 else f"the heatmap marks {count} areas (largest: {first})"

@@ -80,7 +80,7 @@ def test_cells_below_the_threshold_are_transparent_and_the_others_get_brighter()
     layer = heat_layer(finding, (64, 320))
     assert [set(part[..., 3].ravel()) for part in np.split(layer, [16 * int((cells[0] < 0.5).sum())], axis=1)] == [
         {0},
-        {153},
+        {114},
     ]
     grey = layer[0, 168::16, :3] @ (0.299, 0.587, 0.114)
     assert (np.diff(grey) > 0).all()

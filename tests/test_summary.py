@@ -199,7 +199,7 @@ def test_shares_are_short(share, text):
         ((700, 400, 1000, 600), 1, "right"),
         ((0, 800, 1000, 1000), 1, "across the lower"),
         ((0, 0, 200, 1000), 1, "down the left"),
-        ((0, 0, 1000, 1000), 1, "spread over the picture"),
+        ((0, 0, 1000, 1000), 1, "all over it"),
         ((0, 0, 300, 200), 3, "lower right"),
         ((0, 0, 300, 200), 6, "upper right"),
         ((0, 0, 300, 200), 8, "lower left"),

@@ -20,7 +20,7 @@ _LEGEND = 100
 _INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
 _FOR_AI, _FOR_REAL = (197, 38, 29), (28, 103, 201)
 _LEAST = 0.5  # p(AI) of the lowest colour; lower cells are transparent
-_OPACITY = 0.6  # of marked cells
+_OPACITY = 0.45  # of marked cells
 STRONG = 0.5  # logits: influence of a patch that is drawn in full colour
 
 
