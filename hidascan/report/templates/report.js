@@ -39,6 +39,7 @@ for (const [verdict, headline] of Object.entries(headlines)) {
   $("counts").append(button, " ");
 }
 $("totals").textContent = `${rows.length} file${rows.length === 1 ? "" : "s"}${totals.length ? ": " : ""}${totals.join(", ")}.`;
+$("end")?.remove();
 $("find").oninput = filter;
 $("order").onchange = sort;
 $("layout").onchange = () => { list.dataset.layout = $("layout").value; };
