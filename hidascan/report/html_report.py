@@ -40,6 +40,7 @@ from hidascan.run import RunInfo
 from hidascan.summary import FAILED, HEADLINES, heatmap_in_words, regions_in_words, summary
 
 _SIDE = 400  # maximum side of a preview, pixels
+_NUMBER = 17  # radius of the number of a region, with its edge
 _MACHINE = ("device", "batch_size")  # options that change no result
 
 
@@ -57,20 +58,23 @@ _PAGES = Environment(
 )
 
 
-def outlines_in_svg(finding: Finding) -> list[tuple[str, float, float]]:
-    """Return for each region its path and the place of its number, in shares of 1000 of the sides of the picture."""
+def drawing_size(finding: Finding) -> tuple[int, int]:
+    """Return width and height of the drawing of outlines: those of the upright picture, the longer one 400."""
+    width, height = finding.width or 1, finding.height or 1
+    scale = _SIDE / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return size if finding.orientation < 5 else size[::-1]
+
+
+def outlines_in_svg(finding: Finding) -> list[tuple[str, int, int]]:
+    """Return for each region its path and the centre of its number, in the units of `drawing_size`."""
+    size = np.array(drawing_size(finding))
     shapes = []
     for polygons in contours(finding):
-        steps = (" L".join(f"{x:.0f} {y:.0f}" for x, y in 1000 * polygon) for polygon in polygons)
-        x, y = np.clip(1000 * corner_of(polygons[0]), 0, 1000)
-        shapes.append(("".join(f"M{step}Z" for step in steps), float(x), float(y)))
+        steps = (" L".join(f"{x:.1f} {y:.1f}" for x, y in polygon * size) for polygon in polygons)
+        x, y = np.maximum(np.minimum(corner_of(polygons[0]) * size, size - _NUMBER), _NUMBER)
+        shapes.append(("".join(f"M{step}Z" for step in steps), int(x), int(y)))
     return shapes
-
-
-def upright_size(finding: Finding) -> tuple[int, int]:
-    """Return width and height of the upright picture."""
-    size = (finding.width or 1, finding.height or 1)
-    return size if finding.orientation < 5 else size[::-1]
 
 
 def options_in_words(run: RunInfo) -> str:
@@ -84,8 +88,8 @@ def options_in_words(run: RunInfo) -> str:
 
 
 _FILTERS = (
-    claim_in_words, claim_strength, claims_by_statement, extent_in_words, heatmap_in_words, influences_in_words,
-    jpeg_history, kind_in_words, options_in_words, outlines_in_svg, regions_in_words, score_in_words, summary, upright_size,
+    claim_in_words, claim_strength, claims_by_statement, drawing_size, extent_in_words, heatmap_in_words, influences_in_words,
+    jpeg_history, kind_in_words, options_in_words, outlines_in_svg, regions_in_words, score_in_words, summary,
 )  # fmt: skip
 _PAGES.filters |= {words.__name__: words for words in _FILTERS}
 _PAGES.globals |= {"headlines": {**HEADLINES, "error": FAILED}}
