@@ -135,7 +135,7 @@ def heatmap_in_words(finding: Finding) -> str:
 
 def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
     """Reconcile score and heatmap."""
-    heatmap = heatmap_in_words(finding)
+    heatmap = heatmap_in_words(finding) if finding.regions or run is None or run.has_heatmap else ""
     if finding.verdict == "inconclusive":
         return _inconclusive(finding, score, run, heatmap)
     if finding.verdict == "real":
@@ -145,12 +145,10 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
                 " outweigh a score so low, but deserves a check"
             )
         if finding.ai_area is None:
-            return f"The pixels show no sign of AI (score {score:.3f}); {heatmap}"
-        return f"Neither the picture as a whole (score {score:.3f}) nor any single area looks AI-made"
+            return f"The pixels show no sign of AI (score {score:.3f}){_also(heatmap)}"
+        return f"Neither the score ({score:.3f}) nor the heatmap shows a sign of AI"
     if finding.ai_area is None:
-        return (
-            f"The picture as a whole looks AI-made (score {score:.3f}); {heatmap}, so it may also be only a part of it"
-        )
+        return f"The picture, or a part of it, looks AI-made (score {score:.3f}){_also(heatmap)}"
     if not finding.regions:
         return f"The picture as a whole looks AI-made (score {score:.3f}); {heatmap}, as can happen with generated pictures"
     if finding.scope == "whole":
@@ -162,14 +160,18 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
     if any(note.startswith(_NO_CONTENT) for note in finding.notes):
         return f"The picture is blank or tiny, so there is too little to judge, whatever its score ({score:.3f})"
     if any(note.endswith(_CONFLICT) for note in finding.notes):
-        return f"Re-saved or cropped copies of the picture get the opposite verdict (score {score:.3f}); {heatmap}"
+        return f"Re-saved or cropped copies of the picture get the opposite verdict (score {score:.3f}){_also(heatmap)}"
     if finding.regions and run is not None and score < run.real_below:
         return (
             f"The score alone ({score:.3f}) indicates no AI, but {heatmap} with a mean probability of"
             f" {finding.regions[0].score:.2f}: too much to clear it, too little to call it AI"
         )
     alone = ", which alone is not enough" if finding.regions else ""
-    return f"The score ({score:.3f}) is too high to clear the picture and too low to call it AI; {heatmap}{alone}"
+    return f"The score ({score:.3f}) is too high to clear the picture and too low to call it AI{_also(heatmap)}{alone}"
+
+
+def _also(clause: str) -> str:
+    return f"; {clause}" if clause else ""
 
 
 def _why(finding: Finding, run: RunInfo | None) -> str:

@@ -100,7 +100,7 @@ def test_the_card_never_contradicts_its_row(finding):
     assert ("2 areas (largest: lower right, 9 % of the picture)" in words) == (len(finding.regions) == 2 and judged)
     assert not ("marks no area" in words and finding.regions)
     # The verdict
-    assert ("sign of AI" in words or "Neither the picture" in words) == (finding.verdict == "real")
+    assert ("sign of AI" in words) == (finding.verdict == "real")
     assert ("looks AI-made (" in words or "agree:" in words or "indicates AI," in words) == (finding.verdict == "ai")
     settled = (
         "too high to clear" in words or "blank" in words or "opposite verdict" in words or "too little to call" in words
@@ -142,6 +142,13 @@ def test_errors_are_those_of_the_verdict_and_of_pictures_like_this_one():
     assert "2.5 % of 1,551 unaltered AI pictures were wrongly called free of AI" in of("real", "no JPEG")
     assert "8.1 % of 900" in of("real", "saved before")
     assert of("between", "no JPEG") == of("blank", "no JPEG") and "No verdict" in of("between", "no JPEG")
+
+
+def test_a_detector_without_heatmaps_is_not_blamed_for_their_absence():
+    run = RunInfo("1", "w", "0", "glass", "fp32", 0.199, 0.927, False, ScanOptions())
+    for score in ("ai", "real", "between", "blank", "stress"):
+        words = summary(finding_of(score, "no heatmap", "silent", "no JPEG"), run).sentence
+        assert "heatmap" not in words and "; ;" not in words
 
 
 def test_what_was_not_measured_is_stated():
