@@ -157,9 +157,9 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
 
 
 def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: str) -> str:
-    if any(note.startswith(_NO_CONTENT) for note in finding.notes):
+    if _has_no_content(finding):
         return f"The picture is blank or tiny, so there is too little to judge, whatever its score ({score:.3f})"
-    if any(note.endswith(_CONFLICT) for note in finding.notes):
+    if _copies_conflict(finding):
         return f"Re-saved or cropped copies of the picture get the opposite verdict (score {score:.3f}){_also(heatmap)}"
     if finding.regions and run is not None and score < run.real_below:
         return (
@@ -170,6 +170,14 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
     return f"The score ({score:.3f}) is too high to clear the picture and too low to call it AI{_also(heatmap)}{alone}"
 
 
+def _has_no_content(finding: Finding) -> bool:
+    return any(note.startswith(_NO_CONTENT) for note in finding.notes)
+
+
+def _copies_conflict(finding: Finding) -> bool:
+    return any(note.endswith(_CONFLICT) for note in finding.notes)
+
+
 def _also(clause: str) -> str:
     return f"; {clause}" if clause else ""
 
@@ -178,7 +186,8 @@ def _why(finding: Finding, run: RunInfo | None) -> str:
     """Explain the bounds to the reader of a score between them."""
     if run is None or finding.score is None or finding.verdict != "inconclusive":
         return ""
-    if not run.real_below <= finding.score < run.ai_from:
+    between = run.real_below <= finding.score < run.ai_from
+    if not between or _has_no_content(finding) or _copies_conflict(finding):
         return ""
     accused, missed = ERRORS[run.options.profile]
     return (

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,7 +131,8 @@ def test_a_score_between_the_bounds_is_explained_by_the_bounds(profile, said):
     why = summary(finding_of("between", "cold", "silent", "no JPEG"), run).why
     assert "only from 0.970" in why and f"at most {said} real pictures are accused" in why and "below 0.300" in why
     others = [finding_of(score, "part", "silent", "no JPEG") for score in ("ai", "real", "doubted")]
-    assert [summary(other, run).why for other in others] == ["", "", ""]
+    others += [replace(finding_of(score, "cold", "silent", "no JPEG"), score=0.5) for score in ("blank", "stress")]
+    assert [summary(other, run).why for other in others] == [""] * 5
 
 
 def test_errors_are_those_of_the_verdict_and_of_pictures_like_this_one():

@@ -41,7 +41,7 @@ from hidascan.summary import FAILED, HEADLINES, heatmap_in_words, regions_in_wor
 
 _SIDE = 400  # maximum side of a preview, pixels
 _NUMBER = 17  # radius of the number of a region, with its edge
-_MACHINE = ("device", "batch_size")  # options that change no result
+_NOT_LISTED = ("weights", "device", "batch_size")  # options that are named elsewhere or change no result
 
 
 def _shown(value: Any) -> Any:
@@ -82,9 +82,10 @@ def options_in_words(run: RunInfo) -> str:
     changed = []
     for one in fields(ScanOptions):
         value = getattr(run.options, one.name)
-        if value != one.default and one.name not in _MACHINE:
-            changed.append(one.name if value is True else f"{one.name} {value}")
-    return ", ".join(changed).replace("_", "-") or "defaults"
+        if value != one.default and one.name not in _NOT_LISTED:
+            name = one.name.replace("_", "-")
+            changed.append(name if value is True else f"{name} {value}")
+    return ", ".join(changed) or "defaults"
 
 
 _FILTERS = (
