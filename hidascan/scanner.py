@@ -81,6 +81,7 @@ class Scanner:
             ai_from=self.rule.ai_from,
             has_heatmap=self.detector.has_heatmap,
             options=options,
+            reliability=self.header.calibration.reliability.get(options.profile) if options.threshold is None else None,
         )
         batch_size = options.batch_size or default_batch_size(self.device)
         self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
@@ -245,7 +246,8 @@ def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
     scores = {name: copy.score or 0.0 for name, copy in copies.items()}
     everything = [finding.score or 0.0, *scores.values()]
     flips = {"ai", "real"} <= verdicts
-    note = f"stress: score {min(everything):.3f}..{max(everything):.3f}" + ("; the verdicts conflict" if flips else "")
+    change = "; the verdicts conflict" if flips else "; verdict unchanged" if len(verdicts) == 1 else ""
+    note = f"after re-saving, resizing and cropping: score {min(everything):.3f} to {max(everything):.3f}{change}"
     return replace(
         finding,
         verdict="inconclusive" if flips else finding.verdict,

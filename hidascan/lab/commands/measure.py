@@ -173,8 +173,8 @@ def tde(
     with tqdm(desc="tde", unit=" views", disable=None) as bar:
         effects = measure_cell_effects(scanner, pixels, grid, bar.update)
     finding = dataclasses.replace(scanner.scan_array(pixels), attributions=tuple(effects))
-    draw_attributions(pixels, finding).save(out, format="PNG")
     strongest = max(effects, key=lambda effect: abs(effect.effect))
+    draw_attributions(pixels, finding, max(abs(strongest.effect), 1e-9)).save(out, format="PNG")
     box = {name: getattr(strongest, name) for name in ("left", "top", "width", "height")}
     print(json.dumps({"cells": len(effects), "strongest": box | {"effect": round(strongest.effect, 4)}}))
 
