@@ -1,7 +1,8 @@
 """Looks at an image: which of its views are examined, and when its verdict is settled.
 
 A look is a generator. It yields the numbers of the views to examine next, each once, is sent the rows encoded so far,
-and returns the output. A look knows no batches, and the engine does not know why a view is asked for.
+and returns the output. It may also yield a preliminary decision. A look knows no batches, and the engine does not know
+why a view is asked for.
 """
 
 from __future__ import annotations
@@ -56,12 +57,22 @@ class ImageOutput:
 
 
 # Sent: name -> (V, ...), rows of all V views of the image; those of views not yet asked for hold anything.
-Look = Generator[list[int], Encoded, ImageOutput]
+Look = Generator[list[int] | Decision, Encoded, ImageOutput]
 
 
 def everything(views: Views, detector: Detector, explain: bool = False) -> Look:
     """Examine all views."""
     encoded = yield list(range(len(views)))
+    return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
+
+
+def first_impression(views: Views, detector: Detector, explain: bool = False) -> Look:
+    """Examine all views; first a few that are spread over the image, for a preliminary decision."""
+    order = _spread(views)
+    encoded = yield sorted(order[:_INITIAL_VIEWS])
+    if len(order) > _INITIAL_VIEWS:
+        yield detector.decide(_rows_of(encoded, order[:_INITIAL_VIEWS]))
+        encoded = yield sorted(order[_INITIAL_VIEWS:])
     return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
 
 

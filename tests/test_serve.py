@@ -188,7 +188,7 @@ class NoScanner(ScanPool):
     def __init__(self, run_info):
         self.scanner, self.failing = SimpleNamespace(run=run_info), None
 
-    def submit(self, path):
+    def submit(self, path, on_progress=None):
         if self.failing:
             raise self.failing
         future = Future()
@@ -330,8 +330,8 @@ class SlowScanner:
     def __init__(self, scanner):
         self.run, self._scanner, self.go = scanner.run, scanner, threading.Event()
 
-    def scan_files(self, paths):
-        for finding in self._scanner.scan_files(paths):
+    def scan_files(self, paths, watch):
+        for finding in self._scanner.scan_files(paths, watch=watch):
             self.go.wait(20)
             yield finding
 
@@ -373,6 +373,47 @@ def test_a_scanner_that_fails_does_not_end_the_service(tiny_weights, tmp_path):
     scanner.engine.runner.encode = encode
     assert pool.submit(str(path)).result(20).status == "ok"
     pool.close()
+
+
+def test_cancelling_stops_the_scan_in_the_engine(tiny_weights, tmp_path):
+    scanner = Scanner(ScanOptions(str(tiny_weights), precision="fp32", batch_size=4))
+    pool, encode, encoded = ScanPool(scanner, 9), scanner.engine.runner.encode, []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def counted(views, where):
+        encoded.append(len(views))
+        begun.set()
+        go_on.wait(20)
+        return encode(views, where)
+
+    scanner.engine.runner.encode = counted
+    large, small = save_picture(tmp_path / "large.png", 1500, 1500), save_picture(tmp_path / "small.png", 20, 20, 1)
+    futures = [pool.submit(str(path)) for path in (large, small)]
+    cancelled_early = pool.submit(str(save_picture(tmp_path / "third.png", 20, 20, 2)))
+    assert begun.wait(20) and cancelled_early.cancel() and futures[0].cancel() and pool.waiting() == 1
+    go_on.set()
+    assert futures[1].result(20).status == "ok" and pool.waiting() == 0
+    pool.close()
+    assert (
+        sum(encoded) <= 3 * 4
+    )  # of more than 49 views: the batch that ran, one that was filled, and the small picture
+
+
+def test_progress_begins_with_a_preliminary_verdict_and_changes_no_result(tiny_weights, tmp_path):
+    scanner, seen = Scanner(ScanOptions(str(tiny_weights), precision="fp32", explain=True)), []
+    pool, path = ScanPool(scanner, 9), str(save_picture(tmp_path / "a.png", 900, 900))
+    watched = pool.submit(path, lambda finding, run, missing: seen.append((finding.verdict, run, missing))).result(60)
+    pool.close()
+    (plain,) = scanner.scan_files([path])
+    assert watched.logit == pytest.approx(plain.logit, abs=1e-6) and watched.verdict == plain.verdict
+    assert watched.heatmap == pytest.approx(plain.heatmap, abs=1e-6)
+    effects = [[one.effect for one in finding.attributions] for finding in (watched, plain)]
+    assert effects[0] == pytest.approx(effects[1], abs=1e-6) and len(effects[0]) == plain.patches
+    total = plain.patches + 1
+    assert seen[0] == (None, 0, total) and seen[-1][1:] == (total, 0)
+    assert all(run + missing == total for _, run, missing in seen)
+    first = next(one for one in seen if one[0])
+    assert first[1] == 8 and {verdict for verdict, run, _ in seen if run > 8} <= {"ai", "real", "inconclusive"}
 
 
 # The whole thing, as a process.
