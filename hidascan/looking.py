@@ -23,6 +23,8 @@ from hidascan.image.views import Views
 MIN_PATCHES = 6  # patches from which a standard error can be estimated
 SUSPECTS = 3  # additional patches: the most suspicious ones by `Detector.glance`
 _INITIAL_VIEWS = MIN_PATCHES + 2  # views requested first, with early stopping
+_FIRST_VIEWS = 16  # views of a first impression: a batch on a CPU, so that it costs no time
+_MIN_VIEWS = 2 * _FIRST_VIEWS  # views from which an image has a first impression
 # (logit, standard error, patches seen, all patches) -> whether the verdict is settled.
 Settled = Callable[[float, float, int, int], bool]
 # (logit of an image, p(AI) of its hottest cell so far) -> whether all patches must be examined.
@@ -67,12 +69,15 @@ def everything(views: Views, detector: Detector, explain: bool = False) -> Look:
 
 
 def first_impression(views: Views, detector: Detector, explain: bool = False) -> Look:
-    """Examine all views; first a few that are spread over the image, for a preliminary decision."""
+    """Examine all views; of a large image first a few that are spread over it, for a preliminary decision."""
     order = _spread(views)
-    encoded = yield sorted(order[:_INITIAL_VIEWS])
-    if len(order) > _INITIAL_VIEWS:
-        yield detector.decide(_rows_of(encoded, order[:_INITIAL_VIEWS]))
-        encoded = yield sorted(order[_INITIAL_VIEWS:])
+    first, rest = order[:_FIRST_VIEWS], order[_FIRST_VIEWS:]
+    if len(order) < _MIN_VIEWS:
+        encoded = yield list(range(len(views)))
+    else:
+        encoded = yield sorted(first)
+        yield detector.decide(_rows_of(encoded, first))
+        encoded = yield sorted(rest)
     return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
 
 
