@@ -91,6 +91,7 @@ def test_pictures_that_are_picked_are_scanned_and_kept_for_download(service, tmp
         service.locator("#report").click()
     report = got.value.path().read_text()
     assert report.count("<article") == 3 and report.rstrip().endswith("</html>")
+    assert [f'data-number="{number}"' in report for number in range(5)] == [False, True, True, True, False]
     assert not service.wrong
 
 

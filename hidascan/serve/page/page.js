@@ -361,7 +361,8 @@ async function saveReport() {
     const answer = await fetch("v1/report-frame?made=" + encodeURIComponent(made), {headers: token ? {Authorization: "Bearer " + token} : {}});
     const frame = await answer.json();
     if (!answer.ok) throw {reason: frame.error};
-    save("hidascan.html", new Blob([frame.head, ...jobs.map(job => withUnfinished(job).html), frame.tail], {type: "text/html"}));
+    const rows = jobs.map((job, place) => withUnfinished(job).html.replace('data-number="0"', `data-number="${place + 1}"`));
+    save("hidascan.html", new Blob([frame.head, ...rows, frame.tail], {type: "text/html"}));
   } catch (error) {
     $("problem").textContent = error.reason || NOT_RUNNING.replace("Retry", "the button");
   }
