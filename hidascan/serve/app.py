@@ -53,7 +53,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {LINES: {}, EVENTS: {}},
         "description": "One row per file, in order, as in `hidascan --jsonl`. With `Accept: text/event-stream`: events "
-        "`progress` and one `row` or `failed` per file, as soon as it is ready; closing the connection cancels the rest.",
+        "`progress` and one `row` or `failed` per file, once it is ready; closing the connection cancels the rest.",
     },
     400: {"description": "No file, too many files, neither a form nor a picture, or unknown query parameters."},
     401: {"description": "Bearer token required."},
