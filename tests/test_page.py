@@ -186,6 +186,7 @@ def test_cancelling_one_all_and_clearing_keep_the_count_true(service, server, tm
         states(service) == ["cancelled"] * 5
         and "5 of 5 finished: 5 cancelled" in service.locator("#status").text_content()
     )
+    assert service.locator("article .verdict").all_text_contents() == ["Cancelled"] * 5
     waiting = "async () => (await (await fetch('v1/health')).json()).waiting"
     service.wait_for_function(f"async () => await ({waiting})() === 0", timeout=30_000)
     service.get_by_role("button", name="Retry 1.jpg").click()

@@ -218,6 +218,7 @@ function settle(job, state) {
   shell.innerHTML = job.html;
   replace(job, shell.content.firstElementChild);
   job.state = job.article.dataset.state = state;
+  if (state === "cancelled") job.article.querySelector(".verdict").textContent = "Cancelled";
   furnish(job);
   if (hadFocus) job.article.querySelector("button")?.focus();
   showStatus(`${job.name}: ${headline(job)}.`);
