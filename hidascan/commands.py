@@ -150,11 +150,12 @@ def serve(
     token: Annotated[str, typer.Option(envvar="HIDASCAN_TOKEN", show_envvar=False, help="Bearer token required of requests; HIDASCAN_TOKEN sets it without showing it in process lists.", show_default=False)] = "",
     allow_host: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="Additional host name to answer to. May be repeated.", show_default=False)] = None,
     keep: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Save uploads to DIR.  [default: not saved]", show_default=False)] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page in the browser.")] = False,
     max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="Maximum size of a request body in MB.")] = 100,
     max_files: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of files per request.")] = 20,
     max_waiting: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of queued files; further requests are answered with 429.")] = 200,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", min=1, help="Reject images of more than N pixels.")] = 100_000_000,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Time limit of a request in seconds.")] = 300.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Time limit of a request in seconds; scans on the page have none, as they show progress and can be cancelled.")] = 300.0,
     weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Name of shipped weights, or path of a file or folder.")] = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -170,5 +171,5 @@ def serve(
     sizes = {"body": max_upload << 20, "files": max_files, "waiting": max_waiting}
     limits = Limits(hosts=(*LOOPBACK, host, *(allow_host or ())), token=token, seconds=timeout, **sizes)
     options = ScanOptions(explain=True, **values_of(ScanOptions, context.params))
-    run(options, limits, host=host, port=port, keep=keep)
+    run(options, limits, host=host, port=port, keep=keep, browser=not no_browser)
     raise typer.Exit

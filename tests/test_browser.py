@@ -1,9 +1,6 @@
 """The HTML report in Debian's Chromium, if installed."""
 
-import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -189,98 +186,3 @@ def test_ink_and_paper_contrast_in_light_and_dark(page):
     style = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
     ink, paper = (sum(int(part) for part in colour[4:-1].split(",")) / 3 for colour in style)
     assert abs(ink - paper) > 180
-
-
-# The page of `hidascan serve`.
-
-
-@pytest.fixture(scope="module")
-def server(tiny_weights):
-    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", str(tiny_weights)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        line = process.stderr.readline()
-        assert "http://127.0.0.1:" in line, line
-        yield "http://127.0.0.1:" + line.split("127.0.0.1:")[1].split("/")[0]
-        process.kill()
-
-
-@pytest.fixture(params=["light", "dark"])
-def service(browser, server, request):
-    """The open page, checked for errors and requests to other hosts."""
-    page = browser.new_page(color_scheme=request.param, accept_downloads=True)
-    watch(page, (server, "data:", "blob:"))
-    page.goto(server)
-    yield page
-    page.close()
-
-
-def test_pictures_that_are_picked_are_scanned_and_kept_for_download(service, tmp_path):
-    save_hostile(tmp_path / "in")
-    plain = save_picture(tmp_path / "in/plain.png")
-    (tmp_path / "in/broken.png").write_bytes(b"no picture")
-    service.locator("#pick").set_input_files(
-        [str(path) for path in (plain, tmp_path / "in/broken.png", tmp_path / "in" / HOSTILE)]
-    )
-    service.locator("#status", has_text="3 of 3 scanned").wait_for(timeout=60_000)
-    names = service.locator("article.row .path").all_text_contents()
-    assert "changed" not in service.locator("article").all_text_contents()[0]  # the time of an upload is unknown
-    assert sorted(names) == sorted(["plain.png", "broken.png", HOSTILE])
-    assert service.locator("article .verdict.error").count() == 1 and service.locator("img[src=x]").count() == 0
-    with service.expect_download() as got:
-        service.locator("#jsonl").click()
-    rows = [json.loads(line) for line in got.value.path().read_text().splitlines()]
-    assert [row["path"] for row in rows] == ["plain.png", "broken.png", HOSTILE] and rows[0]["file"]["sha256"]
-    with service.expect_download() as got:
-        service.locator("#report").click()
-    report = got.value.path().read_text()
-    assert report.count("<article") == 3 and report.rstrip().endswith("</html>")
-    assert not service.wrong
-
-
-def test_a_picture_is_shown_at_full_size_under_its_map(service, tmp_path):
-    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 700, 900)))
-    service.get_by_role("button", name="Show a.png at full size").click(timeout=60_000)
-    picture = service.locator("#full img").first
-    picture.wait_for()
-    before = picture.bounding_box()["width"]
-    service.locator("#more").click()
-    assert picture.bounding_box()["width"] > before and service.locator("#full img.layer").count() == 1
-    service.locator("#strength2").fill("80")
-    assert service.locator("#full img.layer").evaluate("layer => getComputedStyle(layer).opacity") == "0.8"
-    service.keyboard.press("Escape")
-    assert not service.locator("#zoom").evaluate("dialog => dialog.open") and not service.wrong
-
-
-def test_the_page_is_used_by_keyboard_and_on_a_phone(service, tmp_path):
-    service.set_viewport_size({"width": 375, "height": 700})
-    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png")))
-    service.locator("article.row .verdict").wait_for(timeout=60_000)
-    assert service.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    service.locator("#pick").focus()
-    reached = set()
-    for _ in range(12):
-        service.keyboard.press("Tab")
-        reached.add(service.evaluate("document.activeElement.id || document.activeElement.textContent"))
-    assert {"strength", "jsonl", "report", "clear"} <= reached
-    labels = service.locator("button, input").evaluate_all(
-        "all => all.map(one => one.labels?.length || one.ariaLabel || one.textContent)"
-    )
-    assert all(labels)
-
-
-def test_controls_without_a_function_are_hidden(service, tmp_path):
-    assert not service.locator("#controls").is_visible()
-    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 500, 500)))
-    service.locator("article.row .verdict").wait_for(timeout=60_000)
-    assert service.locator("#controls").is_visible()
-    assert not service.locator("#map").is_visible()  # no influence of the random network is worth a map
-    assert service.locator("img.heat").is_visible()
-    assert "influence of each patch" in service.locator("article").text_content()
-    service.locator("#clear").click()
-    assert not service.locator("#controls").is_visible() and not service.wrong
-
-
-def test_an_unreachable_service_is_reported(service, tmp_path):
-    service.route("**/v1/scan", lambda route: route.abort())
-    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png")))
-    service.locator("#problem", has_text="hidascan is not running").wait_for(timeout=20_000)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "hidascan"
-TEMPLATES = sorted((ROOT / "report/templates").glob("*.html"))
+TEMPLATES = sorted(path for suffix in ("html", "js", "svg") for path in ROOT.rglob(f"*.{suffix}"))
 _OTHERS = {ROOT / "lab/hidanet", ROOT / "detectors/hidanet"}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent not in _OTHERS)
 COMMANDS = {ROOT / "cli.py", ROOT / "commands.py", *(ROOT / "lab/commands").glob("*.py")}
