@@ -146,15 +146,15 @@ def _runner(name: str) -> Findings:
 def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
     for file, name in wanted.files:
         yield open_report(name, file, info, append)
+    heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw),) * wanted.has_heatmaps
     if wanted.lines:
         if wanted.line_format is not None:
             yield FormattedLines(wanted.line_format)
         else:
-            yield Terminal(info, wanted.verbose) if sys.stdout.isatty() else PlainLines()
+            yield Terminal(info, wanted.verbose, heatmaps) if sys.stdout.isatty() else PlainLines()
     if wanted.xmp is not None:
         yield XmpReport(wanted.xmp, info)
-    if wanted.has_heatmaps:
-        yield HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw)
+    yield from heatmaps
 
 
 def _check_working_folder() -> None:
