@@ -1,5 +1,6 @@
 """Measurements of hidalab: held-out families, perturbations and flips."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -63,8 +64,8 @@ def test_a_flip_is_ai_and_real_in_one_image_over_the_perturbations_that_count(tm
 
 
 def test_robustness_is_measured_under_every_perturbation(tiny_weights, tmp_path):
-    save_picture(tmp_path / "a.png")
-    save_picture(tmp_path / "b.png", seed=1)
+    save_picture(tmp_path / "a.png", 120, 150)
+    save_picture(tmp_path / "b.png", 120, 150, seed=1)
     table = table_of(tmp_path, [("a.png", 0, "g", "s"), ("b.png", 1, "g", "s")])
     ran = CliRunner().invoke(app, ["robustness", str(table), "--weights", str(tiny_weights)], catch_exceptions=False)
     rows = [line.split("|")[1].strip(" *") for line in ran.stdout.splitlines() if line.startswith("|")]
@@ -76,9 +77,11 @@ def test_every_variant_of_the_ablations_trains_and_is_tested_on_images_as_they_a
     recipe, cache = lab.recipe, lab.cache
     test = table_cache(recipe, recipe.data.tables[0], cache, "cpu", torch.float32)
     assert len(test) == 16 and test[1].label == 1 and test[0].tokens.shape == (5, 2, 197, 256)
-    rows = ablate(recipe, cache, test, samples=60)
+    (first,) = ablate(recipe, cache, test, samples=60, variants=VARIANTS[:1])
+    assert first.auc > 0.6
+    rows = ablate(recipe, cache, test, samples=8)
     assert [row.variant for row in rows] == list(VARIANTS)
-    assert all(0 <= row.auc <= 1 and 0.5 <= row.balanced <= 1 for row in rows) and rows[0].auc > 0.6
+    assert all(0 <= row.auc <= 1 and 0.5 <= row.balanced <= 1 for row in rows)
     assert as_markdown(rows).count("**") == 10
 
 
@@ -92,9 +95,10 @@ def test_hidden_inputs_do_not_affect_the_verdict_of_a_variant(lab):
         assert torch.equal(*logits) == same
 
 
-def test_a_changed_backbone_does_not_reuse_old_statistics_and_features(recipe, tmp_path, tiny_weights):
-    cache, table = tmp_path / "cache", recipe.data.tables[0]
-    build_features(recipe, cache, "cpu", torch.float32)
+def test_a_changed_backbone_does_not_reuse_old_statistics_and_features(lab, tmp_path):
+    recipe, cache = lab.recipe, shutil.copytree(lab.cache, tmp_path / "cache")
+    images = [(save_picture(tmp_path / f"{number}.png", seed=number), number, "g", "s") for number in (0, 1)]
+    table = str(table_of(tmp_path, images))
     table_cache(recipe, table, cache, "cpu", torch.float32)
     other = tmp_path / "other.safetensors"
     tensors = load_file(recipe.data.backbone)
