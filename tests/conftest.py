@@ -85,6 +85,11 @@ def save_random_weights(folder: Path, config: HiDANetConfig) -> Path:
     return folder / "tiny.safetensors"
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the slow tests, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory) -> Path:
     """Weights of a two-block network on our own ViT."""

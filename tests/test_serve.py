@@ -418,7 +418,7 @@ def test_progress_begins_with_a_preliminary_verdict_and_changes_no_result(tiny_w
     assert seen[0] == (None, 0, total) and seen[-1][1:] == (total, 0)
     assert all(run + missing == total for _, run, missing in seen)
     first = next(one for one in seen if one[0])
-    assert first[1] == 16 and {verdict for verdict, run, _ in seen if run > 16} <= {"ai", "real", "inconclusive"}
+    assert first[1] == 8 and {verdict for verdict, run, _ in seen if run > 8} <= {"ai", "real", "inconclusive"}
 
 
 def events_of(text: str) -> list[tuple[str, dict]]:
