@@ -242,13 +242,13 @@ def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
         chosen = "at your threshold" if run and run.options.threshold is not None else "with these weights"
         return f"How often pictures are wrongly {mistake} {chosen} was not measured."
     rates = run.reliability.delivered if weak else run.reliability.as_published
-    kind = "re-saved, shrunk or otherwise weakened" if weak else "unaltered"
-    what = "real" if verdict == "ai" else "AI"
+    what = f"{'real' if verdict == 'ai' else 'AI'} pictures"
+    seen = f"re-saved, shrunk or otherwise weakened {what}" if weak else f"{what} as published"
     rate, count = (
         (rates.real_called_ai, rates.real_images) if verdict == "ai" else (rates.ai_called_real, rates.ai_images)
     )
     share = f"{percent(rate)} of {count:,}" if rate else f"none of {count:,}"
-    return f"In tests on sources never seen before, {share} {kind} {what} pictures were wrongly {mistake}."
+    return f"In tests on sources never seen before, {share} {seen} were wrongly {mistake}."
 
 
 def _weaknesses(finding: Finding) -> Iterator[str]:

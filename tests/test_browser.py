@@ -1,6 +1,5 @@
 """The HTML report in Debian's Chromium, if installed."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +10,8 @@ from hidascan.options import ScanOptions
 from hidascan.regions import find_regions
 from hidascan.report.html_report import HtmlReport
 from hidascan.run import RunInfo
-from tests.conftest import HOSTILE, save_hostile, save_picture
+from tests.conftest import CHROMIUM, HOSTILE, save_hostile, save_picture
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 
 
@@ -26,15 +24,6 @@ def report(hidascan, tmp_path):
     (tmp_path / "in/broken.png").write_bytes(b"no picture")
     hidascan(tmp_path / "in", "--html", tmp_path / "out.html", "--explain", "-q")
     return tmp_path / "out.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def watch(page, allowed: tuple[str, ...]) -> None:

@@ -11,20 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import HOSTILE, picture, save_hostile, save_picture
-from tests.test_browser import CHROMIUM, watch
+from tests.conftest import CHROMIUM, HOSTILE, picture, save_hostile, save_picture
+from tests.test_browser import watch
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @contextmanager

@@ -139,9 +139,9 @@ def test_errors_are_those_of_the_verdict_and_of_pictures_like_this_one():
     def of(score: str, save: str) -> str:
         return summary(finding_of(score, "cold", "silent", save), RUN).reliability
 
-    assert "0.8 % of 1,391 unaltered real pictures were wrongly called AI" in of("ai", "no JPEG")
+    assert "0.8 % of 1,391 real pictures as published were wrongly called AI" in of("ai", "no JPEG")
     assert "none of 1,000 re-saved" in of("ai", "saved before") and "real pictures" in of("ai", "saved before")
-    assert "2.5 % of 1,551 unaltered AI pictures were wrongly called free of AI" in of("real", "no JPEG")
+    assert "2.5 % of 1,551 AI pictures as published were wrongly called free of AI" in of("real", "no JPEG")
     assert "8.1 % of 900" in of("real", "saved before")
     assert of("between", "no JPEG") == of("blank", "no JPEG") and "No verdict" in of("between", "no JPEG")
 

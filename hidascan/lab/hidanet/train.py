@@ -71,7 +71,7 @@ def train_heatmap(
     network.residuals, network.probe, network.head = finished.residuals, finished.probe, finished.head
     network.heatmap = finished.heatmap
     odds = _train_tfl(network, recipe, cache, device, dtype)
-    calibration = dataclasses.replace(header.calibration, region_odds=odds)
+    calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # rates of other verdicts
     write_network(recipe, network, calibration, out, header.training | {"heatmap": training_record(recipe)})
 
 
