@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from hidascan.options import ScanOptions
-from hidascan.runners.fleet import FleetTask, cluster, rows_of
+from hidascan.runners.ray import cluster, scanned
 from hidascan.scanner import Scanner
 
 PILE = 10_000_000
@@ -82,10 +82,10 @@ def by_local(scanner: Scanner, paths: list[str]) -> float:
 
 def by_ray(scanner: Scanner, options: ScanOptions, paths: list[str]) -> float:
     """Return seconds of the fleet with one actor, from a cluster that runs to the last row."""
-    with tempfile.TemporaryDirectory() as folder, cluster(None):
+    with cluster(None):
         started = time.perf_counter()
-        task = FleetTask(paths, Path(folder), "jsonl", actors=1)
-        assert len(list(rows_of(scanner, options, task, set()))) == len(paths)
+        described = scanner.run, scanner.preparer
+        assert len(list(scanned(enumerate(paths), options, described, actors=1))) == len(paths)
         return time.perf_counter() - started
 
 

@@ -28,7 +28,7 @@ def opened(browser: Browser, base: str, dark: bool = False, size: dict[str, int]
 def scanned(page: Page, files: list[Path]) -> None:
     """Pick files, and wait until all have their row."""
     page.locator("#pick").set_input_files([str(path) for path in files])
-    page.locator("#status", has_text=f"{len(files)} of {len(files)} scanned").wait_for(timeout=300_000)
+    page.locator("#status", has_text=f"{len(files)} of {len(files)} finished").wait_for(timeout=300_000)
 
 
 def main() -> None:

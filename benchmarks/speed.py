@@ -169,7 +169,13 @@ def main() -> None:
     parser.add_argument("--no-stages", dest="stages", action="store_false")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    options = ScanOptions(given.weights, given.device, given.precision, given.batch_size, max_pixels=10**9)
+    options = ScanOptions(
+        given.weights,
+        device=given.device,
+        precision=given.precision,
+        batch_size=given.batch_size,
+        max_pixels=10**9,
+    )
     scanner = Scanner(options)
     loop = PlainLoop(scanner.detector.config.backbone, given.most)
     limit(scanner, 1)  # warm up

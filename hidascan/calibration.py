@@ -7,6 +7,49 @@ from dataclasses import dataclass, field
 
 from hidascan.options import PROFILES
 
+# Maximum shares, for each profile, of real images called ai, and of AI images called real, at which thresholds are fitted.
+ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.01, 0.03), "high-recall": (0.10, 0.015)}
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """Errors of the verdicts, counted on images of sources that the weights never saw.
+
+    Attributes:
+        real_called_ai: Share, 0..1, of the real images that are called `ai`.
+        ai_called_real: Share, 0..1, of the AI images that are called `real`.
+        real_images: Number of real images counted.
+        ai_images: Number of AI images counted.
+
+    Raises:
+        ValueError: For a share outside 0..1 or a number of images below 1.
+    """
+
+    real_called_ai: float
+    ai_called_real: float
+    real_images: int
+    ai_images: int
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if not (0 <= self.real_called_ai <= 1 and 0 <= self.ai_called_real <= 1):
+            raise ValueError("an error rate must be within 0 and 1")
+        if min(self.real_images, self.ai_images) < 1:
+            raise ValueError("an error rate needs at least 1 image")
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Measured errors of one profile.
+
+    Attributes:
+        as_published: Errors on images as they came from their sources.
+        delivered: Errors on copies as sites and messengers deliver them: shrunk, compressed again, screenshots.
+    """
+
+    as_published: ErrorRates
+    delivered: ErrorRates
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -21,6 +64,7 @@ class Calibration:
         region_odds: Likelihood ratio of a heatmap region, at least 0: the share of images with an AI-made part that
             show one over the share of real images that do; a region raises the odds of AI by as much. None if never
             fitted.
+        reliability: Measured errors of the verdicts, by profile; a profile without them was never measured.
     """
 
     scale: float = 1.0
@@ -29,6 +73,7 @@ class Calibration:
     localisation: float = 0.5
     settling: tuple[float, float] | None = None
     region_odds: float | None = None
+    reliability: dict[str, Reliability] = field(default_factory=dict)
 
     def score(self, logit: float) -> float:
         """Return the calibrated probability, 0..1, that an image contains AI-made pixels."""

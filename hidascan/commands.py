@@ -1,30 +1,114 @@
-"""Commands other than scanning: `hidascan verify` and `serve`. A file of such a name is scanned as `./verify`."""
+"""Commands of `hidascan`: a scan, unless the first word is `verify`, `serve` or `lab`.
+
+Typer only parses: `scan` returns a Request, which is executed outside, so that we handle broken pipes and Ctrl-C,
+not Typer. Heavy modules are imported only for a scan.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from hidascan.errors import ExitCode
+from hidascan import __version__
+from hidascan.arguments import SETTINGS, Device, Precision, read_settings, request_of, values_of
+from hidascan.config import WEIGHTS_VARIABLE
+from hidascan.errors import ExitCode, UsageError
+from hidascan.help import ScanOrCommand, complete_command
+from hidascan.options import MAX_PIXELS, ScanOptions
 
-NAMES = ("verify", "serve")
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    cls=ScanOrCommand,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"hidascan {__version__}")
+        raise typer.Exit
+
+
+def _json_schema(wanted: bool) -> None:
+    if wanted:
+        from hidascan.report.json_schema import json_schema
+
+        print(json.dumps(json_schema(), indent=1))
+        raise typer.Exit
 
 
 @app.callback()
-def _hidascan() -> None:
-    """Detect AI-generated images: other commands."""
+def scan(
+    context: typer.Context,
+    config: Annotated[Optional[str], typer.Option("--config", metavar="FILE", callback=read_settings, help="Read defaults from FILE: a hidascan.toml, or a pyproject.toml with a [tool.hidascan] table. Without this option, defaults come from hidascan.toml in your configuration folder. A file in or above the working folder can set only batch-size, device, precision and verbose.", show_default=False)] = None,
+    paths: Annotated[Optional[list[str]], typer.Argument(metavar="PATH...", autocompletion=complete_command, help="Images, folders (searched recursively), or - for a list of paths on stdin.", show_default=False)] = None,
+    lists: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan the paths listed in FILE: one per line, or in a column of a table; - is stdin. May be repeated.", show_default=False)] = None,
+    column: Annotated[str, typer.Option("--column", metavar="NAME", help="Column that holds the paths, if FILE is a .csv, .tsv or .parquet table.")] = "path",
+    null: Annotated[bool, typer.Option("-0", "--null", help="Paths in lists are separated by NUL, as written by find -print0.")] = False,
+    include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="In folders, scan only files whose name matches GLOB, regardless of suffix. A GLOB with a slash is matched against the path relative to the folder. May be repeated.", show_default=False)] = None,
+    exclude: Annotated[Optional[list[str]], typer.Option("--exclude", metavar="GLOB", help="In folders, skip files and subfolders that match GLOB. May be repeated.", show_default=False)] = None,
+    no_recurse: Annotated[bool, typer.Option("--no-recurse", help="Do not search subfolders.")] = False,
+    follow_links: Annotated[bool, typer.Option("--follow-symlinks", help="Follow symbolic links to folders.")] = False,
+    csv: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a CSV report to FILE; - is stdout.", show_default=False)] = None,
+    jsonl: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write a JSON Lines report to FILE; - is stdout.", show_default=False)] = None,
+    parquet: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write Parquet shards, and a manifest, to DIR.", show_default=False)] = None,
+    html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write an HTML report to FILE, with its pictures embedded.", show_default=False)] = None,
+    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write a report to FILE in the format given by its suffix: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
+    line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Format of each output line: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t, \\n and \\0 are escapes.", show_default=False)] = None,
+    xmp: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write an XMP sidecar for each image to DIR, with a keyword, verdict and score for photo managers.", show_default=False)] = None,
+    heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image to the current folder.")] = False,
+    heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png for each image: p(AI) of each 16x16 cell as a 16-bit value.")] = False,
+    heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write heatmaps to DIR.", show_default=False)] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Name of shipped weights, or path of a file or folder; HIDASCAN_WEIGHTS sets the default.")] = "hidascan-b",
+    batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Views per batch.  [default: by device]", show_default=False)] = None,
+    patches: Annotated[Optional[int], typer.Option(metavar="N", help="Examine at most N patches per image, spread over it: faster, but skips pixels.  [default: all]", show_default=False)] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Stop as soon as the verdict is settled: several times as fast on large images, nearly always the same verdict, and no heatmap unless every patch was needed.")] = False,
+    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Errors to avoid. low-fpr: fewest false alarms on real photos; high-recall: fewest missed AI images.")] = "balanced",
+    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T and real below. Inconclusive are only pictures that the heatmap contradicts or that have no content.  [default: the profile's]", show_default=False)] = None,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Reject images of more than N pixels.")] = MAX_PIXELS,
+    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
+    stress: Annotated[bool, typer.Option("--stress", help="Repeat the scan on re-saved, resized and cropped copies, and report inconclusive if the verdicts conflict. Takes five times as long.")] = False,
+    runner: Annotated[str, typer.Option(metavar="local|ray", help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl or --parquet names a folder for shards (docs/fleet.md).")] = "local",
+    ray_address: Annotated[Optional[str], typer.Option("--ray-address", metavar="ADDRESS", help="Address of the Ray cluster.  [default: RAY_ADDRESS, or a cluster on this machine]", show_default=False)] = None,
+    actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Maximum number of networks in the cluster.  [default: one per GPU, or one per machine]", show_default=False)] = None,
+    rows: Annotated[Optional[int], typer.Option("--shard-rows", metavar="N", min=1, help="Rows per shard.  [default: 1000]", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted scan and complete its CSV, JSONL or Parquet report.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if a file is unreadable, even if AI images were found (1).")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only: no result lines and no progress bar.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, show a detailed panel for each image.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Show each default with the file that sets it, and exit.")] = False,
+    schema: Annotated[bool, typer.Option("--json-schema", callback=_json_schema, is_eager=True, help="Print the JSON Schema of a --jsonl line and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> object:  # fmt: skip
+    """Detect AI-generated images, using every pixel.
+
+    Only hidascan reports are overwritten. Write `hidascan OPTIONS -- *` if file names may begin with a dash.
+
+    Exit codes: 0 no AI found; 1 at least one image is ai; 2 wrong usage or no model; 3 some files could not be read
+    (1 takes precedence, unless --strict).
+    """
+    if show_config:
+        print(*context.meta[SETTINGS].lines(), sep="\n")
+        raise typer.Exit
+    return request_of(context)
 
 
-@app.command()
+@app.command(short_help="check a JSON Lines report against its files")
 def verify(
     report: Annotated[Path, typer.Argument(help="JSON Lines report written by hidascan.", show_default=False)],
     sample: Annotated[int, typer.Option(min=0, help="Number of files to scan again, spread evenly over the report.")] = 5,
     base: Annotated[Path, typer.Option(metavar="DIR", help="Folder that relative paths in the report start from.")] = Path(),
     weights: Annotated[Optional[str], typer.Option(metavar="NAME|PATH", help="Weights for scanning again.  [default: those named in the report]", show_default=False)] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Device that runs the network.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """Verify a report: hash all its files again, scan a sample of them again, and list the differences.
 
@@ -33,7 +117,7 @@ def verify(
     from tqdm import tqdm
 
     from hidascan.printable import printable
-    from hidascan.runners.verify import changed_files, changed_scores, has_hash, read_rows
+    from hidascan.runners.verify import changed_files, changed_scores, read_rows
 
     rows = read_rows(report)
     found = 0
@@ -42,7 +126,7 @@ def verify(
     for path, change in changed:
         print(printable(f"{path}: {change}"))
     gone = {path for path, _ in changed}
-    there = [row for row in rows if row.finding.path not in gone]
+    there = [row for row in rows if row.path not in gone]
     count = min(sample, len(there))
     chosen = [there[number * len(there) // count] for number in range(count)]
     with tqdm(total=count, desc="scanning", disable=None) as bar:
@@ -50,7 +134,7 @@ def verify(
             print(printable(line))
             found += 1
     differing = len(changed) + found
-    hashed = sum(map(has_hash, rows))
+    hashed = sum(row.file is not None for row in rows)
     unread = f" ({len(rows) - hashed} unreadable, without a hash)" if hashed < len(rows) else ""
     print(
         f"{hashed} files hashed{unread}, {count} scanned again: {differing or 'no'} difference{'s' * (differing != 1)}"
@@ -58,42 +142,34 @@ def verify(
     raise typer.Exit(int(ExitCode.AI_FOUND if differing else ExitCode.NOTHING_FOUND))
 
 
-@app.command()
+@app.command(short_help="start the web page on this computer")
 def serve(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to bind; any other than loopback requires --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 selects a free one.")] = 8765,
     token: Annotated[str, typer.Option(envvar="HIDASCAN_TOKEN", show_envvar=False, help="Bearer token required of requests; HIDASCAN_TOKEN sets it without showing it in process lists.", show_default=False)] = "",
     allow_host: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="Additional host name to answer to. May be repeated.", show_default=False)] = None,
     keep: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Save uploads to DIR.  [default: not saved]", show_default=False)] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page in the browser.")] = False,
     max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="Maximum size of a request body in MB.")] = 100,
     max_files: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of files per request.")] = 20,
     max_waiting: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of queued files; further requests are answered with 429.")] = 200,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", min=1, help="Reject images of more than N pixels.")] = 100_000_000,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Time limit of a request in seconds.")] = 300.0,
-    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar="HIDASCAN_WEIGHTS", show_envvar=False, help="Name of shipped weights, or path of a file or folder.")] = "hidascan-b",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Device that runs the network.")] = "auto",
-    precision: Annotated[str, typer.Option(metavar="auto|bf16|fp32", help="Precision of the network; auto is bf16 on hardware that supports it, else fp32.")] = "auto",
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Time limit of a request in seconds; scans on the page have none, as they show progress and can be cancelled.")] = 300.0,
+    weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Name of shipped weights, or path of a file or folder.")] = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Errors to avoid; see hidascan --help.")] = "balanced",
     c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.", show_default=False)] = None,
 ) -> None:  # fmt: skip
     """Serve a web page for scanning pictures, and an HTTP API: POST /v1/scan."""
-    from hidascan.errors import UsageError
-    from hidascan.options import ScanOptions
-
     try:
         from hidascan.serve.guard import LOOPBACK, Limits
         from hidascan.serve.run import serve as run
     except ImportError as error:
         raise UsageError(f"hidascan serve needs {error.name}: pip install 'hidascan[serve]'") from None
-    hosts = (*LOOPBACK, host, *(allow_host or ()))
-    limits = Limits(hosts, token, max_upload << 20, max_files, max_waiting, timeout)
-    run(
-        ScanOptions(
-            weights, device, precision, profile=profile, max_pixels=max_pixels, explain=True, c2pa_trust=c2pa_trust
-        ),
-        host,
-        port,
-        limits,
-        keep,
-    )
+    sizes = {"body": max_upload << 20, "files": max_files, "waiting": max_waiting}
+    limits = Limits(hosts=(*LOOPBACK, host, *(allow_host or ())), token=token, seconds=timeout, **sizes)
+    options = ScanOptions(explain=True, **values_of(ScanOptions, context.params))
+    run(options, limits, host=host, port=port, keep=keep, browser=not no_browser)
     raise typer.Exit

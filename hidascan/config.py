@@ -6,15 +6,17 @@ results or outputs come only from a file that the user names, or from the user's
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hidascan.errors import UsageError
 
+WEIGHTS_VARIABLE = "HIDASCAN_WEIGHTS"
 OWN, PROJECT = "hidascan.toml", "pyproject.toml"
 SAFE_OPTIONS: dict[str, type] = {"batch-size": int, "device": str, "precision": str, "verbose": bool}  # by any file
 _EXCLUSIVE = {"threshold", "profile"}  # a file that sets one overrides both of weaker files
@@ -63,6 +65,38 @@ class Defaults:
                 values = {name: value for name, value in values.items() if name not in _EXCLUSIVE}
             values |= {name: (value, settings.path) for name, value in settings.values.items()}
         return values
+
+    def about_found(self) -> str:
+        """Describe what the file that was found sets, and what it may not set; "" without such a file."""
+        found = self.found
+        if found is None:
+            return ""
+        if found.problem:
+            return f"ignored {found.path}: {found.problem}"
+        parts = [f"settings from {found.path}: {', '.join(found.values)}"] if found.values else []
+        if found.ignored:
+            names = ", ".join(found.ignored)
+            parts.append(f"ignored {names} in {found.path}; to apply them, use --config {found.path}")
+        return "; ".join(parts) or f"no settings in {found.path}"
+
+    def lines(self) -> Iterator[str]:
+        """Yield lines in TOML that show each default below the file that sets it."""
+        for settings in self.files():
+            yield f"# {settings.path}"
+            for name, (value, path) in self.effective().items():
+                if path == settings.path:
+                    yield f"{name} = {json.dumps(value, default=str)}"
+        if not self.files():
+            yield f"# no --config, no {own_file()}, and no hidascan.toml or [tool.hidascan] here or above"
+        if self.found is not None and (self.found.ignored or self.found.problem):
+            yield f"# {self.about_found()}"
+        if WEIGHTS_VARIABLE in os.environ and not self.names_weights:
+            yield f"# {WEIGHTS_VARIABLE}={os.environ[WEIGHTS_VARIABLE]} overrides weights above"
+
+    @property
+    def names_weights(self) -> bool:
+        """Whether the file of `--config` sets the weights, and so overrides the environment."""
+        return self.named is not None and "weights" in self.named.values
 
 
 def own_file() -> Path:

@@ -13,11 +13,35 @@ import numpy as np
 import torch
 
 from hidascan.batches import Batch, BatchRunner, Encoding
-from hidascan.detectors.base import Encoded, EncodeViews
+from hidascan.detectors.base import Decision, Encoded, EncodeViews
 from hidascan.image.views import Views
 from hidascan.looking import ImageOutput, Look, repeats_of
 
 Ticket = TypeVar("Ticket")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of one image.
+
+    Attributes:
+        encoded: Number of views that were run.
+        missing: Number of views still to be run.
+        decision: Preliminary decision, if there is one.
+    """
+
+    encoded: int
+    missing: int
+    decision: Decision | None = None
+
+
+# Gets the progress of an image; returns whether to continue with it.
+Watch = Callable[[Ticket, Progress], bool]
+
+
+def _unwatched(ticket: Ticket, progress: Progress) -> bool:
+    return True
+
 
 _DROPPED = np.empty((0, 0, 3), np.uint8)  # in place of pixels that are not needed any more
 
@@ -53,6 +77,8 @@ class Engine:
         self,
         images: Iterable[tuple[Ticket, Views | None] | None],
         on_batch: Callable[[int], None] = lambda views: None,
+        watch: Watch[Ticket] = _unwatched,
+        look: Callable[[Views], Look] | None = None,
     ) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Take (ticket, views) and yield (ticket, output) in the same order.
 
@@ -60,8 +86,11 @@ class Engine:
             images: (ticket, views) pairs; views of None give an output of None. None instead of a pair means that no
                 image is ready, so the partial batch is run. Pixels of a view are dropped once it is in a batch.
             on_batch: Callback that gets the number of views of every finished batch.
+            watch: Callback that gets the progress of an image before its views are batched, and after each batch. If
+                it returns False, no more views of that image are run, and its output is None.
+            look: Look at the images of this run; None for the engine's own.
         """
-        flight: _Flight[Ticket] = _Flight(self, on_batch)
+        flight: _Flight[Ticket] = _Flight(self, on_batch, watch, look or self.look)
         for entry in images:
             if entry is None:
                 yield from flight.land()
@@ -72,7 +101,7 @@ class Engine:
         yield from flight.land()
 
 
-@dataclass
+@dataclass(eq=False)
 class _InFlight(Generic[Ticket]):
     """An image with views in flight.
 
@@ -82,6 +111,9 @@ class _InFlight(Generic[Ticket]):
         look: Look at the image; None once the output is known.
         wanted: Views to run that its look asked for last.
         missing: Number of these that are not encoded yet.
+        asked: Number of views that its look has asked for.
+        run: Number of views that were run.
+        decision: Preliminary decision of its look.
         colours: Colour -> the view of that colour that is run.
         repeats: Views that are not run -> views with the same pixels.
         encoded: Rows of all views, on the device.
@@ -94,6 +126,9 @@ class _InFlight(Generic[Ticket]):
     look: Look | None
     wanted: list[int] = field(default_factory=list)
     missing: int = 0
+    asked: int = 0
+    run: int = 0
+    decision: Decision | None = None
     colours: dict[bytes, int] = field(default_factory=dict)
     repeats: dict[int, int] = field(default_factory=dict)
     encoded: Encoded = field(default_factory=dict)
@@ -113,6 +148,15 @@ class _InFlight(Generic[Ticket]):
                 self.encoded[name] = values.new_empty((len(self.views), *values.shape[1:]))
             self.encoded[name][places] = values[first : first + len(numbers)]
         self.missing -= len(numbers)
+        self.run += len(numbers)
+
+    def progress(self) -> Progress:
+        """Return its progress; views that were not asked for yet count as missing."""
+        return Progress(self.run, self.missing + len(self.views) - self.asked, self.decision)
+
+    def abandon(self) -> None:
+        """End its look without an output."""
+        self.look, self.missing, self.wanted, self.encoded, self.views = None, 0, [], {}, Views([], [])
 
     @torch.inference_mode()
     def resume(self) -> None:
@@ -124,10 +168,15 @@ class _InFlight(Generic[Ticket]):
             try:
                 self._ask(self.look.send(self.encoded) if self.encoded else next(self.look))
             except StopIteration as end:
-                self.output, self.look, self.encoded, self.views = end.value, None, {}, Views([], [])
+                self.abandon()
+                self.output = end.value
             self.seconds += time.perf_counter() - started
 
-    def _ask(self, numbers: list[int]) -> None:
+    def _ask(self, numbers: list[int] | Decision) -> None:
+        if isinstance(numbers, Decision):
+            self.decision = numbers
+            return
+        self.asked += len(numbers)
         repeats = repeats_of(self.views, numbers, self.colours)
         for number in repeats:
             self.take_pixels(number)
@@ -139,8 +188,14 @@ class _InFlight(Generic[Ticket]):
 class _Flight(Generic[Ticket]):
     """The images of one run, from input to output."""
 
-    def __init__(self, engine: Engine, on_batch: Callable[[int], None]):
-        self._engine, self._on_batch = engine, on_batch
+    def __init__(
+        self,
+        engine: Engine,
+        on_batch: Callable[[int], None],
+        watch: Watch[Ticket],
+        look: Callable[[Views], Look],
+    ):
+        self._engine, self._on_batch, self._watch, self._look = engine, on_batch, watch, look
         self._batch: Batch[_InFlight[Ticket]] = engine.runner.new_batch(engine.batch_size)  # being filled
         self._free: list[Batch[_InFlight[Ticket]]] = []
         self._running: deque[tuple[Batch[_InFlight[Ticket]], Future[Encoding]]] = deque()
@@ -150,7 +205,7 @@ class _Flight(Generic[Ticket]):
 
     def enter(self, ticket: Ticket, views: Views | None) -> None:
         """Add an image."""
-        image = _InFlight(ticket, views or Views([], []), None if views is None else self._engine.look(views))
+        image = _InFlight(ticket, views or Views([], []), None if views is None else self._look(views))
         self._waiting.append(image)
         self._open.append(image)
         self._resume()
@@ -158,7 +213,9 @@ class _Flight(Generic[Ticket]):
     def advance(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Batch the requested views; yield images that this completes."""
         while self._asking:
-            for _ in self._filled(self._asking.popleft()):
+            image = self._asking.popleft()
+            self._report(image)
+            for _ in self._filled(image):
                 yield from self._flush()
         yield from self._finished()
 
@@ -172,6 +229,8 @@ class _Flight(Generic[Ticket]):
     def _filled(self, image: _InFlight[Ticket]) -> Iterator[None]:
         """Add the views that an image requests to the batch; yield whenever it is full and must be run."""
         for number in image.wanted:
+            if not image.look:  # abandoned
+                return
             pixels, box = image.take_pixels(number), image.views.boxes[number]
             if not self._batch.fits(pixels):
                 yield
@@ -192,13 +251,21 @@ class _Flight(Generic[Ticket]):
         batch, submitted = self._running.popleft()
         encoding, count = self._engine.runner.result(submitted), len(batch.owners)
         for image, first, numbers in batch.runs():
-            image.take_rows(encoding.rows, first, numbers)
-            image.seconds += encoding.seconds * len(numbers) / count
+            if image.look:
+                image.take_rows(encoding.rows, first, numbers)
+                image.seconds += encoding.seconds * len(numbers) / count
+                self._report(image)
         batch.owners.clear()
         self._free.append(batch)
         self._on_batch(count)
         self._resume()
         yield from self._finished()
+
+    def _report(self, image: _InFlight[Ticket]) -> None:
+        """Report the progress of an image, and abandon it if it is not wanted any more."""
+        if not self._watch(image.ticket, image.progress()):
+            image.abandon()
+            self._open.remove(image)
 
     def _resume(self) -> None:
         """Resume the looks that wait for nothing: each requests more views or returns its output."""

@@ -11,6 +11,7 @@ import numpy as np
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
+from hidascan.image.provenance.capture import Capture
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.regions import Region
@@ -88,9 +89,12 @@ class Finding:
         attributions: Influence of each patch, with `explain`.
         claims: Claims of origin in the file, the strongest first.
         c2pa: C2PA manifest of the file, with its ingredients.
+        capture: Statements of EXIF on the taking of the picture; None without any.
         notes: Notes for the reader.
         stress: Score of each copy of the stress test.
         file: Identity of the file; None for pixels in memory and unreadable files.
+        key: Position of the file among the inputs; None if unknown.
+        scan: Configuration of the scan that made the finding, as in a report; None for that of the current scan.
     """
 
     path: str
@@ -120,12 +124,15 @@ class Finding:
     attributions: tuple[Attribution, ...] = ()
     claims: tuple[Claim, ...] = ()
     c2pa: Manifest | None = None
+    capture: Capture | None = None
     notes: tuple[str, ...] = ()
     stress: dict[str, float] = field(default_factory=dict)
     file: FileEvidence | None = None
+    key: int | None = None
+    scan: Mapping[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return everything but the heatmap as a JSON object: the columns of the CSV first, numbers rounded.
+        """Return everything but heatmap, key and scan as a JSON object: the columns of the CSV first, numbers rounded.
 
         The key `effects` holds the attributions.
         """
@@ -138,7 +145,7 @@ class Finding:
         record["regions"] = [asdict(region) for region in self.regions]
         record["effects"] = [asdict(attribution) for attribution in self.attributions]
         record["uncertainty"] = self._rounded("uncertainty")
-        for name in ("file", "c2pa"):
+        for name in ("file", "c2pa", "capture"):
             known = getattr(self, name)
             record[name] = known and asdict(known)
         return record
@@ -164,7 +171,7 @@ class Finding:
         numbers |= {name: _number(record[name], float) for name in ("score", "ai_area", "seconds")}
         numbers["jpeg_quality_estimated"] = _number(record["jpeg_quality_estimated"], float)
         numbers |= {name: _number(record.get(name), float) for name in ("logit", "uncertainty")}
-        saved, trace, file = (record.get(name) for name in ("jpeg_saved", "jpeg_trace", "file"))
+        saved, trace, file, capture = (record.get(name) for name in ("jpeg_saved", "jpeg_trace", "file", "capture"))
         return cls(
             path=record["path"],
             status=record["status"],
@@ -177,9 +184,12 @@ class Finding:
             attributions=tuple(Attribution(**attribution) for attribution in record.get("effects", ())),
             claims=tuple(Claim(**claim) for claim in record.get("claims", ())),
             c2pa=Manifest.from_record(record["c2pa"]) if record.get("c2pa") else None,
+            capture=Capture(**capture) if capture else None,
             notes=tuple(record.get("notes", ())),
             stress=dict(record.get("stress", {})),
             file=FileEvidence(**file) if file else None,
+            key=_number(record.get("key"), int),
+            scan=record.get("scan"),
             **texts,
             **numbers,
         )

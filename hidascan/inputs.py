@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
+from hidascan.image.filesystems import list_uri
 from hidascan.image.folders import Survey
 from hidascan.image.manifests import STDIN, paths_in
-from hidascan.image.sources import Selection, expand
+from hidascan.image.sources import Selection, expand, is_uri
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputFiles:
     """Paths and lists of paths named on the command line.
 
@@ -23,16 +25,29 @@ class InputFiles:
         uris: Whether paths may be URIs of object stores.
     """
 
-    paths: list[str]
-    lists: list[str]
-    selection: Selection
-    column: str
-    null: bool
-    uris: bool
+    paths: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    selection: Selection = field(default_factory=Selection)
+    column: str = "path"
+    null: bool = False
+    uris: bool = False
 
     def files(self, survey: Survey) -> Iterator[str]:
         """Yield the files to scan; `survey` records skipped files, and folders and lists without any."""
-        return expand(self._named(survey), self.selection, survey, uris=self.uris)
+        files = expand(self._named(survey), self.selection, survey, uris=self.uris)
+        return self._listed_uris(files, survey) if self.uris else files
+
+    def repeatable(self) -> InputFiles:
+        """Return the inputs without those that can be read only once."""
+        paths = tuple(path for path in self.paths if path != STDIN)
+        return replace(self, paths=paths, lists=tuple(name for name in self.lists if os.path.isfile(name)))
+
+    def _listed_uris(self, files: Iterable[str], survey: Survey) -> Iterator[str]:
+        for file in files:
+            if is_uri(file):
+                yield from list_uri(file, self.selection, survey)
+            else:
+                yield file
 
     def _named(self, survey: Survey) -> Iterator[str]:
         for path in dict.fromkeys(self.paths):

@@ -1,7 +1,8 @@
 """Looks at an image: which of its views are examined, and when its verdict is settled.
 
 A look is a generator. It yields the numbers of the views to examine next, each once, is sent the rows encoded so far,
-and returns the output. A look knows no batches, and the engine does not know why a view is asked for.
+and returns the output. It may also yield a preliminary decision. A look knows no batches, and the engine does not know
+why a view is asked for.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from hidascan.image.views import Views
 MIN_PATCHES = 6  # patches from which a standard error can be estimated
 SUSPECTS = 3  # additional patches: the most suspicious ones by `Detector.glance`
 _INITIAL_VIEWS = MIN_PATCHES + 2  # views requested first, with early stopping
+_FIRST_VIEWS = 8  # views of a first impression, as with early stopping: seconds on two cores
+_MIN_VIEWS = 4 * _FIRST_VIEWS  # views from which an image has a first impression
 # (logit, standard error, patches seen, all patches) -> whether the verdict is settled.
 Settled = Callable[[float, float, int, int], bool]
 # (logit of an image, p(AI) of its hottest cell so far) -> whether all patches must be examined.
@@ -56,12 +59,25 @@ class ImageOutput:
 
 
 # Sent: name -> (V, ...), rows of all V views of the image; those of views not yet asked for hold anything.
-Look = Generator[list[int], Encoded, ImageOutput]
+Look = Generator[list[int] | Decision, Encoded, ImageOutput]
 
 
 def everything(views: Views, detector: Detector, explain: bool = False) -> Look:
     """Examine all views."""
     encoded = yield list(range(len(views)))
+    return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
+
+
+def first_impression(views: Views, detector: Detector, explain: bool = False) -> Look:
+    """Examine all views; of a large image first a few that are spread over it, for a preliminary decision."""
+    order = _spread(views)
+    first, rest = order[:_FIRST_VIEWS], order[_FIRST_VIEWS:]
+    if len(order) < _MIN_VIEWS:
+        encoded = yield list(range(len(views)))
+    else:
+        encoded = yield sorted(first)
+        yield detector.decide(_rows_of(encoded, first))
+        encoded = yield sorted(rest)
     return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
 
 

@@ -1,8 +1,8 @@
-"""Scan options: a frozen dataclass that is built before heavy modules are loaded."""
+"""Scan options: checked when they are made, before heavy modules are loaded, and carried whole."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from hidascan.errors import UsageError
 
@@ -12,7 +12,7 @@ PROFILES = ("low-fpr", "balanced", "high-recall")
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """The options of a scan.
+    """The options of a scan; all but the weights by keyword.
 
     Attributes:
         weights: Name of shipped weights, path of a file, or folder with weights.
@@ -33,6 +33,7 @@ class ScanOptions:
     """
 
     weights: str = "hidascan-b"
+    _: KW_ONLY
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None

@@ -6,71 +6,44 @@ import os
 import stat
 import sys
 import unicodedata
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
 
 from hidascan.errors import UsageError
+from hidascan.image.folders import Survey
 from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 from hidascan.report import resume
 from hidascan.report.formats import report_class
 from hidascan.report.reporter import HEAD, foreign_file_message, may_be_replaced, recognises_nothing
+from hidascan.report.shard_report import check_folder
+from hidascan.request import Request
 
 _ANOTHER = "choose another name"
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """The outputs of a scan.
-
-    Attributes:
-        files: Report files, each with the name of its format; "-" is stdout.
-        folders: Folders for one file per image, each with its option.
-        resume: Whether to continue the reports of an interrupted scan.
-    """
-
-    files: list[tuple[str, str]]
-    folders: list[tuple[str, str]]
-    resume: bool = False
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The inputs of a scan.
-
-    Attributes:
-        paths: Files and folders to scan, as named by the user.
-        others: Lists of paths, weights, certificates and settings.
-        selection: Rule that selects files in folders.
-        every_file: Callable that yields all files to scan; called only if an output already exists.
-    """
-
-    paths: list[str]
-    others: list[str]
-    selection: Selection
-    every_file: Callable[[], Iterable[str]]
-
-
-def check_outputs(outputs: Outputs, inputs: Inputs) -> None:
+def check_outputs(request: Request) -> None:
     """Refuse a scan that would destroy a file.
 
     Raises:
         UsageError: If an output has the suffix of an image, is an input, is named twice, exists and is neither empty
             nor a report of the same format, or holds an interrupted scan that is not resumed.
     """
-    for folder, option in outputs.folders:
+    reports, folders = request.reports, request.reports.folders()
+    for folder, option in folders:
         _check_name(folder, option)
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise UsageError(f"{option} {folder}: not a folder; {_ANOTHER}")
-    files = [(file, name) for file, name in outputs.files if file != "-"]
+    if reports.shards is not None:
+        check_folder(reports.shards.folder, request.resume)
+    files = [(file, name) for file, name in reports.files if file != "-"]
     for file, name in files:
         _check_name(file, f"--{name}")
         _check_place(file)
     written = list(_written(files))
-    _check_each_other(written, outputs.folders)
-    _check_inputs(written, inputs)
+    _check_each_other(written, folders)
+    _check_inputs(written, request)
     for file, name in files:
-        _check_content(file, name, outputs.resume)
+        _check_content(file, name, request.resume)
 
 
 def _check_name(name: str, option: str) -> None:
@@ -116,11 +89,12 @@ def _check_each_other(written: list[str], folders: list[tuple[str, str]]) -> Non
         taken[identity] = file
 
 
-def _check_inputs(written: list[str], inputs: Inputs) -> None:
+def _check_inputs(written: list[str], request: Request) -> None:
+    inputs = request.inputs.repeatable()
     files = [path for path in inputs.paths if not os.path.isdir(path)]
     folders = [path for path in inputs.paths if os.path.isdir(path)]
     read = {_identity(path) for path in files}
-    needed = {_identity(path) for path in inputs.others}
+    needed = {_identity(path) for path in request.other_inputs()}
     for file in written:
         if _identity(file) in read or any(_is_in(file, folder, inputs.selection) for folder in folders):
             raise UsageError(f"{file} is one of the files to scan; {_ANOTHER} for the output")
@@ -129,7 +103,7 @@ def _check_inputs(written: list[str], inputs: Inputs) -> None:
     if _redirected() & (read | needed):
         raise UsageError("stdout or stderr is redirected to an input of this scan; redirect it to another file")
     there = {_identity(file): file for file in written if os.path.isfile(file)}
-    for path in inputs.every_file() if there else ():
+    for path in inputs.files(Survey()) if there else ():
         if (same := there.get(_identity(path))) is not None:
             raise UsageError(f"{same} is one of the files to scan, as {path}; {_ANOTHER} for the output")
 

@@ -146,6 +146,7 @@ class Preparer:
             provenance=image.claims[0].short() if image.claims else "",
             claims=image.claims,
             c2pa=image.manifest,
+            capture=image.capture,
             seconds=time.perf_counter() - started,
             orientation=image.orientation,
             notes=(*image.notes, *filter(None, [unfit]), *self._notes(image, views)),

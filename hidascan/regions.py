@@ -1,14 +1,17 @@
-"""Find regions of a heatmap over the localisation threshold, as boxes in pixels of the stored image."""
+"""Find regions of a heatmap over the localisation threshold: boxes in pixels of the stored image, outlines, places."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 _MAX = 100  # regions reported
+_FINE = 4  # times that cells are enlarged to trace outlines along their edges
+_SPANS = 0.7  # share of a side from which a box spans it
+_ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
+_PLACES = {"middle centre": "centre", "upper centre": "top", "lower centre": "bottom"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,7 @@ def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, c
     Returns:
         At most 100 regions, the largest first.
     """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((cells >= threshold).astype(np.uint8), connectivity=8)
-    largest: Iterable[int] = 1 + np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MAX] if count > 1 else []
+    labels, stats, largest = _labelled(cells >= threshold)
     regions = []
     for number in largest:
         left, top, across, down, size = (int(value) for value in stats[number])
@@ -54,3 +56,64 @@ def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, c
         score = float(cells[labels == number].mean())
         regions.append(Region(left * cell, top * cell, right, bottom, size / cells.size, score))
     return tuple(regions)
+
+
+def outlines(hot: np.ndarray) -> list[list[np.ndarray]]:
+    """Trace the outlines of the regions of a mask along the edges of its cells.
+
+    Args:
+        hot: (h, w) bool, the cells over the threshold.
+
+    Returns:
+        For each region, in the order of `find_regions`: its closed polygons, holes among them, each (N, 2) int as
+        (x, y) in cells.
+    """
+    labels, stats, largest = _labelled(hot)
+    traced = []
+    for number in largest:
+        left, top, across, down, _ = (int(value) for value in stats[number])
+        own = labels[top : top + down, left : left + across] == number
+        fine = np.kron(own, np.ones((_FINE, _FINE))).astype(np.uint8)
+        polygons, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        traced.append([np.rint(polygon[:, 0] / _FINE).astype(int) + np.array([left, top]) for polygon in polygons])
+    return traced
+
+
+def turned(points: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn points (N, 2), shares (x, y) of the sides of the stored image, upright by the EXIF orientation 1..8."""
+    x, y = (points[:, 1], points[:, 0]) if orientation in (5, 6, 7, 8) else (points[:, 0], points[:, 1])
+    x = 1 - x if orientation in (2, 3, 6, 7) else x
+    y = 1 - y if orientation in (3, 4, 7, 8) else y
+    return np.stack([x, y], axis=1)
+
+
+def place_of(region: Region, width: int, height: int, orientation: int) -> str:
+    """Name the place of a region in the upright picture: `upper left`, `top`, `centre`, or the sides that it spans.
+
+    Args:
+        region: Region in pixels as stored.
+        width: Width of the stored image, pixels.
+        height: Height of the stored image, pixels.
+        orientation: EXIF orientation 1..8.
+    """
+    corners = np.array([[region.left, region.top], [region.right, region.bottom]]) / (width, height)
+    (left, top), (right, bottom) = np.sort(turned(corners, orientation), axis=0)
+    row, column = _third(_ROWS, top, bottom), _third(_COLUMNS, left, right)
+    if right - left >= _SPANS and bottom - top >= _SPANS:
+        return "all over it"
+    if right - left >= _SPANS:
+        return f"across the {row}"
+    if bottom - top >= _SPANS:
+        return f"down the {column}"
+    return _PLACES.get(f"{row} {column}", f"{row} {column}".removeprefix("middle "))
+
+
+def _third(names: tuple[str, ...], low: float, high: float) -> str:
+    return names[min(2, int((low + high) / 2 * 3))]
+
+
+def _labelled(hot: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Label 8-connected regions; return labels, OpenCV's statistics, and the numbers of the largest regions."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8), connectivity=8)
+    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MAX] if count > 1 else ()
+    return labels, stats, [1 + int(number) for number in largest]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from hidascan.calibration import Reliability
 from hidascan.options import ScanOptions
 
 _MAY_DIFFER = ("weights", "device", "batch_size")  # name of the weights file and details of the machine
@@ -23,6 +24,7 @@ class RunInfo:
         ai_from: Threshold from which scores are `ai`.
         has_heatmap: Whether findings can have a heatmap.
         options: Scan options.
+        reliability: Measured errors of the verdicts at these thresholds; None if never measured.
     """
 
     version: str
@@ -34,6 +36,7 @@ class RunInfo:
     ai_from: float
     has_heatmap: bool
     options: ScanOptions
+    reliability: Reliability | None = None
 
     def record(self) -> dict[str, object]:
         """Return the configuration as JSON, as written into rows."""

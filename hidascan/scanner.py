@@ -13,7 +13,7 @@ from hidascan import __version__
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.detectors.weights import find_weights
 from hidascan.device import choose_device, choose_dtype, default_batch_size
-from hidascan.engine import Engine
+from hidascan.engine import Engine, Progress
 from hidascan.errors import UsageError
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
@@ -22,13 +22,18 @@ from hidascan.image.provenance.c2pa import check_trust
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
-from hidascan.looking import ImageOutput, Look, alarmed_by, everything, settled_by, until_settled
+from hidascan.looking import ImageOutput, Look, alarmed_by, everything, first_impression, settled_by, until_settled
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import Region, find_regions
 from hidascan.run import RunInfo
 from hidascan.scope import scope_of
+
+# Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
+# be run; returns whether to continue with the image.
+Watch = Callable[[Finding, int, int], bool]
+_Ticket = tuple[Job, Job]  # job of a file, and this job itself or that of a copy of the picture
 
 _PIXELS_AHEAD, _PIXELS_PER_DECODER = 64_000_000, 8_000_000  # decoded ahead: minimum budget, and per decoder
 
@@ -81,6 +86,7 @@ class Scanner:
             ai_from=self.rule.ai_from,
             has_heatmap=self.detector.has_heatmap,
             options=options,
+            reliability=self.header.calibration.reliability.get(options.profile) if options.threshold is None else None,
         )
         batch_size = options.batch_size or default_batch_size(self.device)
         self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
@@ -123,13 +129,23 @@ class Scanner:
         yield from self.scan_files((file for file in files if file not in without), on_batch)
 
     def scan_files(
-        self, files: Iterable[str], on_batch: Callable[[int], None] = lambda views: None
+        self,
+        files: Iterable[str],
+        on_batch: Callable[[int], None] = lambda views: None,
+        watch: Watch | None = None,
     ) -> Iterator[Finding]:
-        """Scan any number of files, without folders, and yield a Finding for each, in order."""
+        """Scan any number of files, without folders, and yield a Finding for each, in order.
+
+        Args:
+            files: Paths of files.
+            on_batch: As in `scan`.
+            watch: Callback that gets the progress of each image; a few of its patches are then examined first. If it
+                returns False, the rest of that image is not examined, and its Finding has no verdict.
+        """
         limit, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # one is left to the network
         threads = max(1, min(limit, cores))
         pixels = max(_PIXELS_AHEAD, threads * _PIXELS_PER_DECODER)
-        yield from self._findings(prefetch(self.preparer.file, files, threads, pixels), on_batch)
+        yield from self._findings(prefetch(self.preparer.file, files, threads, pixels), on_batch, watch)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
         """Scan pixels in memory.
@@ -152,19 +168,38 @@ class Scanner:
         yield from self._findings(iter(jobs))
 
     def _findings(
-        self, jobs: Iterator[Job | None], on_batch: Callable[[int], None] = lambda views: None
+        self,
+        jobs: Iterator[Job | None],
+        on_batch: Callable[[int], None] = lambda views: None,
+        watch: Watch | None = None,
     ) -> Iterator[Finding]:
         """Yield Findings of jobs in order; copies of an image follow it, and are merged into its Finding.
 
         None among the jobs means that the next one is not ready: earlier ones must not wait for it.
         """
-        outputs = self.engine.run(_queued(jobs), on_batch)
-        for job, output in outputs:
+        outputs = self.engine.run(_queued(jobs), on_batch, *(self._observed(watch) if watch else ()))
+        for (job, _), output in outputs:
             finding = job.finding if output is None else self._complete(job, output)
             copies = {name: self._complete_copy(*next(outputs)) for name in job.copies}
             yield _stressed(finding, copies) if copies else finding
 
-    def _complete_copy(self, job: Job, output: ImageOutput | None) -> Finding:
+    def _observed(self, watch: Watch) -> tuple[Callable[[_Ticket, Progress], bool], Callable[[Views], Look]]:
+        """Return a callback of the engine that calls `watch`, and a look that gives a preliminary decision."""
+
+        def report(ticket: _Ticket, progress: Progress) -> bool:
+            job, image = ticket
+            finding = job.finding
+            if progress.decision and image is job and job.has_content:
+                score = self.rule.score(float(progress.decision.logit))
+                finding = replace(finding, score=score, verdict=self.rule.verdict(score))
+            return watch(finding, progress.encoded, progress.missing)
+
+        if self.options.fast:
+            return report, self.engine.look
+        return report, functools.partial(first_impression, detector=self.detector, explain=self.options.explain)
+
+    def _complete_copy(self, ticket: _Ticket, output: ImageOutput | None) -> Finding:
+        job = ticket[1]
         return job.finding if output is None else self._complete(job, output)
 
     def _complete(self, job: Job, output: ImageOutput) -> Finding:
@@ -230,13 +265,13 @@ def _outside_photos(domain: str | None) -> str:
     return f"looks like {article} {domain}, not a photo; verdicts on {domain}s are less reliable"
 
 
-def _queued(jobs: Iterator[Job | None]) -> Iterator[tuple[Job, Views | None] | None]:
+def _queued(jobs: Iterator[Job | None]) -> Iterator[tuple[_Ticket, Views | None] | None]:
     for job in jobs:
         if job is None:
             yield None
             continue
         for one in (job, *job.copies.values()):
-            yield one, one.take_views()
+            yield (job, one), one.take_views()
 
 
 def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
@@ -245,7 +280,8 @@ def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
     scores = {name: copy.score or 0.0 for name, copy in copies.items()}
     everything = [finding.score or 0.0, *scores.values()]
     flips = {"ai", "real"} <= verdicts
-    note = f"stress: score {min(everything):.3f}..{max(everything):.3f}" + ("; the verdicts conflict" if flips else "")
+    change = "; the verdicts conflict" if flips else "; verdict unchanged" if len(verdicts) == 1 else ""
+    note = f"after re-saving, resizing and cropping: score {min(everything):.3f} to {max(everything):.3f}{change}"
     return replace(
         finding,
         verdict="inconclusive" if flips else finding.verdict,

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from hidascan.regions import Region
 
 SCOPES = ("whole", "part", "none")
-_WHOLE = 0.6  # share of the cells over the threshold from which a heatmap speaks of the whole image
+WHOLE = 0.6  # share of the cells over the threshold from which a heatmap speaks of the whole image
 
 
 def scope_of(verdict: str, ai_area: float | None, regions: Collection[Region]) -> str | None:
@@ -27,4 +27,4 @@ def scope_of(verdict: str, ai_area: float | None, regions: Collection[Region]) -
         return None if regions else "none"
     if not regions:
         return None
-    return "whole" if ai_area >= _WHOLE else "part"
+    return "whole" if ai_area >= WHOLE else "part"

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from hidascan import cli
-from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_backbone, save_trained, sha256_of
+from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector, save_backbone, save_trained, sha256_of
 from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 from hidascan.lab.data.autoencoders.tiny import decoder, encoder
 from hidascan.lab.training.recipe import read_recipe
-from tests.lab import RECIPE, build_all, table_of
+from tests.lab import RECIPE, table_of, train_into
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # side by side, each has its share of the cores
     share = max(1, (os.cpu_count() or 1) // int(workers))
@@ -82,10 +85,39 @@ def save_random_weights(folder: Path, config: HiDANetConfig) -> Path:
     return folder / "tiny.safetensors"
 
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the slow tests, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory) -> Path:
     """Weights of a two-block network on our own ViT."""
     return save_random_weights(tmp_path_factory.mktemp("weights"), TINY)
+
+
+@pytest.fixture
+def tiny_as_shipped(tiny_weights, tmp_path, monkeypatch):
+    """The tiny network, calibrated for early stopping, under the name of the shipped one."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    shutil.copy(tiny_weights.parent / "backbone-tiny.safetensors", folder)
+    detector, header = load_detector(tiny_weights)
+    calibration = replace(header.calibration, settling=(0.0, 0.0))
+    save_trained(folder / "hidascan-b.safetensors", detector, replace(header, calibration=calibration))
+    monkeypatch.setattr("hidascan.detectors.weights.shipped_folders", lambda: [folder])
 
 
 @dataclass(frozen=True)
@@ -145,16 +177,35 @@ def recipe(autoencoder_folder, tiny_weights):
 
 @dataclass(frozen=True)
 class Lab:
-    """A recipe, and a cache with its features and pairs: to read, not to change."""
+    """A recipe, a cache with all that its training leaves there, and the trained weights: to read, not to change."""
 
     recipe: object
     cache: Path
+    weights: Path
+
+
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` fills, once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "complete").touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory, tiny_weights) -> Lab:
-    """Features and pairs that many tests share, made once."""
-    folder = save_autoencoder(tmp_path_factory.mktemp("lab"))
-    made = Lab(save_recipe(folder, tiny_weights), folder / "cache")
-    build_all(made.recipe, made.cache)
-    return made
+    """One complete training that many tests share; each worker has its own copy of the cache."""
+
+    def train_once(folder: Path) -> None:
+        save_autoencoder(folder)
+        shutil.copy(tiny_weights.parent / "backbone-tiny.safetensors", folder)
+        train_into(save_recipe(folder, folder / "tiny.safetensors"), folder / "cache", folder / "trained.safetensors")
+
+    folder = made_once(tmp_path_factory, "shared-lab", train_once)
+    cache = shutil.copytree(folder / "cache", tmp_path_factory.mktemp("lab") / "cache")
+    return Lab(read_recipe(folder / "recipe.toml"), cache, folder / "trained.safetensors")

@@ -5,8 +5,6 @@ from pathlib import Path
 import torch
 
 from hidascan.lab.hidanet import train
-from hidascan.lab.hidanet.pairs import build_pairs
-from hidascan.lab.hidanet.probe_samples import probe_samples
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -49,11 +47,6 @@ batch = 1
 pairs = {{ counts = [2, 0, 0], side = 240, resize = 0 }}
 windows = {{ counts = [4, 2, 2, 4, 2], saves = [1, 0, 0, 0], filter = 0 }}
 """
-
-
-def build_all(recipe, cache: Path) -> None:
-    build_pairs(recipe, cache, "cpu", torch.float32)
-    probe_samples(recipe, cache, "cpu", torch.float32)
 
 
 def train_into(recipe, cache: Path, out: Path) -> None:

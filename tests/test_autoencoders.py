@@ -69,10 +69,11 @@ def test_a_trained_autoencoder_is_reused_only_for_its_own_recipe(recipe, tmp_pat
 
 
 def test_pairs_are_made_by_each_maker_in_turn_and_by_none_held_out(recipe, tmp_path):
+    brief = replace(SMALL, steps=2)
     several = (
-        SMALL,
-        replace(SMALL, name="apart", up="shuffle", held_out=True),
-        replace(SMALL, name="other", up="transposed"),
+        brief,
+        replace(brief, name="apart", up="shuffle", held_out=True),
+        replace(brief, name="other", up="transposed"),
     )
     recipe = with_counts(replace(recipe, autoencoders=several), (2, 4, 2))
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
@@ -90,7 +91,7 @@ def test_pairs_are_made_by_each_maker_in_turn_and_by_none_held_out(recipe, tmp_p
 
 
 def with_counts(recipe, counts):
-    pairs = replace(recipe.localiser.pairs, counts=counts)
+    pairs = replace(recipe.localiser.pairs, counts=counts, side=128)
     return replace(recipe, localiser=replace(recipe.localiser, pairs=pairs))
 
 

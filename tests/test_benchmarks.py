@@ -1,29 +1,16 @@
 """GPU benchmarks: they run on any machine, and list the parts that were not measured."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from benchmarks import gpu
 
 
-def test_the_gpu_benchmark_runs_on_a_cpu_and_lists_skipped_parts(tmp_path):
+def test_the_gpu_benchmark_runs_on_a_cpu_and_lists_skipped_parts(tiny_as_shipped, tmp_path, monkeypatch):
     out = tmp_path / "rows.json"
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.gpu",
-        "--device",
-        "cpu",
-        "--precision",
-        "fp32",
-        "--json",
-        str(out),
-        "--no-large",
-    ]
-    command += ["--batch-sizes", "1", "--matrix", "64", "--passes", "1", "--sizes", "0.25", "--views", "14"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    options = ["--device", "cpu", "--precision", "fp32", "--json", str(out), "--no-large", "--batch-sizes", "1"]
+    options += ["--matrix", "64", "--passes", "1", "--sizes", "0.25", "--views", "14"]
+    monkeypatch.setattr("sys.argv", ["benchmarks.gpu", *options])
+    gpu.main()
     rows = json.loads(out.read_text())
     left = next(row["only with a GPU"] for row in rows if "only with a GPU" in row)
     assert {"cuda graph", "compiled", "pinned ahead", "nvJPEG"} == set(left)

@@ -1,15 +1,17 @@
 """The HTML report in Debian's Chromium, if installed."""
 
-import json
-import shutil
-import subprocess
-import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from tests.conftest import HOSTILE, save_hostile, save_picture
+from hidascan.finding import Attribution, Finding
+from hidascan.options import ScanOptions
+from hidascan.regions import find_regions
+from hidascan.report.html_report import HtmlReport
+from hidascan.run import RunInfo
+from tests.conftest import CHROMIUM, HOSTILE, save_hostile, save_picture
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 
 
@@ -22,15 +24,6 @@ def report(hidascan, tmp_path):
     (tmp_path / "in/broken.png").write_bytes(b"no picture")
     hidascan(tmp_path / "in", "--html", tmp_path / "out.html", "--explain", "-q")
     return tmp_path / "out.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def watch(page, allowed: tuple[str, ...]) -> None:
@@ -66,124 +59,119 @@ def test_rows_are_filtered_and_ordered(page):
     page.locator("#find").fill("PLAIN")
     assert [name[-10:] for name in shown(page)] == ["plain0.png", "plain1.png"]
     page.locator("#find").fill("")
-    page.get_by_role("button", name="1 error").click()
-    assert len(shown(page)) == 3
+    page.get_by_role("button", name="1 Could not be scanned").click()
+    assert len(shown(page)) == 3 and page.locator("#shown").text_content() == "3 of 4 shown"
     page.locator("#order").select_option("high")
     scores = [float(text.split("score ")[1]) for text in page.locator("article.row:visible div:has(> .verdict)").all_text_contents()]  # fmt: skip
     assert scores == sorted(scores, reverse=True)
+    page.locator("#find").fill("no such name")
+    assert page.locator("#shown").text_content() == "Nothing matches: no file shown." and not shown(page)
+    assert page.locator("#totals").text_content().startswith("4 files: ")
 
 
-def test_the_heatmap_comes_with_the_slider_and_by_keyboard(page):
+def test_the_heatmap_is_shown_and_fades_by_keyboard(page):
     heat = page.locator("img.heat").first
     opacity = "element => getComputedStyle(element).opacity"
-    assert heat.evaluate(opacity) == "0"
-    page.locator("#strength").focus()
-    page.keyboard.press("End")
     assert heat.evaluate(opacity) == "1"
+    page.locator("#strength").focus()
+    page.keyboard.press("Home")
+    assert heat.evaluate(opacity) == "0"
     boxes = [page.locator(f"article.row img{kind}").first.bounding_box() for kind in (":not(.heat)", ".heat")]
     assert boxes[0] == pytest.approx(boxes[1], abs=1)
 
-    page.locator("#map").select_option("effects")
-    assert not heat.is_visible() and page.locator("img.effects").first.is_visible()
+
+@pytest.fixture
+def cards(browser, tmp_path):
+    """The open report on a card of each kind, one with a region and notable patches."""
+    path = save_picture(tmp_path / "a.png", 160, 240)
+    cells = np.zeros((10, 15), np.float32)
+    cells[2:5, 3:8] = 0.9
+    regions = find_regions(cells, 0.5, 240, 160, 16)
+    sound = Finding(
+        str(path), "ok", "real", 0.01, 240, 160, "PNG", 2, ai_area=0.0, heatmap=np.zeros_like(cells), scope="none"
+    )
+    part = replace(
+        sound, verdict="ai", score=0.95, ai_area=0.1, heatmap=cells, regions=regions, scope="part",
+        attributions=(Attribution(0, 0, 224, 224, 0.4),),
+    )  # fmt: skip
+    whole = replace(sound, verdict="ai", score=0.99)
+    between = replace(sound, verdict="inconclusive", score=0.5)
+    run = RunInfo("1", "tiny", "ab" * 32, "hidanet", "float32", 0.2, 0.9, True, ScanOptions(profile="low-fpr"))
+    report = HtmlReport(str(tmp_path / "cards.html"), run)
+    for finding in (part, sound, whole, between, Finding("b.png", "error", error="the file is empty")):
+        report.add(finding)
+    report.close()
+    page = browser.new_page()
+    watch(page, ("file:", "data:"))
+    page.goto((tmp_path / "cards.html").as_uri())
+    yield page
+    page.close()
+
+
+def test_each_card_has_its_headline_and_its_marker_in_the_zone_of_its_score(cards):
+    assert cards.locator(".verdict").all_text_contents() == [
+        "Part of it looks AI-made", "No sign of AI found", "Likely AI-generated", "Cannot tell", "Could not be scanned",
+    ]  # fmt: skip
+    for row, zone in enumerate(("ai", "real", "ai", "inconclusive")):
+        card = cards.locator("article").nth(row)
+        box, marker = card.locator(f".zone.{zone}").bounding_box(), card.locator(".zones i").bounding_box()
+        assert box["x"] - 3 <= marker["x"] + marker["width"] / 2 <= box["x"] + box["width"] + 3
+    assert cards.get_by_role("heading", level=2).count() == 5 and not cards.wrong
+
+
+def test_regions_are_outlined_where_they_are_and_named(cards):
+    first, second = cards.locator("article").nth(0), cards.locator("article").nth(1)
+    picture, outline = first.locator(".picture img").first.bounding_box(), first.locator("path").last.bounding_box()
+    shares = [(outline[a] - picture[a]) / picture[b] for a, b in (("x", "width"), ("y", "height"))]
+    assert shares == pytest.approx([3 / 15, 2 / 10], abs=0.02)
+    assert outline["width"] / picture["width"] == pytest.approx(5 / 15, abs=0.03)
+    assert first.locator("svg .number").count() == 1
+    number = "element => getComputedStyle(element, '::before').content"
+    assert first.locator("svg .number").evaluate(number) == '"1"'
+    assert first.locator("img.heat").get_attribute("alt") == "the heatmap marks one area (centre, 10 % of the picture)"
+    assert first.locator(".regions li").all_text_contents() == [
+        "centre, 10 % of the picture, mean probability of AI 0.90"
+    ]
+    assert first.locator(".heat-legend").is_visible() and not first.locator(".effects-legend").is_visible()
+    assert second.locator("svg").count() == 0 and "marks no area" in second.locator(".legend").text_content()
+    cards.locator("#map").select_option("effects")
+    assert not first.locator("img.heat").is_visible() and first.locator("img.effects").is_visible()
+    assert first.locator(".effects-legend").is_visible() and second.locator("img.effects").count() == 0
+
+
+def test_a_print_has_the_counts_first_no_controls_and_whole_cards(cards):
+    cards.emulate_media(media="print")
+    assert cards.locator("#totals").is_visible() and "profile low-fpr" in cards.locator(".run").text_content()
+    assert "ab" * 32 in cards.locator(".run").text_content() and not cards.locator("#controls").is_visible()
+    style = "element => [getComputedStyle(element).breakInside, getComputedStyle(element).printColorAdjust]"
+    assert cards.locator("article").first.evaluate(style) == ["avoid", "exact"]
+    picture, words = (cards.locator(f"article >> nth=0 >> {part}").bounding_box() for part in (".view", ".words"))
+    assert picture["x"] + picture["width"] <= words["x"] and picture["y"] == pytest.approx(words["y"], abs=1)
+    cards.emulate_media(media="screen")
+    cards.locator("#layout").select_option("list")
+    cards.emulate_media(media="print")
+    tops = {round(card.bounding_box()["y"]) for card in cards.locator("article").all()}
+    assert len(tops) == 1 and not cards.locator(".sentence").first.is_visible()
+
+
+def test_without_scripts_there_are_no_dead_controls(browser, report):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(report.as_uri())
+    assert not page.locator("#controls").is_visible() and page.locator("article.row").count() == 4
+    assert page.get_by_text("4 files: ").is_visible()
+    page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_card_fits_its_screen(cards, width):
+    cards.set_viewport_size({"width": width, "height": 800})
+    for summary in cards.locator("summary").all():
+        summary.click()
+    assert cards.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert cards.get_by_text("none found").first.is_visible()
 
 
 def test_ink_and_paper_contrast_in_light_and_dark(page):
     style = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
     ink, paper = (sum(int(part) for part in colour[4:-1].split(",")) / 3 for colour in style)
     assert abs(ink - paper) > 180
-
-
-# The page of `hidascan serve`.
-
-
-@pytest.fixture(scope="module")
-def server(tiny_weights):
-    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", str(tiny_weights)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        line = process.stderr.readline()
-        assert "http://127.0.0.1:" in line, line
-        yield "http://127.0.0.1:" + line.split("127.0.0.1:")[1].split("/")[0]
-        process.kill()
-
-
-@pytest.fixture(params=["light", "dark"])
-def service(browser, server, request):
-    """The open page, checked for errors and requests to other hosts."""
-    page = browser.new_page(color_scheme=request.param, accept_downloads=True)
-    watch(page, (server, "data:", "blob:"))
-    page.goto(server)
-    yield page
-    page.close()
-
-
-def test_pictures_that_are_picked_are_scanned_and_kept_for_download(service, tmp_path):
-    save_hostile(tmp_path / "in")
-    plain = save_picture(tmp_path / "in/plain.png")
-    (tmp_path / "in/broken.png").write_bytes(b"no picture")
-    service.locator("#pick").set_input_files(
-        [str(path) for path in (plain, tmp_path / "in/broken.png", tmp_path / "in" / HOSTILE)]
-    )
-    service.locator("#status", has_text="3 of 3 scanned").wait_for(timeout=60_000)
-    names = service.locator("article.row .path").all_text_contents()
-    assert "changed" not in service.locator("article").all_text_contents()[0]  # the time of an upload is unknown
-    assert sorted(names) == sorted(["plain.png", "broken.png", HOSTILE])
-    assert service.locator("article .verdict.error").count() == 1 and service.locator("img[src=x]").count() == 0
-    with service.expect_download() as got:
-        service.locator("#jsonl").click()
-    rows = [json.loads(line) for line in got.value.path().read_text().splitlines()]
-    assert [row["path"] for row in rows] == ["plain.png", "broken.png", HOSTILE] and rows[0]["file"]["sha256"]
-    with service.expect_download() as got:
-        service.locator("#report").click()
-    report = got.value.path().read_text()
-    assert report.count("<article") == 3 and report.rstrip().endswith("</html>")
-    assert not service.wrong
-
-
-def test_a_picture_is_shown_at_full_size_under_its_map(service, tmp_path):
-    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 700, 900)))
-    service.get_by_role("button", name="Show a.png at full size").click(timeout=60_000)
-    picture = service.locator("#full img").first
-    picture.wait_for()
-    before = picture.bounding_box()["width"]
-    service.locator("#more").click()
-    assert picture.bounding_box()["width"] > before and service.locator("#full img.layer").count() == 1
-    service.locator("#strength2").fill("80")
-    assert service.locator("#full img.layer").evaluate("layer => getComputedStyle(layer).opacity") == "0.8"
-    service.keyboard.press("Escape")
-    assert not service.locator("#zoom").evaluate("dialog => dialog.open") and not service.wrong
-
-
-def test_the_page_is_used_by_keyboard_and_on_a_phone(service, tmp_path):
-    service.set_viewport_size({"width": 375, "height": 700})
-    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png")))
-    service.locator("article.row .verdict").wait_for(timeout=60_000)
-    assert service.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    service.locator("#pick").focus()
-    reached = set()
-    for _ in range(12):
-        service.keyboard.press("Tab")
-        reached.add(service.evaluate("document.activeElement.id || document.activeElement.textContent"))
-    assert {"strength", "jsonl", "report", "clear"} <= reached
-    labels = service.locator("button, input").evaluate_all(
-        "all => all.map(one => one.labels?.length || one.ariaLabel || one.textContent)"
-    )
-    assert all(labels)
-
-
-def test_controls_without_a_function_are_hidden(service, tmp_path):
-    assert not service.locator("#controls").is_visible()
-    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 500, 500)))
-    service.locator("article.row .verdict").wait_for(timeout=60_000)
-    assert service.locator("#controls").is_visible()
-    service.locator("#map").select_option("effects")
-    service.locator("#strength").fill("60")
-    assert service.locator("img.effects").is_visible() and not service.locator("img.heat").is_visible()
-    assert "influence of each patch" in service.locator("article").text_content()
-    service.locator("#clear").click()
-    assert not service.locator("#controls").is_visible() and not service.wrong
-
-
-def test_an_unreachable_service_is_reported(service, tmp_path):
-    service.route("**/v1/scan", lambda route: route.abort())
-    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png")))
-    service.locator("#problem", has_text="hidascan is not running").wait_for(timeout=20_000)

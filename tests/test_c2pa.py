@@ -191,7 +191,7 @@ def test_ingredients_are_reported_as_a_tree(hidascan, signer, tmp_path):
     again = json.loads(json.dumps(Finding.from_record(row).record()))
     assert again == {name: row[name] for name in row if name != "scan"}
     page = (tmp_path / "a.html").read_text()
-    assert "ingredients (C2PA)" in page and "edit &lt;b&gt;.jpg" in page and "dog.jpg" in page
+    assert '<ul class="c2pa">' in page and "edit &lt;b&gt;.jpg" in page and "dog.jpg" in page
     assert "signingCredential.untrusted" in page
 
 

@@ -14,6 +14,7 @@ from hidascan.detectors.base import Decision, Detector, DetectorConfig, Position
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector, save_backbone, save_trained, sha256_of
 from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.errors import CheckpointError
+from hidascan.finding import Finding
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views
 from tests.conftest import OURS, TINY, picture, randomise, save_picture
@@ -78,6 +79,11 @@ def pictures() -> list[tuple[str, np.ndarray]]:
     return [(f"{height}x{width}", picture(height, width, seed)) for seed, (height, width) in enumerate(SIZES)]
 
 
+@pytest.fixture(scope="module")
+def findings(scanner, pictures) -> list[Finding]:
+    return list(scanner.scan_arrays(pictures))
+
+
 def test_saved_weights_are_loaded_again(weights):
     detector, header = load_detector(weights)
     assert type(detector) is detector_class(header.architecture) and header.config == detector.config
@@ -87,24 +93,23 @@ def test_saved_weights_are_loaded_again(weights):
     assert all(torch.equal(again[0][name], again[1][name]) for name in again[0])
 
 
-def test_every_size_of_image_gets_a_finding(scanner, pictures):
-    for (name, pixels), finding in zip(pictures, scanner.scan_arrays(pictures), strict=True):
+def test_every_size_of_image_gets_a_finding(scanner, pictures, findings):
+    for (name, pixels), finding in zip(pictures, findings, strict=True):
         assert (finding.path, finding.status) == (name, "ok") and np.isfinite(finding.logit) and 0 <= finding.score <= 1
         assert (finding.height, finding.width) == pixels.shape[:2]
         assert finding.patches == cut_views(pixels, scanner.plan).patches
 
 
-def test_a_result_does_not_depend_on_the_batch(weights, scanner, pictures):
-    together = list(scanner.scan_arrays(pictures))
+def test_a_result_does_not_depend_on_the_batch(weights, pictures, findings):
     for batch_size in (1, 16):
         other = Scanner(ScanOptions(weights, precision="fp32", batch_size=batch_size))
-        for one, finding in zip(pictures, together, strict=True):
+        for one, finding in zip(pictures, findings, strict=True):
             assert other.scan_array(one[1]).logit == pytest.approx(finding.logit, abs=1e-4)
 
 
-def test_bf16_is_near_fp32(weights, scanner, pictures):
+def test_bf16_is_near_fp32(weights, pictures, findings):
     narrow = Scanner(ScanOptions(weights, precision="bf16"))
-    for one, other in zip(scanner.scan_arrays(pictures), narrow.scan_arrays(pictures), strict=True):
+    for one, other in zip(findings, narrow.scan_arrays(pictures), strict=True):
         assert other.score == pytest.approx(one.score, abs=0.03)
 
 
@@ -119,8 +124,8 @@ def test_the_same_views_encode_to_the_same_rows_wherever_they_stand_in_a_batch(s
     assert all(torch.allclose(rows[name], turned[name].flip(0), atol=1e-4) for name in rows)
 
 
-def test_explain_gives_the_influence_of_each_patch(scanner, pictures):
-    for finding in scanner.scan_arrays(pictures):
+def test_explain_gives_the_influence_of_each_patch(findings):
+    for finding in findings:
         assert len(finding.attributions) == max(1, finding.patches)
         for one in finding.attributions:
             assert np.isfinite(one.effect) and one.width > 0 and one.height > 0
@@ -129,8 +134,8 @@ def test_explain_gives_the_influence_of_each_patch(scanner, pictures):
         assert finding.attributions[0].effect == pytest.approx(finding.logit, abs=1e-5)
 
 
-def test_a_heatmap_covers_the_image_or_is_not_there(scanner, pictures):
-    for finding in scanner.scan_arrays(pictures):
+def test_a_heatmap_covers_the_image_or_is_not_there(scanner, findings):
+    for finding in findings:
         if not scanner.detector.has_heatmap:
             assert finding.heatmap is None and finding.ai_area is None and not finding.regions
             continue

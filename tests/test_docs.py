@@ -159,7 +159,7 @@ def test_the_version_is_the_same_wherever_it_stands():
     assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-def test_the_python_example_runs_as_it_is_written(monkeypatch, capsys):
+def test_the_python_example_runs_as_it_is_written(tiny_as_shipped, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     example = re.search(r"```python\n(.*?)```", README, re.S)[1]
     exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})

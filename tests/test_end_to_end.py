@@ -95,6 +95,9 @@ def logits(weights: Path) -> np.ndarray:
     return np.array([finding.logit for finding in scanner.scan_arrays([("", one) for one in pixels])])
 
 
+RESUMED = ("resnet", "glass")  # with batch norm and a random head; with a frozen encoder, whose rows are cached
+
+
 @pytest.mark.parametrize("detector", NETWORKS)
 def test_a_training_learns_and_resumes_after_a_kill_with_equal_results(folder, tiny_weights, monkeypatch, detector):
     recipe = recipe_of(folder, tiny_weights, detector)
@@ -103,6 +106,8 @@ def test_a_training_learns_and_resumes_after_a_kill_with_equal_results(folder, t
     rows = [json.loads(line) for line in (folder / "cache/whole.log.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[-1]["cls"] < rows[0]["cls"]
     assert auc(np.repeat([0, 1], 4), logits(whole)) > 0.9
+    if detector not in RESUMED:
+        return
 
     log = trainer._log
 

@@ -1,10 +1,12 @@
 """Worked examples of extensions: each one touches only the places named in CONTRIBUTING.md."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from hidascan.finding import Finding
 from hidascan.image import formats
 from hidascan.image.decode import decode
 from hidascan.image.sources import expand
@@ -13,6 +15,9 @@ from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.report.formats import FORMATS as REPORTS
 from hidascan.report.reporter import close_text, open_text
+from hidascan.report.shards import read_shard, shards_of
+from hidascan.run import RunInfo
+from hidascan.runners import RUNNERS
 from tests.conftest import picture, save_picture
 
 
@@ -39,6 +44,37 @@ def test_an_output_format_is_one_file_and_one_line(hidascan, tmp_path, monkeypat
     assert lines[0] == "# By tiny (hidanet)" and len(lines) == 6 and lines[5].endswith("| error | None |")
     assert "suffix must be one of .csv" in hidascan(tmp_path / "in", "-o", tmp_path / "out.pdf").err
     assert "cannot be combined with" in hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "--resume").err
+
+
+def by_size(options, files, run):
+    """A made-up place that scans without a network, and finishes the last file first."""
+    run.begin(RunInfo("0", "none", "0" * 64, "size", "float32", 0.2, 0.9, False, options))
+    for key, path in reversed(list(files)):
+        size = Path(path).stat().st_size
+        failed = {"status": "error", "error": "the file is empty"}
+        yield Finding(path, key=key, **({"status": "ok", "verdict": "ai", "score": 0.95} if size else failed))
+
+
+def test_a_place_to_run_is_one_function_and_one_line(hidascan, tmp_path, monkeypatch):
+    monkeypatch.setitem(RUNNERS, "size", f"{__name__}:by_size")
+    for name, content in (("a", b"x"), ("b", b""), ("c", b"y")):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    ran = hidascan(".", "--runner", "size", "-o", "out.jsonl", "--parquet", "shards", "--strict")
+    assert ran.code == 3 and ran.err == "hidascan: ./b.png: the file is empty\n"
+    assert [line.split("\t")[:2] for line in ran.out.splitlines()] == [
+        ["./c.png", "ai"], ["./b.png", "error"], ["./a.png", "ai"],
+    ]  # fmt: skip
+    assert [json.loads(line)["path"] for line in Path("out.jsonl").read_text().splitlines()] == [
+        "./c.png",
+        "./b.png",
+        "./a.png",
+    ]
+    (shard,) = shards_of(Path("shards"))
+    assert [(row["key"], row["path"]) for row in read_shard(shard)] == [(2, "./c.png"), (1, "./b.png"), (0, "./a.png")]
+    assert hidascan(".", "--runner", "size", "-q").code == 1
+    assert "produces no heatmap" in hidascan(".", "--runner", "size", "--heatmap").err
+    assert "must be local or ray or size, not other" in hidascan(".", "--runner", "other").err
 
 
 def test_a_file_format_is_one_row(hidascan, tmp_path, monkeypatch):
@@ -71,8 +107,6 @@ def test_a_benchmark_layout_is_one_reader_and_one_line(tmp_path, monkeypatch):
 
 
 def test_a_finding_survives_its_record(hidascan, tmp_path):
-    from hidascan.finding import Finding
-
     save_picture(tmp_path / "in/a.jpg", 300, 500, quality=80)
     save_picture(tmp_path / "in/b.png", 100, 90)
     (tmp_path / "in/c.png").write_bytes(b"broken")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -29,17 +30,17 @@ from hidascan.lab.measure.settling import (
 from hidascan.lab.training.entries import read_entry, weights_of
 from hidascan.looking import error_margin, jackknife_error, settled_by
 from hidascan.options import PROFILES
-from tests.conftest import TINY, picture, save_picture, save_random_weights
+from tests.conftest import picture, save_picture
 from tests.test_compare import recipes  # noqa: F401
 from tests.test_end_to_end import folder  # noqa: F401
 
 
 @pytest.fixture
-def settling(tmp_path):
+def settling(tiny_weights, tmp_path):
     """Make weights with a rule of settling."""
 
     def make(factor: float, floor: float, **thresholds):
-        path = save_random_weights(tmp_path, TINY)
+        path = shutil.copytree(tiny_weights.parent, tmp_path / "weights", dirs_exist_ok=True) / tiny_weights.name
         detector, header = load_detector(path)
         calibration = dataclasses.replace(header.calibration, settling=(factor, floor), **thresholds)
         save_trained(path, detector, dataclasses.replace(header, calibration=calibration))
@@ -84,17 +85,17 @@ def test_a_verdict_is_settled_if_it_is_the_same_at_both_ends_of_the_margin():
 def test_far_fewer_patches_settle_a_clear_verdict(settling, tmp_path):
     weights = settling(0.0, 0.0, localisation=1.1)
     (tmp_path / "in").mkdir()
-    for number, side in enumerate((230, 700, 1800)):
+    for number, side in enumerate((230, 700, 1000)):
         save_picture(tmp_path / "in" / f"{number}.png", side, side, seed=number)
     options = ScanOptions(str(weights), precision="fp32", batch_size=16)
     full = list(Scanner(options).scan([tmp_path / "in"]))
     seen: list[int] = []
     fast = list(Scanner(dataclasses.replace(options, fast=True)).scan([tmp_path / "in"], seen.append))
-    assert [one.patches for one in full] == [4, 16, 81]
+    assert [one.patches for one in full] == [4, 16, 25]
     assert [one.patches for one in fast] == [4, 10, 10] and sum(seen) == 5 + 11 + 11
     assert fast[0].heatmap is not None and fast[1].heatmap is None
     assert fast[0].logit == pytest.approx(full[0].logit, abs=1e-5)
-    assert "stopped early after 10 of 81 patches" in fast[2].notes[-1]
+    assert "stopped early after 10 of 25 patches" in fast[2].notes[-1]
 
 
 def test_a_scan_is_full_if_the_suspects_are_the_last_patches(settling):
@@ -105,14 +106,14 @@ def test_a_scan_is_full_if_the_suspects_are_the_last_patches(settling):
     assert not any("settled" in note for note in fast.notes)
 
 
-@pytest.mark.parametrize(("thresholds", "patches"), [((1.0, 1.1), 81), ((0.0, 0.0), 10)])
+@pytest.mark.parametrize(("thresholds", "patches"), [((1.0, 1.1), 25), ((0.0, 0.0), 10)])
 def test_a_hot_patch_requires_a_full_scan_unless_the_image_is_ai_anyway(settling, thresholds, patches):
     weights = settling(0.0, 0.0, localisation=0.0, thresholds=dict.fromkeys(PROFILES, thresholds))
     options = ScanOptions(str(weights), precision="fp32")
-    pixels = picture(1800, 1800)
+    pixels = picture(1000, 1000)
     fast = Scanner(dataclasses.replace(options, fast=True)).scan_array(pixels)
     assert fast.patches == patches
-    if patches == 81:
+    if patches == 25:
         full = Scanner(options).scan_array(pixels)
         assert fast.logit == pytest.approx(full.logit, abs=1e-5) and np.allclose(fast.heatmap, full.heatmap, atol=1e-5)
 

@@ -28,8 +28,8 @@ from hidascan.image.filesystems import list_uri
 from hidascan.image.folders import Survey
 from hidascan.image.sources import Selection, Unreadable
 from hidascan.options import ScanOptions
-from hidascan.report.shards import ShardWriter, read_shard, shards_of
-from hidascan.runners.fleet import Allocation, ScanActor, allocate, blocks, decode
+from hidascan.report.shards import Shards, ShardWriter, read_shard, shards_of
+from hidascan.runners.ray import Allocation, ScanActor, allocate, blocks, decode
 from hidascan.scanner import Scanner
 from tests.conftest import save_picture
 
@@ -131,7 +131,7 @@ def many(tmp_path):
     folder = tmp_path / "many"
     for number in range(20):
         save_picture(folder / f"{number:04d}.png", 40, 50, seed=number)
-    for number in range(20, 2000):
+    for number in range(20, 1200):
         shutil.copy(folder / f"{number % 20:04d}.png", folder / f"{number:04d}.png")
     return folder
 
@@ -172,10 +172,10 @@ def test_each_file_has_one_row_although_workers_are_killed(many, tmp_path, tiny_
     kill_one("ray::MapWorker(MapBatches(ScanActor)).submit", cluster, running)
     assert running.poll() is None
     out, err = running.communicate(timeout=500)  # a hang is meant, not a busy machine
-    assert running.returncode in (0, 1) and out.startswith(b"2,000 files"), err
+    assert running.returncode in (0, 1) and out.startswith(b"1,200 files"), err
     rows = all_rows(tmp_path / "out")
     assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
-    assert sorted(row["key"] for row in rows) == list(range(2000))
+    assert sorted(row["key"] for row in rows) == list(range(1200))
     assert len(shards_of(tmp_path / "out")) == 2
 
 
@@ -219,7 +219,22 @@ def test_a_missing_cluster_and_wrong_outputs_are_reported_in_one_line(hidascan, 
     for wrong in ((), ("--csv", "-"), ("--html", "a.html"), (*folder, "--heatmap"), (*folder, "--format", "%p")):
         ran = hidascan(pictures, "--runner", "ray", *wrong)
         assert ran.code == 2 and "needs exactly one of" in ran.err
-    assert "need --runner ray" in hidascan(pictures, "--parquet", tmp_path / "out").err
+    for wrong in (("--ray-address", "auto"), ("--actors", 2)):
+        assert "need --runner ray" in hidascan(pictures, *wrong).err
+
+
+def test_the_process_that_starts_the_scan_loads_no_network(cluster, pictures, tmp_path, tiny_weights):
+    script = "import sys; from hidascan import cli; cli.run(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    options = ["--csv", tmp_path / "out", "--runner", "ray", "--ray-address", cluster, "--weights", tiny_weights]
+    command = [sys.executable, "-c", script, pictures / "broken.png", *options]
+    ran = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.startswith("1 files: 0 ai"), ran.stderr
+
+
+def test_weights_that_do_not_exist_are_reported_in_one_line(hidascan, cluster, pictures, tmp_path):
+    options = ("--csv", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)
+    ran = hidascan(pictures, *options, "--weights", tmp_path / "none.safetensors")
+    assert ran.code == 2 and ran.err.endswith("none.safetensors: no such weights\n") and ran.err.count("\n") == 1
 
 
 def test_an_actor_refuses_other_weights(tiny_weights):
@@ -267,7 +282,7 @@ def test_remote_folders_without_images_are_reported(tmp_path):
 
 def test_unreadable_paths_keep_their_reason_in_a_cluster(tiny_weights):
     preparer = Scanner(ScanOptions(str(tiny_weights))).preparer
-    (block,) = blocks([Unreadable("folder", "cannot read folder: permission denied"), "/none.png"], set())
+    (block,) = blocks(enumerate([Unreadable("folder", "cannot read folder: permission denied"), "/none.png"]))
     jobs = [pickle.loads(table["job"][0].as_py()) for table in decode(block, preparer, "/")]
     assert [(job.finding.path, job.finding.error) for job in jobs] == [
         ("folder", "cannot read folder: permission denied"),
@@ -343,6 +358,6 @@ def test_the_manifest_for_kubernetes_fits_its_schema_and_our_options():
     jsonschema.validate(job, RAY_JOB)
     script = shlex.split(job["spec"]["entrypoint"])[2]
     command = shlex.split(script.partition(";")[0])
-    requests: list = []
-    cli.app(command[1:], prog_name="hidascan", obj=requests, standalone_mode=False)
-    assert requests[0].fleet == cli.FleetRequest("/out/2026", "parquet", "auto", None, None)
+    request = cli.parse(command[1:])
+    assert (request.runner, request.ray_address, request.actors) == ("ray", "auto", None)
+    assert request.reports.shards == Shards(folder="/out/2026", form="parquet")

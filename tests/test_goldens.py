@@ -104,9 +104,8 @@ def test_a_changed_preprocessing_moves_the_goldens_of_the_tiny_network(made, mon
     assert moved["logit"] > 10 * ACROSS_MACHINES
 
 
-@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda f: f.__name__)
-def test_a_changed_preprocessing_moves_the_goldens_of_the_shipped_weights(monkeypatch, sabotage):
-    sabotage(monkeypatch)
+def test_a_changed_preprocessing_moves_the_goldens_of_the_shipped_weights(monkeypatch):
+    half_a_pixel_to_the_right(monkeypatch)  # the least change
     golden = {"examples/rocket.jpg": json.loads(SHIPPED.read_text())["examples/rocket.jpg"]}
     rocket = [path for path in EXAMPLES if path.name == "rocket.jpg"]
     moved = difference(golden, record(rocket, "hidascan-b", "fp32"))

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from hidascan.finding import Attribution, Finding
-from hidascan.report.overlay import draw_attributions, draw_heatmap
+from hidascan.report.overlay import contours, draw_attributions, draw_heatmap, heat_layer
 from tests.conftest import picture, save_picture
 
 
@@ -71,7 +71,28 @@ def test_a_drawn_heatmap_is_hot_where_its_cells_are():
     finding = Finding("a", "ok", verdict="ai", score=0.9, ai_area=0.04, heatmap=cells)
     page = np.asarray(draw_heatmap(np.full((320, 480, 3), 128, np.uint8), finding)).astype(int)
     redness = (page[..., 0] - page[..., 2])[:320]
-    assert redness[170:230, 330:390].min() > 40 and redness[:100, :100].max() < 10
+    assert redness[170:230, 335:385].min() > 40 and np.abs(redness[:100, :100]).max() == 0
+
+
+def test_cells_below_the_threshold_are_transparent_and_the_others_get_brighter():
+    cells = np.tile(np.linspace(0.05, 1, 20, dtype=np.float32), (4, 1))
+    finding = Finding("a", "ok", "ai", 0.9, 320, 64, ai_area=float((cells >= 0.5).mean()), heatmap=cells)
+    layer = heat_layer(finding, (64, 320))
+    assert [set(part[..., 3].ravel()) for part in np.split(layer, [16 * int((cells[0] < 0.5).sum())], axis=1)] == [
+        {0},
+        {114},
+    ]
+    grey = layer[0, 168::16, :3] @ (0.299, 0.587, 0.114)
+    assert (np.diff(grey) > 0).all()
+
+
+def test_outlines_are_those_of_the_regions_in_the_upright_picture():
+    cells = np.zeros((4, 6), np.float32)
+    cells[0, 4:6] = 0.9
+    finding = Finding("a", "ok", "ai", 0.9, 90, 64, ai_area=2 / 24, heatmap=cells, orientation=6)
+    ((polygon,),) = contours(finding)
+    assert polygon.min(axis=0) == pytest.approx([0.75, 64 / 90]) and polygon.max(axis=0) == pytest.approx([1, 1])
+    assert contours(Finding("a", "ok", "real", 0.1, 90, 64)) == []
 
 
 def test_attributions_are_red_for_ai_and_blue_for_real():

@@ -1,6 +1,7 @@
 """hidalab: sampling, forgeries, figures, and a complete training on generated pictures."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -168,27 +169,21 @@ def test_calibration_converges_on_logits_of_any_scale():
     assert np.allclose(scores[0], scores[1], atol=1e-3) and np.allclose(scores[0], scores[2], atol=1e-3)
 
 
-@pytest.mark.slow
-def test_a_training_learns_writes_what_a_scanner_reads_and_can_be_repeated(recipe, tmp_path, tiny_weights):
-    out = tiny_weights.parent / "trained.safetensors"
-    train_into(recipe, tmp_path / "cache", out)
-    log = [json.loads(line) for line in (tmp_path / "cache/tfl.log.jsonl").read_text().splitlines()]
+def test_a_training_learns_and_writes_what_a_scanner_reads(lab):
+    log = [json.loads(line) for line in (lab.cache / "tfl.log.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in log] == [1, 2] and log[-1]["tfl"] < log[0]["tfl"]
-    scanner = Scanner(ScanOptions(str(out), precision="fp32"))
+    scanner = Scanner(ScanOptions(str(lab.weights), precision="fp32"))
     assert scanner.header.training["tables_sha256"] and scanner.header.training["recipe"]["seed"] == 0
-    again = tiny_weights.parent / "again.safetensors"
-    train_into(recipe, tmp_path / "cache", again)
-    found = [Scanner(ScanOptions(str(w), precision="fp32")).scan_array(picture(240, 240)) for w in (out, again)]
-    assert found[0].logit == pytest.approx(found[1].logit, abs=1e-4)
 
 
 @pytest.mark.slow
-def test_a_killed_training_resumes_with_equal_results(recipe, tmp_path, tiny_weights, monkeypatch):
+def test_a_killed_training_resumes_with_equal_results(lab, tmp_path, monkeypatch):
+    """And so a training can be repeated."""
     import hidascan.lab.training.trainer as training
 
-    whole, broken = (tiny_weights.parent / f"{name}.safetensors" for name in ("whole", "broken"))
-    train_into(recipe, tmp_path / "whole", whole)
-    log = training._log
+    cache = shutil.copytree(lab.cache, tmp_path / "cache", ignore=shutil.ignore_patterns("*.state", "*.log.jsonl"))
+    broken, log = tmp_path / "broken.safetensors", training._log
+    shutil.copy(lab.recipe.data.backbone, tmp_path)
 
     def killed(path, row):
         log(path, row)
@@ -197,11 +192,13 @@ def test_a_killed_training_resumes_with_equal_results(recipe, tmp_path, tiny_wei
 
     monkeypatch.setattr(training, "_log", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_into(recipe, tmp_path / "broken", broken)
+        train_into(lab.recipe, cache, broken)
     monkeypatch.setattr(training, "_log", log)
-    (tmp_path / "broken/probe/000000.safetensors").unlink(missing_ok=True)  # as if the features, too, had been cut off
-    train_into(recipe, tmp_path / "broken", broken)
-    found = [Scanner(ScanOptions(str(w), precision="fp32")).scan_array(picture(240, 240)) for w in (whole, broken)]
+    (cache / "probe/000000.safetensors").unlink()  # as if the features, too, had been cut off
+    train_into(lab.recipe, cache, broken)
+    found = [
+        Scanner(ScanOptions(str(w), precision="fp32")).scan_array(picture(240, 240)) for w in (lab.weights, broken)
+    ]
     assert found[0].logit == pytest.approx(found[1].logit, abs=1e-4)
 
 
@@ -264,7 +261,7 @@ def test_localisation_is_measured_without_omitted_groups(autoencoder_folder, tin
     from hidascan.lab.cli import app
 
     for number in range(2):
-        save_picture(autoencoder_folder / f"{number}.png", seed=number)
+        save_picture(autoencoder_folder / f"{number}.png", 96, 128, seed=number)
     (autoencoder_folder / "chart.png").write_bytes(b"cannot be read, so must not be")
     rows = [("0.png", 0, "photos", "a"), ("1.png", 0, "photos", "b"), ("chart.png", 0, "charts", "c")]
     table = table_of(autoencoder_folder, rows)
@@ -283,8 +280,6 @@ def test_the_heatmap_that_is_measured_is_the_one_of_a_scan(tiny_weights, size):
 
 
 def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weights):
-    import shutil
-
     weights = tiny_weights.parent / "calibrated.safetensors"
     shutil.copy(tiny_weights, weights)
     folder = Path(recipe.data.tables[0]).parent

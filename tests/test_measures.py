@@ -1,5 +1,6 @@
 """Measurements of hidalab: held-out families, perturbations and flips."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -60,22 +61,22 @@ def test_a_flip_is_ai_and_real_in_one_image_over_the_perturbations_that_count(tm
 
 
 def test_robustness_is_measured_under_every_perturbation(tiny_weights, tmp_path):
-    save_picture(tmp_path / "a.png")
-    save_picture(tmp_path / "b.png", seed=1)
+    save_picture(tmp_path / "a.png", 120, 150)
+    save_picture(tmp_path / "b.png", 120, 150, seed=1)
     table = table_of(tmp_path, [("a.png", 0, "g", "s"), ("b.png", 1, "g", "s")])
     ran = CliRunner().invoke(app, ["robustness", str(table), "--weights", str(tiny_weights)], catch_exceptions=False)
     rows = [line.split("|")[1].strip(" *") for line in ran.stdout.splitlines() if line.startswith("|")]
     assert rows[2:] == [UNTOUCHED, *PERTURBATIONS] and "flip" in ran.stdout
 
 
-def test_a_changed_backbone_does_not_reuse_old_features(recipe, tmp_path, tiny_weights):
-    probe_samples(recipe, tmp_path / "cache", "cpu", torch.float32)
+def test_a_changed_backbone_does_not_reuse_old_features(lab, tmp_path):
+    recipe, cache = lab.recipe, shutil.copytree(lab.cache, tmp_path / "cache")
     other = tmp_path / "other.safetensors"
     tensors = load_file(recipe.data.backbone)
     save_backbone(other, {name: tensor * 1.1 for name, tensor in tensors.items()}, recipe.network.backbone, "none")
     changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
     with pytest.raises(RecipeError, match="different recipe"):
-        probe_samples(changed, tmp_path / "cache", "cpu", torch.float32)
+        probe_samples(changed, cache, "cpu", torch.float32)
 
 
 def test_an_interval_over_sources_is_wider_where_sources_differ():

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +11,21 @@ import time
 
 import pytest
 
+from hidascan import cli
+from hidascan.report.shards import ShardWriter, read_shard, shards_of
 from tests.conftest import save_picture
+
+
+def save_folder(folder):
+    for number in range(8):
+        save_picture(folder / f"{number}.png", 224, 224, seed=number)
+    (folder / "5.png").write_bytes(b"broken")
+    return folder
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for number in range(8):
-        save_picture(tmp_path / "in" / f"{number}.png", 230, 240, seed=number)
-    (tmp_path / "in" / "5.png").write_bytes(b"broken")
-    return tmp_path / "in"
+    return save_folder(tmp_path / "in")
 
 
 def without_time(text: str) -> list:
@@ -30,20 +37,39 @@ def without_time(text: str) -> list:
     ]  # batches differ in how they round
 
 
-@pytest.mark.parametrize("cut", [0.0, 0.03, 0.3, 0.55, 0.9, 0.999])
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_a_torn_output_is_completed_to_what_an_unbroken_scan_gives(hidascan, folder, tmp_path, kind, cut):
+KINDS = ("csv", "jsonl")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_complete_output_is_not_resumed(hidascan, folder, tmp_path, kind):
     out, options = tmp_path / f"out.{kind}", ("--precision", "fp32", "--resume")
-    code = hidascan(folder, f"--{kind}", out, *options).code
-    whole, mark = out.read_bytes(), tmp_path / f"out.{kind}.unfinished"
-    assert not mark.exists()
+    assert hidascan(folder, f"--{kind}", out, *options).code == 1
+    assert not (tmp_path / f"out.{kind}.unfinished").exists()
     assert "is not an unfinished scan" in hidascan(folder, f"--{kind}", out, *options).err
-    out.unlink()
-    (tmp_path / "in.txt").write_text("\n".join(str(p) for p in sorted(folder.iterdir())[:1]))
-    mark_of(hidascan, folder, out, kind, mark)
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory, tiny_weights):
+    """Pictures, and outputs of their scan that still have their marks."""
+    base = tmp_path_factory.mktemp("marked")
+    save_folder(base / "in")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hidascan.report.resume.end", lambda outputs: None)
+        for kind in KINDS:
+            options = [f"--{kind}", base / f"out.{kind}", "--precision", "fp32", "-q", "--weights", tiny_weights]
+            assert cli.run([str(part) for part in (base / "in", *options)]) == 1
+    return base
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.03, 0.3, 0.55, 0.9, 0.999])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_torn_output_is_completed_to_what_an_unbroken_scan_gives(hidascan, marked, tmp_path, kind, cut):
+    out, mark = tmp_path / f"out.{kind}", tmp_path / f"out.{kind}.unfinished"
+    whole = (marked / out.name).read_bytes()
+    shutil.copy(marked / mark.name, mark)
     out.write_bytes(whole[: int(len(whole) * cut)])
-    ran = hidascan(folder, f"--{kind}", out, *options)
-    assert ran.code == code and not mark.exists()
+    ran = hidascan(marked / "in", f"--{kind}", out, "--precision", "fp32", "--resume")
+    assert ran.code == 1 and not mark.exists()
     assert without_time(out.read_text()) == without_time(whole.decode())
     if cut > 0.5:
         assert len(ran.out.splitlines()) < 8  # those done were not scanned again
@@ -114,6 +140,34 @@ def test_a_scan_killed_at_any_moment_can_be_resumed(tiny_weights, folder, tmp_pa
         for path in (out, tmp_path / "whole.jsonl")
     ]
     assert rounded[0] == rounded[1]
+
+
+def test_a_folder_of_shards_is_resumed_without_a_cluster(hidascan, folder, tmp_path, monkeypatch):
+    out, options = tmp_path / "out", ("--parquet", tmp_path / "out", "--precision", "fp32")
+    add, taken = ShardWriter.add, []
+
+    def add_until_ctrl_c(writer, row):
+        taken.append(row)
+        if len(taken) == 4:
+            raise KeyboardInterrupt
+        add(writer, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardWriter, "add", add_until_ctrl_c)
+        assert hidascan(folder, *options, "--shard-rows", 2).code == 130
+    assert len(shards_of(out)) == 2 and not (out / "manifest.json").exists()
+    assert "already contains shards" in hidascan(folder, *options).err
+    assert "with a different stress" in hidascan(folder, *options, "--resume", "--stress").err
+    assert "not both" in hidascan(folder, *options, "--resume", "--csv", tmp_path / "out.csv").err
+    ran = hidascan(folder, *options, "--resume")
+    assert len(ran.out.splitlines()) == 5 and ran.out.count("\t") == 10  # rows alone
+    rows = [row for shard in shards_of(out) for row in read_shard(shard)]
+    assert [row["key"] for row in rows] == [*range(8)]
+    assert [row["path"] for row in rows] == [str(path) for path in sorted(folder.iterdir())]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["files"] == 8 and sum(manifest["errors"].values()) == 1
+    assert ran.code == (1 if manifest["verdicts"]["ai"] else 3)
+    assert "is a finished scan" in hidascan(folder, *options, "--resume").err
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The service: many clients with one scanner, and rejected requests."""
 
+import io
 import json
 import os
 import signal
@@ -15,14 +16,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
+from pillow_heif import register_heif_opener
 
 from hidascan import Finding, Scanner, ScanOptions
 from hidascan.run import RunInfo
+from hidascan.serve import run
 from hidascan.serve.app import PAGE_LINES, make_app
 from hidascan.serve.guard import Limits
 from hidascan.serve.pool import Busy, ScanPool
-from tests.conftest import HOSTILE, save_picture
+from tests.conftest import HOSTILE, picture, save_picture
 
 fastapi_client = pytest.importorskip("starlette.testclient").TestClient
 
@@ -86,7 +91,7 @@ def test_the_page_gets_the_rows_of_the_report(client, tmp_path):
     (one,) = rows(client.post("/v1/scan", files=files(("a.png", png(tmp_path))), headers={"Accept": PAGE_LINES}))
     assert one["html"].lstrip().startswith("<article") and 'class="layer heat"' in one["html"]
     page = client.get("/")
-    assert "<script src" not in page.text and "http://" not in page.text and "https://" not in page.text
+    assert "http://" not in page.text and "https://" not in page.text
     assert "connect-src 'self'" in page.headers["content-security-policy"]
     frame = client.get("/v1/report-frame", params={"made": "<b>today"}).json()
     assert frame["head"].startswith("<!doctype html>") and "<b>today" not in frame["head"]
@@ -188,7 +193,7 @@ class NoScanner(ScanPool):
     def __init__(self, run_info):
         self.scanner, self.failing = SimpleNamespace(run=run_info), None
 
-    def submit(self, path):
+    def submit(self, path, on_progress=None):
         if self.failing:
             raise self.failing
         future = Future()
@@ -330,8 +335,8 @@ class SlowScanner:
     def __init__(self, scanner):
         self.run, self._scanner, self.go = scanner.run, scanner, threading.Event()
 
-    def scan_files(self, paths):
-        for finding in self._scanner.scan_files(paths):
+    def scan_files(self, paths, watch):
+        for finding in self._scanner.scan_files(paths, watch=watch):
             self.go.wait(20)
             yield finding
 
@@ -375,6 +380,164 @@ def test_a_scanner_that_fails_does_not_end_the_service(tiny_weights, tmp_path):
     pool.close()
 
 
+def test_cancelling_stops_the_scan_in_the_engine(tiny_weights, tmp_path):
+    scanner = Scanner(ScanOptions(str(tiny_weights), precision="fp32", batch_size=4))
+    pool, encode, encoded = ScanPool(scanner, 9), scanner.engine.runner.encode, []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def counted(views, where):
+        encoded.append(len(views))
+        begun.set()
+        go_on.wait(20)
+        return encode(views, where)
+
+    scanner.engine.runner.encode = counted
+    large, small = save_picture(tmp_path / "large.png", 1500, 1500), save_picture(tmp_path / "small.png", 20, 20, 1)
+    futures = [pool.submit(str(path)) for path in (large, small)]
+    cancelled_early = pool.submit(str(save_picture(tmp_path / "third.png", 20, 20, 2)))
+    assert begun.wait(20) and cancelled_early.cancel() and futures[0].cancel() and pool.waiting() == 1
+    go_on.set()
+    assert futures[1].result(20).status == "ok" and pool.waiting() == 0
+    pool.close()
+    assert (
+        sum(encoded) <= 3 * 4
+    )  # of more than 49 views: the batch that ran, one that was filled, and the small picture
+
+
+def test_progress_begins_with_a_preliminary_verdict_and_changes_no_result(tiny_weights, tmp_path):
+    scanner, seen = Scanner(ScanOptions(str(tiny_weights), precision="fp32", explain=True)), []
+    pool, path = ScanPool(scanner, 9), str(save_picture(tmp_path / "a.png", 1500, 1500))
+    watched = pool.submit(path, lambda finding, run, missing: seen.append((finding.verdict, run, missing))).result(60)
+    pool.close()
+    (plain,) = scanner.scan_files([path])
+    assert watched.logit == pytest.approx(plain.logit, abs=1e-6) and watched.verdict == plain.verdict
+    assert watched.heatmap == pytest.approx(plain.heatmap, abs=1e-6)
+    effects = [[one.effect for one in finding.attributions] for finding in (watched, plain)]
+    assert effects[0] == pytest.approx(effects[1], abs=1e-6) and len(effects[0]) == plain.patches
+    total = plain.patches + 1
+    assert seen[0] == (None, 0, total) and seen[-1][1:] == (total, 0)
+    assert all(run + missing == total for _, run, missing in seen)
+    first = next(one for one in seen if one[0])
+    assert first[1] == 8 and {verdict for verdict, run, _ in seen if run > 8} <= {"ai", "real", "inconclusive"}
+
+
+def events_of(text: str) -> list[tuple[str, dict]]:
+    blocks = [block.split("\n") for block in text.split("\n\n") if block and not block.startswith(":")]
+    return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in blocks]
+
+
+def test_events_report_progress_and_each_row(client, tmp_path):
+    named = files(("a.png", png(tmp_path, 0, 1500, 1500)), ("broken.png", b"no picture"))
+    headers = {"Accept": "text/event-stream"}
+    answer = client.post("/v1/scan", files=named, headers=headers)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    seen = events_of(answer.text)
+    progress = [data for kind, data in seen if kind == "progress" and data["state"] == "scanning"]
+    assert [data["file"] for kind, data in seen[:2]] == [0, 1] and {data["state"] for _, data in seen[:2]} == {
+        "waiting"
+    }
+    assert progress[0]["done"] == 0 and progress[-1]["done"] == progress[-1]["patches"] == 49
+    assert progress[0]["seconds_left"] is None and progress[1]["seconds_left"] > 0 == progress[-1]["seconds_left"]
+    assert progress[0]["verdict"] is None and progress[-1]["verdict"] in ("ai", "real", "inconclusive")
+    last = {data["file"]: data["row"] for kind, data in seen if kind == "row"}
+    assert last.keys() == {0, 1} and (last[0]["status"], last[1]["status"]) == ("ok", "error")
+    (plain,) = rows(client.post("/v1/scan", files=named[:1]))
+    assert {*plain} == {*last[0]} and plain["score"] == pytest.approx(last[0]["score"], abs=1e-5)
+    assert not list(client.app.state.folder.iterdir())
+
+
+def test_a_form_without_javascript_is_answered_with_a_page(client, tmp_path):
+    headers = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    answer = client.post("/v1/scan", files=files(("a.png", png(tmp_path)), ("b.png", b"broken")), headers=headers)
+    assert answer.headers["content-type"].startswith("text/html") and answer.text.count("<article") == 2
+    wrong = client.post("/v1/scan", data={"a": "b"}, headers=headers)
+    assert wrong.status_code == 400 and "<h1>Not scanned</h1>" in wrong.text and "nor a picture" in wrong.text
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "HEIF"])
+def test_pictures_that_browsers_cannot_show_have_a_preview_the_right_way_up(client, tmp_path, kind):
+    register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a"
+    Image.fromarray(picture(400, 3100)).save(path, kind, **({"exif": exif} if kind == "TIFF" else {}))
+    answer = client.post("/v1/preview", files=files((f"a.{kind.lower()}", path.read_bytes())))
+    assert answer.headers["content-type"] == "image/jpeg"
+    size = Image.open(io.BytesIO(answer.content)).size
+    assert size == ((387, 3000) if kind == "TIFF" else (3000, 387))
+    wrong = client.post("/v1/preview", files=files(("a.png", b"no picture")))
+    assert wrong.status_code == 400 and "cannot draw" in wrong.json()["error"]
+    assert not list(client.app.state.folder.iterdir())
+
+
+def test_a_figure_is_drawn_only_from_a_sound_description(client, tmp_path):
+    data = png(tmp_path, 0, 300, 300)
+    (line,) = rows(client.post("/v1/scan", files=files(("a.png", data)), headers={"Accept": PAGE_LINES}))
+    row = line["row"]
+    wrong = [
+        {"row": row, "heatmap": line["heatmap"][:-8]},
+        {"row": row, "heatmap": "nonsense"},
+        {"row": row | {"width": 10**6, "height": 10**6}, "heatmap": line["heatmap"]},
+        {"row": row | {"width": 299}, "heatmap": line["heatmap"]},
+        {"row": {}, "heatmap": line["heatmap"]},
+        [],
+    ]
+    for described in [*wrong, line]:
+        sent = files(("a.png", data), ("finding.json", json.dumps(described).encode()))
+        answer = client.post("/v1/figure", files=sent)
+        assert answer.status_code == (200 if described is line else 400), answer.text
+    assert Image.open(io.BytesIO(answer.content)).format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("host", "local", "keep", "words"),
+    [
+        ("localhost", True, False, "Nothing leaves this computer, and nothing is kept."),
+        ("localhost", True, True, "Nothing leaves this computer. Copies"),
+        ("localhost", False, False, "sent to the computer that runs this service, and deleted there"),
+        ("localhost", False, True, "sent to the computer that runs this service and stored there"),
+        ("pictures.example", True, False, "sent to the computer that runs this service"),
+    ],
+)
+def test_the_page_says_truly_where_pictures_go(run_info, tmp_path, host, local, keep, words):
+    limits = Limits(hosts=("localhost", "pictures.example"))
+    app = make_app(NoScanner(run_info), limits, tmp_path if keep else None, local)
+    with fastapi_client(app, base_url=f"http://{host}") as client:
+        text = " ".join(client.get("/").text.split())
+        assert words in text and ("Nothing leaves" in words or "Nothing leaves" not in text)
+
+
+def test_the_page_is_served_with_its_style_script_and_icon(desk):
+    page = desk.get("/").text
+    for name in ("page.css", "page.js", "favicon.svg"):
+        assert f'"page/{name}"' in page and desk.get(f"/page/{name}").status_code == 200
+    assert desk.get("/page/page.html").status_code == 404
+    assert (
+        "<script>" not in page
+        and "unsafe-inline" not in desk.get("/").headers["content-security-policy"].split("script-src")[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("terminal", "variables", "opens"),
+    [
+        (True, {"DISPLAY": ":0"}, True),
+        (True, {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        (False, {"DISPLAY": ":0"}, False),
+        (True, {}, False),
+        (True, {"DISPLAY": ":0", "SSH_CONNECTION": "1"}, False),
+    ],
+)
+def test_the_browser_is_opened_only_at_a_terminal_with_a_display(monkeypatch, terminal, variables, opens):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    stream = SimpleNamespace(isatty=lambda: terminal)
+    monkeypatch.setattr(run, "sys", SimpleNamespace(stdout=stream, stderr=stream, platform="linux"))
+    assert run.has_display() is opens
+
+
 # The whole thing, as a process.
 
 
@@ -407,6 +570,22 @@ def test_many_clients_at_once_lose_nothing_and_ctrl_c_drains(server, tmp_path):
         with suppress(httpx.ConnectError):  # it may come too late
             assert last.result()[0] == 200
     assert server.wait(30) == 0
+
+
+def test_closing_the_connection_stops_the_scan(server, tmp_path):
+    tile = np.tile(picture(300, 300), (12, 16, 1))
+    Image.fromarray(tile).save(tmp_path / "large.jpg")
+    named = files(("large.jpg", (tmp_path / "large.jpg").read_bytes()))
+    headers = {"Accept": "text/event-stream"}
+    with httpx.stream("POST", f"{server.base}/v1/scan", files=named, headers=headers, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if '"scanning"' in line)
+        assert httpx.get(f"{server.base}/v1/health").json()["waiting"] == 1
+    deadline = time.time() + 10
+    while httpx.get(f"{server.base}/v1/health", timeout=20).json()["waiting"] and time.time() < deadline:
+        time.sleep(0.05)
+    assert httpx.get(f"{server.base}/v1/health").json()["waiting"] == 0
+    assert httpx.post(f"{server.base}/v1/scan", files=files(("a.png", png(tmp_path))), timeout=60).status_code == 200
 
 
 def test_disconnecting_or_malformed_clients_affect_no_others(server, tmp_path):

@@ -128,6 +128,39 @@ def test_completion_is_generated_without_torch(shell):
     assert ran.returncode == 0 and "_HIDASCAN_COMPLETE" in ran.stdout
 
 
+def completed(words: str, folder: Path) -> list[str]:
+    """The words that bash offers for the last one."""
+    places = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    environment = os.environ | places | {"_HIDASCAN_COMPLETE": "complete_bash"}
+    code = "import sys; from hidascan.cli import run; code = run([]); assert 'torch' not in sys.modules; sys.exit(code)"
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, check=True)
+    return ran.stdout.split()
+
+
+def test_commands_and_options_are_completed_and_files_are_left_to_the_shell(tmp_path):
+    assert completed("hidascan ", tmp_path) == ["verify", "serve", "lab"]
+    assert completed("hidascan ver", tmp_path) == ["verify"]
+    assert completed("hidascan a.png ver", tmp_path) == []
+    assert completed("hidascan --heatmap-d", tmp_path) == ["--heatmap-dir"]
+    assert completed("hidascan verify --sam", tmp_path) == ["--sample"]
+    assert completed("hidascan lab loc", tmp_path) == ["localise"]
+    (tmp_path / "verlaine.png").touch()
+    assert completed("hidascan ver", tmp_path) == []
+
+
+def test_only_the_first_word_is_a_command(hidascan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("verify", "serve", "lab"):
+        save_picture(tmp_path / "a.png", 40, 40).rename(tmp_path / name)
+        assert hidascan(f"./{name}").out.startswith(f"./{name}\t")
+        assert hidascan("-q", name).code in (0, 1)
+    assert "Missing argument" in hidascan("verify").err
+    listed = hidascan("--help").out.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert [line.split()[1] for line in listed.splitlines()] == ["verify", "serve", "lab"]
+    assert hidascan("lab", "tde", "--help").out.startswith("Usage: hidascan lab tde")
+
+
 def test_a_row_does_not_wait_for_the_next_line(tiny_weights, tmp_path):
     one, two = (save_picture(tmp_path / f"{name}.png", 40, 40) for name in "ab")
     command = [sys.executable, "-m", "hidascan.cli", "-", "--weights", str(tiny_weights), "--batch-size", "64"]

@@ -3,13 +3,21 @@
 import os
 import re
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from hidascan.finding import Attribution, Finding
+from hidascan.options import ScanOptions
+from hidascan.report.heatmap import HeatmapReport
+from hidascan.report.terminal import Terminal
+from hidascan.run import RunInfo
 from tests.conftest import picture, save_picture
 
+RUN = RunInfo("1", "tiny", "0" * 64, "hidanet", "float32", 0.2, 0.9, True, ScanOptions())
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -30,9 +38,10 @@ def terminal(hidascan, monkeypatch):
 
 def test_one_image_gives_a_panel_with_all_that_is_known_of_it(terminal, tmp_path):
     out = COLOUR.sub("", terminal(save_picture(tmp_path / "a.jpg", 300, 500, quality=83), "--threshold", "0").out)
-    assert re.search(r"verdict +ai", out) and re.search(
-        r"score +[█░]{24} [01]\.\d{3} \(real below 0\.000, ai from 0\.000\)", out
-    )
+    assert re.search(r"result +(Likely AI-generated|Part of it looks AI-made) \(ai\)", out)
+    assert re.search(r"score +[█░]{24} [01]\.\d{3} \(no sign below 0\.000, AI from 0\.000\)", out)
+    assert re.search(r"errors +How often pictures are wrongly called AI", out)
+    assert all(re.search(rf"│ {name} +\S", out) for name in ("summary", "next", "image"))
     assert "500x300 JPEG, 6 patches" in out and "quality 83 in the header (IJG tables" in out and "a.jpg" in out
     assert "files in" not in out
 
@@ -42,9 +51,10 @@ def test_many_images_give_a_table_and_a_line_with_counts_and_time(terminal, tmp_
         save_picture(tmp_path / f"{number}.png", seed=number)
     (tmp_path / "3.png").write_bytes(b"broken")
     lines = COLOUR.sub("", terminal(tmp_path, "--threshold", "1").out).splitlines()
-    assert lines[0].split()[:3] == ["verdict", "score", "jpeg"] and len(lines) == 6
+    assert lines[0].split()[:3] == ["verdict", "score", "jpeg"] and len(lines) == 7
     assert all(line.startswith("real") for line in lines[1:4]) and lines[4].startswith("error")
     assert re.fullmatch(r"4 files in \d+\.\d s: 1 error, 3 real", lines[5])
+    assert lines[6] == f"error: {tmp_path / '3.png'}: this is plain text, not an image"
     assert terminal(tmp_path, "-v").out.count("╭") == 4
 
 
@@ -52,6 +62,39 @@ def test_many_images_give_a_table_and_a_line_with_counts_and_time(terminal, tmp_
 def test_a_narrow_terminal_is_not_overrun_by_the_panel(terminal, tmp_path, columns):
     out = terminal(save_picture(tmp_path / ("long" * 20 + ".png")), columns=columns).out
     assert max(len(line) for line in COLOUR.sub("", out).splitlines()) <= columns
+
+
+def test_a_long_path_keeps_its_folder_and_its_name(terminal, tmp_path):
+    path = save_picture(tmp_path / ("long" * 20) / "photo.png")
+    title = COLOUR.sub("", terminal(path, columns=60).out).splitlines()[0]
+    assert str(path)[:10] in title and "…" in title and "photo.png ─" in title
+
+
+def test_explain_lists_the_places_that_count_most(capsys):
+    attributions = tuple(Attribution(224 * n, 0, 224, 224, effect) for n, effect in enumerate((0.1, -0.25, 0.4)))
+    finding = Finding("a.png", "ok", "ai", 0.95, 672, 224, "PNG", 3, attributions=attributions)
+    faint = replace(finding, attributions=attributions[:1])
+    for findings in ([finding], [faint, finding]):
+        report = Terminal(RUN)
+        for one in findings:
+            report.add(one)
+        report.close()
+        out = capsys.readouterr().out
+        assert out.index("right, at x 448, y 0: +0.400 for AI") < out.index("at x 224, y 0: -0.250 against AI")
+        assert "+0.100" not in out
+        assert out.count("no single area changes the score by 0.2 of a logit or more") == len(findings) - 1
+
+
+def test_the_folder_of_heatmaps_is_named(tmp_path, capsys):
+    heatmaps = HeatmapReport(str(tmp_path / "maps"), overlay=True, raw=False)
+    path = save_picture(tmp_path / "a.png", 32, 48)
+    heatmaps.add(
+        Finding(str(path), "ok", "real", 0.1, 48, 32, "PNG", 1, ai_area=0.0, heatmap=np.zeros((2, 3), np.float32))
+    )
+    Terminal(RUN, others=(heatmaps,)).close()
+    assert capsys.readouterr().out == f"1 heatmap in {tmp_path / 'maps'}\n"
+    Terminal(RUN, others=(HeatmapReport(str(tmp_path), overlay=True, raw=False),)).close()
+    assert capsys.readouterr().out == ""
 
 
 def test_colours_are_omitted_on_request(terminal, tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hidascan import Scanner, ScanOptions
-from hidascan.calibration import Calibration
+from hidascan.calibration import Calibration, ErrorRates, Reliability
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
@@ -115,6 +115,23 @@ def test_the_scope_is_what_verdict_and_heatmap_agree_on(verdict, area, regions, 
 def test_weights_with_an_absurd_rule_are_refused(tiny_weights, tmp_path):
     path = weights_with(tiny_weights, tmp_path, region_odds=float("nan"))
     with pytest.raises(CheckpointError, match="region_odds"):
+        load_detector(path)
+
+
+def test_error_rates_are_read_from_weights_for_the_profile_that_they_were_measured_with(tiny_weights, tmp_path):
+    rates = Reliability(ErrorRates(0.01, 0.02, 300, 400), ErrorRates(0.03, 0.04, 300, 400))
+    weights = str(weights_with(tiny_weights, tmp_path, reliability={"balanced": rates}))
+    assert Scanner(ScanOptions(weights)).run.reliability == rates
+    assert Scanner(ScanOptions(weights, profile="low-fpr")).run.reliability is None
+    assert Scanner(ScanOptions(weights, threshold=0.5)).run.reliability is None
+
+
+@pytest.mark.parametrize("rates", [7, {"real_called_ai": 2}, {"real_called_ai": float("nan")}, {"real_images": 0}])
+def test_weights_with_absurd_error_rates_are_refused(tiny_weights, tmp_path, rates):
+    sound = {"real_called_ai": 0.1, "ai_called_real": 0.1, "real_images": 9, "ai_images": 9}
+    one = {**sound, **rates} if isinstance(rates, dict) else rates
+    path = weights_with(tiny_weights, tmp_path, reliability={"balanced": {"as_published": sound, "delivered": one}})
+    with pytest.raises(CheckpointError):
         load_detector(path)
 
 

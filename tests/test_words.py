@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "hidascan"
-TEMPLATES = sorted((ROOT / "report/templates").glob("*.html"))
+TEMPLATES = sorted(path for suffix in ("html", "js", "svg") for path in ROOT.rglob(f"*.{suffix}"))
 _OTHERS = {ROOT / "lab/hidanet", ROOT / "detectors/hidanet"}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent not in _OTHERS)
 COMMANDS = {ROOT / "cli.py", ROOT / "commands.py", *(ROOT / "lab/commands").glob("*.py")}
 
 BANNED = re.compile(
-    r"\b(told|tells?|said|law|anew|thereby|somebody|nobody|anybody"
+    r"\b(told|(?<!cannot )tells?|said|law|anew|thereby|somebody|nobody|anybody"
     r"|as (it|they) (is|are|was|were)|of (what|ours|yours)|that which|is no (?!longer)[a-z]+|are no [a-z]+"
     r"|looks? at|looked at|will do|passed over|left out|leave out|goes? on with|does not go with|stands? out"
     r"|made with other|do not tell|an? (line|row|file|image) an? \w+)\b",

@@ -23,6 +23,7 @@ from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.png_scan import PngFile
 from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
+from hidascan.image.provenance.capture import Capture, capture_of
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.claims import read_claims
 from hidascan.image.provenance.manifest import Manifest
@@ -52,6 +53,7 @@ class DecodedImage:
         trace: Trace of an earlier JPEG save in the pixels; None without any, or if not searched for.
         claims: Claims of origin in the metadata, the strongest first.
         manifest: C2PA manifest, from the file or a sidecar.
+        capture: Statements of EXIF on the taking of the picture; None without any.
         notes: Notes for the reader: first frame only, transparency rendered on white, 16 bits scaled.
     """
 
@@ -62,6 +64,7 @@ class DecodedImage:
     trace: JpegTrace | None = None
     claims: tuple[Claim, ...] = ()
     manifest: Manifest | None = None
+    capture: Capture | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -103,7 +106,10 @@ def decode(
                 claims = read_claims(image, data, manifest)  # after loading, as a PNG may have text after its pixels
                 pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
                 notes = (*damage, *decoded.notes, *manifest_notes)
-                decoded = replace(decoded, pixels=pixels, claims=claims, manifest=manifest, notes=notes)
+                capture = capture_of(image)
+                decoded = replace(
+                    decoded, pixels=pixels, claims=claims, manifest=manifest, capture=capture, notes=notes
+                )
                 return replace(decoded, trace=jpeg_trace(decoded.pixels)) if traced else decoded
     except ImageError:
         raise

@@ -19,6 +19,7 @@ from hidascan.errors import ImageError
 from hidascan.image.decode import DecodedImage
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
+from hidascan.image.provenance.capture import Capture
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 
@@ -138,11 +139,13 @@ class _Worker:
         trace = properties["trace"] and JpegTrace(**properties["trace"])
         claims = tuple(Claim(**claim) for claim in properties["claims"])
         manifest = properties["manifest"] and Manifest.from_record(properties["manifest"])
+        capture = properties["capture"] and Capture(**properties["capture"])
         built = {
             "jpeg": jpeg,
             "trace": trace,
             "claims": claims,
             "manifest": manifest,
+            "capture": capture,
             "notes": tuple(properties["notes"]),
         }
         return DecodedImage(pixels, **properties | built)

@@ -54,6 +54,7 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
         }
         properties["jpeg"] = image.jpeg and dataclasses.asdict(image.jpeg)
         properties["trace"] = image.trace and dataclasses.asdict(image.trace)
+        properties["capture"] = image.capture and dataclasses.asdict(image.capture)
         properties["manifest"] = image.manifest and dataclasses.asdict(image.manifest)
         properties["claims"] = [dataclasses.asdict(claim) for claim in image.claims]
         _allow_seconds(0)

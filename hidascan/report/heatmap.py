@@ -35,6 +35,7 @@ class HeatmapReport:
             UsageError: If the folder cannot be created.
         """
         self._folder, self._overlay, self._raw = output_folder(folder or ".", "--heatmap-dir"), overlay, raw
+        self._count = 0
 
     def add(self, finding: Finding) -> None:
         """Write the available maps of an image.
@@ -51,9 +52,15 @@ class HeatmapReport:
         name = free_name(self._folder, Path(finding.path).name, list(pages))
         for suffix, page in pages.items():
             _save(page, self._folder / (name + suffix))
+        self._count += 1
 
     def close(self) -> None:
         """Do nothing, as every file is complete."""
+
+    def written(self) -> str:
+        """Return a line on the heatmaps written and their folder; "" if there are none."""
+        number = f"{self._count} heatmap{'s' * (self._count > 1)}"
+        return f"{number} in {self._folder.absolute()}" if self._count else ""
 
     def _drawn(self, finding: Finding) -> dict[str, Image.Image]:
         try:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from collections import Counter
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,22 +21,27 @@ from PIL import Image
 
 from hidascan.errors import HidascanError, ImageError
 from hidascan.finding import Finding
+from hidascan.image.provenance.claim import claim_strength
 from hidascan.image.views import upright
+from hidascan.options import ScanOptions
 from hidascan.printable import printable
-from hidascan.report.overlay import attribution_colours, colours, shrink_to
+from hidascan.report.overlay import attribution_colours, contours, corner_of, heat_layer, notable, shrink_to
 from hidascan.report.reporter import close_text, open_text, pixels_of
 from hidascan.report.words import (
     claim_in_words,
-    claim_strength,
     claims_by_statement,
     extent_in_words,
+    influences_in_words,
     jpeg_history,
     kind_in_words,
     score_in_words,
 )
 from hidascan.run import RunInfo
+from hidascan.summary import FAILED, HEADLINES, heatmap_in_words, regions_in_words, summary
 
 _SIDE = 400  # maximum side of a preview, pixels
+_NUMBER = 17  # radius of the number of a region, with its edge
+_NOT_LISTED = ("weights", "device", "batch_size")  # options that are named elsewhere or change no result
 
 
 def _shown(value: Any) -> Any:
@@ -48,10 +56,44 @@ _PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def drawing_size(finding: Finding) -> tuple[int, int]:
+    """Return width and height of the drawing of outlines: those of the upright picture, the longer one 400."""
+    width, height = finding.width or 1, finding.height or 1
+    scale = _SIDE / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return size if finding.orientation < 5 else size[::-1]
+
+
+def outlines_in_svg(finding: Finding) -> list[tuple[str, int, int]]:
+    """Return for each region its path and the centre of its number, in the units of `drawing_size`."""
+    size = np.array(drawing_size(finding))
+    shapes = []
+    for polygons in contours(finding):
+        steps = (" L".join(f"{x:.1f} {y:.1f}" for x, y in polygon * size) for polygon in polygons)
+        x, y = np.maximum(np.minimum(corner_of(polygons[0]) * size, size - _NUMBER), _NUMBER)
+        shapes.append(("".join(f"M{step}Z" for step in steps), int(x), int(y)))
+    return shapes
+
+
+def options_in_words(run: RunInfo) -> str:
+    """List the options that differ from their defaults: `profile low-fpr, explain`."""
+    changed = []
+    for one in fields(ScanOptions):
+        value = getattr(run.options, one.name)
+        if value != one.default and one.name not in _NOT_LISTED:
+            name = one.name.replace("_", "-")
+            changed.append(name if value is True else f"{name} {value}")
+    return ", ".join(changed) or "defaults"
+
+
 _FILTERS = (
-    claim_in_words, claim_strength, claims_by_statement, jpeg_history, kind_in_words, extent_in_words, score_in_words,
+    claim_in_words, claim_strength, claims_by_statement, drawing_size, extent_in_words, heatmap_in_words, influences_in_words,
+    jpeg_history, kind_in_words, options_in_words, outlines_in_svg, regions_in_words, score_in_words, summary,
 )  # fmt: skip
 _PAGES.filters |= {words.__name__: words for words in _FILTERS}
+_PAGES.globals |= {"headlines": {**HEADLINES, "error": FAILED}}
 
 
 class HtmlReport:
@@ -63,7 +105,8 @@ class HtmlReport:
         Raises:
             UsageError: If the file cannot be written.
         """
-        self._file, self._number = open_text(target, recognises=self.recognises), 0
+        self._file, self._run = open_text(target, recognises=self.recognises), run
+        self._counts: Counter[str] = Counter()
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         self._write("head.html", run=run, made=made)
 
@@ -73,7 +116,7 @@ class HtmlReport:
         Raises:
             HidascanError: If the picture cannot be read, after the row is written.
         """
-        self._number += 1
+        self._counts[finding.verdict or "error"] += 1
         layers: dict[str, str] = {}
         try:
             if finding.status == "ok":
@@ -81,11 +124,11 @@ class HtmlReport:
         except (ImageError, cv2.error) as error:  # OpenCV limits sides
             raise HidascanError(f"no picture in the report: {error}") from None
         finally:
-            self._write("row.html", finding=finding, number=self._number, layers=layers)
+            self._write("row.html", finding=finding, run=self._run, number=self._counts.total(), layers=layers)
 
     def close(self) -> None:
         """Write the end and close the file."""
-        self._write("tail.html")
+        self._write("tail.html", counts=self._counts)
         close_text(self._file)
 
     @staticmethod
@@ -104,18 +147,19 @@ class HtmlReport:
 
 
 def render(template: str, **values: object) -> str:
-    """Render a template."""
-    return _PAGES.get_template(template).render(**values)
+    """Render a template; of rows without line feeds between tags, as thousands of them open faster so."""
+    text = _PAGES.get_template(template).render(**values)
+    return re.sub(r">\n+<", "><", text) + "\n" if template == "row.html" else text
 
 
 def pictures(finding: Finding) -> dict[str, str]:
-    """Return data URIs of the upright, shrunk image, and of its heatmap and attributions, if any."""
+    """Return data URIs of the upright, shrunk image, and of its heatmap and notable attributions, if any."""
     pixels = pixels_of(finding)
     small = shrink_to(pixels, _SIDE)
     layers = {"preview": _uri(small, finding, "WEBP", quality=75)}
     if finding.heatmap is not None:
-        layers["heat"] = _uri(colours(finding.heatmap).astype(np.uint8), finding, "PNG")
-    if finding.attributions:
+        layers["heat"] = _uri(heat_layer(finding, small.shape[:2]), finding, "PNG", optimize=True)
+    if notable(finding):
         painted = attribution_colours(finding.attributions, pixels.shape[:2], small.shape[:2])
         layers["effects"] = _uri(painted, finding, "PNG")
     return layers

@@ -12,6 +12,7 @@ from hidascan.finding import Attribution, Finding
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
+from hidascan.image.provenance.capture import Capture
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.regions import Region
@@ -35,7 +36,7 @@ _OF_CLAIMS: dict[str, dict[str, Any]] = {
     "signature": {"enum": ["valid", "unverified", "broken", ""]},
     "strength": {"enum": ["trusted", "signed", "tag", "text", ""]},
 }
-_OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace, "file": FileEvidence}
+_OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace, "file": FileEvidence, "capture": Capture}
 _LISTS: dict[str, type] = {"claims": Claim, "regions": Region, "effects": Attribution}
 
 

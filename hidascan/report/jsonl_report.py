@@ -25,7 +25,7 @@ class JsonlReport:
 
     def add(self, finding: Finding) -> None:
         """Write a line."""
-        self._file.write(json.dumps({**finding.record(), "scan": self._scan}) + "\n")
+        self._file.write(json.dumps({**finding.record(), "scan": finding.scan or self._scan}) + "\n")
         self._file.flush()
 
     def close(self) -> None:

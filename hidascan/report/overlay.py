@@ -9,50 +9,129 @@ from PIL import Image, ImageDraw, ImageFont
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
 from hidascan.image.views import upright
-from hidascan.report.words import score_in_words
+from hidascan.regions import outlines, turned
+from hidascan.report.words import NOTABLE, score_in_words
+from hidascan.summary import heatmap_in_words, summary
 
 _MAX_SIDE = 1600
 _MIN_WIDTH = 420
 _MARGIN = 12
-_LEGEND = 92
-_INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (113, 113, 122)
+_LEGEND = 100
+_INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
 _FOR_AI, _FOR_REAL = (197, 38, 29), (28, 103, 201)
+_LEAST = 0.5  # p(AI) of the lowest colour; lower cells are transparent
+_OPACITY = 0.45  # of marked cells
+STRONG = 0.5  # logits: influence of a patch that is drawn in full colour
 
 
 def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
-    """Draw the heatmap over the upright, grey image, above verdict, score and a colour bar of p(AI), 0..1.
+    """Draw the marked cells and numbered outlines of regions over the upright, grey image, above result and scale.
 
     Args:
         pixels: (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
         finding: Finding with a heatmap.
     """
     small = shrink_to(pixels, _MAX_SIDE)
-    values = _at_pixels(_known(finding.heatmap), pixels.shape[:2], small.shape[:2])
-    area = "" if finding.ai_area is None else f"   AI area {finding.ai_area:.0%}"
-    ramp = colours(np.linspace(0, 1, 256, dtype=np.float32)[None])
-    scale = ("0", "0.25", "0.5", "0.75", "1")
-    picture = upright(_blend(small, colours(values), 0.25 + 0.45 * values), finding.orientation)
+    layer = heat_layer(finding, small.shape[:2])
+    picture = upright(_blend(small, layer[..., :3].astype(np.float32), layer[..., 3] / 255), finding.orientation)
+    ramp = _heat(np.linspace(_LEAST, 1, 256, dtype=np.float32)[None])
+    drawn = Image.fromarray(np.ascontiguousarray(picture))
+    _draw_contours(drawn, contours(finding))
+    scale = ("0.5", "0.75", "1")
     return _page(
-        picture, _title(finding) + area, ramp, scale, "probability that a cell (16 x 16 px) contains AI-made pixels"
+        drawn, _title(finding), heatmap_in_words(finding), ramp, scale, "probability that a marked area is AI-made"
     )
 
 
-def draw_attributions(pixels: np.ndarray, finding: Finding) -> Image.Image:
-    """Draw the influence of each patch in the same way: red for AI, blue for real, averaged where patches overlap."""
+def draw_attributions(pixels: np.ndarray, finding: Finding, strong: float = STRONG) -> Image.Image:
+    """Draw the influence of each patch in logits: red for AI, blue against it, averaged where patches overlap.
+
+    Args:
+        pixels: (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
+        finding: Finding with attributions.
+        strong: Influence that is drawn in full colour, logits, above 0.
+    """
     small = shrink_to(pixels, _MAX_SIDE)
     painted = attribution_map(finding.attributions, pixels.shape[:2], small.shape[:2])
-    largest = float(np.abs([attribution.effect for attribution in finding.attributions]).max())
-    strength = np.abs(painted) / max(largest, 1e-9)
+    strength = np.minimum(np.abs(painted) / strong, 1)
     picture = upright(_blend(small, _signed(painted), 0.7 * strength), finding.orientation)
     ends = np.linspace(-1, 1, 256, dtype=np.float32)[None]
     ramp = 255 + (_signed(ends) - 255) * np.abs(ends)[..., None]
-    title = f"{_title(finding)}   {len(finding.attributions)} patches"
-    scale = (f"{-largest:.2g} real", "0", f"AI {largest:+.2g}")
-    return _page(picture, title, ramp, scale, "influence of a patch on the logit: with all patches minus without it")
+    least = "" if notable(finding) else f", none of which reaches {NOTABLE}"
+    scale = (f"-{strong:.2g} against AI", "0", f"for AI +{strong:.2g}")
+    caption = "influence on the logit: with all patches minus without this one"
+    drawn = Image.fromarray(np.ascontiguousarray(picture))
+    return _page(
+        drawn, _title(finding), f"influence of {len(finding.attributions)} patches{least}", ramp, scale, caption
+    )
+
+
+def notable(finding: Finding) -> bool:
+    """Return whether some patch has an influence worth showing."""
+    return any(abs(one.effect) >= NOTABLE for one in finding.attributions)
+
+
+def heat_layer(finding: Finding, size: tuple[int, ...]) -> np.ndarray:
+    """Colour the marked cells as (h, w, 4) uint8 RGBA at the pixels of a shrunk image; all others are transparent.
+
+    Args:
+        finding: Finding with a heatmap.
+        size: Height and width of the shrunk image.
+    """
+    cells, hot = _known(finding.heatmap), marked_cells(finding)
+    layer = np.dstack([_heat(cells), np.where(hot, 255 * _OPACITY, 0)]).astype(np.uint8)
+    full = (finding.height or CELL * cells.shape[0], finding.width or CELL * cells.shape[1])
+    rows, cols = (
+        np.minimum(((np.arange(side) + 0.5) * whole / side / CELL).astype(int), count - 1)
+        for side, whole, count in zip(size, full, cells.shape, strict=True)
+    )
+    return layer[rows[:, None], cols]
+
+
+def marked_cells(finding: Finding) -> np.ndarray:
+    """Return the cells over the localisation threshold, (h, w) bool: the hottest, as many as the AI area holds."""
+    cells = _known(finding.heatmap)
+    count = round((finding.ai_area or 0.0) * cells.size)
+    return cells >= np.partition(cells, cells.size - count, axis=None)[cells.size - count] if count else cells > 1
+
+
+def contours(finding: Finding) -> list[list[np.ndarray]]:
+    """Return the outlines of the regions in the upright picture: closed polygons (N, 2), shares (x, y) of its sides."""
+    if finding.heatmap is None:
+        return []
+    height, width = (side * CELL for side in finding.heatmap.shape)
+    sides = (finding.width or width, finding.height or height)
+    return [
+        [turned(np.minimum(polygon * CELL / sides, 1), finding.orientation) for polygon in polygons]
+        for polygons in outlines(marked_cells(finding))
+    ]
+
+
+def _draw_contours(picture: Image.Image, regions: list[list[np.ndarray]]) -> None:
+    draw = ImageDraw.Draw(picture)
+    side = max(1, round(max(picture.size) / 400))
+    font = ImageFont.load_default(12 + 2 * side)
+    for polygons in regions:
+        for polygon in polygons:
+            points = [tuple(point) for point in polygon * (picture.width - 1, picture.height - 1)]
+            for colour, width in ((_INK, 3 * side), (_PAPER, side)):
+                draw.line([*points, points[0]], colour, width)
+    radius = 9 + 2 * side
+    for number, polygons in enumerate(regions, 1):
+        x, y = corner_of(polygons[0]) * picture.size
+        x, y = (min(max(place, radius), whole - radius) for place, whole in zip((x, y), picture.size, strict=True))
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), _INK, _PAPER)
+        draw.text((x, y), str(number), _PAPER, font, anchor="mm")
+
+
+def corner_of(polygon: np.ndarray) -> np.ndarray:
+    """Return the point of a polygon that is nearest to the upper left, for its number."""
+    corner: np.ndarray = polygon[polygon.sum(axis=1).argmin()]
+    return corner
 
 
 def _title(finding: Finding) -> str:
-    return f"{(finding.verdict or '').upper()}   score {score_in_words(finding)}"
+    return f"{summary(finding, None).headline}   score {score_in_words(finding)}"
 
 
 def _known(heatmap: np.ndarray | None) -> np.ndarray:
@@ -69,10 +148,10 @@ def shrink_to(pixels: np.ndarray, longest: int) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
 
 
-def colours(values: np.ndarray) -> np.ndarray:
-    """Colour (H, W) in 0..1 as (H, W, 3) float32 RGB by Turbo, whose order most colour-blind readers can see."""
-    levels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(np.float32)
+def _heat(values: np.ndarray) -> np.ndarray:
+    """Colour p(AI) (H, W) as (H, W, 3) float32 RGB by Cividis, which reads alike in grey and for the colour-blind."""
+    levels = np.rint(np.clip((values - _LEAST) / (1 - _LEAST), 0, 1) * 255).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB).astype(np.float32)
 
 
 def attribution_map(attributions: tuple[Attribution, ...], full: tuple[int, ...], size: tuple[int, ...]) -> np.ndarray:
@@ -90,9 +169,9 @@ def attribution_map(attributions: tuple[Attribution, ...], full: tuple[int, ...]
 def attribution_colours(
     attributions: tuple[Attribution, ...], full: tuple[int, ...], size: tuple[int, ...]
 ) -> np.ndarray:
-    """Colour the map as (h, w, 4) uint8 RGBA: red for AI, blue for real, with opacity by strength."""
+    """Colour the map as (h, w, 4) uint8 RGBA: red for AI, blue against it, with opacity by strength in logits."""
     painted = attribution_map(attributions, full, size)
-    alpha = np.abs(painted) / max(np.abs(painted).max(), 1e-9) * 255
+    alpha = np.minimum(np.abs(painted) / STRONG, 1) * 255
     return np.dstack([_signed(painted), alpha]).astype(np.uint8)
 
 
@@ -101,34 +180,28 @@ def _signed(values: np.ndarray) -> np.ndarray:
     return np.where(values[..., None] > 0, np.asarray(_FOR_AI, np.float32), np.asarray(_FOR_REAL, np.float32))
 
 
-def _at_pixels(cells: np.ndarray, full: tuple[int, ...], size: tuple[int, ...]) -> np.ndarray:
-    """Interpolate cells, which may extend beyond the edge, at each pixel of the shrunk image."""
-    rows = ((np.arange(size[0]) + 0.5) * full[0] / size[0] / CELL - 0.5).astype(np.float32)
-    cols = ((np.arange(size[1]) + 0.5) * full[1] / size[1] / CELL - 0.5).astype(np.float32)
-    cols, rows = np.meshgrid(cols, rows)
-    return cv2.remap(cells, cols, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
 def _blend(pixels: np.ndarray, over: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """Blend colours (H, W, 3) over the grey picture with opacity `strength`, (H, W) in 0..1; uint8."""
     grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
     return np.rint(grey * (1 - strength[..., None]) + over * strength[..., None]).astype(np.uint8)
 
 
-def _page(picture: np.ndarray, title: str, ramp: np.ndarray, scale: tuple[str, ...], caption: str) -> Image.Image:
+def _page(
+    picture: Image.Image, title: str, result: str, ramp: np.ndarray, scale: tuple[str, ...], caption: str
+) -> Image.Image:
     """Put a picture above its legend: a ramp (1, N, 3) of colours with an evenly spaced scale."""
-    height, width = picture.shape[:2]
-    page = Image.new("RGB", (max(width, _MIN_WIDTH), height + _LEGEND), _PAPER)
-    page.paste(Image.fromarray(np.ascontiguousarray(picture)), ((page.width - width) // 2, 0))
+    page = Image.new("RGB", (max(picture.width, _MIN_WIDTH), picture.height + _LEGEND), _PAPER)
+    page.paste(picture, ((page.width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(page)
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
-    draw.text((_MARGIN, height + 8), title, _INK, font)
-    bar_top, bar_width = height + 34, page.width - 2 * _MARGIN
+    draw.text((_MARGIN, picture.height + 5), title, _INK, font)
+    draw.text((_MARGIN, picture.height + 27), result, _INK, small)
+    bar_top, bar_width = picture.height + 47, page.width - 2 * _MARGIN
     page.paste(Image.fromarray(ramp.astype(np.uint8)).resize((bar_width, 14)), (_MARGIN, bar_top))
     for number, text in enumerate(scale):
         x = _MARGIN + min(number * bar_width // (len(scale) - 1), bar_width - 1)
         anchor = "la" if number == 0 else "ra" if number == len(scale) - 1 else "ma"
         draw.line((x, bar_top + 14, x, bar_top + 18), _INK)
-        draw.text((x, bar_top + 20), text, _INK, small, anchor=anchor)
-    draw.text((_MARGIN, bar_top + 38), caption, _FAINT, small)
+        draw.text((x, bar_top + 18), text, _INK, small, anchor=anchor)
+    draw.text((_MARGIN, bar_top + 34), caption, _FAINT, small)
     return page

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from hidascan.report.formats import report_class
 from hidascan.report.reporter import HEAD
 
 _DEVICES = ("/dev/fd/", "/dev/std", "/proc/")
-_MARK = 1 << 16  # maximum size of a mark, bytes
+MARK_KEYS = ("version", "weights", "detector")
 _HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # first bytes of a CSV and of a JSON line
 
 
@@ -41,7 +41,7 @@ class EarlierResults:
     failed: bool = False
 
 
-def resumable(outputs: list[tuple[str, str]], wanted: bool) -> dict[str, str]:
+def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str]:
     """Return the resumable ones of (file, format) outputs, as {file: format}.
 
     Raises:
@@ -67,7 +67,7 @@ def check(file: str, name: str, resume: bool) -> None:
     mark = mark_of(file)
     if not os.path.lexists(mark):
         return
-    if not _is_mark(mark):
+    if not is_own(mark):
         raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
     if resume or not _has_content(file):
         return
@@ -88,7 +88,7 @@ def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
     """
     head = _head(file)
     torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
-    return recognises(head) or (torn and _is_mark(mark_of(file)))
+    return recognises(head) or (torn and is_own(mark_of(file)))
 
 
 def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) -> EarlierResults:
@@ -126,7 +126,7 @@ def end(outputs: Collection[str]) -> None:
     """Remove the marks, as the scan is over and the outputs are complete."""
     for file in outputs:
         mark = mark_of(file)
-        if is_regular(file) and os.path.lexists(mark) and _is_mark(mark):
+        if is_regular(file) and os.path.lexists(mark) and is_own(mark):
             mark.unlink(missing_ok=True)
 
 
@@ -142,13 +142,11 @@ def mark_of(file: str) -> Path:
     return Path(f"{file}.unfinished")
 
 
-def _is_mark(path: Path) -> bool:
-    """Return whether a file is a mark, not a foreign file; an empty file counts as a mark."""
+def is_own(path: Path, keys: Collection[str] = MARK_KEYS) -> bool:
+    """Return whether a file is a mark, or another JSON object of ours with these keys; an empty file counts as one."""
     try:
-        if not os.path.isfile(path):
-            return False
-        text = path.read_bytes()[:_MARK]
-        return not text or {"version", "weights", "detector"} <= json.loads(text).keys()
+        text = path.read_bytes() if os.path.isfile(path) else b"[]"
+        return not text or {*keys} <= json.loads(text).keys()
     except (OSError, ValueError, AttributeError):
         return False
 

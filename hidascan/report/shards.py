@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hidascan.atomic import written_whole
+from hidascan.errors import UsageError
 from hidascan.finding import COLUMNS
 from hidascan.report.csv_report import csv_writer, guarded, unguarded
 
@@ -24,6 +27,26 @@ Row = dict[str, Any]
 _NAME = re.compile(r"part-(\d{6,})\.(csv|jsonl|parquet)")
 _WHOLE = ("width", "height", "patches", "jpeg_quality")
 _FRACTIONS = ("score", "jpeg_quality_estimated", "ai_area", "seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """A folder of shards.
+
+    Attributes:
+        folder: Path of the folder.
+        form: Format of the shards, one of FORMATS.
+        rows: Rows per shard.
+    """
+
+    folder: str
+    form: str
+    rows: int = 1000
+
+    def __post_init__(self) -> None:
+        """Check that the format can be written."""
+        if self.form == "parquet" and importlib.util.find_spec("pyarrow") is None:
+            raise UsageError("--parquet needs pyarrow: pip install 'hidascan[ray]'")
 
 
 class ShardWriter:

@@ -7,13 +7,9 @@ from dataclasses import replace
 
 from hidascan.finding import Finding
 from hidascan.image.provenance.claim import Claim
+from hidascan.regions import Region, place_of
 
-_HOW_SURE = {
-    "trusted": "signed by a trusted signer",
-    "signed": "signed, signer not verified",
-    "tag": "unsigned tag",
-    "text": "unsigned plain text",
-}
+NOTABLE = 0.2  # logits: influence of a patch from which it is shown
 
 
 def jpeg_history(finding: Finding) -> str:
@@ -29,7 +25,30 @@ def jpeg_history(finding: Finding) -> str:
 
 def extent_in_words(finding: Finding) -> str:
     """Describe the scanned part: `6 patches`, or the whole image for a detector without patches."""
-    return f"{finding.patches} patches" if finding.patches else "scanned as a whole"
+    if not finding.patches:
+        return "scanned as a whole"
+    return f"{finding.patches} patch{'es' * (finding.patches > 1)}"
+
+
+def influences_in_words(finding: Finding) -> list[str]:
+    """Describe the influence of patches on the score, the largest first: `upper left, at x 0, y 224: +0.412 for AI`.
+
+    Patches of less than 0.2 of a logit are omitted; if all are, one line states so. The list is empty without
+    attributions.
+    """
+    width, height = finding.width or 1, finding.height or 1
+    lines = []
+    for one in sorted(finding.attributions, key=lambda one: -abs(one.effect)):
+        if abs(one.effect) < NOTABLE:
+            break
+        box = Region(one.left, one.top, one.left + one.width, one.top + one.height, 0, 0)
+        place = place_of(box, width, height, finding.orientation)
+        lines.append(
+            f"{place}, at x {one.left}, y {one.top}: {one.effect:+.3f} {'for' if one.effect > 0 else 'against'} AI"
+        )
+    if finding.attributions and not lines:
+        return [f"no single area changes the score by {NOTABLE} of a logit or more"]
+    return lines
 
 
 def score_in_words(finding: Finding) -> str:
@@ -63,8 +82,3 @@ def claims_by_statement(finding: Finding) -> Iterator[Claim]:
 def claim_in_words(claim: Claim) -> str:
     """Summarise a claim: `ai: ComfyUI`, or `ai (part of the picture): Adobe Firefly`."""
     return f"{claim.kind}{' (part of the picture)' if claim.part and claim.kind == 'ai' else ''}: {claim.text}"
-
-
-def claim_strength(claim: Claim) -> str:
-    """Describe the reliability of a claim: `signed by a trusted signer`, `unsigned tag`."""
-    return "signature broken" if claim.signature == "broken" else _HOW_SURE.get(claim.strength, "unsigned")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,8 @@ from hidascan.scanner import Scanner
 TOLERANCE = 0.005  # of scores, as machines round differently
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a report: the finding, and the configuration of the scan."""
-
-    finding: Finding
-    scan: dict[str, Any]
-
-
-def read_rows(report: Path) -> list[Row]:
-    """Read a report.
+def read_rows(report: Path) -> list[Finding]:
+    """Read a report; each finding has its `scan`.
 
     Raises:
         UsageError: If it is missing, or not a JSON Lines report with file hashes.
@@ -52,16 +44,16 @@ def read_rows(report: Path) -> list[Row]:
     return rows
 
 
-def _row(line: str) -> Row:
+def _row(line: str) -> Finding:
     record = json.loads(line)
-    row = Row(Finding.from_record(record), dict(record["scan"]))
-    if not isinstance(row.finding.path, str) or row.finding.status not in ("ok", "error"):
+    row = replace(Finding.from_record(record), scan=dict(record["scan"]))
+    if not isinstance(row.path, str) or row.status not in ("ok", "error"):
         raise ValueError("path or status is missing")
     return row
 
 
 def changed_files(
-    rows: list[Row], base: Path, on_row: Callable[[], object] = lambda: None
+    rows: list[Finding], base: Path, on_row: Callable[[], object] = lambda: None
 ) -> Iterator[tuple[str, str]]:
     """Yield path and change of each file that is missing or differs from the report.
 
@@ -71,14 +63,9 @@ def changed_files(
         on_row: Callback after each row.
     """
     for row in rows:
-        if (change := _change(row.finding, base)) is not None:
-            yield row.finding.path, change
+        if (change := _change(row, base)) is not None:
+            yield row.path, change
         on_row()
-
-
-def has_hash(row: Row) -> bool:
-    """Return whether a row has a hash; one of a file that could not be opened has none."""
-    return row.finding.file is not None
 
 
 def _change(finding: Finding, base: Path) -> str | None:
@@ -109,7 +96,7 @@ def _unreadable_reason(path: Path) -> str:
 
 
 def changed_scores(
-    rows: list[Row], base: Path, weights: str | None, device: str, on_row: Callable[[], object] = lambda: None
+    rows: list[Finding], base: Path, weights: str | None, device: str, on_row: Callable[[], object] = lambda: None
 ) -> Iterator[str]:
     """Scan files again with the report's settings, and yield a line for each difference in score or verdict.
 
@@ -120,24 +107,25 @@ def changed_scores(
         device: Device of the network.
         on_row: Callback after each row.
     """
-    by_scan: dict[str, list[Row]] = {}
+    by_scan: dict[str, list[Finding]] = {}
     for row in rows:
         by_scan.setdefault(json.dumps(row.scan, sort_keys=True), []).append(row)
     for members in by_scan.values():
+        scan = members[0].scan or {}
         try:
-            scanner = Scanner(_options(members[0].scan, weights, device))
+            scanner = Scanner(_options(scan, weights, device))
         except CheckpointError as error:
             yield f"cannot be scanned again: {error}"
             continue
-        told, here = members[0].scan.get("weights"), scanner.run.digest
-        if told != here:
-            yield f"different weights: {str(told)[:12]} in the report, {here[:12]} now"
-        for row, now in zip(members, scanner.scan_files(str(base / row.finding.path) for row in members), strict=True):
-            yield from _differences(row.finding, now)
+        then, here = scan.get("weights"), scanner.run.digest
+        if then != here:
+            yield f"different weights: {str(then)[:12]} in the report, {here[:12]} now"
+        for row, now in zip(members, scanner.scan_files(str(base / row.path) for row in members), strict=True):
+            yield from _differences(row, now)
             on_row()
 
 
-def _options(scan: dict[str, Any], weights: str | None, device: str) -> ScanOptions:
+def _options(scan: Mapping[str, Any], weights: str | None, device: str) -> ScanOptions:
     known = {field.name for field in fields(ScanOptions)}
     options = {name: value for name, value in scan.items() if name in known and name not in ("weights", "precision")}
     precision = {"float32": "fp32", "bfloat16": "bf16"}.get(str(scan.get("precision")), "auto")

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import Queue
+from typing import NamedTuple
 
 from hidascan.finding import Finding
 from hidascan.scanner import Scanner
 
+# Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
+# be run.
+OnProgress = Callable[[Finding, int, int], None]
+
+
+def _ignore(finding: Finding, run: int, missing: int) -> None:
+    pass
+
 
 class Busy(Exception):
     """Too many queued files."""
+
+
+class _Submission(NamedTuple):
+    future: Future[Finding]
+    on_progress: OnProgress
 
 
 class ScanPool:
@@ -28,57 +42,71 @@ class ScanPool:
         """
         self.scanner, self._most = scanner, waiting
         self._queue: Queue[str | None] = Queue()
-        self._futures: dict[str, Future[Finding]] = {}
+        self._submitted: dict[str, _Submission] = {}  # neither done nor cancelled
         self._lock, self._run, self._closed = threading.Lock(), 0, False
         self._thread = threading.Thread(target=self._work, name="scan", daemon=True)
         self._thread.start()
 
-    def submit(self, path: str) -> Future[Finding]:
-        """Submit a file; each path must be unique.
+    def submit(self, path: str, on_progress: OnProgress = _ignore) -> Future[Finding]:
+        """Submit a file. Cancelling its future stops its scan, even one in progress.
+
+        Args:
+            path: Path of the file, unique.
+            on_progress: Callback that gets the progress, in the thread of the scan.
 
         Raises:
             Busy: If too many files are queued.
         """
         future: Future[Finding] = Future()
         with self._lock:
-            if len(self._futures) >= self._most:
+            if len(self._submitted) >= self._most:
                 raise Busy
-            self._futures[path] = future
+            self._submitted[path] = _Submission(future, on_progress)
+        future.add_done_callback(lambda done: self._forget(path))
         self._queue.put(path)
         return future
 
     def waiting(self) -> int:
         """Return the number of submitted files without a finding."""
         with self._lock:
-            return len(self._futures)
+            return len(self._submitted)
 
     def close(self) -> None:
         """Finish all submitted files, and stop."""
         self._queue.put(None)
         self._thread.join()
 
+    def _forget(self, path: str) -> None:
+        with self._lock:
+            self._submitted.pop(path, None)
+
     def _paths(self, run: int) -> Iterator[str]:
         while (path := self._queue.get()) is not None:
             if run != self._run:  # this run has failed; the file belongs to the next one
                 self._queue.put(path)
                 return
-            yield path
+            if path in self._submitted:
+                yield path
         self._closed = True
+
+    def _watch(self, finding: Finding, run: int, missing: int) -> bool:
+        """Report the progress of a file; return whether it is still wanted."""
+        submission = self._submitted.get(finding.path)
+        if submission:
+            submission.on_progress(finding, run, missing)
+        return submission is not None
 
     def _work(self) -> None:
         while not self._closed:
             try:
-                for finding in self.scanner.scan_files(self._paths(self._run)):
-                    self._future(finding.path).set_result(finding)
+                for finding in self.scanner.scan_files(self._paths(self._run), watch=self._watch):
+                    submission = self._submitted.get(finding.path)
+                    if submission and submission.future.set_running_or_notify_cancel():
+                        submission.future.set_result(finding)
             except Exception as error:  # passed to waiting clients; the service continues
                 self._run += 1
                 with self._lock:
-                    pending, self._futures = list(self._futures.values()), {}
-                for future in pending:
+                    pending = list(self._submitted.values())
+                for submission in pending:
                     with suppress(Exception):
-                        future.set_exception(error)
-
-    def _future(self, path: str) -> Future[Finding]:
-        with self._lock:
-            future = self._futures.pop(path)
-        return future if future.set_running_or_notify_cancel() else Future()
+                        submission.future.set_exception(error)

@@ -1,9 +1,13 @@
-"""Start the service, print its address, and drain it on Ctrl-C."""
+"""Start the service, open its page in the browser, and drain it on Ctrl-C."""
 
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import sys
+import threading
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,15 +22,24 @@ from hidascan.serve.guard import LOOPBACK, Limits
 from hidascan.serve.pool import ScanPool
 
 
-def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path | None) -> None:
+def serve(
+    options: ScanOptions,
+    limits: Limits,
+    *,
+    host: str,
+    port: int,
+    keep: Path | None = None,
+    browser: bool = False,
+) -> None:
     """Serve until Ctrl-C or SIGTERM, then finish open requests.
 
     Args:
         options: Scan options.
+        limits: Limits on requests.
         host: Address to bind.
         port: Port to bind; 0 for a free one.
-        limits: Limits on requests.
         keep: Folder in which to keep uploads, or None.
+        browser: Whether to open the page in the browser, if there is a terminal and a display.
 
     Raises:
         UsageError: If the host is not loopback and there is no token, or the address cannot be bound.
@@ -40,11 +53,15 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
             raise UsageError(f"--keep {keep}: {error.strerror}") from None
     bound = _bound(host, port)
     pool = ScanPool(Scanner(options), limits.waiting)
-    place = f"[{host}]" if ":" in host else host
-    complain(f"http://{place}:{bound.getsockname()[1]}/ (press Ctrl-C to stop)")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
+    if browser and host in LOOPBACK and has_display():
+        complain(f"opening {address} in the browser; press Ctrl-C to stop")
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    else:
+        complain(f"open {address} in a browser; press Ctrl-C to stop")
     logging.getLogger().addHandler(_OneLine(logging.ERROR))  # for all libraries; warnings are client errors
     config = uvicorn.Config(
-        make_app(pool, limits, keep),
+        make_app(pool, limits, keep, local=host in LOOPBACK),
         log_config=None,
         ws="none",
         access_log=False,
@@ -55,6 +72,13 @@ def serve(options: ScanOptions, host: str, port: int, limits: Limits, keep: Path
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it again after draining
         uvicorn.Server(config).run(sockets=[bound])
+
+
+def has_display() -> bool:
+    """Return whether a user sits at this computer: stdout and stderr are a terminal, and there is a display."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()) or os.environ.get("SSH_CONNECTION"):
+        return False
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 class _OneLine(logging.Handler):

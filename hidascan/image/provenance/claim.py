@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 _MAX_LENGTH = 80
 _KINDS = ("ai", "camera", "software")
-_STRENGTHS = ("trusted", "signed", "tag", "text")
+_STRENGTHS = {
+    "trusted": "signed by a trusted signer",
+    "signed": "signed, signer not verified",
+    "tag": "unsigned tag",
+    "text": "unsigned plain text",
+}
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,14 @@ class Claim:
 
     def rank(self) -> tuple[int, int]:
         """Return the sort key: generators before cameras, as no photo is marked as AI by mistake; then by strength."""
-        strength = _STRENGTHS.index(self.strength) if self.strength in _STRENGTHS else len(_STRENGTHS)
+        strengths = [*_STRENGTHS]
+        strength = strengths.index(self.strength) if self.strength in strengths else len(strengths)
         return _KINDS.index(self.kind), strength
+
+
+def claim_strength(claim: Claim) -> str:
+    """Describe the reliability of a claim: `signed by a trusted signer`, `unsigned tag`."""
+    return "signature broken" if claim.signature == "broken" else _STRENGTHS.get(claim.strength, "unsigned")
 
 
 def conflict(claims: tuple[Claim, ...], verdict: str) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from hidascan.lab.commands.options import Device, Precision, Weights, open_scanner
+from hidascan.arguments import Device, Precision
+from hidascan.lab.commands.options import Weights, open_scanner
 
 if TYPE_CHECKING:
     from hidascan.lab.data.layouts.edited import EditedImage

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from hidascan.lab.commands.options import Cache, Device, Precision, Recipe, Table
+from hidascan.arguments import Device, Precision
+from hidascan.lab.commands.options import Cache, Recipe, Table, open_scanner
 
 if TYPE_CHECKING:
     import torch
@@ -119,10 +120,7 @@ class _Trainer:
         return self._scanner(self._weights(entry, without))
 
     def _scanner(self, weights: Path, patches: int | None = None) -> Any:
-        from hidascan.options import ScanOptions
-        from hidascan.scanner import Scanner
-
-        return Scanner(ScanOptions(str(weights), str(self._device), self._precision, patches=patches))
+        return open_scanner(str(weights), str(self._device), self._precision, patches)
 
     def _scores(self, entry: Entry, without: tuple[int, ...], images: list[LabelledImage]) -> Any:
         from tqdm import tqdm
@@ -186,12 +184,10 @@ def curves(
     from hidascan.lab.measure import markdown
     from hidascan.lab.measure.curves import CURVES, measure_curves
     from hidascan.lab.measure.plots import plot_curves
-    from hidascan.options import ScanOptions
-    from hidascan.scanner import Scanner
 
     chosen, found = spread(read_images(table), images), {}
     for name in weights:
-        scanner = Scanner(ScanOptions(name, device, precision, patches=patches))
+        scanner = open_scanner(name, device, precision, patches)
         with tqdm(total=len(chosen), desc=name, disable=None) as bar:
             found[scanner.header.name] = measure_curves(scanner, chosen, bar.update)
     out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from hidascan.lab.commands.options import Autoencoder, Cache, Device, Precision, Recipe, Table, Weights, open_scanner
+from hidascan.arguments import Device, Precision
+from hidascan.lab.commands.options import Autoencoder, Cache, Recipe, Table, Weights, open_scanner
 
 if TYPE_CHECKING:
     from hidascan.finding import Finding
@@ -63,7 +64,7 @@ def agree(
     from hidascan.lab.measure.agreement import cross_fitted, fit_region_odds, join, write_region_odds
     from hidascan.runners.verify import read_rows
 
-    labelled = join((row.finding for row in read_rows(report)), read_images(table))
+    labelled = join(read_rows(report), read_images(table))
     if len({one.label for one in labelled}) < 2:
         raise UsageError(f"{report}: the rule needs real and AI images of {table}, each with a heatmap")
     calibration = load_detector(weights)[1].calibration
@@ -164,17 +165,15 @@ def tde(
 
     from hidascan.image.decode import decode
     from hidascan.lab.measure.cell_effects import measure_cell_effects
-    from hidascan.options import ScanOptions
     from hidascan.report.overlay import draw_attributions
-    from hidascan.scanner import Scanner
 
-    scanner = Scanner(ScanOptions(weights, device, precision, patches=patches))
+    scanner = open_scanner(weights, device, precision, patches)
     pixels = decode(image).pixels
     with tqdm(desc="tde", unit=" views", disable=None) as bar:
         effects = measure_cell_effects(scanner, pixels, grid, bar.update)
     finding = dataclasses.replace(scanner.scan_array(pixels), attributions=tuple(effects))
-    draw_attributions(pixels, finding).save(out, format="PNG")
     strongest = max(effects, key=lambda effect: abs(effect.effect))
+    draw_attributions(pixels, finding, max(abs(strongest.effect), 1e-9)).save(out, format="PNG")
     box = {name: getattr(strongest, name) for name in ("left", "top", "width", "height")}
     print(json.dumps({"cells": len(effects), "strongest": box | {"effect": round(strongest.effect, 4)}}))
 
@@ -191,7 +190,7 @@ def cv(
 ) -> None:
     """Cross-validate a recipe over sources: figures out of fold, by domain and family, and with each of them held out."""
     spec, where, dtype = _spec(recipe, device, precision)
-    _submodule(spec.detector, "cross_validation").report(spec, cache, where, dtype, _show, steps, perturbed)
+    _task(spec.detector, "cross_validate")(spec, cache, where, dtype, _show, steps, perturbed)
 
 
 def _show(part: str) -> None:
@@ -210,9 +209,9 @@ def heatmaps(
     from hidascan.detectors.weights import find_weights
 
     spec, where, dtype = _spec(recipe, device, precision)
-    figures = _submodule(spec.detector, "heatmap_figures")
+    report = _task(spec.detector, "report_heatmaps")
     residuals = load_detector(find_weights(weights))[0].residuals
-    figures.report_heatmaps(spec, cache, residuals, where, dtype, _show)
+    report(spec, cache, residuals, where, dtype, _show)
 
 
 def card(
@@ -227,14 +226,14 @@ def card(
 ) -> None:  # fmt: skip
     """Measure the figures in model cards, and write them between the marks."""
     from hidascan.lab.measure.card import CardSpec, fill_cards
-    from hidascan.lab.training.recipe import read_recipe
+    from hidascan.lab.training.recipe import read_recipe, training_module
     from hidascan.options import ScanOptions
 
     spec = read_recipe(recipe)
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
-    more = _submodule(spec.detector, "card", needed=False)
-    sections = more.SECTIONS if more else None
-    fill_cards(cards, ScanOptions(weights, device, precision), wanted, tuple(only or ()), sections)
+    sections = getattr(training_module(spec.detector), "SECTIONS", None)
+    options = ScanOptions(weights, device=device, precision=precision)
+    fill_cards(cards, options, wanted, tuple(only or ()), sections)
 
 
 def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
@@ -245,21 +244,16 @@ def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
     return read_recipe(recipe), str(where), choose_dtype(precision, where)
 
 
-def _submodule(detector: str, module: str, needed: bool = True) -> Any:
-    """Import a submodule of a detector's training package; UsageError, or None, if it does not exist."""
-    import importlib
-    import importlib.util
+def _task(detector: str, name: str) -> Any:
+    """Return a function of a detector's training module.
 
+    Raises:
+        UsageError: If it has none of this name.
+    """
     from hidascan.errors import UsageError
     from hidascan.lab.training.recipe import training_module
 
-    name = f"{training_module(detector).__name__}.{module}"
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # a single module, not a package
-        spec = None
-    if spec:
-        return importlib.import_module(name)
-    if needed:
-        raise UsageError(f"the detector {detector} does not support {module.replace('_', ' ')}")
-    return None
+    function = getattr(training_module(detector), name, None)
+    if function is None:
+        raise UsageError(f"the detector {detector} does not support this command")
+    return function

@@ -10,13 +10,6 @@ import typer
 if TYPE_CHECKING:
     from hidascan.scanner import Scanner
 
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Device that runs the network.")]
-Precision = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|bf16|fp32", help="Precision of the network; auto is bf16 on hardware that supports it, else fp32."
-    ),
-]
 Weights = Annotated[
     str, typer.Option(metavar="NAME|PATH", help="Name of shipped weights, or path of a file or folder.")
 ]
@@ -26,9 +19,9 @@ Recipe = Annotated[Path, typer.Argument(help="TOML recipe, such as recipes/hidas
 Cache = Annotated[Path, typer.Option(help="Cache folder of training: features, pairs, states.", show_default=False)]
 
 
-def open_scanner(weights: str, device: str, precision: str) -> Scanner:
-    """Load a scanner."""
+def open_scanner(weights: str, device: str, precision: str, patches: int | None = None) -> Scanner:
+    """Load a scanner; with `patches`, it examines no more of them per image."""
     from hidascan.options import ScanOptions
     from hidascan.scanner import Scanner
 
-    return Scanner(ScanOptions(weights, device, precision))
+    return Scanner(ScanOptions(weights, device=device, precision=precision, patches=patches))

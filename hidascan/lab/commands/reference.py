@@ -21,21 +21,20 @@ def reference(
 
 def man_page() -> str:
     """Return the man page of hidascan in troff, from the text of its `--help`."""
-    from hidascan import __version__, cli, commands
+    from hidascan import __version__, commands
     from hidascan.config import SAFE_OPTIONS
     from hidascan.report.lines import PLACEHOLDERS
 
-    command: Any = typer.main.get_command(cli.app)
+    command: Any = typer.main.get_command(commands.app)
     first, *more = command.help.replace("\n\n", "\0").split("\0")
     lines = [f'.TH HIDASCAN 1 "" "hidascan {__version__.partition("+")[0]}"']
     lines += [".SH NAME", f"hidascan \\- {_troff(_uncapitalised(' '.join(first.split()).rstrip('.')))}"]
     lines += [".SH SYNOPSIS", ".B hidascan", "[OPTIONS] PATH..."]
-    others: Any = typer.main.get_command(commands.app)
-    for name, other in others.commands.items():
+    for name, other in command.commands.items():
         lines += [".br", f".B hidascan {name}", f"[OPTIONS] {other.params[0].name.upper()}"]
     lines += [".SH DESCRIPTION", *(f"{_troff(' '.join(part.split()))}\n.PP" for part in more)]
     lines += [".SH OPTIONS", *_man_options(command)]
-    for name, other in others.commands.items():
+    for name, other in command.commands.items():
         lines += [f".SH HIDASCAN {name.upper()}", _troff(" ".join(other.help.split())), *_man_options(other)]
     lines += [".SH PLACEHOLDERS OF --FORMAT"]
     for letter, (meaning, _) in PLACEHOLDERS.items():
@@ -76,12 +75,12 @@ def _troff(text: str) -> str:
 
 def options_in_markdown() -> str:
     """Return a table of options for each command."""
-    from hidascan import cli, commands
+    from hidascan import commands
     from hidascan.lab import cli as lab
 
-    parts = [INTRODUCTION, _section("hidascan", typer.main.get_command(cli.app)), _placeholders()]
-    more: Any = typer.main.get_command(commands.app)
-    parts += [_section(f"hidascan {name}", command) for name, command in more.commands.items()]
+    main: Any = typer.main.get_command(commands.app)
+    parts = [INTRODUCTION, _section("hidascan", main), _placeholders()]
+    parts += [_section(f"hidascan {name}", command) for name, command in main.commands.items()]
     group: Any = typer.main.get_command(lab.app)
     parts += [_section(f"hidalab {name}", command) for name, command in group.commands.items()]
     return "\n".join(parts)

@@ -8,7 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from hidascan.lab.commands.options import Cache, Device, Precision, Recipe
+from hidascan.arguments import Device, Precision
+from hidascan.lab.commands.options import Cache, Recipe
 
 
 def train(

@@ -61,7 +61,7 @@ def train_heatmap(
     network.residuals, network.probe, network.fusion = finished.residuals, finished.probe, finished.fusion
     network.vote, network.heatmap = finished.vote, finished.heatmap
     odds = _train_tfl(network, recipe, cache, device, dtype)
-    calibration = dataclasses.replace(header.calibration, region_odds=odds)
+    calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # rates of other verdicts
     write_network(recipe, network, calibration, out, header.training | {"heatmap": training_record(recipe)})
 
 

@@ -95,5 +95,5 @@ def cross_fitted(labelled: list[Labelled], calibration: Calibration) -> dict[str
 def write_region_odds(weights: Path, odds: float | None) -> None:
     """Write fitted odds into the header of weights."""
     detector, header = load_detector(weights)
-    calibration = dataclasses.replace(header.calibration, region_odds=odds)
+    calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # of other verdicts
     save_trained(weights, detector, dataclasses.replace(header, calibration=calibration))

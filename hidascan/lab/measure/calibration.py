@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from hidascan.calibration import Calibration
+from hidascan.calibration import ERRORS, Calibration
 from hidascan.detectors.base import Detector
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import RecipeError
@@ -25,8 +25,6 @@ from hidascan.scanner import Scanner
 _C = 1000.0  # inverse of the penalty: without one, classes that do not overlap would make the slope infinite
 _FLATTEST = 0.05  # slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
-# Maximum shares, for each profile, of real images called ai, and of AI images called real.
-ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.01, 0.03), "high-recall": (0.10, 0.015)}
 
 
 def calibrate(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.util
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -16,6 +15,9 @@ from hidascan.detectors import detector_class
 from hidascan.detectors.base import DetectorConfig, config_from
 from hidascan.errors import CheckpointError, RecipeError
 from hidascan.lab.data.tables import fold_of
+
+# Detector -> its training module; those that are not named are trained end to end.
+TRAINERS = {"hidanet": "hidascan.lab.hidanet"}
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,12 @@ class Recipe:
 
 
 def training_module(detector: str) -> ModuleType:
-    """Return the training module of a detector: the lab's package of its name, else `end_to_end`.
+    """Return the training module of a detector.
 
-    It has a class `Recipe` and a function `train(recipe, cache, out, device, dtype)`.
+    It has a class `Recipe` and a function `train(recipe, cache, out, device, dtype)`; more, such as `report_heatmaps`,
+    where there is something to it.
     """
-    name = f"hidascan.lab.{detector}"
-    if detector.isidentifier() and importlib.util.find_spec(name):
-        module = importlib.import_module(name)
-        if hasattr(module, "train"):
-            return module
-    return importlib.import_module("hidascan.lab.training.end_to_end")
+    return importlib.import_module(TRAINERS.get(detector, "hidascan.lab.training.end_to_end"))
 
 
 def read_recipe(path: Path) -> Any:

@@ -1,0 +1,109 @@
+"""The request of a scan: its options, inputs and reports, made once and carried whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hidascan.errors import UsageError
+from hidascan.image.manifests import STDIN
+from hidascan.inputs import InputFiles
+from hidascan.options import ScanOptions
+from hidascan.report.shards import Shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """The reports to write.
+
+    Attributes:
+        files: Report files, each with the name of its format; "-" is stdout.
+        shards: Folder of shards; None for none.
+        lines: Whether to write a line or panel for each image to stdout.
+        line_format: Format of the lines on stdout; None for the default.
+        xmp: Folder for XMP sidecars; None for none.
+        heatmap: Whether to draw heatmaps.
+        heatmap_raw: Whether to write heatmaps as numbers.
+        heatmap_dir: Folder for heatmaps; None for the current folder.
+        quiet: Whether to print no summary and no progress.
+        verbose: Whether to show a panel for each image.
+    """
+
+    files: tuple[tuple[str, str], ...] = ()
+    shards: Shards | None = None
+    lines: bool = True
+    line_format: str | None = None
+    xmp: str | None = None
+    heatmap: bool = False
+    heatmap_raw: bool = False
+    heatmap_dir: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that stdout has one report at most, and that its lines can be formatted."""
+        if sum(file == "-" for file, _ in self.files) > 1:
+            raise UsageError("two reports cannot share stdout; write one of them to a file")
+        if self.line_format is not None:
+            from hidascan.report.lines import FormattedLines
+
+            FormattedLines(self.line_format)
+
+    @property
+    def has_heatmaps(self) -> bool:
+        """Whether heatmaps are written."""
+        return self.heatmap or self.heatmap_raw
+
+    @property
+    def use_stdout(self) -> bool:
+        """Whether anything is written to stdout while scanning."""
+        return self.lines or any(file == "-" for file, _ in self.files)
+
+    def folders(self) -> list[tuple[str, str]]:
+        """Return the folders to write into, each with its option."""
+        folders = [(self.xmp, "--xmp"), (self.heatmap_dir, "--heatmap-dir")]
+        if self.shards is not None:
+            folders.append((self.shards.folder, f"--{self.shards.form}"))
+        return [(folder, option) for folder, option in folders if folder is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A scan and all that it reads and writes.
+
+    Attributes:
+        options: Scan options.
+        inputs: Files to scan.
+        reports: Reports to write.
+        runner: Name of the place to run, one of RUNNERS.
+        ray_address: Address of a Ray cluster; None for RAY_ADDRESS or a cluster on this machine.
+        actors: Maximum number of networks in a cluster; None for as many as it has room for.
+        resume: Whether to resume an interrupted scan.
+        strict: Whether unreadable files take precedence over AI found in the exit code.
+        settings: Files that set defaults.
+    """
+
+    options: ScanOptions
+    inputs: InputFiles
+    reports: Reports
+    runner: str = "local"
+    ray_address: str | None = None
+    actors: int | None = None
+    resume: bool = False
+    strict: bool = False
+    settings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check options against each other."""
+        if self.runner != "ray" and (self.ray_address, self.actors) != (None, None):
+            raise UsageError("--ray-address and --actors need --runner ray")
+        reports = self.reports
+        if reports.has_heatmaps and (self.options.patches is not None or self.options.fast):
+            raise UsageError("--heatmap cannot be combined with --patches or --fast: it needs every patch")
+        if self.resume and reports.shards and reports.files:
+            raise UsageError("--resume continues either a folder of shards or files, not both")
+
+    def other_inputs(self) -> list[str]:
+        """Return the files that are read, but not scanned: lists of paths, weights, certificates and settings."""
+        named = [self.options.weights, self.options.c2pa_trust, *self.inputs.lists, *self.settings]
+        stdin = ["/dev/stdin"] if STDIN in (*self.inputs.paths, *self.inputs.lists) else []
+        return [name for name in named if name is not None and name != STDIN] + stdin

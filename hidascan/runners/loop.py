@@ -1,0 +1,170 @@
+"""The one loop over Findings, wherever they are made: progress, complaints, reports, resuming, exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
+
+from hidascan.errors import ExitCode, HidascanError, UsageError
+from hidascan.finding import Finding
+from hidascan.image.folders import Survey
+from hidascan.options import ScanOptions
+from hidascan.outputs import check_outputs
+from hidascan.printable import complain
+from hidascan.progress import ScanProgress
+from hidascan.report import resume
+from hidascan.report.formats import open_report
+from hidascan.report.heatmap import HeatmapReport
+from hidascan.report.lines import FormattedLines, PlainLines
+from hidascan.report.reporter import Report
+from hidascan.report.shard_report import ShardReport
+from hidascan.report.terminal import Terminal
+from hidascan.report.xmp_report import XmpReport
+from hidascan.request import Reports, Request
+from hidascan.run import RunInfo
+from hidascan.runners import RUNNERS
+
+File = tuple[int, str]  # key and path
+Findings = Callable[[ScanOptions, Iterable[File], "Run"], Generator[Finding, None, None]]
+
+
+def run_scan(request: Request) -> ExitCode:
+    """Scan, and add each finding to every report at once, so that reports stay valid after an interruption.
+
+    A folder or list without anything to scan counts as unreadable.
+    """
+    _check_working_folder()
+    with ExitStack() as stack:  # close every report, even if closing another one fails
+        run = Run(request, stack)
+        findings = _runner(request.runner)
+        for finding in stack.enter_context(closing(findings(request.options, run.files(), run))):
+            run.add(finding)
+    return run.end()
+
+
+class Run:
+    """State of a scan.
+
+    Attributes:
+        request: Request of the scan.
+        progress: Progress bar, from `begin` on.
+    """
+
+    def __init__(self, request: Request, stack: ExitStack):
+        """Check the outputs.
+
+        Args:
+            request: Request of the scan.
+            stack: Stack that closes the reports.
+
+        Raises:
+            UsageError: If an output would destroy a file.
+        """
+        self.request = request
+        self._resumable = resume.resumable(request.reports.files, request.resume and request.reports.shards is None)
+        check_outputs(request)
+        self._stack, self._survey = stack, Survey()
+        self._reports: list[Report] = []
+        self._shards: ShardReport | None = None
+        self._earlier: set[str] = set()
+        self._found_ai = self._failed = False
+
+    def begin(self, info: RunInfo) -> None:
+        """Open the reports, or continue those of an interrupted scan.
+
+        Args:
+            info: Configuration of the scanners.
+
+        Raises:
+            UsageError: If the scanners cannot give what the reports need, or the reports cannot be continued.
+        """
+        wanted, again = self.request.reports, self.request.resume
+        if wanted.has_heatmaps and not info.has_heatmap:
+            raise UsageError(f"--heatmap: the detector {info.detector} of these weights produces no heatmap")
+        earlier = resume.begin(self._resumable, info.fingerprint(), again)
+        for report in _opened(wanted, info, earlier.resuming):
+            self._add_report(report)
+        if wanted.shards is not None:
+            self._shards = ShardReport(wanted.shards, info, again)
+            self._add_report(self._shards)
+            earlier = self._shards.earlier
+        self._earlier, self._found_ai, self._failed = earlier.paths, earlier.found_ai, earlier.failed
+        self.progress = ScanProgress(hidden=wanted.quiet)
+        self._stack.callback(self.progress.close)  # the first to be closed, as reports may print
+
+    def files(self) -> Iterator[File]:
+        """Yield the files without a row; the key is the position among all inputs, the same if a scan is resumed."""
+        for key, path in enumerate(self.request.inputs.files(self._survey)):
+            if path not in self._earlier:
+                yield key, path
+
+    def add(self, finding: Finding) -> None:
+        """Add a finding to every report; an unreadable file and a failed report cost a line on stderr."""
+        with self.progress.reporting():
+            if finding.error:
+                complain(f"{finding.path}: {finding.error}")
+            self._found_ai |= finding.verdict == "ai"
+            self._failed |= finding.status != "ok"
+            for report in self._reports:
+                try:
+                    report.add(finding)
+                except HidascanError as error:
+                    self._failed = True
+                    complain(f"{finding.path}: {error}")
+
+    def end(self) -> ExitCode:
+        """Mark the reports as complete, list skipped files on stderr, and return the exit code."""
+        reports = self.request.reports
+        resume.end(self._resumable)
+        summary = self._shards.end() if self._shards is not None else ""
+        if summary and not reports.quiet and not reports.use_stdout:
+            print(summary)
+        for line in self._survey.lines(reports.quiet):
+            complain(line)
+        failed = self._failed or bool(self._survey.empty)
+        if self._found_ai and not (failed and self.request.strict):
+            return ExitCode.AI_FOUND
+        return ExitCode.UNREADABLE_FILES if failed else ExitCode.NOTHING_FOUND
+
+    def _add_report(self, report: Report) -> None:
+        self._reports.append(report)
+        self._stack.callback(report.close)
+
+
+def _runner(name: str) -> Findings:
+    module, _, function = RUNNERS[name].partition(":")
+    try:
+        findings: Findings = getattr(importlib.import_module(module), function)
+    except ImportError as error:
+        raise UsageError(f"--runner {name} needs {error.name}: pip install 'hidascan[{name}]'") from None
+    return findings
+
+
+def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
+    for file, name in wanted.files:
+        yield open_report(name, file, info, append)
+    heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw),) * wanted.has_heatmaps
+    if wanted.lines:
+        if wanted.line_format is not None:
+            yield FormattedLines(wanted.line_format)
+        else:
+            yield Terminal(info, wanted.verbose, heatmaps) if sys.stdout.isatty() else PlainLines()
+    if wanted.xmp is not None:
+        yield XmpReport(wanted.xmp, info)
+    yield from heatmaps
+
+
+def _check_working_folder() -> None:
+    """Check that relative paths can be resolved.
+
+    Raises:
+        UsageError: If the working folder no longer exists.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        reason = "no longer exists" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise UsageError(f"the current folder {reason}: change to another one with cd") from None

@@ -1,0 +1,136 @@
+"""Receive pictures: a multipart form, or one picture as the request body."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from hidascan.printable import printable
+from hidascan.serve.guard import Limits
+
+ADVICE = (
+    "send pictures as a form (curl -F file=@photo.jpg ADDRESS/v1/scan) or one as the body with Content-Type: image/jpeg"
+)
+_DEFAULT_NAME = "upload"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded file.
+
+    Attributes:
+        name: Name that the client gave.
+        path: Path of the file on this machine.
+    """
+
+    name: str
+    path: Path
+
+
+def delete(uploads: Iterable[Upload]) -> None:
+    """Delete the files of uploads."""
+    for upload in uploads:
+        upload.path.unlink(missing_ok=True)
+
+
+async def receive(request: Request, folder: Path, limits: Limits, uploads: list[Upload]) -> None:
+    """Write the pictures of a request into a folder, under generated names; list each upload before writing it."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        await _receive_form(request, folder, limits, uploads)
+    elif _is_picture(kind):
+        await _receive_body(request, folder, uploads)
+    else:
+        raise HTTPException(
+            400, f"{printable(kind[:100]) or 'no Content-Type'} is neither a form nor a picture; {ADVICE}"
+        )
+
+
+async def _receive_form(request: Request, folder: Path, limits: Limits, uploads: list[Upload]) -> None:
+    try:
+        form = await _FormParser(request.headers, request.stream(), max_files=limits.files, max_fields=10).parse()
+    except MultiPartException as error:
+        raise HTTPException(400, f"{error.message.rstrip('.').lower()}; {ADVICE}") from None
+    try:
+        for field, part in form.multi_items():
+            if not isinstance(part, UploadFile):
+                raise HTTPException(
+                    400, f"{printable(field[:100])} is not a file: the form accepts no options; {ADVICE}"
+                )
+            if not part.filename and not part.size:
+                continue  # a form field without a chosen file
+            with _noted(part.filename, folder, uploads).open("wb") as file:
+                await asyncio.to_thread(shutil.copyfileobj, part.file, file)
+    finally:
+        await form.close()
+    if not uploads:
+        raise HTTPException(400, f"no file in the form: each picture needs a part with filename=; {ADVICE}")
+
+
+async def _receive_body(request: Request, folder: Path, uploads: list[Upload]) -> None:
+    with _noted(_extended_name(request.headers.get("content-disposition", "")), folder, uploads).open("wb") as file:
+        async for block in request.stream():
+            await asyncio.to_thread(file.write, block)
+    if not uploads[-1].path.stat().st_size:
+        raise HTTPException(400, f"the request body is empty; {ADVICE}")
+
+
+def _noted(name: str | None, folder: Path, uploads: list[Upload]) -> Path:
+    """Add an upload to the list, and return the path to write it to."""
+    name = Path(name or "").name
+    name = _DEFAULT_NAME if name in ("", "..") else name
+    uploads.append(Upload(name, folder / (secrets.token_hex(16) + _suffix(name))))
+    return uploads[-1].path
+
+
+def _extended_name(disposition: str) -> str | None:
+    """Return the file name in a Content-Disposition, also in RFC 5987 form: filename*=UTF-8''%E2%82%AC.png."""
+    header = Message()
+    header["Content-Disposition"] = disposition
+    name = header.get_filename()
+    try:
+        return name and name.encode("latin-1").decode()  # headers are decoded as Latin-1
+    except UnicodeError:
+        return name
+
+
+class _FormParser(MultiPartParser):
+    """Multipart parser that also accepts files marked only by `filename*` or their content type."""
+
+    def on_headers_finished(self) -> None:
+        part: Any = self._current_part
+        disposition = part.content_disposition or b""
+        name = None
+        if b"filename" not in parse_options_header(disposition)[1]:
+            name = _extended_name(disposition.decode("latin-1"))
+            kinds = [
+                value.decode("latin-1").lower() for header, value in part.item_headers if header == b"content-type"
+            ]
+            if name is None and any(map(_is_picture, kinds)):
+                name = _DEFAULT_NAME
+            if name is not None:
+                part.content_disposition = disposition + b'; filename="' + _DEFAULT_NAME.encode() + b'"'
+        super().on_headers_finished()
+        if name is not None and part.file is not None:
+            part.file.filename = name
+
+
+def _is_picture(kind: str) -> bool:
+    return kind.startswith("image/") or kind == "application/octet-stream"
+
+
+def _suffix(name: str) -> str:
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix.isascii() and suffix[1:].isalnum() and len(suffix) < 8 else ""

@@ -1,0 +1,284 @@
+"""Summarise a finding in words, for a reader who is no specialist: the verdict card of panel, report, print and page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hidascan.calibration import ERRORS
+from hidascan.finding import Finding
+from hidascan.image.provenance.claim import Claim, claim_strength
+from hidascan.regions import place_of
+from hidascan.run import RunInfo
+from hidascan.scope import WHOLE
+
+HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
+PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
+ZONES = {"real": "no sign", "inconclusive": "cannot tell", "ai": "AI"}
+
+_PREVIEW, _SMALL = 400, 250_000  # pixels: longer side of a preview; area of a small picture
+_NAME = 80  # characters of a name from the file
+_LOW_QUALITY = 70  # IJG quality below which traces are weak
+_NO_CONTENT, _CONFLICT, _EARLIER = "nothing to judge", "; the verdicts conflict", "previously saved as JPEG"  # in notes
+_PARTLY = ("damaged: only", "only ", "stopped early")  # starts of notes on pixels that were not examined
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone of the scale of scores.
+
+    Attributes:
+        name: Name of the zone.
+        verdict: Verdict of scores in it.
+        low: Lower bound, a score in 0..1.
+        high: Upper bound, exclusive but for 1.
+    """
+
+    name: str
+    verdict: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """The result of one image in words.
+
+    Attributes:
+        headline: Verdict in a few words.
+        verdict: "ai", "real", "inconclusive" or "error", for colours and filters.
+        sentence: Sentence that reconciles score, heatmap, claims of the file and earlier JPEG saves.
+        why: Reason why a score between the bounds gives no verdict; "" for other findings.
+        zones: Zones of the scale, from 0 to 1; empty for an unreadable file.
+        reliability: Frequency of errors of this verdict.
+        weaknesses: Properties of the picture that make the result less reliable.
+        next_steps: Advice on what to do next.
+    """
+
+    headline: str
+    verdict: str
+    sentence: str
+    why: str
+    zones: tuple[Zone, ...]
+    reliability: str
+    weaknesses: tuple[str, ...]
+    next_steps: tuple[str, ...]
+
+
+def summary(finding: Finding, run: RunInfo | None) -> Card:
+    """Summarise a finding.
+
+    Args:
+        finding: Finding of one image.
+        run: Configuration of the scan, for bounds and error rates; None if unknown.
+    """
+    if finding.verdict is None or finding.score is None:
+        steps = ("open it in another program, save it as PNG and scan the copy", _ORIGINAL)
+        return Card(FAILED, "error", f"{_capital(finding.error or 'unknown reason')}.", "", (), "", (), steps)
+    weaknesses = tuple(_weaknesses(finding))
+    clauses = (_pixels(finding, finding.score, run), _claims(finding), _earlier_save(finding))
+    return Card(
+        headline=PART if (finding.verdict, finding.scope) == ("ai", "part") else HEADLINES[finding.verdict],
+        verdict=finding.verdict,
+        sentence="; ".join(filter(None, clauses)) + ".",
+        why=_why(finding, run),
+        zones=zones(run),
+        reliability=_reliability(finding.verdict, run, weak=bool(weaknesses)),
+        weaknesses=weaknesses,
+        next_steps=tuple(_next_steps(finding)),
+    )
+
+
+def zones(run: RunInfo | None) -> tuple[Zone, ...]:
+    """Return the zones of the scale that hold scores; none if the bounds are unknown."""
+    if run is None:
+        return ()
+    bounds = (0.0, run.real_below, run.ai_from, 1.0)
+    named = zip(ZONES.items(), bounds, bounds[1:], strict=False)
+    return tuple(Zone(name, verdict, low, high) for (verdict, name), low, high in named if low < high)
+
+
+def percent(share: float) -> str:
+    """Write a share, 0..1, as a percentage: `8 %`, `0.4 %`, `less than 0.1 %`."""
+    if 0 < share < 0.001:
+        return "less than 0.1 %"
+    return f"{100 * share:.1f} %".replace(".0 %", " %") if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def regions_in_words(finding: Finding) -> list[str]:
+    """Name the place and size of each region: `upper left, 8 % of the picture`."""
+    width, height = finding.width or 1, finding.height or 1
+    lines = []
+    for one in finding.regions:
+        place = f"{place_of(one, width, height, finding.orientation)}, {percent(one.area)} of the picture"
+        lines.append(_whole(one.area) if one.area >= WHOLE else place)
+    return lines
+
+
+def _whole(area: float) -> str:
+    return f"{'' if area > 0.995 else 'nearly '}the whole picture ({percent(area)})"
+
+
+def heatmap_in_words(finding: Finding) -> str:
+    """Describe the heatmap, as the text alternative of its picture."""
+    if finding.ai_area is None:
+        return "no heatmap was made"
+    if not finding.regions:
+        return "the heatmap marks no area"
+    if finding.ai_area >= WHOLE:
+        return f"the heatmap marks {_whole(finding.ai_area)}"
+    first, count = regions_in_words(finding)[0], len(finding.regions)
+    return (
+        f"the heatmap marks one area ({first})" if count == 1 else f"the heatmap marks {count} areas (largest: {first})"
+    )
+
+
+def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
+    """Reconcile score and heatmap."""
+    heatmap = heatmap_in_words(finding) if finding.regions or run is None or run.has_heatmap else ""
+    if finding.verdict == "inconclusive":
+        return _inconclusive(finding, score, run, heatmap)
+    if finding.verdict == "real":
+        if finding.regions:
+            return (
+                f"The picture as a whole shows no sign of AI (score {score:.3f}); {heatmap}, which does not"
+                " outweigh a score so low, but deserves a check"
+            )
+        if finding.ai_area is None:
+            return f"The pixels show no sign of AI (score {score:.3f}){_also(heatmap)}"
+        return f"Neither the score ({score:.3f}) nor the heatmap shows a sign of AI"
+    if finding.ai_area is None:
+        return f"The picture, or a part of it, looks AI-made (score {score:.3f}){_also(heatmap)}"
+    if not finding.regions:
+        return f"The picture as a whole looks AI-made (score {score:.3f}); {heatmap}, as can happen with generated pictures"
+    if finding.scope == "whole":
+        return f"Score ({score:.3f}) and heatmap agree: {heatmap}"
+    return f"The score ({score:.3f}) indicates AI, and {heatmap}; the rest of the picture may be AI-made, too"
+
+
+def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: str) -> str:
+    if _has_no_content(finding):
+        return f"The picture is blank or tiny, so there is too little to judge, whatever its score ({score:.3f})"
+    if _copies_conflict(finding):
+        return f"Re-saved or cropped copies of the picture get the opposite verdict (score {score:.3f}){_also(heatmap)}"
+    if finding.regions and run is not None and score < run.real_below:
+        return (
+            f"The score alone ({score:.3f}) indicates no AI, but {heatmap} with a mean probability of"
+            f" {finding.regions[0].score:.2f}: too much to clear it, too little to call it AI"
+        )
+    alone = ", which alone is not enough" if finding.regions else ""
+    return f"The score ({score:.3f}) is too high to clear the picture and too low to call it AI{_also(heatmap)}{alone}"
+
+
+def _has_no_content(finding: Finding) -> bool:
+    return any(note.startswith(_NO_CONTENT) for note in finding.notes)
+
+
+def _copies_conflict(finding: Finding) -> bool:
+    return any(note.endswith(_CONFLICT) for note in finding.notes)
+
+
+def _also(clause: str) -> str:
+    return f"; {clause}" if clause else ""
+
+
+def _why(finding: Finding, run: RunInfo | None) -> str:
+    """Explain the bounds to the reader of a score between them."""
+    if run is None or finding.score is None or finding.verdict != "inconclusive":
+        return ""
+    between = run.real_below <= finding.score < run.ai_from
+    if not between or _has_no_content(finding) or _copies_conflict(finding):
+        return ""
+    accused, missed = ERRORS[run.options.profile]
+    return (
+        f"Why not decided: these weights call a picture AI only from {run.ai_from:.3f}, so that at most"
+        f" {_frequency(accused)} real pictures are accused, and free of AI only below {run.real_below:.3f}, so that at"
+        f" most {_frequency(missed)} AI pictures are missed."
+    )
+
+
+def _frequency(share: float) -> str:
+    whole = 100 if round(100 * share, 6).is_integer() else 1000
+    return f"{share * whole:.0f} of {whole:,}"
+
+
+def _claims(finding: Finding) -> str:
+    """Compare the strongest claim of the file with the verdict."""
+    if finding.c2pa is not None and finding.c2pa.signature == "broken":
+        return "its Content Credentials are broken: the file was changed after signing, or the signature is wrong"
+    if not finding.claims:
+        return "the file names no origin"
+    claim = finding.claims[0]
+    name = f"“{claim.text[:_NAME]}” ({claim_strength(claim)})"
+    if claim.kind == "ai":
+        what = "a part of it" if all(one.part for one in finding.claims if one.kind == "ai") else "it"
+        start = "but the file itself" if finding.verdict == "real" else "the file itself"
+        return f"{start} declares {what} AI-made: {name}{', which outweighs this result' * _outweighs(claim, finding)}"
+    if claim.kind == "camera":
+        start = "but the file" if finding.verdict == "ai" else "the file"
+        signed = claim.strength in ("trusted", "signed") and claim.signature != "broken"
+        return f"{start} names a camera: {name}{'' if signed else ', which is easily faked'}"
+    return f"the file names software: {name}, which says nothing about AI"
+
+
+def _outweighs(claim: Claim, finding: Finding) -> bool:
+    return claim.strength == "trusted" and claim.signature == "valid" and finding.verdict != "ai"
+
+
+def _earlier_save(finding: Finding) -> str:
+    """Mention an earlier JPEG save, which the header does not show."""
+    if finding.jpeg_trace is None or not any(note.startswith(_EARLIER) for note in finding.notes):
+        return ""
+    cropped = " and cropped" if (finding.jpeg_trace.top, finding.jpeg_trace.left) != (0, 0) else ""
+    return f"its pixels were saved as JPEG before (quality about {finding.jpeg_trace.quality}){cropped}"
+
+
+def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
+    """State how often a verdict is wrong; for pictures with weaknesses, on delivered copies."""
+    if verdict == "inconclusive":
+        return "No verdict is given, because either would be wrong too often."
+    mistake = "called AI" if verdict == "ai" else "called free of AI"
+    if run is None or run.reliability is None:
+        chosen = "at your threshold" if run and run.options.threshold is not None else "with these weights"
+        return f"How often pictures are wrongly {mistake} {chosen} was not measured."
+    rates = run.reliability.delivered if weak else run.reliability.as_published
+    what = f"{'real' if verdict == 'ai' else 'AI'} pictures"
+    seen = f"re-saved, shrunk or otherwise weakened {what}" if weak else f"{what} as published"
+    rate, count = (
+        (rates.real_called_ai, rates.real_images) if verdict == "ai" else (rates.ai_called_real, rates.ai_images)
+    )
+    share = f"{percent(rate)} of {count:,}" if rate else f"none of {count:,}"
+    return f"In tests on sources never seen before, {share} {seen} were wrongly {mistake}."
+
+
+def _weaknesses(finding: Finding) -> Iterator[str]:
+    width, height = finding.width or 0, finding.height or 0
+    if max(width, height) <= _PREVIEW:
+        yield f"only a preview ({width} x {height} px): ask for the original file"
+    elif width * height < _SMALL:
+        yield f"a small picture ({width} x {height} px)"
+    known = [quality for quality in (finding.jpeg_quality, finding.jpeg_quality_estimated) if quality is not None]
+    if known and min(known) < _LOW_QUALITY:
+        yield f"hard compression (JPEG quality about {min(known):.0f})"
+    if finding.domain == "screenshot":
+        yield "a screenshot: scan the picture itself instead"
+    elif finding.domain not in (None, "photo", "unknown"):
+        yield f"{'an' if finding.domain == 'artwork' else 'a'} {finding.domain}, not a photo"
+    if any(note.startswith(_PARTLY) for note in finding.notes):
+        yield "only a part of the file was examined"
+
+
+_ORIGINAL = "ask for the original file with metadata"
+
+
+def _next_steps(finding: Finding) -> Iterator[str]:
+    if finding.regions and finding.ai_area is not None and finding.ai_area < WHOLE:
+        yield "inspect the marked area"
+    yield "reverse image search"
+    yield "scan the earliest, largest copy"
+    yield _ORIGINAL
+    yield "check light, shadows, hands and text"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

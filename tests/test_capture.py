@@ -1,0 +1,58 @@
+"""What EXIF states about the taking of a picture: camera, time, software, and whether there is a position."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from hidascan.finding import Finding
+from hidascan.image.decode import decode
+from hidascan.image.provenance.capture import Capture, capture_of
+from hidascan.report.html_report import render
+from tests.conftest import picture
+
+
+def save(path, main=(), inner=(), position=()):
+    exif = Image.Exif()
+    exif.update(main)
+    exif.get_ifd(0x8769).update(inner)
+    exif.get_ifd(0x8825).update(position)
+    Image.fromarray(picture(240, 300)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_camera_time_software_and_position_are_read(tmp_path, suffix):
+    path = save(
+        tmp_path / f"a.{suffix}",
+        {0x010F: "Canon", 0x0110: "Canon EOS 5D", 0x0131: "GIMP 3"},
+        {0x9003: "2024:05:01 12:00:00", 0x9011: "+02:00"},
+        {1: "N", 2: (52.0, 30.0, 0.0), 3: "E", 4: (13.0, 24.0, 0.0)},
+    )
+    assert decode(path).capture == Capture("Canon EOS 5D", "GIMP 3", "2024:05:01 12:00:00+02:00", gps=True)
+
+
+def test_what_is_not_stated_is_empty(tmp_path):
+    assert decode(save(tmp_path / "a.jpg", {0x010F: "NIKON", 0x0110: "Z 8"})).capture == Capture("NIKON Z 8")
+    assert decode(save(tmp_path / "b.jpg")).capture is None
+    assert decode(save(tmp_path / "c.jpg", position={1: "N"})).capture is None  # a direction without numbers
+
+
+def test_broken_exif_states_nothing():
+    class Broken:
+        def getexif(self):
+            raise SyntaxError("not a TIFF file")
+
+    assert capture_of(Broken()) is None
+
+
+def test_it_reaches_json_lines_and_the_report_but_no_coordinates_do(hidascan, tmp_path):
+    path = save(tmp_path / "a.jpg", {0x0110: "<b>\x1b[2J"}, position={2: (52.0, 31.0, 0.0), 4: (13.0, 24.0, 0.0)})
+    (row,) = map(json.loads, hidascan(path, "--jsonl", "-").out.splitlines())
+    assert row["capture"] == {"camera": "<b>\\x1b[2J", "software": "", "taken": "", "gps": True}
+    finding = Finding.from_record(row)
+    assert finding.record()["capture"] == row["capture"]
+    page = render("row.html", finding=finding, number=1, layers={})
+    assert "present in the file" in page and "&lt;b&gt;" in page and "52" not in json.dumps(row["capture"])
+    nothing = render("row.html", finding=Finding("a", "ok", "real", 0.1), number=1, layers={})
+    assert "no camera, date, software or GPS position" in nothing
