@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from hidascan import __version__
+from hidascan.calibration import Rule
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.detectors.weights import find_weights
 from hidascan.device import choose_device, choose_dtype, default_batch_size
@@ -67,7 +68,7 @@ class Scanner:
         self.dtype = choose_dtype(options.precision, self.device)
         weights = find_weights(options.weights)
         self.detector, self.header = load_detector(weights, self.dtype)
-        self.rule = self.header.calibration.rule(options.profile, options.threshold)
+        self.rule = self._rule(options.profile)
         digest = sha256_of(weights)
         self.encode = self.detector.runtime(self.device, self.dtype)
         whole, trust = self.detector.plan, options.c2pa_trust
@@ -90,6 +91,33 @@ class Scanner:
         )
         batch_size = options.batch_size or default_batch_size(self.device)
         self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
+
+    def run_with(self, profile: str) -> RunInfo:
+        """Return the configuration of this scan by another profile, which changes the bounds between the verdicts only.
+
+        Raises:
+            UsageError: If there is no such profile, or if the options of the scan rule out another one.
+        """
+        if self.options.threshold is not None:
+            raise UsageError("--threshold cannot be combined with --profile, whose thresholds it replaces")
+        options = replace(self.options, profile=profile)
+        if options == self.options:
+            return self.run
+        if self.options.fast:  # what settles a verdict depends on the bounds
+            raise UsageError(
+                f"--fast looks for verdicts of profile {self.options.profile}: scan without it for another"
+            )
+        calibration, rule = self.header.calibration, self._rule(profile)
+        return replace(
+            self.run,
+            real_below=rule.real_below,
+            ai_from=rule.ai_from,
+            options=options,
+            reliability=calibration.reliability.get(profile),
+        )
+
+    def _rule(self, profile: str) -> Rule:
+        return self.header.calibration.rule(profile, self.options.threshold)
 
     @property
     def batch_size(self) -> int:
@@ -133,6 +161,7 @@ class Scanner:
         files: Iterable[str],
         on_batch: Callable[[int], None] = lambda views: None,
         watch: Watch | None = None,
+        profile_of: Callable[[str], str] | None = None,
     ) -> Iterator[Finding]:
         """Scan any number of files, without folders, and yield a Finding for each, in order.
 
@@ -141,11 +170,13 @@ class Scanner:
             on_batch: As in `scan`.
             watch: Callback that gets the progress of each image; a few of its patches are then examined first. If it
                 returns False, the rest of that image is not examined, and its Finding has no verdict.
+            profile_of: Function from a path to the profile of its verdict, one that `run_with` accepts; None for that
+                of the options.
         """
         limit, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # one is left to the network
         threads = max(1, min(limit, cores))
         pixels = max(_PIXELS_AHEAD, threads * _PIXELS_PER_DECODER)
-        yield from self._findings(prefetch(self.preparer.file, files, threads, pixels), on_batch, watch)
+        yield from self._findings(prefetch(self.preparer.file, files, threads, pixels), on_batch, watch, profile_of)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
         """Scan pixels in memory.
@@ -172,18 +203,25 @@ class Scanner:
         jobs: Iterator[Job | None],
         on_batch: Callable[[int], None] = lambda views: None,
         watch: Watch | None = None,
+        profile_of: Callable[[str], str] | None = None,
     ) -> Iterator[Finding]:
         """Yield Findings of jobs in order; copies of an image follow it, and are merged into its Finding.
 
         None among the jobs means that the next one is not ready: earlier ones must not wait for it.
         """
-        outputs = self.engine.run(_queued(jobs), on_batch, *(self._observed(watch) if watch else ()))
+
+        def rule(job: Job) -> Rule:
+            return self._rule(profile_of(job.finding.path)) if profile_of else self.rule
+
+        outputs = self.engine.run(_queued(jobs), on_batch, *(self._observed(watch, rule) if watch else ()))
         for (job, _), output in outputs:
-            finding = job.finding if output is None else self._complete(job, output)
-            copies = {name: self._complete_copy(*next(outputs)) for name in job.copies}
+            finding = job.finding if output is None else self._complete(job, output, rule(job))
+            copies = {name: self._complete_copy(*next(outputs), rule(job)) for name in job.copies}
             yield _stressed(finding, copies) if copies else finding
 
-    def _observed(self, watch: Watch) -> tuple[Callable[[_Ticket, Progress], bool], Callable[[Views], Look]]:
+    def _observed(
+        self, watch: Watch, rule: Callable[[Job], Rule]
+    ) -> tuple[Callable[[_Ticket, Progress], bool], Callable[[Views], Look]]:
         """Return a callback of the engine that calls `watch`, and a look that gives a preliminary decision."""
 
         def report(ticket: _Ticket, progress: Progress) -> bool:
@@ -191,23 +229,23 @@ class Scanner:
             finding = job.finding
             if progress.decision and image is job and job.has_content:
                 score = self.rule.score(float(progress.decision.logit))
-                finding = replace(finding, score=score, verdict=self.rule.verdict(score))
+                finding = replace(finding, score=score, verdict=rule(job).verdict(score))
             return watch(finding, progress.encoded, progress.missing)
 
         if self.options.fast:
             return report, self.engine.look
         return report, functools.partial(first_impression, detector=self.detector, explain=self.options.explain)
 
-    def _complete_copy(self, ticket: _Ticket, output: ImageOutput | None) -> Finding:
+    def _complete_copy(self, ticket: _Ticket, output: ImageOutput | None, rule: Rule) -> Finding:
         job = ticket[1]
-        return job.finding if output is None else self._complete(job, output)
+        return job.finding if output is None else self._complete(job, output, rule)
 
-    def _complete(self, job: Job, output: ImageOutput) -> Finding:
+    def _complete(self, job: Job, output: ImageOutput, rule: Rule) -> Finding:
         finding = job.finding
         if output.heatmap is not None:
             finding = self._located(finding, output.heatmap)
-        score = self.rule.score(output.logit)
-        verdict, reason = self._verdict(job, score, finding.regions)
+        score = rule.score(output.logit)
+        verdict, reason = _verdict(rule, job, score, finding.regions)
         notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(output.domain)]
         patches = finding.patches
         if patches is not None and output.examined < patches:
@@ -231,20 +269,6 @@ class Scanner:
             seconds=(finding.seconds or 0.0) + output.seconds,
         )
 
-    def _verdict(self, job: Job, score: float, regions: tuple[Region, ...]) -> tuple[str, str]:
-        """Return the verdict, and a note if score and heatmap disagree, else ""."""
-        verdict = self.rule.verdict(score)
-        if not job.has_content:
-            return "inconclusive", ""  # the finding has a note on it
-        if verdict != "real" or not regions:
-            return verdict, ""
-        where = (
-            f"an area of {regions[0].area:.0%} of the picture looks AI-made (mean probability {regions[0].score:.2f})"
-        )
-        if self.rule.contradicts(score):
-            return "inconclusive", f"the score alone indicates real, but {where}"
-        return verdict, f"{where}, but the score is too low for that to change the verdict"
-
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
         """Return the finding with a heatmap and its regions over the threshold."""
         least = self.rule.calibration.localisation
@@ -255,6 +279,19 @@ class Scanner:
 def _cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+
+
+def _verdict(rule: Rule, job: Job, score: float, regions: tuple[Region, ...]) -> tuple[str, str]:
+    """Return the verdict, and a note if score and heatmap disagree, else ""."""
+    verdict = rule.verdict(score)
+    if not job.has_content:
+        return "inconclusive", ""  # the finding has a note on it
+    if verdict != "real" or not regions:
+        return verdict, ""
+    where = f"an area of {regions[0].area:.0%} of the picture looks AI-made (mean probability {regions[0].score:.2f})"
+    if rule.contradicts(score):
+        return "inconclusive", f"the score alone indicates real, but {where}"
+    return verdict, f"{where}, but the score is too low for that to change the verdict"
 
 
 def _outside_photos(domain: str | None) -> str:

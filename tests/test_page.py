@@ -86,6 +86,20 @@ def test_pictures_that_are_picked_are_scanned_and_kept_for_download(service, tmp
     assert not service.wrong
 
 
+def test_accuse_fewer_is_the_profile_of_the_pictures_added_from_then_on(service, tmp_path):
+    for name, fewer in (("a.png", False), ("b.png", True)):
+        service.get_by_label("Accuse fewer").set_checked(fewer)
+        service.locator("#pick").set_input_files(str(save_picture(tmp_path / name)))
+    service.locator("#status", has_text="2 of 2 finished").wait_for(timeout=60_000)
+    with service.expect_download() as got:
+        service.locator("#jsonl").click()
+    rows = [json.loads(line) for line in got.value.path().read_text().splitlines()]
+    assert [row["scan"]["profile"] for row in rows] == ["balanced", "low-fpr"]
+    with service.expect_download() as got:
+        service.locator("#report").click()
+    assert "scale of profile low-fpr, where chosen" in got.value.path().read_text() and not service.wrong
+
+
 def test_a_picture_is_shown_at_full_size_under_its_map(service, tmp_path):
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 700, 900)))
     service.get_by_role("button", name="Show a.png at full size").click(timeout=60_000)

@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,6 +130,68 @@ def test_options_in_the_address_are_refused_and_not_ignored(client, tmp_path):
     assert answer.status_code == 400 and "threshold" in answer.json()["error"]
 
 
+@pytest.fixture
+def judge(tiny_weights):
+    """A client of a service that calls every picture `ai`, and by `low-fpr` none."""
+
+    def start(**options):
+        scanner = Scanner(ScanOptions(str(tiny_weights), precision="fp32"))
+        scanner.options = replace(scanner.options, **options)  # the tiny weights could not be loaded with --fast
+        scanner.run = replace(scanner.run, options=scanner.options)
+        bounds = {"low-fpr": (1e-6, 1 - 1e-6), "balanced": (1e-6, 1e-6), "high-recall": (0.0, 0.0)}
+        calibration = replace(scanner.header.calibration, thresholds=bounds)
+        scanner.header = replace(scanner.header, calibration=calibration)
+        return fastapi_client(make_app(ScanPool(scanner, 9), Limits()), base_url="http://localhost")
+
+    return start
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+def test_a_request_may_choose_the_profile_of_its_verdicts(judge, tmp_path, accept):
+    named, headers = files(("a.png", png(tmp_path, 0, 1500, 1500))), {"Accept": accept}
+
+    def answered(query):
+        answer = client.post("/v1/scan" + query, files=named, headers=headers)
+        if accept == "*/*":
+            return rows(answer)[0]
+        seen = events_of(answer.text)
+        last = seen[-1][1]["row"]
+        assert {data["verdict"] for _, data in seen if data.get("verdict")} == {last["verdict"]}
+        return last
+
+    with judge() as client:
+        found = [answered(query) for query in ("", "?profile=low-fpr", "?profile=balanced")]
+    assert [row["verdict"] for row in found] == ["ai", "inconclusive", "ai"]
+    assert [row["scan"]["profile"] for row in found] == ["balanced", "low-fpr", "balanced"]
+    assert [row["score"] for row in found] == pytest.approx([found[0]["score"]] * 3, abs=1e-6)
+
+
+def test_the_card_and_the_report_have_the_bounds_of_the_chosen_profile(judge, tmp_path):
+    named, headers = files(("a.png", png(tmp_path, 0, 300, 300))), {"Accept": PAGE_LINES}
+    with judge() as client:
+        (line,) = rows(client.post("/v1/scan?profile=low-fpr", files=named, headers=headers))
+        head = client.get("/v1/report-frame?profile=low-fpr").json()["head"]
+        assert "low-fpr" not in client.get("/v1/report-frame").json()["head"]
+    assert "Cannot tell" in line["html"] and "AI from 1.000" in head and "scale of profile low-fpr" in head
+
+
+@pytest.mark.parametrize(
+    ("options", "profile", "message"),
+    [
+        ({}, "fair", "--profile must be one of low-fpr, balanced, high-recall, not fair"),
+        ({}, "", "--profile must be one of"),
+        ({"threshold": 0.5}, "low-fpr", "--threshold cannot be combined with --profile"),
+        ({"fast": True}, "low-fpr", "--fast looks for verdicts of profile balanced"),
+    ],
+)
+def test_a_profile_that_cannot_be_met_is_refused(judge, tmp_path, options, profile, message):
+    with judge(**options) as client:
+        answer = client.post(f"/v1/scan?profile={profile}", files=files(("a.png", png(tmp_path))))
+        assert answer.status_code == 400 and message in answer.json()["error"]
+        assert client.post("/v1/scan", files=files(("a.png", png(tmp_path)))).status_code == 200
+        assert ("Accuse fewer" in client.get("/").text) == (not options)
+
+
 def test_health_model_and_schema_are_served(client):
     assert client.get("/v1/health").json() == {"status": "ok", "waiting": 0}
     model = client.get("/v1/model").json()
@@ -193,7 +256,7 @@ class NoScanner(ScanPool):
     def __init__(self, run_info):
         self.scanner, self.failing = SimpleNamespace(run=run_info), None
 
-    def submit(self, path, on_progress=None):
+    def submit(self, path, on_progress=None, profile=""):
         if self.failing:
             raise self.failing
         future = Future()
@@ -335,8 +398,8 @@ class SlowScanner:
     def __init__(self, scanner):
         self.run, self._scanner, self.go = scanner.run, scanner, threading.Event()
 
-    def scan_files(self, paths, watch):
-        for finding in self._scanner.scan_files(paths, watch=watch):
+    def scan_files(self, paths, **options):
+        for finding in self._scanner.scan_files(paths, **options):
             self.go.wait(20)
             yield finding
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -18,7 +19,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from hidascan.errors import ImageError
+from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.printable import printable
 from hidascan.run import RunInfo
@@ -34,7 +35,7 @@ _MESSAGES = {
     404: "not found: POST pictures to /v1/scan",
     405: f"method not allowed; {ADVICE}",
 }
-_PARAMETERS = {"/v1/report-frame": {"made"}}
+_PARAMETERS = {"/v1/scan": {"profile"}, "/v1/report-frame": {"made", "profile"}}
 _BODY = {
     "requestBody": {
         "required": True,
@@ -55,7 +56,10 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "One row per file, in order, as in `hidascan --jsonl`. With `Accept: text/event-stream`: events "
         "`progress` and one `row` or `failed` per file, once it is ready; closing the connection cancels the rest.",
     },
-    400: {"description": "No file, too many files, neither a form nor a picture, or unknown query parameters."},
+    400: {
+        "description": "No file, too many files, neither a form nor a picture, unknown query parameters, or a profile "
+        "that is unknown or ruled out by the options of the service."
+    },
     401: {"description": "Bearer token required."},
     408: {"description": "The request body was not received in time."},
     413: {"description": "The request body is too large."},
@@ -100,7 +104,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
         dependencies=[Depends(_refuse_options)],
     )
     run = pool.scanner.run
-    _add_page(app, run, limits, keep is not None, local)
+    _add_page(app, pool, limits, keep is not None, local)
 
     @app.get("/v1/health")
     async def health() -> dict[str, Any]:
@@ -113,9 +117,12 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
         return {**run.record(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
 
     @app.post("/v1/scan", responses=_RESPONSES, openapi_extra=_BODY)
-    async def scan(request: Request) -> Response:
-        """Scan the files of a multipart form, or the picture in the request body; return one JSON line per file."""
-        return await _answered(request, pool, limits, app.state.folder, keep is not None)
+    async def scan(request: Request, profile: str | None = None) -> Response:
+        """Scan the files of a multipart form, or the picture in the request body; return one JSON line per file.
+
+        `profile` (low-fpr, balanced, high-recall) replaces that of the service for these files.
+        """
+        return await _answered(request, pool, limits, app.state.folder, keep is not None, _run(pool, profile))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -129,8 +136,17 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
     return app
 
 
-def _add_page(app: FastAPI, run: RunInfo, limits: Limits, keeps: bool, local: bool) -> None:
+def _run(pool: ScanPool, profile: str | None) -> RunInfo:
+    """Return the configuration of the scans of a request."""
+    try:
+        return pool.scanner.run if profile is None else pool.scanner.run_with(profile)
+    except UsageError as error:
+        raise HTTPException(400, printable(str(error)[:200])) from None
+
+
+def _add_page(app: FastAPI, pool: ScanPool, limits: Limits, keeps: bool, local: bool) -> None:
     """Add the routes of the page."""
+    run = pool.scanner.run
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
@@ -147,8 +163,8 @@ def _add_page(app: FastAPI, run: RunInfo, limits: Limits, keeps: bool, local: bo
         return Response(pages.asset(name), media_type=pages.ASSETS[name], headers={"Cache-Control": "no-cache"})
 
     @app.get("/v1/report-frame", include_in_schema=False)
-    async def frame(made: str = "") -> dict[str, str]:
-        return pages.frame(run, made[:40])
+    async def frame(made: str = "", profile: str | None = None) -> dict[str, str]:
+        return pages.frame(run, made[:40], None if profile is None else _run(pool, profile))
 
     @app.post("/v1/preview", include_in_schema=False)
     async def preview(request: Request) -> Response:
@@ -166,8 +182,10 @@ def _wants_html(request: Request) -> bool:
     return request.method == "POST" and "text/html" in request.headers.get("accept", "")
 
 
-async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Path, keep: bool) -> Response:
-    accepted, run = request.headers.get("accept", ""), pool.scanner.run
+async def _answered(
+    request: Request, pool: ScanPool, limits: Limits, folder: Path, keep: bool, run: RunInfo
+) -> Response:
+    accepted, submit = request.headers.get("accept", ""), partial(pool.submit, profile=run.options.profile)
     uploads: list[Upload] = []
     with_pages = PAGE_LINES in accepted or _wants_html(request)
     at_end = partial(delete, () if keep else uploads)
@@ -182,10 +200,10 @@ async def _answered(request: Request, pool: ScanPool, limits: Limits, folder: Pa
     try:
         await _received(request, folder, limits, uploads)
         if EVENTS in accepted:
-            stream = EventStream(pool, uploads, line if with_pages else row, at_end)
+            stream = EventStream(submit, uploads, line if with_pages else row, at_end)
             streams = True
             return stream
-        findings = await _scanned(pool, uploads, limits.seconds)
+        findings = await _scanned(submit, uploads, limits.seconds)
         lines = [await line(*pair) for pair in zip(uploads, findings, strict=True)]
     except Busy:
         raise HTTPException(429, "too many queued files", headers={"Retry-After": _RETRY_AFTER}) from None
@@ -207,11 +225,11 @@ async def _received(request: Request, folder: Path, limits: Limits, uploads: lis
         raise HTTPException(408, "the request body was not received in time") from None
 
 
-async def _scanned(pool: ScanPool, uploads: list[Upload], seconds: float) -> list[Finding]:
+async def _scanned(submit: Callable[..., Future[Finding]], uploads: list[Upload], seconds: float) -> list[Finding]:
     futures = []
     try:
         for upload in uploads:
-            futures.append(asyncio.wrap_future(pool.submit(str(upload.path))))
+            futures.append(asyncio.wrap_future(submit(str(upload.path))))
         return list(await asyncio.wait_for(asyncio.gather(*futures), seconds))
     except TimeoutError:
         raise HTTPException(504, "the scan did not finish in time") from None

@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 
 from hidascan.finding import Finding
 from hidascan.printable import complain
-from hidascan.serve.pool import ScanPool
 from hidascan.serve.uploads import Upload
 
 EVENTS = "text/event-stream"
@@ -26,7 +25,7 @@ class EventStream(StreamingResponse):
 
     def __init__(
         self,
-        pool: ScanPool,
+        submit: Callable[..., Future[Finding]],
         uploads: list[Upload],
         line: Callable[[Upload, Finding], Awaitable[dict[str, Any]]],
         at_end: Callable[[], None],
@@ -34,7 +33,7 @@ class EventStream(StreamingResponse):
         """Submit the files.
 
         Args:
-            pool: Pool that scans.
+            submit: Submission of a path, with a callback, to the pool.
             uploads: Files.
             line: Builder of the data of a `row` event.
             at_end: Callback for when nothing needs the files any more.
@@ -48,7 +47,7 @@ class EventStream(StreamingResponse):
         self._futures: list[Future[Finding]] = []
         try:
             for number, upload in enumerate(uploads):
-                self._futures.append(pool.submit(str(upload.path), _Estimate(number, self._report)))
+                self._futures.append(submit(str(upload.path), _Estimate(number, self._report)))
         except BaseException:
             self._cancel()
             raise

@@ -53,6 +53,7 @@ def page(run: RunInfo, limits: Limits, local: bool, keeps: bool) -> str:
         token=bool(limits.token),
         local=local,
         keeps=keeps,
+        offers_fewer=run.options.profile != "low-fpr" and run.options.threshold is None and not run.options.fast,
         suffixes=",".join(sorted(suffixes())),
         blank=_blank(run),
     )
@@ -68,9 +69,10 @@ def message(text: str) -> str:
     return _PAGES.get_template("message.html").render(text=text)
 
 
-def frame(run: RunInfo, made: str) -> dict[str, str]:
-    """Render the parts of a report before and after its rows."""
-    return {"head": html_report.render("head.html", run=run, made=made), "tail": html_report.render("tail.html")}
+def frame(run: RunInfo, made: str, other: RunInfo | None = None) -> dict[str, str]:
+    """Render the parts of a report before and after its rows; `other` is a profile that some of them have."""
+    head = html_report.render("head.html", run=run, made=made, other=other)
+    return {"head": head, "tail": html_report.render("tail.html")}
 
 
 def results(run: RunInfo, lines: list[dict[str, Any]]) -> str:

@@ -28,6 +28,7 @@ class Busy(Exception):
 class _Submission(NamedTuple):
     future: Future[Finding]
     on_progress: OnProgress
+    profile: str
 
 
 class ScanPool:
@@ -47,12 +48,13 @@ class ScanPool:
         self._thread = threading.Thread(target=self._work, name="scan", daemon=True)
         self._thread.start()
 
-    def submit(self, path: str, on_progress: OnProgress = _ignore) -> Future[Finding]:
+    def submit(self, path: str, on_progress: OnProgress = _ignore, profile: str = "") -> Future[Finding]:
         """Submit a file. Cancelling its future stops its scan, even one in progress.
 
         Args:
             path: Path of the file, unique.
             on_progress: Callback that gets the progress, in the thread of the scan.
+            profile: Profile of the verdict, one that the scanner accepts; "" for that of the scanner.
 
         Raises:
             Busy: If too many files are queued.
@@ -61,7 +63,7 @@ class ScanPool:
         with self._lock:
             if len(self._submitted) >= self._most:
                 raise Busy
-            self._submitted[path] = _Submission(future, on_progress)
+            self._submitted[path] = _Submission(future, on_progress, profile)
         future.add_done_callback(lambda done: self._forget(path))
         self._queue.put(path)
         return future
@@ -96,10 +98,17 @@ class ScanPool:
             submission.on_progress(finding, run, missing)
         return submission is not None
 
+    def _profile(self, path: str) -> str:
+        """Return the profile of a file; that of the scanner for a cancelled one."""
+        submission = self._submitted.get(path)
+        return (submission and submission.profile) or self.scanner.run.options.profile
+
     def _work(self) -> None:
         while not self._closed:
             try:
-                for finding in self.scanner.scan_files(self._paths(self._run), watch=self._watch):
+                for finding in self.scanner.scan_files(
+                    self._paths(self._run), watch=self._watch, profile_of=self._profile
+                ):
                     submission = self._submitted.get(finding.path)
                     if submission and submission.future.set_running_or_notify_cancel():
                         submission.future.set_result(finding)

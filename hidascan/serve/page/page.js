@@ -1,12 +1,13 @@
 "use strict";
 const LANES = 3; // pictures on their way to the service at a time; it scans them in the order of arrival
+const FEWER = "low-fpr"; // profile with the fewest false alarms
 const LINES = "application/vnd.hidascan.page+x-ndjson";
 const HEADLINES = {ai: "Likely AI-generated", real: "No sign of AI found", inconclusive: "Cannot tell", error: "Could not be scanned"};
 const SO_FAR = {ai: "likely AI-generated", real: "no sign of AI", inconclusive: "undecided"};
 const NOT_RUNNING = "hidascan is not running. Start “hidascan serve” again, then press Retry.";
 const $ = id => document.getElementById(id);
 const list = $("rows"), blank = JSON.parse($("blank").textContent);
-let jobs = []; // in the order given: {file, name, state, article, row, html, heatmap, controller, done, patches}
+let jobs = []; // in the order given: {file, name, state, article, row, html, heatmap, controller, done, patches, profile}
 
 // Words
 
@@ -49,7 +50,7 @@ function showTitle(over, running) {
 function take(files) {
   $("problem").textContent = "";
   for (const file of files) {
-    const job = {file, name: shown(file.name), state: "waiting", article: document.createElement("article")};
+    const job = {file, name: shown(file.name), profile: $("fewer")?.checked ? FEWER : "", state: "waiting", article: document.createElement("article")};
     list.append(job.article);
     jobs.push(job);
     reset(job);
@@ -126,7 +127,7 @@ async function scan(job) {
 
 async function receive(job, signal, current) {
   await job.file.slice(0, 1).arrayBuffer().catch(() => { throw {reason: "The file cannot be read. If it is a folder, drop its pictures instead."}; });
-  const answer = await posted("v1/scan", [["file", job.file]], signal, "text/event-stream, " + LINES);
+  const answer = await posted("v1/scan" + (job.profile && "?profile=" + job.profile), [["file", job.file]], signal, "text/event-stream, " + LINES);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
@@ -358,8 +359,9 @@ const withUnfinished = job => job.row ? job : unscanned(job, "not scanned yet");
 
 async function saveReport() {
   const made = new Date().toISOString().slice(0, 16).replace("T", " ") + " UTC", token = $("token")?.value;
+  const chosen = jobs.some(job => job.profile) ? "&profile=" + FEWER : "";
   try {
-    const answer = await fetch("v1/report-frame?made=" + encodeURIComponent(made), {headers: token ? {Authorization: "Bearer " + token} : {}});
+    const answer = await fetch("v1/report-frame?made=" + encodeURIComponent(made) + chosen, {headers: token ? {Authorization: "Bearer " + token} : {}});
     const frame = await answer.json();
     if (!answer.ok) throw {reason: frame.error};
     const rows = jobs.map((job, place) => withUnfinished(job).html.replace('data-number="0"', `data-number="${place + 1}"`));
