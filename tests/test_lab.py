@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.residuals import ResidualFilters
-from hidascan.errors import RecipeError
+from hidascan.errors import RecipeError, UsageError
 from hidascan.image.perturb import Compression
+from hidascan.lab.cli import app
 from hidascan.lab.data.degradations import CLEAN_QUALITY, Degradation, degrade, draw_degradation, known_quality
 from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
@@ -25,8 +27,9 @@ from hidascan.lab.data.tables import FOLDS, fold_of, read_table
 from hidascan.lab.hidanet.heatmap_figures import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
+from hidascan.lab.hidanet.train import train_part
 from hidascan.lab.hidanet.window_cells import window_store
-from hidascan.lab.measure.calibration import ERRORS, calibrate, fit_calibration
+from hidascan.lab.measure.calibration import ERRORS, calibrate, fit_calibration, measure_reliability
 from hidascan.lab.measure.detection import evaluate
 from hidascan.lab.measure.heatmaps import heatmap_of
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
@@ -200,6 +203,39 @@ def test_a_killed_training_resumes_with_equal_results(lab, tmp_path, monkeypatch
         Scanner(ScanOptions(str(w), precision="fp32")).scan_array(picture(240, 240)) for w in (lab.weights, broken)
     ]
     assert found[0].logit == pytest.approx(found[1].logit, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "kept"), [("verdict", "localiser"), ("heatmap", "probe")])
+def test_one_part_is_trained_alone_and_the_rest_is_kept(lab, tmp_path, part, kept):
+    out = lab.weights.parent / f"{part}.safetensors"
+    recipe = replace(lab.recipe, fusion=replace(lab.recipe.fusion, vote=0.25))
+    train_part(part, recipe, lab.cache, out, torch.device("cpu"), torch.float32, lab.weights)
+    (before, _), (after, header) = load_detector(lab.weights), load_detector(out)
+    pairs = zip(getattr(before, kept).state_dict().values(), getattr(after, kept).state_dict().values(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs) and part in header.training
+    assert float(after.vote) == (0.25 if part == "verdict" else 0.5)
+    assert bool(header.calibration.reliability) == (part == "verdict")
+    with pytest.raises(RecipeError, match=f"in more than the {part}"):
+        other = replace(recipe, network=replace(recipe.network, side=448))
+        train_part(part, other, lab.cache, out, torch.device("cpu"), torch.float32, lab.weights)
+
+
+def test_only_one_part_needs_weights_for_the_rest(tmp_path):
+    ran = CliRunner().invoke(app, ["train", "none.toml", "--cache", str(tmp_path), "--out", "x", "--only", "verdict"])
+    assert isinstance(ran.exception, UsageError) and "belong together" in str(ran.exception)
+
+
+def test_error_rates_are_counted_on_published_and_delivered_images_apart():
+    rng = np.random.default_rng(0)
+    labels, folds, as_is = np.arange(600) % 2, np.arange(600) // 2 % 6, np.arange(600) < 300
+    logits = (labels * 2.0 - 1) + rng.normal(0, np.where(as_is, 0.5, 2.0))
+    rates = measure_reliability(labels, logits, folds, as_is)
+    assert set(rates) == set(ERRORS)
+    balanced = rates["balanced"]
+    assert balanced.as_published.real_images == balanced.delivered.ai_images == 150
+    assert balanced.as_published.ai_called_real < balanced.delivered.ai_called_real <= 0.12
+    assert not measure_reliability(labels[::2], logits[::2], folds[::2], as_is[::2])
 
 
 def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
 from hidascan.arguments import Device, Precision
 from hidascan.lab.commands.options import Cache, Recipe
 
+Part = Literal["verdict", "heatmap"]
+
 
 def train(
     recipe: Recipe,
     cache: Cache,
     out: Annotated[Path, typer.Option(help="Path of the trained part.", show_default=False)],
-    heatmap_of: Annotated[Optional[Path], typer.Option(metavar="WEIGHTS", help="Train the heatmap alone; the rest is that of these weights.", show_default=False)] = None,
+    only: Annotated[Optional[Part], typer.Option(metavar="verdict|heatmap", help="Train this part alone; needs --rest-of.", show_default=False)] = None,
+    rest_of: Annotated[Optional[Path], typer.Option(metavar="WEIGHTS", help="Weights that all other parts are taken from.", show_default=False)] = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
@@ -25,15 +28,17 @@ def train(
     from hidascan.errors import UsageError
     from hidascan.lab.training.recipe import read_recipe, training_module
 
+    if (only is None) != (rest_of is None):
+        raise UsageError("--only and --rest-of belong together")
     spec, where = read_recipe(recipe), choose_device(device)
     cache.mkdir(parents=True, exist_ok=True)
-    if heatmap_of is not None:
-        module = training_module(spec.detector)
-        if not hasattr(module, "train_heatmap"):
-            raise UsageError(f"--heatmap-of: the detector {spec.detector} has no heatmap that is trained apart")
-        module.train_heatmap(spec, cache, out, where, choose_dtype(precision, where), heatmap_of)
+    module, dtype = training_module(spec.detector), choose_dtype(precision, where)
+    if only is not None:
+        if not hasattr(module, "train_part"):
+            raise UsageError(f"--only: no part of the detector {spec.detector} is trained alone")
+        module.train_part(only, spec, cache, out, where, dtype, rest_of)
         return
-    training_module(spec.detector).train(spec, cache, out, where, choose_dtype(precision, where))
+    module.train(spec, cache, out, where, dtype)
     if spec.data.calibration:
         calibrate(out, Path(spec.data.calibration), device=device, precision=precision)
     elif spec.data.calibration_fold >= 0:

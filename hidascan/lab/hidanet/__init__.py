@@ -7,7 +7,7 @@ from hidascan.lab.hidanet.comparison import train_for_comparison
 from hidascan.lab.hidanet.cross_validation import report as cross_validate
 from hidascan.lab.hidanet.heatmap_figures import report_heatmaps
 from hidascan.lab.hidanet.recipe import HiDANetRecipe as Recipe
-from hidascan.lab.hidanet.train import train, train_heatmap
+from hidascan.lab.hidanet.train import train, train_part
 
 __all__ = [
     "SECTIONS",
@@ -16,5 +16,5 @@ __all__ = [
     "report_heatmaps",
     "train",
     "train_for_comparison",
-    "train_heatmap",
+    "train_part",
 ]

@@ -44,7 +44,7 @@ def cross_validate(samples: ProbeSamples, found: OutOfFold) -> CrossValidation:
     """Evaluate what was found out of fold."""
     labels = samples.pooled.labels.numpy()
     logits, folds, as_is = found.said.logits.double().numpy(), samples.folds.numpy(), samples.as_is.numpy()
-    scores, verdicts = cross_fitted_verdicts(labels, logits, folds, fitted=as_is)
+    scores, verdicts = cross_fitted_verdicts(labels, logits, folds)
 
     def part(mask: np.ndarray) -> tuple[list[LabelledImage], np.ndarray, np.ndarray]:
         images = [image for image, kept in zip(samples.images, mask, strict=True) if kept]

@@ -36,10 +36,9 @@ def measure_perturbed(
     copies = pooled_samples(deliver(recipe, chosen, deliveries, folder, device, dtype), chosen)
     logits = judge_by(found.voters, copies).logits.double().numpy()
     labels, folds, before = samples.pooled.labels.numpy(), samples.folds.numpy(), found.said.logits.double().numpy()
-    known = samples.as_is.numpy()
     scores, verdicts = np.zeros(len(logits)), np.full(len(logits), "inconclusive")
     for fold in found.voters:
-        others = known & (folds != fold)
+        others = folds != fold
         rule = fit_calibration(labels[others], before[others], np.zeros(1)).rule("balanced")
         for row in np.flatnonzero(copies.folds.numpy() == fold):
             scores[row] = rule.score(logits[row])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +66,24 @@ class ProbeSamples:
 
 def probe_samples(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype) -> ProbeSamples:
     """Compute or read the samples of a recipe."""
-    images = capped([image for table in recipe.data.tables for image in read_images(table)], recipe.samples.cap)
-    patches = recipe.samples.patches
-    deliveries = [Delivery("as is", patches[0]), *(Delivery("drawn", count, draw_delivery) for count in patches[1:])]
+    known = [image for table in recipe.data.tables for image in read_images(table)]
+    images, first, *drawn = _broadest_first(capped(known, recipe.samples.cap)), *recipe.samples.patches
+    deliveries = [Delivery("as is", first)]
+    deliveries += [Delivery("drawn" + " again" * time, count, draw_delivery) for time, count in enumerate(drawn)]
     features = deliver(recipe, images, deliveries, cache / "probe", device, dtype)
     compressed = quality_samples(images, recipe.samples, cache / "qualities.safetensors")
     return dataclasses.replace(pooled_samples(features, images), compressed=compressed)
+
+
+def _broadest_first(images: list[LabelledImage]) -> list[LabelledImage]:
+    """Put two images of each group of a source first, then two more, so that an unfinished cache covers all sources."""
+    seen: Counter[tuple[str, str, int]] = Counter()
+    rounds = []
+    for image in images:
+        key = (image.source, image.group, image.label)
+        rounds.append(seen[key] // 2)
+        seen[key] += 1
+    return [images[place] for place in np.argsort(rounds, kind="stable")]
 
 
 def deliver(

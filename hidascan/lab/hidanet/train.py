@@ -25,44 +25,78 @@ from hidascan.lab.hidanet.probe_samples import probe_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.window_cells import window_store
 from hidascan.lab.hidanet.windows import EDIT, RETOUCHED, UNTOUCHED
-from hidascan.lab.measure.calibration import fit_calibration
+from hidascan.lab.measure.calibration import fit_calibration, measure_reliability
+
+VERDICT, HEATMAP = "verdict", "heatmap"  # parts that can be trained alone
+_OF_HEATMAP = ("cell_taps", "cell_filters", "residual_filters", "localiser_dim", "dropout")
+_OF_VERDICT = ("taps", "components", "residual_components", "landmarks", "dim", "heads", "dropout")
 
 
 def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
     """Make what is missing in `cache`, train on, from the last whole epochs if there are any, and write the weights."""
     torch.manual_seed(recipe.seed)
-    network = HiDANet(recipe.network)
-    del network.backbone  # it is not trained, and lies in a file of its own
+    network = _without_backbone(recipe)
     build_pairs(recipe, cache, str(device), dtype)
     network.residuals = residual_filters(recipe, cache)
     odds = _train_tfl(network, recipe, cache, device, dtype)
+    calibration = _train_verdict(network, recipe, cache, device, dtype)
+    write_network(recipe, network, dataclasses.replace(calibration, region_odds=odds), out, training_record(recipe))
+
+
+def train_part(
+    part: str, recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype, weights: Path
+) -> None:
+    """Train the verdict or the heatmap alone, and take all else from finished weights.
+
+    Args:
+        part: VERDICT or HEATMAP.
+        recipe: Recipe of the part.
+        cache: Folder of features, windows and states.
+        out: Path of the new weights.
+        device: Device of the backbone.
+        dtype: Precision of the backbone.
+        weights: Path of the finished weights.
+
+    Raises:
+        RecipeError: If the network of these weights differs from the recipe's in more than this part.
+    """
+    finished, header = load_detector(weights)
+    fields = _OF_VERDICT if part == VERDICT else _OF_HEATMAP
+    ours = {name: getattr(recipe.network, name) for name in fields}
+    if not isinstance(finished, HiDANet) or dataclasses.replace(finished.config, **ours) != recipe.network:
+        raise RecipeError(f"{weights}: the network differs from the recipe's in more than the {part}")
+    network = _without_backbone(recipe)
+    if part == VERDICT:
+        for name in ("residuals", "token_filters", "localiser", "heatmap"):
+            setattr(network, name, getattr(finished, name))
+        calibration = _train_verdict(network, recipe, cache, device, dtype)
+        calibration = dataclasses.replace(calibration, region_odds=header.calibration.region_odds)
+    else:
+        for name in ("residuals", "probe", "fusion", "vote", "heatmap"):
+            setattr(network, name, getattr(finished, name))
+        odds = _train_tfl(network, recipe, cache, device, dtype)
+        calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # of other verdicts
+    write_network(recipe, network, calibration, out, header.training | {part: training_record(recipe)})
+
+
+def _without_backbone(recipe: HiDANetRecipe) -> HiDANet:
+    """Build the network of a recipe without its backbone, which is not trained and has a file of its own."""
+    network = HiDANet(recipe.network)
+    del network.backbone
+    return network
+
+
+def _train_verdict(
+    network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: torch.device, dtype: torch.dtype
+) -> Calibration:
+    """Fit both voters, and return their calibration, fitted and measured on verdicts out of fold."""
     samples = probe_samples(recipe, cache, str(device), dtype)
     set_voters(network, fit_voters(samples, recipe))
     found = judge(samples, recipe)
     fit_evidence(network.heatmap, largest_evidence(samples, found))
-    calibration = fit_calibration(samples.pooled.labels.numpy(), found.said.logits.double().numpy(), np.zeros(1))
-    write_network(recipe, network, dataclasses.replace(calibration, region_odds=odds), out, training_record(recipe))
-
-
-def train_heatmap(
-    recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype, weights: Path
-) -> None:
-    """Train TFL and its thresholds alone, and take all else from finished weights.
-
-    Raises:
-        RecipeError: If the network of these weights differs from the recipe's in more than TFL.
-    """
-    finished, header = load_detector(weights)
-    ours = {"cell_taps": recipe.network.cell_taps, "cell_filters": recipe.network.cell_filters}
-    if not isinstance(finished, HiDANet) or dataclasses.replace(finished.config, **ours) != recipe.network:
-        raise RecipeError(f"{weights}: the network differs from the recipe's in more than TFL")
-    network = HiDANet(recipe.network)
-    del network.backbone
-    network.residuals, network.probe, network.fusion = finished.residuals, finished.probe, finished.fusion
-    network.vote, network.heatmap = finished.vote, finished.heatmap
-    odds = _train_tfl(network, recipe, cache, device, dtype)
-    calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # rates of other verdicts
-    write_network(recipe, network, calibration, out, header.training | {"heatmap": training_record(recipe)})
+    labels, logits = samples.pooled.labels.numpy(), found.said.logits.double().numpy()
+    reliability = measure_reliability(labels, logits, samples.folds.numpy(), samples.as_is.numpy())
+    return dataclasses.replace(fit_calibration(labels, logits, np.zeros(1)), reliability=reliability)
 
 
 def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: torch.device, dtype: torch.dtype) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from hidascan.calibration import ERRORS, Calibration
+from hidascan.calibration import ERRORS, Calibration, ErrorRates, Reliability
 from hidascan.detectors.base import Detector
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import RecipeError
@@ -124,7 +124,7 @@ def cross_fitted_verdicts(
     logits: np.ndarray,
     folds: np.ndarray,
     real_cells: np.ndarray | None = None,
-    fitted: np.ndarray | None = None,
+    profile: str = "balanced",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and verdicts (n,), each fold by a calibration fitted to the others.
 
@@ -133,17 +133,51 @@ def cross_fitted_verdicts(
         logits: (n,) raw logits.
         folds: (n,) fold numbers.
         real_cells: As in `fit_calibration`.
-        fitted: (n,) bool, true for images to fit calibrations to; None for all.
+        profile: Profile of the verdicts.
     """
     scores, verdicts = np.zeros(len(labels)), np.full(len(labels), "inconclusive")
     cells = np.zeros(1) if real_cells is None else real_cells
     for fold in set(folds.tolist()):
-        others = folds != fold if fitted is None else (folds != fold) & fitted
-        rule = fit_calibration(labels[others], logits[others], cells).rule("balanced")
+        others = folds != fold
+        rule = fit_calibration(labels[others], logits[others], cells).rule(profile)
         for i in np.flatnonzero(folds == fold):
             scores[i] = rule.score(logits[i])
             verdicts[i] = rule.verdict(scores[i])
     return scores, verdicts
+
+
+def measure_reliability(
+    labels: np.ndarray, logits: np.ndarray, folds: np.ndarray, as_is: np.ndarray
+) -> dict[str, Reliability]:
+    """Count the errors of cross-fitted verdicts in each profile, on images as published and as delivered.
+
+    Args:
+        labels: (n,) 0 or 1.
+        logits: (n,) raw logits, out of fold.
+        folds: (n,) fold numbers.
+        as_is: (n,) bool, true for images as published, false for delivered copies.
+
+    Returns:
+        Error rates by profile; empty where a class is missing.
+    """
+    parts = [mask & (labels == label) for mask in (as_is, ~as_is) for label in (0, 1)]
+    if not all(part.any() for part in parts) or any(
+        len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())
+    ):
+        return {}
+    measured = {}
+    for profile in ERRORS:
+        verdicts = cross_fitted_verdicts(labels, logits, folds, profile=profile)[1]
+        rates = [
+            ErrorRates(_share(verdicts[real] == "ai"), _share(verdicts[ai] == "real"), int(real.sum()), int(ai.sum()))
+            for real, ai in (parts[:2], parts[2:])
+        ]
+        measured[profile] = Reliability(*rates)
+    return measured
+
+
+def _share(found: np.ndarray) -> float:
+    return round(float(found.mean()), 4)
 
 
 def fit_calibration(
