@@ -33,7 +33,7 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # side by side, each
 OURS = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"  # the smallest backbone that is our own ViT
 TINY = HiDANetConfig(
     backbone=OURS, taps=(1, 2), dim=32, heads=2,
-    components=12, residual_components=10, landmarks=8, cell_taps=(1,), cell_filters=3,
+    components=12, quality_dim=12, landmarks=8, cell_taps=(1,), cell_filters=3,
 )  # fmt: skip
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
@@ -63,11 +63,10 @@ def save_hostile(folder: Path) -> None:
 
 def randomise(probe: KernelProbe) -> None:
     """Randomise components, landmarks, votes and mixing, as a newly built probe is constant."""
-    for projection in (probe.tokens, probe.residuals):
+    for projection in (probe.tokens,):
         projection.project_on(torch.linalg.qr(torch.randn(*projection.basis.shape)).Q)
     probe.set_landmarks(**{name: 0.3 * torch.randn(*part.shape) for name, part in probe.landmarks._asdict().items()})
     probe.coefficients.normal_()
-    probe.quality_coefficients.normal_()
     probe.quality_offset.fill_(80)
 
 

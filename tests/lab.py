@@ -25,7 +25,7 @@ cell_filters = 4
 dim = 32
 heads = 2
 components = 12
-residual_components = 10
+quality_dim = 12
 landmarks = 8
 [data]
 tables = ["{folder}/table.tsv"]
@@ -33,13 +33,14 @@ backbone = "{backbone}"
 autoencoders = ["{folder}/taef2"]
 [samples]
 patches = [2, 1]
-quality_cap = 1
 quality_draws = 1
 [fusion]
 epochs = 4
 lr = 3e-3
 batch = 8
 vote = 0.5
+[quality]
+epochs = 2
 [localiser]
 epochs = 2
 steps = 6

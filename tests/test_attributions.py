@@ -47,7 +47,7 @@ def test_attributions_equal_the_effect_of_removing_a_patch(patches):
     encoded = {
         "tokens": torch.randn(1 + patches, TINY.components) * 0.3,
         "embedded": torch.randn(1 + patches, TINY.dim),
-        "statistics": torch.randn(1 + patches, TINY.residual_components) * 0.3,
+        "statistics": torch.randn(1 + patches, TINY.quality_dim) * 0.3,
         "residuals": torch.zeros(1 + patches, 14, 14, TINY.residual_filters),
     }
     with torch.inference_mode():

@@ -7,20 +7,23 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hidascan.detectors.hidanet.kernel_probe import KernelProbe, Summary
+from hidascan.detectors.hidanet.kernel_probe import Summary
 from hidascan.detectors.hidanet.network import HiDANetConfig
+from hidascan.detectors.hidanet.residuals import FEATURES
 from hidascan.lab.cli import app
 from hidascan.lab.data.deliveries import draw_delivery
 from hidascan.lab.data.tables import LabelledImage, capped
 from hidascan.lab.hidanet import cross_validation, left_out
 from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe, summarise
 from hidascan.lab.hidanet.out_of_fold import judge
-from hidascan.lab.hidanet.probe_samples import ProbeSamples, probe_samples
+from hidascan.lab.hidanet.probe_samples import ProbeSamples, known_qualities, probe_samples
+from hidascan.lab.hidanet.quality import QualitySpec, errors_as_markdown, estimate_out_of_fold
+from hidascan.lab.hidanet.quality_samples import QualitySamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
 
-NETWORK = HiDANetConfig(components=6, residual_components=4, landmarks=60)
+NETWORK = HiDANetConfig(components=6, landmarks=60)
 RECIPE = HiDANetRecipe(network=NETWORK)
 SOURCES = 24
 
@@ -34,7 +37,7 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
     radius = torch.where(labels == 1, 3.0, 0.5) + 0.2 * torch.randn(count, generator=draw)
     plane = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
     tokens = plane @ torch.randn(2, 8, generator=draw)
-    residuals = torch.zeros(count, KernelProbe(8, 6, 4, 60).residuals.mean.numel())
+    residuals = torch.zeros(count, FEATURES)
     residuals[:, 0] = torch.rand(count, generator=draw)
     qualities = 20 + 80 * residuals[:, 0]
     families = torch.where(labels == 1, (angle > 3).long(), -1)
@@ -48,11 +51,21 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
     return ProbeSamples(pooled, images, sources % 6, torch.ones(count, dtype=torch.bool), views=views)
 
 
-def test_a_kernel_separates_a_class_from_a_ring_and_qfe_uses_residuals():
-    found = judge(samples_of(), RECIPE).said
+def test_a_kernel_separates_a_class_from_a_ring():
     labels = samples_of().pooled.labels.numpy()
-    assert auc(labels, found.logits.numpy()) > 0.99
-    assert (found.qualities - samples_of().pooled.qualities).abs().mean() < 9  # a constant is off by 20
+    assert auc(labels, judge(samples_of(), RECIPE).said.logits.numpy()) > 0.99
+
+
+def test_qfe_learns_the_quality_from_residuals_on_sources_that_it_never_saw():
+    pooled, folds = samples_of().pooled, samples_of().folds
+    samples = QualitySamples(pooled.residuals, pooled.qualities, torch.ones(len(folds)), folds)
+    estimates = estimate_out_of_fold(samples, 16, QualitySpec(epochs=40, lr=1e-2))
+    assert (estimates - pooled.qualities).abs().mean() < 9  # a constant is off by 20
+    assert (
+        estimates.min() >= 1
+        and estimates.max() <= 100
+        and "| as saved | 240 |" in errors_as_markdown(samples, estimates)
+    )
 
 
 @torch.no_grad()
@@ -88,8 +101,8 @@ def test_no_source_of_the_samples_is_in_two_folds(lab):
     samples = probe_samples(lab.recipe, lab.cache, "cpu", torch.float32)
     folds = {(image.source, fold) for image, fold in zip(samples.images, samples.folds.tolist(), strict=True)}
     assert len(folds) == len({source for source, _ in folds}) == 4 and len(samples.images) == 2 * 16
-    compressed = samples.compressed
-    assert len(compressed.qualities) == 12 and set(compressed.folds.tolist()) <= set(samples.folds.tolist())
+    qualities = known_qualities(lab.recipe, samples, lab.cache)
+    assert len(qualities.qualities) == 16 and set(qualities.folds.tolist()) <= set(samples.folds.tolist())
 
 
 @torch.no_grad()

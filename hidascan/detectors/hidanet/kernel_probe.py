@@ -1,4 +1,4 @@
-"""A kernel machine on frozen [CLS] tokens and residual statistics: a decision surface that bends."""
+"""A kernel machine on frozen [CLS] tokens: a decision surface that bends."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-from hidascan.detectors.hidanet.residuals import FEATURES
 
 DOMAINS = ("photo", "artwork", "render", "screenshot", "document")
 FAMILIES = (
@@ -18,11 +16,10 @@ _AT_A_TIME = 256  # patches that the kernel is computed of
 
 
 class Summary(NamedTuple):
-    """What the kernels see of B images: (B, P) of the thumbnail, (B, P) and (B, R) averaged over the patches."""
+    """What the kernel sees of B images: (B, P) of the thumbnail, and (B, P) averaged over the patches."""
 
     thumbnail: Tensor
     patches: Tensor
-    residuals: Tensor
 
 
 class Said(NamedTuple):
@@ -30,13 +27,11 @@ class Said(NamedTuple):
 
     Attributes:
         logits: (B,), about -1 for real and 1 for AI.
-        qualities: (B,) JPEG quality in 1..100, where 100 stands for pixels without a trace of JPEG.
         domains: (B, len(DOMAINS)), about 1 for what an image shows and about 0 for the rest.
         families: (B, len(FAMILIES)), likewise, of its generator if it has one.
     """
 
     logits: Tensor
-    qualities: Tensor
     domains: Tensor
     families: Tensor
 
@@ -53,14 +48,10 @@ class _Centres(NamedTuple):
     Attributes:
         tokens: (M, 2 P) thumbnail and patches side by side, by the square roots of their shares.
         token_squares: (M,) |tokens|^2.
-        residuals: (M, R).
-        residual_squares: (M,) |residuals|^2.
     """
 
     tokens: Tensor
     token_squares: Tensor
-    residuals: Tensor
-    residual_squares: Tensor
 
 
 class Projection(nn.Module):
@@ -100,38 +91,32 @@ class KernelProbe(nn.Module):
     """Kernel ridge regressions on landmarks z_m, which are training samples (Nystroem).
 
     Verdict, domain and family: sum over m of c_m exp(-gamma |x - z_m|^2), x the thumbnail and the mean of the patches
-    side by side. QFE: the same on the mean of the patches' residual statistics, with landmarks of its own.
+    side by side.
     """
 
     share: Tensor
     gamma: Tensor
     coefficients: Tensor
     offsets: Tensor
-    quality_coefficients: Tensor
-    quality_offset: Tensor
 
-    def __init__(self, token_features: int, components: int, residual_components: int, landmarks: int):
+    def __init__(self, token_features: int, components: int, landmarks: int):
         super().__init__()
         self.tokens = Projection(token_features, components)
-        self.residuals = Projection(FEATURES, residual_components)
-        for name, width in (("thumbnail", components), ("patches", components), ("residuals", residual_components)):
-            self.register_buffer(f"{name}_landmarks", torch.zeros(landmarks, width, dtype=torch.int8))
-            self.register_buffer(f"{name}_quantum", torch.ones(width))
+        for name in Summary._fields:
+            self.register_buffer(f"{name}_landmarks", torch.zeros(landmarks, components, dtype=torch.int8))
+            self.register_buffer(f"{name}_quantum", torch.ones(components))
         self.register_buffer("share", torch.full((2,), 0.5))  # of thumbnail and patches in a distance
-        self.register_buffer("gamma", torch.ones(2))  # for tokens and for residual statistics
+        self.register_buffer("gamma", torch.ones(()))
         outputs = 1 + len(DOMAINS) + len(FAMILIES)  # the first: the verdict
         self.register_buffer("coefficients", torch.zeros(outputs, landmarks))
         self.register_buffer("offsets", torch.zeros(outputs))
-        self.register_buffer("quality_coefficients", torch.zeros(landmarks))
-        self.register_buffer("quality_offset", torch.zeros(()))
         self._kept: _Centres | None = None
 
     def forward(self, images: Summary) -> Said:
         """Decide on images."""
         said = self.token_kernel(images) @ self.coefficients.T + self.offsets
-        qualities = self.residual_kernel(images.residuals) @ self.quality_coefficients + self.quality_offset
         domains, families = said[:, 1:].split([len(DOMAINS), len(FAMILIES)], dim=1)
-        return Said(said[:, 0], qualities.clamp(1, 100), domains, families)
+        return Said(said[:, 0], domains, families)
 
     def evidence(self, thumbnail: Tensor, patches: Tensor) -> Tensor:
         """Return the logit of each of K patches (K, P) of an image, half itself and half the mean of all: (K,).
@@ -139,19 +124,14 @@ class KernelProbe(nn.Module):
         By itself a patch says too little: the brightest of hundreds would look like AI in any photo.
         """
         mixed = (patches + patches.mean(0)) / 2
-        parts = (Summary(thumbnail.expand_as(part), part, part) for part in mixed.split(_AT_A_TIME))
+        parts = (Summary(thumbnail.expand_as(part), part) for part in mixed.split(_AT_A_TIME))
         return torch.cat([self.token_kernel(part) @ self.coefficients[0] + self.offsets[0] for part in parts])
 
     def token_kernel(self, images: Summary) -> Tensor:
         """Return the kernel's values (B, M) between B images and M landmarks."""
         centres = self._centres()
         distances = _squared_distances(self._joined(images), centres.tokens, centres.token_squares)
-        return torch.exp(-self.gamma[0] * distances)
-
-    def residual_kernel(self, residuals: Tensor) -> Tensor:
-        """Return the values (B, M) of the kernel on residual statistics (B, R)."""
-        centres = self._centres()
-        return torch.exp(-self.gamma[1] * _squared_distances(residuals, centres.residuals, centres.residual_squares))
+        return torch.exp(-self.gamma * distances)
 
     def keep_landmarks(self) -> None:
         """Keep the landmarks ready where they are now: no more fitting, loading or moving after that."""
@@ -160,9 +140,8 @@ class KernelProbe(nn.Module):
     def _centres(self) -> _Centres:
         if self._kept is not None:
             return self._kept
-        landmarks = self.landmarks
-        tokens, residuals = self._joined(landmarks), landmarks.residuals
-        return _Centres(tokens, tokens.square().sum(1), residuals, residuals.square().sum(1))
+        tokens = self._joined(self.landmarks)
+        return _Centres(tokens, tokens.square().sum(1))
 
     def _joined(self, images: Summary) -> Tensor:
         """Put thumbnail and patches (B, P) side by side, so that one distance is the weighted sum of both: (B, 2 P)."""
@@ -176,7 +155,7 @@ class KernelProbe(nn.Module):
         return Summary(*(landmarks.float() * quantum for landmarks, quantum in parts))
 
     def set_landmarks(self, **parts: Tensor) -> None:
-        """Set the landmarks of fields of `Summary`, (M, P) or (M, R) each."""
+        """Set the landmarks of fields of `Summary`, (M, P) each."""
         self._kept = None
         for name, part in parts.items():
             quantum = (part.abs().amax(0) / 127).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""HiDA-Net, top to bottom: views -> tokens -> kernel probe and FAM -> logit; residuals and tokens -> quality, heatmap.
+"""HiDA-Net, top to bottom: views -> tokens -> kernel probe and FAM -> logit; residuals -> quality (QFE); both -> heatmap.
 
 Departures from the paper, measured in `docs/decisions.md`: a frozen backbone, and several blocks of it instead of the last; a
 kernel probe that votes beside FAM and classifier; TFL on pixel residuals, too.
@@ -18,6 +18,7 @@ from hidascan.detectors.hidanet.fusion import FusionHead
 from hidascan.detectors.hidanet.heatmap import HeatmapThresholds
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Summary
 from hidascan.detectors.hidanet.localiser import CellLocaliser
+from hidascan.detectors.hidanet.quality import QualityEstimator
 from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
 from hidascan.detectors.hidanet.token_filters import TokenFilters
 from hidascan.geometry import CELL, PatchGrid, ViewPlan, patch_grid
@@ -36,7 +37,7 @@ class HiDANetConfig(DetectorConfig):
     cell_filters: int = 9  # numbers a cell that are made of these, if there are any
     side: int = 224  # of patches and thumbnail, pixels
     components: int = 300  # of the [CLS] tokens that decide
-    residual_components: int = 300  # of the residual statistics, for QFE
+    quality_dim: int = 256  # width of QFE
     landmarks: int = 3000  # of the kernel probe
     dim: int = 64  # width of FAM and classifier
     heads: int = 4  # of the attention in FAM
@@ -60,7 +61,8 @@ class HiDANet(Detector):
         self._deciding = [tapped.index(tap) for tap in config.taps]
         self._locating = [tapped.index(tap) for tap in config.cell_taps]
         width = len(config.taps) * self.backbone.dim
-        self.probe = KernelProbe(width, config.components, config.residual_components, config.landmarks)
+        self.probe = KernelProbe(width, config.components, config.landmarks)
+        self.quality = QualityEstimator(config.quality_dim)
         self.fusion = FusionHead(width, config.dim, config.heads, config.dropout)
         self.register_buffer("vote", torch.tensor(0.0))  # of FAM, where the kernel probe's is 1
         self.residuals = ResidualFilters(config.residual_filters)
@@ -76,8 +78,8 @@ class HiDANet(Detector):
         """Encode views by both paths.
 
         Returns:
-            "tokens" (B, P), projected [CLS] tokens, "embedded" (B, D), the same as FAM wants them, and "statistics" (B, R)
-            of residuals. For the heatmap "residuals"
+            "tokens" (B, P), projected [CLS] tokens, "embedded" (B, D), the same as FAM wants them, and "statistics" (B, Q)
+            of residuals, embedded by QFE. For the heatmap "residuals"
             (B, 14, 14, E), filtered residuals of the cells, and with `cell_taps` "patch_tokens" (B, h, w, F), filtered
             tokens. Statistics and residuals are zeros for a thumbnail. All float32.
         """
@@ -99,11 +101,11 @@ class HiDANet(Detector):
         cells, patches = self.config.side // CELL, ~where.is_thumbnail
         encoded = {
             "residuals": views.new_zeros((len(views), cells, cells, self.config.residual_filters)).float(),
-            "statistics": views.new_zeros((len(views), self.config.residual_components)).float(),
+            "statistics": views.new_zeros((len(views), self.config.quality_dim)).float(),
         }
         if patches.any():
             features = residual_features(in_phase(views[patches], where.corners[patches]))
-            encoded["statistics"][patches] = self.probe.residuals(features.mean((1, 2)))
+            encoded["statistics"][patches] = self.quality.embed(features.mean((1, 2)))
             encoded["residuals"][patches] = self.residuals.filtered(features)
         return encoded
 
@@ -113,7 +115,8 @@ class HiDANet(Detector):
         embedded, said = encoded["embedded"], self.probe(_summary(encoded)).on_cpu()
         fused = self.fusion(embedded[:1], embedded[None, 1:])[0]
         domain, family = _likeliest(DOMAINS, said.domains[0]), _likeliest(FAMILIES, said.families[0])
-        return Decision(said.logits[0] + (self.vote * fused).cpu(), said.qualities[0], None, domain, family)
+        quality = self.quality.estimate(encoded["statistics"][1:].sum(0, keepdim=True) / max(1, len(embedded) - 1))
+        return Decision(said.logits[0] + (self.vote * fused).cpu(), quality[0].cpu(), None, domain, family)
 
     @torch.no_grad()
     def attribute(self, encoded: Encoded) -> Tensor:
@@ -124,7 +127,7 @@ class HiDANet(Detector):
         seen = _summary(encoded)
         without = Summary(
             seen.thumbnail.expand(count, -1),
-            *(_means_without_each(encoded[name][1:]) for name in ("tokens", "statistics")),
+            _means_without_each(encoded["tokens"][1:]),
         )
         parts = zip(*(part.split(_AT_A_TIME) for part in without), strict=True)
         by_kernel = self.probe(seen).logits - torch.cat([self.probe(Summary(*part)).logits for part in parts])
@@ -192,9 +195,8 @@ def _likeliest(names: tuple[str, ...], shares: Tensor) -> str:
 
 def _summary(encoded: Encoded) -> Summary:
     """Average what the kernel probe sees of the patches of one image; zeros where there is none."""
-    tokens, statistics = encoded["tokens"], encoded["statistics"]
-    count = max(1, len(tokens) - 1)
-    return Summary(tokens[:1], tokens[1:].sum(0, keepdim=True) / count, statistics[1:].sum(0, keepdim=True) / count)
+    tokens = encoded["tokens"]
+    return Summary(tokens[:1], tokens[1:].sum(0, keepdim=True) / max(1, len(tokens) - 1))
 
 
 def _means_without_each(rows: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import torch
@@ -18,14 +17,11 @@ from hidascan.lab.hidanet.train import set_voters, training_record, write_networ
 def train_for_comparison(
     recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Fit the verdict to all folds but `data.without_folds`, and write the weights, with a TFL that knows nothing."""
+    """Fit the verdict to all folds but `data.without_folds`, and write the weights, with untrained TFL and QFE."""
     samples = probe_samples(recipe, cache, str(device), dtype)
     left_out = torch.tensor(recipe.data.without_folds, dtype=torch.long)
-    compressed = samples.compressed
-    if compressed is not None:
-        compressed = compressed.only(~torch.isin(compressed.folds, left_out))
     network = HiDANet(recipe.network)
     del network.backbone  # it is not trained, and lies in a file of its own
     shown = ~torch.isin(samples.folds, left_out)
-    set_voters(network, fit_voters(dataclasses.replace(samples, compressed=compressed), recipe, shown))
+    set_voters(network, fit_voters(samples, recipe, shown))
     write_network(recipe, network, Calibration(), out, training_record(recipe))

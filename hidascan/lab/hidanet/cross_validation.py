@@ -19,7 +19,8 @@ from hidascan.lab.data.tables import FOLDS, LabelledImage
 from hidascan.lab.hidanet.left_out import leave_out, left_out_as_markdown
 from hidascan.lab.hidanet.out_of_fold import OutOfFold, judge
 from hidascan.lab.hidanet.perturbed import measure_perturbed
-from hidascan.lab.hidanet.probe_samples import ProbeSamples, probe_samples
+from hidascan.lab.hidanet.probe_samples import ProbeSamples, known_qualities, probe_samples
+from hidascan.lab.hidanet.quality import errors_as_markdown, estimate_out_of_fold
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.steps import STEPS, measure_steps, steps_as_markdown
 from hidascan.lab.measure import detection, markdown, robustness
@@ -88,7 +89,9 @@ def report(
     on_part(f"{count} images of {sources} sources, {FOLDS} folds by source.")
     found = judge(samples, recipe)
     on_part(as_markdown(cross_validate(samples, found)))
-    on_part(_qualities(samples, found))
+    qualities = known_qualities(recipe, samples, cache)
+    estimates = estimate_out_of_fold(qualities, recipe.network.quality_dim, recipe.quality)
+    on_part(f"JPEG quality by the pixels alone (QFE):\n\n{errors_as_markdown(qualities, estimates)}")
     for kind, names, said, truth in (
         ("domain", DOMAINS, found.said.domains, samples.pooled.domains),
         ("family", FAMILIES, found.said.families, samples.pooled.families),
@@ -101,16 +104,6 @@ def report(
         on_part(left_out_as_markdown(leave_out(samples, recipe, column), column))
     if steps:
         on_part(steps_as_markdown(measure_steps(samples, recipe, STEPS)))
-
-
-def _qualities(samples: ProbeSamples, found: OutOfFold) -> str:
-    """Say how far QFE is from the tables of JPEGs as they were delivered to us."""
-    known = ~samples.pooled.qualities.isnan()
-    errors = (samples.pooled.qualities - found.said.qualities)[known].abs()
-    return (
-        f"JPEG quality by the pixels alone, on {len(errors)} JPEGs as they are: off by {float(errors.mean()):.2f} in the "
-        f"mean, by {float(errors.median()):.2f} in the middle."
-    )
 
 
 def _confusion(kind: str, names: tuple[str, ...], said: Tensor, truth: Tensor) -> str:

@@ -9,7 +9,6 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, KernelProbe, Projection, Summary
-from hidascan.lab.hidanet.quality_samples import QualitySamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
 
 _JITTER = 1e-2  # on the diagonal among landmarks: some are copies of the same image, and nearly the same
@@ -44,19 +43,15 @@ class PooledSamples:
         return PooledSamples(*(getattr(self, name)[mask] for name in self.__annotations__))
 
 
-def fit_kernel_probe(
-    samples: PooledSamples, recipe: HiDANetRecipe, compressed: QualitySamples | None = None
-) -> KernelProbe:
+def fit_kernel_probe(samples: PooledSamples, recipe: HiDANetRecipe) -> KernelProbe:
     """Fit a kernel probe to samples, both classes weighing the same in the verdict.
 
     With kernel values K between samples and landmarks, Z among landmarks, weights W and targets y, all that is said is
     (K^T W K + penalty Z) c = K^T W (y - mean y): kernel ridge regression in the span of the landmarks ("Less is More:
-    Nystroem Computational Regularization", NeurIPS 2015). QFE is fitted to the samples whose quality is known, and to
-    those that were `compressed` for it.
+    Nystroem Computational Regularization", NeurIPS 2015).
     """
     network, spec = recipe.network, recipe.kernel
-    sizes = (network.components, network.residual_components, network.landmarks)
-    probe = KernelProbe(samples.thumbnail.shape[1], *sizes)
+    probe = KernelProbe(samples.thumbnail.shape[1], network.components, network.landmarks)
     weights = _balanced(samples.weights, samples.labels)
     _fit_projections(probe, samples, weights, spec)
     seen = summarise(probe, samples)
@@ -66,7 +61,6 @@ def fit_kernel_probe(
     target = samples.labels.float() * 2 - 1
     probe.coefficients[0], probe.offsets[0] = _ridge(values, among, weights, target, spec.penalty)
     _fit_kinds(probe, samples, values, among, spec.kind_penalty)
-    _fit_quality(probe, samples, compressed, spec)
     return probe
 
 
@@ -77,7 +71,7 @@ def _fit_projections(probe: KernelProbe, samples: PooledSamples, weights: Tensor
         importance = torch.tensor(spec.tap_weights).repeat_interleave(len(importance) // len(spec.tap_weights))
     _fit_projection(probe.tokens, both, torch.cat([weights, weights]), importance, spec.emphasis)
     probe.share.copy_(torch.tensor(spec.share))
-    probe.gamma.copy_(torch.tensor(spec.gamma))
+    probe.gamma.fill_(spec.gamma)
 
 
 def _fit_kinds(probe: KernelProbe, samples: PooledSamples, values: Tensor, among: Tensor, penalty: float) -> None:
@@ -93,31 +87,9 @@ def _fit_kinds(probe: KernelProbe, samples: PooledSamples, values: Tensor, among
             probe.coefficients[rows], probe.offsets[rows] = coefficients.T, offsets
 
 
-def _fit_quality(
-    probe: KernelProbe, samples: PooledSamples, compressed: QualitySamples | None, spec: KernelSpec
-) -> None:
-    known = ~samples.qualities.isnan()
-    residuals, told = samples.residuals[known], samples.qualities[known]
-    if compressed is not None:
-        residuals = torch.cat([residuals, compressed.residuals.float()])
-        told = torch.cat([told, compressed.qualities.float()])
-    if not len(told):
-        return
-    alike = torch.ones(len(told))
-    _fit_projection(probe.residuals, residuals, alike, torch.ones(residuals.shape[1]), 0.0)
-    seen = probe.residuals(residuals)
-    chosen = _landmarks(alike, len(probe.quality_coefficients), spec.seed)
-    probe.set_landmarks(residuals=seen[chosen])
-    among = probe.residual_kernel(probe.landmarks.residuals)
-    values = probe.residual_kernel(seen).double()  # so alike that single precision would not do
-    coefficients, offset = _ridge(values, among, alike.double(), told.double(), spec.quality_penalty)
-    probe.quality_coefficients.copy_(coefficients)
-    probe.quality_offset.copy_(offset)
-
-
 def summarise(probe: KernelProbe, samples: PooledSamples) -> Summary:
     """Project pooled samples."""
-    return Summary(probe.tokens(samples.thumbnail), probe.tokens(samples.patches), probe.residuals(samples.residuals))
+    return Summary(probe.tokens(samples.thumbnail), probe.tokens(samples.patches))
 
 
 def _balanced(weights: Tensor, labels: Tensor) -> Tensor:

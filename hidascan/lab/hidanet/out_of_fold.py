@@ -73,9 +73,7 @@ def judge(samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = N
 def judge_by(voters: dict[int, Voters], samples: ProbeSamples) -> Said:
     """Judge samples, each by the voters that saw nothing of its source."""
     count = len(samples.images)
-    said = Said(
-        torch.zeros(count), torch.zeros(count), torch.zeros(count, len(DOMAINS)), torch.zeros(count, len(FAMILIES))
-    )
+    said = Said(torch.zeros(count), torch.zeros(count, len(DOMAINS)), torch.zeros(count, len(FAMILIES)))
     for fold, both in voters.items():
         here = samples.folds == fold
         if here.any():

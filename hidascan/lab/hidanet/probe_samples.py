@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,6 @@ class ProbeSamples:
         images: The image of each of the S samples.
         folds: (S,) of their sources.
         as_is: (S,) bool, true where nothing happened to the image.
-        compressed: Samples for QFE, apart from these.
         views: Of each sample, its frozen [CLS] tokens (1 + K, T * C) before they are averaged; empty if not kept.
     """
 
@@ -41,15 +39,14 @@ class ProbeSamples:
     images: list[LabelledImage]
     folds: Tensor
     as_is: Tensor
-    compressed: QualitySamples | None = None
     views: tuple[Tensor, ...] = ()
 
     def only(self, mask: Tensor) -> ProbeSamples:
-        """Return the samples for which mask (S,) bool is true, with all that were compressed for QFE."""
+        """Return the samples for which mask (S,) bool is true."""
         images = [image for image, kept in zip(self.images, mask.tolist(), strict=True) if kept]
         parts = [part[mask] for part in (self.folds, self.as_is)]
         views = tuple(part for part, kept in zip(self.views, mask.tolist(), strict=False) if kept)
-        return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], self.compressed, views)
+        return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], views)
 
     def source_weights(self) -> Tensor:
         """Return weights (S,) by which a source of n samples counts as the square root of n."""
@@ -57,22 +54,37 @@ class ProbeSamples:
         return torch.from_numpy(source_weights(self.pooled.labels.numpy(), names)).float().sqrt()
 
     def fit(self, recipe: HiDANetRecipe, mask: Tensor) -> KernelProbe:
-        """Fit a probe to the samples for which mask (S,) bool is true, and QFE to what was compressed of their folds."""
-        seen, compressed = mask if recipe.kernel.delivered else mask & self.as_is, self.compressed
-        if compressed is not None:
-            compressed = compressed.only(torch.isin(compressed.folds, self.folds[mask].unique()))
-        return fit_kernel_probe(self.pooled.only(seen), recipe, compressed)
+        """Fit a probe to the samples for which mask (S,) bool is true."""
+        return fit_kernel_probe(self.pooled.only(mask if recipe.kernel.delivered else mask & self.as_is), recipe)
 
 
 def probe_samples(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype) -> ProbeSamples:
     """Compute or read the samples of a recipe."""
-    known = [image for table in recipe.data.tables for image in read_images(table)]
-    images, first, *drawn = _broadest_first(capped(known, recipe.samples.cap)), *recipe.samples.patches
+    images, (first, *drawn) = sample_images(recipe), recipe.samples.patches
     deliveries = [Delivery("as is", first)]
     deliveries += [Delivery("drawn" + " again" * time, count, draw_delivery) for time, count in enumerate(drawn)]
-    features = deliver(recipe, images, deliveries, cache / "probe", device, dtype)
-    compressed = quality_samples(images, recipe.samples, cache / "qualities.safetensors")
-    return dataclasses.replace(pooled_samples(features, images), compressed=compressed)
+    return pooled_samples(deliver(recipe, images, deliveries, cache / "probe", device, dtype), images)
+
+
+def known_qualities(recipe: HiDANetRecipe, samples: ProbeSamples, cache: Path) -> QualitySamples:
+    """Return the samples for QFE: JPEGs made for it, and those of `samples` that are JPEGs as they are."""
+    made = quality_samples(sample_images(recipe), recipe.samples.quality_draws, cache / "quality")
+    known = ~samples.pooled.qualities.isnan()
+    found = QualitySamples(
+        samples.pooled.residuals[known].half(),
+        samples.pooled.qualities[known],
+        torch.ones(int(known.sum())),
+        samples.folds[known],
+    )
+    return QualitySamples(
+        *(torch.cat([getattr(part, name) for part in (made, found)]) for name in made.__annotations__)
+    )
+
+
+def sample_images(recipe: HiDANetRecipe) -> list[LabelledImage]:
+    """Return the images of all tables of a recipe, capped, in the order in which they are sampled."""
+    known = [image for table in recipe.data.tables for image in read_images(table)]
+    return _broadest_first(capped(known, recipe.samples.cap))
 
 
 def _broadest_first(images: list[LabelledImage]) -> list[LabelledImage]:

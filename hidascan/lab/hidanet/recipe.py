@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec
 from hidascan.lab.hidanet.fusion import FusionSpec
+from hidascan.lab.hidanet.quality import QualitySpec
 from hidascan.lab.training.recipe import DataSpec, Recipe
 from hidascan.lab.training.trainer import TrainerSpec
 
@@ -75,8 +76,7 @@ class SampleSpec:
 
     cap: int = 16  # images of a group of a source
     patches: tuple[int, ...] = (3, 2)  # of an image as it is, and under each drawn delivery
-    quality_cap: int = 4  # images of a group of a source that are compressed for QFE
-    quality_draws: int = 3  # times each
+    quality_draws: int = 6  # JPEGs that are made of each image for QFE
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,9 @@ class KernelSpec:
     tap_weights: tuple[float, ...] = ()  # of the network's taps; empty: all alike
     emphasis: float = 0.25  # of large components of the tokens
     share: tuple[float, float] = (0.5, 0.5)  # of thumbnail and patches in a distance
-    gamma: tuple[float, float] = (1.5, 0.5)  # of tokens and residual statistics, for distances that are 1 in the mean
+    gamma: float = 1.5  # for distances that are 1 in the mean
     penalty: float = 0.3  # of the verdict
     kind_penalty: float = 0.3  # of domain and family
-    quality_penalty: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,7 @@ class HiDANetRecipe(Recipe):
     data: HiDANetData = field(default_factory=HiDANetData)
     autoencoders: tuple[AutoencoderSpec, ...] = ()
     fusion: FusionSpec = field(default_factory=FusionSpec)
+    quality: QualitySpec = field(default_factory=QualitySpec)
     localiser: LocaliserSpec = field(default_factory=LocaliserSpec)
     samples: SampleSpec = field(default_factory=SampleSpec)
     kernel: KernelSpec = field(default_factory=KernelSpec)

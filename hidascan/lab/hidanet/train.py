@@ -21,7 +21,8 @@ from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.located import locate_out_of_fold
 from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, judge
 from hidascan.lab.hidanet.pairs import build_pairs
-from hidascan.lab.hidanet.probe_samples import probe_samples
+from hidascan.lab.hidanet.probe_samples import known_qualities, probe_samples
+from hidascan.lab.hidanet.quality import train_quality
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.window_cells import window_store
 from hidascan.lab.hidanet.windows import EDIT, RETOUCHED, UNTOUCHED
@@ -29,7 +30,7 @@ from hidascan.lab.measure.calibration import fit_calibration, measure_reliabilit
 
 VERDICT, HEATMAP = "verdict", "heatmap"  # parts that can be trained alone
 _OF_HEATMAP = ("cell_taps", "cell_filters", "residual_filters", "localiser_dim", "dropout")
-_OF_VERDICT = ("taps", "components", "residual_components", "landmarks", "dim", "heads", "dropout")
+_OF_VERDICT = ("taps", "components", "landmarks", "quality_dim", "dim", "heads", "dropout")
 
 
 def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
@@ -72,7 +73,7 @@ def train_part(
         calibration = _train_verdict(network, recipe, cache, device, dtype)
         calibration = dataclasses.replace(calibration, region_odds=header.calibration.region_odds)
     else:
-        for name in ("residuals", "probe", "fusion", "vote", "heatmap"):
+        for name in ("residuals", "probe", "fusion", "quality", "vote", "heatmap"):
             setattr(network, name, getattr(finished, name))
         odds = _train_tfl(network, recipe, cache, device, dtype)
         calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # of other verdicts
@@ -89,9 +90,11 @@ def _without_backbone(recipe: HiDANetRecipe) -> HiDANet:
 def _train_verdict(
     network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: torch.device, dtype: torch.dtype
 ) -> Calibration:
-    """Fit both voters, and return their calibration, fitted and measured on verdicts out of fold."""
+    """Fit both voters and QFE, and return their calibration, fitted and measured on verdicts out of fold."""
     samples = probe_samples(recipe, cache, str(device), dtype)
     set_voters(network, fit_voters(samples, recipe))
+    qualities = known_qualities(recipe, samples, cache)
+    network.quality = train_quality(qualities, recipe.network.quality_dim, recipe.quality)
     found = judge(samples, recipe)
     fit_evidence(network.heatmap, largest_evidence(samples, found))
     labels, logits = samples.pooled.labels.numpy(), found.said.logits.double().numpy()

@@ -34,6 +34,20 @@ def localisation_loss(logits: Tensor, shares: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, shares)
 
 
+def quality_loss(logits: Tensor, qualities: Tensor, spread: float = 2.0, absolute: float = 0.05) -> Tensor:
+    """Compute L_qfe: cross-entropy with soft labels around the true quality, and the absolute error of the mean.
+
+    Args:
+        logits: (B, 100) of the qualities 1..100.
+        qualities: (B,) true qualities.
+        spread: Standard deviation of the soft labels, in steps of quality.
+        absolute: Weight of the absolute error.
+    """
+    classes = torch.arange(1.0, logits.shape[1] + 1, device=logits.device)
+    target = (-(classes - qualities[:, None]).square() / (2 * spread**2)).softmax(1)
+    return F.cross_entropy(logits, target) + absolute * F.l1_loss(logits.softmax(1) @ classes, qualities)
+
+
 def contrastive_loss(tokens: Tensor, shares: Tensor, margin: float = 1.0) -> Tensor:
     """Compute L_con of PCL ("All Patches Matter, More Patches Better") over pairs of tokens.
 
