@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +55,13 @@ class ProbeSamples:
 
     def fit(self, recipe: HiDANetRecipe, mask: Tensor) -> KernelProbe:
         """Fit a probe to the samples for which mask (S,) bool is true."""
-        return fit_kernel_probe(self.pooled.only(mask if recipe.kernel.delivered else mask & self.as_is), recipe)
+        weights = torch.where(self.as_is, 1.0, recipe.kernel.delivered) * self.pooled.weights
+        return fit_kernel_probe(replace(self.pooled, weights=weights).only(mask & (weights > 0)), recipe)
 
 
 def probe_samples(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype) -> ProbeSamples:
     """Compute or read the samples of a recipe."""
-    images, (first, *drawn) = sample_images(recipe), recipe.samples.patches
+    images, (first, *drawn) = sample_images(recipe, recipe.samples.cap), recipe.samples.patches
     deliveries = [Delivery("as is", first)]
     deliveries += [Delivery("drawn" + " again" * time, count, draw_delivery) for time, count in enumerate(drawn)]
     return pooled_samples(deliver(recipe, images, deliveries, cache / "probe", device, dtype), images)
@@ -68,7 +69,9 @@ def probe_samples(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.
 
 def known_qualities(recipe: HiDANetRecipe, samples: ProbeSamples, cache: Path) -> QualitySamples:
     """Return the samples for QFE: JPEGs made for it, and those of `samples` that are JPEGs as they are."""
-    made = quality_samples(sample_images(recipe), recipe.samples.quality_draws, cache / "quality")
+    made = quality_samples(
+        sample_images(recipe, recipe.samples.quality_cap), recipe.samples.quality_draws, cache / "quality"
+    )
     known = ~samples.pooled.qualities.isnan()
     found = QualitySamples(
         samples.pooled.residuals[known].half(),
@@ -81,10 +84,10 @@ def known_qualities(recipe: HiDANetRecipe, samples: ProbeSamples, cache: Path) -
     )
 
 
-def sample_images(recipe: HiDANetRecipe) -> list[LabelledImage]:
-    """Return the images of all tables of a recipe, capped, in the order in which they are sampled."""
+def sample_images(recipe: HiDANetRecipe, cap: int) -> list[LabelledImage]:
+    """Return at most `cap` images of each group of a source, of all tables, in the order in which they are sampled."""
     known = [image for table in recipe.data.tables for image in read_images(table)]
-    return _broadest_first(capped(known, recipe.samples.cap))
+    return _broadest_first(capped(known, cap))
 
 
 def _broadest_first(images: list[LabelledImage]) -> list[LabelledImage]:

@@ -76,6 +76,7 @@ class SampleSpec:
 
     cap: int = 16  # images of a group of a source
     patches: tuple[int, ...] = (3, 2)  # of an image as it is, and under each drawn delivery
+    quality_cap: int = 4  # images of a group of a source that QFE is trained on
     quality_draws: int = 6  # JPEGs that are made of each image for QFE
 
 
@@ -84,7 +85,7 @@ class KernelSpec:
     """The kernel probe; its sizes are the network's."""
 
     seed: int = 0  # of the draw of landmarks
-    delivered: bool = False  # whether its verdict is fitted to delivered images, too; FAM always is
+    delivered: float = 0.15  # weight of a delivered image in its fit; an image as it is weighs 1
     tap_weights: tuple[float, ...] = ()  # of the network's taps; empty: all alike
     emphasis: float = 0.25  # of large components of the tokens
     share: tuple[float, float] = (0.5, 0.5)  # of thumbnail and patches in a distance
