@@ -14,6 +14,7 @@ from hidascan.scope import WHOLE
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
+TEXTS = ("headline", "sentence", "why", "reliability", "weaknesses", "next_steps")  # of a card, in JSON
 ZONES = {"real": "no sign", "inconclusive": "cannot tell", "ai": "AI"}
 
 _PREVIEW, _SMALL = 400, 250_000  # pixels: longer side of a preview; area of a small picture
@@ -63,6 +64,10 @@ class Card:
     reliability: str
     weaknesses: tuple[str, ...]
     next_steps: tuple[str, ...]
+
+    def record(self) -> dict[str, str | list[str]]:
+        """Return the texts as a JSON object; verdict and bounds have keys of their own in a row."""
+        return {name: value if isinstance(value := getattr(self, name), str) else list(value) for name in TEXTS}
 
 
 def summary(finding: Finding, run: RunInfo | None) -> Card:

@@ -235,6 +235,7 @@ def test_a_server_that_dies_is_reported_and_its_files_stay_in_the_report(browser
             page.locator("#jsonl").click()
         rows = [json.loads(line) for line in got.value.path().read_text().splitlines()]
         assert [(row["path"], row["status"]) for row in rows] == [("a.jpg", "error"), ("b.jpg", "error")]
+        assert "Start “hidascan serve” again" in rows[0]["summary"]["sentence"]
         page.close()
 
 

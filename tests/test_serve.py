@@ -63,6 +63,7 @@ def test_rows_are_those_of_the_command_line_in_order(client, hidascan, tiny_weig
     ran = hidascan(*paths, "--jsonl", "-", "--precision", "fp32", "--weights", tiny_weights)
     for one, other in zip(found, map(json.loads, ran.out.splitlines()), strict=True):
         assert one["score"] == other["score"] and one["error"] == other["error"] and one["scan"] == other["scan"]
+        assert one["summary"] == other["summary"]
         assert one["file"]["sha256"] == other["file"]["sha256"]
 
 
@@ -429,6 +430,33 @@ def test_a_late_response_times_out(tiny_weights, tmp_path):
         while client.get("/v1/health").json()["waiting"] and time.time() < deadline:
             time.sleep(0.05)
         assert client.get("/v1/health").json()["waiting"] == 0
+
+
+def test_after_the_time_limit_finished_files_keep_their_rows(tiny_weights, tmp_path):
+    slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
+    slow.go.set()
+    scan_files = slow.scan_files
+
+    def first_only(paths, **options):
+        for finding in scan_files(paths, **options):
+            yield finding
+            slow.go.clear()
+
+    slow.scan_files = first_only
+    named = [("a.png", png(tmp_path)), ("b.png", png(tmp_path, 1)), ("c.png", png(tmp_path, 2))]
+    with fastapi_client(make_app(ScanPool(slow, 9), Limits(seconds=1.5)), base_url="http://localhost") as client:
+        found = rows(client.post("/v1/scan", files=files(*named)))
+        assert [(row["path"], row["status"]) for row in found] == [
+            ("a.png", "ok"),
+            ("b.png", "error"),
+            ("c.png", "error"),
+        ]
+        assert (
+            found[0]["score"] is not None and found[1]["error"] == "not finished within the time limit of 1.5 seconds"
+        )
+        assert client.get("/v1/health").json()["waiting"] == 0  # what is unfinished is cancelled
+        assert not list(client.app.state.folder.iterdir())
+        slow.go.set()
 
 
 def test_a_scanner_that_fails_does_not_end_the_service(tiny_weights, tmp_path):

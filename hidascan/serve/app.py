@@ -64,7 +64,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     408: {"description": "The request body was not received in time."},
     413: {"description": "The request body is too large."},
     429: {"description": "Too many queued files: retry after the seconds in Retry-After."},
-    504: {"description": "The scan did not finish in time."},
+    504: {"description": "No file was finished in time; if some were, the others have an error in their rows."},
 }
 
 
@@ -226,13 +226,21 @@ async def _received(request: Request, folder: Path, limits: Limits, uploads: lis
 
 
 async def _scanned(submit: Callable[..., Future[Finding]], uploads: list[Upload], seconds: float) -> list[Finding]:
+    """Scan files; one that is not finished in time has an error, and the request has if none is."""
+    late = f"not finished within the time limit of {seconds:g} seconds"
     futures = []
     try:
         for upload in uploads:
             futures.append(asyncio.wrap_future(submit(str(upload.path))))
-        return list(await asyncio.wait_for(asyncio.gather(*futures), seconds))
-    except TimeoutError:
-        raise HTTPException(504, "the scan did not finish in time") from None
+        done, _ = await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        if not done:
+            raise HTTPException(504, "the scan did not finish in time")
+        for failed in [future for future in done if future.exception()]:
+            failed.result()
+        return [
+            future.result() if future in done else Finding(str(upload.path), "error", error=late)
+            for future, upload in zip(futures, uploads, strict=True)
+        ]
     finally:
         for future in futures:
             future.cancel()

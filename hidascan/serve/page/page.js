@@ -210,7 +210,8 @@ function cancel(job) {
 // The row of a file that never reached the scanner.
 function unscanned(job, reason) {
   const html = blank.html.replaceAll("%NAME%", () => escaped(job.name)).replaceAll("%REASON%", () => escaped(shown(reason)));
-  return {row: {...blank.row, path: job.name, error: reason}, html, heatmap: null};
+  const summary = {...blank.row.summary, sentence: blank.row.summary.sentence.replace("%REASON%", () => reason)};
+  return {row: {...blank.row, path: job.name, error: reason, summary}, html, heatmap: null};
 }
 
 function settle(job, state) {
