@@ -99,8 +99,14 @@ _PAGES.globals |= {"headlines": {**HEADLINES, "error": FAILED}}
 class HtmlReport:
     """HTML report: a page with a row and maps for each image, filters and sorting."""
 
-    def __init__(self, target: str, run: RunInfo, append: bool = False):
+    def __init__(self, target: str, run: RunInfo, append: bool = False, case: str = ""):
         """Open the file and write the head.
+
+        Args:
+            target: Path of the file.
+            run: Configuration of the scan.
+            append: Ignored, as a page cannot be continued.
+            case: Name of the case.
 
         Raises:
             UsageError: If the file cannot be written.
@@ -108,7 +114,7 @@ class HtmlReport:
         self._file, self._run = open_text(target, recognises=self.recognises), run
         self._counts: Counter[str] = Counter()
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-        self._write("head.html", run=run, made=made)
+        self._write("head.html", run=run, made=made, case=case)
 
     def add(self, finding: Finding) -> None:
         """Write a row; without the picture, if it cannot be read again.
