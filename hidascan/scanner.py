@@ -252,7 +252,7 @@ class Scanner:
             notes.append(f"stopped early after {output.examined} of {patches} patches: no heatmap")
             patches = output.examined
         boxes = job.boxes if output.attributions else []
-        effects = zip(boxes, output.attributions, strict=True)
+        effects = [rule.calibration.scale * effect for effect in output.attributions]
         return replace(
             finding,
             verdict=verdict,
@@ -265,7 +265,7 @@ class Scanner:
             domain=output.domain,
             family=output.family if verdict == "ai" else None,
             jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else output.quality,
-            attributions=tuple(Attribution(*box, effect=effect) for box, effect in effects),
+            attributions=tuple(Attribution(*box, effect=one) for box, one in zip(boxes, effects, strict=True)),
             seconds=(finding.seconds or 0.0) + output.seconds,
         )
 
