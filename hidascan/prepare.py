@@ -18,6 +18,7 @@ from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
 from hidascan.image.content import content_problem
 from hidascan.image.decode import DecodedImage
+from hidascan.image.detail import detail_problem
 from hidascan.image.evidence import evidence_of
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_header import JpegSave
@@ -149,7 +150,7 @@ class Preparer:
             capture=image.capture,
             seconds=time.perf_counter() - started,
             orientation=image.orientation,
-            notes=(*image.notes, *filter(None, [unfit]), *self._notes(image, views)),
+            notes=(*image.notes, *filter(None, [unfit or detail_problem(image.pixels)]), *self._notes(image, views)),
         )
         boxes = views.boxes[int(views.thumbnail and len(views) > 1) :]
         return Job(finding, views, boxes, has_content=not unfit)

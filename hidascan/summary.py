@@ -21,6 +21,7 @@ _PREVIEW, _SMALL = 400, 250_000  # pixels: longer side of a preview; area of a s
 _NAME = 80  # characters of a name from the file
 _LOW_QUALITY = 70  # IJG quality below which traces are weak
 _NO_CONTENT, _CONFLICT, _EARLIER = "nothing to judge", "; the verdicts conflict", "previously saved as JPEG"  # in notes
+_ENLARGED = "looks enlarged or out of focus"  # start of a note
 _PARTLY = ("damaged: only", "only ", "stopped early")  # starts of notes on pixels that were not examined
 
 
@@ -262,6 +263,7 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
         yield f"only a preview ({width} x {height} px): ask for the original file"
     elif width * height < _SMALL:
         yield f"a small picture ({width} x {height} px)"
+    yield from (f"it {note}" for note in finding.notes if note.startswith(_ENLARGED))
     known = [quality for quality in (finding.jpeg_quality, finding.jpeg_quality_estimated) if quality is not None]
     if known and min(known) < _LOW_QUALITY:
         yield f"hard compression (JPEG quality about {min(known):.0f})"
