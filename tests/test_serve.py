@@ -257,7 +257,7 @@ class NoScanner(ScanPool):
     def __init__(self, run_info):
         self.scanner, self.failing = SimpleNamespace(run=run_info), None
 
-    def submit(self, path, on_progress=None, profile=""):
+    def submit(self, path, on_progress=None, options=None):
         if self.failing:
             raise self.failing
         future = Future()
@@ -515,6 +515,25 @@ def test_progress_begins_with_a_preliminary_verdict_and_changes_no_result(tiny_w
 def events_of(text: str) -> list[tuple[str, dict]]:
     blocks = [block.split("\n") for block in text.split("\n\n") if block and not block.startswith(":")]
     return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in blocks]
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+def test_a_request_may_ask_for_a_stress_test(client, hidascan, tiny_weights, tmp_path, accept):
+    path = save_picture(tmp_path / "a.png", 600, 700)
+    named, headers = files(("a.png", path.read_bytes())), {"Accept": accept}
+    answer = client.post("/v1/scan?stress=true", files=named, headers=headers)
+    seen = [] if accept == "*/*" else events_of(answer.text)
+    row = seen[-1][1]["row"] if seen else rows(answer)[0]
+    other = json.loads(hidascan(path, "--stress", "--jsonl", "-", "--precision", "fp32", "--weights", tiny_weights).out)
+    assert len(row["stress"]) == 5 and row["scan"]["stress"] is True
+    assert row["stress"] == pytest.approx(other["stress"], abs=1e-5)
+    assert (row["verdict"], row["notes"], row["scan"]) == (other["verdict"], other["notes"], other["scan"])
+    progress = [data for _, data in seen if data.get("state") == "scanning"]
+    assert all(data["patches"] > 12 for data in progress)  # those of all copies
+    done = [data["done"] for data in progress]
+    assert done == sorted(done) and bool(done) == bool(seen)
+    (plain,) = rows(client.post("/v1/scan", files=named))
+    assert plain["stress"] == {} and plain["score"] == pytest.approx(row["score"], abs=1e-5)
 
 
 def test_events_report_progress_and_each_row(client, tmp_path):

@@ -30,6 +30,7 @@ from hidascan.report.reporter import close_text, open_text, pixels_of
 from hidascan.report.words import (
     claim_in_words,
     claims_by_statement,
+    copies_in_words,
     extent_in_words,
     influences_in_words,
     jpeg_history,
@@ -89,7 +90,7 @@ def options_in_words(run: RunInfo) -> str:
 
 
 _FILTERS = (
-    claim_in_words, claim_strength, claims_by_statement, drawing_size, extent_in_words, heatmap_in_words, influences_in_words,
+    claim_in_words, claim_strength, claims_by_statement, copies_in_words, drawing_size, extent_in_words, heatmap_in_words, influences_in_words,
     jpeg_history, kind_in_words, options_in_words, outlines_in_svg, regions_in_words, score_in_words, summary,
 )  # fmt: skip
 _PAGES.filters |= {words.__name__: words for words in _FILTERS}

@@ -9,6 +9,7 @@ from hidascan.finding import Finding
 from hidascan.image.provenance.claim import Claim
 from hidascan.regions import Region, place_of
 
+COPIES = "after re-saving"  # start of the note of a stress test
 NOTABLE = 0.2  # log-odds of the score: influence of a patch from which it is shown
 
 
@@ -49,6 +50,11 @@ def influences_in_words(finding: Finding) -> list[str]:
     if finding.attributions and not lines:
         return [f"no single area changes the log-odds of the score by {NOTABLE} or more"]
     return lines
+
+
+def copies_in_words(finding: Finding) -> str:
+    """Summarise the scores of the copies of a stress test; "" without them."""
+    return next((note.capitalize() for note in finding.notes if note.startswith(COPIES)), "")
 
 
 def score_in_words(finding: Finding) -> str:
