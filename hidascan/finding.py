@@ -46,7 +46,7 @@ class Attribution:
         top: Top edge.
         width: Width of the patch; a padded one extends beyond the image.
         height: Height of the patch.
-        effect: Raw logit with all patches minus that without this one; above 0 if the patch indicates AI.
+        effect: Log-odds of the score with all patches minus those without this one; above 0 if it indicates AI.
     """
 
     left: int

@@ -19,7 +19,7 @@ EXAMPLES = (
 LAB = ("lab", "hidascan.lab.cli", "train and measure detectors (hidalab)")  # loaded only if called
 SECTIONS = {
     "Input": ("files-from", "column", "null", "include", "exclude", "no-recurse", "follow-symlinks", "max-pixels"),
-    "Reports": ("csv", "jsonl", "html", "parquet", "shard-rows", "output", "format", "xmp", "resume"),
+    "Reports": ("csv", "jsonl", "html", "case", "parquet", "shard-rows", "output", "format", "xmp", "resume"),
     "Heatmap": ("heatmap", "heatmap-dir", "heatmap-raw", "explain"),
     "Decision": ("profile", "threshold", "stress", "c2pa-trust", "weights"),
     "Speed": ("fast", "patches", "device", "precision", "batch-size"),

@@ -18,6 +18,7 @@ from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
 from hidascan.image.content import content_problem
 from hidascan.image.decode import DecodedImage
+from hidascan.image.detail import detail_problem
 from hidascan.image.evidence import evidence_of
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_header import JpegSave
@@ -39,6 +40,8 @@ class Job:
         boxes: Boxes of all views except the thumbnail.
         copies: Jobs of the copies of a stress test, by name of the perturbation.
         has_content: Whether the picture has content; if not, the verdict is `inconclusive`.
+        run: Number of views that were run, for progress.
+        missing: Number of views still to be run; None before the first.
     """
 
     finding: Finding
@@ -46,11 +49,25 @@ class Job:
     boxes: list[Box] = field(default_factory=list)
     copies: dict[str, Job] = field(default_factory=dict)
     has_content: bool = True
+    run: int = 0
+    missing: int | None = None
 
     def take_views(self) -> Views | None:
         """Return the views and drop them from the job, so that their pixels can be freed early."""
         views, self.views = self.views, None
         return views
+
+    def note_progress(self, run: int, missing: int) -> None:
+        """Note the numbers of views that were run and are still to be run."""
+        self.run, self.missing = run, missing
+
+    def progress(self) -> tuple[int, int, int]:
+        """Return patches, views that were run, and views still to be run, of the image and its copies together."""
+        parts = (self, *self.copies.values())
+        patches = [len(part.boxes) for part in parts]
+        expected = [1 + count for count in patches]  # with the thumbnail
+        missing = [views if part.missing is None else part.missing for part, views in zip(parts, expected, strict=True)]
+        return sum(patches), sum(part.run for part in parts), sum(missing)
 
 
 @dataclass(frozen=True)
@@ -149,7 +166,7 @@ class Preparer:
             capture=image.capture,
             seconds=time.perf_counter() - started,
             orientation=image.orientation,
-            notes=(*image.notes, *filter(None, [unfit]), *self._notes(image, views)),
+            notes=(*image.notes, *filter(None, [unfit or detail_problem(image.pixels)]), *self._notes(image, views)),
         )
         boxes = views.boxes[int(views.thumbnail and len(views) > 1) :]
         return Job(finding, views, boxes, has_content=not unfit)

@@ -20,6 +20,7 @@ class Reports:
         shards: Folder of shards; None for none.
         lines: Whether to write a line or panel for each image to stdout.
         line_format: Format of the lines on stdout; None for the default.
+        case: Name of the case, for HTML reports; None for none.
         xmp: Folder for XMP sidecars; None for none.
         heatmap: Whether to draw heatmaps.
         heatmap_raw: Whether to write heatmaps as numbers.
@@ -32,6 +33,7 @@ class Reports:
     shards: Shards | None = None
     lines: bool = True
     line_format: str | None = None
+    case: str | None = None
     xmp: str | None = None
     heatmap: bool = False
     heatmap_raw: bool = False
@@ -43,6 +45,8 @@ class Reports:
         """Check that stdout has one report at most, and that its lines can be formatted."""
         if sum(file == "-" for file, _ in self.files) > 1:
             raise UsageError("two reports cannot share stdout; write one of them to a file")
+        if self.case is not None and all(name != "html" for _, name in self.files):
+            raise UsageError("--case needs an HTML report: add --html FILE")
         if self.line_format is not None:
             from hidascan.report.lines import FormattedLines
 

@@ -92,28 +92,38 @@ class Scanner:
         batch_size = options.batch_size or default_batch_size(self.device)
         self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
 
-    def run_with(self, profile: str) -> RunInfo:
-        """Return the configuration of this scan by another profile, which changes the bounds between the verdicts only.
+    def run_with(self, profile: str | None = None, stress: bool = False) -> RunInfo:
+        """Return the configuration of this scan by another profile or with a stress test, for some of its files.
+
+        Args:
+            profile: Profile of the verdict, which changes the bounds between the verdicts only; None for the same.
+            stress: Whether copies are scanned, too.
 
         Raises:
             UsageError: If there is no such profile, or if the options of the scan rule out another one.
         """
-        if self.options.threshold is not None:
+        if profile is not None and self.options.threshold is not None:
             raise UsageError("--threshold cannot be combined with --profile, whose thresholds it replaces")
-        options = replace(self.options, profile=profile)
+        options = replace(
+            self.options,
+            profile=self.options.profile if profile is None else profile,
+            stress=stress or self.options.stress,
+        )
         if options == self.options:
             return self.run
-        if self.options.fast:  # what settles a verdict depends on the bounds
+        if (
+            self.options.fast and options.profile != self.options.profile
+        ):  # what settles a verdict depends on the bounds
             raise UsageError(
                 f"--fast looks for verdicts of profile {self.options.profile}: scan without it for another"
             )
-        calibration, rule = self.header.calibration, self._rule(profile)
+        calibration, rule = self.header.calibration, self._rule(options.profile)
         return replace(
             self.run,
             real_below=rule.real_below,
             ai_from=rule.ai_from,
             options=options,
-            reliability=calibration.reliability.get(profile),
+            reliability=calibration.reliability.get(options.profile) if options.threshold is None else None,
         )
 
     def _rule(self, profile: str) -> Rule:
@@ -161,7 +171,7 @@ class Scanner:
         files: Iterable[str],
         on_batch: Callable[[int], None] = lambda views: None,
         watch: Watch | None = None,
-        profile_of: Callable[[str], str] | None = None,
+        options_of: Callable[[str], ScanOptions] | None = None,
     ) -> Iterator[Finding]:
         """Scan any number of files, without folders, and yield a Finding for each, in order.
 
@@ -170,13 +180,18 @@ class Scanner:
             on_batch: As in `scan`.
             watch: Callback that gets the progress of each image; a few of its patches are then examined first. If it
                 returns False, the rest of that image is not examined, and its Finding has no verdict.
-            profile_of: Function from a path to the profile of its verdict, one that `run_with` accepts; None for that
-                of the options.
+            options_of: Function from a path to its options, those of a configuration by `run_with`; None for those of
+                the scanner.
         """
         limit, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # one is left to the network
         threads = max(1, min(limit, cores))
         pixels = max(_PIXELS_AHEAD, threads * _PIXELS_PER_DECODER)
-        yield from self._findings(prefetch(self.preparer.file, files, threads, pixels), on_batch, watch, profile_of)
+
+        def prepare(path: str, admit: Callable[[int], None]) -> Job:
+            stress = options_of(path).stress if options_of else self.options.stress
+            return replace(self.preparer, stress=stress).file(path, admit)
+
+        yield from self._findings(prefetch(prepare, files, threads, pixels), on_batch, watch, options_of)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
         """Scan pixels in memory.
@@ -203,7 +218,7 @@ class Scanner:
         jobs: Iterator[Job | None],
         on_batch: Callable[[int], None] = lambda views: None,
         watch: Watch | None = None,
-        profile_of: Callable[[str], str] | None = None,
+        options_of: Callable[[str], ScanOptions] | None = None,
     ) -> Iterator[Finding]:
         """Yield Findings of jobs in order; copies of an image follow it, and are merged into its Finding.
 
@@ -211,7 +226,7 @@ class Scanner:
         """
 
         def rule(job: Job) -> Rule:
-            return self._rule(profile_of(job.finding.path)) if profile_of else self.rule
+            return self._rule(options_of(job.finding.path).profile) if options_of else self.rule
 
         outputs = self.engine.run(_queued(jobs), on_batch, *(self._observed(watch, rule) if watch else ()))
         for (job, _), output in outputs:
@@ -226,11 +241,13 @@ class Scanner:
 
         def report(ticket: _Ticket, progress: Progress) -> bool:
             job, image = ticket
-            finding = job.finding
+            image.note_progress(progress.encoded, progress.missing)
+            patches, run, missing = job.progress()
+            finding = replace(job.finding, patches=patches) if job.copies else job.finding
             if progress.decision and image is job and job.has_content:
                 score = self.rule.score(float(progress.decision.logit))
                 finding = replace(finding, score=score, verdict=rule(job).verdict(score))
-            return watch(finding, progress.encoded, progress.missing)
+            return watch(finding, run, missing)
 
         if self.options.fast:
             return report, self.engine.look
@@ -252,7 +269,7 @@ class Scanner:
             notes.append(f"stopped early after {output.examined} of {patches} patches: no heatmap")
             patches = output.examined
         boxes = job.boxes if output.attributions else []
-        effects = zip(boxes, output.attributions, strict=True)
+        effects = [rule.calibration.scale * effect for effect in output.attributions]
         return replace(
             finding,
             verdict=verdict,
@@ -265,7 +282,7 @@ class Scanner:
             domain=output.domain,
             family=output.family if verdict == "ai" else None,
             jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else output.quality,
-            attributions=tuple(Attribution(*box, effect=effect) for box, effect in effects),
+            attributions=tuple(Attribution(*box, effect=one) for box, one in zip(boxes, effects, strict=True)),
             seconds=(finding.seconds or 0.0) + output.seconds,
         )
 

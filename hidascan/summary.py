@@ -14,12 +14,14 @@ from hidascan.scope import WHOLE
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
+TEXTS = ("headline", "sentence", "why", "reliability", "weaknesses", "next_steps")  # of a card, in JSON
 ZONES = {"real": "no sign", "inconclusive": "cannot tell", "ai": "AI"}
 
 _PREVIEW, _SMALL = 400, 250_000  # pixels: longer side of a preview; area of a small picture
 _NAME = 80  # characters of a name from the file
 _LOW_QUALITY = 70  # IJG quality below which traces are weak
 _NO_CONTENT, _CONFLICT, _EARLIER = "nothing to judge", "; the verdicts conflict", "previously saved as JPEG"  # in notes
+_ENLARGED = "looks enlarged or out of focus"  # start of a note
 _PARTLY = ("damaged: only", "only ", "stopped early")  # starts of notes on pixels that were not examined
 
 
@@ -63,6 +65,10 @@ class Card:
     reliability: str
     weaknesses: tuple[str, ...]
     next_steps: tuple[str, ...]
+
+    def record(self) -> dict[str, str | list[str]]:
+        """Return the texts as a JSON object; verdict and bounds have keys of their own in a row."""
+        return {name: value if isinstance(value := getattr(self, name), str) else list(value) for name in TEXTS}
 
 
 def summary(finding: Finding, run: RunInfo | None) -> Card:
@@ -257,6 +263,7 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
         yield f"only a preview ({width} x {height} px): ask for the original file"
     elif width * height < _SMALL:
         yield f"a small picture ({width} x {height} px)"
+    yield from (f"it {note}" for note in finding.notes if note.startswith(_ENLARGED))
     known = [quality for quality in (finding.jpeg_quality, finding.jpeg_quality_estimated) if quality is not None]
     if known and min(known) < _LOW_QUALITY:
         yield f"hard compression (JPEG quality about {min(known):.0f})"

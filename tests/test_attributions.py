@@ -2,15 +2,18 @@
 
 import csv
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from hidascan import Scanner, ScanOptions
 from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.geometry import patch_grid
 from hidascan.regions import find_regions
-from tests.conftest import TINY, randomise, save_picture
+from tests.conftest import TINY, picture, randomise, save_picture
 
 
 def test_regions_are_boxes_in_pixels_largest_first():
@@ -36,6 +39,18 @@ def test_regions_and_effects_are_in_jsonl(hidascan, tmp_path):
     assert boxes == patch_grid(240, 500).boxes()
     over = sum(region["area"] for region in explained["regions"])
     assert over == pytest.approx(explained["ai_area"], abs=1e-4) and explained["regions"] == plain["regions"]
+
+
+def test_the_influence_of_a_patch_is_in_log_odds_of_the_score(tiny_weights):
+    scanner, pixels = Scanner(ScanOptions(str(tiny_weights), precision="fp32", explain=True)), picture(240, 500)
+    raw = scanner.scan_array(pixels)
+    scanner.rule = replace(scanner.rule, calibration=replace(scanner.rule.calibration, scale=5.0))
+    scaled = scanner.scan_array(pixels)
+    assert len(raw.attributions) == 6 and any(one.effect for one in raw.attributions)
+    for one, other in zip(raw.attributions, scaled.attributions, strict=True):
+        assert other.effect == pytest.approx(5 * one.effect, abs=1e-5)
+    odds = math.log(scaled.score / (1 - scaled.score))
+    assert odds == pytest.approx(5 * scaled.logit + scanner.rule.calibration.shift, abs=1e-4)
 
 
 @pytest.mark.parametrize("patches", [1, 2, 7])

@@ -162,6 +162,46 @@ def test_without_scripts_there_are_no_dead_controls(browser, report):
     page.close()
 
 
+def test_notes_are_kept_in_a_copy_and_printed(browser, hidascan, tmp_path):
+    case, notes = 'A "b" <img src=x>', "first\n</textarea><script>alert(1)</script> & last"
+    for number in range(2):
+        save_picture(tmp_path / "in" / f"{number}.png", 60, 60, seed=number)
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    saved = tmp_path / "out.html"
+    hidascan(tmp_path / "in", "--html", saved, "--case", case, "-q")
+    page = browser.new_page(offline=True, accept_downloads=True)
+    watch(page, ("file:", "data:", "blob:"))
+    for copy in ("one.html", "two.html"):
+        page.goto(saved.as_uri())
+        assert page.locator("#case-name").input_value() == case and not page.locator("#noted").is_visible()
+        page.locator("#case-notes").fill(notes)
+        page.locator("#order").select_option("low")
+        page.get_by_role("button", name="1 Could not be scanned").click()
+        assert len(shown(page)) == 2
+        with page.expect_download() as got:
+            page.get_by_role("button", name="Save a copy with these notes").click()
+        saved = tmp_path / copy
+        got.value.save_as(saved)
+    page.goto(saved.as_uri())
+    assert page.locator("#case-notes").input_value() == notes and len(shown(page)) == 3
+    assert [name[-5:] for name in shown(page)] == ["0.png", "1.png", "n.png"]
+    page.emulate_media(media="print")
+    assert page.locator("#noted").text_content() == f"Case: {case}\n{notes}" and page.locator("#noted").is_visible()
+    assert not page.locator("#case").is_visible() and not page.wrong
+    page.close()
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(saved.as_uri())
+    assert page.locator("#noted").is_visible() and not page.locator("#case").is_visible()
+    assert page.get_by_text("3 files: ").is_visible() and not page.locator("#controls").is_visible()
+    page.close()
+    assert HtmlReport.recognises(saved.read_bytes())
+
+
+def test_a_case_needs_a_report_that_names_it(hidascan, tmp_path):
+    ran = hidascan(save_picture(tmp_path / "a.png"), "--case", "A", "--csv", "-")
+    assert ran.code == 2 and "--case needs an HTML report: add --html FILE" in ran.err
+
+
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_card_fits_its_screen(cards, width):
     cards.set_viewport_size({"width": width, "height": 800})

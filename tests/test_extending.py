@@ -114,6 +114,7 @@ def test_a_finding_survives_its_record(hidascan, tmp_path):
     records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     findings = [Finding.from_record(record) for record in records]
     scans = [record.pop("scan") for record in records]
+    assert all(record.pop("summary") for record in records)
     assert scans[0] == scans[2] and {"version", "weights", "detector", "precision"} <= scans[0].keys()
     assert [finding.record() for finding in findings] == records and findings[0].attributions and findings[0].stress
     from hidascan.report.csv_report import CsvReport

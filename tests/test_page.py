@@ -100,6 +100,29 @@ def test_accuse_fewer_is_the_profile_of_the_pictures_added_from_then_on(service,
     assert "scale of profile low-fpr, where chosen" in got.value.path().read_text() and not service.wrong
 
 
+def test_copies_are_tested_by_one_click_and_cancelling_keeps_the_result(service, tmp_path):
+    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 300, 300)))
+    again = service.get_by_role("button", name="Test a.png again on re-saved and shrunk copies")
+    again.click()
+    service.get_by_text("After re-saving, resizing and cropping: score").first.wait_for()
+    assert states(service) == ["done"] and not again.is_visible()
+    with service.expect_download() as got:
+        service.locator("#jsonl").click()
+    assert len(json.loads(got.value.path().read_text())["stress"]) == 5
+    service.locator("#clear").click()
+    service.locator("#pick").set_input_files(str(save_large(tmp_path / "b.jpg", 1200, 1500)))
+    service.locator("article[data-state=done]").wait_for()
+    before = service.locator("article .headline").text_content()
+    service.get_by_role("button", name="Test b.jpg again on re-saved and shrunk copies").click()
+    service.locator("article[data-state=scanning]").wait_for()
+    service.get_by_role("button", name="Cancel b.jpg").click()
+    assert states(service) == ["done"] and service.locator("article .headline").text_content() == before
+    assert "the copies were not tested (cancelled)" in service.locator("#problem").text_content()
+    waiting = "async () => (await (await fetch('v1/health')).json()).waiting"
+    service.wait_for_function(f"async () => await ({waiting})() === 0", timeout=30_000)
+    assert not service.wrong
+
+
 def test_a_picture_is_shown_at_full_size_under_its_map(service, tmp_path):
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 700, 900)))
     service.get_by_role("button", name="Show a.png at full size").click(timeout=60_000)
@@ -235,6 +258,7 @@ def test_a_server_that_dies_is_reported_and_its_files_stay_in_the_report(browser
             page.locator("#jsonl").click()
         rows = [json.loads(line) for line in got.value.path().read_text().splitlines()]
         assert [(row["path"], row["status"]) for row in rows] == [("a.jpg", "error"), ("b.jpg", "error")]
+        assert "Start “hidascan serve” again" in rows[0]["summary"]["sentence"]
         page.close()
 
 

@@ -324,7 +324,7 @@ def test_patches_limits_the_examined_patches_with_a_note(hidascan, tmp_path):
     assert (large["patches"], small["patches"]) == (4, 2) and len(large["effects"]) == 4
     assert any("only 4 of 20 patches" in note for note in large["notes"]) and not small["notes"]
     assert large["ai_area"] is None and large["regions"] == [] and small["ai_area"] is not None
-    assert hidascan(tmp_path, "--patches", 4, "--jsonl", "-").out.count("examined") == 1
+    assert hidascan(tmp_path, "--patches", 4, "--jsonl", "-").out.count("patches examined") == 1
 
 
 def test_patches_and_heatmaps_exclude_each_other(hidascan, folder):

@@ -63,6 +63,7 @@ def test_rows_are_those_of_the_command_line_in_order(client, hidascan, tiny_weig
     ran = hidascan(*paths, "--jsonl", "-", "--precision", "fp32", "--weights", tiny_weights)
     for one, other in zip(found, map(json.loads, ran.out.splitlines()), strict=True):
         assert one["score"] == other["score"] and one["error"] == other["error"] and one["scan"] == other["scan"]
+        assert one["summary"] == other["summary"]
         assert one["file"]["sha256"] == other["file"]["sha256"]
 
 
@@ -256,7 +257,7 @@ class NoScanner(ScanPool):
     def __init__(self, run_info):
         self.scanner, self.failing = SimpleNamespace(run=run_info), None
 
-    def submit(self, path, on_progress=None, profile=""):
+    def submit(self, path, on_progress=None, options=None):
         if self.failing:
             raise self.failing
         future = Future()
@@ -431,6 +432,33 @@ def test_a_late_response_times_out(tiny_weights, tmp_path):
         assert client.get("/v1/health").json()["waiting"] == 0
 
 
+def test_after_the_time_limit_finished_files_keep_their_rows(tiny_weights, tmp_path):
+    slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
+    slow.go.set()
+    scan_files = slow.scan_files
+
+    def first_only(paths, **options):
+        for finding in scan_files(paths, **options):
+            yield finding
+            slow.go.clear()
+
+    slow.scan_files = first_only
+    named = [("a.png", png(tmp_path)), ("b.png", png(tmp_path, 1)), ("c.png", png(tmp_path, 2))]
+    with fastapi_client(make_app(ScanPool(slow, 9), Limits(seconds=1.5)), base_url="http://localhost") as client:
+        found = rows(client.post("/v1/scan", files=files(*named)))
+        assert [(row["path"], row["status"]) for row in found] == [
+            ("a.png", "ok"),
+            ("b.png", "error"),
+            ("c.png", "error"),
+        ]
+        assert (
+            found[0]["score"] is not None and found[1]["error"] == "not finished within the time limit of 1.5 seconds"
+        )
+        assert client.get("/v1/health").json()["waiting"] == 0  # what is unfinished is cancelled
+        assert not list(client.app.state.folder.iterdir())
+        slow.go.set()
+
+
 def test_a_scanner_that_fails_does_not_end_the_service(tiny_weights, tmp_path):
     scanner = Scanner(ScanOptions(str(tiny_weights)))
     pool, path = ScanPool(scanner, 9), save_picture(tmp_path / "a.png", 20, 20)
@@ -487,6 +515,25 @@ def test_progress_begins_with_a_preliminary_verdict_and_changes_no_result(tiny_w
 def events_of(text: str) -> list[tuple[str, dict]]:
     blocks = [block.split("\n") for block in text.split("\n\n") if block and not block.startswith(":")]
     return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in blocks]
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+def test_a_request_may_ask_for_a_stress_test(client, hidascan, tiny_weights, tmp_path, accept):
+    path = save_picture(tmp_path / "a.png", 600, 700)
+    named, headers = files(("a.png", path.read_bytes())), {"Accept": accept}
+    answer = client.post("/v1/scan?stress=true", files=named, headers=headers)
+    seen = [] if accept == "*/*" else events_of(answer.text)
+    row = seen[-1][1]["row"] if seen else rows(answer)[0]
+    other = json.loads(hidascan(path, "--stress", "--jsonl", "-", "--precision", "fp32", "--weights", tiny_weights).out)
+    assert len(row["stress"]) == 5 and row["scan"]["stress"] is True
+    assert row["stress"] == pytest.approx(other["stress"], abs=1e-5)
+    assert (row["verdict"], row["notes"], row["scan"]) == (other["verdict"], other["notes"], other["scan"])
+    progress = [data for _, data in seen if data.get("state") == "scanning"]
+    assert all(data["patches"] > 12 for data in progress)  # those of all copies
+    done = [data["done"] for data in progress]
+    assert done == sorted(done) and bool(done) == bool(seen)
+    (plain,) = rows(client.post("/v1/scan", files=named))
+    assert plain["stress"] == {} and plain["score"] == pytest.approx(row["score"], abs=1e-5)
 
 
 def test_events_report_progress_and_each_row(client, tmp_path):

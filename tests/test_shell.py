@@ -14,6 +14,7 @@ from hidascan.finding import Finding
 from hidascan.image.sources import Selection, expand
 from hidascan.report.json_schema import json_schema
 from hidascan.report.lines import PLACEHOLDERS, FormattedLines
+from hidascan.summary import FAILED, HEADLINES
 from tests.conftest import save_picture
 
 TREE = ("a.png", "b.JPG", "notes.txt", "raw/c.png", "raw/deep/d.jpeg", "trash/e.png", "odd.dat")
@@ -116,6 +117,10 @@ def test_rows_match_the_schema(hidascan, tiny_weights, tmp_path):
     assert len(rows) == 2 and rows[0].keys() == printed["properties"].keys()
     for row in rows:
         jsonschema.validate(row, printed)
+    texts = [row["summary"] for row in rows]
+    assert texts[0]["headline"] in HEADLINES.values() and f"{rows[0]['score']:.3f}" in texts[0]["sentence"]
+    assert all(texts[0][name] for name in ("reliability", "weaknesses", "next_steps"))
+    assert texts[1]["headline"] == FAILED and texts[1]["sentence"].lower() == f"{rows[1]['error']}.".lower()
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(rows[0] | {"verdict": "fake"}, printed)
 

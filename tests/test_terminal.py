@@ -82,7 +82,7 @@ def test_explain_lists_the_places_that_count_most(capsys):
         out = capsys.readouterr().out
         assert out.index("right, at x 448, y 0: +0.400 for AI") < out.index("at x 224, y 0: -0.250 against AI")
         assert "+0.100" not in out
-        assert out.count("no single area changes the score by 0.2 of a logit or more") == len(findings) - 1
+        assert out.count("no single area changes the log-odds of the score by 0.2 or more") == len(findings) - 1
 
 
 def test_the_folder_of_heatmaps_is_named(tmp_path, capsys):

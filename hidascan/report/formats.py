@@ -37,7 +37,7 @@ def report_class(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def open_report(name: str, target: str, run: RunInfo, append: bool) -> Report:
+def open_report(name: str, target: str, run: RunInfo, append: bool, **settings: str) -> Report:
     """Open a report.
 
     Args:
@@ -45,9 +45,10 @@ def open_report(name: str, target: str, run: RunInfo, append: bool) -> Report:
         target: Path of a file, or "-" for stdout.
         run: Configuration of the scan.
         append: Whether to continue the file of an interrupted scan.
+        **settings: Further settings of this format.
 
     Raises:
         UsageError: If the file cannot be written.
     """
-    report: Report = report_class(name)(target, run, append)
+    report: Report = report_class(name)(target, run, append, **settings)
     return report

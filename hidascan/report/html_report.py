@@ -30,6 +30,7 @@ from hidascan.report.reporter import close_text, open_text, pixels_of
 from hidascan.report.words import (
     claim_in_words,
     claims_by_statement,
+    copies_in_words,
     extent_in_words,
     influences_in_words,
     jpeg_history,
@@ -89,7 +90,7 @@ def options_in_words(run: RunInfo) -> str:
 
 
 _FILTERS = (
-    claim_in_words, claim_strength, claims_by_statement, drawing_size, extent_in_words, heatmap_in_words, influences_in_words,
+    claim_in_words, claim_strength, claims_by_statement, copies_in_words, drawing_size, extent_in_words, heatmap_in_words, influences_in_words,
     jpeg_history, kind_in_words, options_in_words, outlines_in_svg, regions_in_words, score_in_words, summary,
 )  # fmt: skip
 _PAGES.filters |= {words.__name__: words for words in _FILTERS}
@@ -99,8 +100,14 @@ _PAGES.globals |= {"headlines": {**HEADLINES, "error": FAILED}}
 class HtmlReport:
     """HTML report: a page with a row and maps for each image, filters and sorting."""
 
-    def __init__(self, target: str, run: RunInfo, append: bool = False):
+    def __init__(self, target: str, run: RunInfo, append: bool = False, case: str = ""):
         """Open the file and write the head.
+
+        Args:
+            target: Path of the file.
+            run: Configuration of the scan.
+            append: Ignored, as a page cannot be continued.
+            case: Name of the case.
 
         Raises:
             UsageError: If the file cannot be written.
@@ -108,7 +115,7 @@ class HtmlReport:
         self._file, self._run = open_text(target, recognises=self.recognises), run
         self._counts: Counter[str] = Counter()
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-        self._write("head.html", run=run, made=made)
+        self._write("head.html", run=run, made=made, case=case)
 
     def add(self, finding: Finding) -> None:
         """Write a row; without the picture, if it cannot be read again.

@@ -17,6 +17,7 @@ from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.regions import Region
 from hidascan.scope import SCOPES
+from hidascan.summary import TEXTS, Card
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _SPECIAL: dict[str, dict[str, Any]] = {
@@ -47,6 +48,8 @@ def json_schema() -> dict[str, Any]:
     properties = {name: _property(name, hints) for name in names}
     scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
     properties["scan"] = {"type": "object", "properties": scan, "required": list(scan)}
+    texts = {name: _of_hint(hint) for name, hint in typing.get_type_hints(Card).items() if name in TEXTS}
+    properties["summary"] = {"type": "object", "properties": texts, "required": list(texts)}
     nested = {"ingredients": {"$ref": "#/$defs/manifest"}, "statements": _object(Statement)}
     manifest = _object(Manifest, {name: {"type": "array", "items": items} for name, items in nested.items()})
     return {

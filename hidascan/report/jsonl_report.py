@@ -10,22 +10,27 @@ from typing import Any
 from hidascan.finding import COLUMNS, Finding
 from hidascan.report.reporter import close_text, open_text
 from hidascan.run import RunInfo
+from hidascan.summary import summary
 
 _FIRST_KEYS = re.compile(
     rb'\{"path": "(?:[^"\\]|\\.)*", "status": "(?:ok|error)", "verdict": (?:null|"[a-z]+"), "score": (?:null|[\d.e-]+),'
 )
 
 
+def json_row(finding: Finding, run: RunInfo) -> dict[str, Any]:
+    """Return a finding as a JSON object: its record, `scan`, the configuration, and `summary`, the card in words."""
+    return {**finding.record(), "scan": finding.scan or run.record(), "summary": summary(finding, run).record()}
+
+
 class JsonlReport:
-    """JSON Lines report: one object per line, `Finding.record()` and `scan`, the configuration."""
+    """JSON Lines report: one object per line, by `json_row`."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
-        self._file = open_text(target, append, self.recognises)
-        self._scan = run.record()
+        self._file, self._run = open_text(target, append, self.recognises), run
 
     def add(self, finding: Finding) -> None:
         """Write a line."""
-        self._file.write(json.dumps({**finding.record(), "scan": finding.scan or self._scan}) + "\n")
+        self._file.write(json.dumps(json_row(finding, self._run)) + "\n")
         self._file.flush()
 
     def close(self) -> None:

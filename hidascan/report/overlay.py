@@ -21,7 +21,7 @@ _INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
 _FOR_AI, _FOR_REAL = (197, 38, 29), (28, 103, 201)
 _LEAST = 0.5  # p(AI) of the lowest colour; lower cells are transparent
 _OPACITY = 0.45  # of marked cells
-STRONG = 0.5  # logits: influence of a patch that is drawn in full colour
+STRONG = 0.5  # log-odds of the score: influence of a patch that is drawn in full colour
 
 
 def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
@@ -43,13 +43,16 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
     )
 
 
-def draw_attributions(pixels: np.ndarray, finding: Finding, strong: float = STRONG) -> Image.Image:
-    """Draw the influence of each patch in logits: red for AI, blue against it, averaged where patches overlap.
+def draw_attributions(
+    pixels: np.ndarray, finding: Finding, strong: float = STRONG, unit: str = "log-odds of the score"
+) -> Image.Image:
+    """Draw the influence of each patch: red for AI, blue against it, averaged where patches overlap.
 
     Args:
         pixels: (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
         finding: Finding with attributions.
-        strong: Influence that is drawn in full colour, logits, above 0.
+        strong: Influence that is drawn in full colour, above 0.
+        unit: Quantity that is influenced.
     """
     small = shrink_to(pixels, _MAX_SIDE)
     painted = attribution_map(finding.attributions, pixels.shape[:2], small.shape[:2])
@@ -59,7 +62,7 @@ def draw_attributions(pixels: np.ndarray, finding: Finding, strong: float = STRO
     ramp = 255 + (_signed(ends) - 255) * np.abs(ends)[..., None]
     least = "" if notable(finding) else f", none of which reaches {NOTABLE}"
     scale = (f"-{strong:.2g} against AI", "0", f"for AI +{strong:.2g}")
-    caption = "influence on the logit: with all patches minus without this one"
+    caption = f"influence on the {unit}: with all patches minus without this one"
     drawn = Image.fromarray(np.ascontiguousarray(picture))
     return _page(
         drawn, _title(finding), f"influence of {len(finding.attributions)} patches{least}", ramp, scale, caption
@@ -169,7 +172,7 @@ def attribution_map(attributions: tuple[Attribution, ...], full: tuple[int, ...]
 def attribution_colours(
     attributions: tuple[Attribution, ...], full: tuple[int, ...], size: tuple[int, ...]
 ) -> np.ndarray:
-    """Colour the map as (h, w, 4) uint8 RGBA: red for AI, blue against it, with opacity by strength in logits."""
+    """Colour the map as (h, w, 4) uint8 RGBA: red for AI, blue against it, with opacity by strength."""
     painted = attribution_map(attributions, full, size)
     alpha = np.minimum(np.abs(painted) / STRONG, 1) * 255
     return np.dstack([_signed(painted), alpha]).astype(np.uint8)

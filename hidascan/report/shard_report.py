@@ -20,6 +20,7 @@ from hidascan import __version__
 from hidascan.atomic import written_whole
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
+from hidascan.report.jsonl_report import json_row
 from hidascan.report.reporter import output_folder
 from hidascan.report.resume import MARK_KEYS, EarlierResults, is_own
 from hidascan.report.shards import Shards, ShardWriter, read_shard, shards_of
@@ -31,7 +32,7 @@ _MANIFEST_KEYS = ("files", "verdicts", "shards", "scan")
 
 
 class ShardReport:
-    """Rows in shards: the key of the file, `Finding.record()`, and `scan`, the configuration.
+    """Rows in shards: the key of the file, and a row of JSON lines.
 
     Attributes:
         earlier: Results of the interrupted scan that is continued.
@@ -43,7 +44,7 @@ class ShardReport:
         Raises:
             UsageError: If the folder has rows and the scan is not resumed, or was started with other settings.
         """
-        self._folder, self._scan, self._started = Path(shards.folder), run.record(), time.time()
+        self._folder, self._run, self._started = Path(shards.folder), run, time.time()
         self._verdicts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         made_by = {**run.fingerprint(), "format": shards.form}
@@ -67,7 +68,7 @@ class ShardReport:
 
     def add(self, finding: Finding) -> None:
         """Write a row, once its shard is full."""
-        row = {"key": finding.key, **finding.record(), "scan": finding.scan or self._scan}
+        row = {"key": finding.key, **json_row(finding, self._run)}
         self._count(row)
         self._writer.add(row)
 
@@ -85,7 +86,7 @@ class ShardReport:
             "errors": dict(self._errors.most_common()),
             "shards": [path.name for path in shards_of(self._folder)],
             "seconds": round(time.time() - self._started, 1),
-            "scan": self._scan,
+            "scan": self._run.record(),
             "versions": {"hidascan": __version__, **dict(_versions()), "python": platform.python_version()},
         }
         with written_whole(self._folder / MANIFEST) as partial:

@@ -67,7 +67,7 @@ class ShardWriter:
         self._since = time.monotonic()
 
     def add(self, row: Row) -> None:
-        """Add a row: `key`, the items of `Finding.record`, and `scan`."""
+        """Add a row: `key` and the items of a row of JSON lines."""
         self._rows.append(row)
         if len(self._rows) >= self._most or time.monotonic() - self._since > self._patience:
             self.flush()

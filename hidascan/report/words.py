@@ -9,7 +9,8 @@ from hidascan.finding import Finding
 from hidascan.image.provenance.claim import Claim
 from hidascan.regions import Region, place_of
 
-NOTABLE = 0.2  # logits: influence of a patch from which it is shown
+COPIES = "after re-saving"  # start of the note of a stress test
+NOTABLE = 0.2  # log-odds of the score: influence of a patch from which it is shown
 
 
 def jpeg_history(finding: Finding) -> str:
@@ -31,10 +32,10 @@ def extent_in_words(finding: Finding) -> str:
 
 
 def influences_in_words(finding: Finding) -> list[str]:
-    """Describe the influence of patches on the score, the largest first: `upper left, at x 0, y 224: +0.412 for AI`.
+    """Describe the influence of patches on the log-odds of the score, the largest first.
 
-    Patches of less than 0.2 of a logit are omitted; if all are, one line states so. The list is empty without
-    attributions.
+    A line reads `upper left, at x 0, y 224: +0.412 for AI`. Patches of less than 0.2 are omitted; if all are, one line
+    states so. The list is empty without attributions.
     """
     width, height = finding.width or 1, finding.height or 1
     lines = []
@@ -47,8 +48,13 @@ def influences_in_words(finding: Finding) -> list[str]:
             f"{place}, at x {one.left}, y {one.top}: {one.effect:+.3f} {'for' if one.effect > 0 else 'against'} AI"
         )
     if finding.attributions and not lines:
-        return [f"no single area changes the score by {NOTABLE} of a logit or more"]
+        return [f"no single area changes the log-odds of the score by {NOTABLE} or more"]
     return lines
+
+
+def copies_in_words(finding: Finding) -> str:
+    """Summarise the scores of the copies of a stress test; "" without them."""
+    return next((note.capitalize() for note in finding.notes if note.startswith(COPIES)), "")
 
 
 def score_in_words(finding: Finding) -> str:

@@ -145,7 +145,8 @@ def _runner(name: str) -> Findings:
 
 def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
     for file, name in wanted.files:
-        yield open_report(name, file, info, append)
+        settings = {"case": wanted.case} if wanted.case and name == "html" else {}
+        yield open_report(name, file, info, append, **settings)
     heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw),) * wanted.has_heatmaps
     if wanted.lines:
         if wanted.line_format is not None:

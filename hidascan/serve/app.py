@@ -35,7 +35,7 @@ _MESSAGES = {
     404: "not found: POST pictures to /v1/scan",
     405: f"method not allowed; {ADVICE}",
 }
-_PARAMETERS = {"/v1/scan": {"profile"}, "/v1/report-frame": {"made", "profile"}}
+_PARAMETERS = {"/v1/scan": {"profile", "stress"}, "/v1/report-frame": {"made", "profile"}}
 _BODY = {
     "requestBody": {
         "required": True,
@@ -64,7 +64,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     408: {"description": "The request body was not received in time."},
     413: {"description": "The request body is too large."},
     429: {"description": "Too many queued files: retry after the seconds in Retry-After."},
-    504: {"description": "The scan did not finish in time."},
+    504: {"description": "No file was finished in time; if some were, the others have an error in their rows."},
 }
 
 
@@ -117,12 +117,13 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
         return {**run.record(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
 
     @app.post("/v1/scan", responses=_RESPONSES, openapi_extra=_BODY)
-    async def scan(request: Request, profile: str | None = None) -> Response:
+    async def scan(request: Request, profile: str | None = None, stress: bool = False) -> Response:
         """Scan the files of a multipart form, or the picture in the request body; return one JSON line per file.
 
-        `profile` (low-fpr, balanced, high-recall) replaces that of the service for these files.
+        `profile` (low-fpr, balanced, high-recall) replaces that of the service for these files; `stress` repeats the
+        test on re-saved, resized and cropped copies.
         """
-        return await _answered(request, pool, limits, app.state.folder, keep is not None, _run(pool, profile))
+        return await _answered(request, pool, limits, app.state.folder, keep is not None, _run(pool, profile, stress))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -136,10 +137,10 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
     return app
 
 
-def _run(pool: ScanPool, profile: str | None) -> RunInfo:
+def _run(pool: ScanPool, profile: str | None, stress: bool = False) -> RunInfo:
     """Return the configuration of the scans of a request."""
     try:
-        return pool.scanner.run if profile is None else pool.scanner.run_with(profile)
+        return pool.scanner.run_with(profile, stress) if profile is not None or stress else pool.scanner.run
     except UsageError as error:
         raise HTTPException(400, printable(str(error)[:200])) from None
 
@@ -185,7 +186,7 @@ def _wants_html(request: Request) -> bool:
 async def _answered(
     request: Request, pool: ScanPool, limits: Limits, folder: Path, keep: bool, run: RunInfo
 ) -> Response:
-    accepted, submit = request.headers.get("accept", ""), partial(pool.submit, profile=run.options.profile)
+    accepted, submit = request.headers.get("accept", ""), partial(pool.submit, options=run.options)
     uploads: list[Upload] = []
     with_pages = PAGE_LINES in accepted or _wants_html(request)
     at_end = partial(delete, () if keep else uploads)
@@ -226,13 +227,21 @@ async def _received(request: Request, folder: Path, limits: Limits, uploads: lis
 
 
 async def _scanned(submit: Callable[..., Future[Finding]], uploads: list[Upload], seconds: float) -> list[Finding]:
+    """Scan files; one that is not finished in time has an error, and the request has if none is."""
+    late = f"not finished within the time limit of {seconds:g} seconds"
     futures = []
     try:
         for upload in uploads:
             futures.append(asyncio.wrap_future(submit(str(upload.path))))
-        return list(await asyncio.wait_for(asyncio.gather(*futures), seconds))
-    except TimeoutError:
-        raise HTTPException(504, "the scan did not finish in time") from None
+        done, _ = await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        if not done:
+            raise HTTPException(504, "the scan did not finish in time")
+        for failed in [future for future in done if future.exception()]:
+            failed.result()
+        return [
+            future.result() if future in done else Finding(str(upload.path), "error", error=late)
+            for future, upload in zip(futures, uploads, strict=True)
+        ]
     finally:
         for future in futures:
             future.cancel()

@@ -24,6 +24,7 @@ from hidascan.image.isolation import decoders
 from hidascan.image.views import upright
 from hidascan.printable import printable
 from hidascan.report import html_report
+from hidascan.report.jsonl_report import json_row
 from hidascan.report.overlay import draw_heatmap, shrink_to
 from hidascan.report.reporter import pixels_of
 from hidascan.run import RunInfo
@@ -86,7 +87,7 @@ def line(run: RunInfo, upload: Upload, finding: Finding, with_page: bool, number
     """Build the answer for one upload: its row, or with `with_page` a row, its HTML and its heatmap."""
     file = finding.file and replace(finding.file, modified="")  # the time of the upload is meaningless
     named = replace(finding, path=printable(upload.name), file=file)
-    row = {**named.record(), "scan": run.record()}
+    row = json_row(named, run)
     if not with_page:
         return row
     layers: dict[str, str] = {}
@@ -136,7 +137,7 @@ def _blank(run: RunInfo) -> dict[str, Any]:
     """Return the line of a file that never reached the scanner, with placeholders for its name and the reason."""
     finding = Finding("%NAME%", "error", error="%REASON%")
     html = html_report.render("row.html", finding=finding, number=0, layers={}, run=run)
-    return {"row": {**finding.record(), "scan": run.record()}, "html": html}
+    return {"row": json_row(finding, run), "html": html}
 
 
 def _packed(heatmap: np.ndarray) -> str:

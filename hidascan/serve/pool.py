@@ -10,6 +10,7 @@ from queue import Queue
 from typing import NamedTuple
 
 from hidascan.finding import Finding
+from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
 
 # Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
@@ -28,7 +29,7 @@ class Busy(Exception):
 class _Submission(NamedTuple):
     future: Future[Finding]
     on_progress: OnProgress
-    profile: str
+    options: ScanOptions
 
 
 class ScanPool:
@@ -48,13 +49,15 @@ class ScanPool:
         self._thread = threading.Thread(target=self._work, name="scan", daemon=True)
         self._thread.start()
 
-    def submit(self, path: str, on_progress: OnProgress = _ignore, profile: str = "") -> Future[Finding]:
+    def submit(
+        self, path: str, on_progress: OnProgress = _ignore, options: ScanOptions | None = None
+    ) -> Future[Finding]:
         """Submit a file. Cancelling its future stops its scan, even one in progress.
 
         Args:
             path: Path of the file, unique.
             on_progress: Callback that gets the progress, in the thread of the scan.
-            profile: Profile of the verdict, one that the scanner accepts; "" for that of the scanner.
+            options: Options of the file, those of a configuration by `Scanner.run_with`; None for those of the scanner.
 
         Raises:
             Busy: If too many files are queued.
@@ -63,7 +66,7 @@ class ScanPool:
         with self._lock:
             if len(self._submitted) >= self._most:
                 raise Busy
-            self._submitted[path] = _Submission(future, on_progress, profile)
+            self._submitted[path] = _Submission(future, on_progress, options or self.scanner.run.options)
         future.add_done_callback(lambda done: self._forget(path))
         self._queue.put(path)
         return future
@@ -98,16 +101,16 @@ class ScanPool:
             submission.on_progress(finding, run, missing)
         return submission is not None
 
-    def _profile(self, path: str) -> str:
-        """Return the profile of a file; that of the scanner for a cancelled one."""
+    def _options(self, path: str) -> ScanOptions:
+        """Return the options of a file; those of the scanner for a cancelled one."""
         submission = self._submitted.get(path)
-        return (submission and submission.profile) or self.scanner.run.options.profile
+        return submission.options if submission else self.scanner.run.options
 
     def _work(self) -> None:
         while not self._closed:
             try:
                 for finding in self.scanner.scan_files(
-                    self._paths(self._run), watch=self._watch, profile_of=self._profile
+                    self._paths(self._run), watch=self._watch, options_of=self._options
                 ):
                     submission = self._submitted.get(finding.path)
                     if submission and submission.future.set_running_or_notify_cancel():

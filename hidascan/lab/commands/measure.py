@@ -173,7 +173,7 @@ def tde(
         effects = measure_cell_effects(scanner, pixels, grid, bar.update)
     finding = dataclasses.replace(scanner.scan_array(pixels), attributions=tuple(effects))
     strongest = max(effects, key=lambda effect: abs(effect.effect))
-    draw_attributions(pixels, finding, max(abs(strongest.effect), 1e-9)).save(out, format="PNG")
+    draw_attributions(pixels, finding, max(abs(strongest.effect), 1e-9), "logit").save(out, format="PNG")
     box = {name: getattr(strongest, name) for name in ("left", "top", "width", "height")}
     print(json.dumps({"cells": len(effects), "strongest": box | {"effect": round(strongest.effect, 4)}}))
 

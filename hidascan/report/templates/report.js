@@ -39,7 +39,7 @@ for (const [verdict, headline] of Object.entries(headlines)) {
   $("counts").append(button, " ");
 }
 $("totals").textContent = `${rows.length} file${rows.length === 1 ? "" : "s"}${totals.length ? ": " : ""}${totals.join(", ")}.`;
-$("end")?.remove();
+if ($("end")) $("end").hidden = true;
 $("find").oninput = filter;
 $("order").onchange = sort;
 $("layout").onchange = () => { list.dataset.layout = $("layout").value; };
@@ -50,4 +50,29 @@ $("maps").hidden = !heat || !effects;
 $("strengths").hidden = !heat && !effects;
 if (!heat && effects) list.dataset.map = "effects";
 $("controls").hidden = !rows.length;
+$("case").hidden = false;
+
+function showNotes() {
+  const name = $("case-name").value.trim();
+  $("noted").textContent = [name && `Case: ${name}`, $("case-notes").value].filter(Boolean).join("\n");
+}
+// Save the original page with case and notes; the copy has none of the changes that this script makes.
+function saveCopy() {
+  const copy = document.documentElement.cloneNode(true), part = id => copy.querySelector("#" + id);
+  part("case-name").setAttribute("value", $("case-name").value);
+  part("case-notes").textContent = $("case-notes").value;
+  for (const id of ["case", "controls"]) part(id).hidden = true;
+  for (const shown of [...copy.querySelectorAll(".row"), part("end")]) shown?.removeAttribute("hidden");
+  for (const id of ["counts", "totals", "shown"]) part(id).replaceChildren();
+  copy.removeAttribute("style");
+  Object.assign(part("rows").dataset, {map: "where", layout: "cards"});
+  part("rows").append(...[...copy.querySelectorAll(".row")].sort((a, b) => a.dataset.number - b.dataset.number));
+  const file = new Blob(["<!doctype html>\n", copy.outerHTML, "\n"], {type: "text/html"});
+  const link = Object.assign(document.createElement("a"), {href: URL.createObjectURL(file), download: "hidascan-report.html"});
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+$("case-name").oninput = $("case-notes").oninput = showNotes;
+$("keep").onclick = saveCopy;
+showNotes();
 filter();

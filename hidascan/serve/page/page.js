@@ -7,7 +7,7 @@ const SO_FAR = {ai: "likely AI-generated", real: "no sign of AI", inconclusive: 
 const NOT_RUNNING = "hidascan is not running. Start “hidascan serve” again, then press Retry.";
 const $ = id => document.getElementById(id);
 const list = $("rows"), blank = JSON.parse($("blank").textContent);
-let jobs = []; // in the order given: {file, name, state, article, row, html, heatmap, controller, done, patches, profile}
+let jobs = []; // in the order given: {file, name, state, article, row, html, heatmap, controller, done, patches, profile, stress, before}
 
 // Words
 
@@ -50,7 +50,7 @@ function showTitle(over, running) {
 function take(files) {
   $("problem").textContent = "";
   for (const file of files) {
-    const job = {file, name: shown(file.name), profile: $("fewer")?.checked ? FEWER : "", state: "waiting", article: document.createElement("article")};
+    const job = {file, name: shown(file.name), profile: $("fewer")?.checked ? FEWER : "", stress: false, before: null, state: "waiting", article: document.createElement("article")};
     list.append(job.article);
     jobs.push(job);
     reset(job);
@@ -127,7 +127,7 @@ async function scan(job) {
 
 async function receive(job, signal, current) {
   await job.file.slice(0, 1).arrayBuffer().catch(() => { throw {reason: "The file cannot be read. If it is a folder, drop its pictures instead."}; });
-  const answer = await posted("v1/scan" + (job.profile && "?profile=" + job.profile), [["file", job.file]], signal, "text/event-stream, " + LINES);
+  const answer = await posted("v1/scan" + query(job), [["file", job.file]], signal, "text/event-stream, " + LINES);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
@@ -137,6 +137,11 @@ async function receive(job, signal, current) {
     text = events.pop();
     for (const event of events) if (!event.startsWith(":")) handle(job, ...parsed(event));
   }
+}
+
+function query(job) {
+  const chosen = new URLSearchParams({...(job.profile && {profile: job.profile}), ...(job.stress && {stress: "true"})}).toString();
+  return chosen && "?" + chosen;
 }
 
 function parsed(event) {
@@ -190,11 +195,27 @@ setInterval(() => {
 }, 1000);
 
 function finish(job, line) {
-  Object.assign(job, {row: line.row, html: line.html, heatmap: line.heatmap});
+  Object.assign(job, {row: line.row, html: line.html, heatmap: line.heatmap, before: null});
   settle(job, line.row.status === "ok" ? "done" : "failed");
 }
 
+// Test a picture again, on copies, too; its result is kept in case that this is cancelled or fails.
+function testCopies(job) {
+  job.before = {row: job.row, html: job.html, heatmap: job.heatmap, stress: false, before: null};
+  job.stress = true;
+  reset(job);
+  showStatus();
+  startNext();
+}
+
+function restore(job, reason) {
+  Object.assign(job, job.before);
+  settle(job, "done");
+  $("problem").textContent = `${job.name}: the copies were not tested (${reason}).`;
+}
+
 function fail(job, reason) {
+  if (job.before) return restore(job, reason);
   Object.assign(job, unscanned(job, reason));
   settle(job, "failed");
 }
@@ -202,15 +223,19 @@ function fail(job, reason) {
 function cancel(job) {
   if (isOver(job)) return;
   job.controller?.abort();
-  Object.assign(job, unscanned(job, "cancelled"));
-  settle(job, "cancelled");
+  if (job.before) restore(job, "cancelled");
+  else {
+    Object.assign(job, unscanned(job, "cancelled"));
+    settle(job, "cancelled");
+  }
   startNext();
 }
 
 // The row of a file that never reached the scanner.
 function unscanned(job, reason) {
   const html = blank.html.replaceAll("%NAME%", () => escaped(job.name)).replaceAll("%REASON%", () => escaped(shown(reason)));
-  return {row: {...blank.row, path: job.name, error: reason}, html, heatmap: null};
+  const summary = {...blank.row.summary, sentence: blank.row.summary.sentence.replace("%REASON%", () => reason)};
+  return {row: {...blank.row, path: job.name, error: reason, summary}, html, heatmap: null};
 }
 
 function settle(job, state) {
@@ -244,6 +269,7 @@ function furnish(job) {
   if (job.state !== "done") tools.append(button("Retry", "Retry " + job.name, () => { reset(job); showStatus(); startNext(); }));
   if (picture?.querySelector("img")) picture.append(button("", `Show ${job.name} at full size`, () => zoom(job)));
   if (job.heatmap) tools.append(button("Download heatmap", "Download the heatmap of " + job.name, event => saveFigure(job, event.target)));
+  if (job.state === "done" && !Object.keys(job.row.stress).length) tools.append(button("Test again on re-saved and shrunk copies", `Test ${job.name} again on re-saved and shrunk copies`, () => testCopies(job)));
   if (tools.children.length) article.lastElementChild.append(tools);
   const heat = article.querySelector("img.heat");
   if (heat && !list.style.getPropertyValue("--strength")) $("strength").value = 100 * getComputedStyle(heat).opacity;
