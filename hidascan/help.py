@@ -68,7 +68,8 @@ class ScanOrCommand(TyperGroup):
         for one in self.get_params(ctx):
             record = one.get_help_record(ctx)
             if record is not None:
-                sections[_section_of(one)].append(record)
+                is_option = one.param_type_name == "option"
+                sections[_section_of(one)].append(record if is_option else (one.metavar or record[0], record[1]))
         for name, rows in (("Examples", EXAMPLES), ("Commands", self._command_rows()), *sections.items()):
             if rows:
                 with formatter.section(name):

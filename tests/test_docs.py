@@ -185,6 +185,7 @@ def test_the_help_lists_each_option_once_and_in_its_section(hidascan):
     text = hidascan("--help").out
     headings = ["Examples", "Commands", "Arguments", *SECTIONS, REST]
     assert [line[:-1] for line in text.splitlines() if line[:-1] in headings] == headings
+    assert re.search(r"^  PATH\.\.\.  Images", text, re.M)
     for section, options in SECTIONS.items():
         part = text.partition(f"\n{section}:\n")[2].partition("\n\n")[0]
         for option in options:
