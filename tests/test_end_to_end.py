@@ -172,7 +172,7 @@ def test_cached_samples_equal_drawn_ones(folder, tiny_weights):
         recipe = replace(recipe, training=replace(recipe.training, side=224), **change)
         plan = end_to_end.detector_class(detector)(recipe.network)
         drawers = [
-            end_to_end._drawer(recipe, plan, where, torch.device("cpu"), torch.float32) for where in (None, folder)
+            end_to_end._drawer(recipe, plan, folder, keep, torch.device("cpu"), torch.float32) for keep in (False, True)
         ]
         for number in (0, 1, 7):
             drawn, kept, again = (drawer[number] for drawer in (drawers[0], drawers[1], drawers[1]))

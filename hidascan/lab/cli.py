@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -30,6 +31,7 @@ COMMANDS = (
     bench.bench,
     compare.compare,
     compare.curves,
+    data.packs,
     data.forge,
     data.detectors,
     reference.reference,
@@ -57,6 +59,11 @@ def main() -> None:
         sys.exit(ExitCode.USAGE_OR_MODEL)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.USAGE_OR_MODEL)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("hidalab: no space left on device; free some space, then run the same command again", file=sys.stderr)
         sys.exit(ExitCode.USAGE_OR_MODEL)
 
 

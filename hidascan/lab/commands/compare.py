@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.lab.commands.options import Cache, Recipe, Table, open_scanner
+from hidascan.lab.commands.options import Cache, Minutes, Packs, Recipe, Table, Views, open_scanner
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,9 @@ def compare(
     patches: Patches = None,
     outside: Annotated[Optional[list[str]], typer.Option(metavar="NAME=FILE", help="Scores of another system: a CSV with columns path and score. May be repeated.", show_default=False)] = None,
     ship: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Also train on all sources, calibrate with the out-of-fold scores, and write the weights to DIR.", show_default=False)] = None,
+    packs: Packs = None,
+    views: Views = None,
+    minutes: Minutes = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
@@ -43,14 +46,16 @@ def compare(
     from hidascan.device import choose_device, choose_dtype
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import capped, spread
-    from hidascan.lab.training.entries import read_entry
+    from hidascan.lab.training.end_to_end import with_packs
+    from hidascan.lab.training.entries import Entry, read_entry
 
-    entries = [read_entry(text) for text in recipes]
+    read = [read_entry(text) for text in recipes]
+    entries = [Entry(one.name, with_packs(one.recipe, packs, views, minutes)) for one in read]
     where = choose_device(device)
     trainer = _Trainer(entries, cache, where, choose_dtype(precision, where), patches, precision)
     out.mkdir(parents=True, exist_ok=True)
-    known = [image for one in entries[0].recipe.data.tables for image in read_images(one)]
     if folds:
+        known = [image for one in entries[0].recipe.data.tables for image in read_images(one)]
         chosen = spread(capped(known, 4), images)
         found = trainer.out_of_fold(chosen, folds)
         _report("out of fold", found, outside or [], chosen, out / "out-of-fold")
@@ -137,13 +142,14 @@ class _Trainer:
         from hidascan.lab.measure.cost import cost_of
 
         weights = self._weights(entry, without)
-        spec = getattr(entry.recipe, "training", None)
-        budget = f"{spec.epochs * spec.steps * spec.batch:,} images" if spec else "see its recipe"
+        scanner = self._scanner(weights)
+        trained = scanner.header.training
+        budget = "see its recipe"
+        if "views" in trained:
+            budget = "{views:,} views, {minutes} min on {machine}".format(**trained)
         if entry.recipe.data.pretrained:
             budget += f", from {entry.recipe.data.pretrained}"
-        return Compared(
-            entry.name, images, scores[:, 0], scores[:, 1], cost_of(weights, self._scanner(weights)), budget
-        )
+        return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost_of(weights, scanner), budget)
 
 
 def _report(title: str, found: list[Compared], outside: list[str], images: list[LabelledImage], path: Path) -> None:

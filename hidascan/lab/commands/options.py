@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -17,6 +17,10 @@ Autoencoder = Annotated[str, typer.Option(metavar="PATH|diffusers:NAME", help="F
 Table = Annotated[Path, typer.Argument(help="Label table (TSV with path, label, group, source), or a folder in a known layout.", show_default=False)]  # fmt: skip
 Recipe = Annotated[Path, typer.Argument(help="TOML recipe, such as recipes/hidascan-b.toml.", show_default=False)]
 Cache = Annotated[Path, typer.Option(help="Cache folder of training: features, pairs, states.", show_default=False)]
+
+Packs = Annotated[Optional[Path], typer.Option(metavar="DIR", help="Train on the packs of this folder, as written by hidalab packs, in place of the recipe's tables.", show_default=False)]  # fmt: skip
+Views = Annotated[Optional[int], typer.Option(min=1, help="Budget of views, in place of the recipe's epochs.", show_default=False)]  # fmt: skip
+Minutes = Annotated[Optional[float], typer.Option(min=0.01, help="Maximum duration of a training; the learning rate falls to zero by then.", show_default=False)]  # fmt: skip
 
 
 def open_scanner(weights: str, device: str, precision: str, patches: int | None = None) -> Scanner:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.lab.commands.options import Cache, Recipe
+from hidascan.lab.commands.options import Cache, Minutes, Packs, Recipe, Views
 
 Part = Literal["verdict", "heatmap"]
 
@@ -20,17 +21,21 @@ def train(
     out: Annotated[Path, typer.Option(help="Path of the trained part.", show_default=False)],
     only: Annotated[Optional[Part], typer.Option(metavar="verdict|heatmap", help="Train this part alone; needs --rest-of.", show_default=False)] = None,
     rest_of: Annotated[Optional[Path], typer.Option(metavar="WEIGHTS", help="Weights that all other parts are taken from.", show_default=False)] = None,
+    packs: Packs = None,
+    views: Views = None,
+    minutes: Minutes = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
     """Train the detector that a recipe names, write its weights, and calibrate them. Resumes an interrupted run."""
     from hidascan.device import choose_device, choose_dtype
     from hidascan.errors import UsageError
+    from hidascan.lab.training.end_to_end import with_packs
     from hidascan.lab.training.recipe import read_recipe, training_module
 
     if (only is None) != (rest_of is None):
         raise UsageError("--only and --rest-of belong together")
-    spec, where = read_recipe(recipe), choose_device(device)
+    spec, where = with_packs(read_recipe(recipe), packs, views, minutes), choose_device(device)
     cache.mkdir(parents=True, exist_ok=True)
     module, dtype = training_module(spec.detector), choose_dtype(precision, where)
     if only is not None:
@@ -42,6 +47,10 @@ def train(
     if spec.data.calibration:
         calibrate(out, Path(spec.data.calibration), device=device, precision=precision)
     elif spec.data.calibration_fold >= 0:
+        missing = [table for table in spec.data.tables if not Path(table).exists()]
+        if packs and missing:
+            print(f"not calibrated: {missing[0]} is missing; run hidalab calibrate later", file=sys.stderr)
+            return
         calibrate(out, None, recipe, device, precision)
 
 

@@ -1,15 +1,20 @@
 """Train any detector end to end by L_cls: draw images, degrade both classes alike, cut them by its plan.
 
-For a frozen encoder, views are encoded once and cached; only the rest is trained.
+For a frozen encoder, views are encoded once and cached; only the rest is trained. Images come from label tables, or from
+packs of windows, which are faster.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,20 +25,32 @@ from hidascan.detectors import detector_class
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Detector, Encoded
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_backbone, save_trained, sha256_of
-from hidascan.errors import RecipeError
+from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.data.autoencoders.base import load_autoencoder
 from hidascan.lab.data.layouts import read_images
+from hidascan.lab.data.packs import DecodedWindows, read_packs
 from hidascan.lab.data.sampling import SamplingSpec
 from hidascan.lab.data.tables import LabelledImage, tables_sha256
 from hidascan.lab.training import recipe as recipes
 from hidascan.lab.training.artifacts import fingerprint, load_artifact, save_artifact
 from hidascan.lab.training.losses import Losses, classification_loss, contrastive_loss
+from hidascan.lab.training.packed_samples import PackedSamples
 from hidascan.lab.training.pretrained import start_from_pretrained
-from hidascan.lab.training.samples import CachedSamples, Sample, SampleDrawer, is_cacheable, split_by_image, views_of
-from hidascan.lab.training.trainer import Trainer, TrainerSpec, read_ahead
+from hidascan.lab.training.samples import (
+    CachedSamples,
+    Sample,
+    SampleDrawer,
+    is_cacheable,
+    split_by_image,
+    views_of,
+    wants_crop,
+)
+from hidascan.lab.training.trainer import Loader, Trainer, TrainerSpec, read_ahead
 
 _PER_SHARD = 100  # samples
 _CONTRASTED = 512  # cells per batch in PCL
+
+Samples = SampleDrawer | PackedSamples
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,8 @@ class EndToEndSpec(TrainerSpec):
 
     epochs: int = 10
     steps: int = 40  # per epoch
+    views: int = 0  # budget of views, which decides the number of epochs; 0: `epochs` does
+    minutes: float = 0.0  # maximum duration; 0: none
     lr: float = 3e-4
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
@@ -54,9 +73,17 @@ class EndToEndSpec(TrainerSpec):
 
 
 @dataclass(frozen=True)
+class DataSpec(recipes.DataSpec):
+    """Paths of the data, relative to the working folder."""
+
+    packs: str = ""  # folder of packs to train on, in place of the images of `tables`
+
+
+@dataclass(frozen=True)
 class Recipe(recipes.Recipe):
     """A recipe for any detector."""
 
+    data: DataSpec = field(default_factory=DataSpec)
     sampling: SamplingSpec = field(
         default_factory=lambda: SamplingSpec(real=0.5, ai=0.5, pair=0.0, swap=0.0, degradations=1)
     )
@@ -76,22 +103,71 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: t
     """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, dtype).to(device)
-    samples = _drawer(recipe, detector, cache if keep else None, device, dtype)
+    samples = _drawer(recipe, detector, cache, keep, device, dtype)
     encoded = _encoded(recipe, samples, detector, cache, device) if detector.frozen_encoder else None
-    spec, made_by, frozen = recipe.training, _made_by(recipe), detector.frozen_parts()
+    made_by, frozen = _made_by(recipe), detector.frozen_parts()
+    spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
+    loaders: list[Loader[list[Sample]]] = []  # one for all epochs, so that none begins with an empty queue
     with _without(detector, frozen):
-        trainer = Trainer(detector, spec, spec.steps)
+        trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
 
-        def epoch(number: int) -> None:
+        def epoch(number: int) -> dict[str, float]:
             torch.manual_seed(recipe.seed * 1000 + number)
-            first = number * spec.steps
-            load = lambda step: _batch(recipe, first + step, samples, encoded)  # noqa: E731
-            batches = read_ahead(load, spec.steps)
-            for batch in tqdm(batches, total=spec.steps, desc=f"epoch {number + 1}", disable=None):
-                trainer.step(_losses(recipe, detector, frozen, batch, device, dtype))
+            if not loaders:
+                loaders.append(_loader(recipe, number * spec.steps, spec.epochs * spec.steps, samples, encoded))
+            started, waited, views = time.perf_counter(), loaders[0].waited, trainer.views
+            for batch in tqdm(loaders[0].take(spec.steps), total=spec.steps, desc=f"epoch {number + 1}", disable=None):
+                losses = _losses(recipe, spec.epochs, detector, frozen, batch, device, dtype)
+                trainer.step(losses, sum(sample.count for sample in batch))
+                if trainer.out_of_time:
+                    break
+            seconds = time.perf_counter() - started
+            speed = {"views_per_second": round((trainer.views - views) / seconds, 1)}
+            return {"views": trainer.views, **speed, "waiting": round((loaders[0].waited - waited) / seconds, 3)}
 
         trainer.run(made_by, cache / f"{out.stem}.state", epoch)
-    _write(recipe, trainer.averaged, list(frozen), out)
+    _write(recipe, trainer, list(frozen), out, f"{_machine(device)}, {dtype}".replace("torch.", ""))
+
+
+def with_packs(recipe: Any, packs: Path | None, views: int | None, minutes: float | None) -> Any:
+    """Return a recipe with packs and budgets that replace its own; None leaves them.
+
+    Raises:
+        UsageError: If the detector is not trained end to end.
+    """
+    if (packs, views, minutes) == (None, None, None):
+        return recipe
+    if not isinstance(recipe, Recipe):
+        raise UsageError(f"--packs, --views and --minutes are not available for the detector {recipe.detector}")
+    data, spec = recipe.data, recipe.training
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(data, packs=data.packs if packs is None else str(packs)),
+        training=dataclasses.replace(
+            spec,
+            views=spec.views if views is None else views,
+            minutes=spec.minutes if minutes is None else minutes,
+        ),
+    )
+
+
+def _epochs(spec: EndToEndSpec, detector: Detector) -> int:
+    """Return the number of epochs of a training, which has at least its budget of views."""
+    plan = detector.plan.limited(spec.patches)
+    per_image = 1 if wants_crop(plan) or plan.patches == "all" else int(plan.patches) + int(plan.thumbnail)
+    return math.ceil(spec.views / (spec.steps * spec.batch * per_image)) if spec.views else spec.epochs
+
+
+def _loader(
+    recipe: Recipe, first: int, stop: int, samples: Samples, encoded: list[Sample] | None
+) -> Loader[list[Sample]]:
+    """Load the batches of the steps from `first` to `stop`; drawing from packs is safe in several threads."""
+    workers = max(1, (os.cpu_count() or 1) - 1) if recipe.data.packs else 1
+    return Loader(lambda number: _batch(recipe, first + number, samples, encoded), stop - first, workers)
+
+
+def _machine(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
 
 
 def images_of(recipe: recipes.Recipe, for_training: bool = True) -> list[LabelledImage]:
@@ -116,21 +192,26 @@ def train_for_comparison(recipe: Recipe, cache: Path, out: Path, device: torch.d
 
 
 def _drawer(
-    recipe: Recipe, detector: Detector, cache: Path | None, device: torch.device, dtype: torch.dtype
-) -> SampleDrawer:
-    """Open the samples of a recipe; `cache` is their folder, None to keep none."""
+    recipe: Recipe, detector: Detector, cache: Path, keep: bool, device: torch.device, dtype: torch.dtype
+) -> Samples:
+    """Open the samples of a recipe: of its packs, or of its tables, which are kept in `cache` if asked."""
     spec, paths = recipe.training, recipe.data.autoencoders
+    if recipe.data.packs:
+        packs, plan = read_packs(Path(recipe.data.packs)), detector.plan.limited(spec.patches)
+        windows = [window for window in packs.windows if not recipe.data.excludes(window.source)]
+        decoded = DecodedWindows(packs, cache)
+        return PackedSamples(windows, decoded, recipe.sampling, plan, spec.side, spec.group_power, recipe.seed)
     autoencoders = tuple(load_autoencoder(path, dtype, str(device)) for path in paths)
     plan = detector.plan.limited(spec.patches)
     arguments = images_of(recipe), recipe.sampling, plan, spec.side, spec.group_power, recipe.seed, autoencoders
-    if cache is None or not is_cacheable(plan, spec.side):
+    if not keep or not is_cacheable(plan, spec.side):
         return SampleDrawer(*arguments)
     decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, paths, *_excluded_folds(recipe)]
     made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(recipe.data.tables))
     return CachedSamples(cache, made_by, *arguments)
 
 
-def _batch(recipe: Recipe, number: int, drawer: SampleDrawer, encoded: list[Sample] | None) -> list[Sample]:
+def _batch(recipe: Recipe, number: int, drawer: Samples, encoded: list[Sample] | None) -> list[Sample]:
     """Return the samples of a step: newly drawn, or from the encoded ones."""
     size = recipe.training.batch
     if encoded is None:
@@ -141,6 +222,7 @@ def _batch(recipe: Recipe, number: int, drawer: SampleDrawer, encoded: list[Samp
 
 def _losses(
     recipe: Recipe,
+    epochs: int,
     detector: Detector,
     frozen: dict[str, FrozenViT],
     samples: list[Sample],
@@ -163,7 +245,7 @@ def _losses(
     losses["cls"] = classification_loss(logits, labels, 0.5, spec.label_smoothing)
     divergence = detector.complexity()
     if divergence is not None:  # the ELBO, over all samples of the training
-        losses["kl"] = divergence / (spec.epochs * spec.steps * spec.batch)
+        losses["kl"] = divergence / (epochs * spec.steps * spec.batch)
     return losses
 
 
@@ -185,9 +267,7 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
     return contrastive_loss(flat[chosen], shares.flatten().to(flat.device)[chosen], margin)
 
 
-def _encoded(
-    recipe: Recipe, samples: SampleDrawer, detector: Detector, cache: Path, device: torch.device
-) -> list[Sample]:
+def _encoded(recipe: Recipe, samples: Samples, detector: Detector, cache: Path, device: torch.device) -> list[Sample]:
     """Encode samples once, in shards that survive a kill, and measure their statistics."""
     made_by = fingerprint(what="encoded", recipe=_sample_settings(recipe))
     encoded: list[Sample] = []
@@ -207,7 +287,7 @@ def _encoded(
     return encoded
 
 
-def _encode_shard(samples: SampleDrawer, numbers: range, detector: Detector, device: torch.device) -> dict[str, Tensor]:
+def _encode_shard(samples: Samples, numbers: range, detector: Detector, device: torch.device) -> dict[str, Tensor]:
     drawn = list(read_ahead(lambda place: samples[numbers[place]], len(numbers), ahead=8))
     rows: list[Encoded] = []
     for place in tqdm(range(0, len(drawn), 4), desc="shard", disable=None, leave=False):
@@ -227,9 +307,15 @@ def _sample_settings(recipe: Recipe) -> list[object]:
         if name in ("backbone", "taps", "side")
     }
     frozen = sha256_of(backbone) if backbone.is_file() else ""
-    tables = tables_sha256(recipe.data.tables)
+    tables = _data_sha256(recipe)
     drawn = [spec.patches, spec.side, spec.group_power, *_excluded_folds(recipe), recipe.data.autoencoders]
     return [recipe.detector, recipe.seed, encoder, frozen, tables, recipe.sampling, drawn]
+
+
+def _data_sha256(recipe: Recipe) -> str:
+    """Return a SHA-256 of the packs, or of the tables, that a recipe trains on."""
+    packs = recipe.data.packs
+    return read_packs(Path(packs)).digest if packs else tables_sha256(recipe.data.tables)
 
 
 def _excluded_folds(recipe: Recipe) -> list[int]:
@@ -270,11 +356,13 @@ def _with(detector: Detector, frozen: dict[str, FrozenViT]) -> Iterator[None]:
             delattr(detector, name)
 
 
-def _write(recipe: Recipe, detector: Detector, frozen: list[str], out: Path) -> None:
+def _write(recipe: Recipe, trainer: Trainer[Detector], frozen: list[str], out: Path, machine: str) -> None:
     """Write the checkpoint, without a calibration."""
     backbone = Path(recipe.data.backbone)
     parts = tuple(Part(name, backbone.name, sha256_of(backbone)) for name in frozen)
-    training = {"recipe": dataclasses.asdict(recipe), "tables_sha256": tables_sha256(recipe.data.tables)}
+    digest = {"packs_sha256" if recipe.data.packs else "tables_sha256": _data_sha256(recipe)}
+    spent = {"views": trainer.views, "minutes": round(trainer.minutes, 1), "machine": machine}
+    training = {"recipe": dataclasses.asdict(recipe), **digest, **spent}
     header = CheckpointHeader(out.stem, recipe.detector, recipe.network, parts, training=training)
-    save_trained(out, detector, header)
+    save_trained(out, trainer.averaged, header)
     tqdm.write(f"wrote {out}")

@@ -44,6 +44,11 @@ class Sample:
     encoded: Encoded | None = None
     shares: np.ndarray | None = None
 
+    @property
+    def count(self) -> int:
+        """Number of views."""
+        return len(self.views) if self.views else len(next(iter((self.encoded or {}).values()), ()))
+
 
 class SampleDrawer:
     """Samples by number; each has its own random generator, so that it can be drawn again."""
@@ -108,9 +113,7 @@ class SampleDrawer:
 
     def _cut(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Sample:
         """Cut pixels by the plan."""
-        if wants_crop(self._plan):
-            return crop(pixels, mask, self._side, rng)
-        return cut(pixels, mask, self._plan)
+        return cut_for_training(pixels, mask, self._plan, self._side, rng)
 
 
 class CachedSamples(SampleDrawer):
@@ -171,6 +174,13 @@ def is_cacheable(plan: ViewPlan, side: int) -> bool:
 def wants_crop(plan: ViewPlan) -> bool:
     """Return whether training uses random crops: for plans of one view at its own size."""
     return plan.side is None or plan.patches == "centre"
+
+
+def cut_for_training(
+    pixels: np.ndarray, mask: np.ndarray, plan: ViewPlan, side: int, rng: np.random.Generator
+) -> Sample:
+    """Cut pixels by a plan; `side` is that of random crops for plans without one."""
+    return crop(pixels, mask, plan.side or side, rng) if wants_crop(plan) else cut(pixels, mask, plan)
 
 
 def crop(pixels: np.ndarray, mask: np.ndarray, side: int, rng: np.random.Generator) -> Sample:

@@ -35,10 +35,23 @@ class TrainerSpec:
 
 
 class Trainer(Generic[Trained]):
-    """Minimises the losses of `module` with AdamW; `averaged` holds the EMA weights."""
+    """Minimises the losses of `module` with AdamW; `averaged` holds the EMA weights.
 
-    def __init__(self, module: Trained, spec: TrainerSpec, steps_per_epoch: int):
-        self.module, self.spec = module, spec
+    Attributes:
+        views: Number of views so far, with those before an interruption.
+    """
+
+    def __init__(self, module: Trained, spec: TrainerSpec, steps_per_epoch: int, minutes: float = 0.0):
+        """Set up.
+
+        Args:
+            module: Module to train.
+            spec: Optimiser settings.
+            steps_per_epoch: Number of steps per epoch.
+            minutes: Maximum duration, which shortens the schedule, too; 0 for none.
+        """
+        self.module, self.spec, self.views = module, spec, 0
+        self._minutes, self._earlier, self._started = minutes, 0.0, 0.0
         average = _ema_with_warmup(spec.ema)
         self._averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=average, use_buffers=True)
         trained = [p for p in module.parameters() if p.requires_grad]
@@ -48,7 +61,10 @@ class Trainer(Generic[Trained]):
         ]
         self._optimiser = torch.optim.AdamW(groups, lr=spec.lr, betas=(0.9, 0.98), fused=True)
         total = steps_per_epoch * spec.epochs
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, _warmup_then_cosine(spec.warmup, total))
+        factor = _warmup_then_cosine(spec.warmup, total)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimiser, lambda step: factor(max(step, self._share_of_time * total))
+        )
         self._sums: dict[str, float] = {}
         self._steps = 0
 
@@ -57,8 +73,22 @@ class Trainer(Generic[Trained]):
         """Module with the averaged weights."""
         return cast(Trained, self._averaged.module)
 
-    def step(self, losses: Losses) -> None:
-        """Take one step down the gradient of the sum of `losses`."""
+    @property
+    def minutes(self) -> float:
+        """Duration of the training so far, with that before an interruption."""
+        return (self._earlier + (time.time() - self._started if self._started else 0.0)) / 60
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the maximum duration is reached."""
+        return self._share_of_time >= 1
+
+    @property
+    def _share_of_time(self) -> float:
+        return min(1.0, self.minutes / self._minutes) if self._minutes else 0.0
+
+    def step(self, losses: Losses, views: int = 0) -> None:
+        """Take one step down the gradient of the sum of `losses`, which are those of a number of views."""
         self._optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
@@ -66,28 +96,36 @@ class Trainer(Generic[Trained]):
         self._schedule.step()
         self._averaged.update_parameters(self.module)
         self._steps += 1
+        self.views += views
         for name, loss in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(loss.detach())
 
-    def run(self, made_by: str, state: Path, epoch: Callable[[int], None]) -> None:
-        """Run `epoch(number)` for each epoch, resuming after the last one in `state` with this fingerprint."""
-        started, first = time.time(), self._resume(made_by, state)
+    def run(self, made_by: str, state: Path, epoch: Callable[[int], dict[str, float] | None]) -> None:
+        """Run `epoch(number)` for each epoch, resuming after the last one in `state` with this fingerprint.
+
+        An epoch may return further figures for the log.
+        """
+        first = self._resume(made_by, state)
+        self._started = time.time()
         for number in range(first, self.spec.epochs):
+            if self.out_of_time:
+                break
             self._sums, self._steps = {}, 0
             self.module.train()
-            epoch(number)
+            figures = epoch(number) or {}
             means = {name: round(total / max(self._steps, 1), 4) for name, total in self._sums.items()}
-            minutes = round((time.time() - started) / 60, 1)
-            _log(state.with_suffix(".log.jsonl"), {"epoch": number + 1, **means, "minutes": minutes})
+            row = {"epoch": number + 1, **means, "minutes": round(self.minutes, 1), **figures}
+            _log(state.with_suffix(".log.jsonl"), row)
             self._save(made_by, state, number + 1)
 
     def _parts(self) -> tuple[Any, ...]:
         return self.module, self._averaged, self._optimiser, self._schedule
 
     def _save(self, made_by: str, path: Path, epoch: int) -> None:
-        state = {"made_by": made_by, "epoch": epoch, "parts": [part.state_dict() for part in self._parts()]}
-        with written_whole(path) as partial:
-            torch.save(state, partial)
+        so_far = {"epoch": epoch, "views": self.views, "seconds": 60 * self.minutes}
+        state = {"made_by": made_by, **so_far, "parts": [part.state_dict() for part in self._parts()]}
+        with written_whole(path) as partial, partial.open("wb") as file:
+            torch.save(state, file)
 
     def _resume(self, made_by: str, path: Path) -> int:
         """Load the state of the last complete epoch of this training; return its number, 0 without any."""
@@ -99,18 +137,39 @@ class Trainer(Generic[Trained]):
             return 0
         for part, saved in zip(self._parts(), state["parts"], strict=True):
             part.load_state_dict(saved)
+        self.views, self._earlier = state.get("views", 0), state.get("seconds", 0.0)
         return int(state["epoch"])
 
 
-def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2) -> Iterator[Loaded]:
-    """Yield load(0), load(1), ... load(count - 1), loaded in order by a thread, a few ahead of the consumer."""
-    with ThreadPoolExecutor(1) as reader:
+def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2, workers: int = 1) -> Iterator[Loaded]:
+    """Yield load(0), load(1), ... load(count - 1), in order, loaded by threads, a few ahead of the consumer."""
+    with ThreadPoolExecutor(workers) as reader:
         queue = [reader.submit(load, number) for number in range(min(ahead, count))]
         for number in range(count):
             ready = queue.pop(0).result()
             if number + ahead < count:
                 queue.append(reader.submit(load, number + ahead))
             yield ready
+
+
+class Loader(Generic[Loaded]):
+    """Batches that threads load ahead of a training.
+
+    Attributes:
+        waited: Time that the training waited for them, seconds.
+    """
+
+    def __init__(self, load: Callable[[int], Loaded], count: int, workers: int):
+        """Load the batches 0 to `count` - 1."""
+        self._batches, self.waited = read_ahead(load, count, workers + 1, workers), 0.0
+
+    def take(self, count: int) -> Iterator[Loaded]:
+        """Yield the next `count` batches."""
+        for _ in range(count):
+            started = time.perf_counter()
+            batch = next(self._batches)
+            self.waited += time.perf_counter() - started
+            yield batch
 
 
 def _ema_with_warmup(ema: float) -> Callable[[Any, Any, Any], None]:
@@ -126,10 +185,10 @@ def _ema_with_warmup(ema: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
-def _warmup_then_cosine(share: float, total: int) -> Callable[[int], float]:
+def _warmup_then_cosine(share: float, total: int) -> Callable[[float], float]:
     warmup = max(1, int(share * total))
 
-    def factor(step: int) -> float:
+    def factor(step: float) -> float:
         if step < warmup:
             return (step + 1) / warmup
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
