@@ -147,7 +147,7 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
     if finding.verdict == "real":
         if finding.regions:
             return (
-                f"The picture as a whole shows no sign of AI (score {score:.3f}); {heatmap}, which does not"
+                f"The score ({score:.3f}) shows no sign of AI; {heatmap}, which does not"
                 " outweigh a score so low, but deserves a check"
             )
         if finding.ai_area is None:
@@ -172,7 +172,7 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
             f"The score alone ({score:.3f}) indicates no AI, but {heatmap} with a mean probability of"
             f" {finding.regions[0].score:.2f}: too much to clear it, too little to call it AI"
         )
-    alone = ", which alone is not enough" if finding.regions else ""
+    alone = ", but that alone is not enough" if finding.regions else ""
     return f"The score ({score:.3f}) is too high to clear the picture and too low to call it AI{_also(heatmap)}{alone}"
 
 
