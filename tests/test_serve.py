@@ -176,6 +176,14 @@ def test_the_card_and_the_report_have_the_bounds_of_the_chosen_profile(judge, tm
     assert "Cannot tell" in line["html"] and "AI from 1.000" in head and "scale of profile low-fpr" in head
 
 
+def test_a_parameter_of_another_type_is_refused_with_one_line(judge, tmp_path):
+    with judge() as client:
+        answer = client.post("/v1/scan?stress=perhaps", files=files(("a.png", png(tmp_path))))
+        assert answer.status_code == 400 and answer.json()["error"].startswith(
+            "stress: Input should be a valid boolean"
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "profile", "message"),
     [

@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -132,6 +133,11 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
         if _wants_html(request):
             return HTMLResponse(pages.message(words), error.status_code, headers=error.headers)
         return JSONResponse({"error": words}, error.status_code, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
+        words = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
+        return await http_error(request, HTTPException(400, printable(words[:200])))
 
     app.add_middleware(Guard, limits=limits)
     return app
