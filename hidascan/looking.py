@@ -20,9 +20,9 @@ from hidascan.detectors.base import Decision, Detector, Encoded, Positions
 from hidascan.geometry import PatchGrid, spread_order
 from hidascan.image.views import Views
 
-MIN_PATCHES = 3  # patches from which a standard error can be estimated
+MIN_PATCHES = 6  # patches from which a standard error can be estimated
 SUSPECTS = 3  # additional patches: the most suspicious ones by `Detector.glance`
-_INITIAL_VIEWS = MIN_PATCHES + 1  # views requested first, with early stopping: the thumbnail, too
+_INITIAL_VIEWS = MIN_PATCHES + 2  # views requested first, with early stopping
 _FIRST_VIEWS = 8  # views of a first impression: seconds on two cores
 _MIN_VIEWS = 4 * _FIRST_VIEWS  # views from which an image has a first impression
 # (logit, standard error, patches seen, all patches) -> whether the verdict is settled.

@@ -62,12 +62,10 @@ def save_hostile(folder: Path) -> None:
 
 
 def randomise(probe: KernelProbe) -> None:
-    """Randomise components, landmarks, votes and mixing, as a newly built probe is constant."""
-    for projection in (probe.tokens,):
-        projection.project_on(torch.linalg.qr(torch.randn(*projection.basis.shape)).Q)
+    """Randomise components, landmarks and coefficients, as a newly built probe is constant."""
+    probe.tokens.project_on(torch.linalg.qr(torch.randn(*probe.tokens.basis.shape)).Q)
     probe.set_landmarks(**{name: 0.3 * torch.randn(*part.shape) for name, part in probe.landmarks._asdict().items()})
     probe.coefficients.normal_()
-    probe.quality_offset.fill_(80)
 
 
 def save_random_weights(folder: Path, config: HiDANetConfig) -> Path:
@@ -79,6 +77,7 @@ def save_random_weights(folder: Path, config: HiDANetConfig) -> Path:
     torch.manual_seed(0)
     randomise(network.probe)
     network.token_filters.filters.normal_(std=0.05)
+    network.vote.fill_(0.2)
     parts = (Part("backbone", backbone.name, sha256_of(backbone)),)
     save_trained(folder / "tiny.safetensors", network, CheckpointHeader("tiny", "hidanet", config, parts))
     return folder / "tiny.safetensors"
