@@ -43,7 +43,7 @@ KINDS = ("csv", "jsonl")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_complete_output_is_not_resumed(hidascan, folder, tmp_path, kind):
     out, options = tmp_path / f"out.{kind}", ("--precision", "fp32", "--resume")
-    assert hidascan(folder, f"--{kind}", out, *options).code == 1
+    assert hidascan(folder, f"--{kind}", out, *options).code == 3
     assert not (tmp_path / f"out.{kind}.unfinished").exists()
     assert "is not an unfinished scan" in hidascan(folder, f"--{kind}", out, *options).err
 
@@ -57,7 +57,7 @@ def marked(tmp_path_factory, tiny_weights):
         patch.setattr("hidascan.report.resume.end", lambda outputs: None)
         for kind in KINDS:
             options = [f"--{kind}", base / f"out.{kind}", "--precision", "fp32", "-q", "--weights", tiny_weights]
-            assert cli.run([str(part) for part in (base / "in", *options)]) == 1
+            assert cli.run([str(part) for part in (base / "in", *options)]) == 3
     return base
 
 
@@ -69,7 +69,7 @@ def test_a_torn_output_is_completed_to_what_an_unbroken_scan_gives(hidascan, mar
     shutil.copy(marked / mark.name, mark)
     out.write_bytes(whole[: int(len(whole) * cut)])
     ran = hidascan(marked / "in", f"--{kind}", out, "--precision", "fp32", "--resume")
-    assert ran.code == 1 and not mark.exists()
+    assert ran.code == 3 and not mark.exists()
     assert without_time(out.read_text()) == without_time(whole.decode())
     if cut > 0.5:
         assert len(ran.out.splitlines()) < 8  # those done were not scanned again
@@ -186,7 +186,7 @@ def test_the_rows_of_a_killed_scan_are_never_dropped_silently(hidascan, folder, 
     ran = hidascan(folder, "--csv", unfinished, "--jsonl", unfinished.with_suffix(".jsonl"), "--resume")
     assert ran.code == 2 and ran.err.count("\n") == 1 and unfinished.read_bytes() == before
     unfinished.unlink()
-    assert hidascan(folder, "--csv", unfinished, "--precision", "fp32").code == 1
+    assert hidascan(folder, "--csv", unfinished, "--precision", "fp32").code == 3
     assert len(unfinished.read_text().splitlines()) == 9
 
 
