@@ -24,7 +24,7 @@ class FeatureAggregation(nn.Module):
 
         Args:
             patches: (B, K, D); without a patch the result is that of a value of zeros.
-            padding: (B, K) bool, true where there is no patch.
+            padding: (B, K) bool, true at places without a patch.
 
         Returns:
             f_detail (B, D).
@@ -61,7 +61,7 @@ class FusionHead(nn.Module):
         Args:
             features: F.
             dim: D, width of all that follows.
-            heads: Of the attention in FAM.
+            heads: Number of attention heads in FAM.
             dropout: Probability of dropping a channel after fusion, in training.
             hidden: Probability of dropping a feature of a token, in training.
         """
@@ -85,7 +85,7 @@ class FusionHead(nn.Module):
         Args:
             f_global: (B, D) of the thumbnails.
             patches: (B, K, D).
-            padding: (B, K) bool, true where there is no patch.
+            padding: (B, K) bool, true at places without a patch.
 
         Returns:
             Logits (B,), above 0 for AI.

@@ -43,7 +43,7 @@ class HiDANetConfig(DetectorConfig):
     heads: int = 4  # of the attention in FAM
     residual_filters: int = 24  # numbers a cell that TFL sees
     localiser_dim: int = 64  # width of TFL
-    dropout: float = 0.1  # in training, of what is fused, and in TFL
+    dropout: float = 0.1  # probability in training, after fusion and in TFL
 
 
 class HiDANet(Detector):
@@ -78,7 +78,7 @@ class HiDANet(Detector):
         """Encode views by both paths.
 
         Returns:
-            "tokens" (B, P), projected [CLS] tokens, "embedded" (B, D), the same as FAM wants them, and "statistics" (B, Q)
+            "tokens" (B, P), projected [CLS] tokens, "embedded" (B, D), the same tokens embedded for FAM, and "statistics" (B, Q)
             of residuals, embedded by QFE. For the heatmap "residuals"
             (B, 14, 14, E), filtered residuals of the cells, and with `cell_taps` "patch_tokens" (B, h, w, F), filtered
             tokens. Statistics and residuals are zeros for a thumbnail. All float32.

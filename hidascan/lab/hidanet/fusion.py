@@ -38,7 +38,7 @@ class Views:
     Attributes:
         thumbnail: (S, F) float16.
         patches: (S, K, F) float16, zeros where a sample has fewer than K.
-        padding: (S, K) bool, true where there is no patch.
+        padding: (S, K) bool, true at places without a patch.
     """
 
     thumbnail: Tensor
@@ -75,11 +75,11 @@ def train_fusion(views: Views, labels: Tensor, weights: Tensor, network: HiDANet
     """Train on samples that fit into memory.
 
     Args:
-        views: Of S samples.
+        views: Views of S samples.
         labels: (S,) 0 or 1.
-        weights: (S,) of the losses.
-        network: Sizes.
-        spec: How.
+        weights: (S,) weights of the samples in the loss.
+        network: Sizes of the head.
+        spec: Settings of the training.
     """
     torch.manual_seed(spec.seed)
     head = FusionHead(views.thumbnail.shape[1], network.dim, network.heads, spec.dropout, spec.hidden)
