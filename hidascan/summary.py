@@ -147,8 +147,8 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
     if finding.verdict == "real":
         if finding.regions:
             return (
-                f"The score ({score:.3f}) shows no sign of AI; {heatmap}, which does not"
-                " outweigh a score so low, but deserves a check"
+                f"The score ({score:.3f}) shows no sign of AI; {heatmap}, which is worth"
+                " checking but does not outweigh such a low score"
             )
         if finding.ai_area is None:
             return f"The pixels show no sign of AI (score {score:.3f}){_also(heatmap)}"
@@ -156,7 +156,7 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
     if finding.ai_area is None:
         return f"The picture, or a part of it, looks AI-made (score {score:.3f}){_also(heatmap)}"
     if not finding.regions:
-        return f"The picture as a whole looks AI-made (score {score:.3f}); {heatmap}, as can happen with generated pictures"
+        return f"The picture as a whole looks AI-made (score {score:.3f}); {heatmap}, which can happen with generated pictures"
     if finding.scope == "whole":
         return f"Score ({score:.3f}) and heatmap agree: {heatmap}"
     return f"The score ({score:.3f}) indicates AI, and {heatmap}; the rest of the picture may be AI-made, too"
@@ -164,9 +164,9 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
 
 def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: str) -> str:
     if _has_no_content(finding):
-        return f"The picture is blank or tiny, so there is too little to judge, whatever its score ({score:.3f})"
+        return f"The picture is blank or too small to judge; its score ({score:.3f}) has no meaning"
     if _copies_conflict(finding):
-        return f"Re-saved or cropped copies of the picture get the opposite verdict (score {score:.3f}){_also(heatmap)}"
+        return f"Re-saved, resized or cropped copies of the picture get the opposite verdict (score of the picture itself: {score:.3f}){_also(heatmap)}"
     if finding.regions and run is not None and score < run.real_below:
         return (
             f"The score alone ({score:.3f}) indicates no AI, but {heatmap} with a mean probability of"
@@ -197,9 +197,9 @@ def _why(finding: Finding, run: RunInfo | None) -> str:
         return ""
     accused, missed = ERRORS[run.options.profile]
     return (
-        f"Why not decided: these weights call a picture AI only from {run.ai_from:.3f}, so that at most"
-        f" {_frequency(accused)} real pictures are accused, and free of AI only below {run.real_below:.3f}, so that at"
-        f" most {_frequency(missed)} AI pictures are missed."
+        f"Why no verdict: a picture counts as AI from {run.ai_from:.3f}, so that at most {_frequency(accused)} real pictures"
+        f" would be accused, and as free of AI below {run.real_below:.3f}, so that at most {_frequency(missed)} AI pictures"
+        " would be missed."
     )
 
 
@@ -213,15 +213,15 @@ def _claims(finding: Finding) -> str:
     if finding.c2pa is not None and finding.c2pa.signature == "broken":
         return "its Content Credentials are broken: the file was changed after signing, or the signature is wrong"
     if not finding.claims:
-        return "the file names no origin"
+        return "the file contains no origin data"
     claim = finding.claims[0]
     name = f"“{claim.text[:_NAME]}” ({claim_strength(claim)})"
     if claim.kind == "ai":
         what = "a part of it" if all(one.part for one in finding.claims if one.kind == "ai") else "it"
-        start = "but the file itself" if finding.verdict == "real" else "the file itself"
+        start = "the file itself, however," if finding.verdict == "real" else "the file itself"
         return f"{start} declares {what} AI-made: {name}{', which outweighs this result' * _outweighs(claim, finding)}"
     if claim.kind == "camera":
-        start = "but the file" if finding.verdict == "ai" else "the file"
+        start = "the file, however," if finding.verdict == "ai" else "the file"
         signed = claim.strength in ("trusted", "signed") and claim.signature != "broken"
         return f"{start} names a camera: {name}{'' if signed else ', which is easily faked'}"
     return f"the file names software: {name}, which says nothing about AI"
@@ -235,14 +235,14 @@ def _earlier_save(finding: Finding) -> str:
     """Mention an earlier JPEG save, which the header does not show."""
     if finding.jpeg_trace is None or not any(note.startswith(_EARLIER) for note in finding.notes):
         return ""
-    cropped = " and cropped" if (finding.jpeg_trace.top, finding.jpeg_trace.left) != (0, 0) else ""
-    return f"its pixels were saved as JPEG before (quality about {finding.jpeg_trace.quality}){cropped}"
+    cropped = " and then cropped" if (finding.jpeg_trace.top, finding.jpeg_trace.left) != (0, 0) else ""
+    return f"the picture was saved as JPEG before (quality about {finding.jpeg_trace.quality}){cropped}"
 
 
 def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
     """State how often a verdict is wrong; for pictures with weaknesses, on delivered copies."""
     if verdict == "inconclusive":
-        return "No verdict is given, because either would be wrong too often."
+        return "No verdict is given: either one would be wrong too often."
     mistake = "called AI" if verdict == "ai" else "called free of AI"
     if run is None or run.reliability is None:
         chosen = "at your threshold" if run and run.options.threshold is not None else "with these weights"
@@ -254,19 +254,19 @@ def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
         (rates.real_called_ai, rates.real_images) if verdict == "ai" else (rates.ai_called_real, rates.ai_images)
     )
     share = f"{percent(rate)} of {count:,}" if rate else f"none of {count:,}"
-    return f"In tests on sources never seen before, {share} {seen} were wrongly {mistake}."
+    return f"In tests on sources not used in training, {share} {seen} were wrongly {mistake}."
 
 
 def _weaknesses(finding: Finding) -> Iterator[str]:
     width, height = finding.width or 0, finding.height or 0
     if max(width, height) <= _PREVIEW:
-        yield f"only a preview ({width} x {height} px): ask for the original file"
+        yield f"preview size ({width} x {height} px): ask for the original file"
     elif width * height < _SMALL:
         yield f"a small picture ({width} x {height} px)"
     yield from (f"it {note}" for note in finding.notes if note.startswith(_ENLARGED))
     known = [quality for quality in (finding.jpeg_quality, finding.jpeg_quality_estimated) if quality is not None]
     if known and min(known) < _LOW_QUALITY:
-        yield f"hard compression (JPEG quality about {min(known):.0f})"
+        yield f"strong compression (JPEG quality about {min(known):.0f})"
     if finding.domain == "screenshot":
         yield "a screenshot: scan the picture itself instead"
     elif finding.domain not in (None, "photo", "unknown"):

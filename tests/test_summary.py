@@ -94,7 +94,7 @@ def test_the_card_never_contradicts_its_row(finding):
     )
     assert f"{finding.score:.3f}" in words and words.endswith(".") and not re.search(r"\.\.|  |None", words)
     # The heatmap
-    judged = "blank or tiny" not in words
+    judged = "too small to judge" not in words
     assert ("no heatmap was made" in words) == (finding.ai_area is None and judged)
     assert ("the whole picture (100 %)" in words) == (finding.ai_area == 1 and judged)
     assert ("upper left, 8 % of the picture" in words) == (finding.ai_area == 0.08 and judged)
@@ -109,14 +109,14 @@ def test_the_card_never_contradicts_its_row(finding):
     assert settled == (finding.verdict == "inconclusive")
     # The file
     first = finding.claims[0] if finding.claims else None
-    assert ("names no origin" in words) == (first is None)
+    assert ("no origin data" in words) == (first is None)
     assert ("Content Credentials are broken" in words) == bool(finding.c2pa and finding.c2pa.signature == "broken")
     assert ("camera" in words) == (first is not None and first.kind == "camera")
-    assert ("but the file names a camera" in words) == (
+    assert ("the file, however, names a camera" in words) == (
         finding.verdict == "ai" and first is not None and first.kind == "camera"
     )
-    assert ("before (quality about 62) and cropped" in words) == (finding.jpeg_trace is not None)
-    assert ("hard compression (JPEG quality about 62)" in card.weaknesses) == (finding.jpeg_trace is not None)
+    assert ("before (quality about 62) and then cropped" in words) == (finding.jpeg_trace is not None)
+    assert ("strong compression (JPEG quality about 62)" in card.weaknesses) == (finding.jpeg_trace is not None)
     assert (card.next_steps[0] == "inspect the marked area") == (0 < (finding.ai_area or 0) < 0.6)
 
 
@@ -129,7 +129,7 @@ def test_an_unreadable_file_has_its_reason_and_no_result():
 def test_a_score_between_the_bounds_is_explained_by_the_bounds(profile, said):
     run = RunInfo("1", "w", "0", "hidanet", "fp32", 0.3, 0.97, True, ScanOptions(profile=profile))
     why = summary(finding_of("between", "cold", "silent", "no JPEG"), run).why
-    assert "only from 0.970" in why and f"at most {said} real pictures are accused" in why and "below 0.300" in why
+    assert "as AI from 0.970" in why and f"at most {said} real pictures would be accused" in why and "below 0.300" in why
     others = [finding_of(score, "part", "silent", "no JPEG") for score in ("ai", "real", "doubted")]
     others += [replace(finding_of(score, "cold", "silent", "no JPEG"), score=0.5) for score in ("blank", "stress")]
     assert [summary(other, run).why for other in others] == [""] * 5
@@ -166,9 +166,9 @@ def test_what_was_not_measured_is_stated():
 @pytest.mark.parametrize(
     ("changes", "weakness"),
     [
-        ({"width": 300, "height": 200}, "only a preview (300 x 200 px): ask for the original file"),
+        ({"width": 300, "height": 200}, "preview size (300 x 200 px): ask for the original file"),
         ({"width": 500, "height": 400}, "a small picture (500 x 400 px)"),
-        ({"jpeg_quality": 40}, "hard compression (JPEG quality about 40)"),
+        ({"jpeg_quality": 40}, "strong compression (JPEG quality about 40)"),
         ({"domain": "screenshot"}, "a screenshot: scan the picture itself instead"),
         ({"domain": "artwork"}, "an artwork, not a photo"),
         ({"notes": ("damaged: only the upper 90 of 200 rows were readable and scanned",)}, "only a part of the file was examined"),
