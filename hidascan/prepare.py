@@ -191,7 +191,9 @@ class Preparer:
                 copy = replace(image, pixels=pixels, trace=jpeg_trace(pixels))
                 job.copies[name] = self._prepare(name, copy, time.perf_counter())
             except (ValueError, OSError, ImageError):
-                job.finding = replace(job.finding, notes=(*job.finding.notes, f"stress: no copy as {name}"))
+                job.finding = replace(
+                    job.finding, notes=(*job.finding.notes, f"stress: the copy {name} could not be made")
+                )
         return job
 
 

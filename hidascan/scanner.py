@@ -114,9 +114,7 @@ class Scanner:
         if (
             self.options.fast and options.profile != self.options.profile
         ):  # what settles a verdict depends on the bounds
-            raise UsageError(
-                f"--fast looks for verdicts of profile {self.options.profile}: scan without it for another"
-            )
+            raise UsageError(f"--fast works with profile {self.options.profile} here; omit it to use another profile")
         calibration, rule = self.header.calibration, self._rule(options.profile)
         return replace(
             self.run,

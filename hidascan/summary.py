@@ -249,7 +249,7 @@ def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
         return f"How often pictures are wrongly {mistake} {chosen} was not measured."
     rates = run.reliability.delivered if weak else run.reliability.as_published
     what = f"{'real' if verdict == 'ai' else 'AI'} pictures"
-    seen = f"re-saved, shrunk or otherwise weakened {what}" if weak else f"{what} as published"
+    seen = f"re-saved, resized or otherwise processed {what}" if weak else f"{what} as published"
     rate, count = (
         (rates.real_called_ai, rates.real_images) if verdict == "ai" else (rates.ai_called_real, rates.ai_images)
     )

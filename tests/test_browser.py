@@ -65,7 +65,7 @@ def test_rows_are_filtered_and_ordered(page):
     scores = [float(text.split("score ")[1]) for text in page.locator("article.row:visible div:has(> .verdict)").all_text_contents()]  # fmt: skip
     assert scores == sorted(scores, reverse=True)
     page.locator("#find").fill("no such name")
-    assert page.locator("#shown").text_content() == "Nothing matches: no file shown." and not shown(page)
+    assert page.locator("#shown").text_content() == "No file matches the filter." and not shown(page)
     assert page.locator("#totals").text_content().startswith("4 files: ")
 
 

@@ -97,7 +97,7 @@ def test_accuse_fewer_is_the_profile_of_the_pictures_added_from_then_on(service,
     assert [row["scan"]["profile"] for row in rows] == ["balanced", "low-fpr"]
     with service.expect_download() as got:
         service.locator("#report").click()
-    assert "scale of profile low-fpr, where chosen" in got.value.path().read_text() and not service.wrong
+    assert "scale of pictures scanned with profile low-fpr" in got.value.path().read_text() and not service.wrong
 
 
 def test_copies_are_tested_by_one_click_and_cancelling_keeps_the_result(service, tmp_path):
@@ -272,9 +272,9 @@ DROP = """async ([kind, text]) => {
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_a_link_is_answered_with_advice(service, kind):
     service.evaluate(DROP, [kind, "https://example.org/a.jpg"])
-    service.locator("#problem", has_text="That is a link: save the picture, then drop the file").wait_for()
+    service.locator("#problem", has_text="This is a link, not a file: save the picture").wait_for()
     service.evaluate(DROP, [kind, "some words"])
-    service.locator("#problem", has_text="That is not a file").wait_for()
+    service.locator("#problem", has_text="This is not a file").wait_for()
     assert service.locator("article").count() == 0
 
 

@@ -173,7 +173,7 @@ def test_the_card_and_the_report_have_the_bounds_of_the_chosen_profile(judge, tm
         (line,) = rows(client.post("/v1/scan?profile=low-fpr", files=named, headers=headers))
         head = client.get("/v1/report-frame?profile=low-fpr").json()["head"]
         assert "low-fpr" not in client.get("/v1/report-frame").json()["head"]
-    assert "Cannot tell" in line["html"] and "AI from 1.000" in head and "scale of profile low-fpr" in head
+    assert "Cannot tell" in line["html"] and "AI from 1.000" in head and "scanned with profile low-fpr" in head
 
 
 def test_a_parameter_of_another_type_is_refused_with_one_line(judge, tmp_path):
@@ -190,7 +190,7 @@ def test_a_parameter_of_another_type_is_refused_with_one_line(judge, tmp_path):
         ({}, "fair", "--profile must be one of low-fpr, balanced, high-recall, not fair"),
         ({}, "", "--profile must be one of"),
         ({"threshold": 0.5}, "low-fpr", "--threshold cannot be combined with --profile"),
-        ({"fast": True}, "low-fpr", "--fast looks for verdicts of profile balanced"),
+        ({"fast": True}, "low-fpr", "--fast works with profile balanced here"),
     ],
 )
 def test_a_profile_that_cannot_be_met_is_refused(judge, tmp_path, options, profile, message):

@@ -129,7 +129,9 @@ def test_an_unreadable_file_has_its_reason_and_no_result():
 def test_a_score_between_the_bounds_is_explained_by_the_bounds(profile, said):
     run = RunInfo("1", "w", "0", "hidanet", "fp32", 0.3, 0.97, True, ScanOptions(profile=profile))
     why = summary(finding_of("between", "cold", "silent", "no JPEG"), run).why
-    assert "as AI from 0.970" in why and f"at most {said} real pictures would be accused" in why and "below 0.300" in why
+    assert (
+        "as AI from 0.970" in why and f"at most {said} real pictures would be accused" in why and "below 0.300" in why
+    )
     others = [finding_of(score, "part", "silent", "no JPEG") for score in ("ai", "real", "doubted")]
     others += [replace(finding_of(score, "cold", "silent", "no JPEG"), score=0.5) for score in ("blank", "stress")]
     assert [summary(other, run).why for other in others] == [""] * 5

@@ -149,7 +149,7 @@ def _facts(finding: Finding, card: Card, run: RunInfo, blocks: str) -> Iterator[
         bounds = f"no sign below {run.real_below:.3f}, AI from {run.ai_from:.3f}"
         yield "score", f"{_bar(finding.score, blocks)} {score_in_words(finding)} ({bounds})"
     yield "summary", card.sentence
-    for name, text in (("", card.why), ("errors", card.reliability), ("weakened", "; ".join(card.weaknesses))):
+    for name, text in (("", card.why), ("errors", card.reliability), ("caution", "; ".join(card.weaknesses))):
         if text:
             yield name, text
     yield from _named("areas", _areas(finding))

@@ -69,7 +69,7 @@ def _cause(error: BaseException) -> HidascanError:
         return cause
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = re.sub(r"^[a-z_.]+[.][A-Z][A-Za-z]+: ", "", lines[-1]) if lines else type(error).__name__
-    return FleetError(f"the fleet: {reason}")
+    return FleetError(f"Ray stopped the scan: {reason}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ function filter() {
     row.hidden = !wanted.has(row.dataset.verdict) || !row.dataset.path.toLowerCase().includes(part);
     count += !row.hidden;
   }
-  $("shown").textContent = count || !rows.length ? `${count} of ${rows.length} shown` : "Nothing matches: no file shown.";
+  $("shown").textContent = count || !rows.length ? `${count} of ${rows.length} shown` : "No file matches the filter.";
 }
 function sort() {
   const by = {

@@ -64,7 +64,7 @@ function takeFolder(files) {
   const isPicture = file => !file.name.startsWith(".") && (file.type.startsWith("image/") || suffixes.some(one => file.name.toLowerCase().endsWith(one)));
   const pictures = files.filter(isPicture), others = files.length - pictures.length;
   take(pictures);
-  if (others || !pictures.length) $("problem").textContent = pictures.length ? `Skipped ${counted(others, "file")} of the folder that cannot be scanned.` : "No pictures in this folder.";
+  if (others || !pictures.length) $("problem").textContent = pictures.length ? `Skipped ${counted(others, "file")} in the folder that cannot be scanned.` : "No pictures in this folder.";
 }
 
 async function filesOf(entry) {
@@ -82,7 +82,7 @@ async function takeFrom(data) {
   const files = [...data.files], text = data.getData("text/uri-list") || data.getData("text/plain");
   if (entries.some(entry => entry.isDirectory)) return takeFolder((await Promise.all(entries.map(filesOf))).flat());
   if (files.length) return take(files);
-  $("problem").textContent = /^\s*(https?|data|blob|file):/i.test(text) ? "That is a link: save the picture, then drop the file." : "That is not a file: drop or paste a picture.";
+  $("problem").textContent = /^\s*(https?|data|blob|file):/i.test(text) ? "This is a link, not a file: save the picture, then drop the file here." : "This is not a file: drop or paste a picture.";
 }
 
 // A job, from waiting to its result
