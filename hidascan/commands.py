@@ -72,7 +72,7 @@ def scan(
     patches: Annotated[Optional[int], typer.Option(metavar="N", help="Examine at most N patches per image, spread over it: faster, but skips pixels.  [default: all]", show_default=False)] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Stop as soon as the verdict is settled: several times as fast on large images, nearly always the same verdict, and no heatmap unless every patch was needed.")] = False,
     profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Errors to avoid. low-fpr: fewest false alarms on real photos; high-recall: fewest missed AI images.")] = "balanced",
-    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T and real below. Inconclusive are only pictures that the heatmap contradicts or that have no content.  [default: the profile's]", show_default=False)] = None,
+    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T, and real below. Inconclusive is then reported only if the heatmap contradicts real, or if the picture has no content.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Reject images of more than N pixels.")] = MAX_PIXELS,
     c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
@@ -107,7 +107,7 @@ def scan(
 def verify(
     report: Annotated[Path, typer.Argument(help="JSON Lines report written by hidascan.", show_default=False)],
     sample: Annotated[int, typer.Option(min=0, help="Number of files to scan again, spread evenly over the report.")] = 5,
-    base: Annotated[Path, typer.Option(metavar="DIR", help="Folder that relative paths in the report start from.")] = Path(),
+    base: Annotated[Path, typer.Option(metavar="DIR", help="Base folder of relative paths in the report.")] = Path(),
     weights: Annotated[Optional[str], typer.Option(metavar="NAME|PATH", help="Weights for scanning again.  [default: those named in the report]", show_default=False)] = None,
     device: Device = "auto",
 ) -> None:  # fmt: skip

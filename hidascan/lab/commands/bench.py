@@ -22,14 +22,14 @@ def bench(
     real: Annotated[Optional[Path], typer.Option(help="Folder of the real photos, if they are not in the benchmark.", show_default=False)] = None,
     limit: Annotated[Optional[int], typer.Option(min=1, help="Number of files, spread evenly over all.", show_default=False)] = None,
     align_format: Annotated[bool, typer.Option("--align-format", help="Also score both classes after saving them as JPEG with quality 96.")] = False,
-    keep: Annotated[Optional[Path], typer.Option(help="File that stores scores, to resume from.", show_default=False)] = None,
+    keep: Annotated[Optional[Path], typer.Option(help="File in which scores are stored, for resuming.", show_default=False)] = None,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Detect the benchmark by its folders, and print its table with the published figures below.
+    """Recognise a benchmark by its folders, score it, and print the table with the published figures below.
 
-    GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark, ForenSynths, Community
+    For detection GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark, ForenSynths, Community
     Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
     """
     from hidascan.errors import RecipeError

@@ -182,7 +182,7 @@ def curves(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Measure and plot the loss under JPEG, blur, resizing, noise and masking, for one or more weights."""
+    """Measure and plot the loss of accuracy under JPEG, blur, resizing, noise and masking, for one or more weights."""
     from tqdm import tqdm
 
     from hidascan.lab.data.layouts import read_images

@@ -153,7 +153,7 @@ def tde(
     image: Annotated[Path, typer.Argument(help="Image to examine.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Path of the picture (PNG).", show_default=False)],
     grid: Annotated[int, typer.Option(min=1, max=56, help="Number of cells along a side of a view.")] = 7,
-    patches: Annotated[int, typer.Option(min=1, help="Maximum number of patches: each cell of each costs a pass.")] = 4,
+    patches: Annotated[int, typer.Option(min=1, help="Maximum number of patches; each cell of each patch takes one pass.")] = 4,
     weights: Weights = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",

@@ -20,7 +20,7 @@ def train(
     cache: Cache,
     out: Annotated[Path, typer.Option(help="Path of the trained part.", show_default=False)],
     only: Annotated[Optional[Part], typer.Option(metavar="verdict|heatmap", help="Train this part alone; needs --rest-of.", show_default=False)] = None,
-    rest_of: Annotated[Optional[Path], typer.Option(metavar="WEIGHTS", help="Weights that all other parts are taken from.", show_default=False)] = None,
+    rest_of: Annotated[Optional[Path], typer.Option(metavar="WEIGHTS", help="Weights that supply all other parts.", show_default=False)] = None,
     packs: Packs = None,
     views: Views = None,
     minutes: Minutes = None,
