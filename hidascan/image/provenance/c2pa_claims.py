@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hidascan.image.provenance.catalogue import tool_in
+from hidascan.image.provenance.catalogue import meaning_of, tool_in
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest, Statement
-from hidascan.image.provenance.source_types import meaning_of
 from hidascan.image.provenance.statements import AI_ASSERTIONS
 
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}

@@ -12,13 +12,12 @@ from dataclasses import replace
 from PIL import Image
 
 from hidascan.image.provenance.c2pa_claims import claims_of
-from hidascan.image.provenance.catalogue import Tool, tool_in
+from hidascan.image.provenance.catalogue import Tool, meaning_of, term_of, tool_in
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.fields import PNG_TEXT, Field, fields_of
 from hidascan.image.provenance.manifest import Manifest
-from hidascan.image.provenance.source_types import meaning_of, term_of
-from hidascan.image.provenance.stealth import read_stealth
 from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_signed_by_xai
+from hidascan.image.provenance.texts import read_stealth
 
 _NAME, _DETAIL = 80, 200  # maximum number of characters shown
 _MAX_CLAIMS = 100

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.hidanet.matched_filters import LARGEST
+from hidascan.detectors.hidanet.filters import LARGEST
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.geometry import CELL, PATCH
 from hidascan.lab.data.autoencoders.base import load_autoencoder
