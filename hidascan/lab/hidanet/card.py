@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from hidascan.detectors.hidanet.network import HiDANet
-from hidascan.lab.hidanet import cross_validation, heatmap_figures
+from hidascan.lab.hidanet import cross_validation, heatmaps
 from hidascan.lab.measure.card import CardSpec, Section
 from hidascan.scanner import Scanner
 
@@ -20,7 +20,7 @@ def _cross_validation(scanner: Scanner, spec: CardSpec) -> str:
 def _where(scanner: Scanner, spec: CardSpec) -> str:
     parts: list[str] = []
     residuals, device = cast(HiDANet, scanner.detector).residuals, str(scanner.device)
-    heatmap_figures.report_heatmaps(spec.recipe, spec.cache, residuals, device, scanner.dtype, parts.append)
+    heatmaps.report_heatmaps(spec.recipe, spec.cache, residuals, device, scanner.dtype, parts.append)
     return "\n\n".join(parts)
 
 

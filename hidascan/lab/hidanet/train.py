@@ -16,9 +16,14 @@ from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.hidanet.filters import residual_filters
-from hidascan.lab.hidanet.heatmap_thresholds import fit_evidence, fit_heatmap_thresholds, largest_evidence, region_odds
+from hidascan.lab.hidanet.heatmaps import (
+    fit_evidence,
+    fit_heatmap_thresholds,
+    largest_evidence,
+    locate_out_of_fold,
+    region_odds,
+)
 from hidascan.lab.hidanet.localiser import train_localiser
-from hidascan.lab.hidanet.located import locate_out_of_fold
 from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, judge
 from hidascan.lab.hidanet.pairs import build_pairs
 from hidascan.lab.hidanet.probe_samples import known_qualities, probe_samples
