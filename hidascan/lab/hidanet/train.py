@@ -139,3 +139,16 @@ def write_network(
     header = CheckpointHeader(out.stem, recipe.detector, recipe.network, parts, calibration, training)
     save_trained(out, network, header)
     tqdm.write(f"wrote {out}")
+
+
+def train_for_comparison(
+    recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype
+) -> None:
+    """Fit the verdict to all folds but `data.without_folds`, and write the weights, with untrained TFL and QFE."""
+    samples = probe_samples(recipe, cache, str(device), dtype)
+    left_out = torch.tensor(recipe.data.without_folds, dtype=torch.long)
+    network = HiDANet(recipe.network)
+    del network.backbone  # it is not trained, and lies in a file of its own
+    shown = ~torch.isin(samples.folds, left_out)
+    set_voters(network, fit_voters(samples, recipe, shown))
+    write_network(recipe, network, Calibration(), out, training_record(recipe))
