@@ -19,9 +19,9 @@ from hidascan.errors import ImageError
 from hidascan.image.decode import DecodedImage
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.capture import Capture
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
+from hidascan.image.provenance.tags import Capture
 
 try:
     import fcntl

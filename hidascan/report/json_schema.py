@@ -12,11 +12,10 @@ from hidascan.finding import Attribution, Finding
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.capture import Capture
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest, Statement
-from hidascan.regions import Region
-from hidascan.scope import SCOPES
+from hidascan.image.provenance.tags import Capture
+from hidascan.regions import SCOPES, Region
 from hidascan.summary import TEXTS, Card
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
