@@ -1,4 +1,4 @@
-"""Matched filters: a few numbers that show how pixels were made, out of features that mostly depend on content."""
+"""Matched filters: linear filters that isolate traces of synthesis in features dominated by content."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-LARGEST = 6.0  # of a feature, in standard deviations
+LARGEST = 6.0  # magnitude at which features are clipped, in standard deviations
 
 
 class MatchedFilters(nn.Module):
-    """Standardises features, clamps outliers, and filters. The lab fits all of it in closed form."""
+    """Standardises features, clamps outliers, and filters; all parameters are fitted in closed form by the lab."""
 
     mean: Tensor
     spread: Tensor
@@ -36,19 +36,18 @@ class MatchedFilters(nn.Module):
 
 
 class TokenFilters(MatchedFilters):
-    """The tokens of a cell after several blocks -> a few numbers.
+    """Tokens of a cell after several blocks -> E numbers.
 
-    Tokens vary with what a picture shows, far more than with how it was made; the filters look in directions in which
-    content hardly varies.
+    Tokens depend on content far more than on synthesis; the filters use directions in which content hardly varies.
     """
 
     def forward(self, blocks: Sequence[Tensor]) -> Tensor:
-        """Filter the patch tokens that T blocks give, one after the other.
+        """Filter the patch tokens of T blocks, one block after the other.
 
-        Side by side, as `filtered` takes them, they are many times what the caches of a processor hold.
+        Joined, as `filtered` expects them, they would exceed the caches of a processor many times.
 
         Args:
-            blocks: T times (B, N, C) float32, N = h * w and h = w.
+            blocks: T tensors (B, N, C) float32, N = h * w and h = w.
 
         Returns:
             (B, h, w, E) float32.
@@ -61,7 +60,7 @@ class TokenFilters(MatchedFilters):
 
 
 def cells_of(blocks: Sequence[Tensor]) -> Tensor:
-    """Put the patch tokens that T blocks give, (B, N, C) each, side by side on their grid: (B, h, w, T * C)."""
+    """Join the patch tokens of T blocks, (B, N, C) each, on their grid: (B, h, w, T * C)."""
     return _on_grid(torch.cat(list(blocks), dim=2))
 
 

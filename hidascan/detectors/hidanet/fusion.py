@@ -1,4 +1,4 @@
-"""The trained head of HiDA-Net: FAM over the [CLS] tokens of the patches, the thumbnail's beside it, and a classifier."""
+"""The trained head of HiDA-Net: FAM over the [CLS] tokens of the patches, and a classifier on its output and the thumbnail."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class FeatureAggregation(nn.Module):
-    """FAM: f_detail = Agg([t_out, t_1, ..., t_K])[0], one layer of attention of which only t_out asks.
+    """FAM: f_detail = Agg([t_out, t_1, ..., t_K])[0], one layer of attention with t_out as its only query.
 
-    There are no positions, so the order of the patches is free; time and memory grow with K, not with its square.
+    There are no position embeddings, so the order of patches is irrelevant; time and memory grow linearly with K.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float = 0.0):
@@ -23,8 +23,8 @@ class FeatureAggregation(nn.Module):
         """Aggregate patches.
 
         Args:
-            patches: (B, K, D); without a patch the result is that of a value of zeros.
-            padding: (B, K) bool, true at places without a patch.
+            patches: (B, K, D) embedded patches; without patches, the pooled values are zeros.
+            padding: (B, K) bool, true at positions without a patch.
 
         Returns:
             f_detail (B, D).
@@ -36,7 +36,7 @@ class FeatureAggregation(nn.Module):
         return self.dropout(self.mix(pooled.flatten(1)))
 
     def without_each(self, patches: Tensor) -> Tensor:
-        """Aggregate all patches (K, D) but one, for each one: (K, D), in time that grows with K alone."""
+        """Aggregate all other patches, for each of patches (K, D): (K, D), in time linear in K."""
         scores, values = self._attended(patches)
         weights = (scores - scores.amax(0)).double().exp()[..., None]  # (K, heads, 1)
         weighted = weights * values
@@ -52,15 +52,15 @@ class FeatureAggregation(nn.Module):
 class FusionHead(nn.Module):
     """logit = MLP(concat(f_global, f_detail)), on standardised [CLS] tokens of F features.
 
-    Views are embedded one by one, so that an image of thousands of patches keeps D numbers of each.
+    Views are embedded separately, so that only D numbers per patch are kept, even for thousands of patches.
     """
 
     def __init__(self, features: int, dim: int, heads: int, dropout: float = 0.0, hidden: float = 0.0):
         """Set up.
 
         Args:
-            features: F.
-            dim: D, width of all that follows.
+            features: Number F of features of a token.
+            dim: Width D of all layers.
             heads: Number of attention heads in FAM.
             dropout: Probability of dropping a channel after fusion, in training.
             hidden: Probability of dropping a feature of a token, in training.
@@ -80,12 +80,12 @@ class FusionHead(nn.Module):
         return nn.functional.gelu(both)
 
     def forward(self, f_global: Tensor, patches: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Decide on B images by embedded views.
+        """Classify B images from embedded views.
 
         Args:
-            f_global: (B, D) of the thumbnails.
-            patches: (B, K, D).
-            padding: (B, K) bool, true at places without a patch.
+            f_global: (B, D) embedded thumbnails.
+            patches: (B, K, D) embedded patches.
+            padding: (B, K) bool, true at positions without a patch.
 
         Returns:
             Logits (B,), above 0 for AI.
@@ -93,7 +93,7 @@ class FusionHead(nn.Module):
         return self._classified(f_global, self.aggregation(patches, padding))
 
     def without_each(self, f_global: Tensor, patches: Tensor) -> Tensor:
-        """Decide on an image by its thumbnail (1, D) and all patches (K, D) but one, for each one: (K,)."""
+        """Classify an image from its thumbnail (1, D) and all other patches, for each of patches (K, D): logits (K,)."""
         return self._classified(f_global.expand(len(patches), -1), self.aggregation.without_each(patches))
 
     def _classified(self, f_global: Tensor, f_detail: Tensor) -> Tensor:

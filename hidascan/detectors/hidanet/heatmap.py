@@ -1,4 +1,4 @@
-"""The heatmap: values of patches joined into a map of cells, and the thresholds from which cells count."""
+"""The heatmap: values of patches joined into a map of cells, and the thresholds of regions."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from torch import Tensor, nn
 
 from hidascan.geometry import CELL, PatchGrid, cell_shares, seeded
 
-_STEEPNESS = 8.0  # of a patch's evidence, whose logits lie between about -1 and 1, on the scale of TFL's
+_STEEPNESS = 8.0  # factor from a patch's kernel vote, about -1 to 1, to the scale of TFL's logits
 SMALL, LARGE = 3, 19  # cells, sides of neighbourhoods
-_BACKGROUND_SHARE = 0.25  # share of the cells of a picture that are taken for its background
-_COLD_BACKGROUND = -4.0  # logit up to which a background is that of an untouched photo
-_COLD = 1.0  # logits by which cells without a seed are pushed under the threshold
+_BACKGROUND_SHARE = 0.25  # quantile of a picture's cells that counts as its background
+_COLD_BACKGROUND = -4.0  # largest background logit of an untouched photo
+_COLD = 1.0  # logits by which cells without a seed are lowered below the threshold
 
 
 def cell_map(values: Tensor, grid: PatchGrid, cell: int = CELL) -> Tensor:
     """Join values of parts of overlapping patches into one map of square cells.
 
-    Each cell is the mean of the parts over it, weighted by the area that they share. The weights are separable, so
-    the map is R V C^T.
+    Each cell is the mean of the parts that overlap it, weighted by the common area. The weights are separable, so the
+    map is R V C^T.
 
     Args:
         values: (K, h, w, E) float32, E numbers for each of the h x w parts of a patch, in the order of `grid.boxes()`.
-        grid: The grid of all K patches.
+        grid: Grid of all K patches.
         cell: Side of a cell, pixels.
 
     Returns:
         (ceil(height / cell), ceil(width / cell), E) float32.
 
     Raises:
-        ValueError: If there are not as many patches as the grid has.
+        ValueError: If the number of patches is not that of the grid.
     """
     count, rows, cols, numbers = values.shape
     if count != len(grid):
@@ -47,23 +47,23 @@ def cell_map(values: Tensor, grid: PatchGrid, cell: int = CELL) -> Tensor:
 def _shares(grid: PatchGrid, rows: int, cols: int, cell: int, device: torch.device) -> tuple[Tensor, Tensor]:
     down = cell_shares(grid.tops, rows, grid.height, cell, grid.side)
     across = cell_shares(grid.lefts, cols, grid.width, cell, grid.side)
-    with torch.inference_mode(False):  # whoever asks first must not decide what others may do with them
+    with torch.inference_mode(False):  # the first caller's inference mode must not restrict later ones
         return torch.from_numpy(down).to(device), torch.from_numpy(across).to(device)
 
 
 class HeatmapThresholds(nn.Module):
-    """Joins logits of cells and evidence of patches into a map in which 0.5 is the threshold.
+    """Combines logits of cells and kernel votes of patches into a map of p(AI) whose threshold is 0.5.
 
-    Thresholds have hysteresis, as edges have in "A Computational Approach to Edge Detection" (PAMI 1986): a region must
-    hold a seed, and then reaches as far as cells are likely. A seed is a neighbourhood that is sure in the mean: a small
-    one of strong evidence, or a large one of weaker evidence, such as a generated picture in a screenshot. A single cell
-    makes no region, so photos stay cold, and regions whole.
+    The thresholds have hysteresis, like those of edges in "A Computational Approach to Edge Detection" (PAMI 1986): a
+    region must contain a seed, and extends over cells above a lower threshold. A seed is a neighbourhood whose mean
+    exceeds a strict threshold: a small one with strong evidence, or a large one with weaker evidence, such as a generated
+    picture in a screenshot. A single cell is not a region, so that photos stay unmarked and regions stay connected.
 
     Attributes:
-        likely: () Threshold of TFL's logits from which a cell may belong to a region.
-        sure: () Threshold of their mean over a small neighbourhood, which makes a seed.
-        sure_area: () Threshold of their mean over a large neighbourhood, which makes one, too.
-        evidence: () Threshold of the kernel probe's logits from which a patch is hot as a whole.
+        likely: () Threshold of TFL's logits for cells of a region.
+        sure: () Threshold of their mean over a small neighbourhood for a seed.
+        sure_area: () Threshold of their mean over a large neighbourhood for a seed.
+        evidence: () Threshold of the kernel probe's logits for patches that are marked as a whole.
     """
 
     likely: Tensor
@@ -79,11 +79,11 @@ class HeatmapThresholds(nn.Module):
         self.register_buffer("evidence", torch.tensor(1.0))
 
     def forward(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
-        """Return p(AI) (h, w) of cells, at least 0.5 where they count as AI-made.
+        """Return p(AI) (h, w) of cells, at least 0.5 in regions.
 
         Args:
             cells: (h, w) logits of TFL.
-            patches: (h, w) logits of the kernel probe of the patches around; None without these.
+            patches: (h, w) logits of the kernel probe, of the patch around each cell; None without the probe.
         """
         cells = above_background(cells[None])
         logits = self._over_likely(cells, patches)[0]
@@ -92,9 +92,9 @@ class HeatmapThresholds(nn.Module):
         return torch.sigmoid(torch.where(hot, logits, _cooled(logits)))
 
     def hottest(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
-        """Return the largest p(AI) (K,) on the map of each of K patches by itself.
+        """Return the largest p(AI) (K,) on the map of each of K patches alone.
 
-        The surest neighbourhood makes a region, or none does, so that no regions need be found.
+        The strongest neighbourhood decides whether there is a region, so that no regions need to be grown.
 
         Args:
             cells: (K, h, w) logits of TFL.
@@ -108,28 +108,28 @@ class HeatmapThresholds(nn.Module):
         return torch.sigmoid(torch.where(seeds >= 0, hottest, _cooled(hottest)))
 
     def _over_likely(self, cells: Tensor, patches: Tensor | None) -> Tensor:
-        """Return by how much cells (B, h, w) exceed the lower threshold; patches that are hot as a whole do so clearly."""
+        """Return the excess of cells (B, h, w) over the lower threshold; that of patches marked as a whole is large."""
         logits, room = cells - self.likely, (self.sure - self.likely).clamp_min(0)
         return logits if patches is None else torch.maximum(logits, room + _STEEPNESS * (patches - self.evidence))
 
     def _over_sure(self, cells: Tensor, patches: Tensor | None) -> Tensor:
-        """Return by how much the surest of small neighbourhood, large neighbourhood and patch exceeds its threshold."""
+        """Return the largest excess over the strict thresholds: of small neighbourhood, large neighbourhood and patch."""
         small, large = (neighbourhood_means(cells, side) for side in (SMALL, LARGE))
         seeds = torch.maximum(small - self.sure, large - self.sure_area)
         return seeds if patches is None else torch.maximum(seeds, _STEEPNESS * (patches - self.evidence))
 
 
 def above_background(cells: Tensor) -> Tensor:
-    """Lower the logits (B, h, w) of pictures that are warm all over, so that only what stands out is left.
+    """Lower the logits (B, h, w) of pictures with a high background, so that only deviating parts remain.
 
-    TFL looks for parts that differ from the rest; whether all of a picture is generated is for the kernel probe to say.
+    TFL detects parts that differ from the rest; the kernel probe detects wholly generated pictures.
     """
     background = cells.flatten(1).quantile(_BACKGROUND_SHARE, dim=1)
     return cells - (background - _COLD_BACKGROUND).clamp_min(0)[:, None, None]
 
 
 def neighbourhood_means(cells: Tensor, side: int) -> Tensor:
-    """Average (B, h, w) over whole neighbourhoods of side x side cells, in the same shape; -inf where one is cut off."""
+    """Average (B, h, w) over complete neighbourhoods of side x side cells, in the same shape; -inf at the borders."""
     if min(cells.shape[1:]) < side:
         return torch.full_like(cells, -torch.inf)
     means, border = F.avg_pool2d(cells[:, None], side, 1)[:, 0], side // 2
@@ -137,5 +137,5 @@ def neighbourhood_means(cells: Tensor, side: int) -> Tensor:
 
 
 def _cooled(logits: Tensor) -> Tensor:
-    """Push cells without a seed under the threshold, and keep their order: those above it go to -1..-0.5."""
+    """Lower cells without a seed below the threshold, in the same order: positive logits become -1..-0.5."""
     return torch.where(logits < 0, logits, _COLD / 2 * logits / (logits.abs() + _COLD)) - _COLD

@@ -1,4 +1,4 @@
-"""A kernel machine on frozen [CLS] tokens: a decision surface that bends."""
+"""Kernel ridge regression on frozen [CLS] tokens, a non-linear classifier."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ FAMILIES = (
     "adobe", "early", "flux", "gan", "google", "leonardo", "midjourney", "openai", "other_open", "sd", "sdxl",
 )  # fmt: skip
 _LARGEST = 6.0  # of a standardised feature, in standard deviations
-_AT_A_TIME = 256  # patches that the kernel is computed of
+_AT_A_TIME = 256  # patches per evaluation of the kernel
 
 
 class Summary(NamedTuple):
-    """What the kernel sees of B images: (B, P) of the thumbnail, and (B, P) averaged over the patches."""
+    """Input of the kernel for B images.
+
+    Attributes:
+        thumbnail: (B, P) projected tokens of the thumbnails.
+        patches: (B, P) projected tokens, averaged over the patches.
+    """
 
     thumbnail: Tensor
     patches: Tensor
 
 
 class Said(NamedTuple):
-    """Of B images.
+    """Outputs of the kernel probe for B images.
 
     Attributes:
-        logits: (B,), about -1 for real and 1 for AI.
-        domains: (B, len(DOMAINS)), about 1 for what an image shows and about 0 for the rest.
-        families: (B, len(FAMILIES)), likewise, of its generator if it has one.
+        logits: (B,) votes, about -1 for real and 1 for AI.
+        domains: (B, len(DOMAINS)) about 1 for the kind of picture, about 0 for others.
+        families: (B, len(FAMILIES)) about 1 for the family of the generator, about 0 for others.
     """
 
     logits: Tensor
@@ -36,17 +41,17 @@ class Said(NamedTuple):
     families: Tensor
 
     def on_cpu(self) -> Said:
-        """Copy all of it to the CPU, at once."""
+        """Copy all fields to the CPU, in one transfer."""
         flat = torch.cat([part.flatten() for part in self]).cpu()
         parts = zip(flat.split([part.numel() for part in self]), self, strict=True)
         return Said(*(part.view_as(like) for part, like in parts))
 
 
 class _Centres(NamedTuple):
-    """The landmarks as the kernels want them.
+    """Landmarks, prepared for the kernel.
 
     Attributes:
-        tokens: (M, 2 P) thumbnail and patches side by side, by the square roots of their shares.
+        tokens: (M, 2 P) thumbnail and patches side by side, times the square roots of their shares.
         token_squares: (M,) |tokens|^2.
     """
 
@@ -55,7 +60,7 @@ class _Centres(NamedTuple):
 
 
 class Projection(nn.Module):
-    """Standardises features, clamps outliers, and projects on scaled principal components, which are kept in int8."""
+    """Standardises features, clamps outliers, and projects onto scaled principal components, stored in int8."""
 
     mean: Tensor
     scale: Tensor
@@ -65,9 +70,9 @@ class Projection(nn.Module):
     def __init__(self, features: int, components: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))  # of one standard deviation
+        self.register_buffer("scale", torch.ones(features))  # one standard deviation
         self.register_buffer("basis", torch.zeros(features, components, dtype=torch.int8))
-        self.register_buffer("quantum", torch.ones(components))  # of a column of the basis
+        self.register_buffer("quantum", torch.ones(components))  # quantisation step of each column
 
     def forward(self, features: Tensor) -> Tensor:
         """Project features (B, F) into (B, P) float32."""
@@ -90,8 +95,8 @@ class Projection(nn.Module):
 class KernelProbe(nn.Module):
     """Kernel ridge regressions on landmarks z_m, which are training samples (Nystroem).
 
-    Verdict, domain and family: sum over m of c_m exp(-gamma |x - z_m|^2), x the thumbnail and the mean of the patches
-    side by side.
+    Each output (verdict, domains, families) is the sum over m of c_m exp(-gamma |x - z_m|^2), where x is the thumbnail
+    and the mean of the patches, side by side.
     """
 
     share: Tensor
@@ -113,15 +118,15 @@ class KernelProbe(nn.Module):
         self._kept: _Centres | None = None
 
     def forward(self, images: Summary) -> Said:
-        """Decide on images."""
+        """Predict verdict, domain and family of images."""
         said = self.token_kernel(images) @ self.coefficients.T + self.offsets
         domains, families = said[:, 1:].split([len(DOMAINS), len(FAMILIES)], dim=1)
         return Said(said[:, 0], domains, families)
 
     def evidence(self, thumbnail: Tensor, patches: Tensor) -> Tensor:
-        """Return the logit of each of K patches (K, P) of an image, half itself and half the mean of all: (K,).
+        """Return the logit (K,) of each patch of patches (K, P) of an image, averaged with the mean of all patches.
 
-        By itself a patch says too little: the brightest of hundreds would look like AI in any photo.
+        A single patch carries too little signal: in any photo, the most extreme of hundreds would look like AI.
         """
         mixed = (patches + patches.mean(0)) / 2
         parts = (Summary(thumbnail.expand_as(part), part) for part in mixed.split(_AT_A_TIME))
@@ -134,7 +139,7 @@ class KernelProbe(nn.Module):
         return torch.exp(-self.gamma * distances)
 
     def keep_landmarks(self) -> None:
-        """Keep the landmarks ready where they are now: no more fitting, loading or moving after that."""
+        """Cache the prepared landmarks on the current device; do not fit, load or move the probe afterwards."""
         self._kept = self._centres()
 
     def _centres(self) -> _Centres:
@@ -144,18 +149,18 @@ class KernelProbe(nn.Module):
         return _Centres(tokens, tokens.square().sum(1))
 
     def _joined(self, images: Summary) -> Tensor:
-        """Put thumbnail and patches (B, P) side by side, so that one distance is the weighted sum of both: (B, 2 P)."""
+        """Join thumbnail and patches (B, P), weighted so that one distance is the weighted sum of both: (B, 2 P)."""
         shares = self.share.sqrt()
         return torch.cat([images.thumbnail * shares[0], images.patches * shares[1]], dim=1)
 
     @property
     def landmarks(self) -> Summary:
-        """Of M landmarks, what the kernels see of them; kept in int8, with a quantum for each component."""
+        """The M landmarks, stored in int8 with a quantisation step for each component."""
         parts = ((getattr(self, f"{name}_landmarks"), getattr(self, f"{name}_quantum")) for name in Summary._fields)
         return Summary(*(landmarks.float() * quantum for landmarks, quantum in parts))
 
     def set_landmarks(self, **parts: Tensor) -> None:
-        """Set the landmarks of fields of `Summary`, (M, P) each."""
+        """Set the landmarks by field of `Summary`, (M, P) each."""
         self._kept = None
         for name, part in parts.items():
             quantum = (part.abs().amax(0) / 127).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""TFL: which cells of an image hold AI-made pixels."""
+"""TFL: localise the cells of an image that contain AI-made pixels."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 _WINDOWS = (3, 7, 13)  # cells; and the whole image
 _DILATIONS = (1, 2, 4, 8)  # cells
 _ROWS = 64  # cells
-_MIDDLE = 1  # of them: the one in which a cell is compared with what was found
+_MIDDLE = 1  # index of the window compared with the first estimate
 
 
 class CellLocaliser(nn.Module):
-    """What filters make of an image's cells, averaged over windows of several sizes, an MLP, and convolutions.
+    """TFL: an MLP per cell, then dilated convolutions, on filtered features averaged over windows of several sizes.
 
-    The MLP says cell by cell where AI-made pixels seem to be. The convolutions also see how much each cell is like
-    the mean of what was found, and how much like the rest: a region that differs from all around it is told by that;
-    and they see the cells around: regions hang together.
+    The MLP makes a first estimate for each cell. The convolutions also read the similarity of each cell to the mean of
+    the cells found so far and to the mean of the rest, which reveals a region that differs from its surroundings; and
+    the neighbouring cells, as regions are connected.
 
-    It sees neither pixels nor tokens, but a few numbers that matched filters make of them (`ResidualFilters`,
-    `TokenFilters`): both vary far more with what a cell shows than with how it was made.
+    The input is neither pixels nor tokens but a few filtered values of both (`ResidualFilters`, `TokenFilters`), because
+    pixels and tokens depend far more on content than on the way it was made.
     """
 
     def __init__(self, numbers: int, dim: int, dropout: float = 0.0):
@@ -30,11 +30,11 @@ class CellLocaliser(nn.Module):
         self.second = _Neighbourhood(pooled + 2 * numbers + 4, dim // 2, dropout)
 
     def forward(self, cells: Tensor) -> Tensor:
-        """Return logits (B, h, w) that a cell holds AI-made pixels, from the cells (B, E, h, w) of whole images."""
+        """Return logits (B, h, w) of AI-made pixels in each cell, from the cells (B, E, h, w) of whole images."""
         return self.both(cells)[1]
 
     def both(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the MLP and what the convolutions say, (B, h, w) each."""
+        """Return the logits of the MLP and of the convolutions, (B, h, w) each."""
         windows = [_box_means(cells, size) for size in _WINDOWS]
         pooled = [*windows, cells.mean((2, 3), keepdim=True).expand_as(cells)]
         first = _by_rows(self.first, pooled)
@@ -44,7 +44,7 @@ class CellLocaliser(nn.Module):
 
 
 def _mlp(inputs: int, dim: int, dropout: float) -> nn.Sequential:
-    """Build an MLP that works cell by cell: (B, inputs, h, w) -> (B, 1, h, w)."""
+    """Build an MLP applied to each cell: (B, inputs, h, w) -> (B, 1, h, w)."""
     return nn.Sequential(
         nn.BatchNorm2d(inputs),
         nn.Dropout(dropout),
@@ -81,9 +81,9 @@ def _dilated(dim: int, dilation: int) -> nn.Sequential:
 
 
 def _by_rows(module: nn.Module, channels: list[Tensor], reach: int = 0) -> Tensor:
-    """Run a module that looks `reach` rows away over channels (B, C_i, h, w), some rows at a time.
+    """Run a module with a receptive field of `reach` rows on channels (B, C_i, h, w), in strips.
 
-    All of a huge image would not fit in memory.
+    A huge image would not fit in memory as a whole.
     """
     height, strips = channels[0].shape[2], []
     for top in range(0, height, _ROWS):
@@ -94,7 +94,7 @@ def _by_rows(module: nn.Module, channels: list[Tensor], reach: int = 0) -> Tenso
 
 
 def _compared(cells: Tensor, logits: Tensor) -> list[Tensor]:
-    """Compare cells (B, E, h, w) with what a first guess (B, 1, h, w) found and with the rest: 2 E + 4 channels."""
+    """Compare cells (B, E, h, w) with the region of a first estimate (B, 1, h, w) and with the rest: 2 E + 4 channels."""
     p_ai = torch.sigmoid(logits)
     inside, outside = (_weighted_mean(cells, weights.square()) for weights in (p_ai, 1 - p_ai))
     nearer = (cells - outside).square() - (cells - inside).square()

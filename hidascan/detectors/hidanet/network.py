@@ -1,7 +1,7 @@
 """HiDA-Net, top to bottom: views -> tokens -> kernel probe and FAM -> logit; residuals -> quality (QFE); both -> heatmap.
 
-Departures from the paper, measured in `docs/decisions.md`: a frozen backbone, and several blocks of it instead of the last; a
-kernel probe that votes beside FAM and classifier; TFL on pixel residuals, too.
+Differences from the paper, measured in `docs/decisions.md`: a frozen backbone, read after several blocks instead of the
+last; the vote of a kernel probe in addition to that of FAM and classifier; TFL also reads pixel residuals.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from hidascan.detectors.hidanet.quality import QualityEstimator
 from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
 from hidascan.geometry import CELL, PatchGrid, ViewPlan, patch_grid
 
-_AT_A_TIME = 256  # summaries that the kernels are computed of
-SURE = 0.5  # from here on a domain or a family is named
+_AT_A_TIME = 256  # summaries per evaluation of the kernel
+SURE = 0.5  # minimum share of a domain or a family that is named
 
 
 @dataclass(frozen=True)
 class HiDANetConfig(DetectorConfig):
-    """What a checkpoint must say to build its network."""
+    """Network configuration in a checkpoint."""
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
-    taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks whose tokens decide, counted from 1
-    cell_taps: tuple[int, ...] = ()  # blocks whose patch tokens TFL sees
-    cell_filters: int = 9  # numbers a cell that are made of these, if there are any
+    taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks whose [CLS] tokens enter the verdict, counted from 1
+    cell_taps: tuple[int, ...] = ()  # blocks whose patch tokens TFL reads
+    cell_filters: int = 9  # filtered values per cell, from these blocks
     side: int = 224  # of patches and thumbnail, pixels
-    components: int = 300  # of the [CLS] tokens that decide
+    components: int = 300  # principal components of the [CLS] tokens
     quality_dim: int = 256  # width of QFE
     landmarks: int = 3000  # of the kernel probe
     dim: int = 64  # width of FAM and classifier
     heads: int = 4  # of the attention in FAM
-    residual_filters: int = 24  # numbers a cell that TFL sees
+    residual_filters: int = 24  # filtered residuals per cell that TFL reads
     localiser_dim: int = 64  # width of TFL
     dropout: float = 0.1  # probability in training, after fusion and in TFL
 
 
 class HiDANet(Detector):
-    """The whole network: a frozen backbone, what decides on its tokens, and TFL with the residuals that it reads."""
+    """The whole network: a frozen backbone, kernel probe and FAM on its tokens, QFE and TFL on pixel residuals."""
 
     Config = HiDANetConfig
     has_heatmap = True
@@ -63,7 +63,7 @@ class HiDANet(Detector):
         self.probe = KernelProbe(width, config.components, config.landmarks)
         self.quality = QualityEstimator(config.quality_dim)
         self.fusion = FusionHead(width, config.dim, config.heads, config.dropout)
-        self.register_buffer("vote", torch.tensor(0.0))  # of FAM, where the kernel probe's is 1
+        self.register_buffer("vote", torch.tensor(0.0))  # weight of FAM's logit; that of the kernel probe is 1
         self.residuals = ResidualFilters(config.residual_filters)
         self.token_filters, inputs = None, config.residual_filters
         if config.cell_taps:
@@ -74,18 +74,18 @@ class HiDANet(Detector):
 
     @torch.no_grad()
     def encode(self, views: Tensor, where: Positions) -> Encoded:
-        """Encode views by both paths.
+        """Encode views by backbone and pixel residuals.
 
         Returns:
-            "tokens" (B, P), projected [CLS] tokens, "embedded" (B, D), the same tokens embedded for FAM, and "statistics" (B, Q)
-            of residuals, embedded by QFE. For the heatmap "residuals"
-            (B, 14, 14, E), filtered residuals of the cells, and with `cell_taps` "patch_tokens" (B, h, w, F), filtered
-            tokens. Statistics and residuals are zeros for a thumbnail. All float32.
+            "tokens" (B, P): projected [CLS] tokens. "embedded" (B, D): the same tokens embedded for FAM. "statistics"
+            (B, Q): statistics of residuals, embedded by QFE. For the heatmap, "residuals" (B, 14, 14, E): filtered
+            residuals of the cells; and with `cell_taps`, "patch_tokens" (B, h, w, F): filtered tokens. Statistics and
+            residuals of thumbnails are zeros. All float32.
         """
         return {**self.encode_tokens(views, where.is_thumbnail), **self.encode_pixels(views, where)}
 
     def encode_tokens(self, views: Tensor, is_thumbnail: Tensor) -> Encoded:
-        """Encode views (B, 3, 224, 224) uint8 by the backbone's path."""
+        """Encode views (B, 3, 224, 224) uint8 with the backbone."""
         tapped = self.backbone.tapped(self.backbone.standard(views), self.config.cell_taps)
         cls = torch.cat([tapped[place][:, 0] for place in self._deciding], dim=1)
         standard = self.probe.tokens.standard(cls)
@@ -96,7 +96,7 @@ class HiDANet(Detector):
 
     @torch.no_grad()
     def encode_pixels(self, views: Tensor, where: Positions) -> Encoded:
-        """Encode views by the pixels' path."""
+        """Encode the pixel residuals of views (B, 3, 224, 224) uint8."""
         cells, patches = self.config.side // CELL, ~where.is_thumbnail
         encoded = {
             "residuals": views.new_zeros((len(views), cells, cells, self.config.residual_filters)).float(),
@@ -110,7 +110,7 @@ class HiDANet(Detector):
 
     @torch.no_grad()
     def decide(self, encoded: Encoded) -> Decision:
-        """Decide by the views of one image, its thumbnail first."""
+        """Decide on one image from its encoded views, the thumbnail first."""
         embedded, said = encoded["embedded"], self.probe(_summary(encoded)).on_cpu()
         fused = self.fusion(embedded[:1], embedded[None, 1:])[0]
         domain, family = _likeliest(DOMAINS, said.domains[0]), _likeliest(FAMILIES, said.families[0])
@@ -119,7 +119,7 @@ class HiDANet(Detector):
 
     @torch.no_grad()
     def attribute(self, encoded: Encoded) -> Tensor:
-        """Return the influence of each patch, of all at once."""
+        """Return the influence of each patch, computed for all patches at once."""
         embedded, count = encoded["embedded"], len(encoded["embedded"]) - 1
         if count < 2:
             return super().attribute(encoded)
@@ -138,7 +138,7 @@ class HiDANet(Detector):
 
     @torch.no_grad()
     def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
-        """Locate by pixels (TFL); where tokens are there, too, patches that look AI-made are hot as a whole."""
+        """Locate by TFL; if there are tokens, patches with a strong kernel vote are marked as a whole."""
         logits = self.locate_cells(encoded, grid)
         if "tokens" not in encoded:
             return self.heatmap(logits)
@@ -147,12 +147,12 @@ class HiDANet(Detector):
 
     @torch.no_grad()
     def glance(self, views: Tensor, where: Positions) -> Tensor:
-        """Filter the residuals in the middle of views: means of the strongest matched filters (B, 8)."""
+        """Filter the residuals in the centre of views: means of the strongest matched filters (B, 8)."""
         return self.residuals.glance(views, where.corners)
 
     @torch.no_grad()
     def hottest(self, encoded: Encoded) -> Tensor:
-        """Return the largest p(AI) on the heatmap of each patch by itself, by the thresholds of the whole heatmap."""
+        """Return the largest p(AI) on the heatmap of each patch alone, with the thresholds of the whole heatmap."""
         if len(encoded["residuals"]) < 2:
             return torch.zeros(0)
         grid = patch_grid(self.config.side, self.config.side, self.config.side)
@@ -161,11 +161,7 @@ class HiDANet(Detector):
         return self.heatmap.hottest(self.localiser(cells), evidence)
 
     def locate_cells(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
-        """Join what is known of the cells of all patches, so that no region is cut at their borders: logits of TFL.
-
-        Returns:
-            (h, w).
-        """
+        """Return the logits of TFL (h, w) for an image; the cells of all patches are joined first, across their borders."""
         maps = [cell_map(encoded[name][-len(grid) :], grid) for name in self._seen_by_localiser]
         cells = torch.cat(maps, dim=2)  # (h, w, E)
         return self.localiser(cells.permute(2, 0, 1)[None])[0]
@@ -175,29 +171,29 @@ class HiDANet(Detector):
         return ("residuals", "patch_tokens") if self.token_filters is not None else ("residuals",)
 
     def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
-        """Keep the landmarks ready, and pack the layers that see every token."""
+        """Cache the landmarks, and pack the layers applied to every token."""
         encode = super().runtime(device, dtype)
         self.probe.keep_landmarks()
         return encode
 
 
 def _each_apart(patches: Tensor, grid: PatchGrid) -> Tensor:
-    """Turn what each of K patches (K, h, w, E) says into cells of an image of one patch, its grid: (K, E, H, W)."""
+    """Map K patches (K, h, w, E) to the cells of an image of one patch each, with its grid: (K, E, H, W)."""
     side_by_side = patches.permute(1, 2, 0, 3).flatten(2)[None]
     return cell_map(side_by_side, grid).unflatten(2, (len(patches), -1)).permute(2, 3, 0, 1)
 
 
 def _likeliest(names: tuple[str, ...], shares: Tensor) -> str:
-    """Return the name with the largest share; "unknown" where that is under a half."""
+    """Return the name with the largest share; "unknown" if that is below a half."""
     return names[int(shares.argmax())] if float(shares.max()) >= SURE else "unknown"
 
 
 def _summary(encoded: Encoded) -> Summary:
-    """Average what the kernel probe sees of the patches of one image; zeros where there is none."""
+    """Average the tokens of the patches of one image for the kernel probe; zeros without patches."""
     tokens = encoded["tokens"]
     return Summary(tokens[:1], tokens[1:].sum(0, keepdim=True) / max(1, len(tokens) - 1))
 
 
 def _means_without_each(rows: Tensor) -> Tensor:
-    """Average all rows (K, C) but one, for each one: (K, C)."""
+    """Return the mean of all other rows, for each of rows (K, C): (K, C)."""
     return (rows.sum(0) - rows) / max(1, len(rows) - 1)

@@ -1,4 +1,4 @@
-"""Pixel residuals: what decoders and compression leave behind, gathered in cells of 16x16 pixels."""
+"""Pixel residuals: traces of decoders and compression, collected in cells of 16x16 pixels."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LEVELS = 5  # of a quantised residual: -2, -1, 0, 1, 2
 _STEPS = ((0, 1.0), (0, 3.0), (1, 1.0), (2, 1.0))  # (channel, quantisation step) of the co-occurrences
 HISTOGRAM = _LEVELS**3
 FEATURES = PROFILES + 2 * len(_STEPS) * HISTOGRAM
-_GLANCE = 112  # side of the window in the middle of a view that a glance takes in, pixels
+_GLANCE = 112  # side of the window in the centre of a view that a glance uses, pixels
 _STRONGEST = 8  # filters that it uses
 
 
 def in_phase(views: Tensor, corners: Tensor) -> Tensor:
     """Roll views by up to 7 pixels, so that their first block is a whole one of the image's grid of 8x8 blocks.
 
-    The last row and column of patches may start anywhere. views is (B, C, H, W), corners (B, 2) where they start.
+    The last row and column of patches may start anywhere. `views` is (B, C, H, W); `corners` (B, 2), their top and left.
     """
     shifts = -corners % BLOCK  # (B, 2): rows and columns of the first block that is cut
     if not shifts.any():
@@ -37,19 +37,18 @@ def in_phase(views: Tensor, corners: Tensor) -> Tensor:
 
 
 class ResidualFilters(MatchedFilters):
-    """Pixels -> filtered residuals: a few numbers for each cell of 16x16 pixels.
+    """Pixels -> filtered residuals, E numbers for each cell of 16x16 pixels.
 
-    What up-sampling layers and block transforms leave is far weaker than the picture, but it repeats, so adding up
-    brings it out. Features of two kinds are made for that: means and frequencies, which can be averaged over any
-    number of cells afterwards.
+    Traces of up-sampling layers and block transforms are far weaker than the picture, but periodic, so averaging reveals
+    them. Both kinds of features are means or frequencies, which can be averaged over any number of cells afterwards.
 
-    Phase profiles: of nine residuals (second differences across and down, and NPR; of brightness and two colours)
-    relative to their strength around, the mean of the signed and of the absolute residual at each of the 8x8 phases.
+    Phase profiles: for nine residuals (second differences across and down, and NPR; of brightness and two colours),
+    relative to their local strength, the mean of the signed and of the absolute residual at each of the 8x8 phases.
 
-    Co-occurrences: how often each triple of neighbouring second differences, quantised to five levels, occurs
+    Co-occurrences: frequency of each triple of neighbouring second differences, quantised to five levels
     ("Rich Models for Steganalysis of Digital Images", TIFS 2012), along the difference and across it.
 
-    The filters that turn these into E numbers are matched filters, fitted in closed form by the lab.
+    Matched filters, fitted in closed form by the lab, map these to E numbers.
     """
 
     def __init__(self, filters: int):
@@ -61,7 +60,7 @@ class ResidualFilters(MatchedFilters):
 
         Args:
             views: (B, 3, S, S) uint8 RGB.
-            corners: (B, 2), where each view starts in its image, pixels; multiples of 8 if there are none.
+            corners: (B, 2) top and left of each view in its image, pixels; None for multiples of 8.
 
         Returns:
             (B, S // 16, S // 16, E) float32.
@@ -70,10 +69,10 @@ class ResidualFilters(MatchedFilters):
 
     @torch.no_grad()
     def glance(self, views: Tensor, corners: Tensor) -> Tensor:
-        """Average the strongest filters over a window in the middle of each view (B, 3, S, S) uint8: (B, 8)."""
+        """Average the strongest filters over a window in the centre of each view (B, 3, S, S) uint8: (B, 8)."""
         side = min(_GLANCE, views.shape[-1] - BLOCK)
         first = (views.shape[-1] - side) // 2 // BLOCK * BLOCK
-        starts = (first + -corners % BLOCK).tolist()  # on a block's corner, as the filters want it
+        starts = (first + -corners % BLOCK).tolist()  # at the corner of a block, as the filters require
         windows = [
             view[:, top : top + side, left : left + side] for view, (top, left) in zip(views, starts, strict=True)
         ]
@@ -98,7 +97,7 @@ def mean_features(views: Tensor, corners: Tensor) -> Tensor:
 
 
 def _planes(pixels: Tensor) -> Tensor:
-    """Convert (B, 3, H, W) RGB 0..255 to brightness and two colour differences, as JPEG has them."""
+    """Convert (B, 3, H, W) RGB 0..255 to brightness and two colour differences, as in JPEG."""
     red, green, blue = pixels.unbind(1)
     bright = 0.299 * red + 0.587 * green + 0.114 * blue
     return torch.stack([bright, 0.564 * (blue - bright), 0.713 * (red - bright)], dim=1)
@@ -112,7 +111,7 @@ def _second_differences(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _phase_profiles(planes: Tensor) -> Tensor:
-    """Profile planes (B, 3, H, W) into (B, H / 16, W / 16, PROFILES), the logarithm of the strengths last."""
+    """Compute phase profiles of planes (B, 3, H, W): (B, H / 16, W / 16, PROFILES), the logarithms of the strengths last."""
     residuals = torch.cat([*_second_differences(planes), npr(planes)], dim=1)
     strength = F.avg_pool2d(F.avg_pool2d(residuals.abs(), BLOCK), 3, 1, 1, count_include_pad=False) + 0.25
     relative = (residuals / F.interpolate(strength, scale_factor=BLOCK)).clamp_(-4, 4)
@@ -150,7 +149,7 @@ def _co_occurrences(planes: Tensor) -> Tensor:
 
 
 def _counted(numbers: Tensor, bins: int) -> Tensor:
-    """Count how often each of 0..bins - 1 occurs."""
+    """Count the occurrences of each of 0..bins - 1."""
     if numbers.device.type == "cpu":
         return torch.bincount(numbers, minlength=bins)
     # bincount would wait for the GPU
@@ -159,7 +158,7 @@ def _counted(numbers: Tensor, bins: int) -> Tensor:
 
 
 def _triples(levels: Tensor, axis: int) -> Tensor:
-    """Number each three neighbours of levels 0..4 (B, H, W) along an axis 0..124; the axis gets 2 shorter."""
+    """Encode triples of neighbouring levels 0..4 (B, H, W) along an axis as 0..124; the axis gets 2 shorter."""
     length = levels.shape[axis] - 2
     first, second, third = (levels.narrow(axis, start, length) for start in range(3))
     return third.add(second, alpha=_LEVELS).add_(first, alpha=_LEVELS**2)

@@ -1,4 +1,4 @@
-"""How HiDA-Net is trained, and what is measured of it alone."""
+"""Training of HiDA-Net, and measurements that only it supports."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Cross-validation over sources: what the probe says of images whose sources it never saw, by every cut that matters.
+"""Cross-validation over sources: figures of verdicts out of fold, by domain, family and source.
 
-Folds are fixed by a hash of the source. Nothing else decides on features, kernels, penalties or thresholds.
+Folds are given by a hash of the source. Features, kernels, penalties and thresholds are chosen by these figures alone.
 """
 
 from __future__ import annotations
@@ -27,12 +27,20 @@ from hidascan.lab.measure import detection, markdown, robustness
 from hidascan.lab.measure.calibration import cross_fitted_verdicts
 from hidascan.lab.measure.detection import Evaluation, GroupFigures
 
-_WORST = 12  # sources that are named
+_WORST = 12  # sources in the table of the worst
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What images as they are, and as they are delivered, are called by verdicts calibrated on the other folds."""
+    """Figures of verdicts that are calibrated on the other folds.
+
+    Attributes:
+        as_published: Figures of images as published.
+        delivered: Figures of delivered copies.
+        domains: Figures of real images by domain.
+        families: Figures of AI images by family.
+        sources: Figures by source.
+    """
 
     as_is: Evaluation
     delivered: Evaluation
@@ -42,7 +50,7 @@ class CrossValidation:
 
 
 def cross_validate(samples: ProbeSamples, found: OutOfFold) -> CrossValidation:
-    """Evaluate what was found out of fold."""
+    """Evaluate predictions out of fold."""
     labels = samples.pooled.labels.numpy()
     logits, folds, as_is = found.said.logits.double().numpy(), samples.folds.numpy(), samples.as_is.numpy()
     scores, verdicts = cross_fitted_verdicts(labels, logits, folds)
@@ -73,16 +81,16 @@ def report(
     steps: bool = True,
     perturbed: int = 0,
 ) -> None:
-    """Cross-validate the kernel probe of a recipe, and hand out what is found, part by part, in Markdown.
+    """Cross-validate the verdict of a recipe, and report the figures in Markdown.
 
     Args:
-        recipe: What is cross-validated.
-        cache: With its features.
-        device: Where features are computed that are missing.
-        dtype: What in.
-        on_part: Told each part.
-        steps: Whether what each step gives is measured, too.
-        perturbed: How many images are judged under every perturbation.
+        recipe: Recipe of the verdict.
+        cache: Cache folder; missing features are computed.
+        device: Device that computes missing features.
+        dtype: Precision of the backbone.
+        on_part: Callback for each part of the report.
+        steps: Whether to measure the contribution of each step, too.
+        perturbed: Number of images to score under every perturbation.
     """
     samples = probe_samples(recipe, cache, device, dtype)
     count, sources = int(samples.as_is.sum()), len({image.source for image in samples.images})
@@ -91,7 +99,7 @@ def report(
     on_part(as_markdown(cross_validate(samples, found)))
     qualities = known_qualities(recipe, samples, cache)
     estimates = estimate_out_of_fold(qualities, recipe.network.quality_dim, recipe.quality)
-    on_part(f"JPEG quality by the pixels alone (QFE):\n\n{errors_as_markdown(qualities, estimates)}")
+    on_part(f"JPEG quality from the pixels alone (QFE):\n\n{errors_as_markdown(qualities, estimates)}")
     for kind, names, said, truth in (
         ("domain", DOMAINS, found.said.domains, samples.pooled.domains),
         ("family", FAMILIES, found.said.families, samples.pooled.families),
@@ -107,7 +115,7 @@ def report(
 
 
 def _confusion(kind: str, names: tuple[str, ...], said: Tensor, truth: Tensor) -> str:
-    """Write how often images of each kind are taken for which, rows adding up to 1, the worst row in bold."""
+    """Write the confusion matrix of a kind, rows adding up to 1, the worst row in bold."""
     named = torch.where(said.max(1).values >= SURE, said.argmax(1), len(names))
     rows, right = [], []
     for number in truth[truth >= 0].unique().tolist():
@@ -123,7 +131,7 @@ def _confusion(kind: str, names: tuple[str, ...], said: Tensor, truth: Tensor) -
 def as_markdown(found: CrossValidation) -> str:
     """Write all tables of a cross-validation."""
     parts = []
-    for name, evaluation in (("as they are", found.as_is), ("as they are delivered", found.delivered)):
+    for name, evaluation in (("as published", found.as_is), ("as delivered", found.delivered)):
         parts.append(f"Images {name}: {detection.figures_as_markdown(evaluation)}")
     for name, rows in (("Real images by domain", found.domains), ("AI images by family", found.families)):
         parts.append(f"{name}:\n\n{_groups_as_markdown(rows)}")

@@ -1,7 +1,7 @@
-"""Compute what heads are fitted to, once: features of labelled images, as they are and delivered, and samples for QFE.
+"""Cache the features to which heads are fitted: of labelled images, as published and delivered, and samples for QFE.
 
-The backbone costs far more than all that follows. Shards are written whole and in order of their number, so a killed
-run goes on where it stopped, and each image has a random generator of its own, so the result is the same.
+The backbone costs far more than all later steps. Shards are written atomically and in order, so an interrupted run
+resumes after its last shard; each image has its own random generator, so that the result is the same.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from hidascan.lab.data.tables import LabelledImage, fold_of
 from hidascan.lab.training.artifacts import claim_folder, fingerprint, load_artifact, save_artifact
 from hidascan.lab.training.trainer import read_ahead
 
-_SHARD = 40  # images of features
-_BATCH = 16  # views a pass through the backbone
-_QUALITY_SHARD = 50  # images of samples for QFE
+_SHARD = 40  # images per shard of features
+_BATCH = 16  # views per pass through the backbone
+_QUALITY_SHARD = 50  # images per shard of samples for QFE
 _QUALITY_WINDOW = 4 * PATCH  # largest side of the compressed window, pixels
-_RESIZED, _SMALLEST = 0.55, 0.4  # share of the samples that is resized after the save, and the smallest factor
+_RESIZED, _SMALLEST = 0.55, 0.4  # share of the samples that are resized after saving, and the smallest factor
 _CLEAN_QUALITY = 100  # quality that stands for pixels never saved as JPEG
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One way in which every image is looked at.
+    """A simulated delivery, applied to every image.
 
     Attributes:
-        name: Tells it from others.
-        patches: How many of its patches are looked at, besides the thumbnail.
-        draw: Gives, for the random generator of an image, what happens to it; None for the image as it is.
+        name: Unique name.
+        patches: Number of patches per image, in addition to the thumbnail.
+        draw: Function that draws a perturbation with the random generator of an image; None for the image as published.
     """
 
     name: str
@@ -52,15 +52,15 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Features:
-    """Of S samples, each an image under a delivery, and their V views and P patches; samples in order of images.
+    """Features of S samples (each an image under a delivery), with V views and P patches in all, in order of images.
 
     Attributes:
-        tokens: (V, T, C) float16 frozen [CLS] tokens, each sample's thumbnail first.
-        residuals: (P, FEATURES) float16, means of the residual features of each patch.
-        views: (S,) views of each sample.
-        image: (S,) which of the images.
-        delivery: (S,) which of the deliveries.
-        quality: (S,) by the tables of a JPEG that is looked at as it is, else NaN.
+        tokens: (V, T, C) float16 frozen [CLS] tokens, the thumbnail of each sample first.
+        residuals: (P, FEATURES) float16 means of the residual features of each patch.
+        views: (S,) numbers of views.
+        image: (S,) indices of the images.
+        delivery: (S,) indices of the deliveries.
+        quality: (S,) JPEG quality in the header of unchanged JPEGs, else NaN.
     """
 
     tokens: Tensor
@@ -77,7 +77,7 @@ def delivered_features(
     """Compute or read the features of `images` under all `deliveries`; unreadable images have no sample.
 
     Raises:
-        RecipeError: If `folder` holds those of something else.
+        RecipeError: If `folder` contains features of other images, deliveries or backbones.
     """
     claim_folder(folder, made_by)
     firsts = range(0, len(images), _SHARD)
@@ -110,12 +110,12 @@ class _Sample:
     image: int = -1
 
     def of(self, image: int) -> _Sample:
-        """Return it with the number of its image."""
+        """Return a copy with the index of its image."""
         return _Sample(self.views, self.corners, self.delivery, self.quality, image)
 
 
 def _cut(image: LabelledImage, deliveries: list[Delivery]) -> list[_Sample]:
-    """Deliver an image and cut what arrives into views."""
+    """Cut an image into views, under each delivery."""
     try:
         decoded = decode(image.path)
     except HidascanError as error:

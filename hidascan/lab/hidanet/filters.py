@@ -1,6 +1,7 @@
-"""Fit the filters of residuals: linear discriminants of photos and their reconstructions, in closed form.
+"""Fit the residual filters: linear discriminants of photos and their reconstructions, in closed form.
 
-Descent finds such faint directions only after a very long time; a covariance matrix shows them at once.
+Gradient descent would find such faint directions only after very long training; the covariance matrix yields them
+directly.
 """
 
 from __future__ import annotations
@@ -25,20 +26,27 @@ from hidascan.lab.training.artifacts import fingerprint, load_artifact, save_art
 
 _BANDS = 4  # of compression
 _WINDOW = 7  # cells: half a patch
-_FOR_STATISTICS = 60  # pairs whose cells say how features are standardised
+_FOR_STATISTICS = 60  # pairs for the standardisation of features
 _LEAST = 1e-3  # added to spreads: some features hardly vary
 
-STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are kept as they are
+STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are passed through unchanged
 
 
 def filter_count(makers: int) -> int:
-    """Return how many filters are fitted to pairs of so many makers; network.residual_filters must agree."""
+    """Return the number of filters fitted to pairs of `makers` makers; network.residual_filters must equal it."""
     return 3 * (_BANDS + 1) + 9 + (makers if makers > 1 else 0)
 
 
 @dataclass
 class Moments:
-    """Of the features of windows: sums over windows, and over second sides minus photos."""
+    """Moments of the features of windows.
+
+    Attributes:
+        count: Number of windows.
+        sum: (F,) sum over windows.
+        squares: (F, F) sum of outer products.
+        shifts: (F,) twice the sum of copies minus photos.
+    """
 
     count: int
     sum: Tensor
@@ -47,12 +55,12 @@ class Moments:
 
     @classmethod
     def empty(cls, size: int) -> Moments:
-        """Start with nothing."""
+        """Return the moments of no windows, for `size` features."""
         return cls(0, torch.zeros(size), torch.zeros(size, size), torch.zeros(size))
 
     @classmethod
     def total(cls, parts: list[Moments]) -> Moments:
-        """Add up; there must be one."""
+        """Add up at least one set of moments."""
         first, *rest = parts
         whole = cls(first.count, first.sum.clone(), first.squares.clone(), first.shifts.clone())
         for part in rest:
@@ -62,7 +70,7 @@ class Moments:
         return whole
 
     def add(self, photo: Tensor, copy: Tensor) -> None:
-        """Add windows (n, features) of both."""
+        """Add windows (n, F) of photos and of their copies."""
         both = torch.cat([photo, copy])
         self.count += len(both)
         self.sum += both.sum(0)
@@ -71,27 +79,27 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """Over all windows."""
+        """Mean over all windows, (F,)."""
         return self.sum / self.count
 
     @property
     def shift(self) -> Tensor:
-        """Mean of second sides minus mean of photos."""
+        """Mean of copies minus mean of photos, (F,)."""
         return self.shifts / self.count
 
     def covariance(self) -> Tensor:
-        """Compute the covariance of windows."""
+        """Return the covariance of windows, (F, F)."""
         return self.squares / self.count - torch.outer(self.mean, self.mean)
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """All that filters of one kind are fitted to.
+    """Statistics to which filters are fitted.
 
     Attributes:
-        mean: (F,) of cells.
-        spread: (F,) of cells.
-        moments: By band of compression and maker.
+        mean: (F,) mean of cells.
+        spread: (F,) standard deviation of cells.
+        moments: Moments by band of compression and maker.
     """
 
     mean: Tensor
@@ -104,7 +112,7 @@ class Statistics:
 
 
 def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
-    """Fit or read the residual filters of a recipe, by the pairs in `cache`."""
+    """Fit or read the residual filters of a recipe, from the pairs in `cache`."""
     spec, path = recipe.localiser.pairs, cache / "residual_filters.safetensors"
     drawn = [spec.counts, spec.seed, spec.side, spec.group_power, spec.resize, spec.held_out_fold]
     degraded = [spec.degradations, spec.filter, spec.saves, spec.jpeg_quality]
@@ -124,7 +132,7 @@ def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
 
 
 def measure_statistics(pairs: Pairs) -> Statistics:
-    """Measure pairs, each in the first way in which it is degraded."""
+    """Measure pairs, each with its first degradation."""
     chosen = range(0, len(pairs), max(1, len(pairs) // _FOR_STATISTICS))
     sides = [side for number in chosen for side in pairs[number][:2]]
     cells = torch.cat([residual_features(_patches_of(side)[0]).flatten(0, 2) for side in sides])
@@ -140,7 +148,7 @@ def measure_statistics(pairs: Pairs) -> Statistics:
 
 
 def _patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Cut (H, W, 3) uint8 into patches (K, 3, 224, 224) uint8, and return their corners (K, 2) too."""
+    """Cut (H, W, 3) uint8 into patches (K, 3, 224, 224) uint8; return them and their corners (K, 2)."""
     views = cut_views(pixels, ViewPlan(thumbnail=False))
     corners = torch.tensor([[box.top, box.left] for box in views.boxes])
     return torch.from_numpy(np.stack(views.pixels)).permute(0, 3, 1, 2), corners
@@ -159,14 +167,15 @@ def _by_maker(statistics: Statistics) -> list[Moments]:
 def fit_residual_filters(statistics: Statistics, ridge: float, without: str = "") -> ResidualFilters:
     """Fit filters to pairs.
 
-    w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes: for each band of
-    compression and for all, of the phase profiles, the co-occurrences, and both; for each maker, of both; and the
-    strengths as they are. Only the filter of their own sees photos beside generated images: these show other things.
+    w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes: one each for
+    the phase profiles, the co-occurrences, and both, per band of compression and for all bands; one per maker, on both;
+    and the strengths unchanged. Pairs with generated images are used only for the filter of that maker, as their content
+    differs.
 
     Args:
-        statistics: Of the pairs.
-        ridge: On standardised features.
-        without: A maker whose pairs are left out.
+        statistics: Statistics of the pairs.
+        ridge: Regularisation, for standardised features.
+        without: Maker whose pairs are ignored.
     """
     statistics = _without(statistics, without)
     matched = [(band, part) for (band, by), part in statistics.moments.items() if by != GENERATED]
@@ -188,7 +197,7 @@ def fit_residual_filters(statistics: Statistics, ridge: float, without: str = ""
 
 
 def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tensor) -> ResidualFilters:
-    """Set filters to `weights`, scaled so that each gives numbers of a standard deviation of 1 around 0."""
+    """Set filters to `weights`, scaled so that the outputs have mean 0 and standard deviation 1."""
     weights = weights / ((weights * (within @ weights)).sum(0) + 1e-6).sqrt()
     filters = ResidualFilters(weights.shape[1])
     parts = {"mean": statistics.mean, "spread": statistics.spread, "filters": weights, "offset": mean @ weights}
@@ -197,7 +206,7 @@ def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tenso
 
 
 def _discriminant(covariance: Tensor, shift: Tensor, kind: slice, ridge: float) -> Tensor:
-    """Fit one filter (F,), zero outside of `kind`."""
+    """Fit one filter (F,), zero outside the features `kind`."""
     weights = torch.zeros(len(shift))
     regular = covariance[kind, kind].double() + ridge * torch.eye(len(shift[kind])).double()
     weights[kind] = torch.linalg.solve(regular, shift[kind].double()).float()
@@ -205,7 +214,7 @@ def _discriminant(covariance: Tensor, shift: Tensor, kind: slice, ridge: float) 
 
 
 def _band(degradation: Degradation) -> int:
-    """Return 0 for what was never saved; 1..3 by the lowest JPEG quality of its saves, from light to heavy."""
+    """Return the band of compression: 0 without a save, else 1..3 by the lowest JPEG quality, from light to heavy."""
     if not degradation.saves:
         return 0
     lowest = min(save.quality for save in degradation.saves)
@@ -213,6 +222,6 @@ def _band(degradation: Degradation) -> int:
 
 
 def _windows(features: Tensor) -> Tensor:
-    """Average (B, 14, 14, FEATURES) over the quarters of views into (4 B, FEATURES)."""
+    """Average (B, 14, 14, FEATURES) over the quarters of views: (4 B, FEATURES)."""
     blocks = features.unflatten(2, (-1, _WINDOW)).unflatten(1, (-1, _WINDOW))
     return blocks.mean((2, 4)).flatten(0, 2)

@@ -1,4 +1,4 @@
-"""Train FAM and the classifier on cached [CLS] tokens, of images as they are and as they are delivered."""
+"""Train FAM and the classifier on cached [CLS] tokens of images, as published and as delivered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hidascan.lab.training.trainer import Trainer, TrainerSpec
 
 @dataclass(frozen=True)
 class FusionSpec(TrainerSpec):
-    """L_cls: FAM and classifier."""
+    """L_cls: training of FAM and classifier."""
 
     epochs: int = 12
     batch: int = 64  # samples
@@ -25,10 +25,10 @@ class FusionSpec(TrainerSpec):
     weight_decay: float = 0.05
     dropout: float = 0.5  # probability of dropping a channel after fusion
     hidden: float = 0.5  # probability of dropping a feature of a token
-    thinned: float = 0.5  # probability that a sample is shown with a single one of its patches
+    thinned: float = 0.5  # probability that a sample is trained on with only one of its patches
     label_smoothing: float = 0.05
     seed: int = 0
-    vote: float = 0.1  # weight of its logit, where the kernel probe's is 1
+    vote: float = 0.1  # weight of its logit; that of the kernel probe is 1
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Views:
     """Standardised [CLS] tokens of S samples.
 
     Attributes:
-        thumbnail: (S, F) float16.
-        patches: (S, K, F) float16, zeros where a sample has fewer than K.
-        padding: (S, K) bool, true at places without a patch.
+        thumbnail: (S, F) float16 tokens of the thumbnails.
+        patches: (S, K, F) float16 tokens of the patches, padded with zeros.
+        padding: (S, K) bool, true at positions without a patch.
     """
 
     thumbnail: Tensor
@@ -47,7 +47,7 @@ class Views:
 
     @classmethod
     def of(cls, views: Sequence[Tensor]) -> Views:
-        """Put samples (1 + K_i, F), the thumbnail first, side by side."""
+        """Stack samples (1 + K_i, F), the thumbnail first, and pad their patches."""
         counts = torch.tensor([len(one) - 1 for one in views])
         patches = nn.utils.rnn.pad_sequence([one[1:] for one in views], batch_first=True)
         return cls(torch.stack([one[0] for one in views]), patches, torch.arange(patches.shape[1]) >= counts[:, None])
@@ -57,7 +57,7 @@ class Views:
         return Views(self.thumbnail[chosen], self.patches[chosen], self.padding[chosen])
 
     def thin(self, alone: Tensor) -> Views:
-        """Hide all patches but the first of the samples for which alone (S,) is true."""
+        """Mask all patches but the first of the samples for which alone (S,) is true."""
         padding = self.padding.clone()
         padding[alone, 1:] = True
         return Views(self.thumbnail, self.patches, padding)
@@ -85,7 +85,7 @@ def train_fusion(views: Views, labels: Tensor, weights: Tensor, network: HiDANet
     head = FusionHead(views.thumbnail.shape[1], network.dim, network.heads, spec.dropout, spec.hidden)
     steps, truth = math.ceil(len(labels) / spec.batch), labels.float()
     trainer = Trainer(head, spec, steps)
-    ai_share = float(((weights * truth).sum() / weights.sum()).clamp(0.01, 0.99))  # a class may be left out
+    ai_share = float(((weights * truth).sum() / weights.sum()).clamp(0.01, 0.99))  # a class may be missing
     head.train()
     for _ in range(spec.epochs):
         for chosen in torch.randperm(len(labels)).split(spec.batch):

@@ -1,4 +1,4 @@
-"""Heatmaps out of fold, of windows whose sources and autoencoders TFL never saw: thresholds, and figures for reports."""
+"""Heatmaps out of fold, of held-out sources and autoencoders: thresholds, and figures for reports."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from hidascan.lab.measure import markdown
 from hidascan.lab.measure.agreement import likelihood_ratio
 from hidascan.lab.measure.metrics import auc
 
-FOLDS = 3  # of the sources: each costs a training
-_LIKELY = 0.02  # share of the cells of real pictures that may reach the lower threshold
-_SURE, _SURE_AREA = 0.01, 0.005  # shares of real windows with a small or a large neighbourhood over its threshold
-_EVIDENCE = 0.005  # share of real images with a patch that may be hot as a whole
+FOLDS = 3  # folds of the sources; each needs a training
+_LIKELY = 0.02  # share of the cells of real pictures that reach the lower threshold
+_SURE, _SURE_AREA = 0.01, 0.005  # shares of real windows with a small or a large neighbourhood above its threshold
+_EVIDENCE = 0.005  # share of real images with a patch that is marked as a whole
 _FORGED = ["", "n", "token AUC", "IoU", "with a region"]
-_HONEST = ["", "n", "with a region", "hot area, mean"]
+_HONEST = ["", "n", "with a region", "mean marked area"]
 
 
 @dataclass(frozen=True)
 class Located:
-    """The logits of a window by a TFL that was trained without it.
+    """Logits of a window by a TFL that was trained without its source.
 
     Attributes:
-        number: Of the window.
-        kind: One of `windows.KINDS`.
-        maker: What made its AI pixels, or what was done to real ones.
-        new_maker: Whether TFL never saw this autoencoder.
-        logits: (h, w) of its cells.
-        shares: (h, w) share of AI-made pixels in each.
+        number: Index of the window.
+        kind: Kind of window, one of `windows.KINDS`.
+        maker: Generator or editing method of the AI pixels, or kind of retouch.
+        new_maker: Whether the autoencoder was held out, too.
+        logits: (h, w) logits of the cells.
+        shares: (h, w) shares of AI-made pixels in the cells.
     """
 
     number: int
@@ -52,17 +52,17 @@ class Located:
 
     @property
     def auc(self) -> float:
-        """Token AUC over the cells that are wholly of one kind; NaN where the other kind is missing."""
+        """Token AUC over the cells that are wholly real or wholly AI-made; NaN without cells of both kinds."""
         clear = (self.shares == 0) | (self.shares == 1)
         return auc((self.shares[clear] == 1).astype(int), self.logits[clear])
 
     def hot(self, thresholds: HeatmapThresholds) -> np.ndarray:
-        """Return which cells (h, w) count as AI-made."""
+        """Return a mask (h, w) of the cells that are marked as AI-made."""
         return (thresholds(torch.from_numpy(self.logits)) >= 0.5).numpy()
 
 
 def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[Located]:
-    """Locate in every window by a TFL that saw nothing of its source, nor of a third of the autoencoders."""
+    """Compute the logits of each window with a TFL trained without its source and without a third of the autoencoders."""
     autoencoders = sorted({store.about(number)[2] for number in store.of_kind(REPAINTED)})
     found: dict[int, Located] = {}
     for fold in range(FOLDS):
@@ -107,30 +107,30 @@ def fit_heatmap_thresholds(thresholds: HeatmapThresholds, real: Sequence[np.ndar
 
 
 def region_odds(thresholds: HeatmapThresholds, forged: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
-    """Return how many times as often a region is found in forged windows as in real ones.
+    """Return the ratio of the shares of forged and of real windows with a region.
 
     Args:
         thresholds: Thresholds of the heatmap.
         forged: (h, w) logits of windows of real edits, out of fold.
-        real: (h, w) logits of windows of real pictures, retouched ones too, out of fold.
+        real: (h, w) logits of windows of real pictures, including retouched ones, out of fold.
     """
     found = [[bool((thresholds(torch.from_numpy(cells)) >= 0.5).any()) for cells in part] for part in (forged, real)]
     return likelihood_ratio(*found)
 
 
 def fit_evidence(thresholds: HeatmapThresholds, evidence: np.ndarray) -> None:
-    """Set the threshold from which a patch is hot as a whole.
+    """Set the threshold of the kernel vote from which a patch is marked as a whole.
 
     Args:
         thresholds: Threshold to set; it stays if there is no image.
-        evidence: (n,) largest evidence of a patch in each of n real images, out of fold.
+        evidence: (n,) largest kernel vote of a patch in each of n real images, out of fold.
     """
     if len(evidence):
         thresholds.evidence.fill_(float(np.quantile(evidence, 1 - _EVIDENCE)))
 
 
 def largest_evidence(samples: ProbeSamples, found: OutOfFold) -> np.ndarray:
-    """Return the largest evidence of a patch in each real image as it is, out of fold."""
+    """Return the largest kernel vote of a patch in each real image as published, out of fold."""
     wanted = samples.as_is & (samples.pooled.labels == 0)
     largest = []
     for number in torch.nonzero(wanted)[:, 0].tolist():
@@ -148,15 +148,15 @@ def report_heatmaps(
     dtype: torch.dtype,
     on_part: Callable[[str], object],
 ) -> None:
-    """Measure heatmaps out of fold, and hand out what is found, part by part, in Markdown.
+    """Measure heatmaps out of fold, and report the figures in Markdown.
 
     Args:
-        recipe: What is measured.
-        cache: With its windows; what is missing is made.
-        residuals: Filters of pixel residuals that TFL sees.
-        device: Where features are computed that are missing.
-        dtype: What in.
-        on_part: Called with each part.
+        recipe: Recipe of TFL and its windows.
+        cache: Cache folder; missing windows are computed.
+        residuals: Residual filters of the network.
+        device: Device that computes missing windows.
+        dtype: Precision of the backbone.
+        on_part: Callback for each part of the report.
     """
     store = window_store(recipe, cache, residuals, device, dtype)
     located = locate_out_of_fold(recipe, store, cache)
@@ -165,16 +165,16 @@ def report_heatmaps(
     on_part(f"{len(located)} windows, {FOLDS} folds by source.")
     as_they_are = [one for one in _of(located, EDIT) if one.number < edits]
     delivered = [one for one in _of(located, EDIT) if one.number >= edits]
-    parts = {"edits as they are": as_they_are, "edits delivered": delivered}
+    parts = {"edits as published": as_they_are, "edits delivered": delivered}
     repainted = [one for one in _of(located, REPAINTED) if one.new_maker]
     parts |= {
-        "repainted by an autoencoder that TFL never saw": repainted,
-        "repainted by one that it saw": [one for one in _of(located, REPAINTED) if not one.new_maker],
+        "repainted by a held-out autoencoder": repainted,
+        "repainted by an autoencoder of the training": [one for one in _of(located, REPAINTED) if not one.new_maker],
         "pasted from a generated image": _of(located, PASTED),
     }
     on_part(markdown.table(_FORGED, [_forged_row(name, part, thresholds) for name, part in parts.items()]))
-    on_part("Edits as they are, by method:\n\n" + _by_maker(as_they_are, thresholds, _forged_row, _FORGED))
-    on_part("Repainted, by autoencoder, never seen:\n\n" + _by_maker(repainted, thresholds, _forged_row, _FORGED))
+    on_part("Edits as published, by method:\n\n" + _by_maker(as_they_are, thresholds, _forged_row, _FORGED))
+    on_part("Repainted by held-out autoencoders:\n\n" + _by_maker(repainted, thresholds, _forged_row, _FORGED))
     rows = [_honest_row(name, _of(located, name), thresholds) for name in (UNTOUCHED, RETOUCHED, GENERATED)]
     on_part("Wholly real and wholly generated windows:\n\n" + markdown.table(_HONEST, rows))
     on_part("Retouched without AI:\n\n" + _by_maker(_of(located, RETOUCHED), thresholds, _honest_row, _HONEST))

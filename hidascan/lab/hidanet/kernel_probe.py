@@ -11,22 +11,22 @@ from torch import Tensor
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, KernelProbe, Projection, Summary
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
 
-_JITTER = 1e-2  # on the diagonal among landmarks: some are copies of the same image, and nearly the same
+_JITTER = 1e-2  # added to the diagonal among landmarks: copies of one image are nearly identical
 
 
 @dataclass(frozen=True)
 class PooledSamples:
-    """Of S samples: what the probe sees of them before it projects.
+    """Input of the kernel probe for S samples, before projection, and their labels.
 
     Attributes:
-        thumbnail: (S, T * C) frozen [CLS] tokens.
-        patches: (S, T * C), averaged over the patches.
-        residuals: (S, FEATURES), averaged over the patches.
-        labels: (S,) 0 or 1.
-        weights: (S,) in the fit.
-        qualities: (S,) JPEG quality 1..100, NaN where unknown.
-        domains: (S,) numbers of DOMAINS, -1 where it is none of these.
-        families: (S,) numbers of FAMILIES, likewise.
+        thumbnail: (S, T * C) frozen [CLS] tokens of the thumbnails.
+        patches: (S, T * C) tokens averaged over the patches.
+        residuals: (S, FEATURES) residual features averaged over the patches.
+        labels: (S,) 0 for real, 1 for AI.
+        weights: (S,) weights in the fit.
+        qualities: (S,) JPEG qualities 1..100, NaN if unknown.
+        domains: (S,) indices into DOMAINS, -1 for others.
+        families: (S,) indices into FAMILIES, -1 for others.
     """
 
     thumbnail: Tensor
@@ -44,9 +44,9 @@ class PooledSamples:
 
 
 def fit_kernel_probe(samples: PooledSamples, recipe: HiDANetRecipe) -> KernelProbe:
-    """Fit a kernel probe to samples, both classes weighing the same in the verdict.
+    """Fit a kernel probe to samples, with equal weight of both classes in the verdict.
 
-    With kernel values K between samples and landmarks, Z among landmarks, weights W and targets y, all that is said is
+    With kernel values K between samples and landmarks, Z among landmarks, weights W and targets y, each output solves
     (K^T W K + penalty Z) c = K^T W (y - mean y): kernel ridge regression in the span of the landmarks ("Less is More:
     Nystroem Computational Regularization", NeurIPS 2015).
     """
@@ -75,7 +75,7 @@ def _fit_projections(probe: KernelProbe, samples: PooledSamples, weights: Tensor
 
 
 def _fit_kinds(probe: KernelProbe, samples: PooledSamples, values: Tensor, among: Tensor, penalty: float) -> None:
-    """Fit domain and family, each one against the rest of those that are known."""
+    """Fit domains and families, each against the other known ones."""
     for first, numbers in ((1, samples.domains), (1 + len(DOMAINS), samples.families)):
         shown = numbers >= 0
         kinds = numbers[shown].unique().tolist()
@@ -93,7 +93,7 @@ def summarise(probe: KernelProbe, samples: PooledSamples) -> Summary:
 
 
 def _balanced(weights: Tensor, labels: Tensor) -> Tensor:
-    """Scale weights (S,) so that both classes weigh S / 2."""
+    """Scale weights (S,) so that those of each class sum to S / 2."""
     shares = torch.where(labels == 1, weights[labels == 1].sum(), weights[labels == 0].sum())
     return weights / shares * len(labels) / 2
 
@@ -101,15 +101,15 @@ def _balanced(weights: Tensor, labels: Tensor) -> Tensor:
 def _fit_projection(
     projection: Projection, features: Tensor, weights: Tensor, importance: Tensor, emphasis: float
 ) -> None:
-    """Measure mean and spread of features (n, F), and their first principal components.
+    """Fit a projection: mean and spread of features, and their first principal components.
 
     Args:
-        projection: What is fitted.
-        features: (n, F).
-        weights: (n,).
+        projection: Projection to fit.
+        features: (n, F) features.
+        weights: (n,) weights of the samples.
         importance: (F,) factors of the standardised features.
-        emphasis: Each component is scaled by its variance to this power, over 0 to stress the large ones; then all
-            are scaled so that samples are 1 apart in the mean of squares.
+        emphasis: Exponent of the variance by which each component is scaled; positive values emphasise large ones. All
+            are then scaled so that the mean squared distance of samples is 1.
     """
     features = features.float()
     share = (weights / weights.sum())[:, None]
@@ -126,7 +126,7 @@ def _fit_projection(
 
 
 def _landmarks(weights: Tensor, count: int, seed: int) -> Tensor:
-    """Draw samples with probabilities in proportion to their weights, each once if there are enough."""
+    """Draw samples with probabilities proportional to their weights, without repetition if there are enough."""
     draw, again = torch.Generator().manual_seed(seed), count > len(weights)
     return torch.multinomial(weights, count, replacement=again, generator=draw).sort().values
 
@@ -135,14 +135,14 @@ def _ridge(values: Tensor, among: Tensor, weights: Tensor, target: Tensor, penal
     """Solve for the coefficients of a kernel and its offset.
 
     Args:
-        values: (S, M), between samples and landmarks.
-        among: (M, M), among landmarks.
-        weights: (S,).
-        target: (S,), or (S, T) for several at once.
-        penalty: On the squared norm of what is fitted.
+        values: (S, M) kernel values between samples and landmarks.
+        among: (M, M) kernel values among landmarks.
+        weights: (S,) weights of the samples.
+        target: (S,) targets, or (S, T) for several outputs.
+        penalty: Factor of the squared norm of the fitted function.
 
     Returns:
-        (M,) and (), or (M, T) and (T,).
+        Coefficients (M,) and offset (), or (M, T) and (T,).
     """
     columns = target if target.dim() == 2 else target[:, None]
     offset = (weights[:, None] * columns).sum(0) / weights.sum()

@@ -1,4 +1,4 @@
-"""Leave one family of generators, or one domain of real images, out of the fit, and look for its images."""
+"""Hold out a family of generators, or a domain of real images, and measure how well its images are detected."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, tpr_at_fpr
 
-_LEAST = 10  # images of what is left out
+_LEAST = 10  # minimum number of held-out images
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Images of a family or a domain, found by probes that saw none of it, against all images of the other class."""
+    """Figures of held-out images against all images of the other class.
+
+    Attributes:
+        name: Family or domain.
+        images: Number of held-out images.
+        auc: AUC.
+        tpr_5: TPR at 5 % FPR.
+    """
 
     name: str
     images: int
@@ -27,7 +34,7 @@ class LeftOut:
 
 
 def leave_out(samples: ProbeSamples, recipe: HiDANetRecipe, column: str) -> list[LeftOut]:
-    """Leave out each value of `column` ("family" of AI images, or "domain" of real ones), and its sources' fold."""
+    """Hold out each value of `column` ("family" of AI images, or "domain" of real ones), and the fold of its sources."""
     values = np.array([getattr(image, column) for image in samples.images])
     label = 1 if column == "family" else 0
     labels, rows = samples.pooled.labels, []
@@ -48,4 +55,4 @@ def left_out_as_markdown(rows: list[LeftOut], column: str) -> str:
     """Write the table, the lowest AUC in bold."""
     cells = [[row.name, str(row.images), f"{row.auc:.3f}", f"{row.tpr_5:.3f}"] for row in rows]
     worst = min(range(len(rows)), key=lambda number: rows[number].auc) if rows else None
-    return markdown.table([f"{column} left out", "images", "AUC", "TPR at 5 % FPR"], cells, worst)
+    return markdown.table([f"{column} held out", "images", "AUC", "TPR at 5 % FPR"], cells, worst)

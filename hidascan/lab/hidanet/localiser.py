@@ -1,4 +1,4 @@
-"""Train TFL by descent: what is kept of the patch tokens, and the network over cells, on cached windows."""
+"""Train TFL by gradient descent on cached windows: the filters of patch tokens, and the network over cells."""
 
 from __future__ import annotations
 
@@ -23,20 +23,25 @@ from hidascan.lab.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class TrainedTFL:
-    """The trained parts of TFL, as the network wants them."""
+    """Trained parts of TFL, in the form used by the network.
+
+    Attributes:
+        token_filters: Filters of patch tokens, including their standardisation.
+        localiser: Network over cells.
+    """
 
     token_filters: TokenFilters
     localiser: CellLocaliser
 
     @torch.no_grad()
     def logits(self, tokens: Tensor, residuals: Tensor) -> Tensor:
-        """Locate in a window by its cached cells: (h, w, T * C) int8 and (h, w, E) -> (h, w)."""
+        """Return the logits (h, w) of a window from its cached cells: (h, w, T * C) int8 and (h, w, E)."""
         seen = (tokens.float() * QUANTUM) @ self.token_filters.filters - self.token_filters.offset
         return self.localiser(torch.cat([residuals.float(), seen], dim=2).permute(2, 0, 1)[None])[0]
 
 
 class _Learner(nn.Module):
-    """Token filters that can be trained, and TFL on what they give."""
+    """Trainable token filters, and TFL on their outputs."""
 
     def __init__(self, tokens: int, filters: int, residuals: int, spec: LocaliserSpec, dim: int, dropout: float):
         super().__init__()
@@ -45,7 +50,7 @@ class _Learner(nn.Module):
         self._hidden = spec.hidden
 
     def forward(self, tokens: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """Locate: (B, h, w, T * C) int8 and (B, h, w, E) -> first and second guess, (B, h, w) each."""
+        """Map (B, h, w, T * C) int8 and (B, h, w, E) to the logits of MLP and convolutions, (B, h, w) each."""
         shown = torch.rand(len(tokens), tokens.shape[-1], 1) >= self._hidden  # channels of a whole window at a time
         weights = self.filter.weight.T * (shown * (QUANTUM / (1 - self._hidden)))  # (B, T * C, F)
         seen = torch.baddbmm(self.filter.bias, tokens.flatten(1, 2).float(), weights)
@@ -53,7 +58,7 @@ class _Learner(nn.Module):
         return self.localiser.both(cells.permute(0, 3, 1, 2))
 
     def trained(self, store: WindowStore) -> TrainedTFL:
-        """Return the parts for use: filters that standardise by themselves."""
+        """Return the parts for inference; the filters include the standardisation."""
         filters = TokenFilters(*self.filter.weight.T.shape)
         parts = {"mean": store.mean, "spread": store.spread}
         weights = {"filters": self.filter.weight.detach().T.contiguous(), "offset": -self.filter.bias.detach()}
@@ -68,14 +73,14 @@ def train_localiser(
     shown: Callable[[int], bool] = lambda number: True,
     name: str = "",
 ) -> TrainedTFL:
-    """Train TFL on windows, on from the last whole epoch if there is one.
+    """Train TFL on windows; resume after the last complete epoch, if any.
 
     Args:
-        recipe: What is trained.
+        recipe: Recipe of TFL.
         store: Cells of all windows.
-        state: File for the state of the training.
-        shown: Whether a window, by its number, may be learnt from.
-        name: Of what is shown, for the fingerprint.
+        state: Path of the training state.
+        included: Function of the number of a window that returns whether to train on it.
+        name: Name of the selection, for the fingerprint.
     """
     spec, network = recipe.localiser, recipe.network
     torch.manual_seed(recipe.seed)
@@ -101,7 +106,7 @@ def _losses(learner: _Learner, tokens: Tensor, residuals: Tensor, shares: Tensor
 
 
 class _Batches:
-    """Batches of windows: kinds by their shares, and within a kind every maker alike."""
+    """Batches of windows: kinds in proportion to their shares, and within a kind each maker or source equally often."""
 
     def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, shown: Callable[[int], bool]):
         self._store, self._spec, self._seed = store, spec, seed
@@ -115,7 +120,7 @@ class _Batches:
         self._shares = shares / shares.sum()
 
     def batch(self, step: int) -> list[tuple[Tensor, Tensor, Tensor, float]]:
-        """Return windows by size: tokens (B, h, w, T * C), residuals (B, h, w, E), shares (B, h, w), and their weight."""
+        """Return tokens (B, h, w, T * C), residuals (B, h, w, E), shares (B, h, w) and weight of the windows of each size."""
         rng = np.random.default_rng([self._seed, 9, step])
         by_side: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
         for _ in range(self._spec.batch):

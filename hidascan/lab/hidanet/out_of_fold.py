@@ -1,4 +1,4 @@
-"""Fit both voters of a verdict, and judge every sample by voters that were fitted without its source."""
+"""Fit both votes of a verdict, and predict every sample by voters fitted without its source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe
 
 @dataclass(frozen=True)
 class Voters:
-    """Kernel probe and FAM, fitted to the same samples; the logit is that of the probe plus `vote` times FAM's."""
+    """Kernel probe and FAM, fitted to the same samples; the logit is that of the probe plus `vote` times FAM's.
+
+    Attributes:
+        probe: Kernel probe.
+        fusion: FAM and classifier.
+        vote: Weight of FAM's logit.
+    """
 
     probe: KernelProbe
     fusion: FusionHead
@@ -26,28 +32,33 @@ class Voters:
 
     @torch.no_grad()
     def judge(self, samples: ProbeSamples) -> Said:
-        """Judge S samples."""
+        """Predict S samples."""
         said, views = self.probe(summarise(self.probe, samples.pooled)), standard_views(self.probe, samples)
         return said._replace(logits=said.logits + self.vote * views.judged(self.fusion))
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What voters say of S samples whose sources they never saw; and these voters, by the fold that they never saw."""
+    """Predictions of S samples out of fold.
+
+    Attributes:
+        predictions: Predictions, each by voters fitted without the source of the sample.
+        voters: Voters by the fold that they were fitted without.
+    """
 
     said: Said
     voters: dict[int, Voters]
 
 
 def standard_views(probe: KernelProbe, samples: ProbeSamples) -> Views:
-    """Standardise the [CLS] tokens of all views of samples as a probe does."""
+    """Standardise the [CLS] tokens of all views of samples like a probe."""
     return Views.of([probe.tokens.standard(one).half() for one in samples.views])
 
 
 def fit_voters(
     samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None, without: int | None = None
 ) -> Voters:
-    """Fit both voters to the samples for which shown (S,) is true, and that are not of the fold `without`."""
+    """Fit both voters to the samples of included (S,) bool that are not in the fold `without`."""
     seen = torch.ones_like(samples.as_is) if shown is None else shown
     mask = seen if without is None else seen & (samples.folds != without)
     probe, chosen = samples.fit(recipe, mask), samples.only(mask)
@@ -58,12 +69,12 @@ def fit_voters(
 
 
 def judge(samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None) -> OutOfFold:
-    """Judge samples by cross-validation over sources.
+    """Predict samples by cross-validation over sources.
 
     Args:
-        samples: All.
-        recipe: Of the voters.
-        shown: (S,) bool, what may be fitted to; None for all.
+        samples: S samples.
+        recipe: Recipe of the voters.
+        included: (S,) bool, true for samples to fit to; None for all.
     """
     folds = tqdm(samples.folds.unique().tolist(), desc="folds", disable=None)
     voters = {fold: fit_voters(samples, recipe, shown, without=fold) for fold in folds}
@@ -71,7 +82,7 @@ def judge(samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = N
 
 
 def judge_by(voters: dict[int, Voters], samples: ProbeSamples) -> Said:
-    """Judge samples, each by the voters that saw nothing of its source."""
+    """Predict samples, each by the voters fitted without its fold."""
     count = len(samples.images)
     said = Said(torch.zeros(count), torch.zeros(count, len(DOMAINS)), torch.zeros(count, len(FAMILIES)))
     for fold, both in voters.items():

@@ -1,7 +1,7 @@
-"""Make pairs for TFL, once: a photo and what an autoencoder gives back of it, or a photo and a generated image.
+"""Make and cache pairs for TFL: a photo and its reconstruction by an autoencoder, or a photo and a generated image.
 
-Pairs of the first kind differ in a decoder's traces alone: content tells nothing about which is which. Those of the
-second hold traces that no autoencoder of ours leaves.
+Pairs of the first kind differ only in the traces of a decoder, so content does not reveal the class. Those of the
+second kind contain traces that our autoencoders do not leave.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
 from hidascan.lab.training.artifacts import claim_folder, fingerprint, save_artifact
 
 _PER_SHARD = 40
-KINDS = ("given", "trained", "generated")  # who made the second side: the prefixes of shards
+KINDS = ("given", "trained", "generated")  # origin of the second image, and prefix of the shards
 GENERATED = KINDS[2]
 
-Maker = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # photo -> second side of its pair
+Maker = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # photo -> second image of its pair
 
 
 def makers_of(recipe: HiDANetRecipe) -> dict[str, tuple[str, ...]]:
-    """Return, for each kind, the names of those that make pairs, each in its turn; none of those held out."""
+    """Return the names of the makers of each kind of pair, which take turns, without those held out."""
     given = tuple(Path(where).name for where in recipe.data.autoencoders)
     return dict(zip(KINDS, (given, tuple(one.name for one in _usable(recipe)), (GENERATED,)), strict=True))
 
@@ -43,10 +43,10 @@ def _usable(recipe: HiDANetRecipe) -> list[AutoencoderSpec]:
 
 
 def build_pairs(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype) -> None:
-    """Train the autoencoders and make the pairs, in folders of `cache`; what is there already stays.
+    """Train the autoencoders and make the pairs, in folders of `cache`, unless they exist.
 
     Raises:
-        RecipeError: If the folders hold those of another recipe, or pairs are asked of autoencoders that are not there.
+        RecipeError: If the folders belong to another recipe, or the recipe asks for pairs of missing autoencoders.
     """
     spec, folder = recipe.localiser.pairs, cache / "pairs"
     decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed, makers_of(recipe)]
@@ -82,14 +82,14 @@ def _write_shard(path: Path, made: list[tuple[np.ndarray, np.ndarray]]) -> None:
 def _make_pair(
     photos: BalancedSampler, makers: list[Maker], spec: PairSpec, seed: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a window of a photo, (side, side, 3) uint8, and let one of the makers, each in its turn, add the other."""
+    """Cut a window of a photo, (side, side, 3) uint8, and make the second image with the next maker."""
     rng = np.random.default_rng(seed)
     photo = _window(photos, spec, rng)
     return photo, makers[seed[-1] % len(makers)](photo, rng)
 
 
 def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
-    """Cut a window at native size, where blocks of its JPEG start with the window, or of the image shrunk."""
+    """Cut a window aligned with the 8x8 blocks of the image, or with those of the shrunken image."""
     while True:
         try:
             pixels = decode(sampler.draw(rng).path).pixels
@@ -106,7 +106,7 @@ def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) 
 
 
 class Pairs:
-    """A folder of pairs, kind by kind, and each of them degraded in several ways."""
+    """A folder of pairs, ordered by kind, each with several degradations."""
 
     def __init__(self, recipe: HiDANetRecipe, folder: Path):
         """Index the shards of a folder."""
@@ -123,11 +123,11 @@ class Pairs:
                     self.kinds.append(number)
 
     def __len__(self) -> int:
-        """Return the number of pairs, each way of degrading one counted: all in the first way, then in the next."""
+        """Return the number of degraded pairs: all with their first degradation come first, then all with the next."""
         return len(self._places) * self._spec.degradations
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, Degradation]:
-        """Return photo and second side, (H, W, 3) uint8 each, degraded alike, and how."""
+        """Return photo and second image, (H, W, 3) uint8 each, with the same degradation, and the degradation."""
         rng, spec = np.random.default_rng([self._seed, 10, number]), self._spec
         file, place = self._places[number % len(self._places)]
         degradation = draw_degradation(rng, spec.filter, spec.saves, spec.jpeg_quality)

@@ -1,4 +1,4 @@
-"""Judge images under every perturbation by voters that saw nothing of their sources."""
+"""Predict images under every perturbation, by voters fitted without their sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure.calibration import fit_calibration
 from hidascan.lab.measure.robustness import UNTOUCHED, Robustness, tabulate
 
-_PATCHES = 1  # of each copy: a scan looks at all
+_PATCHES = 1  # per copy; a scan examines all
 
 
 def measure_perturbed(
@@ -28,7 +28,7 @@ def measure_perturbed(
     device: str,
     dtype: torch.dtype,
 ) -> Robustness:
-    """Judge `count` of the images, spread over all, as they are and under each of PERTURBATIONS."""
+    """Predict `count` images, spread over all, unchanged and under each of PERTURBATIONS."""
     as_is = [image for image, kept in zip(samples.images, samples.as_is.tolist(), strict=True) if kept]
     chosen = spread(sorted(as_is, key=lambda image: (image.source, str(image.path))), count)
     deliveries = [Delivery(UNTOUCHED, _PATCHES), *(_always(name, how) for name, how in PERTURBATIONS.items())]

@@ -1,4 +1,4 @@
-"""The samples that a verdict is fitted to: labelled images of all tables, as they are and as they are delivered."""
+"""Samples of the verdict: labelled images of all tables, as published and as delivered."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from hidascan.lab.training.artifacts import fingerprint
 
 @dataclass(frozen=True)
 class ProbeSamples:
-    """Samples, and whose they are.
+    """S samples and their origin.
 
     Attributes:
-        pooled: What the probe sees of them.
-        images: The image of each of the S samples.
-        folds: (S,) of their sources.
-        as_is: (S,) bool, true where nothing happened to the image.
-        views: Of each sample, its frozen [CLS] tokens (1 + K, T * C) before they are averaged; empty if not kept.
+        pooled: Input of the kernel probe, and labels.
+        images: Image of each sample.
+        folds: (S,) folds of the sources.
+        as_is: (S,) bool, true for images as published, false for delivered copies.
+        views: Frozen [CLS] tokens (1 + K, T * C) of the views of each sample; empty if not kept.
     """
 
     pooled: PooledSamples
@@ -47,7 +47,7 @@ class ProbeSamples:
         return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], views)
 
     def source_weights(self) -> Tensor:
-        """Return weights (S,) by which a source of n samples counts as the square root of n."""
+        """Return weights (S,) that give a source of n samples the weight sqrt(n)."""
         names = [f"{image.source} {image.group}" for image in self.images]
         return torch.from_numpy(source_weights(self.pooled.labels.numpy(), names)).float().sqrt()
 
@@ -66,7 +66,7 @@ def probe_samples(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.
 
 
 def known_qualities(recipe: HiDANetRecipe, samples: ProbeSamples, cache: Path) -> QualitySamples:
-    """Return the samples for QFE: JPEGs made for it, and those of `samples` that are JPEGs as they are."""
+    """Return the samples of QFE: JPEGs made for it, and the published JPEGs among `samples`."""
     made = quality_samples(
         sample_images(recipe, recipe.samples.quality_cap), recipe.samples.quality_draws, cache / "quality"
     )
@@ -83,13 +83,13 @@ def known_qualities(recipe: HiDANetRecipe, samples: ProbeSamples, cache: Path) -
 
 
 def sample_images(recipe: HiDANetRecipe, cap: int) -> list[LabelledImage]:
-    """Return at most `cap` images of each group of a source, of all tables, in the order in which they are sampled."""
+    """Return at most `cap` images of each group of a source, from all tables, in the order of sampling."""
     known = [image for table in recipe.data.tables for image in read_images(table)]
     return _broadest_first(capped(known, cap))
 
 
 def _broadest_first(images: list[LabelledImage]) -> list[LabelledImage]:
-    """Put two images of each group of a source first, then two more, so that an unfinished cache covers all sources."""
+    """Order images by rounds of two per group of a source, so that an incomplete cache covers all sources."""
     seen: Counter[tuple[str, str, int]] = Counter()
     rounds = []
     for image in images:
@@ -107,7 +107,7 @@ def deliver(
     device: str,
     dtype: torch.dtype,
 ) -> Features:
-    """Compute or read features of images by the backbone of a recipe."""
+    """Compute or read features of images with the backbone of a recipe."""
     backbone = recipe_backbone(recipe, recipe.network.taps, device, dtype)
     laws = [[delivery.name, delivery.patches] for delivery in deliveries]
     names = [f"{image.source} {image.path.name}" for image in images]
@@ -122,7 +122,7 @@ def deliver(
 
 
 def pooled_samples(features: Features, images: list[LabelledImage]) -> ProbeSamples:
-    """Average over the patches of each sample."""
+    """Average features over the patches of each sample."""
     views = features.tokens.flatten(1).split(features.views.tolist())
     thumbnails, patches = [part[0].float() for part in views], [part[1:].float().mean(0) for part in views]
     residuals = [part.float().mean(0) for part in features.residuals.split((features.views - 1).tolist())]
@@ -137,5 +137,5 @@ def pooled_samples(features: Features, images: list[LabelledImage]) -> ProbeSamp
 
 
 def _numbers(words: list[str], names: tuple[str, ...]) -> Tensor:
-    """Number words (S,) by their place among names, -1 for others."""
+    """Map words (S,) to their indices in `names`, -1 for others."""
     return torch.tensor([names.index(word) if word in names else -1 for word in words])

@@ -1,4 +1,4 @@
-"""Train QFE on JPEGs of known quality, and measure it on sources that it never saw."""
+"""Train QFE on JPEGs of known quality, and measure it out of fold."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hidascan.lab.measure import markdown
 from hidascan.lab.training.losses import quality_loss
 from hidascan.lab.training.trainer import Trainer, TrainerSpec
 
-_BOUNDS = (20, 40, 60, 80, 100)  # of the table's columns, JPEG quality
-_RESIZED = ((0.4, 0.6), (0.6, 0.8), (0.8, 1.0))  # of its rows, factors
+_BOUNDS = (20, 40, 60, 80, 100)  # JPEG qualities between the columns of the table
+_RESIZED = ((0.4, 0.6), (0.6, 0.8), (0.8, 1.0))  # factors of its rows
 
 
 @dataclass(frozen=True)
 class QualitySpec(TrainerSpec):
-    """L_qfe: QFE."""
+    """L_qfe: training of QFE."""
 
     epochs: int = 20
     batch: int = 64  # samples
@@ -49,7 +49,7 @@ def train_quality(samples: QualitySamples, dim: int, spec: QualitySpec) -> Quali
 
 @torch.no_grad()
 def estimate_out_of_fold(samples: QualitySamples, dim: int, spec: QualitySpec) -> Tensor:
-    """Estimate the quality (n,) of each sample by a QFE that saw nothing of its source."""
+    """Estimate the quality (n,) of each sample by a QFE trained without its source."""
     estimates = torch.zeros(len(samples.qualities))
     for fold in samples.folds.unique().tolist():
         here = samples.folds == fold

@@ -1,4 +1,4 @@
-"""Measure what each step from a kernel on few sources to both voters gives, by cross-validation on the same folds."""
+"""Measure the contribution of each step, from a kernel on few sources to both votes, by cross-validation."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Step:
     """One row of the table of steps.
 
     Attributes:
-        name: What is done.
-        kernel: What differs in the kernel probe.
+        name: Name of the step.
+        kernel: Changed settings of the kernel probe.
         vote: Weight of FAM's logit; None for that of the recipe.
-        shown: Which samples may be fitted to; None for all.
+        included: Function that returns the mask of the samples to fit to; None for all.
     """
 
     name: str
@@ -36,23 +36,23 @@ class Step:
     shown: Callable[[ProbeSamples], Tensor] | None = None
 
 
-_ALONE = 1e4  # a weight beside which the kernel's vote is lost
+_ALONE = 1e4  # weight beside which the kernel's vote is negligible
 
 
 def _share(share: float) -> Callable[[ProbeSamples], Tensor]:
-    """Show so many of the sources, those with the lowest hashes."""
+    """Select a share of the sources, those with the lowest hashes."""
     digests = lambda image: zlib.crc32(image.source.encode()) / 2**32  # noqa: E731
     return lambda samples: torch.tensor([digests(image) < share for image in samples.images])
 
 
 STEPS = (
-    Step("a kernel on images as they are, a quarter of the sources", shown=_share(0.25)),
+    Step("a kernel on images as published, a quarter of the sources", shown=_share(0.25)),
     Step("a kernel, half of the sources", shown=_share(0.5)),
     Step("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
     Step("a kernel on the patches", {"share": (0.0, 1.0)}),
-    Step("all taps and components alike", {"tap_weights": (), "emphasis": 0.0}),
-    Step("fitted to images as they are alone", {"delivered": 0.0}),
-    Step("fitted to delivered images alike", {"delivered": 1.0}),
+    Step("all taps and components with equal weights", {"tap_weights": (), "emphasis": 0.0}),
+    Step("fitted only to images as published", {"delivered": 0.0}),
+    Step("fitted to delivered images with equal weight", {"delivered": 1.0}),
     Step("a kernel on thumbnail and patches side by side"),
     Step("FAM alone", vote=_ALONE),
     Step("kernel and FAM", vote=None),
@@ -61,16 +61,23 @@ STEPS = (
 
 @dataclass(frozen=True)
 class StepFigures:
-    """Out of fold, on images as they are and as they were delivered."""
+    """Figures of a step out of fold: AUC, AUC with equal weight of sources, TPR at 5 % FPR.
+
+    Attributes:
+        name: Name of the step.
+        as_published: Figures on images as published.
+        interval: 95 % interval of the first AUC, over sources.
+        delivered: Figures on delivered copies.
+    """
 
     name: str
-    as_is: tuple[float, float, float]  # AUC, AUC with sources alike, TPR at 5 % FPR
-    interval: tuple[float, float]  # of the first
+    as_is: tuple[float, float, float]
+    interval: tuple[float, float]
     delivered: tuple[float, float, float]
 
 
 def measure_steps(samples: ProbeSamples, recipe: HiDANetRecipe, steps: tuple[Step, ...]) -> list[StepFigures]:
-    """Measure what each step gives, on the same folds."""
+    """Measure the figures of each step, on the same folds."""
     rows = []
     for step in steps:
         shown = None if step.shown is None else step.shown(samples)
@@ -103,10 +110,10 @@ def steps_as_markdown(rows: list[StepFigures]) -> str:
         "step",
         "AUC",
         "95 % over sources",
-        "sources alike",
+        "equal sources",
         "TPR at 5 % FPR",
         "delivered: AUC",
-        "sources alike",
+        "equal sources",
         "TPR at 5 %",
     ]
     cells = [

@@ -1,4 +1,4 @@
-"""Train a HiDA-Net: pairs, TFL, kernel probe and FAM, thresholds, and the file."""
+"""Train a HiDA-Net: pairs, TFL, kernel probe and FAM, thresholds; and write the weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _OF_VERDICT = ("taps", "components", "landmarks", "quality_dim", "dim", "heads",
 
 
 def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Make what is missing in `cache`, train on, from the last whole epochs if there are any, and write the weights."""
+    """Compute what is missing in `cache`, train, resuming after the last complete epoch, and write the weights."""
     torch.manual_seed(recipe.seed)
     network = _without_backbone(recipe)
     build_pairs(recipe, cache, str(device), dtype)
@@ -52,7 +52,7 @@ def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, d
 def train_part(
     part: str, recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype, weights: Path
 ) -> None:
-    """Train the verdict or the heatmap alone, and take all else from finished weights.
+    """Train the verdict or the heatmap alone, and take all other parts from finished weights.
 
     Args:
         part: VERDICT or HEATMAP.
@@ -86,7 +86,7 @@ def train_part(
 
 
 def _without_backbone(recipe: HiDANetRecipe) -> HiDANet:
-    """Build the network of a recipe without its backbone, which is not trained and has a file of its own."""
+    """Build the network of a recipe without its backbone, which is not trained and has its own file."""
     network = HiDANet(recipe.network)
     del network.backbone
     return network
@@ -120,13 +120,13 @@ def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: tor
 
 
 def set_voters(network: HiDANet, voters: Voters) -> None:
-    """Let a network decide as these voters do."""
+    """Set kernel probe, FAM and its weight in a network."""
     network.probe, network.fusion = voters.probe, voters.fusion
     network.vote.fill_(voters.vote)
 
 
 def training_record(recipe: HiDANetRecipe) -> dict[str, Any]:
-    """Return what the header of the weights says of their training."""
+    """Return the record of the training for the header of the weights."""
     return {"recipe": dataclasses.asdict(recipe), "tables_sha256": tables_sha256(recipe.data.tables)}
 
 
@@ -144,11 +144,11 @@ def write_network(
 def train_for_comparison(
     recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Fit the verdict to all folds but `data.without_folds`, and write the weights, with untrained TFL and QFE."""
+    """Fit the verdict to all folds except `data.without_folds`, and write the weights, with untrained TFL and QFE."""
     samples = probe_samples(recipe, cache, str(device), dtype)
     left_out = torch.tensor(recipe.data.without_folds, dtype=torch.long)
     network = HiDANet(recipe.network)
-    del network.backbone  # it is not trained, and lies in a file of its own
+    del network.backbone  # it is not trained, and has its own file
     shown = ~torch.isin(samples.folds, left_out)
     set_voters(network, fit_voters(samples, recipe, shown))
     write_network(recipe, network, Calibration(), out, training_record(recipe))

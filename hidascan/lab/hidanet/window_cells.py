@@ -1,7 +1,7 @@
-"""Compute what TFL sees of training windows once: frozen patch tokens in int8, and filtered pixel residuals.
+"""Cache the input of TFL for training windows: frozen patch tokens in int8, and filtered pixel residuals.
 
-The backbone costs far more than all that follows. Shards are written whole and in order of their number, so a killed
-run goes on where it stopped.
+The backbone costs far more than all later steps. Shards are written atomically and in order, so an interrupted run
+resumes after its last shard.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from hidascan.lab.hidanet.windows import Window, WindowMaker
 from hidascan.lab.measure.localisation import read_edits
 from hidascan.lab.training.artifacts import claim_folder, fingerprint, load_artifact, save_artifact
 
-QUANTUM = LARGEST / 127  # of a token in int8, standard deviations
+QUANTUM = LARGEST / 127  # quantisation step of tokens in int8, standard deviations
 _SHARD = 32  # windows
-_FOR_SPREAD = 24  # windows, at even steps, by which tokens are standardised
+_FOR_SPREAD = 24  # windows, evenly spaced, for the standardisation of tokens
 _LEAST = 1e-3  # added to spreads
 
 
 @dataclass(frozen=True)
 class WindowCells:
-    """What TFL sees of a window of h x w cells (28 x 28, or 14 x 14), and what is known of it.
+    """Input and labels of TFL for a window of h x w cells (28 x 28, or 14 x 14).
 
     Attributes:
-        tokens: (h, w, T * C) int8, QUANTUM standard deviations a step.
-        residuals: (h, w, E) float16.
-        shares: (h, w) float32, share of AI-made pixels in each cell.
-        kind: One of `windows.KINDS`.
-        source: Decides the fold.
-        maker: Of the AI pixels, or of what was done to real ones.
+        tokens: (h, w, T * C) int8 tokens, in steps of QUANTUM standard deviations.
+        residuals: (h, w, E) float16 filtered residuals.
+        shares: (h, w) float32 shares of AI-made pixels in the cells.
+        kind: Kind of window, one of `windows.KINDS`.
+        source: Source, which determines the fold.
+        maker: Generator or editing method of the AI pixels, or kind of retouch.
     """
 
     tokens: Tensor
@@ -100,17 +100,17 @@ class WindowStore:
 def build_window_cells(
     maker: WindowMaker, backbone: FrozenViT, residuals: ResidualFilters, folder: Path, made_by: str
 ) -> WindowStore:
-    """Compute what is missing in `folder`, and open it.
+    """Compute the shards that are missing in `folder`, and open it.
 
     Args:
-        maker: Of the windows.
-        backbone: With taps whose tokens TFL sees.
-        residuals: Filters of pixel residuals.
-        folder: Where shards are kept.
-        made_by: Fingerprint of all that decides them.
+        maker: Maker of the windows.
+        backbone: Backbone with the taps of TFL.
+        residuals: Residual filters of the network.
+        folder: Folder of the shards.
+        made_by: Fingerprint of everything that determines them.
 
     Raises:
-        RecipeError: If the folder holds those of another recipe.
+        RecipeError: If the folder belongs to another recipe.
     """
     claim_folder(folder, made_by)
     mean, spread = _standard(maker, backbone, folder / "standard.safetensors", made_by)
@@ -127,13 +127,13 @@ def build_window_cells(
 
 
 def _missing(maker: WindowMaker, folder: Path, made_by: str) -> Iterator[tuple[int, list[Window]]]:
-    """Yield the first number and the windows of each shard that is not there."""
+    """Yield the first number and the windows of each missing shard."""
     firsts = [first for first in range(0, len(maker), _SHARD) if not (folder / f"{first:06d}.safetensors").exists()]
     sizes = {first: min(first + _SHARD, len(maker)) - first for first in firsts}
     with tqdm(total=sum(sizes.values()), desc="windows", disable=None) as bar:
         for first, count in sizes.items():
             windows = []
-            for number in range(first, first + count):  # not ahead: autoencoders and backbone want the same cores
+            for number in range(first, first + count):  # not ahead: autoencoders and backbone use the same cores
                 windows.append(maker[number])
                 bar.update()
             yield first, windows
@@ -166,7 +166,7 @@ def _tokens(backbone: FrozenViT, pixels: np.ndarray) -> Tensor:
 
 
 def _joined(cells: Tensor) -> Tensor:
-    """Join what K patches say of their cells (K, h, w, E) to the window: (H, W, E)."""
+    """Join the cells of K patches (K, h, w, E) to those of the window: (H, W, E)."""
     side = round(len(cells) ** 0.5)
     return cells.unflatten(0, (side, side)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
 

@@ -1,6 +1,6 @@
-"""Draw the windows that TFL learns from: forged ones, honest ones that look forged, untouched and generated ones.
+"""Draw the training windows of TFL: edited, repainted, pasted, retouched without AI, untouched and generated ones.
 
-Real edits count most: what TFL knows of a generator it knows from that generator ("kinds count, not number").
+Real edits matter most: TFL hardly generalises to generators that it was not trained on.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.hidanet.recipe import WindowSpec
 from hidascan.lab.measure.localisation import Edit
 
-SIDE = 2 * PATCH  # pixels of a large window; a small one is a single patch
+SIDE = 2 * PATCH  # side of a large window, pixels; a small one is a single patch
 _TRIES = 20  # draws in search of a large window
-_PERTURBED = (0.01, 0.05)  # noise on the weights of a perturbed decoder, of their RMS
+_PERTURBED = (0.01, 0.05)  # noise on the weights of a perturbed decoder, as a share of their RMS
 _LATENT = 16  # pixels, a multiple of the side of a latent of every autoencoder
 _MARGIN = 32  # pixels
 EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
@@ -40,9 +40,9 @@ class Window:
     Attributes:
         pixels: (448, 448, 3) or (224, 224, 3) uint8 RGB.
         mask: (H, W) bool, true where pixels are AI-made.
-        kind: One of KINDS.
-        source: Of the image that it was cut from: decides its fold.
-        maker: What made the AI pixels, or what was done to real ones.
+        kind: Kind of window, one of KINDS.
+        source: Source of the image, which determines the fold.
+        maker: Generator or editing method of the AI pixels, or kind of retouch.
     """
 
     pixels: np.ndarray
@@ -53,7 +53,7 @@ class Window:
 
 
 class WindowMaker:
-    """Draws windows of every kind; window `number` is always the same."""
+    """Draws windows of every kind; each number always gives the same window."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class WindowMaker:
         return len(self._kinds)
 
     def __getitem__(self, number: int) -> Window:
-        """Draw window `number`; an image that cannot be read is drawn again."""
+        """Draw window `number`; draw another image if one cannot be read."""
         kind = self._kinds[number]
         place = number - self._firsts[kind]
         rng = np.random.default_rng([self._seed, 11, KINDS.index(kind), place])
@@ -96,7 +96,7 @@ class WindowMaker:
             return self._delivered(window, rng)
 
     def _edit(self, place: int, rng: np.random.Generator) -> Window:
-        """Cut around the border of a real edit; its first draw is left as it is."""
+        """Cut a window at the border of a real edit; the first draw of each edit is not degraded."""
         edit = self._edits[place % len(self._edits)]
         pixels, mask = decode(edit.path).pixels, decode(edit.mask).pixels[..., 0] >= 128
         first = place < len(self._edits)
@@ -107,7 +107,7 @@ class WindowMaker:
         return window if first else self._delivered(window, rng)
 
     def _repainted(self, place: int, rng: np.random.Generator) -> Window:
-        """Send a region of a photo through an autoencoder."""
+        """Pass a region of a photo through an autoencoder."""
         names = list(self._autoencoders)
         name = names[place % len(names)]
         autoencoder = self._autoencoders[name]
@@ -119,14 +119,14 @@ class WindowMaker:
         return Window(swap_region(base.pixels, repainted, mask, _softness(rng)), mask, REPAINTED, base.source, name)
 
     def _pasted(self, rng: np.random.Generator) -> Window:
-        """Put a region of a generated image into a photo: tone matched, feathered or blended by Poisson's equation."""
+        """Paste a region of a generated image into a photo: tone-matched, feathered or blended by Poisson's equation."""
         base, donor = self._photo(rng), self._window(self._ai, rng)
         mask = self._region(base, rng)
         pixels, mask = _joined(base.pixels, donor.pixels, mask, rng)
         return Window(pixels, mask, PASTED, base.source, donor.maker)
 
     def _retouched(self, place: int, rng: np.random.Generator) -> Window:
-        """Do to a region of a photo what people and programs do without AI."""
+        """Retouch a region of a photo without AI."""
         base = self._photo(rng)
         mask = self._region(base, rng)
         names = list(_RETOUCHES)
@@ -148,7 +148,7 @@ class WindowMaker:
         return self._window(self._ai, rng)
 
     def _photo(self, rng: np.random.Generator) -> Window:
-        """Draw a window of a real image, a large one if there are any."""
+        """Draw a window of a real image, if possible a large one."""
         for _ in range(_TRIES):
             window = self._window(self._real, rng)
             if len(window.mask) == SIDE:
@@ -156,7 +156,7 @@ class WindowMaker:
         return window
 
     def _window(self, sampler: BalancedSampler, rng: np.random.Generator) -> Window:
-        """Cut a window of an image of a class, shrunk before at times."""
+        """Cut a window of an image of a class; some images are shrunk first."""
         drawn = sampler.draw(rng)
         pixels = decode(drawn.path).pixels
         shortest = min(pixels.shape[:2])
@@ -169,7 +169,7 @@ class WindowMaker:
         return Window(*_crop(pixels, mask, rng), kind, drawn.source, drawn.group)
 
     def _delivered(self, window: Window, rng: np.random.Generator) -> Window:
-        """Turn, filter and save a window, alike whatever it shows; two saves cut pixels off, which are put back."""
+        """Turn, filter and save a window, in the same way for every kind; pixels cropped by two saves are padded."""
         turns = int(rng.integers(4)) if rng.random() < self._spec.turned else 0
         pixels, mask = (np.ascontiguousarray(np.rot90(part, turns)) for part in (window.pixels, window.mask))
         degradation: Degradation = draw_degradation(rng, self._spec.filter, self._spec.saves, self._spec.jpeg_quality)
@@ -189,7 +189,7 @@ def _resized(
 
 
 def _crop(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a window of 448 pixels a side, or of 224 where a side is shorter; on the grid of 8x8 blocks."""
+    """Cut a window of 448 pixels per side, or 224 if the image is smaller, aligned with the grid of 8x8 blocks."""
     side = SIDE if min(mask.shape) >= SIDE else PATCH
     top, left = (8 * int(rng.integers(0, (full - side) // 8 + 1)) for full in mask.shape)
     window = (slice(top, top + side), slice(left, left + side))
@@ -197,7 +197,7 @@ def _crop(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tup
 
 
 def _mixed(mask: np.ndarray) -> float:
-    """Return how much of a window is of the rarer kind, 0..0.5."""
+    """Return the share of the rarer kind of pixels in a window, 0..0.5."""
     share = float(mask.mean())
     return min(share, 1 - share)
 
@@ -205,7 +205,7 @@ def _mixed(mask: np.ndarray) -> float:
 def _reconstructed(
     pixels: np.ndarray, mask: np.ndarray, autoencoder: Autoencoder, rng: np.random.Generator
 ) -> np.ndarray:
-    """Send the box around a region through an autoencoder, with a margin that no border effect crosses."""
+    """Pass the box around a region through an autoencoder, with a margin wide enough for border effects."""
     rows, columns = (np.nonzero(mask.any(axis))[0] for axis in (1, 0))
     box = tuple(
         slice(max(0, int(line[0]) - _MARGIN) // _LATENT * _LATENT, int(line[-1]) + 1 + _MARGIN)
@@ -223,7 +223,7 @@ def _softness(rng: np.random.Generator) -> float:
 def _joined(
     base: np.ndarray, donor: np.ndarray, mask: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put a region of `donor` into `base`; where the donor is smaller, it is moved over the region and cuts it."""
+    """Paste a region of `donor` into `base`; a smaller donor is centred on the region, which is cropped to it."""
     donor = donor[: len(base), : base.shape[1]]
     if donor.shape != base.shape:
         height, width = donor.shape[:2]
@@ -247,13 +247,13 @@ def _within(change: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, mask
 
 
 def _cloned(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Copy what lies elsewhere in the photo over a region, as the clone stamp does."""
+    """Copy another part of the photo over a region, like a clone stamp."""
     down, across = (int(rng.integers(side // 4, 3 * side // 4)) for side in mask.shape)
     return swap_region(pixels, np.roll(pixels, (down, across), (0, 1)), mask, 2.0)
 
 
 def _lettered(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Write text over a region, as subtitles and logos are."""
+    """Write text over a region, like subtitles or logos."""
     out, (rows, columns) = pixels.copy(), np.nonzero(mask)
     colour, text = (
         tuple(int(c) for c in rng.integers(0, 256, 3)),
@@ -265,7 +265,7 @@ def _lettered(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) ->
     return out
 
 
-# What is done to a region of a photo without AI; splices are the last kind.
+# Retouches without AI of a region of a photo; splices are handled separately.
 _RETOUCHES: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
     "blurred": lambda pixels, mask, rng: _within(partial(blur, sigma=float(rng.uniform(0.8, 5))), pixels, mask),
     "sharpened": lambda pixels, mask, rng: _within(partial(sharpen, strength=float(rng.uniform(0.5, 2))), pixels, mask),
