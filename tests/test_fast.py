@@ -155,7 +155,7 @@ def test_the_hottest_cell_of_a_patch_is_that_of_its_own_map(tiny_weights, likely
     network.heatmap.likely.fill_(likely), network.heatmap.sure.fill_(sure), network.heatmap.evidence.fill_(0.1)
     corners = torch.arange(10).view(5, 2) * 8
     encoded = network.encode(views, Positions(torch.arange(5) == 0, corners))
-    evidence = network.probe.evidence(encoded["tokens"][:1], encoded["tokens"][1:])
+    evidence = network.probe.patch_votes(encoded["tokens"][:1], encoded["tokens"][1:])
     for place, hottest in enumerate(network.hottest(encoded)):
         cells = network.locate_cells({name: rows[[place + 1]] for name, rows in encoded.items()}, grid)
         alone = network.heatmap(cells, evidence[place].expand_as(cells))

@@ -13,10 +13,10 @@ from hidascan.detectors.hidanet.residuals import FEATURES
 from hidascan.lab.cli import app
 from hidascan.lab.data.deliveries import draw_delivery
 from hidascan.lab.data.tables import LabelledImage, capped
-from hidascan.lab.hidanet import cross_validation, left_out
+from hidascan.lab.hidanet import cross_validation, held_out
 from hidascan.lab.hidanet.features import QualitySamples
 from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe, summarise
-from hidascan.lab.hidanet.out_of_fold import judge
+from hidascan.lab.hidanet.out_of_fold import predict_out_of_fold
 from hidascan.lab.hidanet.probe_samples import ProbeSamples, known_qualities, probe_samples
 from hidascan.lab.hidanet.quality import QualitySpec, errors_as_markdown, estimate_out_of_fold
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
@@ -53,7 +53,7 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
 
 def test_a_kernel_separates_a_class_from_a_ring():
     labels = samples_of().pooled.labels.numpy()
-    assert auc(labels, judge(samples_of(), RECIPE).said.logits.numpy()) > 0.99
+    assert auc(labels, predict_out_of_fold(samples_of(), RECIPE).predictions.logits.numpy()) > 0.99
 
 
 def test_qfe_learns_the_quality_from_residuals_on_sources_that_it_never_saw():
@@ -92,9 +92,9 @@ def test_out_of_fold_results_do_not_depend_on_the_labels_of_their_fold():
     samples = samples_of()
     here = samples.folds == 2
     turned = replace(samples.pooled, labels=torch.where(here, 1 - samples.pooled.labels, samples.pooled.labels))
-    before, after = judge(samples, RECIPE), judge(replace(samples, pooled=turned), RECIPE)
-    assert torch.equal(before.said.logits[here], after.said.logits[here])
-    assert not torch.equal(before.said.logits[~here], after.said.logits[~here])
+    before, after = predict_out_of_fold(samples, RECIPE), predict_out_of_fold(replace(samples, pooled=turned), RECIPE)
+    assert torch.equal(before.predictions.logits[here], after.predictions.logits[here])
+    assert not torch.equal(before.predictions.logits[~here], after.predictions.logits[~here])
 
 
 def test_no_source_of_the_samples_is_in_two_folds(lab):
@@ -142,16 +142,16 @@ def test_sources_alike_is_the_auc_of_one_image_a_source():
 
 def test_hidalab_cv_writes_every_table(lab, monkeypatch):
     monkeypatch.setattr(cross_validation, "STEPS", cross_validation.STEPS[-3:])
-    monkeypatch.setattr(left_out, "_LEAST", 1)
+    monkeypatch.setattr(held_out, "_LEAST", 1)
     table = lab.recipe.data.tables[0]
     recipe = table.replace("table.tsv", "recipe.toml")
     ran = CliRunner().invoke(app, ["cv", recipe, "--cache", str(lab.cache), "--precision", "fp32", "--perturbed", "5"])
     assert ran.exit_code == 0, ran.output
     for wanted in (
         "16 images of 4 sources",
-        "Images as they are delivered",
+        "Images as delivered",
         "AI images by family",
-        "domain left out",
+        "domain held out",
         "thumbnail and patches side by side",
     ):
         assert wanted in ran.output

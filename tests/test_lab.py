@@ -228,14 +228,14 @@ def test_only_one_part_needs_weights_for_the_rest(tmp_path):
 
 def test_error_rates_are_counted_on_published_and_delivered_images_apart():
     rng = np.random.default_rng(0)
-    labels, folds, as_is = np.arange(600) % 2, np.arange(600) // 2 % 6, np.arange(600) < 300
-    logits = (labels * 2.0 - 1) + rng.normal(0, np.where(as_is, 0.5, 2.0))
-    rates = measure_reliability(labels, logits, folds, as_is)
+    labels, folds, as_published = np.arange(600) % 2, np.arange(600) // 2 % 6, np.arange(600) < 300
+    logits = (labels * 2.0 - 1) + rng.normal(0, np.where(as_published, 0.5, 2.0))
+    rates = measure_reliability(labels, logits, folds, as_published)
     assert set(rates) == set(ERRORS)
     balanced = rates["balanced"]
     assert balanced.as_published.real_images == balanced.delivered.ai_images == 150
     assert balanced.as_published.ai_called_real < balanced.delivered.ai_called_real <= 0.12
-    assert not measure_reliability(labels[::2], logits[::2], folds[::2], as_is[::2])
+    assert not measure_reliability(labels[::2], logits[::2], folds[::2], as_published[::2])
 
 
 def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):
@@ -282,11 +282,11 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
     report_heatmaps(recipe, tmp_path, residuals, "cpu", torch.float32, parts.append)
     text = "\n".join(parts)
     for row in (
-        "| edits as they are | 1 |",
+        "| edits as published | 1 |",
         "| edits delivered | 3 |",
         "| by_hand | 1 |",
         "| untouched | 4 |",
-        "| repainted by an autoencoder that TFL never saw |",
+        "| repainted by a held-out autoencoder |",
     ):
         assert row in text, row
 

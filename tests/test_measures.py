@@ -57,7 +57,7 @@ def test_a_flip_is_ai_and_real_in_one_image_over_the_perturbations_that_count(tm
     found = measure_robustness(FixedScanner(), images)
     assert (found.flips, found.flips_real, found.flips_ai) == (0.25, 0.5, 0.0)
     rows = {row.perturbation: row for row in found.perturbations}
-    assert rows["as it is"].auc == 1 and rows["blur 2"].ai_on_real == 0.5 and rows["JPEG 75"].inconclusive == 0.25
+    assert rows["unchanged"].auc == 1 and rows["blur 2"].ai_on_real == 0.5 and rows["JPEG 75"].inconclusive == 0.25
 
 
 def test_robustness_is_measured_under_every_perturbation(tiny_weights, tmp_path):

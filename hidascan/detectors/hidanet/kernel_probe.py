@@ -27,7 +27,7 @@ class Summary(NamedTuple):
     patches: Tensor
 
 
-class Said(NamedTuple):
+class Predictions(NamedTuple):
     """Outputs of the kernel probe for B images.
 
     Attributes:
@@ -40,11 +40,11 @@ class Said(NamedTuple):
     domains: Tensor
     families: Tensor
 
-    def on_cpu(self) -> Said:
+    def on_cpu(self) -> Predictions:
         """Copy all fields to the CPU, in one transfer."""
         flat = torch.cat([part.flatten() for part in self]).cpu()
         parts = zip(flat.split([part.numel() for part in self]), self, strict=True)
-        return Said(*(part.view_as(like) for part, like in parts))
+        return Predictions(*(part.view_as(like) for part, like in parts))
 
 
 class _Centres(NamedTuple):
@@ -117,13 +117,13 @@ class KernelProbe(nn.Module):
         self.register_buffer("offsets", torch.zeros(outputs))
         self._kept: _Centres | None = None
 
-    def forward(self, images: Summary) -> Said:
+    def forward(self, images: Summary) -> Predictions:
         """Predict verdict, domain and family of images."""
-        said = self.token_kernel(images) @ self.coefficients.T + self.offsets
-        domains, families = said[:, 1:].split([len(DOMAINS), len(FAMILIES)], dim=1)
-        return Said(said[:, 0], domains, families)
+        outputs = self.token_kernel(images) @ self.coefficients.T + self.offsets
+        domains, families = outputs[:, 1:].split([len(DOMAINS), len(FAMILIES)], dim=1)
+        return Predictions(outputs[:, 0], domains, families)
 
-    def evidence(self, thumbnail: Tensor, patches: Tensor) -> Tensor:
+    def patch_votes(self, thumbnail: Tensor, patches: Tensor) -> Tensor:
         """Return the logit (K,) of each patch of patches (K, P) of an image, averaged with the mean of all patches.
 
         A single patch carries too little signal: in any photo, the most extreme of hundreds would look like AI.

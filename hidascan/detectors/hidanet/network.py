@@ -111,11 +111,11 @@ class HiDANet(Detector):
     @torch.no_grad()
     def decide(self, encoded: Encoded) -> Decision:
         """Decide on one image from its encoded views, the thumbnail first."""
-        embedded, said = encoded["embedded"], self.probe(_summary(encoded)).on_cpu()
+        embedded, predictions = encoded["embedded"], self.probe(_summary(encoded)).on_cpu()
         fused = self.fusion(embedded[:1], embedded[None, 1:])[0]
-        domain, family = _likeliest(DOMAINS, said.domains[0]), _likeliest(FAMILIES, said.families[0])
+        domain, family = _likeliest(DOMAINS, predictions.domains[0]), _likeliest(FAMILIES, predictions.families[0])
         quality = self.quality.estimate(encoded["statistics"][1:].sum(0, keepdim=True) / max(1, len(embedded) - 1))
-        return Decision(said.logits[0] + (self.vote * fused).cpu(), quality[0].cpu(), None, domain, family)
+        return Decision(predictions.logits[0] + (self.vote * fused).cpu(), quality[0].cpu(), None, domain, family)
 
     @torch.no_grad()
     def attribute(self, encoded: Encoded) -> Tensor:
@@ -142,8 +142,8 @@ class HiDANet(Detector):
         logits = self.locate_cells(encoded, grid)
         if "tokens" not in encoded:
             return self.heatmap(logits)
-        evidence = self.probe.evidence(encoded["tokens"][:1], encoded["tokens"][1:])
-        return self.heatmap(logits, cell_map(evidence[:, None, None, None], grid)[..., 0])
+        votes = self.probe.patch_votes(encoded["tokens"][:1], encoded["tokens"][1:])
+        return self.heatmap(logits, cell_map(votes[:, None, None, None], grid)[..., 0])
 
     @torch.no_grad()
     def glance(self, views: Tensor, where: Positions) -> Tensor:
@@ -157,8 +157,8 @@ class HiDANet(Detector):
             return torch.zeros(0)
         grid = patch_grid(self.config.side, self.config.side, self.config.side)
         cells = torch.cat([_each_apart(encoded[name][1:], grid) for name in self._seen_by_localiser], dim=1)
-        evidence = self.probe.evidence(encoded["tokens"][:1], encoded["tokens"][1:])
-        return self.heatmap.hottest(self.localiser(cells), evidence)
+        votes = self.probe.patch_votes(encoded["tokens"][:1], encoded["tokens"][1:])
+        return self.heatmap.hottest(self.localiser(cells), votes)
 
     def locate_cells(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
         """Return the logits of TFL (h, w) for an image; the cells of all patches are joined first, across their borders."""

@@ -62,7 +62,7 @@ class Views:
         padding[alone, 1:] = True
         return Views(self.thumbnail, self.patches, padding)
 
-    def judged(self, head: FusionHead) -> Tensor:
+    def logits(self, head: FusionHead) -> Tensor:
         """Return the logits (S,) of a head."""
         samples, patches = self.padding.shape
         is_thumbnail = torch.ones(samples, dtype=torch.bool)
@@ -90,7 +90,7 @@ def train_fusion(views: Views, labels: Tensor, weights: Tensor, network: HiDANet
     for _ in range(spec.epochs):
         for chosen in torch.randperm(len(labels)).split(spec.batch):
             seen = views.only(chosen).thin(torch.rand(len(chosen)) < spec.thinned)
-            logits = seen.judged(head)
+            logits = seen.logits(head)
             part = classification_loss(logits, truth[chosen], ai_share, spec.label_smoothing, weights[chosen])
             trainer.step({"cls": part})
     return trainer.averaged.eval()

@@ -56,7 +56,7 @@ class Located:
         clear = (self.shares == 0) | (self.shares == 1)
         return auc((self.shares[clear] == 1).astype(int), self.logits[clear])
 
-    def hot(self, thresholds: HeatmapThresholds) -> np.ndarray:
+    def marked(self, thresholds: HeatmapThresholds) -> np.ndarray:
         """Return a mask (h, w) of the cells that are marked as AI-made."""
         return (thresholds(torch.from_numpy(self.logits)) >= 0.5).numpy()
 
@@ -70,8 +70,8 @@ def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -
         unknown = set(autoencoders[fold::FOLDS])
         hidden = {*by_source, *(number for number in store.of_kind(REPAINTED) if store.about(number)[2] in unknown)}
         if by_source:
-            shown = partial(_is_not_in, hidden)
-            trained = train_localiser(recipe, store, cache / f"tfl-{fold}.state", shown, f"fold {fold}")
+            included = partial(_is_not_in, hidden)
+            trained = train_localiser(recipe, store, cache / f"tfl-{fold}.state", included, f"fold {fold}")
             found |= {number: _located(trained, store, number, unknown) for number in by_source}
     return [found[number] for number in sorted(found)]
 
@@ -118,25 +118,25 @@ def region_odds(thresholds: HeatmapThresholds, forged: Sequence[np.ndarray], rea
     return likelihood_ratio(*found)
 
 
-def fit_evidence(thresholds: HeatmapThresholds, evidence: np.ndarray) -> None:
+def fit_patch_threshold(thresholds: HeatmapThresholds, votes: np.ndarray) -> None:
     """Set the threshold of the kernel vote from which a patch is marked as a whole.
 
     Args:
         thresholds: Threshold to set; it stays if there is no image.
-        evidence: (n,) largest kernel vote of a patch in each of n real images, out of fold.
+        votes: (n,) largest kernel vote of a patch in each of n real images, out of fold.
     """
-    if len(evidence):
-        thresholds.evidence.fill_(float(np.quantile(evidence, 1 - _EVIDENCE)))
+    if len(votes):
+        thresholds.evidence.fill_(float(np.quantile(votes, 1 - _EVIDENCE)))
 
 
-def largest_evidence(samples: ProbeSamples, found: OutOfFold) -> np.ndarray:
+def largest_patch_votes(samples: ProbeSamples, out_of_fold: OutOfFold) -> np.ndarray:
     """Return the largest kernel vote of a patch in each real image as published, out of fold."""
-    wanted = samples.as_is & (samples.pooled.labels == 0)
+    wanted = samples.as_published & (samples.pooled.labels == 0)
     largest = []
     for number in torch.nonzero(wanted)[:, 0].tolist():
-        probe, views = found.voters[int(samples.folds[number])].probe, samples.views[number].float()
+        probe, views = out_of_fold.voters[int(samples.folds[number])].probe, samples.views[number].float()
         tokens = probe.tokens(views)
-        largest.append(float(probe.evidence(tokens[:1], tokens[1:]).max()) if len(views) > 1 else -1.0)
+        largest.append(float(probe.patch_votes(tokens[:1], tokens[1:]).max()) if len(views) > 1 else -1.0)
     return np.array(largest)
 
 
@@ -163,9 +163,9 @@ def report_heatmaps(
     thresholds, edits = HeatmapThresholds(), len(_of(located, EDIT)) // max(1, recipe.localiser.windows.edit_draws)
     fit_heatmap_thresholds(thresholds, [one.logits for one in _of(located, UNTOUCHED)])
     on_part(f"{len(located)} windows, {FOLDS} folds by source.")
-    as_they_are = [one for one in _of(located, EDIT) if one.number < edits]
+    as_published = [one for one in _of(located, EDIT) if one.number < edits]
     delivered = [one for one in _of(located, EDIT) if one.number >= edits]
-    parts = {"edits as published": as_they_are, "edits delivered": delivered}
+    parts = {"edits as published": as_published, "edits delivered": delivered}
     repainted = [one for one in _of(located, REPAINTED) if one.new_maker]
     parts |= {
         "repainted by a held-out autoencoder": repainted,
@@ -173,7 +173,7 @@ def report_heatmaps(
         "pasted from a generated image": _of(located, PASTED),
     }
     on_part(markdown.table(_FORGED, [_forged_row(name, part, thresholds) for name, part in parts.items()]))
-    on_part("Edits as published, by method:\n\n" + _by_maker(as_they_are, thresholds, _forged_row, _FORGED))
+    on_part("Edits as published, by method:\n\n" + _by_maker(as_published, thresholds, _forged_row, _FORGED))
     on_part("Repainted by held-out autoencoders:\n\n" + _by_maker(repainted, thresholds, _forged_row, _FORGED))
     rows = [_honest_row(name, _of(located, name), thresholds) for name in (UNTOUCHED, RETOUCHED, GENERATED)]
     on_part("Wholly real and wholly generated windows:\n\n" + markdown.table(_HONEST, rows))
@@ -199,15 +199,15 @@ def _by_maker(
 def _forged_row(name: str, located: list[Located], thresholds: HeatmapThresholds) -> list[str]:
     if not located:
         return [name, "0", "", "", ""]
-    hot, wanted = [one.hot(thresholds) for one in located], [one.shares >= 0.5 for one in located]
-    overlap = [(a & b).sum() / max(1, (a | b).sum()) for a, b in zip(hot, wanted, strict=True)]
-    figures = (np.nanmean([one.auc for one in located]), np.mean(overlap), np.mean([cells.any() for cells in hot]))
+    marked, wanted = [one.marked(thresholds) for one in located], [one.shares >= 0.5 for one in located]
+    overlap = [(a & b).sum() / max(1, (a | b).sum()) for a, b in zip(marked, wanted, strict=True)]
+    figures = (np.nanmean([one.auc for one in located]), np.mean(overlap), np.mean([cells.any() for cells in marked]))
     return [name, str(len(located)), *(f"{float(figure):.3f}" for figure in figures)]
 
 
 def _honest_row(name: str, located: list[Located], thresholds: HeatmapThresholds) -> list[str]:
     if not located:
         return [name, "0", "", ""]
-    hot = [one.hot(thresholds) for one in located]
-    figures = (np.mean([cells.any() for cells in hot]), np.mean([cells.mean() for cells in hot]))
+    marked = [one.marked(thresholds) for one in located]
+    figures = (np.mean([cells.any() for cells in marked]), np.mean([cells.mean() for cells in marked]))
     return [name, str(len(located)), *(f"{float(figure):.3f}" for figure in figures)]

@@ -51,8 +51,8 @@ class _Learner(nn.Module):
 
     def forward(self, tokens: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, h, w, T * C) int8 and (B, h, w, E) to the logits of MLP and convolutions, (B, h, w) each."""
-        shown = torch.rand(len(tokens), tokens.shape[-1], 1) >= self._hidden  # channels of a whole window at a time
-        weights = self.filter.weight.T * (shown * (QUANTUM / (1 - self._hidden)))  # (B, T * C, F)
+        kept = torch.rand(len(tokens), tokens.shape[-1], 1) >= self._hidden  # channels of a whole window at a time
+        weights = self.filter.weight.T * (kept * (QUANTUM / (1 - self._hidden)))  # (B, T * C, F)
         seen = torch.baddbmm(self.filter.bias, tokens.flatten(1, 2).float(), weights)
         cells = torch.cat([residuals.float(), seen.unflatten(1, tokens.shape[1:3])], dim=3)
         return self.localiser.both(cells.permute(0, 3, 1, 2))
@@ -70,7 +70,7 @@ def train_localiser(
     recipe: HiDANetRecipe,
     store: WindowStore,
     state: Path,
-    shown: Callable[[int], bool] = lambda number: True,
+    included: Callable[[int], bool] = lambda number: True,
     name: str = "",
 ) -> TrainedTFL:
     """Train TFL on windows; resume after the last complete epoch, if any.
@@ -86,7 +86,7 @@ def train_localiser(
     torch.manual_seed(recipe.seed)
     sizes = (len(store.mean), network.cell_filters, network.residual_filters)
     learner = _Learner(*sizes, spec, network.localiser_dim, network.dropout)
-    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, shown)
+    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, included)
 
     def epoch(number: int) -> None:
         torch.manual_seed(recipe.seed * 1000 + number)
@@ -108,12 +108,12 @@ def _losses(learner: _Learner, tokens: Tensor, residuals: Tensor, shares: Tensor
 class _Batches:
     """Batches of windows: kinds in proportion to their shares, and within a kind each maker or source equally often."""
 
-    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, shown: Callable[[int], bool]):
+    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, included: Callable[[int], bool]):
         self._store, self._spec, self._seed = store, spec, seed
         about = [store.about(number) for number in range(len(store))]
         self._by_kind: list[dict[str, list[int]]] = [{} for _ in KINDS]
         for number, (kind, source, maker) in enumerate(about):
-            if shown(number):
+            if included(number):
                 group = maker if kind in spec.by_maker else source
                 self._by_kind[KINDS.index(kind)].setdefault(group, []).append(number)
         shares = np.array([share if group else 0.0 for share, group in zip(spec.shares, self._by_kind, strict=True)])

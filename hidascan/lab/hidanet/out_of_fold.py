@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors.hidanet.fusion import FusionHead
-from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Said
+from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Predictions
 from hidascan.lab.hidanet.fusion import Views, train_fusion
 from hidascan.lab.hidanet.kernel_probe import summarise
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
@@ -31,10 +31,10 @@ class Voters:
     vote: float
 
     @torch.no_grad()
-    def judge(self, samples: ProbeSamples) -> Said:
+    def predict(self, samples: ProbeSamples) -> Predictions:
         """Predict S samples."""
-        said, views = self.probe(summarise(self.probe, samples.pooled)), standard_views(self.probe, samples)
-        return said._replace(logits=said.logits + self.vote * views.judged(self.fusion))
+        predictions, views = self.probe(summarise(self.probe, samples.pooled)), standard_views(self.probe, samples)
+        return predictions._replace(logits=predictions.logits + self.vote * views.logits(self.fusion))
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class OutOfFold:
         voters: Voters by the fold that they were fitted without.
     """
 
-    said: Said
+    predictions: Predictions
     voters: dict[int, Voters]
 
 
@@ -56,10 +56,10 @@ def standard_views(probe: KernelProbe, samples: ProbeSamples) -> Views:
 
 
 def fit_voters(
-    samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None, without: int | None = None
+    samples: ProbeSamples, recipe: HiDANetRecipe, included: Tensor | None = None, without: int | None = None
 ) -> Voters:
     """Fit both voters to the samples of included (S,) bool that are not in the fold `without`."""
-    seen = torch.ones_like(samples.as_is) if shown is None else shown
+    seen = torch.ones_like(samples.as_published) if included is None else included
     mask = seen if without is None else seen & (samples.folds != without)
     probe, chosen = samples.fit(recipe, mask), samples.only(mask)
     fusion = train_fusion(
@@ -68,7 +68,7 @@ def fit_voters(
     return Voters(probe, fusion, recipe.fusion.vote)
 
 
-def judge(samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None) -> OutOfFold:
+def predict_out_of_fold(samples: ProbeSamples, recipe: HiDANetRecipe, included: Tensor | None = None) -> OutOfFold:
     """Predict samples by cross-validation over sources.
 
     Args:
@@ -77,17 +77,17 @@ def judge(samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = N
         included: (S,) bool, true for samples to fit to; None for all.
     """
     folds = tqdm(samples.folds.unique().tolist(), desc="folds", disable=None)
-    voters = {fold: fit_voters(samples, recipe, shown, without=fold) for fold in folds}
-    return OutOfFold(judge_by(voters, samples), voters)
+    voters = {fold: fit_voters(samples, recipe, included, without=fold) for fold in folds}
+    return OutOfFold(predict_by_fold(voters, samples), voters)
 
 
-def judge_by(voters: dict[int, Voters], samples: ProbeSamples) -> Said:
+def predict_by_fold(voters: dict[int, Voters], samples: ProbeSamples) -> Predictions:
     """Predict samples, each by the voters fitted without its fold."""
     count = len(samples.images)
-    said = Said(torch.zeros(count), torch.zeros(count, len(DOMAINS)), torch.zeros(count, len(FAMILIES)))
+    predictions = Predictions(torch.zeros(count), torch.zeros(count, len(DOMAINS)), torch.zeros(count, len(FAMILIES)))
     for fold, both in voters.items():
         here = samples.folds == fold
         if here.any():
-            for whole, part in zip(said, both.judge(samples.only(here)), strict=True):
+            for whole, part in zip(predictions, both.predict(samples.only(here)), strict=True):
                 whole[here] = part
-    return said
+    return predictions

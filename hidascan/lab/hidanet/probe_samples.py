@@ -16,7 +16,7 @@ from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
 from hidascan.lab.hidanet.features import Delivery, Features, QualitySamples, delivered_features, quality_samples
 from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe
-from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, what_decides_tokens
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
 from hidascan.lab.measure.metrics import source_weights
 from hidascan.lab.training.artifacts import fingerprint
 
@@ -29,20 +29,20 @@ class ProbeSamples:
         pooled: Input of the kernel probe, and labels.
         images: Image of each sample.
         folds: (S,) folds of the sources.
-        as_is: (S,) bool, true for images as published, false for delivered copies.
+        as_published: (S,) bool, true for images as published, false for delivered copies.
         views: Frozen [CLS] tokens (1 + K, T * C) of the views of each sample; empty if not kept.
     """
 
     pooled: PooledSamples
     images: list[LabelledImage]
     folds: Tensor
-    as_is: Tensor
+    as_published: Tensor
     views: tuple[Tensor, ...] = ()
 
     def only(self, mask: Tensor) -> ProbeSamples:
         """Return the samples for which mask (S,) bool is true."""
         images = [image for image, kept in zip(self.images, mask.tolist(), strict=True) if kept]
-        parts = [part[mask] for part in (self.folds, self.as_is)]
+        parts = [part[mask] for part in (self.folds, self.as_published)]
         views = tuple(part for part, kept in zip(self.views, mask.tolist(), strict=False) if kept)
         return ProbeSamples(self.pooled.only(mask), images, parts[0], parts[1], views)
 
@@ -53,7 +53,7 @@ class ProbeSamples:
 
     def fit(self, recipe: HiDANetRecipe, mask: Tensor) -> KernelProbe:
         """Fit a probe to the samples for which mask (S,) bool is true."""
-        weights = torch.where(self.as_is, 1.0, recipe.kernel.delivered) * self.pooled.weights
+        weights = torch.where(self.as_published, 1.0, recipe.kernel.delivered) * self.pooled.weights
         return fit_kernel_probe(replace(self.pooled, weights=weights).only(mask & (weights > 0)), recipe)
 
 
@@ -109,13 +109,13 @@ def deliver(
 ) -> Features:
     """Compute or read features of images with the backbone of a recipe."""
     backbone = recipe_backbone(recipe, recipe.network.taps, device, dtype)
-    laws = [[delivery.name, delivery.patches] for delivery in deliveries]
+    settings = [[delivery.name, delivery.patches] for delivery in deliveries]
     names = [f"{image.source} {image.path.name}" for image in images]
     made_by = fingerprint(
         what="delivered",
-        laws=laws,
+        laws=settings,
         images=names,
-        backbone=what_decides_tokens(recipe),
+        backbone=token_settings(recipe),
         tables=tables_sha256(recipe.data.tables),
     )
     return delivered_features(images, deliveries, backbone, folder, made_by)

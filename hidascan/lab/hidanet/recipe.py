@@ -71,8 +71,19 @@ class LocaliserSpec(TrainerSpec):
     steps: int = 400  # per epoch
     ridge: float = 1e-3  # regularisation of the residual filters, added to the covariance of standardised features
     hidden: float = 0.3  # probability of hiding a channel of the tokens from a window
-    shares: tuple[float, float, float, float, float, float] = (0.3, 0.17, 0.18, 0.12, 0.23, 0.0)  # of the kinds in a batch
-    by_maker: tuple[str, ...] = ("edit", "repainted", "retouched")  # kinds in which makers are drawn equally often, instead of sources
+    shares: tuple[float, float, float, float, float, float] = (
+        0.3,
+        0.17,
+        0.18,
+        0.12,
+        0.23,
+        0.0,
+    )  # of the kinds in a batch
+    by_maker: tuple[str, ...] = (
+        "edit",
+        "repainted",
+        "retouched",
+    )  # kinds in which makers are drawn equally often, instead of sources
     pairs: PairSpec = field(default_factory=PairSpec)
     windows: WindowSpec = field(default_factory=WindowSpec)
 
@@ -124,7 +135,7 @@ def recipe_backbone(recipe: HiDANetRecipe, taps: tuple[int, ...], device: str, d
     return backbone
 
 
-def what_decides_tokens(recipe: HiDANetRecipe) -> list[Any]:
+def token_settings(recipe: HiDANetRecipe) -> list[Any]:
     """Return the settings that determine the frozen tokens of an image, for fingerprints of caches."""
     network = recipe.network
     return [network.backbone, network.taps, network.side, sha256_of(Path(recipe.data.backbone))]

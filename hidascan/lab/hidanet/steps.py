@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hidascan.lab.hidanet.out_of_fold import judge
+from hidascan.lab.hidanet.out_of_fold import predict_out_of_fold
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure import markdown
@@ -33,7 +33,7 @@ class Step:
     name: str
     kernel: dict[str, Any] = field(default_factory=dict)
     vote: float | None = 0.0
-    shown: Callable[[ProbeSamples], Tensor] | None = None
+    included: Callable[[ProbeSamples], Tensor] | None = None
 
 
 _ALONE = 1e4  # weight beside which the kernel's vote is negligible
@@ -46,8 +46,8 @@ def _share(share: float) -> Callable[[ProbeSamples], Tensor]:
 
 
 STEPS = (
-    Step("a kernel on images as published, a quarter of the sources", shown=_share(0.25)),
-    Step("a kernel, half of the sources", shown=_share(0.5)),
+    Step("a kernel on images as published, a quarter of the sources", included=_share(0.25)),
+    Step("a kernel, half of the sources", included=_share(0.5)),
     Step("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
     Step("a kernel on the patches", {"share": (0.0, 1.0)}),
     Step("all taps and components with equal weights", {"tap_weights": (), "emphasis": 0.0}),
@@ -71,7 +71,7 @@ class StepFigures:
     """
 
     name: str
-    as_is: tuple[float, float, float]
+    as_published: tuple[float, float, float]
     interval: tuple[float, float]
     delivered: tuple[float, float, float]
 
@@ -80,14 +80,16 @@ def measure_steps(samples: ProbeSamples, recipe: HiDANetRecipe, steps: tuple[Ste
     """Measure the figures of each step, on the same folds."""
     rows = []
     for step in steps:
-        shown = None if step.shown is None else step.shown(samples)
+        included = None if step.included is None else step.included(samples)
         vote = recipe.fusion.vote if step.vote is None else step.vote
         kernel, fusion = (
             dataclasses.replace(recipe.kernel, **step.kernel),
             dataclasses.replace(recipe.fusion, vote=vote),
         )
         changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
-        rows.append(_figures(step.name, samples, judge(samples, changed, shown).said.logits.numpy()))
+        rows.append(
+            _figures(step.name, samples, predict_out_of_fold(samples, changed, included).predictions.logits.numpy())
+        )
     return rows
 
 
@@ -95,12 +97,12 @@ def _figures(name: str, samples: ProbeSamples, logits: np.ndarray) -> StepFigure
     labels, interval = samples.pooled.labels.numpy(), (float("nan"), float("nan"))
     parts: list[tuple[float, float, float]] = []
     sources = np.array([image.source for image in samples.images])
-    for mask in (samples.as_is.numpy(), ~samples.as_is.numpy()):
-        truth, said, of = labels[mask], logits[mask], sources[mask]
+    for mask in (samples.as_published.numpy(), ~samples.as_published.numpy()):
+        truth, part, names = labels[mask], logits[mask], sources[mask]
         if not parts:
-            interval = interval_over_sources(auc, truth, said, of.tolist())
-        alike = auc(truth, said, source_weights(truth, of.tolist()))
-        parts.append((auc(truth, said), alike, tpr_at_fpr(truth, said, 0.05)))
+            interval = interval_over_sources(auc, truth, part, names.tolist())
+        weighted = auc(truth, part, source_weights(truth, names.tolist()))
+        parts.append((auc(truth, part), weighted, tpr_at_fpr(truth, part, 0.05)))
     return StepFigures(name, parts[0], interval, parts[1])
 
 
@@ -110,18 +112,18 @@ def steps_as_markdown(rows: list[StepFigures]) -> str:
         "step",
         "AUC",
         "95 % over sources",
-        "equal sources",
+        "sources weighted equally",
         "TPR at 5 % FPR",
         "delivered: AUC",
-        "equal sources",
+        "sources weighted equally",
         "TPR at 5 %",
     ]
     cells = [
         [
             row.name,
-            f"{row.as_is[0]:.3f}",
+            f"{row.as_published[0]:.3f}",
             f"{row.interval[0]:.3f} to {row.interval[1]:.3f}",
-            *(f"{value:.3f}" for value in (*row.as_is[1:], *row.delivered)),
+            *(f"{value:.3f}" for value in (*row.as_published[1:], *row.delivered)),
         ]
         for row in rows
     ]

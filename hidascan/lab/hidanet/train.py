@@ -17,14 +17,14 @@ from hidascan.errors import RecipeError
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.hidanet.filters import residual_filters
 from hidascan.lab.hidanet.heatmaps import (
-    fit_evidence,
     fit_heatmap_thresholds,
-    largest_evidence,
+    fit_patch_threshold,
+    largest_patch_votes,
     locate_out_of_fold,
     region_odds,
 )
 from hidascan.lab.hidanet.localiser import train_localiser
-from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, judge
+from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, predict_out_of_fold
 from hidascan.lab.hidanet.pairs import build_pairs
 from hidascan.lab.hidanet.probe_samples import known_qualities, probe_samples
 from hidascan.lab.hidanet.quality import train_quality
@@ -100,10 +100,10 @@ def _train_verdict(
     set_voters(network, fit_voters(samples, recipe))
     qualities = known_qualities(recipe, samples, cache)
     network.quality = train_quality(qualities, recipe.network.quality_dim, recipe.quality)
-    found = judge(samples, recipe)
-    fit_evidence(network.heatmap, largest_evidence(samples, found))
-    labels, logits = samples.pooled.labels.numpy(), found.said.logits.double().numpy()
-    reliability = measure_reliability(labels, logits, samples.folds.numpy(), samples.as_is.numpy())
+    out_of_fold = predict_out_of_fold(samples, recipe)
+    fit_patch_threshold(network.heatmap, largest_patch_votes(samples, out_of_fold))
+    labels, logits = samples.pooled.labels.numpy(), out_of_fold.predictions.logits.double().numpy()
+    reliability = measure_reliability(labels, logits, samples.folds.numpy(), samples.as_published.numpy())
     return dataclasses.replace(fit_calibration(labels, logits, np.zeros(1)), reliability=reliability)
 
 
@@ -146,9 +146,9 @@ def train_for_comparison(
 ) -> None:
     """Fit the verdict to all folds except `data.without_folds`, and write the weights, with untrained TFL and QFE."""
     samples = probe_samples(recipe, cache, str(device), dtype)
-    left_out = torch.tensor(recipe.data.without_folds, dtype=torch.long)
+    held_out = torch.tensor(recipe.data.without_folds, dtype=torch.long)
     network = HiDANet(recipe.network)
     del network.backbone  # it is not trained, and has its own file
-    shown = ~torch.isin(samples.folds, left_out)
-    set_voters(network, fit_voters(samples, recipe, shown))
+    included = ~torch.isin(samples.folds, held_out)
+    set_voters(network, fit_voters(samples, recipe, included))
     write_network(recipe, network, Calibration(), out, training_record(recipe))

@@ -28,7 +28,7 @@ from hidascan.lab.data.forgeries import cell_shares
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import fold_of, tables_sha256
-from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, what_decides_tokens
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
 from hidascan.lab.hidanet.windows import Window, WindowMaker
 from hidascan.lab.measure.localisation import read_edits
 from hidascan.lab.training.artifacts import claim_folder, fingerprint, load_artifact, save_artifact
@@ -189,7 +189,7 @@ def window_store(
         makers=list(autoencoders),
         edits=[f"{edit.source} {edit.path.name}" for edit in edits],
         residuals=filters,
-        backbone=[what_decides_tokens(recipe), recipe.network.cell_taps],
+        backbone=[token_settings(recipe), recipe.network.cell_taps],
         tables=tables_sha256(recipe.data.tables),
     )
     return build_window_cells(maker, backbone, residuals, cache / "windows", made_by)

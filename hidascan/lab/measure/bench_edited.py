@@ -81,7 +81,7 @@ def as_markdown(measured: list[EditedFigures]) -> str:
         means = [_mean([getattr(one, of) for one in members]) for of in ("f1", "iou", "auc")]
         cells = [_text(value) for value in (*means, of_images, _mean([one.hot for one in members]))]
         rows.append([name, str(len(members)), *cells])
-    return markdown.table(["group", "n", "pixel F1", "IoU", "pixel AUC", "image AUC", "hot area"], rows)
+    return markdown.table(["group", "n", "pixel F1", "IoU", "pixel AUC", "image AUC", "marked area"], rows)
 
 
 def _mean(values: list[float]) -> float:

@@ -147,7 +147,7 @@ def cross_fitted_verdicts(
 
 
 def measure_reliability(
-    labels: np.ndarray, logits: np.ndarray, folds: np.ndarray, as_is: np.ndarray
+    labels: np.ndarray, logits: np.ndarray, folds: np.ndarray, as_published: np.ndarray
 ) -> dict[str, Reliability]:
     """Count the errors of cross-fitted verdicts in each profile, on images as published and as delivered.
 
@@ -155,12 +155,12 @@ def measure_reliability(
         labels: (n,) 0 or 1.
         logits: (n,) raw logits, out of fold.
         folds: (n,) fold numbers.
-        as_is: (n,) bool, true for images as published, false for delivered copies.
+        as_published: (n,) bool, true for images as published, false for delivered copies.
 
     Returns:
         Error rates by profile; empty where a class is missing.
     """
-    parts = [mask & (labels == label) for mask in (as_is, ~as_is) for label in (0, 1)]
+    parts = [mask & (labels == label) for mask in (as_published, ~as_published) for label in (0, 1)]
     if not all(part.any() for part in parts) or any(
         len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())
     ):

@@ -150,7 +150,7 @@ def figures_by(
 
 FIGURES = {
     "auc": "AUC",
-    "auc_sources_alike": "AUC, sources alike",
+    "auc_sources_alike": "AUC, sources weighted equally",
     "balanced_accuracy_at_half": "balanced accuracy at 0.5",
     "tpr_at_1pct_fpr": "TPR at 1 % FPR",
     "tpr_at_5pct_fpr": "TPR at 5 % FPR",
@@ -173,7 +173,7 @@ def figures_as_markdown(evaluation: Evaluation) -> str:
 
 def as_markdown(evaluation: Evaluation) -> str:
     """Return the table by group, with the worst group in bold."""
-    head = ["label", "group", "source", "n", "right", "ai", "inconclusive", "median score"]
+    head = ["label", "group", "source", "n", "correct", "ai", "inconclusive", "median score"]
     rows = []
     for g in evaluation.groups:
         shares = (f"{g.right:.2f}", f"{g.ai:.2f}", f"{g.inconclusive:.2f}", f"{g.median:.3f}")

@@ -18,7 +18,7 @@ from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.training.trainer import read_ahead
 from hidascan.scanner import Scanner
 
-UNTOUCHED = "as it is"
+UNTOUCHED = "unchanged"
 # Perturbations that should not flip a verdict between ai and real.
 STABILITY = (
     "JPEG 90",

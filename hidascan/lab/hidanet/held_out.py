@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hidascan.lab.hidanet.out_of_fold import judge
+from hidascan.lab.hidanet.out_of_fold import predict_out_of_fold
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure import markdown
@@ -17,7 +17,7 @@ _LEAST = 10  # minimum number of held-out images
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class HeldOut:
     """Figures of held-out images against all images of the other class.
 
     Attributes:
@@ -33,25 +33,27 @@ class LeftOut:
     tpr_5: float
 
 
-def leave_out(samples: ProbeSamples, recipe: HiDANetRecipe, column: str) -> list[LeftOut]:
+def measure_held_out(samples: ProbeSamples, recipe: HiDANetRecipe, column: str) -> list[HeldOut]:
     """Hold out each value of `column` ("family" of AI images, or "domain" of real ones), and the fold of its sources."""
     values = np.array([getattr(image, column) for image in samples.images])
     label = 1 if column == "family" else 0
     labels, rows = samples.pooled.labels, []
     for value in sorted(set(values) - {""}):
         those = torch.from_numpy(values == value) & (labels == label)
-        tested = samples.as_is & (those | (labels != label))
-        if int((those & samples.as_is).sum()) < _LEAST:
+        tested = samples.as_published & (those | (labels != label))
+        if int((those & samples.as_published).sum()) < _LEAST:
             continue
-        logits = judge(samples, recipe, ~those).said.logits[tested].numpy()
+        logits = predict_out_of_fold(samples, recipe, ~those).predictions.logits[tested].numpy()
         truth = labels[tested].numpy()
         rows.append(
-            LeftOut(value, int((those & samples.as_is).sum()), auc(truth, logits), tpr_at_fpr(truth, logits, 0.05))
+            HeldOut(
+                value, int((those & samples.as_published).sum()), auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)
+            )
         )
     return rows
 
 
-def left_out_as_markdown(rows: list[LeftOut], column: str) -> str:
+def held_out_as_markdown(rows: list[HeldOut], column: str) -> str:
     """Write the table, the lowest AUC in bold."""
     cells = [[row.name, str(row.images), f"{row.auc:.3f}", f"{row.tpr_5:.3f}"] for row in rows]
     worst = min(range(len(rows)), key=lambda number: rows[number].auc) if rows else None
