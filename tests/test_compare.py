@@ -65,7 +65,7 @@ def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_pa
     command += ["--cache", tmp_path / "cache", "--out", tmp_path / "out", "--table", recipes / "table.tsv"]
     command += ["--outside", f"theirs={outside}", "--precision", "fp32", "--ship", tmp_path / "shipped"]
     ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
-    assert ran.exit_code == 0 and "theirs" in ran.output and "knows its errors" in ran.output
+    assert ran.exit_code == 0 and "theirs" in ran.output and "predicts its errors" in ran.output
     assert sorted(trained) == sorted([(n, w) for n in ("npr", "resnet") for w in ((0, 2, 4), (1, 3, 5), ())])
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".png", ".svg", ".txt"}
     rows = list(csv.DictReader((tmp_path / "out/out-of-fold.csv").open()))

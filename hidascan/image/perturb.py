@@ -64,7 +64,7 @@ def centre_crop(pixels: np.ndarray, share: float = 0.6) -> np.ndarray:
 
 
 def letterbox(pixels: np.ndarray, aspect: float = 16 / 9) -> np.ndarray:
-    """Put the picture between black bars, so that width / height is as near to `aspect` as whole pixels allow."""
+    """Add black bars so that width / height is as close to `aspect` as whole pixels allow."""
     height, width = pixels.shape[:2]
     right, below = max(0, round(height * aspect) - width), max(0, round(width / aspect) - height)
     return np.pad(pixels, ((below // 2, below - below // 2), (right // 2, right - right // 2), (0, 0)))
@@ -88,7 +88,7 @@ def noise(pixels: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
 
 
 def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """Shrink an image whose longer side has more than `longest` pixels to that."""
+    """Shrink an image to `longest` pixels on its longer side, unless it is smaller."""
     scale = longest / max(pixels.shape[:2])
     return shrink(pixels, scale) if scale < 1 else pixels
 
@@ -109,42 +109,42 @@ def news_network(pixels: np.ndarray) -> np.ndarray:
 
 
 def preview(pixels: np.ndarray) -> np.ndarray:
-    """Make the small picture of a search result: 300 pixels, JPEG 80."""
+    """Make a thumbnail like those of search engines: 300 pixels, JPEG 80."""
     return jpeg(fit(pixels, 300), 80)
 
 
 def screenshot(pixels: np.ndarray, scale: float = 0.8) -> np.ndarray:
-    """Show an image at `scale` on a screen, which interpolates linearly, and keep that without loss."""
+    """Make a lossless screenshot of an image shown at `scale`, with linear interpolation."""
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def smooth_skin(pixels: np.ndarray, strength: float) -> np.ndarray:
-    """Smooth what has no edges, as beauty filters do: a bilateral filter of 7 pixels over `strength` levels."""
+    """Smooth areas without edges, like beauty filters: a bilateral filter of 7 pixels over `strength` levels."""
     return cv2.bilateralFilter(np.ascontiguousarray(pixels), 7, strength, 3.0)
 
 
 def local_contrast(pixels: np.ndarray, limit: float) -> np.ndarray:
-    """Raise the contrast of brightness region by region, as HDR looks do (CLAHE)."""
+    """Raise the local contrast of brightness, like HDR effects (CLAHE)."""
     lab = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2LAB)
     lab[..., 0] = cv2.createCLAHE(limit, (8, 8)).apply(lab[..., 0])
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
 def turn(pixels: np.ndarray, quarters: int) -> np.ndarray:
-    """Turn an image by so many quarters of a circle, against the clock."""
+    """Rotate an image counter-clockwise by a number of quarter turns."""
     return np.ascontiguousarray(np.rot90(pixels, quarters))
 
 
 def tone(pixels: np.ndarray, gammas: tuple[float, float, float], contrast: float) -> np.ndarray:
-    """Bend the curve of each colour by its gamma, and stretch all around mid-grey, as presets of photo apps do."""
+    """Apply a gamma to each colour and stretch the contrast around mid-grey, like presets of photo apps."""
     levels = (np.arange(256)[:, None] / 255) ** np.array(gammas)
     curves = np.rint(((levels - 0.5) * contrast + 0.5).clip(0, 1) * 255).astype(np.uint8)
     return cv2.LUT(np.ascontiguousarray(pixels), curves[:, None, :])
 
 
 def grain(pixels: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
-    """Add film grain: soft noise of brightness alone, strongest in the middle tones."""
+    """Add film grain: soft noise in brightness only, strongest in the mid-tones."""
     rough = np.random.default_rng(seed).normal(0, 1, pixels.shape[:2]).astype(np.float32)
     soft = cv2.GaussianBlur(rough, (0, 0), 0.8)
     bright = pixels.mean(2) / 255

@@ -143,7 +143,7 @@ def _without_history(composite: Composite, rng: np.random.Generator) -> Composit
 
 
 def _within(composite: Composite, side: int, rng: np.random.Generator) -> Composite:
-    """Cut out a random window of at most `side` pixels a side."""
+    """Cut out a random window of at most `side` pixels per side."""
     height, width = (min(side, full) for full in composite.mask.shape)
     top = int(rng.integers(0, composite.mask.shape[0] - height + 1))
     left = int(rng.integers(0, composite.mask.shape[1] - width + 1))

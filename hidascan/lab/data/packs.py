@@ -1,7 +1,7 @@
-"""Packs: windows of labelled images in two files, for training that does not wait for the decoding of large images.
+"""Packs: windows of labelled images in two files, so that training need not decode large images.
 
-`windows.bin` holds encoded windows one after another, `index.jsonl` a row for each. A window keeps its pixels: it is the
-file itself, if that is a small JPEG, else lossless WebP.
+`windows.bin` contains encoded windows one after another, `index.jsonl` a row for each. A window keeps its pixels: it is
+the file itself if that is a small JPEG, else lossless WebP.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.training.artifacts import fingerprint
 from hidascan.lab.training.trainer import read_ahead
 
-SIDES = (320, 448, 640)  # of the parts that samples are made from, pixels; the smallest is that of a window, too
+SIDES = (320, 448, 640)  # of the parts of windows used for samples, pixels; no window is smaller than the first
 _BLOB, _INDEX, _UNFINISHED = "windows.bin", "index.jsonl", "index.unfinished.jsonl"
-_LARGEST_FILE = 600_000  # bytes: a JPEG of more is cut
+_LARGEST_FILE = 600_000  # maximum size of a JPEG that is stored as a whole, bytes
 _WORKERS = 2
 
 
@@ -79,7 +79,7 @@ class Skipped:
 def make_packs(
     images: list[LabelledImage], folder: Path, side: int, on_image: Callable[[], object] = lambda: None
 ) -> tuple[Packs, Skipped]:
-    """Cut a window out of each image, at a place that depends on its path alone; continue unfinished packs.
+    """Cut a window out of each image, at a position given by a hash of its path; continue unfinished packs.
 
     Raises:
         RecipeError: If the folder has packs of other images.
@@ -176,7 +176,7 @@ def _decoded(data: bytes) -> np.ndarray:
 
 
 def _resume(folder: Path, made_by: str) -> list[Window]:
-    """Return the windows that an interrupted run wrote, and cut off what it wrote in part."""
+    """Return the windows written by an interrupted run, and remove an incomplete last one."""
     unfinished = folder / _UNFINISHED
     if not unfinished.exists():
         (folder / _BLOB).write_bytes(b"")
@@ -230,7 +230,7 @@ def _windows(
 
 
 def _cut(image: LabelledImage, side: int) -> tuple[Window, bytes] | None:
-    """Cut a window of at most `side` pixels a side out of an image; None if it is too small."""
+    """Cut a window of at most `side` pixels per side out of an image; None if the image is too small."""
     decoded = decode(image.path)
     rows, columns = decoded.pixels.shape[:2]
     height, width = min(side, rows), min(side, columns)

@@ -17,7 +17,7 @@ class SamplingSpec:
 
     real: float = 0.36
     ai: float = 0.36
-    pair: float = 0.13  # a photo and its reconstruction: two samples
+    pair: float = 0.13  # probability of a photo and its reconstruction, two samples
     swap: float = 0.15  # RPS
     degradations: int = 2  # per draw, of the same pixels
     history: float = 0.5  # probability that a lossless AI image gets a JPEG history like that of photos

@@ -1,4 +1,4 @@
-"""Fit the rule by which a heatmap region contradicts a verdict of `real`, on sources that the weights never saw."""
+"""Fit the rule by which a heatmap region contradicts a verdict of `real`, on held-out sources."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.finding import Finding
 from hidascan.lab.data.tables import LabelledImage, fold_of
 
-FALSE_ALARMS = 0.005  # share of real images that may lose their verdict of `real`
-_STEP = 1.1  # by which odds are lowered
+FALSE_ALARMS = 0.005  # maximum share of real images that lose their verdict of `real`
+_STEP = 1.1  # factor by which odds are lowered
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def join(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[L
 
 
 def likelihood_ratio(forged: Collection[bool], real: Collection[bool]) -> float:
-    """Return the ratio of two shares of images with a region, each with one of two more images added, so never 0 or inf."""
+    """Return the ratio of the shares of images with a region, by Laplace's rule of succession, so never 0 or infinite."""
     return ((sum(forged) + 1) / (len(forged) + 2)) / ((sum(real) + 1) / (len(real) + 2))
 
 
@@ -54,7 +54,7 @@ def loses_real(labelled: list[Labelled], calibration: Calibration, odds: float) 
 
 
 def fit_region_odds(labelled: list[Labelled], calibration: Calibration) -> float | None:
-    """Fit how much a region raises the odds of AI, lowered until at most 0.5 % of the real images lose `real`.
+    """Fit the factor by which a region raises the odds of AI, lowered until at most 0.5 % of real images lose `real`.
 
     Returns:
         The odds; None without real images.

@@ -20,7 +20,7 @@ from hidascan.lab.measure.metrics import auc
 
 @dataclass(frozen=True)
 class EditedFigures:
-    """Figures of one image: pixel F1, IoU, AUC (NaN if unedited), maximum of a cell, share over the threshold."""
+    """Figures of one image: pixel F1, IoU, AUC (NaN if unedited), maximum over cells, share above the threshold."""
 
     image: EditedImage
     f1: float

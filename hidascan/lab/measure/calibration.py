@@ -1,4 +1,4 @@
-"""Fit temperature, shift and thresholds to raw logits of images that training never saw."""
+"""Fit temperature, shift and thresholds to raw logits of held-out images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from hidascan.lab.measure.metrics import balanced_accuracy
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
 
-_C = 1000.0  # inverse of the penalty: without one, classes that do not overlap would make the slope infinite
-_FLATTEST = 0.05  # slope, in standard deviations of the logit
+_C = 1000.0  # inverse of the penalty, which keeps the slope finite for separable classes
+_FLATTEST = 0.05  # minimum slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
 
 
@@ -70,8 +70,8 @@ def calibrate(
 def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
     """Calibrate weights by out-of-fold scores of networks with the same training, but without the images' sources.
 
-    Thus weights trained on every source have a calibration on unseen ones. They get the name of the file; returns
-    the figures of `calibrate`.
+    So weights trained on every source are calibrated on held-out ones. They are named after the file. Returns the
+    figures of `calibrate`.
 
     Args:
         weights: Path of uncalibrated weights without a heatmap, trained on all sources.
@@ -149,7 +149,7 @@ def cross_fitted_verdicts(
 def measure_reliability(
     labels: np.ndarray, logits: np.ndarray, folds: np.ndarray, as_published: np.ndarray
 ) -> dict[str, Reliability]:
-    """Count the errors of cross-fitted verdicts in each profile, on images as published and as delivered.
+    """Measure the error rates of cross-fitted verdicts in each profile, on images as published and as delivered.
 
     Args:
         labels: (n,) 0 or 1.
@@ -158,7 +158,7 @@ def measure_reliability(
         as_published: (n,) bool, true for images as published, false for delivered copies.
 
     Returns:
-        Error rates by profile; empty where a class is missing.
+        Error rates by profile; empty if a class is missing.
     """
     parts = [mask & (labels == label) for mask in (as_published, ~as_published) for label in (0, 1)]
     if not all(part.any() for part in parts) or any(

@@ -36,7 +36,7 @@ class CardSpec:
     """Inputs of a card's measurements.
 
     Attributes:
-        table: Images of sources that training never saw.
+        table: Path of a table of held-out sources.
         recipe: Recipe of the weights.
         cache: Cache folder with the features of training.
         images: Number of images of `table`, for each slower section.
@@ -115,7 +115,7 @@ def _detection(scanner: Scanner, spec: CardSpec) -> str:
 
 
 def _summary(scanner: Scanner, spec: CardSpec) -> str:
-    """Return four figures for a README, each with its limits."""
+    """Return four figures for a README, with intervals."""
     evaluation = _evaluated(scanner, spec)
     paths = [str(image.path) for image in spread(read_images(spec.table), spec.images["speed"])]
     speed = measure_speed(scanner, paths, 1)
@@ -125,7 +125,7 @@ def _summary(scanner: Scanner, spec: CardSpec) -> str:
         low, high = intervals[name]
         cells.append(f"{figures[name]:.3f} ({low:.3f} to {high:.3f})")
     cells.append(
-        f"{speed.scan_views_per_second:.1f} patches and thumbnails a second on {speed.device} in {speed.dtype}"
+        f"{speed.scan_views_per_second:.1f} patches and thumbnails per second on {speed.device} in {speed.dtype}"
     )
     return markdown.table(["AUC", "real images called `ai`", "AI images called `ai`", "speed"], [cells])
 
@@ -140,7 +140,7 @@ def _robustness(scanner: Scanner, spec: CardSpec) -> str:
 def _quality(scanner: Scanner, spec: CardSpec) -> str:
     images = spread(read_images(spec.table), spec.images["quality"])
     rows = []
-    for name, resized in (("as saved", None), ("shrunk to 0.75 after that", 0.75)):
+    for name, resized in (("as saved", None), ("then shrunk to 0.75", 0.75)):
         with tqdm(total=len(images), desc=f"quality {name}", disable=None) as bar:
             errors = quality_errors(scanner, images, resized, bar.update).values()
         rows.append([name, *(f"{error:.1f}" for error in errors), f"{sum(errors) / len(errors):.2f}"])
@@ -153,11 +153,11 @@ def _speed(scanner: Scanner, spec: CardSpec) -> str:
     with tqdm(total=3 * len(paths), desc="speed", disable=None) as bar:
         speed = measure_speed(scanner, paths, 2, bar.update)
         other = compare_precisions(scanner, paths, "fp32", bar.update)
-    head = ["views", "views a second, files to findings", "the bare network alone", "ratio", "peak memory"]
+    head = ["views", "views per second, files to findings", "network alone", "ratio", "peak memory"]
     speeds = (speed.scan_views_per_second, speed.limit_views_per_second, speed.ratio)
     row = [str(speed.views), *map(str, speeds), f"{speed.peak_memory_mb / 1000:.2f} GB"]
     return (
-        f"{len(paths)} images on {speed.device} in {speed.dtype}, {speed.batch_size} views a batch.\n\n"
+        f"{len(paths)} images on {speed.device} in {speed.dtype}, {speed.batch_size} views per batch.\n\n"
         f"{markdown.table(head, [row])}\n\n"
         f"Scores in {speed.dtype} against fp32 on the same images: mean difference {other.mean:.4f}, largest "
         f"{other.largest:.4f}; verdicts that differ: {other.verdicts}."

@@ -82,7 +82,7 @@ def as_markdown(rows: list[Row]) -> str:
     """Return the comparison as a table, best AUC first and in bold."""
     ordered = sorted(rows, key=lambda row: -row.figures["AUC"])
     knowing = any(not np.isnan(row.error_auc) for row in rows)
-    head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["knows its errors"] if knowing else [])]
+    head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["predicts its errors"] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
     for row in ordered:
@@ -113,7 +113,7 @@ def short_names(names: list[str]) -> list[str]:
 
 
 def by_kind(compared: list[Compared]) -> str:
-    """Return a table of shares on the right side of 0.5, by AI family and real domain, with the best in bold."""
+    """Return a table of the shares of correct scores at 0.5, by AI family and real domain, with the best in bold."""
     parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
     rows = []

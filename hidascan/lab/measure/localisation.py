@@ -175,7 +175,7 @@ def read_edits(table: Path) -> list[Edit]:
 
 @dataclass(frozen=True)
 class EditFigures:
-    """Figures of one edit: token AUC, IoU at the threshold, share of the image over it, and share edited."""
+    """Figures of one edit: token AUC, IoU at the threshold, share of the image above it, and edited share."""
 
     edit: Edit
     auc: float

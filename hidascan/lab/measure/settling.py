@@ -1,4 +1,4 @@
-"""Fit the early-stopping rule to trajectories of logits, from few patches to all, on unseen sources."""
+"""Fit the early-stopping rule to trajectories of logits, from few patches to all, on held-out sources."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trajectory:
 
     Attributes:
         path: Path of the image.
-        steps: (logit, standard error, patches seen, all patches) after each chunk except the last.
+        steps: (logit, standard error, number of patches examined, number of all patches) after each chunk but the last.
         logit: Logit of all patches.
         patches: Number of all patches.
     """

@@ -1,4 +1,4 @@
-"""Measure the cost of an image by a detector, the speed of a scan against the bare network, and the effect of bf16."""
+"""Measure the cost of an image, the speed of a scan compared with the network alone, and the effect of bf16."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.image.views import cut_views
 from hidascan.scanner import Scanner
 
-_LIMIT_VIEWS = 400  # maximum number of views per round of the bare network
+_LIMIT_VIEWS = 400  # maximum number of views per round of the network alone
 SIZE = (768, 1024)  # height and width of the measured image, pixels: 20 patches
 _ROUNDS = 5  # of the measured time
 
@@ -28,7 +28,7 @@ _ROUNDS = 5  # of the measured time
 class SpeedFigures:
     """Speeds in views per second, medians over rounds, and their ratio.
 
-    Views are patches plus one thumbnail per image. peak_memory_mb is that of this process for both measurements.
+    Views are patches plus one thumbnail per image. `peak_memory_mb` covers this process in both measurements.
     """
 
     views: int
@@ -54,7 +54,7 @@ class PrecisionFigures:
 def measure_speed(
     scanner: Scanner, paths: list[str], rounds: int = 3, on_image: Callable[[], object] = lambda: None
 ) -> SpeedFigures:
-    """Measure scan and bare network in turn, in one process, with the same network, batch size and dtype."""
+    """Measure scan and network alone alternately, in one process, with the same batch size and dtype."""
     limit(scanner, 1)  # warm up
     scans, limits, views = [], [], 0
     for _ in range(rounds):

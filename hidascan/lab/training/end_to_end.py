@@ -107,7 +107,7 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: t
     encoded = _encoded(recipe, samples, detector, cache, device) if detector.frozen_encoder else None
     made_by, frozen = _made_by(recipe), detector.frozen_parts()
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
-    loaders: list[Loader[list[Sample]]] = []  # one for all epochs, so that none begins with an empty queue
+    loaders: list[Loader[list[Sample]]] = []  # shared by all epochs, so that none starts with an empty queue
     with _without(detector, frozen):
         trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
 
@@ -130,7 +130,7 @@ def train(recipe: Recipe, cache: Path, out: Path, device: torch.device, dtype: t
 
 
 def with_packs(recipe: Any, packs: Path | None, views: int | None, minutes: float | None) -> Any:
-    """Return a recipe with packs and budgets that replace its own; None leaves them.
+    """Return a recipe whose packs and budgets are replaced, unless None.
 
     Raises:
         UsageError: If the detector is not trained end to end.
@@ -152,7 +152,7 @@ def with_packs(recipe: Any, packs: Path | None, views: int | None, minutes: floa
 
 
 def _epochs(spec: EndToEndSpec, detector: Detector) -> int:
-    """Return the number of epochs of a training, which has at least its budget of views."""
+    """Return the number of epochs, enough for the budget of views."""
     plan = detector.plan.limited(spec.patches)
     per_image = 1 if wants_crop(plan) or plan.patches == "all" else int(plan.patches) + int(plan.thumbnail)
     return math.ceil(spec.views / (spec.steps * spec.batch * per_image)) if spec.views else spec.epochs
@@ -194,7 +194,7 @@ def train_for_comparison(recipe: Recipe, cache: Path, out: Path, device: torch.d
 def _drawer(
     recipe: Recipe, detector: Detector, cache: Path, keep: bool, device: torch.device, dtype: torch.dtype
 ) -> Samples:
-    """Open the samples of a recipe: of its packs, or of its tables, which are kept in `cache` if asked."""
+    """Open the samples of a recipe, from its packs or its tables; samples of tables are cached on request."""
     spec, paths = recipe.training, recipe.data.autoencoders
     if recipe.data.packs:
         packs, plan = read_packs(Path(recipe.data.packs)), detector.plan.limited(spec.patches)
@@ -268,7 +268,7 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
 
 
 def _encoded(recipe: Recipe, samples: Samples, detector: Detector, cache: Path, device: torch.device) -> list[Sample]:
-    """Encode samples once, in shards that survive a kill, and measure their statistics."""
+    """Encode samples once, in shards that allow resuming, and measure their statistics."""
     made_by = fingerprint(what="encoded", recipe=_sample_settings(recipe))
     encoded: list[Sample] = []
     for first in tqdm(range(0, recipe.training.samples, _PER_SHARD), desc="encoding", disable=None):

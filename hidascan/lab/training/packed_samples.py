@@ -1,4 +1,4 @@
-"""Draw training samples from packs so that neither size, file format nor JPEG grid tells the class.
+"""Draw training samples from packs so that neither size, file format nor JPEG grid reveals the class.
 
 A draw first chooses a size and a range of JPEG qualities, from a distribution that both classes share, and only then a
 class and one of its windows. Lossless windows get a JPEG history of that range. Half of the samples are delivered by
@@ -29,7 +29,7 @@ class Stratum:
     """Windows of both classes with a size and a range of JPEG qualities in common.
 
     Attributes:
-        side: Side of the parts that are cut out of them, pixels.
+        side: Side of the samples cut from them, pixels.
         qualities: Qualities of its JPEG windows; none if all windows of the packs are lossless.
         samplers: Samplers of real and of AI windows.
         count: Number of windows of the rarer class.
@@ -97,7 +97,7 @@ class PackedSamples:
 
 
 def strata_of(windows: list[Window], group_power: float) -> list[Stratum]:
-    """Divide windows by size and JPEG quality; a window is in all strata that it can serve.
+    """Divide windows by size and JPEG quality; a window is in every stratum that it fits.
 
     Raises:
         RecipeError: If a class is missing, or the classes have nothing in common.
@@ -122,7 +122,7 @@ def strata_of(windows: list[Window], group_power: float) -> list[Stratum]:
 
 
 def _part(pixels: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut out a random part of at most `side` pixels a side."""
+    """Cut out a random part of at most `side` pixels per side."""
     height, width = (min(side, length) for length in pixels.shape[:2])
     top, left = (
         int(rng.integers(0, length - part + 1)) for length, part in zip(pixels.shape[:2], (height, width), strict=True)

@@ -24,9 +24,9 @@ TRAINERS = {"hidanet": "hidascan.lab.hidanet"}
 class DataSpec:
     """Paths of the data, relative to the working folder."""
 
-    tables: tuple[str, ...] = ()  # label tables (TSV), or folders in a known layout
+    tables: tuple[str, ...] = ()  # label tables (TSV) or folders in a known layout
     backbone: str = "weights/backbone-clip-vit-b16.safetensors"  # for detectors with a frozen backbone
-    autoencoders: tuple[str, ...] = ()  # that reconstruct photos: FOLDER/taef2 and so on
+    autoencoders: tuple[str, ...] = ()  # autoencoders that reconstruct photos, such as FOLDER/taef2
     pretrained: str = ""  # initial weights of a trained backbone: "timm" for the defaults of its name, or a file
     calibration: str = ""  # label table to fit temperature and thresholds on, without sources of `tables`
     calibration_fold: int = -1  # or a fold, 0..5, of the sources of `tables`, which is excluded from training
@@ -51,7 +51,7 @@ def training_module(detector: str) -> ModuleType:
     """Return the training module of a detector.
 
     It has a class `Recipe` and a function `train(recipe, cache, out, device, dtype)`; more, such as `report_heatmaps`,
-    where there is something to it.
+    if the detector supports it.
     """
     return importlib.import_module(TRAINERS.get(detector, "hidascan.lab.training.end_to_end"))
 

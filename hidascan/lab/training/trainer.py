@@ -88,7 +88,7 @@ class Trainer(Generic[Trained]):
         return min(1.0, self.minutes / self._minutes) if self._minutes else 0.0
 
     def step(self, losses: Losses, views: int = 0) -> None:
-        """Take one step down the gradient of the sum of `losses`, which are those of a number of views."""
+        """Take one optimiser step on the sum of `losses`, computed from a number of views."""
         self._optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)

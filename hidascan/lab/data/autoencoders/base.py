@@ -1,4 +1,4 @@
-"""Autoencoders, whose reconstructions differ from photos only in the traces of a decoder; those of diffusers, too."""
+"""Autoencoders, including those of diffusers: reconstructions differ from photos only in the traces of a decoder."""
 
 from __future__ import annotations
 
