@@ -87,7 +87,7 @@ class BatchRunner:
         Args:
             encode: Encoder of a batch.
             device: Device to encode on.
-            overlaps: Whether to encode batches in a thread of their own; None for GPUs only.
+            overlaps: Whether to encode batches in a separate thread; None for GPUs only.
         """
         self.encode, self._device = encode, device
         self.overlaps = device.type == "cuda" if overlaps is None else overlaps

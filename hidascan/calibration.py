@@ -13,7 +13,7 @@ ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.01, 0.03), "high-recall": (0.
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Errors of the verdicts, counted on images of sources that the weights never saw.
+    """Error rates of the verdicts, measured on images of held-out sources.
 
     Attributes:
         real_called_ai: Share, 0..1, of the real images that are called `ai`.
@@ -110,7 +110,7 @@ class Rule:
         return "real" if score < self.real_below else "inconclusive"
 
     def contradicts(self, score: float) -> bool:
-        """Return whether a region of the heatmap contradicts `real`: with it, the odds of AI are no longer below the bound.
+        """Return whether a region of the heatmap contradicts `real`, by raising the odds of AI to the bound or above.
 
         Bayes' rule: p / (1 - p) is multiplied by the likelihood ratio of a region.
         """

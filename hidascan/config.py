@@ -67,7 +67,7 @@ class Defaults:
         return values
 
     def about_found(self) -> str:
-        """Describe what the file that was found sets, and what it may not set; "" without such a file."""
+        """Describe the settings of the file found by chance, and those ignored; "" without such a file."""
         found = self.found
         if found is None:
             return ""

@@ -1,4 +1,4 @@
-"""The group of commands: a scan, unless the first word is the name of a command; and its help, by section."""
+"""The group of commands (a scan, unless the first word is the name of a command), and its help by section."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 EXAMPLES = (
     ("hidascan photo.jpg", "a panel on a terminal, a line in a pipe"),
-    ("hidascan photos/ --csv out.csv", "a table with a row per image"),
+    ("hidascan photos/ --csv out.csv", "a table with one row per image"),
     ("hidascan --heatmap photo.jpg", "photo.jpg.heatmap.png: where AI-made pixels are"),
 )
 LAB = ("lab", "hidascan.lab.cli", "train and measure detectors (hidalab)")  # loaded only if called
@@ -29,7 +29,7 @@ REST = "Other"
 
 
 class ScanOrCommand(TyperGroup):
-    """Group whose own arguments are those of a scan."""
+    """Group of commands; without a command, its arguments are those of a scan."""
 
     allow_interspersed_args = True
 
@@ -52,14 +52,14 @@ class ScanOrCommand(TyperGroup):
         return [*self.commands, *([name] if importlib.util.find_spec(module.rpartition(".")[0]) else [])]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command; None for any other word."""
+        """Return a command by name; None for any other word."""
         name, module, _ = LAB
         if cmd_name == name and name in self.list_commands(ctx):
             return typer.main.get_command(importlib.import_module(module).app)
         return self.commands.get(cmd_name)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the parts of the usage line; commands have a section of their own."""
+        """Return the parts of the usage line, without commands, which have their own section."""
         return super().collect_usage_pieces(ctx)[:-1]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -91,7 +91,8 @@ def until_settled(
 ) -> Look:
     """Examine a few views spread over the image, and as many again until the verdict is settled.
 
-    Suspects are examined besides. They are no fair sample of the image: they may raise an alarm, not move its logit.
+    Suspects are examined in addition. They are not a fair sample of the image: they can trigger a full scan, but do not
+    change its logit.
 
     Args:
         views: Views of the image.

@@ -65,7 +65,7 @@ def outlines(hot: np.ndarray) -> list[list[np.ndarray]]:
     """Trace the outlines of the regions of a mask along the edges of its cells.
 
     Args:
-        hot: (h, w) bool, the cells over the threshold.
+        hot: (h, w) bool mask of the cells above the threshold.
 
     Returns:
         For each region, in the order of `find_regions`: its closed polygons, holes among them, each (N, 2) int as

@@ -1,4 +1,4 @@
-"""Summarise a finding in words, for a reader who is no specialist: the verdict card of panel, report, print and page."""
+"""Summarise a finding in words for non-specialists: the verdict card of panel, report, print and page."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Card:
     next_steps: tuple[str, ...]
 
     def record(self) -> dict[str, str | list[str]]:
-        """Return the texts as a JSON object; verdict and bounds have keys of their own in a row."""
+        """Return the texts as a JSON object; verdict and bounds are separate keys of a row."""
         return {name: value if isinstance(value := getattr(self, name), str) else list(value) for name in TEXTS}
 
 
@@ -95,7 +95,7 @@ def summary(finding: Finding, run: RunInfo | None) -> Card:
 
 
 def zones(run: RunInfo | None) -> tuple[Zone, ...]:
-    """Return the zones of the scale that hold scores; none if the bounds are unknown."""
+    """Return the zones of the scale that contain scores; none if the bounds are unknown."""
     if run is None:
         return ()
     bounds = (0.0, run.real_below, run.ai_from, 1.0)
@@ -155,7 +155,7 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
     if finding.ai_area is None:
         return f"The picture, or a part of it, looks AI-made (score {score:.3f}){_also(heatmap)}"
     if not finding.regions:
-        return f"The picture as a whole looks AI-made (score {score:.3f}); {heatmap}, which can happen with generated pictures"
+        return f"The picture as a whole looks AI-made (score {score:.3f}); {heatmap}, which can happen with AI pictures"
     if finding.scope == "whole":
         return f"Score ({score:.3f}) and heatmap agree: {heatmap}"
     return f"The score ({score:.3f}) indicates AI, and {heatmap}; the rest of the picture may be AI-made, too"
@@ -165,7 +165,10 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
     if _has_no_content(finding):
         return f"The picture is blank or too small to judge; its score ({score:.3f}) has no meaning"
     if _copies_conflict(finding):
-        return f"Re-saved, resized or cropped copies of the picture get the opposite verdict (score of the picture itself: {score:.3f}){_also(heatmap)}"
+        return (
+            "Re-saved, resized or cropped copies of the picture get the opposite verdict (score of the picture itself:"
+            f" {score:.3f}){_also(heatmap)}"
+        )
     if finding.regions and run is not None and score < run.real_below:
         return (
             f"The score alone ({score:.3f}) indicates no AI, but {heatmap} with a mean probability of"

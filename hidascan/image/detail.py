@@ -6,7 +6,7 @@ import numpy as np
 
 _LINES, _LENGTH = 64, 4096  # rows and columns compared, and pixels of each
 _FINE, _COARSE = (0.3, 0.5), (0.05, 0.15)  # bands of frequency, cycles per pixel
-# Power of the fine band over that of the coarse one. Nine examples: 0.028 or more as they are and after JPEG of
+# Power of the fine band over that of the coarse one. Nine examples: 0.028 or more unchanged and after JPEG of
 # quality 60, at most 0.0044 enlarged twice (bicubic, Lanczos). Of 150 real images of train.tsv, 5 are below: faces
 # that were enlarged, a blurred scan, a game.
 _LEAST = 0.0045

@@ -12,7 +12,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class FileEvidence:
-    """Identity of a file as it was read.
+    """Identity of a file at the time of reading.
 
     Attributes:
         sha256: SHA-256 of the content, hex.

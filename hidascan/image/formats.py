@@ -11,7 +11,7 @@ class FileFormat(NamedTuple):
     """One file format.
 
     Attributes:
-        name: Pillow's name. No other formats are opened, whatever the suffix: Pillow would pass an EPS to Ghostscript.
+        name: Pillow's name. No other formats are opened, for any suffix: Pillow would pass an EPS to Ghostscript.
         suffixes: Suffixes of files that are scanned in folders, in lower case.
         mime: MIME type in C2PA; "" for a format that cannot hold a manifest.
     """

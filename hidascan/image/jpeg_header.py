@@ -54,7 +54,7 @@ def read_save(tables: dict[int, list[int]], layers: list[tuple[int, int, int, in
     """Recognise a save by its quantisation tables.
 
     The quality is exact for files written by libjpeg; else it is that of the IJG tables with the smallest mean
-    |log ratio|, which weighs fine and coarse tables alike.
+    |log ratio|, which weights fine and coarse tables equally.
 
     Args:
         tables: Pillow's `JpegImageFile.quantization`: {index: 64 numbers, row by row}; table 0 is luma, table 1, if

@@ -152,7 +152,7 @@ def shrink_to(pixels: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _heat(values: np.ndarray) -> np.ndarray:
-    """Colour p(AI) (H, W) as (H, W, 3) float32 RGB by Cividis, which reads alike in grey and for the colour-blind."""
+    """Colour p(AI) (H, W) as (H, W, 3) float32 RGB by Cividis, which is readable in grey and for the colour-blind."""
     levels = np.rint(np.clip((values - _LEAST) / (1 - _LEAST), 0, 1) * 255).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB).astype(np.float32)
 

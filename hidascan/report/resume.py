@@ -45,7 +45,7 @@ def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str
     """Return the resumable ones of (file, format) outputs, as {file: format}.
 
     Raises:
-        UsageError: If resuming is wanted, but there is no output, or one is not resumable.
+        UsageError: If resuming is requested without an output, or with one that cannot be resumed.
     """
     files = {file: name for file, name in outputs if hasattr(report_class(name), "complete_records") and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
@@ -143,7 +143,7 @@ def mark_of(file: str) -> Path:
 
 
 def is_own(path: Path, keys: Collection[str] = MARK_KEYS) -> bool:
-    """Return whether a file is a mark, or another JSON object of ours with these keys; an empty file counts as one."""
+    """Return whether a file is a mark, or another JSON object with these keys; an empty file counts as one."""
     try:
         text = path.read_bytes() if os.path.isfile(path) else b"[]"
         return not text or {*keys} <= json.loads(text).keys()

@@ -103,7 +103,7 @@ class ShardReport:
 
 
 def check_folder(name: str, resume: bool) -> None:
-    """Refuse a folder that holds another scan, or a file of another program under a name of ours.
+    """Refuse a folder that contains another scan, or another program's file under a name that hidascan uses.
 
     Raises:
         UsageError: If the folder cannot be used.

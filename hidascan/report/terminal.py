@@ -34,7 +34,7 @@ _REGIONS, _INFLUENCES = 5, 3  # listed
 
 
 class Written(Protocol):
-    """A report that states at the end what it wrote and where."""
+    """A report that names its files at the end."""
 
     def written(self) -> str:
         """Return a line on the files written; "" if there are none."""

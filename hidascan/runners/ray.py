@@ -63,7 +63,7 @@ def describe(options: ScanOptions) -> Described:
 
 
 def _cause(error: BaseException) -> HidascanError:
-    """Return the error of ours that made Ray give up; else the last line of Ray's, which is the cause."""
+    """Return the hidascan error that stopped Ray; else an error with the last line of Ray's message, the cause."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, HidascanError):
         return cause

@@ -1,4 +1,4 @@
-"""Server-sent events: the progress of a scan, and each row as soon as it is ready."""
+"""Server-sent events: the progress of a scan, and each finished row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trained head of HiDA-Net: FAM over the [CLS] tokens of the patches, and a classifier on its output and the thumbnail."""
+"""The trained head of HiDA-Net: FAM over the [CLS] tokens of the patches, and a classifier on FAM and thumbnail."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class HeatmapThresholds(nn.Module):
 
     The thresholds have hysteresis, like those of edges in "A Computational Approach to Edge Detection" (PAMI 1986): a
     region must contain a seed, and extends over cells above a lower threshold. A seed is a neighbourhood whose mean
-    exceeds a strict threshold: a small one with strong evidence, or a large one with weaker evidence, such as a generated
-    picture in a screenshot. A single cell is not a region, so that photos stay unmarked and regions stay connected.
+    exceeds a strict threshold: a small one with strong evidence, or a large one with weaker evidence, such as a
+    generated picture in a screenshot. A single cell is not a region, so that photos stay unmarked and regions stay connected.
 
     Attributes:
         likely: () Threshold of TFL's logits for cells of a region.
@@ -113,7 +113,7 @@ class HeatmapThresholds(nn.Module):
         return logits if patches is None else torch.maximum(logits, room + _STEEPNESS * (patches - self.evidence))
 
     def _over_sure(self, cells: Tensor, patches: Tensor | None) -> Tensor:
-        """Return the largest excess over the strict thresholds: of small neighbourhood, large neighbourhood and patch."""
+        """Return the largest excess over the strict thresholds of small neighbourhood, large neighbourhood and patch."""
         small, large = (neighbourhood_means(cells, side) for side in (SMALL, LARGE))
         seeds = torch.maximum(small - self.sure, large - self.sure_area)
         return seeds if patches is None else torch.maximum(seeds, _STEEPNESS * (patches - self.evidence))

@@ -94,7 +94,7 @@ def _by_rows(module: nn.Module, channels: list[Tensor], reach: int = 0) -> Tenso
 
 
 def _compared(cells: Tensor, logits: Tensor) -> list[Tensor]:
-    """Compare cells (B, E, h, w) with the region of a first estimate (B, 1, h, w) and with the rest: 2 E + 4 channels."""
+    """Compare cells (B, E, h, w) with the region of a first estimate (B, 1, h, w) and the rest: 2 E + 4 channels."""
     p_ai = torch.sigmoid(logits)
     inside, outside = (_weighted_mean(cells, weights.square()) for weights in (p_ai, 1 - p_ai))
     nearer = (cells - outside).square() - (cells - inside).square()

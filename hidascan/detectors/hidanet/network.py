@@ -161,7 +161,7 @@ class HiDANet(Detector):
         return self.heatmap.hottest(self.localiser(cells), votes)
 
     def locate_cells(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
-        """Return the logits of TFL (h, w) for an image; the cells of all patches are joined first, across their borders."""
+        """Return the logits of TFL (h, w) for an image; the cells of all patches are joined first, across borders."""
         maps = [cell_map(encoded[name][-len(grid) :], grid) for name in self._seen_by_localiser]
         cells = torch.cat(maps, dim=2)  # (h, w, E)
         return self.localiser(cells.permute(2, 0, 1)[None])[0]

@@ -14,7 +14,7 @@ _LARGEST = 6.0  # magnitude at which standardised features are clipped, in stand
 class QualityEstimator(nn.Module):
     """Predict a distribution over 100 qualities from standardised residual statistics; its mean is the estimate.
 
-    Each patch is embedded by itself, and the embeddings are averaged over the patches of an image.
+    Each patch is embedded separately, and the embeddings are averaged over the patches of an image.
     """
 
     mean: Tensor

@@ -111,7 +111,7 @@ def _second_differences(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _phase_profiles(planes: Tensor) -> Tensor:
-    """Compute phase profiles of planes (B, 3, H, W): (B, H / 16, W / 16, PROFILES), the logarithms of the strengths last."""
+    """Compute phase profiles of planes (B, 3, H, W): (B, H / 16, W / 16, PROFILES), log strengths last."""
     residuals = torch.cat([*_second_differences(planes), npr(planes)], dim=1)
     strength = F.avg_pool2d(F.avg_pool2d(residuals.abs(), BLOCK), 3, 1, 1, count_include_pad=False) + 0.25
     relative = (residuals / F.interpolate(strength, scale_factor=BLOCK)).clamp_(-4, 4)

@@ -47,7 +47,7 @@ _EXPECTED = "signingCredential.untrusted"
 
 
 class Sidecar(NamedTuple):
-    """A manifest in a file of its own.
+    """A manifest in a separate file.
 
     Attributes:
         name: Name of the sidecar, without its folder.

@@ -165,7 +165,7 @@ class Capture:
 
 
 def capture_of(image: Image.Image) -> Capture | None:
-    """Return what the EXIF of a loaded image states about its taking; None if nothing."""
+    """Return camera, software, time and presence of a position from the EXIF of a loaded image; None without any."""
     try:
         exif = image.getexif()
         inner = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}

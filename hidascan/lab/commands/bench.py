@@ -29,8 +29,8 @@ def bench(
 ) -> None:  # fmt: skip
     """Recognise a benchmark by its folders, score it, and print the table with the published figures below.
 
-    For detection GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark, ForenSynths, Community
-    Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
+    For detection GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark,
+    ForenSynths, Community Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
     """
     from hidascan.errors import RecipeError
     from hidascan.lab.data.layouts import read_layout

@@ -62,7 +62,7 @@ class Located:
 
 
 def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[Located]:
-    """Compute the logits of each window with a TFL trained without its source and without a third of the autoencoders."""
+    """Compute the logits of each window with a TFL trained without its source and a third of the autoencoders."""
     autoencoders = sorted({store.about(number)[2] for number in store.of_kind(REPAINTED)})
     found: dict[int, Located] = {}
     for fold in range(FOLDS):
@@ -90,7 +90,7 @@ def fit_heatmap_thresholds(thresholds: HeatmapThresholds, real: Sequence[np.ndar
     """Set the thresholds of TFL's logits.
 
     Args:
-        thresholds: Thresholds to set; they stay if there is no window.
+        thresholds: Thresholds to set; unchanged without windows.
         real: (h, w) logits of windows of real pictures, out of fold.
     """
     if not real:
@@ -122,7 +122,7 @@ def fit_patch_threshold(thresholds: HeatmapThresholds, votes: np.ndarray) -> Non
     """Set the threshold of the kernel vote from which a patch is marked as a whole.
 
     Args:
-        thresholds: Threshold to set; it stays if there is no image.
+        thresholds: Thresholds to set; unchanged without images.
         votes: (n,) largest kernel vote of a patch in each of n real images, out of fold.
     """
     if len(votes):

@@ -116,7 +116,9 @@ def _fit_projection(
     projection.mean.copy_((features * share).sum(0))
     projection.scale.copy_(((features - projection.mean).square() * share).sum(0).sqrt().clamp_min(1e-5))
     standard = projection.standard(features) * importance
-    vectors = torch.zeros(projection.basis.shape)  # zeros where there are fewer samples than components
+    vectors = torch.zeros(
+        projection.basis.shape
+    )  # remaining columns are zero if there are fewer samples than components
     _, _, found = randomized_svd((standard * share.sqrt()).numpy(), vectors.shape[1], random_state=0)
     vectors[:, : len(found)] = torch.from_numpy(found.T.copy())
     variances = ((standard @ vectors).square() * share).sum(0)

@@ -120,7 +120,7 @@ class _Batches:
         self._shares = shares / shares.sum()
 
     def batch(self, step: int) -> list[tuple[Tensor, Tensor, Tensor, float]]:
-        """Return tokens (B, h, w, T * C), residuals (B, h, w, E), shares (B, h, w) and weight of the windows of each size."""
+        """Return tokens (B, h, w, T * C), residuals (B, h, w, E), shares (B, h, w) and weight of windows, by size."""
         rng = np.random.default_rng([self._seed, 9, step])
         by_side: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
         for _ in range(self._spec.batch):

@@ -41,7 +41,7 @@ def join(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[L
 
 
 def likelihood_ratio(forged: Collection[bool], real: Collection[bool]) -> float:
-    """Return the ratio of the shares of images with a region, by Laplace's rule of succession, so never 0 or infinite."""
+    """Return the ratio of the shares of images with a region; by Laplace's rule of succession, never 0 or infinite."""
     return ((sum(forged) + 1) / (len(forged) + 2)) / ((sum(real) + 1) / (len(real) + 2))
 
 

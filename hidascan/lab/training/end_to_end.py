@@ -1,4 +1,4 @@
-"""Train any detector end to end by L_cls: draw images, degrade both classes alike, cut them by its plan.
+"""Train any detector end to end by L_cls: draw images, degrade both classes in the same way, cut them by its plan.
 
 For a frozen encoder, views are encoded once and cached; only the rest is trained. Images come from label tables, or from
 packs of windows, which are faster.

@@ -1,4 +1,4 @@
-"""Draw labelled images for training any detector, degrade both classes alike, and cut them by its plan."""
+"""Draw labelled images for training any detector, degrade both classes in the same way, and cut them by its plan."""
 
 from __future__ import annotations
 
