@@ -103,7 +103,7 @@ def report(
     for column in ("family", "domain"):
         on_part(left_out_as_markdown(leave_out(samples, recipe, column), column))
     if steps:
-        on_part(steps_as_markdown(measure_steps(samples, recipe, STEPS)))
+        on_part(steps_as_markdown(measure_steps(samples, recipe, found, STEPS)))
 
 
 def _confusion(kind: str, names: tuple[str, ...], said: Tensor, truth: Tensor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, tpr_at_fpr
 
 _LEAST = 10  # images of what is left out
+_FOLDS = 2  # folds that are judged for each, as every fold needs voters of its own: those with most of its images
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,26 @@ class LeftOut:
 
 
 def leave_out(samples: ProbeSamples, recipe: HiDANetRecipe, column: str) -> list[LeftOut]:
-    """Leave out each value of `column` ("family" of AI images, or "domain" of real ones), and its sources' fold."""
+    """Leave each value of a column out of the fit, and judge its images among those of the other class.
+
+    Args:
+        samples: All samples.
+        recipe: Recipe of the voters.
+        column: "family" of AI images, or "domain" of real ones.
+    """
     values = np.array([getattr(image, column) for image in samples.images])
     label = 1 if column == "family" else 0
     labels, rows = samples.pooled.labels, []
     for value in sorted(set(values) - {""}):
         those = torch.from_numpy(values == value) & (labels == label)
-        tested = samples.as_is & (those | (labels != label))
-        if int((those & samples.as_is).sum()) < _LEAST:
+        folds = [fold for fold, _ in Counter(samples.folds[those].tolist()).most_common(_FOLDS)]
+        here = samples.as_is & torch.isin(samples.folds, torch.tensor(folds))
+        tested, images = here & (those | (labels != label)), int((those & here).sum())
+        if images < _LEAST:
             continue
-        logits = judge(samples, recipe, ~those).said.logits[tested].numpy()
+        logits = judge(samples, recipe, ~those, folds).said.logits[tested].numpy()
         truth = labels[tested].numpy()
-        rows.append(
-            LeftOut(value, int((those & samples.as_is).sum()), auc(truth, logits), tpr_at_fpr(truth, logits, 0.05))
-        )
+        rows.append(LeftOut(value, images, auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)))
     return rows
 
 

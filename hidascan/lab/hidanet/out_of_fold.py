@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -21,14 +22,16 @@ class Voters:
     """Kernel probe and FAM, fitted to the same samples; the logit is that of the probe plus `vote` times FAM's."""
 
     probe: KernelProbe
-    fusion: FusionHead
+    fusion: FusionHead | None  # None where its vote is 0
     vote: float
 
     @torch.no_grad()
     def judge(self, samples: ProbeSamples) -> Said:
         """Judge S samples."""
-        said, views = self.probe(summarise(self.probe, samples.pooled)), standard_views(self.probe, samples)
-        return said._replace(logits=said.logits + self.vote * views.judged(self.fusion))
+        said = self.probe(summarise(self.probe, samples.pooled))
+        if self.fusion is None:
+            return said
+        return said._replace(logits=said.logits + self.vote * standard_views(self.probe, samples).judged(self.fusion))
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,29 @@ def fit_voters(
     seen = torch.ones_like(samples.as_is) if shown is None else shown
     mask = seen if without is None else seen & (samples.folds != without)
     probe, chosen = samples.fit(recipe, mask), samples.only(mask)
+    if recipe.fusion.vote == 0:
+        return Voters(probe, None, 0.0)
     fusion = train_fusion(
         standard_views(probe, chosen), chosen.pooled.labels, chosen.source_weights(), recipe.network, recipe.fusion
     )
     return Voters(probe, fusion, recipe.fusion.vote)
 
 
-def judge(samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None) -> OutOfFold:
+def judge(
+    samples: ProbeSamples, recipe: HiDANetRecipe, shown: Tensor | None = None, folds: Iterable[int] | None = None
+) -> OutOfFold:
     """Judge samples by cross-validation over sources.
 
     Args:
-        samples: All.
-        recipe: Of the voters.
-        shown: (S,) bool, what may be fitted to; None for all.
+        samples: Samples of all folds.
+        recipe: Recipe of the voters.
+        shown: (S,) bool, the samples that may be fitted to; None for all.
+        folds: Folds whose samples are judged, the others keep logits of 0; None for all.
     """
-    folds = tqdm(samples.folds.unique().tolist(), desc="folds", disable=None)
-    voters = {fold: fit_voters(samples, recipe, shown, without=fold) for fold in folds}
+    chosen = samples.folds.unique().tolist() if folds is None else list(folds)
+    voters = {
+        fold: fit_voters(samples, recipe, shown, without=fold) for fold in tqdm(chosen, desc="folds", disable=None)
+    }
     return OutOfFold(judge_by(voters, samples), voters)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hidascan.lab.hidanet.out_of_fold import judge
+from hidascan.lab.hidanet.out_of_fold import OutOfFold, judge
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure import markdown
@@ -26,13 +26,13 @@ class Step:
     Attributes:
         name: What is done.
         kernel: What differs in the kernel probe.
-        vote: Weight of FAM's logit; None for that of the recipe.
+        vote: Weight of FAM's logit.
         shown: Which samples may be fitted to; None for all.
     """
 
     name: str
     kernel: dict[str, Any] = field(default_factory=dict)
-    vote: float | None = 0.0
+    vote: float = 0.0
     shown: Callable[[ProbeSamples], Tensor] | None = None
 
 
@@ -55,7 +55,6 @@ STEPS = (
     Step("fitted to delivered images alike", {"delivered": 1.0}),
     Step("a kernel on thumbnail and patches side by side"),
     Step("FAM alone", vote=_ALONE),
-    Step("kernel and FAM", vote=None),
 )
 
 
@@ -69,19 +68,20 @@ class StepFigures:
     delivered: tuple[float, float, float]
 
 
-def measure_steps(samples: ProbeSamples, recipe: HiDANetRecipe, steps: tuple[Step, ...]) -> list[StepFigures]:
-    """Measure what each step gives, on the same folds."""
+def measure_steps(
+    samples: ProbeSamples, recipe: HiDANetRecipe, found: OutOfFold, steps: tuple[Step, ...]
+) -> list[StepFigures]:
+    """Measure what each step gives, on the same folds; the last row is the recipe itself, by `found`."""
     rows = []
     for step in steps:
         shown = None if step.shown is None else step.shown(samples)
-        vote = recipe.fusion.vote if step.vote is None else step.vote
-        kernel, fusion = (
-            dataclasses.replace(recipe.kernel, **step.kernel),
-            dataclasses.replace(recipe.fusion, vote=vote),
+        changed = dataclasses.replace(
+            recipe,
+            kernel=dataclasses.replace(recipe.kernel, **step.kernel),
+            fusion=dataclasses.replace(recipe.fusion, vote=step.vote),
         )
-        changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
         rows.append(_figures(step.name, samples, judge(samples, changed, shown).said.logits.numpy()))
-    return rows
+    return [*rows, _figures("kernel and FAM", samples, found.said.logits.numpy())]
 
 
 def _figures(name: str, samples: ProbeSamples, logits: np.ndarray) -> StepFigures:

@@ -116,7 +116,9 @@ def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: tor
 
 def set_voters(network: HiDANet, voters: Voters) -> None:
     """Let a network decide as these voters do."""
-    network.probe, network.fusion = voters.probe, voters.fusion
+    network.probe = voters.probe
+    if voters.fusion is not None:
+        network.fusion = voters.fusion
     network.vote.fill_(voters.vote)
 
 
