@@ -91,7 +91,7 @@ def test_names_of_uploads_are_never_used_as_paths(client, tmp_path):
 
 def test_the_page_gets_the_rows_of_the_report(client, tmp_path):
     (one,) = rows(client.post("/v1/scan", files=files(("a.png", png(tmp_path))), headers={"Accept": PAGE_LINES}))
-    assert one["html"].lstrip().startswith("<article") and 'class="layer heat"' in one["html"]
+    assert one["html"].lstrip().startswith("<article") and 'alt="the scanned picture"' in one["html"]
     page = client.get("/")
     assert "http://" not in page.text and "https://" not in page.text
     assert "connect-src 'self'" in page.headers["content-security-policy"]

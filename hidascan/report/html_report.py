@@ -160,11 +160,11 @@ def render(template: str, **values: object) -> str:
 
 
 def pictures(finding: Finding) -> dict[str, str]:
-    """Return data URIs of the upright, shrunk image, and of its heatmap and notable attributions, if any."""
+    """Return data URIs of the upright, shrunk image, of its heatmap if an area is marked, and of notable attributions."""
     pixels = pixels_of(finding)
     small = shrink_to(pixels, _SIDE)
-    layers = {"preview": _uri(small, finding, "WEBP", quality=75)}
-    if finding.heatmap is not None:
+    layers = {"preview": _uri(small, finding, "WEBP", quality=70)}
+    if finding.heatmap is not None and finding.ai_area:
         layers["heat"] = _uri(heat_layer(finding, small.shape[:2]), finding, "PNG", optimize=True)
     if notable(finding):
         painted = attribution_colours(finding.attributions, pixels.shape[:2], small.shape[:2])

@@ -115,7 +115,7 @@ def report(
     for column in ("family", "domain"):
         on_part(held_out_as_markdown(measure_held_out(samples, recipe, column), column))
     if steps:
-        on_part(steps_as_markdown(measure_steps(samples, recipe, STEPS)))
+        on_part(steps_as_markdown(measure_steps(samples, recipe, out_of_fold, STEPS)))
 
 
 def _confusion(kind: str, names: tuple[str, ...], predictions: Tensor, truth: Tensor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, tpr_at_fpr
 
 _LEAST = 10  # minimum number of held-out images
+_FOLDS = 2  # folds that are predicted for each value, those with most of its images; each fold needs its own voters
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,26 @@ class HeldOut:
 
 
 def measure_held_out(samples: ProbeSamples, recipe: HiDANetRecipe, column: str) -> list[HeldOut]:
-    """Hold out each value of `column` ("family" of AI images, or "domain" of real ones), and the fold of its sources."""
+    """Hold out each value of a column, and compare its images with those of the other class.
+
+    Args:
+        samples: All samples.
+        recipe: Recipe of the voters.
+        column: "family" of AI images, or "domain" of real ones.
+    """
     values = np.array([getattr(image, column) for image in samples.images])
     label = 1 if column == "family" else 0
     labels, rows = samples.pooled.labels, []
     for value in sorted(set(values) - {""}):
-        those = torch.from_numpy(values == value) & (labels == label)
-        tested = samples.as_published & (those | (labels != label))
-        if int((those & samples.as_published).sum()) < _LEAST:
+        members = torch.from_numpy(values == value) & (labels == label)
+        folds = [fold for fold, _ in Counter(samples.folds[members].tolist()).most_common(_FOLDS)]
+        here = samples.as_published & torch.isin(samples.folds, torch.tensor(folds))
+        tested, images = here & (members | (labels != label)), int((members & here).sum())
+        if images < _LEAST:
             continue
-        logits = predict_out_of_fold(samples, recipe, ~those).predictions.logits[tested].numpy()
+        logits = predict_out_of_fold(samples, recipe, ~members, folds).predictions.logits[tested].numpy()
         truth = labels[tested].numpy()
-        rows.append(
-            HeldOut(
-                value, int((those & samples.as_published).sum()), auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)
-            )
-        )
+        rows.append(HeldOut(value, images, auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -22,19 +23,22 @@ class Voters:
 
     Attributes:
         probe: Kernel probe.
-        fusion: FAM and classifier.
+        fusion: FAM and classifier; None if their vote is 0.
         vote: Weight of FAM's logit.
     """
 
     probe: KernelProbe
-    fusion: FusionHead
+    fusion: FusionHead | None
     vote: float
 
     @torch.no_grad()
     def predict(self, samples: ProbeSamples) -> Predictions:
         """Predict S samples."""
-        predictions, views = self.probe(summarise(self.probe, samples.pooled)), standard_views(self.probe, samples)
-        return predictions._replace(logits=predictions.logits + self.vote * views.logits(self.fusion))
+        predictions = self.probe(summarise(self.probe, samples.pooled))
+        if self.fusion is None:
+            return predictions
+        logits = standard_views(self.probe, samples).logits(self.fusion)
+        return predictions._replace(logits=predictions.logits + self.vote * logits)
 
 
 @dataclass(frozen=True)
@@ -62,22 +66,29 @@ def fit_voters(
     seen = torch.ones_like(samples.as_published) if included is None else included
     mask = seen if without is None else seen & (samples.folds != without)
     probe, chosen = samples.fit(recipe, mask), samples.only(mask)
+    if recipe.fusion.vote == 0:
+        return Voters(probe, None, 0.0)
     fusion = train_fusion(
         standard_views(probe, chosen), chosen.pooled.labels, chosen.source_weights(), recipe.network, recipe.fusion
     )
     return Voters(probe, fusion, recipe.fusion.vote)
 
 
-def predict_out_of_fold(samples: ProbeSamples, recipe: HiDANetRecipe, included: Tensor | None = None) -> OutOfFold:
+def predict_out_of_fold(
+    samples: ProbeSamples, recipe: HiDANetRecipe, included: Tensor | None = None, folds: Iterable[int] | None = None
+) -> OutOfFold:
     """Predict samples by cross-validation over sources.
 
     Args:
-        samples: S samples.
+        samples: Samples of all folds.
         recipe: Recipe of the voters.
         included: (S,) bool, true for samples to fit to; None for all.
+        folds: Folds whose samples are predicted, the others keep logits of 0; None for all.
     """
-    folds = tqdm(samples.folds.unique().tolist(), desc="folds", disable=None)
-    voters = {fold: fit_voters(samples, recipe, included, without=fold) for fold in folds}
+    chosen = samples.folds.unique().tolist() if folds is None else list(folds)
+    voters = {
+        fold: fit_voters(samples, recipe, included, without=fold) for fold in tqdm(chosen, desc="folds", disable=None)
+    }
     return OutOfFold(predict_by_fold(voters, samples), voters)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hidascan.lab.hidanet.out_of_fold import predict_out_of_fold
+from hidascan.lab.hidanet.out_of_fold import OutOfFold, predict_out_of_fold
 from hidascan.lab.hidanet.probe_samples import ProbeSamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure import markdown
@@ -26,13 +26,13 @@ class Step:
     Attributes:
         name: Name of the step.
         kernel: Changed settings of the kernel probe.
-        vote: Weight of FAM's logit; None for that of the recipe.
+        vote: Weight of FAM's logit.
         included: Function that returns the mask of the samples to fit to; None for all.
     """
 
     name: str
     kernel: dict[str, Any] = field(default_factory=dict)
-    vote: float | None = 0.0
+    vote: float = 0.0
     included: Callable[[ProbeSamples], Tensor] | None = None
 
 
@@ -55,7 +55,6 @@ STEPS = (
     Step("fitted to delivered images with equal weight", {"delivered": 1.0}),
     Step("a kernel on thumbnail and patches side by side"),
     Step("FAM alone", vote=_ALONE),
-    Step("kernel and FAM", vote=None),
 )
 
 
@@ -76,21 +75,21 @@ class StepFigures:
     delivered: tuple[float, float, float]
 
 
-def measure_steps(samples: ProbeSamples, recipe: HiDANetRecipe, steps: tuple[Step, ...]) -> list[StepFigures]:
-    """Measure the figures of each step, on the same folds."""
+def measure_steps(
+    samples: ProbeSamples, recipe: HiDANetRecipe, out_of_fold: OutOfFold, steps: tuple[Step, ...]
+) -> list[StepFigures]:
+    """Measure the figures of each step, on the same folds; the last row is the recipe itself, by `out_of_fold`."""
     rows = []
     for step in steps:
         included = None if step.included is None else step.included(samples)
-        vote = recipe.fusion.vote if step.vote is None else step.vote
-        kernel, fusion = (
-            dataclasses.replace(recipe.kernel, **step.kernel),
-            dataclasses.replace(recipe.fusion, vote=vote),
+        changed = dataclasses.replace(
+            recipe,
+            kernel=dataclasses.replace(recipe.kernel, **step.kernel),
+            fusion=dataclasses.replace(recipe.fusion, vote=step.vote),
         )
-        changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
-        rows.append(
-            _figures(step.name, samples, predict_out_of_fold(samples, changed, included).predictions.logits.numpy())
-        )
-    return rows
+        logits = predict_out_of_fold(samples, changed, included).predictions.logits
+        rows.append(_figures(step.name, samples, logits.numpy()))
+    return [*rows, _figures("kernel and FAM", samples, out_of_fold.predictions.logits.numpy())]
 
 
 def _figures(name: str, samples: ProbeSamples, logits: np.ndarray) -> StepFigures:

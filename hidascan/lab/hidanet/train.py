@@ -121,7 +121,9 @@ def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: tor
 
 def set_voters(network: HiDANet, voters: Voters) -> None:
     """Set kernel probe, FAM and its weight in a network."""
-    network.probe, network.fusion = voters.probe, voters.fusion
+    network.probe = voters.probe
+    if voters.fusion is not None:
+        network.fusion = voters.fusion
     network.vote.fill_(voters.vote)
 
 
