@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance.capture import Capture
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
+from hidascan.records import from_json, to_json
 from hidascan.regions import Region
 
 COLUMNS = (
@@ -34,6 +35,11 @@ COLUMNS = (
     "domain",
     "family",
 )
+_FURTHER = (
+    *("logit", "orientation", "scope", "notes", "stress", "jpeg_saved", "jpeg_trace", "claims", "regions"),
+    *("attributions", "uncertainty", "file", "c2pa", "capture"),
+)
+_KEYS = {"attributions": "effects"}  # by field, if the name in JSON is another
 _DIGITS = {"score": 6, "ai_area": 4, "jpeg_quality_estimated": 1, "seconds": 3, "uncertainty": 4}
 
 
@@ -136,19 +142,7 @@ class Finding:
 
         The key `effects` holds the attributions.
         """
-        names = (*COLUMNS, "logit", "orientation", "scope", "notes", "stress")
-        record = {name: self._rounded(name) for name in names} | {"notes": list(self.notes)}
-        for name in ("jpeg_saved", "jpeg_trace"):
-            known = getattr(self, name)
-            record[name] = known and asdict(known)
-        record["claims"] = [asdict(claim) for claim in self.claims]
-        record["regions"] = [asdict(region) for region in self.regions]
-        record["effects"] = [asdict(attribution) for attribution in self.attributions]
-        record["uncertainty"] = self._rounded("uncertainty")
-        for name in ("file", "c2pa", "capture"):
-            known = getattr(self, name)
-            record[name] = known and asdict(known)
-        return record
+        return {_KEYS.get(name, name): to_json(self._rounded(name)) for name in (*COLUMNS, *_FURTHER)}
 
     def row(self) -> dict[str, Any]:
         """Return only the columns in `COLUMNS`, in that order."""
@@ -166,34 +160,7 @@ class Finding:
             KeyError: If a column is missing.
             ValueError: Or TypeError, for a value of the wrong type.
         """
-        texts = {name: record[name] or None for name in ("verdict", "format", "error", "domain", "family")}
-        numbers = {name: _number(record[name], int) for name in ("width", "height", "patches", "jpeg_quality")}
-        numbers |= {name: _number(record[name], float) for name in ("score", "ai_area", "seconds")}
-        numbers["jpeg_quality_estimated"] = _number(record["jpeg_quality_estimated"], float)
-        numbers |= {name: _number(record.get(name), float) for name in ("logit", "uncertainty")}
-        saved, trace, file, capture = (record.get(name) for name in ("jpeg_saved", "jpeg_trace", "file", "capture"))
-        return cls(
-            path=record["path"],
-            status=record["status"],
-            provenance=record["provenance"] if texts["verdict"] else record["provenance"] or None,
-            orientation=int(record.get("orientation", 1)),
-            jpeg_saved=JpegSave(**saved) if saved else None,
-            jpeg_trace=JpegTrace(**trace) if trace else None,
-            regions=tuple(Region(**region) for region in record.get("regions", ())),
-            scope=record.get("scope"),
-            attributions=tuple(Attribution(**attribution) for attribution in record.get("effects", ())),
-            claims=tuple(Claim(**claim) for claim in record.get("claims", ())),
-            c2pa=Manifest.from_record(record["c2pa"]) if record.get("c2pa") else None,
-            capture=Capture(**capture) if capture else None,
-            notes=tuple(record.get("notes", ())),
-            stress=dict(record.get("stress", {})),
-            file=FileEvidence(**file) if file else None,
-            key=_number(record.get("key"), int),
-            scan=record.get("scan"),
-            **texts,
-            **numbers,
-        )
-
-
-def _number(value: Any, kind: type) -> Any:
-    return None if value is None or value == "" else kind(value)
+        values = {name: record[name] for name in COLUMNS}
+        values |= {name: record[key] for name in _FURTHER if (key := _KEYS.get(name, name)) in record}
+        finding: Finding = from_json(cls, values | {name: record.get(name) for name in ("key", "scan")})
+        return replace(finding, provenance="") if finding.verdict and record["provenance"] == "" else finding
