@@ -69,10 +69,10 @@ def check(file: str, name: str, resume: bool) -> None:
         return
     if not is_own(mark):
         raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
-    if resume or not _has_content(file):
+    if resume or not (os.path.isfile(file) and os.path.getsize(file)):
         return
     count = sum(1 for _ in report_class(name).complete_records(file))
-    if count or not report_class(name).recognises(_head(file)):
+    if count or not report_class(name).recognises(head_of(file)):
         raise UsageError(
             f"{file} is an unfinished scan ({count} row{'s' * (count != 1)}): continue with --resume, or delete it to "
             "start over"
@@ -86,7 +86,7 @@ def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
         file: Path of a file that `--resume` should continue.
         recognises: Whether a file with these first bytes is a report.
     """
-    head = _head(file)
+    head = head_of(file)
     torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
     return recognises(head) or (torn and is_own(mark_of(file)))
 
@@ -151,11 +151,8 @@ def is_own(path: Path, keys: Collection[str] = MARK_KEYS) -> bool:
         return False
 
 
-def _has_content(file: str) -> bool:
-    return os.path.isfile(file) and os.path.getsize(file) > 0
-
-
-def _head(file: str) -> bytes:
+def head_of(file: str) -> bytes:
+    """Return the first bytes of a file, by which a report is recognised."""
     with open(file, "rb") as stream:
         return stream.read(HEAD)
 

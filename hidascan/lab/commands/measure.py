@@ -29,10 +29,10 @@ def evaluate(
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.measure import detection
     from hidascan.progress import ScanProgress
-    from hidascan.report.formats import open_report
+    from hidascan.report.csv_report import CsvReport
 
     images, scanner = read_images(table), open_scanner(weights, device, precision)
-    report = open_report("csv", str(csv), scanner.run, False) if csv else None
+    report = CsvReport(str(csv), scanner.run) if csv else None
     progress = ScanProgress(hidden=False)
 
     def on_finding(finding: Finding) -> None:
