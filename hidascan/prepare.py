@@ -57,10 +57,6 @@ class Job:
         views, self.views = self.views, None
         return views
 
-    def note_progress(self, run: int, missing: int) -> None:
-        """Note the numbers of views that were run and are still to be run."""
-        self.run, self.missing = run, missing
-
     def progress(self) -> tuple[int, int, int]:
         """Return patches, views that were run, and views still to be run, of the image and its copies together."""
         parts = (self, *self.copies.values())

@@ -70,8 +70,12 @@ def partly_loaded(images: tuple[Image.Image, Image.Image]) -> tuple[Image.Image,
     """
     loaded = [_load_onto(image, value) for image, value in zip(images, (0, 255), strict=True)]
     first, second = (np.asarray(image) for image in loaded)
-    same = (first == second).reshape(len(first), -1).all(axis=1)
-    return loaded[0], longest_run(same)
+    return loaded[0], longest_run(same_rows(first, second))
+
+
+def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (H,) bool: whether each row is the same in two images."""
+    return (first == second).reshape(len(first), -1).all(axis=1)
 
 
 def _load_onto(image: Image.Image, value: int) -> Image.Image:

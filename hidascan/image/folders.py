@@ -9,15 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 # Suffixes of pictures that hidascan does not read; skipped files are reported.
-_UNSUPPORTED_PICTURES = """
-    .jxl .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .mj2 .jph .jhc .jxr .wdp .hdp .jls .jng .mng .flif .bpg .heics .avifs .avcs
-    .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .arq .raf .orf .ori .rw2 .rwl .raw .pef .ptx .srw .x3f .3fr .fff .iiq
-    .mos .mef .mrw .kdc .dcr .k25 .erf .gpr .cap .eip .bay .livp
-    .psd .psb .xcf .kra .clip .procreate .afphoto .svg .svgz .eps .ai .wmf .emf .cdr
-    .ico .cur .icns .exr .hdr .tga .icb .vda .vst .pcx .pbm .pgm .ppm .pnm .pam .pfm .qoi .xpm .xbm .sgi .ras .dds
-    .pict .pct .fits .dcm .webp2 .wp2
-"""
-UNSUPPORTED_PICTURES = frozenset(_UNSUPPORTED_PICTURES.split())
+UNSUPPORTED_PICTURES = frozenset(
+    [".jxl", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jpm", ".mj2", ".jph", ".jhc", ".jxr", ".wdp", ".hdp", ".jls", ".jng", ".mng", ".flif", ".bpg", ".heics", ".avifs", ".avcs", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".arq", ".raf", ".orf", ".ori", ".rw2", ".rwl", ".raw", ".pef", ".ptx", ".srw", ".x3f", ".3fr", ".fff", ".iiq", ".mos", ".mef", ".mrw", ".kdc", ".dcr", ".k25", ".erf", ".gpr", ".cap", ".eip", ".bay", ".livp", ".psd", ".psb", ".xcf", ".kra", ".clip", ".procreate", ".afphoto", ".svg", ".svgz", ".eps", ".ai", ".wmf", ".emf", ".cdr", ".ico", ".cur", ".icns", ".exr", ".hdr", ".tga", ".icb", ".vda", ".vst", ".pcx", ".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm", ".qoi", ".xpm", ".xbm", ".sgi", ".ras", ".dds", ".pict", ".pct", ".fits", ".dcm", ".webp2", ".wp2"]
+)
 
 # Files of operating systems. Recycle bins are scanned, as a deleted picture may be the only copy.
 _SYSTEM_FILES = {

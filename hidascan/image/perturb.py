@@ -45,11 +45,6 @@ def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
     return compress(pixels, Compression("JPEG", quality))
 
 
-def webp(pixels: np.ndarray, quality: int) -> np.ndarray:
-    """Save an image as WebP, and load it again."""
-    return compress(pixels, Compression("WEBP", quality))
-
-
 def shrink(pixels: np.ndarray, scale: float) -> np.ndarray:
     """Shrink each side to `scale` (under 1) of its length, at least a pixel, by averaging areas."""
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
@@ -159,7 +154,7 @@ def repost(pixels: np.ndarray) -> np.ndarray:
 
 PERTURBATIONS: dict[str, Perturbation] = {
     **{f"JPEG {quality}": partial(jpeg, quality=quality) for quality in (95, 90, 85, 75, 60, 40)},
-    "WebP 80": partial(webp, quality=80),
+    "WebP 80": partial(compress, save=Compression("WEBP", 80)),
     **{f"resize {scale}": partial(shrink, scale=scale) for scale in (0.75, 0.5, 0.25)},
     **{f"blur {sigma}": partial(blur, sigma=sigma) for sigma in (1, 2)},
     "noise 5": partial(noise, sigma=5),

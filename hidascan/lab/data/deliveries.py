@@ -44,7 +44,7 @@ def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> 
     """Draw a save with a quality between `low` and `high`, as JPEG, WebP or, rarely, AVIF."""
     quality = int(rng.integers(low, high + 1))
     if rng.random() < webp:
-        return partial(perturb.webp, quality=quality)
+        return partial(perturb.compress, save=Compression("WEBP", quality))
     if rng.random() < webp / 4:
         return partial(perturb.compress, save=Compression("AVIF", max(30, quality - 20)))
     return partial(perturb.compress, save=Compression("JPEG", quality, int(rng.choice([0, 2], p=[0.3, 0.7]))))
