@@ -81,11 +81,8 @@ class CheckpointHeader:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, hex."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_trained(path: Path, detector: Detector, header: CheckpointHeader) -> None:

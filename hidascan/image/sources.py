@@ -189,11 +189,11 @@ class _Search:
             number = sum(len(files) for _, _, files in os.walk(os.path.join(place, name)))
             skipped.system[pattern] += number or 1
         elif selection.excludes(name, below):
-            skipped.excluded += 1
+            skipped.add(SkipReason.EXCLUDED, name)
         elif not selection.recurse:
-            skipped.folders += 1
+            skipped.add(SkipReason.FOLDER, name)
         elif is_link and not selection.follow_links:
-            skipped.links += 1
+            skipped.add(SkipReason.LINK, name)
         else:
             return True
         return False

@@ -21,7 +21,6 @@ from hidascan.errors import UsageError
 from hidascan.finding import COLUMNS
 from hidascan.report.csv_report import csv_writer, guarded, unguarded
 
-FORMATS = ("csv", "jsonl", "parquet")
 Row = dict[str, Any]
 
 _NAME = re.compile(r"part-(\d{6,})\.(csv|jsonl|parquet)")
@@ -35,7 +34,7 @@ class Shards:
 
     Attributes:
         folder: Path of the folder.
-        form: Format of the shards, one of FORMATS.
+        form: Format of the shards: csv, jsonl or parquet.
         rows: Rows per shard.
     """
 
@@ -57,7 +56,7 @@ class ShardWriter:
 
         Args:
             folder: Folder for shards.
-            form: One of FORMATS.
+            form: Format: csv, jsonl or parquet.
             rows: Rows per shard.
             seconds: Time after which an incomplete shard is written, seconds.
         """
