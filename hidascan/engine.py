@@ -186,11 +186,7 @@ class _Flight(Generic[Ticket]):
     """The images of one run, from input to output."""
 
     def __init__(
-        self,
-        engine: Engine,
-        on_batch: Callable[[int], None],
-        watch: Watch[Ticket],
-        look: Callable[[Views], Look],
+        self, engine: Engine, on_batch: Callable[[int], None], watch: Watch[Ticket], look: Callable[[Views], Look]
     ):
         self._engine, self._on_batch, self._watch, self._look = engine, on_batch, watch, look
         self._batch: Batch[_InFlight[Ticket]] = engine.runner.new_batch(engine.batch_size)  # being filled
