@@ -147,12 +147,7 @@ def error_margin(settling: tuple[float, float], error: float, seen: int, total: 
 
 
 def jackknife_error(logit: float, effects: list[float]) -> float:
-    """Return the jackknife standard error of a logit over its patches.
-
-    Args:
-        logit: Logit of all patches seen.
-        effects: Influence of each patch: the logit minus that without it.
-    """
+    """Return the jackknife standard error of a logit over its patches; an effect is the logit minus that without one."""
     count = len(effects)
     without = [logit - effect for effect in effects]
     mean = sum(without) / count

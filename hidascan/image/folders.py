@@ -33,12 +33,7 @@ _MAX_SHOWN = 8
 
 
 def system_file(name: str, below: str = "") -> str:
-    """Return the pattern of operating-system files that a file matches; "" if none.
-
-    Args:
-        name: Name of the file.
-        below: Path of the file below the searched folder.
-    """
+    """Return the pattern of operating-system files that a file matches; `below` is its path below the searched folder."""
     if name.startswith("._"):
         return APPLE_DOUBLE
     if name.startswith("$I") and _BIN in below.lower().split("/"):
@@ -119,14 +114,7 @@ class Survey:
     system: Counter[str] = field(default_factory=Counter)
 
     def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
-        """Add a searched folder.
-
-        Args:
-            folder: Path of the folder.
-            skipped: Skipped files in it.
-            include: Patterns of --include.
-            found: Whether it has an image or an unreadable folder.
-        """
+        """Add a searched folder; `found` states whether it has an image or an unreadable folder."""
         if found:
             self.pictures.update({kind: n for kind, n in skipped.others.items() if kind in UNSUPPORTED_PICTURES})
             self.system.update(skipped.system)

@@ -24,12 +24,7 @@ class HeatmapReport:
     """
 
     def __init__(self, folder: str | None, overlay: bool, raw: bool):
-        """Prepare the folder.
-
-        Args:
-            folder: Folder for heatmaps; None for the current folder.
-            overlay: Whether to draw heatmaps over the picture.
-            raw: Whether to write heatmaps as numbers.
+        """Prepare the folder, by default the current one, for heatmaps drawn over the picture, as numbers, or both.
 
         Raises:
             UsageError: If the folder cannot be created.

@@ -27,9 +27,7 @@ STRONG = 0.5  # log-odds of the score: influence of a patch that is drawn in ful
 def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
     """Draw the marked cells and numbered outlines of regions over the upright, grey image, above result and scale.
 
-    Args:
-        pixels: (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
-        finding: Finding with a heatmap.
+    Pixels are (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
     """
     small = shrink_to(pixels, _MAX_SIDE)
     layer = heat_layer(finding, small.shape[:2])
@@ -70,12 +68,7 @@ def notable(finding: Finding) -> bool:
 
 
 def heat_layer(finding: Finding, size: tuple[int, ...]) -> np.ndarray:
-    """Colour the marked cells as (h, w, 4) uint8 RGBA at the pixels of a shrunk image; all others are transparent.
-
-    Args:
-        finding: Finding with a heatmap.
-        size: Height and width of the shrunk image.
-    """
+    """Colour the marked cells as (*size, 4) uint8 RGBA at the pixels of a shrunk image; all others are transparent."""
     cells, hot = _known(finding.heatmap), marked_cells(finding)
     layer = np.dstack([_heat(cells), np.where(hot, 255 * _OPACITY, 0)]).astype(np.uint8)
     full = (finding.height or CELL * cells.shape[0], finding.width or CELL * cells.shape[1])

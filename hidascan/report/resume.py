@@ -54,15 +54,10 @@ def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str
 
 
 def check(file: str, name: str, resume: bool) -> None:
-    """Refuse to lose rows of an interrupted scan, or to overwrite a foreign file with the mark.
-
-    Args:
-        file: Path of a resumable output.
-        name: Name of the format.
-        resume: Whether this scan resumes it.
+    """Check a resumable output, by the name of its format.
 
     Raises:
-        UsageError: If rows or a file would be lost.
+        UsageError: If rows of an interrupted scan would be lost, or the mark would overwrite a foreign file.
     """
     mark = mark_of(file)
     if not os.path.lexists(mark):
@@ -80,12 +75,7 @@ def check(file: str, name: str, resume: bool) -> None:
 
 
 def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
-    """Return whether a file is a report; one truncated in its first line is recognised by its mark.
-
-    Args:
-        file: Path of a file that `--resume` should continue.
-        recognises: Whether a file with these first bytes is a report.
-    """
+    """Return whether a file is a report; one truncated in its first line is recognised by its mark."""
     head = head_of(file)
     torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
     return recognises(head) or (torn and is_own(mark_of(file)))

@@ -38,13 +38,7 @@ class Terminal:
     """Terminal report: rows in columns of fixed width, printed at once; the first waits, as it may be the only one."""
 
     def __init__(self, run: RunInfo, verbose: bool = False, heatmaps: tuple[HeatmapReport, ...] = ()):
-        """Set up.
-
-        Args:
-            run: Configuration of the scan.
-            verbose: Whether to print a panel for every image.
-            heatmaps: Reports of heatmaps, whose files are named at the end.
-        """
+        """Set up; `verbose` prints a panel for every image, and the files of `heatmaps` are named at the end."""
         self._console = Console(file=sys.stdout, highlight=False)
         self._run, self._verbose, self._heatmaps = run, verbose, heatmaps
         self._counts: Counter[str] = Counter()

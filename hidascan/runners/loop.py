@@ -54,11 +54,7 @@ class Run:
     """
 
     def __init__(self, request: Request, stack: ExitStack):
-        """Check the outputs.
-
-        Args:
-            request: Request of the scan.
-            stack: Stack that closes the reports.
+        """Check the outputs; `stack` closes the reports.
 
         Raises:
             UsageError: If an output would destroy a file.
@@ -74,9 +70,6 @@ class Run:
 
     def begin(self, info: RunInfo) -> None:
         """Open the reports, or continue those of an interrupted scan.
-
-        Args:
-            info: Configuration of the scanners.
 
         Raises:
             UsageError: If the scanners cannot give what the reports need, or the reports cannot be continued.
