@@ -11,9 +11,9 @@ import numpy as np
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.capture import Capture
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
+from hidascan.image.provenance.tags import Capture
 from hidascan.records import from_json, to_json
 from hidascan.regions import Region
 

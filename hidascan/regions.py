@@ -1,7 +1,8 @@
-"""Find regions of a heatmap over the localisation threshold: boxes in pixels of the stored image, outlines, places."""
+"""Find regions of a heatmap over the localisation threshold, and state how much of an image looks AI-made."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +13,8 @@ _FINE = 4  # times that cells are enlarged to trace outlines along their edges
 _SPANS = 0.7  # share of a side from which a box spans it
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 _PLACES = {"middle centre": "centre", "upper centre": "top", "lower centre": "bottom"}
+SCOPES = ("whole", "part", "none")
+WHOLE = 0.6  # share of the cells over the threshold from which a heatmap speaks of the whole image
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,23 @@ def _labelled(hot: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8), connectivity=8)
     largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MAX] if count > 1 else ()
     return labels, stats, [1 + int(number) for number in largest]
+
+
+def scope_of(verdict: str, ai_area: float | None, regions: Collection[Region]) -> str | None:
+    """Return how much of an image looks AI-made.
+
+    Args:
+        verdict: "ai", "real" or "inconclusive".
+        ai_area: Share of the image, 0..1, whose cells are over the threshold; None without a heatmap.
+        regions: Regions over the threshold.
+
+    Returns:
+        "whole", "part" or "none"; None if verdict and heatmap disagree, or without a heatmap.
+    """
+    if ai_area is None:
+        return None
+    if verdict == "real":
+        return None if regions else "none"
+    if not regions:
+        return None
+    return "whole" if ai_area >= WHOLE else "part"

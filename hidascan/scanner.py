@@ -27,9 +27,8 @@ from hidascan.looking import ImageOutput, Look, alarmed_by, everything, first_im
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
-from hidascan.regions import Region, find_regions
+from hidascan.regions import Region, find_regions, scope_of
 from hidascan.run import RunInfo
-from hidascan.scope import scope_of
 
 # Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
 # be run; returns whether to continue with the image.

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from hidascan.calibration import ERRORS
 from hidascan.finding import Finding
 from hidascan.image.provenance.claim import Claim, claim_strength
-from hidascan.regions import place_of
+from hidascan.regions import WHOLE, place_of
 from hidascan.run import RunInfo
-from hidascan.scope import WHOLE
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"

@@ -7,7 +7,7 @@ from PIL import Image
 
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
-from hidascan.image.provenance.capture import Capture, capture_of
+from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.report.html_report import render
 from tests.conftest import picture
 

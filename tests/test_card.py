@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hidascan.errors import RecipeError
-from hidascan.lab.hidanet.card import SECTIONS as OF_HIDANET
+from hidascan.lab.hidanet import SECTIONS as OF_HIDANET
 from hidascan.lab.measure.card import SECTIONS as OF_ALL
 from hidascan.lab.measure.card import CardSpec, fill_cards
 from hidascan.options import ScanOptions

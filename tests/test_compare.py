@@ -15,7 +15,7 @@ from hidascan.errors import RecipeError
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, row_of, short_names
-from hidascan.lab.measure.curves import CURVES, mask_cells
+from hidascan.lab.measure.robustness import CURVES, mask_cells
 from hidascan.lab.training import entries
 from hidascan.lab.training.entries import folds_of, read_entry
 from tests.conftest import picture

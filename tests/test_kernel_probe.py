@@ -14,11 +14,11 @@ from hidascan.lab.cli import app
 from hidascan.lab.data.deliveries import draw_delivery
 from hidascan.lab.data.tables import LabelledImage, capped
 from hidascan.lab.hidanet import cross_validation, left_out
+from hidascan.lab.hidanet.features import QualitySamples
 from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe, summarise
 from hidascan.lab.hidanet.out_of_fold import judge
 from hidascan.lab.hidanet.probe_samples import ProbeSamples, known_qualities, probe_samples
 from hidascan.lab.hidanet.quality import QualitySpec, errors_as_markdown, estimate_out_of_fold
-from hidascan.lab.hidanet.quality_samples import QualitySamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture

@@ -24,14 +24,14 @@ from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import FOLDS, fold_of, read_table
-from hidascan.lab.hidanet.heatmap_figures import report_heatmaps
+from hidascan.lab.hidanet.heatmaps import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
 from hidascan.lab.hidanet.train import train_part
 from hidascan.lab.hidanet.window_cells import window_store
 from hidascan.lab.measure.calibration import ERRORS, calibrate, fit_calibration, measure_reliability
 from hidascan.lab.measure.detection import evaluate
-from hidascan.lab.measure.heatmaps import heatmap_of
+from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.training.recipe import read_recipe
 from tests.conftest import picture, save_picture

@@ -17,8 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.provenance import catalogue
+from hidascan.image.provenance.catalogue import meaning_of, term_of
 from hidascan.image.provenance.claim import Claim, claim_strength, conflict
-from hidascan.image.provenance.source_types import meaning_of, term_of
 from hidascan.report.words import claim_in_words, claims_by_statement
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED

@@ -15,9 +15,8 @@ from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.options import ScanOptions
-from hidascan.regions import Region, find_regions, outlines, place_of, turned
+from hidascan.regions import Region, find_regions, outlines, place_of, scope_of, turned
 from hidascan.run import RunInfo
-from hidascan.scope import scope_of
 from hidascan.summary import FAILED, HEADLINES, PART, heatmap_in_words, percent, summary, zones
 
 RATES = Reliability(ErrorRates(0.008, 0.025, 1391, 1551), ErrorRates(0.0, 0.081, 1000, 900))

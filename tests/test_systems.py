@@ -10,11 +10,10 @@ from torch import nn
 
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors import detector_class
-from hidascan.detectors.backbones.lora import Adapter, attached, merge
 from hidascan.detectors.base import Positions
-from hidascan.detectors.bayesian import BayesianLinear
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.cvt import CvTConfig, CvTNetwork
+from hidascan.detectors.layers import Adapter, BayesianLinear, attached, merge
 from hidascan.detectors.npr import NPRConfig, NPRNetwork, npr
 from hidascan.detectors.spai import ContextAttention, split_frequencies
 from hidascan.geometry import ViewPlan

@@ -16,8 +16,7 @@ from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
 from hidascan.lab.cli import app
 from hidascan.lab.measure.agreement import Labelled, cross_fitted, fit_region_odds
-from hidascan.regions import Region
-from hidascan.scope import scope_of
+from hidascan.regions import Region, scope_of
 from tests.conftest import picture, save_picture
 from tests.lab import table_of
 

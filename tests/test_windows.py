@@ -77,7 +77,7 @@ def test_deliveries_turn_mask_and_pixels_alike_and_keep_the_size(maker):
 
 
 def test_cells_match_the_network_and_a_killed_run_resumes(maker, tmp_path, recipe):
-    from hidascan.lab.hidanet.backbones import recipe_backbone
+    from hidascan.lab.hidanet.recipe import recipe_backbone
 
     recipe = replace(recipe, network=replace(recipe.network, cell_taps=(1,)))
     backbone, filters = recipe_backbone(recipe, recipe.network.cell_taps, "cpu", torch.float32), ResidualFilters(3)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.timm_cnn import build_timm_cnn, is_cnn, standardisation_of
+from hidascan.detectors.backbones.timm_models import build_timm_cnn, is_cnn, standardisation_of
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
 from hidascan.geometry import ViewPlan
 

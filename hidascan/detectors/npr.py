@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hidascan.detectors.attention import ChannelAttention, SpatialAttention
 from hidascan.detectors.base import DetectorConfig, SingleView
+from hidascan.detectors.layers import ChannelAttention, SpatialAttention
 from hidascan.geometry import ViewPlan
 
 _HALO = 64  # receptive field of the last layer to each side, pixels

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.lora import Adapter, attached, merge
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
+from hidascan.detectors.layers import Adapter, attached, merge
 from hidascan.geometry import ViewPlan
 
 _ADAPTED = ("qkv", "proj")  # linear layers of a block's attention

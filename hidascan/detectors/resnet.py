@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hidascan.detectors.attention import SpatialAttention
-from hidascan.detectors.backbones.timm_cnn import build_timm_cnn
+from hidascan.detectors.backbones.timm_models import build_timm_cnn
 from hidascan.detectors.base import Decision, DetectorConfig, Encoded, Positions, SingleView
-from hidascan.detectors.bayesian import BayesianLinear
+from hidascan.detectors.layers import BayesianLinear, SpatialAttention
 from hidascan.geometry import ViewPlan
 
 

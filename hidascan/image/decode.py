@@ -23,11 +23,11 @@ from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.png_scan import PngFile
 from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
-from hidascan.image.provenance.capture import Capture, capture_of
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.claims import read_claims
 from hidascan.image.provenance.manifest import Manifest
-from hidascan.image.provenance.png_text import without_long_texts
+from hidascan.image.provenance.tags import Capture, capture_of
+from hidascan.image.provenance.texts import without_long_texts
 from hidascan.image.signatures import describe, raw_photo
 from hidascan.options import MAX_PIXELS
 

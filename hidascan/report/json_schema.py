@@ -11,7 +11,7 @@ from hidascan.finding import Finding
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.records import hints_of
-from hidascan.scope import SCOPES
+from hidascan.regions import SCOPES
 from hidascan.summary import TEXTS, Card
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}

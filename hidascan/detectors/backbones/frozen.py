@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.timm_vit import build_timm_vit, embed_with_timm, without_registers
+from hidascan.detectors.backbones.timm_models import build_timm_vit, embed_with_timm, without_registers
 from hidascan.detectors.backbones.vit import CLIP, Block, PlainViT
 from hidascan.errors import CheckpointError
 

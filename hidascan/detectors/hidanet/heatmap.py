@@ -1,18 +1,54 @@
-"""The heatmap: logits of cells (TFL) and of patches (kernel probe), and the thresholds from which they count."""
+"""The heatmap: values of patches joined into a map of cells, and the thresholds from which cells count."""
 
 from __future__ import annotations
+
+import functools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hidascan.geometry import seeded
+from hidascan.geometry import CELL, PatchGrid, cell_shares, seeded
 
 _STEEPNESS = 8.0  # of a patch's evidence, whose logits lie between about -1 and 1, on the scale of TFL's
 SMALL, LARGE = 3, 19  # cells, sides of neighbourhoods
 _BACKGROUND_SHARE = 0.25  # share of the cells of a picture that are taken for its background
 _COLD_BACKGROUND = -4.0  # logit up to which a background is that of an untouched photo
 _COLD = 1.0  # logits by which cells without a seed are pushed under the threshold
+
+
+def cell_map(values: Tensor, grid: PatchGrid, cell: int = CELL) -> Tensor:
+    """Join values of parts of overlapping patches into one map of square cells.
+
+    Each cell is the mean of the parts over it, weighted by the area that they share. The weights are separable, so
+    the map is R V C^T.
+
+    Args:
+        values: (K, h, w, E) float32, E numbers for each of the h x w parts of a patch, in the order of `grid.boxes()`.
+        grid: The grid of all K patches.
+        cell: Side of a cell, pixels.
+
+    Returns:
+        (ceil(height / cell), ceil(width / cell), E) float32.
+
+    Raises:
+        ValueError: If there are not as many patches as the grid has.
+    """
+    count, rows, cols, numbers = values.shape
+    if count != len(grid):
+        raise ValueError(f"{count} patches of values for a grid of {len(grid)}")
+    mosaic = values.reshape(len(grid.tops), len(grid.lefts), rows, cols, numbers).transpose(1, 2)
+    mosaic = mosaic.reshape(len(grid.tops) * rows, len(grid.lefts) * cols * numbers)
+    down, across = _shares(grid, rows, cols, cell, values.device)
+    return across @ (down @ mosaic).view(len(down), -1, numbers)
+
+
+@functools.lru_cache(maxsize=8)  # images of one size often follow each other
+def _shares(grid: PatchGrid, rows: int, cols: int, cell: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    down = cell_shares(grid.tops, rows, grid.height, cell, grid.side)
+    across = cell_shares(grid.lefts, cols, grid.width, cell, grid.side)
+    with torch.inference_mode(False):  # whoever asks first must not decide what others may do with them
+        return torch.from_numpy(down).to(device), torch.from_numpy(across).to(device)
 
 
 class HeatmapThresholds(nn.Module):

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
-from hidascan.detectors.hidanet.cell_map import cell_map
+from hidascan.detectors.hidanet.filters import TokenFilters
 from hidascan.detectors.hidanet.fusion import FusionHead
-from hidascan.detectors.hidanet.heatmap import HeatmapThresholds
+from hidascan.detectors.hidanet.heatmap import HeatmapThresholds, cell_map
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Summary
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.detectors.hidanet.quality import QualityEstimator
 from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
-from hidascan.detectors.hidanet.token_filters import TokenFilters
 from hidascan.geometry import CELL, PatchGrid, ViewPlan, patch_grid
 
 _AT_A_TIME = 256  # summaries that the kernels are computed of

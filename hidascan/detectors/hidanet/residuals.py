@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hidascan.detectors.hidanet.matched_filters import MatchedFilters
+from hidascan.detectors.hidanet.filters import MatchedFilters
 from hidascan.detectors.npr import npr
 from hidascan.geometry import CELL
 

@@ -18,9 +18,8 @@ from hidascan.errors import UsageError
 from hidascan.image.formats import mime_type
 from hidascan.image.provenance.containers import holds_manifest, remote_manifest
 from hidascan.image.provenance.manifest import Manifest
-from hidascan.image.provenance.manifest_tree import ManifestTree
 from hidascan.image.provenance.statements import plain
-from hidascan.image.provenance.validation import means_change
+from hidascan.image.provenance.validation import ManifestTree, means_change
 
 # No host is allowed, as the library would fetch documents that identity assertions name.
 _OFFLINE: dict[str, dict[str, Any]] = {

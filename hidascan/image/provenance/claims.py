@@ -11,26 +11,26 @@ from dataclasses import replace
 
 from PIL import Image
 
-from hidascan.image.provenance.c2pa_claims import claims_of
-from hidascan.image.provenance.catalogue import Tool, tool_in
+from hidascan.image.provenance.catalogue import Tool, meaning_of, term_of, tool_in
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.fields import PNG_TEXT, Field, fields_of
-from hidascan.image.provenance.manifest import Manifest
-from hidascan.image.provenance.source_types import meaning_of, term_of
-from hidascan.image.provenance.stealth import read_stealth
+from hidascan.image.provenance.manifest import Manifest, Statement
+from hidascan.image.provenance.statements import AI_ASSERTIONS
 from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_signed_by_xai
+from hidascan.image.provenance.texts import read_stealth
 
 _NAME, _DETAIL = 80, 200  # maximum number of characters shown
 _MAX_CLAIMS = 100
 _NOT_USED = frozenset({"", "none", "no", "n/a", "na", "not applicable", "false", "0", "-"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
+_STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
 
 
 def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> tuple[Claim, ...]:
     """Return all claims in a loaded image, the bytes of its file and its C2PA manifest, strongest first."""
     fields = fields_of(image, data)
-    claims = [_fit_to_show(claim) for claim in claims_of(manifest)]
+    claims = [_fit_to_show(claim) for claim in _of_manifest(manifest)]
     structures = {field: name for field in fields if (name := generator_of(field.text))}
     claims += (_claim(field, "ai", name) for field, name in structures.items())
     plain = [field for field in fields if field not in structures]
@@ -172,3 +172,70 @@ def shown(text: str, longest: int = _DETAIL) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " if c.isspace() or c < " " else "" for c in text)
     return re.sub("  +", " ", text).strip()[:longest]
+
+
+def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
+    """Yield the claims of a manifest on its file, and on generated or photographed ingredients."""
+    if manifest is None:
+        return
+    yield from _of_one_manifest(manifest)
+    for one in manifest.all_ingredients():
+        for claim in _of_one_manifest(one):
+            if claim.kind != "software":
+                yield replace(claim, part=True, detail=f"{f'an ingredient, {one.title}'.rstrip(', ')}: {claim.detail}")
+
+
+def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
+    """Yield the strongest AI claim, a camera claim, or else a software claim."""
+    ai = [(_is_part(one, manifest), one) for one in manifest.statements if _is_ai(one)]
+    camera = next(filter(_is_camera, manifest.statements), None)
+    if ai:
+        part, statement = min(ai, key=lambda pair: (pair[0], not pair[1].source_type))
+        yield _signed_claim("ai", manifest, statement, part)
+    if camera:
+        yield _signed_claim("camera", manifest, camera)
+    if not ai and not camera:
+        yield _signed_claim("software", manifest, Statement("C2PA claim generator"))
+
+
+def _signed_claim(kind: str, manifest: Manifest, statement: Statement, part: bool = False) -> Claim:
+    text = statement.agent or next(reversed(manifest.agents), "") or manifest.signer or "unnamed"
+    signed = f"signed by {manifest.signer or 'an unnamed signer'}"
+    return Claim(
+        kind=kind,
+        source="c2pa",
+        text=text,
+        signature=manifest.signature,
+        detail=", ".join((signed, *manifest.source_types, *manifest.actions)),
+        part=part,
+        field=statement.field,
+        strength=_STRENGTH.get(manifest.signature, "text"),
+    )
+
+
+def _is_camera(statement: Statement) -> bool:
+    return meaning_of(statement.source_type)[0] == "camera"
+
+
+def _is_ai(statement: Statement) -> bool:
+    kind, _ = meaning_of(statement.source_type)
+    declared = statement.field.startswith(tuple(f"C2PA assertion {label}" for label in AI_ASSERTIONS))
+    return kind == "ai" or declared or (not kind and _tool_means(statement) in ("ai", "ai-edit"))
+
+
+def _is_part(statement: Statement, manifest: Manifest) -> bool:
+    """Return whether a statement is about part of the picture, such as a generative fill or a placed image.
+
+    Without a type, a generator that worked on an opened picture or a photo changed it; any other made all of it.
+    """
+    kind, part = meaning_of(statement.source_type)
+    if kind == "ai":
+        return part or statement.field == "C2PA action c2pa.placed"
+    had_picture = any(one.relationship == "parentOf" for one in manifest.ingredients)
+    had_picture |= "opened" in manifest.actions or any(map(_is_camera, manifest.statements))
+    return had_picture or _tool_means(statement) == "ai-edit"
+
+
+def _tool_means(statement: Statement) -> str:
+    tool = tool_in(statement.agent, "agent")
+    return tool.means if tool else ""

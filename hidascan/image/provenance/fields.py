@@ -11,10 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from hidascan.image.provenance.exif import exif_texts
-from hidascan.image.provenance.gif_blocks import gif_texts
-from hidascan.image.provenance.iptc import iptc_records
-from hidascan.image.provenance.png_text import png_texts
+from hidascan.image.provenance.tags import exif_texts, iptc_records
+from hidascan.image.provenance.texts import gif_texts, png_texts
 from hidascan.image.provenance.xmp import properties_of
 
 _MAX_PER_KIND, _MAX_CHARACTERS = 200, 8_000_000

@@ -1,4 +1,4 @@
-"""Derive the status of each signature from the codes of a C2PA report.
+"""Derive the status of each signature from the codes of a C2PA report, and build the tree of its manifests.
 
 The library validates on this machine, and lists for each ingredient only differences to the results that the maker of
 the file recorded. A record can be forged, so it never makes a signature valid; a recorded failure counts unless the
@@ -11,9 +11,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from hidascan.image.provenance.statements import plain
+from hidascan.image.provenance.manifest import Manifest
+from hidascan.image.provenance.statements import actions_of, generator_of, plain, statements_of
 
 _MANIFEST_OF = re.compile(r"(?:^|/)c2pa/([^/]+)")
 _TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
@@ -30,6 +32,8 @@ _CHANGED = frozenset(
 _CHANGED_UNLESS_SIGNED = ("claim.malformed", "claim.cbor.invalid", "claim.required.missing", "manifest.compressed.")
 # Additions by third parties, and errors of the maker that the signature covers: no sign of later changes.
 _NO_CHANGE = ("cawg.", "timeStamp.", "signingCredential.", "assertion.action.")
+_MAX_DEPTH, _MAX_INGREDIENTS = 8, 100  # of nested ingredients; of all ingredients
+_MAX_STATEMENTS, _MAX_CODES = 500, 50
 
 
 @dataclass
@@ -144,3 +148,53 @@ def _label(status: Mapping[str, Any], default: str) -> str:
     if found:
         return found[1]
     return url if url.startswith("urn:") else default
+
+
+class ManifestTree:
+    """The manifests of a report as a tree; a malformed report may contain cycles."""
+
+    def __init__(self, report: Mapping[str, Any], trusting: bool):
+        """Index a report.
+
+        Args:
+            report: JSON of the library's reader.
+            trusting: Whether the user gave a list of trusted signers.
+        """
+        self._manifests, self._left = report["manifests"], _MAX_INGREDIENTS
+        self._validation = Validation(report, trusting)
+
+    def manifest(self, label: str, depth: int = 0, title: str = "", relationship: str = "") -> Manifest:
+        """Return the manifest with a label, including its ingredients.
+
+        Raises:
+            KeyError: If the report has no such manifest.
+        """
+        found = self._manifests[label]
+        statements = tuple(dict.fromkeys(islice(statements_of(found), _MAX_STATEMENTS)))
+        signature_info = found.get("signature_info") or {}
+        agents = [generator_of(found), *(one.agent for one in statements)]
+        return Manifest(
+            title=title or plain(found.get("title")),
+            relationship=relationship,
+            signature=self._validation.signature(label),
+            signer=plain(signature_info.get("issuer")),
+            agents=tuple(dict.fromkeys(filter(None, agents))),
+            source_types=tuple(dict.fromkeys(one.source_type for one in statements if one.source_type)),
+            actions=tuple(dict.fromkeys(name.removeprefix("c2pa.") for name in actions_of(found)[:_MAX_STATEMENTS])),
+            ingredients=tuple(self._ingredients(found, depth + 1)),
+            statements=statements,
+            codes=self._validation.codes(label)[:_MAX_CODES],
+        )
+
+    def _ingredients(self, found: dict[str, Any], depth: int) -> Iterator[Manifest]:
+        for one in found.get("ingredients") or () if depth <= _MAX_DEPTH else ():
+            self._left -= 1
+            if self._left < 0:
+                return
+            title, relationship = plain(one.get("title")), plain(one.get("relationship"))
+            label = one.get("active_manifest")
+            if label in self._manifests:
+                yield self.manifest(label, depth, title, relationship)
+            else:
+                codes = self._validation.codes(label) if isinstance(label, str) else ()
+                yield Manifest(title, relationship, codes=codes)

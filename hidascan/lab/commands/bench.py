@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.lab.commands.options import Weights, open_scanner
+from hidascan.lab.commands import Weights, open_scanner
 
 if TYPE_CHECKING:
     from hidascan.lab.data.layouts.edited import EditedImage
@@ -57,7 +57,7 @@ def _detection(
 ) -> None:
     from tqdm import tqdm
 
-    from hidascan.lab.measure import bench, published
+    from hidascan.lab.measure import bench
     from hidascan.lab.measure.bench_scan import ALIGNED_QUALITY, ScoreFile, scan
 
     paths, found = [str(image.path) for image in images], []
@@ -68,7 +68,7 @@ def _detection(
             found.append(bench.score(layout, images, scan(scanner, paths, aligned, kept, bar.update)[:, 0]))
     print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")
     print(bench.as_markdown(*found))
-    if others := published.as_markdown(layout):
+    if others := bench.published_as_markdown(layout):
         print(f"\n{others}")
     for note in found[0].notes:
         print(f"hidalab: {note}", file=sys.stderr)

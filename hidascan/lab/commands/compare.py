@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.lab.commands.options import Cache, Minutes, Packs, Recipe, Table, Views, open_scanner
+from hidascan.lab.commands import Cache, Minutes, Packs, Recipe, Table, Views, open_scanner
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +139,7 @@ class _Trainer:
 
     def _compared(self, entry: Entry, images: list[LabelledImage], scores: Any, without: tuple[int, ...]) -> Compared:
         from hidascan.lab.measure.comparison import Compared
-        from hidascan.lab.measure.cost import cost_of
+        from hidascan.lab.measure.speed import cost_of
 
         weights = self._weights(entry, without)
         scanner = self._scanner(weights)
@@ -154,8 +154,15 @@ class _Trainer:
 
 def _report(title: str, found: list[Compared], outside: list[str], images: list[LabelledImage], path: Path) -> None:
     from hidascan.errors import UsageError
-    from hidascan.lab.measure.comparison import as_markdown, by_kind, read_outside, row_of, write_csv
-    from hidascan.lab.measure.plots import plot_cost, plot_kinds
+    from hidascan.lab.measure.comparison import (
+        as_markdown,
+        by_kind,
+        plot_cost,
+        plot_kinds,
+        read_outside,
+        row_of,
+        write_csv,
+    )
 
     for text in outside:
         name, equals, file = text.partition("=")
@@ -188,8 +195,8 @@ def curves(
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
     from hidascan.lab.measure import markdown
-    from hidascan.lab.measure.curves import CURVES, measure_curves
-    from hidascan.lab.measure.plots import plot_curves
+    from hidascan.lab.measure.comparison import plot_curves
+    from hidascan.lab.measure.robustness import CURVES, measure_curves
 
     chosen, found = spread(read_images(table), images), {}
     for name in weights:

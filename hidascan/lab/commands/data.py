@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hidascan.lab.commands.options import Autoencoder
+from hidascan.lab.commands import Autoencoder
 
 
 def forge(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.lab.commands.options import Autoencoder, Cache, Recipe, Table, Weights, open_scanner
+from hidascan.lab.commands import Autoencoder, Cache, Recipe, Table, Weights, open_scanner
 
 if TYPE_CHECKING:
     from hidascan.finding import Finding
@@ -88,7 +88,7 @@ def quality(
 
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
-    from hidascan.lab.measure.quality import quality_errors
+    from hidascan.lab.measure.robustness import quality_errors
 
     chosen = spread(read_images(table), images)
     with tqdm(total=len(chosen), desc="quality", disable=None) as bar:

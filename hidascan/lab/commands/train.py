@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.lab.commands.options import Cache, Minutes, Packs, Recipe, Views
+from hidascan.lab.commands import Cache, Minutes, Packs, Recipe, Views
 
 Part = Literal["verdict", "heatmap"]
 

@@ -1,4 +1,4 @@
-"""Label tables: paths of images, with labels, groups and sources."""
+"""Label tables: paths of images, with labels, groups, sources, and the families and domains of known groups."""
 
 from __future__ import annotations
 
@@ -10,9 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hidascan.errors import RecipeError
-from hidascan.lab.data.families import domain_of, family_of
 
 FOLDS = 6
+# Groups of the tables by family: generators of one architecture or maker, which new detectors tend to miss together.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "gan": ("progan", "stylegan2_faces"),
+    "openai": ("dalle3", "gpt_image_1_4o"),
+    "midjourney": ("midjourney_v2v3", "midjourney_v5", "midjourney_v6"),
+    "sd": ("sd14", "sd15", "sd15_family", "sd15_finetune", "sd1_beta", "sd21_family", "sd_turbo"),
+    "sdxl": (
+        "lcm_sdxl", "sd35_large", "sd35_medium", "sd3_medium", "sdxl", "sdxl_edit", "sdxl_turbo", "stable_cascade",
+    ),
+    "flux": (
+        "chroma", "flux1_dev", "flux1_dev_control", "flux1_fill_inpaint", "flux1_kontext_edit", "flux1_schnell", "flux2_dev",
+    ),
+    "google": ("imagen4", "nano_banana"),
+    "early": (
+        "dalle_mini", "disco_diffusion", "glid3_xl", "latent_diffusion", "majesty_diffusion", "simulacra",
+    ),
+    "other_open": (
+        "auraflow", "cosmos_predict2", "hidream_i1", "hunyuan_dit", "kandinsky_2", "kolors", "lumina2", "omnigen2",
+        "pixart_alpha", "qwen_image_edit",
+    ),
+}  # fmt: skip
+_FAMILY_OF = {group: family for family, groups in FAMILIES.items() for group in groups}
+_DOMAIN_OF = {"hn_digital_art": "artwork", "hn_scans": "document", "hn_screens": "screenshot"}
 
 
 @dataclass(frozen=True)
@@ -105,3 +127,13 @@ def tables_sha256(tables: Iterable[str | Path]) -> str:
 def fold_of(source: str) -> int:
     """Return the fold, 0..5, of a source, by a hash of its name, so that no source is in two folds."""
     return int.from_bytes(_digest(source)[:4], "big") % FOLDS
+
+
+def family_of(group: str, label: int) -> str:
+    """Return the family of a generator; "" if unknown, and for real images."""
+    return _FAMILY_OF.get(group, "") if label else ""
+
+
+def domain_of(group: str, label: int) -> str:
+    """Return the domain of the real images of a group; "" for AI images, for which groups do not define it."""
+    return "" if label else _DOMAIN_OF.get(group, "photo")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hidascan.detectors.hidanet.filters import TokenFilters
 from hidascan.detectors.hidanet.localiser import CellLocaliser
-from hidascan.detectors.hidanet.token_filters import TokenFilters
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, LocaliserSpec
 from hidascan.lab.hidanet.window_cells import QUANTUM, WindowStore
 from hidascan.lab.hidanet.windows import KINDS

@@ -9,7 +9,7 @@ import torch
 
 from hidascan.image.perturb import PERTURBATIONS, Perturbation
 from hidascan.lab.data.tables import spread
-from hidascan.lab.hidanet.delivered import Delivery
+from hidascan.lab.hidanet.features import Delivery
 from hidascan.lab.hidanet.out_of_fold import OutOfFold, judge_by
 from hidascan.lab.hidanet.probe_samples import ProbeSamples, deliver, pooled_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe

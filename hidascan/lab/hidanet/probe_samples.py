@@ -14,11 +14,9 @@ from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelPro
 from hidascan.lab.data.deliveries import draw_delivery
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
-from hidascan.lab.hidanet.backbones import recipe_backbone, what_decides_tokens
-from hidascan.lab.hidanet.delivered import Delivery, Features, delivered_features
+from hidascan.lab.hidanet.features import Delivery, Features, QualitySamples, delivered_features, quality_samples
 from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe
-from hidascan.lab.hidanet.quality_samples import QualitySamples, quality_samples
-from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, what_decides_tokens
 from hidascan.lab.measure.metrics import source_weights
 from hidascan.lab.training.artifacts import fingerprint
 

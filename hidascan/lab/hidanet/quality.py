@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hidascan.detectors.hidanet.quality import QUALITIES, QualityEstimator
-from hidascan.lab.hidanet.quality_samples import QualitySamples
+from hidascan.lab.hidanet.features import QualitySamples
 from hidascan.lab.measure import markdown
 from hidascan.lab.training.losses import quality_loss
 from hidascan.lab.training.trainer import Trainer, TrainerSpec

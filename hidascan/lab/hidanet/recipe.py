@@ -1,9 +1,16 @@
-"""What a recipe of HiDA-Net holds besides what every recipe does."""
+"""What a recipe of HiDA-Net holds besides what every recipe does, and the frozen backbone that it names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import torch
+
+from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones.packed import pack_linears
+from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec
 from hidascan.lab.hidanet.fusion import FusionSpec
@@ -106,3 +113,18 @@ class HiDANetRecipe(Recipe):
     localiser: LocaliserSpec = field(default_factory=LocaliserSpec)
     samples: SampleSpec = field(default_factory=SampleSpec)
     kernel: KernelSpec = field(default_factory=KernelSpec)
+
+
+def recipe_backbone(recipe: HiDANetRecipe, taps: tuple[int, ...], device: str, dtype: torch.dtype) -> FrozenViT:
+    """Load the frozen backbone with the blocks `taps` (counted from 1), packed where that is faster."""
+    network = recipe.network
+    backbone = load_backbone(network.backbone, taps, network.side, Path(recipe.data.backbone), dtype).to(device)
+    if device == "cpu":
+        pack_linears(backbone)
+    return backbone
+
+
+def what_decides_tokens(recipe: HiDANetRecipe) -> list[Any]:
+    """Return what decides the frozen tokens of an image: a changed backbone must not reuse old ones."""
+    network = recipe.network
+    return [network.backbone, network.taps, network.side, sha256_of(Path(recipe.data.backbone))]

@@ -16,9 +16,14 @@ from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.hidanet.filters import residual_filters
-from hidascan.lab.hidanet.heatmap_thresholds import fit_evidence, fit_heatmap_thresholds, largest_evidence, region_odds
+from hidascan.lab.hidanet.heatmaps import (
+    fit_evidence,
+    fit_heatmap_thresholds,
+    largest_evidence,
+    locate_out_of_fold,
+    region_odds,
+)
 from hidascan.lab.hidanet.localiser import train_localiser
-from hidascan.lab.hidanet.located import locate_out_of_fold
 from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, judge
 from hidascan.lab.hidanet.pairs import build_pairs
 from hidascan.lab.hidanet.probe_samples import known_qualities, probe_samples
@@ -134,3 +139,16 @@ def write_network(
     header = CheckpointHeader(out.stem, recipe.detector, recipe.network, parts, calibration, training)
     save_trained(out, network, header)
     tqdm.write(f"wrote {out}")
+
+
+def train_for_comparison(
+    recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype
+) -> None:
+    """Fit the verdict to all folds but `data.without_folds`, and write the weights, with untrained TFL and QFE."""
+    samples = probe_samples(recipe, cache, str(device), dtype)
+    left_out = torch.tensor(recipe.data.without_folds, dtype=torch.long)
+    network = HiDANet(recipe.network)
+    del network.backbone  # it is not trained, and lies in a file of its own
+    shown = ~torch.isin(samples.folds, left_out)
+    set_voters(network, fit_voters(samples, recipe, shown))
+    write_network(recipe, network, Calibration(), out, training_record(recipe))

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.hidanet.matched_filters import LARGEST
+from hidascan.detectors.hidanet.filters import LARGEST
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.geometry import CELL, PATCH
 from hidascan.lab.data.autoencoders.base import load_autoencoder
@@ -28,8 +28,7 @@ from hidascan.lab.data.forgeries import cell_shares
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import fold_of, tables_sha256
-from hidascan.lab.hidanet.backbones import recipe_backbone, what_decides_tokens
-from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, what_decides_tokens
 from hidascan.lab.hidanet.windows import Window, WindowMaker
 from hidascan.lab.measure.localisation import read_edits
 from hidascan.lab.training.artifacts import claim_folder, fingerprint, load_artifact, save_artifact

@@ -1,9 +1,12 @@
-"""Score a detection benchmark as in its papers: one row per generator or bucket, then mean and standard deviation."""
+"""Score a detection benchmark as in its papers: one row per generator or bucket, then mean and deviation; published figures."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +16,16 @@ from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, average_precision
 
 Column = Callable[[np.ndarray, np.ndarray], float]
+SCORED = {  # columns in the papers of a layout; for other layouts, all
+    "GenImage": ("accuracy",),
+    "Tiny-GenImage": ("accuracy", "AP", "real accuracy", "fake accuracy"),
+    "Chameleon": ("accuracy", "fake accuracy", "real accuracy"),
+    "DRCT-2M": ("balanced accuracy",),  # each generator against all photos, weighted equally
+    "HiRes-50K": ("accuracy",),
+    "Synthbuster": ("AUC", "balanced accuracy"),
+    "generators": ("accuracy", "AP"),
+}
+ROW_NAMES = {"HiRes-50K": "bucket"}
 
 
 def _share(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
@@ -30,16 +43,6 @@ COLUMNS: dict[str, Column] = {
     "fake accuracy": lambda labels, scores: _share(labels, scores, 1),
     "balanced accuracy": lambda labels, scores: (_share(labels, scores, 0) + _share(labels, scores, 1)) / 2,
 }
-SCORED = {  # columns in the papers of a layout; for other layouts, all
-    "GenImage": ("accuracy",),
-    "Tiny-GenImage": ("accuracy", "AP", "real accuracy", "fake accuracy"),
-    "Chameleon": ("accuracy", "fake accuracy", "real accuracy"),
-    "DRCT-2M": ("balanced accuracy",),  # each generator against all photos, weighted equally
-    "HiRes-50K": ("accuracy",),
-    "Synthbuster": ("AUC", "balanced accuracy"),
-    "generators": ("accuracy", "AP"),
-}
-ROW_NAMES = {"HiRes-50K": "bucket"}
 
 
 @dataclass(frozen=True)
@@ -114,3 +117,22 @@ def as_markdown(bench: Bench, aligned: Bench | None = None) -> str:
 
 def _per_cent(value: float) -> str:
     return "" if np.isnan(value) else f"{100 * value:.2f}"
+
+
+def published(benchmark: str) -> list[dict[str, Any]]:
+    """Return the published figures of a benchmark, one row per method."""
+    text = resources.files("hidascan.lab.measure").joinpath("published.toml").read_text(encoding="utf-8")
+    return [row for row in tomllib.loads(text)["figures"] if row["benchmark"] == benchmark]
+
+
+def published_as_markdown(benchmark: str) -> str:
+    """Return a table of the published figures of a benchmark, best first; "" if there are none."""
+    rows = sorted(published(benchmark), key=lambda row: -row["accuracy"])
+    if not rows:
+        return ""
+    cells = [
+        [row["system"], row["trained_on"], f"{row['accuracy']:.2f}", f"{row['AP']:.2f}" if "AP" in row else ""]
+        for row in rows
+    ]
+    head = ["system", "trained on", "accuracy, mean", "AP, mean"]
+    return f"Published, by other systems under their own training (per cent):\n\n{markdown.table(head, cells)}"

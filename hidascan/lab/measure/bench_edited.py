@@ -14,7 +14,7 @@ from hidascan.geometry import CELL
 from hidascan.image.decode import decode
 from hidascan.lab.data.layouts.edited import EditedImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.heatmaps import heatmap_of
+from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import auc
 
 

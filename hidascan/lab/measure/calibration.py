@@ -17,7 +17,7 @@ from hidascan.errors import RecipeError
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.lab.data.tables import LabelledImage, fold_of
-from hidascan.lab.measure.heatmaps import heatmap_of
+from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import balanced_accuracy
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner

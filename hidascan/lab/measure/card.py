@@ -21,7 +21,7 @@ from hidascan.finding import Finding
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import spread
 from hidascan.lab.measure import detection, markdown, robustness
-from hidascan.lab.measure.quality import QUALITIES, quality_errors
+from hidascan.lab.measure.robustness import QUALITIES, quality_errors
 from hidascan.lab.measure.speed import compare_precisions, measure_speed
 from hidascan.options import ScanOptions
 from hidascan.report.terminal import Terminal

@@ -1,14 +1,17 @@
-"""Measure detection under common perturbations, and the share of verdicts that they flip."""
+"""Measure detection under perturbations, the share of verdicts that they flip, and the error of the quality estimate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
+import cv2
 import numpy as np
 
+from hidascan.errors import HidascanError, RecipeError
 from hidascan.image.decode import decode
-from hidascan.image.perturb import PERTURBATIONS
+from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, noise, shrink
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
@@ -30,6 +33,12 @@ STABILITY = (
     "photo network",
     "news network",
 )
+QUALITIES = (30, 50, 70, 80, 90, 95)
+MASKED = "masked share"
+_MASK_SIDE = 32  # side of masked squares, pixels
+
+Levels = dict[float, Perturbation]
+Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -119,3 +128,86 @@ def as_markdown(robustness: Robustness) -> str:
     real, ai = robustness.flips_real, robustness.flips_ai
     flips = f"Verdicts that flip over {len(STABILITY)} perturbations: {robustness.flips:.1%} (real {real:.1%}, AI {ai:.1%})."
     return f"{text}\n\n{flips}"
+
+
+def quality_errors(
+    scanner: Scanner,
+    images: list[LabelledImage],
+    resized: float | None = None,
+    on_image: Callable[[], object] = lambda: None,
+) -> dict[int, float]:
+    """Return the mean absolute error of the estimated quality at each of QUALITIES, JPEG 4:2:0 as Pillow writes it.
+
+    Args:
+        scanner: Scanner that estimates the quality.
+        images: Images to compress.
+        resized: Factor of an additional resize after compression, under 1; None for none.
+        on_image: Callback after each image.
+
+    Raises:
+        RecipeError: If the detector does not estimate the quality.
+    """
+    errors: dict[int, list[float]] = {quality: [] for quality in QUALITIES}
+    for image in images:
+        half = shrink(decode(image.path).pixels, 0.5)
+        for quality in QUALITIES:
+            saved = jpeg(half, quality)
+            finding = scanner.scan_array(shrink(saved, resized) if resized else saved)
+            if finding.jpeg_quality_estimated is None:
+                raise RecipeError(f"the detector {scanner.run.detector} does not estimate the JPEG quality")
+            errors[quality].append(abs(finding.jpeg_quality_estimated - quality))
+        on_image()
+    return {quality: float(np.mean(values)) for quality, values in errors.items()}
+
+
+def mask_cells(pixels: np.ndarray, share: float) -> np.ndarray:
+    """Set a random share of squares to grey, with a fixed seed, (H, W, 3) uint8."""
+    rows, columns = (-(-side // _MASK_SIDE) for side in pixels.shape[:2])
+    hidden = np.random.default_rng(0).random((rows, columns)) < share
+    mask = np.kron(hidden, np.ones((_MASK_SIDE, _MASK_SIDE), bool))[: pixels.shape[0], : pixels.shape[1], None]
+    return np.where(mask, np.uint8(128), pixels)
+
+
+def _resized(pixels: np.ndarray, scale: float) -> np.ndarray:
+    if scale <= 1:
+        return shrink(pixels, scale) if scale < 1 else pixels
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+CURVES: dict[str, Levels] = {
+    "JPEG quality": {q: partial(jpeg, quality=q) for q in (100, 90, 80, 70, 60, 50, 40)},
+    "blur, sigma": {s: partial(blur, sigma=s) for s in (0.5, 1.0, 1.5, 2.0, 2.5)},
+    "resize": {s: partial(_resized, scale=s) for s in (0.6, 0.8, 1.0, 1.2, 1.4)},
+    "noise, sigma": {s: partial(noise, sigma=s) for s in (2.0, 5.0, 10.0)},
+    MASKED: {s: partial(mask_cells, share=s) for s in (0.0, 0.2, 0.4, 0.6, 0.8)},
+}
+
+
+def measure_curves(
+    scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], object] = lambda: None
+) -> dict[str, Points]:
+    """Return the AUC by strength, for each of CURVES; for masking, the share of AI images that stay over 0.5."""
+    places = [(name, strength) for name, levels in CURVES.items() for strength in levels]
+    scores: list[list[float]] = []
+    labels = []
+    for label, copies in _changed(images):
+        scores.append([float(finding.score or 0.0) for finding in scanner.scan_arrays([("", one) for one in copies])])
+        labels.append(label)
+        on_image()
+    table, truth = np.array(scores), np.array(labels)
+    curves: dict[str, Points] = {name: [] for name in CURVES}
+    for (name, strength), column in zip(places, table.T, strict=True):
+        figure = float((column[truth == 1] >= 0.5).mean()) if name == MASKED else auc(truth, column)
+        curves[name].append((strength, figure))
+    return curves
+
+
+def _changed(images: list[LabelledImage]) -> Iterator[tuple[int, list[np.ndarray]]]:
+    def load(number: int) -> tuple[int, list[np.ndarray]] | None:
+        try:
+            pixels = decode(images[number].path).pixels
+        except HidascanError:
+            return None
+        return images[number].label, [change(pixels) for levels in CURVES.values() for change in levels.values()]
+
+    yield from (loaded for loaded in read_ahead(load, len(images), ahead=2) if loaded is not None)

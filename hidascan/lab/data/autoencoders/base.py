@@ -1,20 +1,22 @@
-"""Autoencoders, whose reconstructions differ from photos only in the traces of a decoder."""
+"""Autoencoders, whose reconstructions differ from photos only in the traces of a decoder; those of diffusers, too."""
 
 from __future__ import annotations
 
 import copy
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from hidascan.lab.data.autoencoders.by_diffusers import DIFFUSERS, load_from_diffusers
+from hidascan.errors import RecipeError
 from hidascan.lab.data.autoencoders.tiny import is_tiny, load_tiny
 from hidascan.lab.data.autoencoders.trained import load_trained
 
 _LATENT = 16  # pixels, a multiple of every autoencoder's latent side
+_DIFFUSERS = "diffusers:"  # prefix of their names
 
 
 class Autoencoder:
@@ -66,7 +68,49 @@ def load_autoencoder(where: str | os.PathLike, dtype: torch.dtype = torch.bfloat
     Raises:
         RecipeError: If it is none of these.
     """
-    if str(where).startswith(DIFFUSERS):
+    if str(where).startswith(_DIFFUSERS):
         return Autoencoder(*load_from_diffusers(str(where)), dtype, device)
     path = Path(where)
     return Autoencoder(*(load_tiny(path) if is_tiny(path) else load_trained(path)), dtype, device)
+
+
+class _Encode(nn.Module):
+    """Images in 0..1 -> mean latents of a diffusers autoencoder, whose inputs are in -1..1."""
+
+    def __init__(self, autoencoder: Any):
+        super().__init__()
+        self.autoencoder: Any = autoencoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        encoded = self.autoencoder.encode(2 * x - 1)
+        return encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+
+
+class _Decode(nn.Module):
+    def __init__(self, autoencoder: Any):
+        super().__init__()
+        self.autoencoder: Any = autoencoder
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return (self.autoencoder.decode(latent).sample + 1) / 2
+
+
+def load_from_diffusers(where: str) -> tuple[nn.Module, nn.Module]:
+    """Load encoder and decoder of "diffusers:NAME".
+
+    Raises:
+        RecipeError: If diffusers is not installed, or cannot load them.
+    """
+    name = where.removeprefix(_DIFFUSERS)
+    try:
+        from diffusers import AutoencoderKL, AutoencoderTiny
+    except ImportError:
+        raise RecipeError(f"{where}: needs diffusers: pip install diffusers") from None
+    for kind in (AutoencoderKL, AutoencoderTiny):
+        try:
+            autoencoder = kind.from_pretrained(name)
+        except Exception as error:  # many kinds: no network, no file, weights of the other class
+            reason = error
+        else:
+            return _Encode(autoencoder), _Decode(autoencoder)
+    raise RecipeError(f"{where}: cannot be loaded: {str(reason).splitlines()[0]}")

@@ -1,4 +1,4 @@
-"""Filters of frozen patch tokens."""
+"""Matched filters: a few numbers that show how pixels were made, out of features that mostly depend on content."""
 
 from __future__ import annotations
 
@@ -6,9 +6,33 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hidascan.detectors.hidanet.matched_filters import LARGEST, MatchedFilters
+LARGEST = 6.0  # of a feature, in standard deviations
+
+
+class MatchedFilters(nn.Module):
+    """Standardises features, clamps outliers, and filters. The lab fits all of it in closed form."""
+
+    mean: Tensor
+    spread: Tensor
+    filters: Tensor
+    offset: Tensor
+
+    def __init__(self, features: int, filters: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+        self.register_buffer("filters", torch.zeros(features, filters))
+        self.register_buffer("offset", torch.zeros(filters))
+
+    def filtered(self, features: Tensor) -> Tensor:
+        """Filter features (..., F) float32, which are overwritten, into (..., E)."""
+        return self.standardised(features) @ self.filters - self.offset
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Express features (..., F) float32, which are overwritten, in standard deviations within +-6."""
+        return features.sub_(self.mean).div_(self.spread).clamp_(-LARGEST, LARGEST)
 
 
 class TokenFilters(MatchedFilters):

@@ -1,0 +1,188 @@
+"""Read the numbered tags of EXIF and IPTC: texts in each of their encodings, and what EXIF states about the capture."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from hidascan.printable import printable
+
+_EXIF_IFD = 0x8769
+_USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
+_XP_TAGS = range(0x9C9B, 0x9CA0)
+_CODES = (b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0", b"\0" * 8)
+_SAMPLE = 2000
+_IPTC_MARK = 0x1C
+_MAX_RECORDS = 1000
+_PHOTOSHOP, _RESOURCE, _IPTC_RESOURCE = b"Photoshop 3.0\0", b"8BIM", 0x0404
+_MAKE, _MODEL, _SOFTWARE, _TAKEN, _OFFSET = 0x010F, 0x0110, 0x0131, 0x9003, 0x9011
+_GPS_IFD = 0x8825
+_POSITION = {2, 4}  # latitude and longitude
+_MAX_STATED = 60  # characters of a statement on the capture
+
+
+def exif_texts(image: Image.Image, profiles: Iterable[bytes] = ()) -> Iterator[tuple[int, str]]:
+    """Yield (tag, text) of the main and the EXIF directory; broken EXIF yields nothing.
+
+    Args:
+        image: Loaded image.
+        profiles: Additional blocks of EXIF, such as those that ImageMagick stores in PNG text.
+    """
+    yield from _texts_of(image.getexif)
+    for profile in profiles:
+        yield from _texts_of(functools.partial(_loaded, profile))
+
+
+def _loaded(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
+
+
+def _texts_of(load: Callable[[], Image.Exif]) -> Iterator[tuple[int, str]]:
+    try:
+        exif = load()
+        little = exif.endian == "<"
+        items = [*exif.items()]
+        items += exif.get_ifd(_EXIF_IFD).items() if _EXIF_IFD in exif else ()
+    except Exception:  # Pillow raises almost any exception on broken EXIF
+        return
+    for tag, value in items:
+        if tag == _MAKER_NOTE and not isinstance(value, str):
+            continue  # a proprietary block of cameras; a line of text in DALL-E 2
+        if text := _text(tag, value, little).strip("\0 \r\n\t"):
+            yield tag, text
+
+
+def _text(tag: int, value: Any, little: bool) -> str:
+    if isinstance(value, (tuple, list)) and all(isinstance(one, int) and 0 <= one < 256 for one in value):
+        value = bytes(value)
+    if isinstance(value, str):
+        if not value.startswith(("ASCII\0", "UNICODE\0", "JIS\0")):
+            return _utf_8(value)
+        value = value.encode("latin-1", "replace")
+    if not isinstance(value, bytes):
+        return ""
+    if tag in _XP_TAGS:
+        return value.decode("utf-16-le", "replace")
+    code = value[:8] if value[:8] in _CODES else b""
+    body = value[len(code) :]
+    if code == b"JIS\0\0\0\0\0":
+        return body.decode("iso2022_jp", "replace")
+    if code == b"UNICODE\0" or (tag == _USER_COMMENT and _looks_wide(body)):
+        return _utf_16(body, little)
+    return body.decode("utf-8", "replace")
+
+
+def _utf_16(body: bytes, little: bool) -> str:
+    """Decode UTF-16 of either byte order, as programs differ; some write UTF-8 instead."""
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return body.decode("utf-16", "replace")
+    if not _looks_wide(body) and _is_utf_8(body):
+        return body.decode("utf-8")
+    orders = ("utf-16-le", "utf-16-be") if little else ("utf-16-be", "utf-16-le")
+    return max((body.decode(order, "replace") for order in orders), key=_sense)  # the first one on a tie
+
+
+def _sense(text: str) -> int:
+    """Return the amount of ASCII in a text: almost none in the wrong byte order."""
+    return sum("\x08" < c < "\x7f" for c in text[:_SAMPLE] + text[-_SAMPLE:])
+
+
+def _looks_wide(body: bytes) -> bool:
+    return b"\0" in body[:_SAMPLE] + body[-_SAMPLE:].rstrip(b"\0")
+
+
+def _is_utf_8(body: bytes) -> bool:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _utf_8(text: str) -> str:
+    """Repair UTF-8 that was decoded as Latin-1."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def iptc_records(block: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (dataset, value) of the application record, bare or in Photoshop resources."""
+    block = block.removeprefix(_PHOTOSHOP)
+    if block.startswith(_RESOURCE):
+        block = _resource(block)
+    at = block.find(bytes([_IPTC_MARK]))
+    for _ in range(_MAX_RECORDS):
+        if at < 0 or at + 5 > len(block) or block[at] != _IPTC_MARK:
+            return
+        record, dataset, size = block[at + 1], block[at + 2], int.from_bytes(block[at + 3 : at + 5], "big")
+        at += 5
+        if size & 0x8000:  # extended: these are the bytes of the size
+            digits = size & 0x7FFF
+            size, at = int.from_bytes(block[at : at + min(digits, 8)], "big"), at + digits
+        if record == 2:
+            yield dataset, block[at : at + size]
+        at += size
+
+
+def _resource(block: bytes) -> bytes:
+    """Return the IPTC block in Photoshop resources."""
+    at = 0
+    for _ in range(_MAX_RECORDS):
+        if block[at : at + 4] != _RESOURCE or at + 12 > len(block):
+            return b""
+        number, name = int.from_bytes(block[at + 4 : at + 6], "big"), block[at + 6]
+        at += 7 + name + (name + 1) % 2  # name and length are padded to an even number of bytes
+        size = int.from_bytes(block[at : at + 4], "big")
+        if number == _IPTC_RESOURCE:
+            return block[at + 4 : at + 4 + size]
+        at += 4 + size + size % 2
+    return b""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Statements of EXIF on the taking of a picture.
+
+    Attributes:
+        camera: Make and model of the camera; "" if not stated.
+        software: Software that wrote the file; "" if not stated.
+        taken: Time of the exposure, as stated, such as "2024:05:01 12:00:00+02:00"; "" if not stated.
+        gps: Whether the file holds a position; the position itself is not read.
+    """
+
+    camera: str = ""
+    software: str = ""
+    taken: str = ""
+    gps: bool = False
+
+
+def capture_of(image: Image.Image) -> Capture | None:
+    """Return what the EXIF of a loaded image states about its taking; None if nothing."""
+    try:
+        exif = image.getexif()
+        inner = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
+        position = exif.get_ifd(_GPS_IFD) if _GPS_IFD in exif else {}
+        make, model = _stated(exif.get(_MAKE)), _stated(exif.get(_MODEL))
+        camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+        taken = _stated(inner.get(_TAKEN))
+        capture = Capture(
+            camera,
+            _stated(exif.get(_SOFTWARE)),
+            taken and taken + _stated(inner.get(_OFFSET)),
+            position.keys() >= _POSITION,
+        )
+    except Exception:  # Pillow raises almost any exception on broken EXIF
+        return None
+    return None if capture == Capture() else capture
+
+
+def _stated(value: Any) -> str:
+    return printable(value.strip("\0 \r\n\t"))[:_MAX_STATED] if isinstance(value, str) else ""
