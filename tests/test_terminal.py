@@ -93,7 +93,7 @@ def test_the_folder_of_heatmaps_is_named(tmp_path, capsys):
     )
     Terminal(RUN, heatmaps=(heatmaps,)).close()
     assert capsys.readouterr().out == f"1 heatmap in {tmp_path / 'maps'}\n"
-    Terminal(RUN, others=(HeatmapReport(str(tmp_path), overlay=True, raw=False),)).close()
+    Terminal(RUN, heatmaps=(HeatmapReport(str(tmp_path), overlay=True, raw=False),)).close()
     assert capsys.readouterr().out == ""
 
 

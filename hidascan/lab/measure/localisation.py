@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hidascan.detectors.base import Detector, Encoded, Positions
+from hidascan.detectors.base import Detector
 from hidascan.errors import RecipeError
-from hidascan.geometry import CELL, PatchGrid
+from hidascan.geometry import CELL
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.image.views import cut_views
@@ -20,26 +20,13 @@ from hidascan.lab.data.autoencoders.base import Autoencoder
 from hidascan.lab.data.forgeries import cell_shares, repaint_region
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure.metrics import auc
+from hidascan.looking import tensors_of
 
 _BATCH = 16  # views per pass
 
 
 def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
     """Return p(AI) of each cell, (ceil(H / 16), ceil(W / 16)) float32, of (H, W, 3) uint8, as in a scan.
-
-    Raises:
-        ValueError: If the detector has no heatmap.
-    """
-    encoded, grid = encode_for_heatmap(detector, pixels)
-    with torch.inference_mode():
-        located = detector.locate(encoded, grid)
-    if located is None:
-        raise ValueError("the detector has no heatmap")
-    return located.cpu().numpy()
-
-
-def encode_for_heatmap(detector: Detector, pixels: np.ndarray) -> tuple[Encoded, PatchGrid]:
-    """Encode all views of (H, W, 3) uint8; return the rows and the grid.
 
     Raises:
         ValueError: If the detector has no heatmap.
@@ -51,11 +38,11 @@ def encode_for_heatmap(detector: Detector, pixels: np.ndarray) -> tuple[Encoded,
     with torch.inference_mode():
         for first in range(0, len(views), _BATCH):
             numbers = range(first, min(first + _BATCH, len(views)))
-            batch = torch.from_numpy(np.stack([views.pixels[n] for n in numbers])).permute(0, 3, 1, 2).to(device)
-            thumbnails = torch.tensor([views.thumbnail and n == 0 for n in numbers], device=device)
-            corners = torch.tensor([[views.boxes[n].top, views.boxes[n].left] for n in numbers], device=device)
-            parts.append(detector.encode(batch, Positions(thumbnails, corners)))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, views.grid
+            parts.append(detector.encode(*tensors_of(views, numbers, device)))
+        located = detector.locate({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, views.grid)
+    if located is None:
+        raise ValueError("the detector has no heatmap")
+    return located.cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -171,26 +158,3 @@ def read_edits(table: Path) -> list[Edit]:
         raise RecipeError(f"{table}: {error.strerror}") from None
     except KeyError as error:
         raise RecipeError(f"{table}: column missing: {error.args[0]}") from None
-
-
-@dataclass(frozen=True)
-class EditFigures:
-    """Figures of one edit: token AUC, IoU at the threshold, share of the image over it, and share edited."""
-
-    edit: Edit
-    auc: float
-    iou: float
-    hot: float
-    edited: float
-
-
-def measure_edit(detector: Detector, threshold: float, edit: Edit) -> EditFigures:
-    """Compare the heatmap of an edit with its mask; cells on the border of the part are excluded from the AUC."""
-    cells = heatmap_of(detector, decode(edit.path).pixels)
-    mask = decode(edit.mask).pixels[..., 0] >= 128
-    truth = cell_shares(mask, CELL)
-    clear, over, wanted = (truth == 0) | (truth == 1), cells >= threshold, truth >= 0.5
-    iou = (over & wanted).sum() / max(1, (over | wanted).sum())
-    return EditFigures(
-        edit, auc((truth[clear] == 1).astype(int), cells[clear]), float(iou), float(over.mean()), float(mask.mean())
-    )
