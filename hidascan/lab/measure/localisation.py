@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -66,34 +66,27 @@ class LocalisationFigures:
     false_share: float
 
 
-@dataclass
-class _Results:
-    """Results of the images so far, at one JPEG quality."""
+_Compared = tuple[np.ndarray, np.ndarray, float, float, float, bool]
 
-    inside: list[np.ndarray] = field(default_factory=list)
-    values: list[np.ndarray] = field(default_factory=list)
-    aucs: list[float] = field(default_factory=list)
-    ious: list[float] = field(default_factory=list)
-    false_areas: list[float] = field(default_factory=list)
-    falsely: list[bool] = field(default_factory=list)
 
-    def add(self, cells: np.ndarray, untouched: np.ndarray, truth: np.ndarray, threshold: float) -> None:
-        """Add an image; cells on the border of the region are excluded from the AUCs."""
-        clear = (truth == 0) | (truth == 1)
-        self.inside.append((truth[clear] == 1).astype(int))
-        self.values.append(cells[clear])
-        self.aucs.append(auc(self.inside[-1], self.values[-1]))
-        over, wanted = cells >= threshold, truth >= 0.5
-        self.ious.append((over & wanted).sum() / max(1, (over | wanted).sum()))
-        self.false_areas.append((untouched >= threshold).mean())
-        self.falsely.append(bool((untouched >= threshold).any()))
+def _compare(cells: np.ndarray, untouched: np.ndarray, truth: np.ndarray, threshold: float) -> _Compared:
+    """Compare the heatmap of an image, and that without its region, with the share of the region in each cell.
 
-    def figures(self, jpeg: int) -> LocalisationFigures:
-        """Return the figures over all images."""
-        pooled = auc(np.concatenate(self.inside), np.concatenate(self.values))
-        return LocalisationFigures(
-            jpeg, pooled, *(float(np.nanmean(v)) for v in (self.aucs, self.ious, self.false_areas, self.falsely))
-        )
+    Returns:
+        Cells that are not on the border of the region: (n,) whether each is inside, and its value; their AUC; IoU; share
+        of cells of the unedited photo over the threshold; whether any is.
+    """
+    clear, over, wanted = (truth == 0) | (truth == 1), cells >= threshold, truth >= 0.5
+    inside, values, false = (truth[clear] == 1).astype(int), cells[clear], untouched >= threshold
+    iou = (over & wanted).sum() / max(1, (over | wanted).sum())
+    return inside, values, auc(inside, values), iou, float(false.mean()), bool(false.any())
+
+
+def _figures(jpeg: int, compared: list[_Compared]) -> LocalisationFigures:
+    """Return the figures over all images."""
+    inside, values, *means = zip(*compared, strict=True)
+    pooled = auc(np.concatenate(inside), np.concatenate(values))
+    return LocalisationFigures(jpeg, pooled, *(float(np.nanmean(part)) for part in means))
 
 
 def measure_localisation(
@@ -119,16 +112,16 @@ def measure_localisation(
         on_image: Callback after each image.
     """
     rng = np.random.default_rng(seed)
-    results = {quality: _Results() for quality in qualities}
+    results: dict[int, list[_Compared]] = {quality: [] for quality in qualities}
     for image in images:
         pixels = decode(image.path).pixels
         forged, mask = repaint_region(pixels, autoencoder, share, rng)
         truth = cell_shares(mask, CELL)
         for quality in qualities:
             cells, untouched = (heatmap_of(detector, jpeg(one, quality)) for one in (forged, pixels))
-            results[quality].add(cells, untouched, truth, threshold)
+            results[quality].append(_compare(cells, untouched, truth, threshold))
         on_image()
-    return [results[quality].figures(quality) for quality in qualities]
+    return [_figures(quality, results[quality]) for quality in qualities]
 
 
 @dataclass(frozen=True)
