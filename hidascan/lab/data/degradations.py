@@ -13,7 +13,7 @@ import numpy as np
 from hidascan.image import perturb
 from hidascan.image.perturb import Compression
 
-_KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
 def resize(pixels: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
     """Resize by `scale` with a random kernel, with a low-pass filter before shrinking unless by area averaging."""
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    kernel = int(rng.choice(_KERNELS))
+    kernel = int(rng.choice(KERNELS))
     if scale < 1 and kernel != cv2.INTER_AREA and rng.random() < 0.7:
         pixels = perturb.blur(pixels, 0.4 / scale)
     return cv2.resize(pixels, (width, height), interpolation=kernel)
