@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -161,6 +161,8 @@ class Finding:
             ValueError: Or TypeError, for a value of the wrong type.
         """
         values = {name: record[name] for name in COLUMNS}
+        values |= {name: values[name] or None for name in ("verdict", "format", "error", "domain", "family")}
+        values["provenance"] = values["provenance"] if values["verdict"] else values["provenance"] or None
         values |= {name: record[key] for name in _FURTHER if (key := _KEYS.get(name, name)) in record}
         finding: Finding = from_json(cls, values | {name: record.get(name) for name in ("key", "scan")})
-        return replace(finding, provenance="") if finding.verdict and record["provenance"] == "" else finding
+        return finding

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from types import NoneType
 from typing import Any
 
@@ -14,9 +14,9 @@ hints_of: Callable[[Any], dict[str, Any]] = cache(typing.get_type_hints)
 
 def to_json(value: Any) -> Any:
     """Return a value as JSON: dataclasses as objects, tuples as lists."""
-    if is_dataclass(value):
-        return {one.name: to_json(getattr(value, one.name)) for one in fields(value)}
-    return [to_json(one) for one in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [to_json(one) for one in value]
+    return {one.name: to_json(getattr(value, one.name)) for one in fields(value)} if is_dataclass(value) else value
 
 
 def from_json(hint: Any, value: Any) -> Any:
@@ -29,16 +29,37 @@ def from_json(hint: Any, value: Any) -> Any:
     Raises:
         TypeError: Or ValueError, for a value of another kind.
     """
+    return _reader(hint)(value)
+
+
+@cache
+def _reader(hint: Any) -> Callable[[Any], Any]:
     kind, inner = typing.get_origin(hint), typing.get_args(hint)
-    if NoneType in inner:
-        return None if value is None or value == "" else from_json(inner[0], value)
-    if kind is tuple:
-        return tuple(from_json(inner[0], one) for one in value)
-    if (kind is dict or is_dataclass(hint)) and not isinstance(value, Mapping):
-        raise TypeError(f"not an object: {value!r:.40}")
-    if kind is dict:
-        return {name: from_json(inner[1], one) for name, one in value.items()}
     if is_dataclass(hint):
-        hints = hints_of(hint)
-        return hint(**{name: from_json(hints.get(name), one) for name, one in value.items()})  # type: ignore[operator]
-    return hint(value) if hint in (int, float) else value
+        return partial(_object, hint)
+    if NoneType in inner:
+        read = _reader(inner[0])
+        return lambda value: None if value is None or (value == "" and inner[0] is not str) else read(value)
+    if kind is tuple:
+        read = _reader(inner[0])
+        return lambda value: tuple(map(read, value))
+    if kind is dict:
+        read = _reader(inner[1])
+        return lambda value: {name: read(one) for name, one in _mapping(value).items()}
+    return hint if hint in (int, float) else lambda value: value
+
+
+@cache
+def _readers(kind: Any) -> dict[str, Callable[[Any], Any]]:
+    return {name: _reader(hint) for name, hint in hints_of(kind).items()}
+
+
+def _object(kind: Any, value: Any) -> Any:
+    readers = _readers(kind)
+    return kind(**{name: readers[name](one) if name in readers else one for name, one in _mapping(value).items()})
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"not an object: {value!r:.40}")
+    return value
