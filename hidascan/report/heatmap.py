@@ -14,10 +14,10 @@ from hidascan.finding import Finding
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
 from hidascan.report.overlay import draw_attributions, draw_heatmap
-from hidascan.report.reporter import free_name, output_folder, pixels_of
+from hidascan.report.reporter import Report, free_name, output_folder, pixels_of
 
 
-class HeatmapReport:
+class HeatmapReport(Report):
     """Heatmap files NAME.heatmap.png of readable images; existing files are never overwritten.
 
     With attributions, NAME.effects.png is drawn in the same way.
@@ -48,9 +48,6 @@ class HeatmapReport:
         for suffix, page in pages.items():
             _save(page, self._folder / (name + suffix))
         self._count += 1
-
-    def close(self) -> None:
-        """Do nothing, as every file is complete."""
 
     def written(self) -> str:
         """Return a line on the heatmaps written and their folder; "" if there are none."""
