@@ -39,7 +39,7 @@ _FURTHER = (
     *("logit", "orientation", "scope", "notes", "stress", "jpeg_saved", "jpeg_trace", "claims", "regions"),
     *("attributions", "uncertainty", "file", "c2pa", "capture"),
 )
-_KEYS = {"attributions": "effects"}  # by field, if the name in JSON is another
+KEYS = {name: "effects" if name == "attributions" else name for name in (*COLUMNS, *_FURTHER)}  # in JSON, by field
 _DIGITS = {"score": 6, "ai_area": 4, "jpeg_quality_estimated": 1, "seconds": 3, "uncertainty": 4}
 
 
@@ -138,11 +138,8 @@ class Finding:
     scan: Mapping[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return everything but heatmap, key and scan as a JSON object: the columns of the CSV first, numbers rounded.
-
-        The key `effects` holds the attributions.
-        """
-        return {_KEYS.get(name, name): to_json(self._rounded(name)) for name in (*COLUMNS, *_FURTHER)}
+        """Return everything but heatmap, key and scan as a JSON object: the columns of the CSV first, numbers rounded."""
+        return {key: to_json(self._rounded(name)) for name, key in KEYS.items()}
 
     def row(self) -> dict[str, Any]:
         """Return only the columns in `COLUMNS`, in that order."""
@@ -160,9 +157,8 @@ class Finding:
             KeyError: If a column is missing.
             ValueError: Or TypeError, for a value of the wrong type.
         """
-        values = {name: record[name] for name in COLUMNS}
+        values = {name: record[key] for name, key in KEYS.items() if key in record or name in COLUMNS}
         values |= {name: values[name] or None for name in ("verdict", "format", "error", "domain", "family")}
         values["provenance"] = values["provenance"] if values["verdict"] else values["provenance"] or None
-        values |= {name: record[key] for name in _FURTHER if (key := _KEYS.get(name, name)) in record}
         finding: Finding = from_json(cls, values | {name: record.get(name) for name in ("key", "scan")})
         return finding

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any
 
-from hidascan.finding import Finding
+from hidascan.finding import KEYS, Finding
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.records import hints_of
@@ -31,9 +31,7 @@ _SPECIAL: dict[tuple[type, str], dict[str, Any]] = {
 
 def json_schema() -> dict[str, Any]:
     """Return the schema of a record; additional keys of later versions are allowed."""
-    properties = {
-        key: _of_field(Finding, "attributions" if key == "effects" else key) for key in Finding("", "ok").record()
-    }
+    properties = {key: _of_field(Finding, name) for name, key in KEYS.items()}
     scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
     properties["scan"] = _object(scan)
     properties["summary"] = _object({name: _of_field(Card, name) for name in TEXTS})
