@@ -9,6 +9,7 @@ Importing this package is cheap; torch is loaded with the first `Scanner`.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,20 +19,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = ["Finding", "ScanOptions", "Scanner", "__version__"]
+_PUBLIC = {"Finding": "hidascan.finding", "ScanOptions": "hidascan.options", "Scanner": "hidascan.scanner"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public class on first access."""
-    if name == "Scanner":
-        from hidascan.scanner import Scanner
-
-        return Scanner
-    if name == "ScanOptions":
-        from hidascan.options import ScanOptions
-
-        return ScanOptions
-    if name == "Finding":
-        from hidascan.finding import Finding
-
-        return Finding
-    raise AttributeError(f"module 'hidascan' has no attribute {name!r}")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'hidascan' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -22,12 +22,7 @@ class Batch(Generic[Owner]):
     """A batch of equally sized views, with their positions and owners."""
 
     def __init__(self, size: int, pinned: bool = False):
-        """Make an empty batch.
-
-        Args:
-            size: Maximum number of views of 224x224 pixels.
-            pinned: Whether to allocate the pixels in pinned memory.
-        """
+        """Make an empty batch of at most `size` views of 224x224 pixels, in pinned memory or not."""
         self.size, self._pinned = size, pinned
         self.pixels = np.empty((0, 0, 0, 3), np.uint8)  # (B, H, W, 3)
         self.corners = np.empty((size, 2), np.int64)

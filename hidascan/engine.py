@@ -39,10 +39,6 @@ class Progress:
 Watch = Callable[[Ticket, Progress], bool]
 
 
-def _unwatched(ticket: Ticket, progress: Progress) -> bool:
-    return True
-
-
 _DROPPED = np.empty((0, 0, 3), np.uint8)  # in place of pixels that are not needed any more
 
 
@@ -77,7 +73,7 @@ class Engine:
         self,
         images: Iterable[tuple[Ticket, Views | None] | None],
         on_batch: Callable[[int], None] = lambda views: None,
-        watch: Watch[Ticket] = _unwatched,
+        watch: Watch[Ticket] = lambda ticket, progress: True,
         look: Callable[[Views], Look] | None = None,
     ) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Take (ticket, views) and yield (ticket, output) in the same order.
@@ -142,7 +138,8 @@ class _InFlight(Generic[Ticket]):
 
     def take_rows(self, rows: Encoded, first: int, numbers: list[int]) -> None:
         """Copy the rows of some of its views, which begin at the `first` of a batch."""
-        places = slice(numbers[0], numbers[-1] + 1) if _are_consecutive(numbers) else numbers
+        run = range(numbers[0], numbers[0] + len(numbers))
+        places = slice(run.start, run.stop) if numbers == [*run] else numbers
         for name, values in rows.items():
             if name not in self.encoded:
                 self.encoded[name] = values.new_empty((len(self.views), *values.shape[1:]))
@@ -189,11 +186,7 @@ class _Flight(Generic[Ticket]):
     """The images of one run, from input to output."""
 
     def __init__(
-        self,
-        engine: Engine,
-        on_batch: Callable[[int], None],
-        watch: Watch[Ticket],
-        look: Callable[[Views], Look],
+        self, engine: Engine, on_batch: Callable[[int], None], watch: Watch[Ticket], look: Callable[[Views], Look]
     ):
         self._engine, self._on_batch, self._watch, self._look = engine, on_batch, watch, look
         self._batch: Batch[_InFlight[Ticket]] = engine.runner.new_batch(engine.batch_size)  # being filled
@@ -281,7 +274,3 @@ class _Flight(Generic[Ticket]):
         while self._waiting and not self._waiting[0].look:
             image = self._waiting.popleft()
             yield image.ticket, image.output and replace(image.output, seconds=image.seconds)
-
-
-def _are_consecutive(numbers: list[int]) -> bool:
-    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture
+from hidascan.records import from_json, to_json
 from hidascan.regions import Region
 
 COLUMNS = (
@@ -34,6 +35,11 @@ COLUMNS = (
     "domain",
     "family",
 )
+_FURTHER = (
+    *("logit", "orientation", "scope", "notes", "stress", "jpeg_saved", "jpeg_trace", "claims", "regions"),
+    *("attributions", "uncertainty", "file", "c2pa", "capture"),
+)
+KEYS = {name: "effects" if name == "attributions" else name for name in (*COLUMNS, *_FURTHER)}  # in JSON, by field
 _DIGITS = {"score": 6, "ai_area": 4, "jpeg_quality_estimated": 1, "seconds": 3, "uncertainty": 4}
 
 
@@ -132,23 +138,8 @@ class Finding:
     scan: Mapping[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return everything but heatmap, key and scan as a JSON object: the columns of the CSV first, numbers rounded.
-
-        The key `effects` holds the attributions.
-        """
-        names = (*COLUMNS, "logit", "orientation", "scope", "notes", "stress")
-        record = {name: self._rounded(name) for name in names} | {"notes": list(self.notes)}
-        for name in ("jpeg_saved", "jpeg_trace"):
-            known = getattr(self, name)
-            record[name] = known and asdict(known)
-        record["claims"] = [asdict(claim) for claim in self.claims]
-        record["regions"] = [asdict(region) for region in self.regions]
-        record["effects"] = [asdict(attribution) for attribution in self.attributions]
-        record["uncertainty"] = self._rounded("uncertainty")
-        for name in ("file", "c2pa", "capture"):
-            known = getattr(self, name)
-            record[name] = known and asdict(known)
-        return record
+        """Return everything but heatmap, key and scan as a JSON object: the columns of the CSV first, numbers rounded."""
+        return {key: to_json(self._rounded(name)) for name, key in KEYS.items()}
 
     def row(self) -> dict[str, Any]:
         """Return only the columns in `COLUMNS`, in that order."""
@@ -166,34 +157,8 @@ class Finding:
             KeyError: If a column is missing.
             ValueError: Or TypeError, for a value of the wrong type.
         """
-        texts = {name: record[name] or None for name in ("verdict", "format", "error", "domain", "family")}
-        numbers = {name: _number(record[name], int) for name in ("width", "height", "patches", "jpeg_quality")}
-        numbers |= {name: _number(record[name], float) for name in ("score", "ai_area", "seconds")}
-        numbers["jpeg_quality_estimated"] = _number(record["jpeg_quality_estimated"], float)
-        numbers |= {name: _number(record.get(name), float) for name in ("logit", "uncertainty")}
-        saved, trace, file, capture = (record.get(name) for name in ("jpeg_saved", "jpeg_trace", "file", "capture"))
-        return cls(
-            path=record["path"],
-            status=record["status"],
-            provenance=record["provenance"] if texts["verdict"] else record["provenance"] or None,
-            orientation=int(record.get("orientation", 1)),
-            jpeg_saved=JpegSave(**saved) if saved else None,
-            jpeg_trace=JpegTrace(**trace) if trace else None,
-            regions=tuple(Region(**region) for region in record.get("regions", ())),
-            scope=record.get("scope"),
-            attributions=tuple(Attribution(**attribution) for attribution in record.get("effects", ())),
-            claims=tuple(Claim(**claim) for claim in record.get("claims", ())),
-            c2pa=Manifest.from_record(record["c2pa"]) if record.get("c2pa") else None,
-            capture=Capture(**capture) if capture else None,
-            notes=tuple(record.get("notes", ())),
-            stress=dict(record.get("stress", {})),
-            file=FileEvidence(**file) if file else None,
-            key=_number(record.get("key"), int),
-            scan=record.get("scan"),
-            **texts,
-            **numbers,
-        )
-
-
-def _number(value: Any, kind: type) -> Any:
-    return None if value is None or value == "" else kind(value)
+        values = {name: record[key] for name, key in KEYS.items() if key in record or name in COLUMNS}
+        values |= {name: values[name] or None for name in ("verdict", "format", "error", "domain", "family")}
+        values["provenance"] = values["provenance"] if values["verdict"] else values["provenance"] or None
+        finding: Finding = from_json(cls, values | {name: record.get(name) for name in ("key", "scan")})
+        return finding

@@ -8,7 +8,7 @@ why a view is asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,12 +148,7 @@ def error_margin(settling: tuple[float, float], error: float, seen: int, total: 
 
 
 def jackknife_error(logit: float, effects: list[float]) -> float:
-    """Return the jackknife standard error of a logit over its patches.
-
-    Args:
-        logit: Logit of all patches seen.
-        effects: Influence of each patch: the logit minus that without it.
-    """
+    """Return the jackknife standard error of a logit over its patches; an effect is the logit minus that without one."""
     count = len(effects)
     without = [logit - effect for effect in effects]
     mean = sum(without) / count
@@ -204,7 +199,7 @@ def _suspects(
     later = {number for number in order[_INITIAL_VIEWS:] if number not in repeats}
     numbers = sorted({*order[int(views.thumbnail) : _INITIAL_VIEWS], *later}) if later else []
     at_once = (numbers[place : place + batch_size] for place in range(0, len(numbers), batch_size))
-    parts = [part for some in at_once if (part := _glance(views, some, detector, device)) is not None]
+    parts = [part for some in at_once if (part := detector.glance(*tensors_of(views, some, device))) is not None]
     if not parts:
         return []
     rows = torch.cat(parts)
@@ -213,11 +208,12 @@ def _suspects(
     return [number for number in ranked if number in later][:SUSPECTS]
 
 
-def _glance(views: Views, numbers: list[int], detector: Detector, device: torch.device | str) -> Tensor | None:
+def tensors_of(views: Views, numbers: Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Positions]:
+    """Return some views of an image (N, 3, H, W) uint8, and their positions, on a device."""
     pixels = torch.from_numpy(np.stack([views.pixels[number] for number in numbers])).to(device)
-    corners = torch.tensor([[views.boxes[number].top, views.boxes[number].left] for number in numbers])
-    where = Positions(torch.zeros(len(numbers), dtype=torch.bool, device=device), corners.to(device))
-    return detector.glance(pixels.permute(0, 3, 1, 2), where)
+    thumbnails = torch.tensor([views.thumbnail and number == 0 for number in numbers], device=device)
+    corners = torch.tensor([[views.boxes[number].top, views.boxes[number].left] for number in numbers], device=device)
+    return pixels.permute(0, 3, 1, 2), Positions(thumbnails, corners)
 
 
 def _rows_of(encoded: Encoded, numbers: Iterable[int]) -> Encoded:

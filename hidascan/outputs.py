@@ -14,7 +14,7 @@ from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 from hidascan.report import resume
 from hidascan.report.formats import report_class
-from hidascan.report.reporter import HEAD, foreign_file_message, may_be_replaced, recognises_nothing
+from hidascan.report.reporter import foreign_file_message, recognises_nothing
 from hidascan.report.shard_report import check_folder
 from hidascan.request import Request
 
@@ -128,11 +128,10 @@ def _check_content(file: str, name: str, resuming: bool) -> None:
             return
     if os.path.isfile(file):
         try:
-            with open(file, "rb") as stream:
-                head = stream.read(HEAD)
+            head = resume.head_of(file)
         except OSError as error:
             raise UsageError(f"{file}: {(error.strerror or str(error)).lower()}") from None
-        if not may_be_replaced(head, recognises):
+        if head and not recognises(head):
             raise UsageError(foreign_file_message(file))
 
 

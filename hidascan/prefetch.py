@@ -50,10 +50,7 @@ class PixelBudget:
 
 
 def prefetch(
-    work: Callable[[Item, Callable[[int], None]], Result],
-    items: Iterable[Item],
-    threads: int,
-    max_pixels: int,
+    work: Callable[[Item, Callable[[int], None]], Result], items: Iterable[Item], threads: int, max_pixels: int
 ) -> Iterator[Result | None]:
     """Yield work(item, admit) for every item in order, computed up to 2 * threads items ahead.
 

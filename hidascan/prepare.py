@@ -57,10 +57,6 @@ class Job:
         views, self.views = self.views, None
         return views
 
-    def note_progress(self, run: int, missing: int) -> None:
-        """Note the numbers of views that were run and are still to be run."""
-        self.run, self.missing = run, missing
-
     def progress(self) -> tuple[int, int, int]:
         """Return patches, views that were run, and views still to be run, of the image and its copies together."""
         parts = (self, *self.copies.values())
@@ -93,9 +89,7 @@ class Preparer:
     def file(self, path: str, admit: Callable[[int], None] = lambda pixels: None) -> Job:
         """Prepare a file; for an unreadable one, the finding of the job holds the error.
 
-        Args:
-            path: Path of the file.
-            admit: Callback that gets the number of pixels before they are decoded; may block.
+        `admit` gets the number of pixels before they are decoded, and may block.
         """
         if isinstance(path, Unreadable):
             return Job(Finding(str(path), "error", error=path.reason))
@@ -116,13 +110,7 @@ class Preparer:
     def copied(
         self, path: str, copy: Callable[[str, Path], Path], admit: Callable[[int], None] = lambda pixels: None
     ) -> Job:
-        """Prepare a file that must be copied first.
-
-        Args:
-            path: Path of the file.
-            copy: Function that copies it into a folder and returns the copy; may raise ImageError.
-            admit: As in `file`.
-        """
+        """Prepare a file that `copy` first copies into a folder; it returns the copy, or raises ImageError."""
         with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
             try:
                 job = self.file(str(copy(path, Path(folder))), admit)

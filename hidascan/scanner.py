@@ -68,7 +68,7 @@ class Scanner:
         weights = find_weights(options.weights)
         self.detector, self.header = load_detector(weights, self.dtype)
         self.rule = self._rule(options.profile)
-        digest = sha256_of(weights)
+        self._digest = sha256_of(weights)
         self.encode = self.detector.runtime(self.device, self.dtype)
         whole, trust = self.detector.plan, options.c2pa_trust
         if trust is not None:
@@ -76,18 +76,7 @@ class Scanner:
             trust = os.path.abspath(trust)  # decoders may run in another folder
         self.plan = whole.limited(options.patches)
         self.preparer = Preparer(self.plan, whole, self.detector.has_heatmap, options.max_pixels, options.stress, trust)
-        self.run = RunInfo(
-            version=__version__,
-            weights=self.header.name,
-            digest=digest,
-            detector=self.header.architecture,
-            dtype=str(self.dtype).removeprefix("torch."),
-            real_below=self.rule.real_below,
-            ai_from=self.rule.ai_from,
-            has_heatmap=self.detector.has_heatmap,
-            options=options,
-            reliability=self.header.calibration.reliability.get(options.profile) if options.threshold is None else None,
-        )
+        self.run = self._run_info(options)
         batch_size = options.batch_size or default_batch_size(self.device)
         self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
 
@@ -103,22 +92,23 @@ class Scanner:
         """
         if profile is not None and self.options.threshold is not None:
             raise UsageError("--threshold cannot be combined with --profile, whose thresholds it replaces")
-        options = replace(
-            self.options,
-            profile=self.options.profile if profile is None else profile,
-            stress=stress or self.options.stress,
-        )
-        if options == self.options:
-            return self.run
-        if (
-            self.options.fast and options.profile != self.options.profile
-        ):  # what settles a verdict depends on the bounds
-            raise UsageError(f"--fast works with profile {self.options.profile} here; omit it to use another profile")
+        own = self.options
+        options = replace(own, profile=own.profile if profile is None else profile, stress=stress or own.stress)
+        if own.fast and options.profile != own.profile:  # what settles a verdict depends on the bounds
+            raise UsageError(f"--fast works with profile {own.profile} here; omit it to use another profile")
+        return self._run_info(options)
+
+    def _run_info(self, options: ScanOptions) -> RunInfo:
         calibration, rule = self.header.calibration, self._rule(options.profile)
-        return replace(
-            self.run,
+        return RunInfo(
+            version=__version__,
+            weights=self.header.name,
+            digest=self._digest,
+            detector=self.header.architecture,
+            dtype=str(self.dtype).removeprefix("torch."),
             real_below=rule.real_below,
             ai_from=rule.ai_from,
+            has_heatmap=self.detector.has_heatmap,
             options=options,
             reliability=calibration.reliability.get(options.profile) if options.threshold is None else None,
         )
@@ -227,8 +217,8 @@ class Scanner:
 
         outputs = self.engine.run(_queued(jobs), on_batch, *(self._observed(watch, rule) if watch else ()))
         for (job, _), output in outputs:
-            finding = job.finding if output is None else self._complete(job, output, rule(job))
-            copies = {name: self._complete_copy(*next(outputs), rule(job)) for name in job.copies}
+            finding = self._complete(job, output, rule(job))
+            copies = {name: self._complete(copy, next(outputs)[1], rule(job)) for name, copy in job.copies.items()}
             yield _stressed(finding, copies) if copies else finding
 
     def _observed(
@@ -238,7 +228,7 @@ class Scanner:
 
         def report(ticket: _Ticket, progress: Progress) -> bool:
             job, image = ticket
-            image.note_progress(progress.encoded, progress.missing)
+            image.run, image.missing = progress.encoded, progress.missing
             patches, run, missing = job.progress()
             finding = replace(job.finding, patches=patches) if job.copies else job.finding
             if progress.decision and image is job and job.has_content:
@@ -250,12 +240,10 @@ class Scanner:
             return report, self.engine.look
         return report, functools.partial(first_impression, detector=self.detector, explain=self.options.explain)
 
-    def _complete_copy(self, ticket: _Ticket, output: ImageOutput | None, rule: Rule) -> Finding:
-        job = ticket[1]
-        return job.finding if output is None else self._complete(job, output, rule)
-
-    def _complete(self, job: Job, output: ImageOutput, rule: Rule) -> Finding:
+    def _complete(self, job: Job, output: ImageOutput | None, rule: Rule) -> Finding:
         finding = job.finding
+        if output is None:  # unreadable, or not wanted any more
+            return finding
         if output.heatmap is not None:
             finding = self._located(finding, output.heatmap)
         score = rule.score(output.logit)

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterable
 
 from hidascan.printable import ANY_TEXT
 
@@ -23,10 +22,6 @@ class ClosedOutput(io.TextIOBase):
             OSError: Always.
         """
         raise OSError(errno.EBADF, CLOSED)
-
-    def writelines(self, lines: Iterable[object]) -> None:
-        """Refuse to write, like `write`."""
-        self.write("")
 
 
 def prepare_streams() -> None:

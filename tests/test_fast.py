@@ -19,13 +19,13 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.geometry import patch_grid, spread_order
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure.calibration import recalibrate
 from hidascan.lab.measure.settling import (
     Trajectory,
     cross_fitted,
     fit_settling,
     outcome,
     record_trajectories,
-    write_settling,
 )
 from hidascan.lab.training.entries import read_entry, weights_of
 from hidascan.looking import error_margin, jackknife_error, settled_by
@@ -253,7 +253,7 @@ def test_trajectories_are_recorded_once_and_the_rule_is_written(settling, tmp_pa
     assert [[step[2:] for step in trajectory.steps] for trajectory in found] == [[(7, 10)], [(7, 15)]] * 2
     monkeypatch.setattr(scanner, "scan", None)
     assert record_trajectories(scanner, images[:4], tmp_path / "ways.jsonl") == found
-    write_settling(weights, (0.0, 0.0))
+    recalibrate(weights, settling=(0.0, 0.0))
     assert load_detector(weights)[1].calibration.settling == (0.0, 0.0)
 
 

@@ -17,9 +17,8 @@ from hidascan import Scanner, ScanOptions
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.errors import RecipeError, UsageError
-from hidascan.image.perturb import Compression
 from hidascan.lab.cli import app
-from hidascan.lab.data.degradations import CLEAN_QUALITY, Degradation, degrade, draw_degradation, known_quality
+from hidascan.lab.data.degradations import degrade, draw_degradation
 from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.sampling import BalancedSampler
@@ -90,20 +89,6 @@ def test_a_degradation_can_be_given_again():
     for seed in range(20):
         drawn = draw_degradation(np.random.default_rng(seed), 0.5, (0.1, 0.4, 0.3, 0.2), (30, 100))
         assert (degrade(pixels, drawn) == degrade(pixels, drawn)).all()
-
-
-def saved(*saves: Compression) -> Degradation:
-    return Degradation("none", 0.0, saves, (3, 5), 0)
-
-
-def test_the_known_quality_is_the_lowest_of_the_history():
-    jpeg = lambda quality: Compression("JPEG", quality)  # noqa: E731
-    assert known_quality(CLEAN_QUALITY, saved()) == 100
-    assert known_quality(90.0, saved(jpeg(95))) == 90
-    assert known_quality(CLEAN_QUALITY, saved(jpeg(40), jpeg(95))) == 40
-    assert known_quality(None, saved(jpeg(95))) is None
-    assert known_quality(None, saved(jpeg(50))) == 50
-    assert known_quality(90.0, saved(Compression("WEBP", 80))) is None
 
 
 @pytest.mark.parametrize("share", [(0.1, 0.3), (0.05, 0.1), (0.4, 0.5)])

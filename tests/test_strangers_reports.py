@@ -16,7 +16,7 @@ from hidascan.options import ScanOptions
 from hidascan.printable import printable
 from hidascan.report.csv_report import CsvReport
 from hidascan.report.html_report import render
-from hidascan.report.lines import FormattedLines, PlainLines
+from hidascan.report.lines import FormattedLines
 from hidascan.report.shards import ShardWriter, shards_of
 from hidascan.report.xmp_report import XmpReport
 from hidascan.run import RunInfo
@@ -82,7 +82,7 @@ def harmful(text: str) -> list[str]:
 
 @ALL
 def test_on_a_pipe_a_name_is_one_field_of_one_line(text):
-    plain = written(PlainLines, of(text)).removesuffix("\n")
+    plain = written(FormattedLines, of(text)).removesuffix("\n")
     assert plain.split("\t")[1:] == ["real", "0.2500"] and not harmful(plain) and "\n" not in plain
     formatted = written(lambda: FormattedLines(r"%c\t%v\t%p"), of(text)).removesuffix("\n")
     assert formatted.split("\t")[1] == "real" and not harmful(formatted) and "\n" not in formatted
@@ -173,6 +173,6 @@ def test_errors_are_one_line_each(hidascan, tmp_path):
 
 def test_on_a_terminal_no_format_runs_escape_codes(run_info):
     name = "\x1b[2J\r\u202e\udc9b"
-    for make in (lambda: CsvReport("-", run_info), lambda: FormattedLines(r"%p\0"), PlainLines):
+    for make in (lambda: CsvReport("-", run_info), lambda: FormattedLines(r"%p\0"), FormattedLines):
         shown = written(make, of(name), terminal=True)
         assert r"\x1b[2J\r\u202e\udc9b" in shown and not harmful(shown.replace("\0", ""))

@@ -18,7 +18,7 @@ from hidascan.printable import ANY_TEXT
 from hidascan.report.csv_report import CsvReport
 from hidascan.report.html_report import HtmlReport
 from hidascan.report.jsonl_report import JsonlReport
-from hidascan.report.lines import PlainLines
+from hidascan.report.lines import FormattedLines
 from hidascan.run import RunInfo
 from hidascan.streams import ClosedOutput
 from tests.conftest import save_picture
@@ -105,7 +105,7 @@ def test_a_removed_report_is_reported(hidascan, folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "shift_jis", "utf-16", "utf-8"])
 def test_no_name_ends_a_scan_in_any_encoding_of_stdout(run_info, encoding):
-    for make in (PlainLines, *(partial(kind, "-", run_info) for kind in (CsvReport, JsonlReport, HtmlReport))):
+    for make in (FormattedLines, *(partial(kind, "-", run_info) for kind in (CsvReport, JsonlReport, HtmlReport))):
         raw = io.BytesIO()
         with redirect_stdout(io.TextIOWrapper(raw, encoding, errors=ANY_TEXT, newline="")) as stdout:
             report = make()
@@ -114,7 +114,7 @@ def test_no_name_ends_a_scan_in_any_encoding_of_stdout(run_info, encoding):
             report.close()
             written = raw.getvalue()
             text = written.decode(encoding, "surrogateescape")
-        if make is PlainLines:
+        if make is FormattedLines:
             assert text.count("\terror\t") == text.count("\n") == len(NAMES)
             for name in NAMES[:2]:
                 assert name in text or name.encode("ascii", "backslashreplace").decode() in text

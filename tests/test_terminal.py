@@ -91,9 +91,9 @@ def test_the_folder_of_heatmaps_is_named(tmp_path, capsys):
     heatmaps.add(
         Finding(str(path), "ok", "real", 0.1, 48, 32, "PNG", 1, ai_area=0.0, heatmap=np.zeros((2, 3), np.float32))
     )
-    Terminal(RUN, others=(heatmaps,)).close()
+    Terminal(RUN, heatmaps=(heatmaps,)).close()
     assert capsys.readouterr().out == f"1 heatmap in {tmp_path / 'maps'}\n"
-    Terminal(RUN, others=(HeatmapReport(str(tmp_path), overlay=True, raw=False),)).close()
+    Terminal(RUN, heatmaps=(HeatmapReport(str(tmp_path), overlay=True, raw=False),)).close()
     assert capsys.readouterr().out == ""
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from hidascan.atomic import written_whole
-from hidascan.calibration import Calibration, ErrorRates, Reliability
+from hidascan.calibration import Calibration, Reliability
 from hidascan.detectors import detector_class
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Detector, DetectorConfig, config_from
@@ -32,6 +32,7 @@ from hidascan.detectors.weights import shipped_folders
 from hidascan.errors import CheckpointError
 from hidascan.options import PROFILES
 from hidascan.printable import printable
+from hidascan.records import from_json
 
 FORMAT_VERSION = 2
 _METADATA_KEY = "hidascan"
@@ -80,11 +81,8 @@ class CheckpointHeader:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, hex."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_trained(path: Path, detector: Detector, header: CheckpointHeader) -> None:
@@ -162,17 +160,8 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
         first, second = settling
         settling = (_at_least_0("settling", first), _at_least_0("settling", second))
     odds = None if odds is None else _at_least_0("region_odds", odds)
-    measured = {str(profile): _reliability(rates) for profile, rates in raw.get("reliability", {}).items()}
+    measured = from_json(dict[str, Reliability], raw.get("reliability", {}))
     return Calibration(numbers[0], numbers[1], pairs, numbers[2], settling, odds, measured)
-
-
-def _reliability(raw: dict[str, Any]) -> Reliability:
-    return Reliability(**{name: ErrorRates(**_numbers(rates)) for name, rates in raw.items()})
-
-
-def _numbers(raw: dict[str, Any]) -> dict[str, Any]:
-    """Convert the values of error rates, so that any other type raises ValueError or TypeError."""
-    return {name: int(value) if name.endswith("_images") else float(value) for name, value in raw.items()}
 
 
 def _at_least_0(name: str, raw: Any) -> float:

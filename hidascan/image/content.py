@@ -12,11 +12,7 @@ _LINES = 64  # minimum number of rows and columns compared; at most about twice 
 
 
 def content_problem(pixels: np.ndarray) -> str:
-    """Return the reason why a picture cannot be classified; "" if it can.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-    """
+    """Return the reason why a picture (H, W, 3) uint8 cannot be classified; "" if it can."""
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"nothing to judge: {width}x{height} pixels are too few (at least {MIN_SIDE} per side needed)"

@@ -42,11 +42,7 @@ def note_of(rows: Rows, height: int) -> str:
 
 
 def longest_run(whole: np.ndarray) -> Rows:
-    """Return the longest run of intact rows, between multiples of 8 or the edges of the image.
-
-    Args:
-        whole: (H,) bool, true for intact rows.
-    """
+    """Return the longest run of intact rows, (H,) bool, between multiples of 8 or the edges of the image."""
     height = len(whole)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], whole, [False]]).astype(np.int8)))
     runs = [Rows(0, 0)]
@@ -60,18 +56,19 @@ def longest_run(whole: np.ndarray) -> Rows:
 def partly_loaded(images: tuple[Image.Image, Image.Image]) -> tuple[Image.Image, Rows]:
     """Decode as much of a damaged image as possible.
 
-    The image is loaded twice, onto different backgrounds: rows that differ were not decoded.
-
-    Args:
-        images: The same file, opened twice and not yet loaded.
+    The file, opened twice, is loaded onto different backgrounds: rows that differ were not decoded.
 
     Returns:
         The loaded image, and its decoded rows.
     """
     loaded = [_load_onto(image, value) for image, value in zip(images, (0, 255), strict=True)]
     first, second = (np.asarray(image) for image in loaded)
-    same = (first == second).reshape(len(first), -1).all(axis=1)
-    return loaded[0], longest_run(same)
+    return loaded[0], longest_run(same_rows(first, second))
+
+
+def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (H,) bool: whether each row is the same in two images."""
+    return (first == second).reshape(len(first), -1).all(axis=1)
 
 
 def _load_onto(image: Image.Image, value: int) -> Image.Image:
@@ -98,12 +95,7 @@ def _load_onto(image: Image.Image, value: int) -> Image.Image:
 
 
 def unreadable_reason(data: bytes, error: Exception) -> str:
-    """Return the reason why an image cannot be decoded: its file is truncated, or the message of its decoder.
-
-    Args:
-        data: Content of the file.
-        error: Exception of its decoder.
-    """
+    """Return the reason why an image cannot be decoded: its file is truncated, or the message of its decoder."""
     if words := ends_early(data):
         return words
     words = " ".join(str(error).split()) or type(error).__name__

@@ -100,17 +100,20 @@ def decode(
                 raise ImageError(raw)
             readable, rows, damage = _repaired(without_long_texts(data), max_pixels, before_load)
             with Image.open(io.BytesIO(readable), formats=pillow_names()) as image:
-                decoded = _decode_opened(image, readable, max_pixels, before_load if rows is None else _admitted)
+                admit = before_load if rows is None else lambda pixels: None  # it was called before the repair
+                decoded = _decode_opened(image, readable, max_pixels, admit)
                 xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
                 manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, xmp)
-                claims = read_claims(image, data, manifest)  # after loading, as a PNG may have text after its pixels
                 pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
-                notes = (*damage, *decoded.notes, *manifest_notes)
-                capture = capture_of(image)
-                decoded = replace(
-                    decoded, pixels=pixels, claims=claims, manifest=manifest, capture=capture, notes=notes
+                return replace(
+                    decoded,
+                    pixels=pixels,
+                    claims=read_claims(image, data, manifest),  # after loading, as a PNG may have text after its pixels
+                    manifest=manifest,
+                    capture=capture_of(image),
+                    notes=(*damage, *decoded.notes, *manifest_notes),
+                    trace=jpeg_trace(pixels) if traced else None,
                 )
-                return replace(decoded, trace=jpeg_trace(decoded.pixels)) if traced else decoded
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -119,10 +122,6 @@ def decode(
         raise ImageError("not enough memory for an image of this size") from None
     except Exception as error:  # decoders raise almost any exception on broken data
         raise ImageError(unreadable_reason(data, error)) from error
-
-
-def _admitted(pixels: int) -> None:
-    """Replace a `before_load` that was already called."""
 
 
 def _repaired(

@@ -15,8 +15,7 @@ _LEAST = 0.0045
 def detail_problem(pixels: np.ndarray) -> str:
     """Return a note if fine detail is missing along rows and columns, as after enlarging to twice the size; else "".
 
-    Args:
-        pixels: (H, W, 3) uint8 RGB, with at least 64 pixels a side.
+    Pixels are (H, W, 3) uint8 RGB, with at least 64 a side.
     """
     green = pixels[..., 1]
     rows = green[:: max(1, green.shape[0] // _LINES), :_LENGTH]

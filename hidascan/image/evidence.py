@@ -7,8 +7,6 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-_BLOCK = 1 << 20
-
 
 @dataclass(frozen=True)
 class FileEvidence:
@@ -30,11 +28,8 @@ def evidence_of(path: str) -> FileEvidence | None:
     try:
         if not os.path.isfile(path):
             return None
-        digest, size = hashlib.sha256(), 0
         with open(path, "rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
+            digest, size = hashlib.file_digest(file, "sha256"), file.tell()
             changed = os.fstat(file.fileno()).st_mtime
     except OSError:
         return None

@@ -46,11 +46,6 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
 
     A URI with the suffix of an image is not looked up, as lists may have millions of these.
 
-    Args:
-        uri: URI of a file or folder.
-        selection: Rule that selects files in the folder.
-        survey: Summary that collects skipped files.
-
     Raises:
         UsageError: As `open_filesystem`.
     """

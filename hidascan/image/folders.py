@@ -33,12 +33,7 @@ _MAX_SHOWN = 8
 
 
 def system_file(name: str, below: str = "") -> str:
-    """Return the pattern of operating-system files that a file matches; "" if none.
-
-    Args:
-        name: Name of the file.
-        below: Path of the file below the searched folder.
-    """
+    """Return the pattern of operating-system files that a file matches; `below` is its path below the searched folder."""
     if name.startswith("._"):
         return APPLE_DOUBLE
     if name.startswith("$I") and _BIN in below.lower().split("/"):
@@ -52,12 +47,14 @@ def system_folder(name: str) -> str:
 
 
 class SkipReason(Enum):
-    """Reason why a file in a folder is not scanned."""
+    """Reason why a file or folder is not scanned."""
 
-    OWN = auto()
-    EXCLUDED = auto()
-    NOT_INCLUDED = auto()
-    OTHER_KIND = auto()
+    OTHER_KIND = auto()  # no suffix of an image
+    OWN = auto()  # a heatmap that hidascan wrote
+    EXCLUDED = auto()  # matches --exclude
+    NOT_INCLUDED = auto()  # matches no --include
+    FOLDER = auto()  # an unsearched folder
+    LINK = auto()  # an unfollowed link to a folder
 
 
 @dataclass
@@ -65,55 +62,41 @@ class SkippedFiles:
     """Number of skipped files in a folder and its subfolders, by reason.
 
     Attributes:
+        counts: Numbers by reason, except OTHER_KIND.
         others: Number of files without the suffix of an image, by suffix.
         system: Number of files of operating systems, by pattern.
-        heatmaps: Number of heatmaps that hidascan wrote.
-        excluded: Number of files and folders that match --exclude.
-        not_included: Number of files that match no --include.
-        folders: Number of unsearched folders.
-        links: Number of unfollowed links to folders.
     """
 
+    counts: Counter[SkipReason] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     system: Counter[str] = field(default_factory=Counter)
-    heatmaps: int = 0
-    excluded: int = 0
-    not_included: int = 0
-    folders: int = 0
-    links: int = 0
 
     def add(self, skip_reason: SkipReason, name: str) -> None:
-        """Count a file, or an excluded folder."""
+        """Count a file or folder."""
         if skip_reason is SkipReason.OTHER_KIND:
-            self._add_other(os.path.splitext(name.lower())[1])
-        elif skip_reason is SkipReason.EXCLUDED:
-            self.excluded += 1
-        elif skip_reason is SkipReason.NOT_INCLUDED:
-            self.not_included += 1
+            suffix, others = os.path.splitext(name.lower())[1], self.others
+            known = suffix in others or len(others) < _MAX_KINDS or suffix in UNSUPPORTED_PICTURES
+            others[suffix if known else "..."] += 1
         else:
-            self.heatmaps += 1
-
-    def _add_other(self, suffix: str) -> None:
-        others = self.others
-        known = suffix in others or len(others) < _MAX_KINDS or suffix in UNSUPPORTED_PICTURES
-        others[suffix if known else "..."] += 1
+            self.counts[skip_reason] += 1
 
     def parts(self, include: tuple[str, ...]) -> Iterator[str]:
         """Yield a few words for each reason."""
+        counts = self.counts
         if self.others:
             yield f"{_count(self.others.total(), 'file')} of other types skipped ({_by_kind(self.others)})"
-        if self.not_included:
-            yield f"none of {_count(self.not_included, 'file')} matches --include {' or '.join(include)}"
-        if self.excluded:
-            yield f"{self.excluded} excluded by --exclude"
-        if self.heatmaps:
-            yield f"{_count(self.heatmaps, 'hidascan heatmap')} skipped"
+        if number := counts[SkipReason.NOT_INCLUDED]:
+            yield f"none of {_count(number, 'file')} matches --include {' or '.join(include)}"
+        if number := counts[SkipReason.EXCLUDED]:
+            yield f"{number} excluded by --exclude"
+        if number := counts[SkipReason.OWN]:
+            yield f"{_count(number, 'hidascan heatmap')} skipped"
         if self.system:
             yield _system_line(self.system)
-        if self.folders:
-            yield f"{_count(self.folders, 'folder')} not searched (--no-recurse)"
-        if self.links:
-            yield f"{_count(self.links, 'link')} to folders not followed (use --follow-symlinks)"
+        if number := counts[SkipReason.FOLDER]:
+            yield f"{_count(number, 'folder')} not searched (--no-recurse)"
+        if number := counts[SkipReason.LINK]:
+            yield f"{_count(number, 'link')} to folders not followed (use --follow-symlinks)"
 
 
 @dataclass
@@ -131,14 +114,7 @@ class Survey:
     system: Counter[str] = field(default_factory=Counter)
 
     def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
-        """Add a searched folder.
-
-        Args:
-            folder: Path of the folder.
-            skipped: Skipped files in it.
-            include: Patterns of --include.
-            found: Whether it has an image or an unreadable folder.
-        """
+        """Add a searched folder; `found` states whether it has an image or an unreadable folder."""
         if found:
             self.pictures.update({kind: n for kind, n in skipped.others.items() if kind in UNSUPPORTED_PICTURES})
             self.system.update(skipped.system)

@@ -17,11 +17,7 @@ import numpy as np
 
 from hidascan.errors import ImageError
 from hidascan.image.decode import DecodedImage
-from hidascan.image.jpeg_header import JpegSave
-from hidascan.image.jpeg_trace import JpegTrace
-from hidascan.image.provenance.claim import Claim
-from hidascan.image.provenance.manifest import Manifest
-from hidascan.image.provenance.tags import Capture
+from hidascan.records import from_json
 
 try:
     import fcntl
@@ -134,21 +130,8 @@ class _Worker:
         if self._replies.readinto(pixels.data.cast("B")) < pixels.nbytes:
             raise EOFError
         pixels.flags.writeable = False
-        properties = reply["image"]
-        jpeg = properties["jpeg"] and JpegSave(**properties["jpeg"])
-        trace = properties["trace"] and JpegTrace(**properties["trace"])
-        claims = tuple(Claim(**claim) for claim in properties["claims"])
-        manifest = properties["manifest"] and Manifest.from_record(properties["manifest"])
-        capture = properties["capture"] and Capture(**properties["capture"])
-        built = {
-            "jpeg": jpeg,
-            "trace": trace,
-            "claims": claims,
-            "manifest": manifest,
-            "capture": capture,
-            "notes": tuple(properties["notes"]),
-        }
-        return DecodedImage(pixels, **properties | built)
+        image: DecodedImage = from_json(DecodedImage, {"pixels": pixels, **reply["image"]})
+        return image
 
     def _send(self, message: dict[str, Any]) -> None:
         self._requests.write(json.dumps(message).encode() + b"\n")

@@ -28,8 +28,6 @@ _LUMA = np.array(
 _CHROMA = np.pad(
     np.array([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]), (0, 4), constant_values=99
 ).ravel()
-
-
 _MAX_DISTANCE = 0.1  # mean |log ratio| to an IJG table, due to rounding or a vendor's tweak
 _SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1", (4, 2): "4:1:0"}
 
@@ -67,7 +65,8 @@ def read_save(tables: dict[int, list[int]], layers: list[tuple[int, int, int, in
     if not tables:
         return None
     own = [np.maximum(np.asarray(tables[index]), 1) for index in sorted(tables)[:2]]
-    distance = np.mean([_log_distance(known, table) for known, table in zip(_all_tables(), own, strict=False)], axis=0)
+    distances = [np.abs(np.log(known / one)).mean(axis=1) for known, one in zip(_all_tables(), own, strict=False)]
+    distance = np.mean(distances, axis=0)
     return JpegSave(int(distance.argmin()) + 1, _maker(own, float(distance.min())), _subsampling(layers))
 
 
@@ -97,7 +96,3 @@ def _all_tables() -> tuple[np.ndarray, np.ndarray]:
     """Return the luma and chroma tables of qualities 1..100, (100, 64) each."""
     luma, chroma = (np.stack([ijg_table(q, base) for q in range(1, 101)]) for base in (_LUMA, _CHROMA))
     return luma, chroma
-
-
-def _log_distance(candidates: np.ndarray, table: np.ndarray) -> np.ndarray:
-    return np.abs(np.log(candidates / table)).mean(axis=1)

@@ -16,10 +16,10 @@ import simplejpeg
 from PIL import Image
 
 from hidascan.errors import ImageError
-from hidascan.image.damage import Rows, longest_run, note_of
+from hidascan.image.damage import Rows, longest_run, note_of, same_rows
 
 _EOI = b"\xff\xd9"
-_SOS, _APP0, _RESTART_INTERVAL = 0xDA, 0xE0, 0xDD
+_SOS, _RESTART_INTERVAL = 0xDA, 0xDD
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xCA}
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # within scan data: neither a stuffed FF nor a restart marker
@@ -80,11 +80,6 @@ def _is_padding(warning: str, data: bytes) -> bool:
 def _corrupt(warning: str) -> str:
     reason = warning.removeprefix("Corrupt JPEG data: ")
     return f"damaged: corrupt JPEG data ({reason}); part of the picture may be wrong"
-
-
-def _same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (H,) bool: whether each row is the same in two images."""
-    return (first == second).reshape(len(first), -1).all(axis=1)
 
 
 @dataclass
@@ -189,9 +184,9 @@ class _Damaged:
             return _rgb(self._repaired(), self.mode), (_NO_END,)
         first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
         height = len(first)
-        whole = _same_rows(first, second)
+        whole = same_rows(first, second)
         if self.layout.restarts and not self.layout.progressive:
-            tail = _same_rows(first, _rgb(self._filled(1, 2), self.mode))
+            tail = same_rows(first, _rgb(self._filled(1, 2), self.mode))
         else:
             tail = whole  # after any loss, colours and positions are shifted
         if not tail.all():

@@ -51,12 +51,11 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
     Raises:
         UsageError: If the file cannot be read, or is not a list of paths.
     """
-    if is_manifest(name):
-        yield from read_manifest(name, column)
-        return
     called = "stdin" if name == STDIN else f"--files-from {name}"
     try:
-        if name == STDIN:
+        if is_manifest(name):
+            yield from (_parquet if name.lower().endswith(".parquet") else _text)(name, column)
+        elif name == STDIN:
             if sys.stdin is None:
                 raise UsageError("stdin is closed: no list of paths to read")
             yield from read_list(sys.stdin.buffer, called, column, null)
@@ -65,7 +64,7 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
                 yield from read_list(file, called, column, null)
     except OSError as error:
         raise UsageError(f"{called}: {error.strerror or error}") from None
-    except ValueError as error:  # a NUL in the name
+    except ValueError as error:  # a NUL in the name, or a message without it, of a codec or of Arrow
         raise UsageError(f"{called}: {error}") from None
 
 
@@ -213,22 +212,8 @@ def _refuse_table(line: str, column: str, called: str) -> None:
         raise UsageError(f"{called} looks like a table, not a list of paths: rename it to .csv or .tsv")
 
 
-def read_manifest(name: str, column: str) -> Iterator[str]:
-    """Yield the cells of a column, except empty ones.
-
-    Raises:
-        UsageError: If the file cannot be read, or lacks the column.
-    """
-    try:
-        read = _parquet if name.lower().endswith(".parquet") else _text
-        yield from read(name, column)
-    except OSError as error:
-        raise UsageError(f"--files-from {name}: {error.strerror or error}") from None
-    except ValueError as error:  # csv.Error and UnicodeDecodeError do not name the file; Arrow raises these, too
-        raise UsageError(f"--files-from {name}: {error}") from None
-
-
 def _text(name: str, column: str) -> Iterator[str]:
+    """Yield the non-empty cells of a column of a CSV or TSV file."""
     with open(name, "rb") as file:
         head = file.peek(_BLOCK)
         if kind := kind_from_head(head):

@@ -45,11 +45,6 @@ def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
     return compress(pixels, Compression("JPEG", quality))
 
 
-def webp(pixels: np.ndarray, quality: int) -> np.ndarray:
-    """Save an image as WebP, and load it again."""
-    return compress(pixels, Compression("WEBP", quality))
-
-
 def shrink(pixels: np.ndarray, scale: float) -> np.ndarray:
     """Shrink each side to `scale` (under 1) of its length, at least a pixel, by averaging areas."""
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
@@ -93,24 +88,14 @@ def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
     return shrink(pixels, scale) if scale < 1 else pixels
 
 
-def messenger(pixels: np.ndarray) -> np.ndarray:
-    """Send an image through a messenger and forward it once, as WhatsApp does: 1600 pixels, JPEG 75, JPEG 70."""
-    return jpeg(jpeg(fit(pixels, 1600), 75), 70)
-
-
-def photo_network(pixels: np.ndarray) -> np.ndarray:
-    """Post an image as Instagram does: 1080 pixels, sharpened a little, JPEG 75."""
-    return jpeg(sharpen(fit(pixels, 1080), 0.3), 75)
-
-
-def news_network(pixels: np.ndarray) -> np.ndarray:
-    """Post an image as Twitter does: 1200 pixels, JPEG 85."""
-    return jpeg(fit(pixels, 1200), 85)
-
-
-def preview(pixels: np.ndarray) -> np.ndarray:
-    """Make a thumbnail like those of search engines: 300 pixels, JPEG 80."""
-    return jpeg(fit(pixels, 300), 80)
+def post(pixels: np.ndarray, longest: int, qualities: tuple[int, ...], sharpness: float = 0.0) -> np.ndarray:
+    """Post an image: shrink it to sides of at most `longest` pixels, sharpen it, save it as JPEG once per quality."""
+    posted = fit(pixels, longest)
+    if sharpness:
+        posted = sharpen(posted, sharpness)
+    for quality in qualities:
+        posted = jpeg(posted, quality)
+    return posted
 
 
 def screenshot(pixels: np.ndarray, scale: float = 0.8) -> np.ndarray:
@@ -159,17 +144,17 @@ def repost(pixels: np.ndarray) -> np.ndarray:
 
 PERTURBATIONS: dict[str, Perturbation] = {
     **{f"JPEG {quality}": partial(jpeg, quality=quality) for quality in (95, 90, 85, 75, 60, 40)},
-    "WebP 80": partial(webp, quality=80),
+    "WebP 80": partial(compress, save=Compression("WEBP", 80)),
     **{f"resize {scale}": partial(shrink, scale=scale) for scale in (0.75, 0.5, 0.25)},
     **{f"blur {sigma}": partial(blur, sigma=sigma) for sigma in (1, 2)},
     "noise 5": partial(noise, sigma=5),
     "JPEG, resize, JPEG": repost,
     "centre 60 %": centre_crop,
     "letterbox": letterbox,
-    "messenger": messenger,
-    "photo network": photo_network,
-    "news network": news_network,
-    "preview 300 px": preview,
+    "messenger": partial(post, longest=1600, qualities=(75, 70)),  # as WhatsApp does; forwarded once
+    "photo network": partial(post, longest=1080, qualities=(75,), sharpness=0.3),  # as Instagram does
+    "news network": partial(post, longest=1200, qualities=(85,)),  # as Twitter does
+    "preview 300 px": partial(post, longest=300, qualities=(80,)),  # as in the results of a search
     "screenshot": screenshot,
     "turned": partial(turn, quarters=1),
     "AVIF 60": partial(compress, save=Compression("AVIF", 60)),

@@ -25,9 +25,6 @@ class _Chunk:
     sound: bool  # the checksum is correct
     cut: bool  # the chunk is truncated
 
-    def written(self) -> bytes:
-        return _chunk(self.kind, bytes(self.data))
-
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -105,17 +102,13 @@ class PngFile:
     @classmethod
     def read(cls, data: bytes) -> PngFile:
         """Find the chunks of a file and check their checksums, without inflating pixels."""
-        return cls._of(memoryview(data))
-
-    @classmethod
-    def _of(cls, data: memoryview) -> PngFile:
-        file, place = cls(), len(_MAGIC)
+        file, place, view = cls(), len(_MAGIC), memoryview(data)
         while place + 8 <= len(data) and not file.ended:
             size, kind = struct.unpack_from(">I4s", data, place)
             if not kind.isalpha():  # not a chunk
                 break
-            body = data[place + 8 : place + 8 + size]
-            crc = bytes(data[place + 8 + size : place + 12 + size])
+            body = view[place + 8 : place + 8 + size]
+            crc = data[place + 8 + size : place + 12 + size]
             sound = crc == struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
             file.chunks.append(_Chunk(kind, body, sound, place + 12 + size > len(data)))
             file.ended = kind == b"IEND"
@@ -197,7 +190,7 @@ class PngFile:
                 parts += [_chunk(b"IDAT", zlib.compress(pixels, 1))] if pending else []
                 pending = False
             elif chunk.sound or (chunk.kind in (b"tEXt", b"iTXt", b"IHDR", b"PLTE", b"tRNS") and len(chunk.data)):
-                parts.append(chunk.written())
+                parts.append(_chunk(chunk.kind, bytes(chunk.data)))
         if pending:
             raise ImageError("damaged image: the file is truncated before its pixels")
         return b"".join([*parts, b"" if self.ended else _chunk(b"IEND", b"")])

@@ -86,17 +86,11 @@ def is_uri(path: str) -> bool:
 def expand(
     paths: Iterable[str], selection: Selection | None = None, survey: Survey | None = None, uris: bool = False
 ) -> Iterator[str]:
-    """Yield the files in `paths`, those of each folder sorted, each file once.
+    """Yield the files in files, folders and file:// URIs, those of each folder sorted, each file once.
 
     In folders, only files that match `selection` are yielded, by default those with the suffix of an image. A missing
     path is yielded, too, so that it gets a row; other unreadable paths, such as locked folders and URLs, are yielded
-    as `Unreadable`.
-
-    Args:
-        paths: Files, folders and file:// URIs.
-        selection: Rule that selects files in folders.
-        survey: Summary that collects skipped files.
-        uris: Whether to yield URIs unchanged, if the caller can read them.
+    as `Unreadable`; with `uris`, URIs are yielded unchanged. `survey` collects skipped files.
     """
     selection, survey = selection or Selection(), Survey() if survey is None else survey
     seen = set()
@@ -189,11 +183,11 @@ class _Search:
             number = sum(len(files) for _, _, files in os.walk(os.path.join(place, name)))
             skipped.system[pattern] += number or 1
         elif selection.excludes(name, below):
-            skipped.excluded += 1
+            skipped.add(SkipReason.EXCLUDED, name)
         elif not selection.recurse:
-            skipped.folders += 1
+            skipped.add(SkipReason.FOLDER, name)
         elif is_link and not selection.follow_links:
-            skipped.links += 1
+            skipped.add(SkipReason.LINK, name)
         else:
             return True
         return False

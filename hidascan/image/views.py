@@ -56,10 +56,8 @@ def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views
         boxes.append(whole)
     mirrored = mirror_to(pixels, plan.side)
     chosen, grid = _patches(height, width, plan)
-    for box in chosen:
-        left, top, across, down = box
-        views.append(mirrored[top : top + down, left : left + across])
-        boxes.append(box)
+    views += [mirrored[box.top : box.top + box.height, box.left : box.left + box.width] for box in chosen]
+    boxes += chosen
     return Views(views, boxes, plan.thumbnail, len(chosen), grid)
 
 
@@ -69,9 +67,9 @@ def _patches(height: int, width: int, plan: ViewPlan) -> tuple[list[Box], PatchG
     if plan.patches == "centre":
         return [Box(max(0, width - side) // 2, max(0, height - side) // 2, side, side)], None
     grid = patch_grid(height, width, side)
-    if plan.patches == "all" or plan.patches >= len(grid):
-        return grid.boxes(), grid
     places = grid.boxes()
+    if plan.patches == "all" or plan.patches >= len(places):
+        return places, grid
     return [places[number] for number in stratified_sample(grid, plan.patches)] if plan.patches else [], None
 
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from hidascan.errors import ImageError
 from hidascan.image.decode import decode
+from hidascan.records import to_json
 
 try:
     import resource
@@ -49,14 +50,8 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
     _allow_seconds(_SECONDS)
     try:
         image = decode(request["path"], request["max_pixels"], announce, request["trust"], traced=True)
-        properties = {
-            field.name: getattr(image, field.name) for field in dataclasses.fields(image) if field.name != "pixels"
-        }
-        properties["jpeg"] = image.jpeg and dataclasses.asdict(image.jpeg)
-        properties["trace"] = image.trace and dataclasses.asdict(image.trace)
-        properties["capture"] = image.capture and dataclasses.asdict(image.capture)
-        properties["manifest"] = image.manifest and dataclasses.asdict(image.manifest)
-        properties["claims"] = [dataclasses.asdict(claim) for claim in image.claims]
+        names = [field.name for field in dataclasses.fields(image) if field.name != "pixels"]
+        properties = {name: to_json(getattr(image, name)) for name in names}
         _allow_seconds(0)
         _send(replies, {"shape": image.pixels.shape, "image": properties})
         replies.write(image.pixels.tobytes() if not image.pixels.flags.c_contiguous else image.pixels.data)

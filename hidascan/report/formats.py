@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hidascan.errors import UsageError
-
-if TYPE_CHECKING:
-    from hidascan.report.reporter import Report
-    from hidascan.run import RunInfo
 
 FORMATS = {
     "csv": "hidascan.report.csv_report:CsvReport",
@@ -35,20 +31,3 @@ def report_class(name: str) -> Any:
     """Import the class of a format; called with (target, run, append), it opens a report."""
     module, _, attribute = FORMATS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def open_report(name: str, target: str, run: RunInfo, append: bool, **settings: str) -> Report:
-    """Open a report.
-
-    Args:
-        name: Name of the format.
-        target: Path of a file, or "-" for stdout.
-        run: Configuration of the scan.
-        append: Whether to continue the file of an interrupted scan.
-        **settings: Further settings of this format.
-
-    Raises:
-        UsageError: If the file cannot be written.
-    """
-    report: Report = report_class(name)(target, run, append, **settings)
-    return report

@@ -14,22 +14,17 @@ from hidascan.finding import Finding
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
 from hidascan.report.overlay import draw_attributions, draw_heatmap
-from hidascan.report.reporter import free_name, output_folder, pixels_of
+from hidascan.report.reporter import Report, free_name, output_folder, pixels_of
 
 
-class HeatmapReport:
+class HeatmapReport(Report):
     """Heatmap files NAME.heatmap.png of readable images; existing files are never overwritten.
 
     With attributions, NAME.effects.png is drawn in the same way.
     """
 
     def __init__(self, folder: str | None, overlay: bool, raw: bool):
-        """Prepare the folder.
-
-        Args:
-            folder: Folder for heatmaps; None for the current folder.
-            overlay: Whether to draw heatmaps over the picture.
-            raw: Whether to write heatmaps as numbers.
+        """Prepare the folder, by default the current one, for heatmaps drawn over the picture, as numbers, or both.
 
         Raises:
             UsageError: If the folder cannot be created.
@@ -53,9 +48,6 @@ class HeatmapReport:
         for suffix, page in pages.items():
             _save(page, self._folder / (name + suffix))
         self._count += 1
-
-    def close(self) -> None:
-        """Do nothing, as every file is complete."""
 
     def written(self) -> str:
         """Return a line on the heatmaps written and their folder; "" if there are none."""

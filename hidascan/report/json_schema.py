@@ -1,88 +1,72 @@
-"""The JSON Schema (2020-12) of a line of `--jsonl`."""
+"""The JSON Schema (2020-12) of a line of `--jsonl`, from the type hints of a Finding."""
 
 from __future__ import annotations
 
-import dataclasses
 import typing
-from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import fields, is_dataclass
+from types import NoneType
 from typing import Any
 
-from hidascan.finding import Attribution, Finding
-from hidascan.image.evidence import FileEvidence
-from hidascan.image.jpeg_header import JpegSave
-from hidascan.image.jpeg_trace import JpegTrace
+from hidascan.finding import KEYS, Finding
 from hidascan.image.provenance.claim import Claim
-from hidascan.image.provenance.manifest import Manifest, Statement
-from hidascan.image.provenance.tags import Capture
-from hidascan.regions import SCOPES, Region
+from hidascan.image.provenance.manifest import Manifest
+from hidascan.records import hints_of
+from hidascan.regions import SCOPES
 from hidascan.summary import TEXTS, Card
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
-_SPECIAL: dict[str, dict[str, Any]] = {
-    "status": {"enum": ["ok", "error"]},
-    "verdict": {"enum": ["ai", "real", "inconclusive", None]},
-    "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-    "ai_area": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-    "orientation": {"type": "integer", "minimum": 1, "maximum": 8},
-    "scope": {"enum": [*SCOPES, None]},
-    "notes": {"type": "array", "items": {"type": "string"}},
-    "stress": {"type": "object", "additionalProperties": {"type": "number"}},
-    "c2pa": {"anyOf": [{"$ref": "#/$defs/manifest"}, {"type": "null"}]},
+_SPECIAL: dict[tuple[type, str], dict[str, Any]] = {
+    (Finding, "status"): {"enum": ["ok", "error"]},
+    (Finding, "verdict"): {"enum": ["ai", "real", "inconclusive", None]},
+    (Finding, "score"): {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    (Finding, "ai_area"): {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    (Finding, "orientation"): {"type": "integer", "minimum": 1, "maximum": 8},
+    (Finding, "scope"): {"enum": [*SCOPES, None]},
+    (Claim, "kind"): {"enum": ["ai", "camera", "software"]},
+    (Claim, "source"): {"enum": ["c2pa", "xmp", "exif", "iptc", "png", "comment", "pixels"]},
+    (Claim, "signature"): {"enum": ["valid", "unverified", "broken", ""]},
+    (Claim, "strength"): {"enum": ["trusted", "signed", "tag", "text", ""]},
 }
-_OF_CLAIMS: dict[str, dict[str, Any]] = {
-    "kind": {"enum": ["ai", "camera", "software"]},
-    "source": {"enum": ["c2pa", "xmp", "exif", "iptc", "png", "comment", "pixels"]},
-    "signature": {"enum": ["valid", "unverified", "broken", ""]},
-    "strength": {"enum": ["trusted", "signed", "tag", "text", ""]},
-}
-_OBJECTS: dict[str, type] = {"jpeg_saved": JpegSave, "jpeg_trace": JpegTrace, "file": FileEvidence, "capture": Capture}
-_LISTS: dict[str, type] = {"claims": Claim, "regions": Region, "effects": Attribution}
 
 
 def json_schema() -> dict[str, Any]:
     """Return the schema of a record; additional keys of later versions are allowed."""
-    hints = typing.get_type_hints(Finding)
-    names = list(Finding("", "ok").record())
-    properties = {name: _property(name, hints) for name in names}
+    properties = {key: _of_field(Finding, name) for name, key in KEYS.items()}
     scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
-    properties["scan"] = {"type": "object", "properties": scan, "required": list(scan)}
-    texts = {name: _of_hint(hint) for name, hint in typing.get_type_hints(Card).items() if name in TEXTS}
-    properties["summary"] = {"type": "object", "properties": texts, "required": list(texts)}
-    nested = {"ingredients": {"$ref": "#/$defs/manifest"}, "statements": _object(Statement)}
-    manifest = _object(Manifest, {name: {"type": "array", "items": items} for name, items in nested.items()})
+    properties["scan"] = _object(scan)
+    properties["summary"] = _object({name: _of_field(Card, name) for name in TEXTS})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A hidascan row",
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "$defs": {"manifest": manifest},
+        **_object(properties),
+        "$defs": {"manifest": _of_dataclass(Manifest)},
     }
 
 
-def _property(name: str, hints: dict[str, Any]) -> dict[str, Any]:
-    if name in _SPECIAL:
-        return _SPECIAL[name]
-    if name in _OBJECTS:
-        return {"anyOf": [_object(_OBJECTS[name]), {"type": "null"}]}
-    if name in _LISTS:
-        return {"type": "array", "items": _object(_LISTS[name], _OF_CLAIMS if name == "claims" else {})}
-    return _of_hint(hints[name])
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _object(kind: type, special: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
-    properties = {name: special[name] if name in special else _of_hint(hints[name]) for name in names}
-    return {"type": "object", "properties": properties, "required": names}
+def _of_dataclass(kind: Any) -> dict[str, Any]:
+    return _object({field.name: _of_field(kind, field.name) for field in fields(kind)})
+
+
+def _of_field(kind: type, name: str) -> dict[str, Any]:
+    return _SPECIAL.get((kind, name)) or _of_hint(hints_of(kind)[name])
 
 
 def _of_hint(hint: Any) -> dict[str, Any]:
-    """Return the schema of a type hint: a plain value, an optional one, or a list of these."""
+    """Return the schema of a type hint: a scalar, a dataclass, an optional, a list or a dictionary of these."""
+    inner = typing.get_args(hint)
+    if hint is Manifest:  # holds others of its kind
+        return {"$ref": "#/$defs/manifest"}
+    if is_dataclass(hint):
+        return _of_dataclass(hint)
     if typing.get_origin(hint) in (list, tuple):
-        inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
         return {"type": "array", "items": _of_hint(inner[0])}
-    options = typing.get_args(hint) or (hint,)
-    names = ["null" if option is type(None) else _SCALARS[option] for option in options if option is not Ellipsis]
-    return {"type": names[0] if len(names) == 1 else names}
+    if typing.get_origin(hint) is dict:
+        return {"type": "object", "additionalProperties": _of_hint(inner[1])}
+    if NoneType not in inner:
+        return {"type": _SCALARS[hint]}
+    known = _of_hint(inner[0])
+    return {"type": [known["type"], "null"]} if inner[0] in _SCALARS else {"anyOf": [known, {"type": "null"}]}

@@ -30,34 +30,19 @@ PLACEHOLDERS: dict[str, tuple[str, Callable[[Finding], object]]] = {
     "g": ("most similar family of generators", lambda f: f.family),
     "e": ("reason why the file could not be read", lambda f: f.error),
 }
+PLAIN = r"%p\t%v\t%s"  # of an unreadable file: its path, error, and an empty score
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
 _PART = re.compile(r"%(.?)|\\[nt0\\]", re.DOTALL)
-
-
-class PlainLines:
-    """Lines of three fields; for an unreadable file, its path, `error`, and an empty score.
-
-    Tabs, line feeds and other control characters in paths are escaped.
-    """
-
-    def add(self, finding: Finding) -> None:
-        """Write a line."""
-        score = "" if finding.score is None else f"{finding.score:.4f}"
-        sys.stdout.write(f"{_path(finding)}\t{finding.verdict or 'error'}\t{score}\n")
-        sys.stdout.flush()
-
-    def close(self) -> None:
-        """Flush stdout."""
-        sys.stdout.flush()
 
 
 class FormattedLines:
     r"""Lines in a format such as `%v %s %p`, ended by a line feed unless the format ends with \n, \t or \0.
 
-    Control characters in values are escaped, except in the path if the format ends with \0, for `xargs -0`.
+    Tabs, line feeds and other control characters in values are escaped, except in the path if the format ends with \0,
+    for `xargs -0`.
     """
 
-    def __init__(self, form: str):
+    def __init__(self, form: str = PLAIN):
         """Check the format.
 
         Raises:

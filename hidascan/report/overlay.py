@@ -27,20 +27,15 @@ STRONG = 0.5  # log-odds of the score: influence of a patch that is drawn in ful
 def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
     """Draw the marked cells and numbered outlines of regions over the upright, grey image, above result and scale.
 
-    Args:
-        pixels: (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
-        finding: Finding with a heatmap.
+    Pixels are (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
     """
     small = shrink_to(pixels, _MAX_SIDE)
     layer = heat_layer(finding, small.shape[:2])
-    picture = upright(_blend(small, layer[..., :3].astype(np.float32), layer[..., 3] / 255), finding.orientation)
-    ramp = _heat(np.linspace(_LEAST, 1, 256, dtype=np.float32)[None])
-    drawn = Image.fromarray(np.ascontiguousarray(picture))
-    _draw_contours(drawn, contours(finding))
-    scale = ("0.5", "0.75", "1")
-    return _page(
-        drawn, _title(finding), heatmap_in_words(finding), ramp, scale, "probability that a marked area is AI-made"
-    )
+    picture = _blend(small, layer[..., :3].astype(np.float32), layer[..., 3] / 255, finding.orientation)
+    _draw_contours(picture, contours(finding))
+    ramp, scale = _heat(np.linspace(_LEAST, 1, 256, dtype=np.float32)[None]), ("0.5", "0.75", "1")
+    caption = "probability that a marked area is AI-made"
+    return _page(picture, finding, heatmap_in_words(finding), ramp, scale, caption)
 
 
 def draw_attributions(
@@ -57,16 +52,14 @@ def draw_attributions(
     small = shrink_to(pixels, _MAX_SIDE)
     painted = attribution_map(finding.attributions, pixels.shape[:2], small.shape[:2])
     strength = np.minimum(np.abs(painted) / strong, 1)
-    picture = upright(_blend(small, _signed(painted), 0.7 * strength), finding.orientation)
+    picture = _blend(small, _signed(painted), 0.7 * strength, finding.orientation)
     ends = np.linspace(-1, 1, 256, dtype=np.float32)[None]
     ramp = 255 + (_signed(ends) - 255) * np.abs(ends)[..., None]
     least = "" if notable(finding) else f", none of which reaches {NOTABLE}"
+    result = f"influence of {len(finding.attributions)} patches{least}"
     scale = (f"-{strong:.2g} against AI", "0", f"for AI +{strong:.2g}")
     caption = f"influence on the {unit}: with all patches minus without this one"
-    drawn = Image.fromarray(np.ascontiguousarray(picture))
-    return _page(
-        drawn, _title(finding), f"influence of {len(finding.attributions)} patches{least}", ramp, scale, caption
-    )
+    return _page(picture, finding, result, ramp, scale, caption)
 
 
 def notable(finding: Finding) -> bool:
@@ -75,12 +68,7 @@ def notable(finding: Finding) -> bool:
 
 
 def heat_layer(finding: Finding, size: tuple[int, ...]) -> np.ndarray:
-    """Colour the marked cells as (h, w, 4) uint8 RGBA at the pixels of a shrunk image; all others are transparent.
-
-    Args:
-        finding: Finding with a heatmap.
-        size: Height and width of the shrunk image.
-    """
+    """Colour the marked cells as (*size, 4) uint8 RGBA at the pixels of a shrunk image; all others are transparent."""
     cells, hot = _known(finding.heatmap), marked_cells(finding)
     layer = np.dstack([_heat(cells), np.where(hot, 255 * _OPACITY, 0)]).astype(np.uint8)
     full = (finding.height or CELL * cells.shape[0], finding.width or CELL * cells.shape[1])
@@ -133,10 +121,6 @@ def corner_of(polygon: np.ndarray) -> np.ndarray:
     return corner
 
 
-def _title(finding: Finding) -> str:
-    return f"{summary(finding, None).headline}   score {score_in_words(finding)}"
-
-
 def _known(heatmap: np.ndarray | None) -> np.ndarray:
     if heatmap is None:
         raise ValueError("the finding has no heatmap")
@@ -183,20 +167,22 @@ def _signed(values: np.ndarray) -> np.ndarray:
     return np.where(values[..., None] > 0, np.asarray(_FOR_AI, np.float32), np.asarray(_FOR_REAL, np.float32))
 
 
-def _blend(pixels: np.ndarray, over: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """Blend colours (H, W, 3) over the grey picture with opacity `strength`, (H, W) in 0..1; uint8."""
+def _blend(pixels: np.ndarray, over: np.ndarray, strength: np.ndarray, orientation: int) -> Image.Image:
+    """Blend colours (H, W, 3) over the grey picture with opacity `strength`, (H, W) in 0..1, and turn it upright."""
     grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
-    return np.rint(grey * (1 - strength[..., None]) + over * strength[..., None]).astype(np.uint8)
+    blended = np.rint(grey * (1 - strength[..., None]) + over * strength[..., None]).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(upright(blended, orientation)))
 
 
 def _page(
-    picture: Image.Image, title: str, result: str, ramp: np.ndarray, scale: tuple[str, ...], caption: str
+    picture: Image.Image, finding: Finding, result: str, ramp: np.ndarray, scale: tuple[str, ...], caption: str
 ) -> Image.Image:
     """Put a picture above its legend: a ramp (1, N, 3) of colours with an evenly spaced scale."""
     page = Image.new("RGB", (max(picture.width, _MIN_WIDTH), picture.height + _LEGEND), _PAPER)
     page.paste(picture, ((page.width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(page)
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
+    title = f"{summary(finding, None).headline}   score {score_in_words(finding)}"
     draw.text((_MARGIN, picture.height + 5), title, _INK, font)
     draw.text((_MARGIN, picture.height + 27), result, _INK, small)
     bar_top, bar_width = picture.height + 47, page.width - 2 * _MARGIN

@@ -30,7 +30,8 @@ class Report(Protocol):
         """Write a Finding."""
 
     def close(self) -> None:
-        """Finish."""
+        """Finish; by default, every row is complete already."""
+        return
 
 
 def pixels_of(finding: Finding) -> np.ndarray:
@@ -76,8 +77,8 @@ def recognises_nothing(head: bytes) -> bool:
 def open_text(target: str, append: bool = False, recognises: Callable[[bytes], bool] = recognises_nothing) -> TextIO:
     """Open a file for text, or stdout for "-".
 
-    Undecodable bytes of file names are preserved. An existing file is checked again after it is opened and before it
-    is truncated, as it may have appeared since the outputs were checked.
+    Undecodable bytes of file names are preserved. An existing file that is neither empty nor recognised is not replaced;
+    this is checked again here, as it may have appeared since the outputs were checked.
 
     Args:
         target: Path of the file.
@@ -101,7 +102,7 @@ def _opened(target: str, append: bool, recognises: Callable[[bytes], bool]) -> T
     if append or not os.path.isfile(target):
         return _text(target, "a" if append else "w")
     file = _text(target, "r+")
-    if not may_be_replaced(file.buffer.read(HEAD), recognises):
+    if (head := file.buffer.read(HEAD)) and not recognises(head):
         file.close()
         raise UsageError(foreign_file_message(target))
     file.seek(0)
@@ -111,11 +112,6 @@ def _opened(target: str, append: bool, recognises: Callable[[bytes], bool]) -> T
 
 def _text(target: str, mode: str) -> TextIO:
     return cast(TextIO, open(target, mode, encoding="utf-8", errors=ANY_TEXT, newline=""))
-
-
-def may_be_replaced(head: bytes, recognises: Callable[[bytes], bool]) -> bool:
-    """Return whether a file may be replaced: it is empty, or a report of the same format."""
-    return not head or recognises(head)
 
 
 def foreign_file_message(file: str) -> str:

@@ -54,25 +54,20 @@ def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str
 
 
 def check(file: str, name: str, resume: bool) -> None:
-    """Refuse to lose rows of an interrupted scan, or to overwrite a foreign file with the mark.
-
-    Args:
-        file: Path of a resumable output.
-        name: Name of the format.
-        resume: Whether this scan resumes it.
+    """Check a resumable output, by the name of its format.
 
     Raises:
-        UsageError: If rows or a file would be lost.
+        UsageError: If rows of an interrupted scan would be lost, or the mark would overwrite a foreign file.
     """
     mark = mark_of(file)
     if not os.path.lexists(mark):
         return
     if not is_own(mark):
         raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
-    if resume or not _has_content(file):
+    if resume or not (os.path.isfile(file) and os.path.getsize(file)):
         return
     count = sum(1 for _ in report_class(name).complete_records(file))
-    if count or not report_class(name).recognises(_head(file)):
+    if count or not report_class(name).recognises(head_of(file)):
         raise UsageError(
             f"{file} is an unfinished scan ({count} row{'s' * (count != 1)}): continue with --resume, or delete it to "
             "start over"
@@ -80,13 +75,8 @@ def check(file: str, name: str, resume: bool) -> None:
 
 
 def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
-    """Return whether a file is a report; one truncated in its first line is recognised by its mark.
-
-    Args:
-        file: Path of a file that `--resume` should continue.
-        recognises: Whether a file with these first bytes is a report.
-    """
-    head = _head(file)
+    """Return whether a file is a report; one truncated in its first line is recognised by its mark."""
+    head = head_of(file)
     torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
     return recognises(head) or (torn and is_own(mark_of(file)))
 
@@ -151,11 +141,8 @@ def is_own(path: Path, keys: Collection[str] = MARK_KEYS) -> bool:
         return False
 
 
-def _has_content(file: str) -> bool:
-    return os.path.isfile(file) and os.path.getsize(file) > 0
-
-
-def _head(file: str) -> bytes:
+def head_of(file: str) -> bytes:
+    """Return the first bytes of a file, by which a report is recognised."""
     with open(file, "rb") as stream:
         return stream.read(HEAD)
 

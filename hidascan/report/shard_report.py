@@ -51,7 +51,7 @@ class ShardReport:
         del made_by["precision"]  # may differ between machines of a cluster; the rows have it
         check_folder(shards.folder, resume)
         existing, mark = shards_of(self._folder), self._folder / _STARTED
-        before = _settings(mark) if existing else made_by
+        before = json.loads(mark.read_text(encoding="utf-8") or "{}") if existing else made_by
         changed = [key for key in made_by if before.get(key) != made_by[key]]
         if changed:
             raise UsageError(f"--resume: {self._folder} was written with a different {', '.join(changed)}")
@@ -99,7 +99,7 @@ class ShardReport:
         if row["status"] == "ok":
             self._verdicts[row["verdict"]] += 1
         else:
-            self._errors[_kind(row["error"])] += 1
+            self._errors[re.sub(r"\d+", "N", row["error"] or "unknown")] += 1  # numbers differ between files
 
 
 def check_folder(name: str, resume: bool) -> None:
@@ -118,19 +118,9 @@ def check_folder(name: str, resume: bool) -> None:
         raise UsageError(f"{folder} is a finished scan; choose another folder")
 
 
-def _settings(mark: Path) -> dict[str, object]:
-    """Read the settings of the interrupted scan; none from a mark without content."""
-    return dict(json.loads(mark.read_text(encoding="utf-8") or "{}"))
-
-
 def _versions() -> Iterator[tuple[str, str]]:
     for package in ("ray", "torch"):
         try:
             yield package, version(package)
         except PackageNotFoundError:
             continue
-
-
-def _kind(error: str | None) -> str:
-    """Return an error message without numbers, which differ between files."""
-    return re.sub(r"\d+", "N", error or "unknown")

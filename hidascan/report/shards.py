@@ -21,7 +21,6 @@ from hidascan.errors import UsageError
 from hidascan.finding import COLUMNS
 from hidascan.report.csv_report import csv_writer, guarded, unguarded
 
-FORMATS = ("csv", "jsonl", "parquet")
 Row = dict[str, Any]
 
 _NAME = re.compile(r"part-(\d{6,})\.(csv|jsonl|parquet)")
@@ -35,7 +34,7 @@ class Shards:
 
     Attributes:
         folder: Path of the folder.
-        form: Format of the shards, one of FORMATS.
+        form: Format of the shards: csv, jsonl or parquet.
         rows: Rows per shard.
     """
 
@@ -53,14 +52,7 @@ class ShardWriter:
     """Collects rows, and writes a shard when it is full or after a time."""
 
     def __init__(self, folder: Path, form: str, rows: int, seconds: float = 300.0):
-        """Set up.
-
-        Args:
-            folder: Folder for shards.
-            form: One of FORMATS.
-            rows: Rows per shard.
-            seconds: Time after which an incomplete shard is written, seconds.
-        """
+        """Set up for shards of a format and of `rows` rows; after `seconds`, an incomplete one is written."""
         self._folder, self._form, self._most, self._patience = folder, form, rows, seconds
         self._next = 1 + max((number for number, _ in _shards(folder)), default=-1)
         self._rows: list[Row] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
 
 from rich.console import Console
 from rich.panel import Panel
@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hidascan.finding import Finding
-from hidascan.image.provenance.claim import Claim, claim_strength
+from hidascan.image.provenance.claim import claim_strength
 from hidascan.printable import printable
+from hidascan.report.heatmap import HeatmapReport
 from hidascan.report.words import (
     claim_in_words,
     claims_by_statement,
@@ -33,27 +34,14 @@ _IN_SUMMARY = "the score alone indicates real"  # start of a note that the summa
 _REGIONS, _INFLUENCES = 5, 3  # listed
 
 
-class Written(Protocol):
-    """A report that names its files at the end."""
-
-    def written(self) -> str:
-        """Return a line on the files written; "" if there are none."""
-
-
 class Terminal:
     """Terminal report: rows in columns of fixed width, printed at once; the first waits, as it may be the only one."""
 
-    def __init__(self, run: RunInfo, verbose: bool = False, others: tuple[Written, ...] = ()):
-        """Set up.
-
-        Args:
-            run: Configuration of the scan.
-            verbose: Whether to print a panel for every image.
-            others: Reports whose files are named at the end.
-        """
+    def __init__(self, run: RunInfo, verbose: bool = False, heatmaps: tuple[HeatmapReport, ...] = ()):
+        """Set up; `verbose` prints a panel for every image, and the files of `heatmaps` are named at the end."""
         self._console = Console(file=sys.stdout, highlight=False)
-        self._run, self._verbose, self._others = run, verbose, others
-        self._counts: dict[str, int] = {}
+        self._run, self._verbose, self._heatmaps = run, verbose, heatmaps
+        self._counts: Counter[str] = Counter()
         self._failed: list[Finding] = []
         self._first: Finding | None = None
         self._started = time.monotonic()
@@ -70,8 +58,7 @@ class Terminal:
                 self._print_row(self._first)
                 self._first = None
             self._print_row(finding)
-        verdict = finding.verdict or "error"
-        self._counts[verdict] = self._counts.get(verdict, 0) + 1
+        self._counts[finding.verdict or "error"] += 1
         if finding.error and not self._verbose:
             self._failed.append(finding)
 
@@ -79,14 +66,14 @@ class Terminal:
         """Print the waiting row, the counts, the unreadable files, and the names of other reports."""
         if self._first:
             self._console.print(_panel(self._first, self._run, self._console))
-        total, seconds = sum(self._counts.values()), time.monotonic() - self._started
+        total, seconds = self._counts.total(), time.monotonic() - self._started
         if total > 1:
             counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self._counts.items()))
             self._console.print(f"{total} files in {seconds:.1f} s: {counts}")
             for finding in self._failed:
                 line = f"error: {finding.path}: {finding.error}"
                 self._console.print(Text(printable(line), style=_STYLES["error"]), soft_wrap=True)
-        for line in filter(None, (other.written() for other in self._others)):
+        for line in filter(None, (report.written() for report in self._heatmaps)):
             self._console.print(Text(printable(line)), soft_wrap=True)
 
     def _print_row(self, finding: Finding) -> None:
@@ -99,17 +86,14 @@ def _row(finding: Finding) -> Text:
     verdict = finding.verdict or "error"
     line = Text(f"{verdict:12} ", style=_STYLES[verdict])
     if finding.status == "ok":
-        line.append(f"{finding.score:6.3f} {_quality(finding):>5} {_area(finding):>8}  ", style="default")
+        area = "" if finding.ai_area is None else f"{finding.ai_area:.1%}"
+        line.append(f"{finding.score:6.3f} {_quality(finding):>5} {area:>8}  ", style="default")
     else:
         line.append(" " * 23)
     line.append(printable(finding.path), style="default")
     for note in (*finding.notes, *filter(None, [finding.provenance])):
         line.append(f"  [{printable(note)}]", style="dim")
     return line
-
-
-def _area(finding: Finding) -> str:
-    return "" if finding.ai_area is None else f"{finding.ai_area:.1%}"
 
 
 def _quality(finding: Finding) -> str:
@@ -180,14 +164,10 @@ def _file_facts(finding: Finding) -> Iterator[tuple[str, str]]:
     if kind := kind_in_words(finding):
         yield "kind", kind
     for claim in claims_by_statement(finding):
-        yield "claim", _claim(claim)
+        yield "claim", f"{claim_in_words(claim)} ({'; '.join(filter(None, (claim.field, claim_strength(claim))))})"
     for note in finding.notes:
         if not note.startswith(_IN_SUMMARY):
             yield "note", note
-
-
-def _claim(claim: Claim) -> str:
-    return f"{claim_in_words(claim)} ({'; '.join(filter(None, (claim.field, claim_strength(claim))))})"
 
 
 def _bar(score: float, blocks: str) -> str:

@@ -15,7 +15,7 @@ from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError
 from hidascan.finding import Finding
 from hidascan.printable import printable
-from hidascan.report.reporter import output_folder
+from hidascan.report.reporter import Report, output_folder
 from hidascan.run import RunInfo
 
 NAMESPACE = "urn:hidascan:finding:1"
@@ -35,7 +35,7 @@ _PAGE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 """
 
 
-class XmpReport:
+class XmpReport(Report):
     """XMP report: a sidecar NAME.xmp, such as photo.jpg.xmp, for each readable image.
 
     Only an unchanged sidecar of an earlier scan of the same image is replaced; otherwise a number is added to the name.
@@ -64,9 +64,6 @@ class XmpReport:
                 partial.write_text(_page(facts), encoding="utf-8")
         except OSError as error:
             raise HidascanError(f"{target}: {(error.strerror or str(error)).lower()}") from None
-
-    def close(self) -> None:
-        """Do nothing, as every file is complete."""
 
     def _target(self, name: str, facts: dict[str, str]) -> Path:
         """Return the sidecar of the same image, or the first free name."""

@@ -16,9 +16,9 @@ from hidascan.outputs import check_outputs
 from hidascan.printable import complain
 from hidascan.progress import ScanProgress
 from hidascan.report import resume
-from hidascan.report.formats import open_report
+from hidascan.report.formats import report_class
 from hidascan.report.heatmap import HeatmapReport
-from hidascan.report.lines import FormattedLines, PlainLines
+from hidascan.report.lines import PLAIN, FormattedLines
 from hidascan.report.reporter import Report
 from hidascan.report.shard_report import ShardReport
 from hidascan.report.terminal import Terminal
@@ -54,11 +54,7 @@ class Run:
     """
 
     def __init__(self, request: Request, stack: ExitStack):
-        """Check the outputs.
-
-        Args:
-            request: Request of the scan.
-            stack: Stack that closes the reports.
+        """Check the outputs; `stack` closes the reports.
 
         Raises:
             UsageError: If an output would destroy a file.
@@ -74,9 +70,6 @@ class Run:
 
     def begin(self, info: RunInfo) -> None:
         """Open the reports, or continue those of an interrupted scan.
-
-        Args:
-            info: Configuration of the scanners.
 
         Raises:
             UsageError: If the scanners cannot give what the reports need, or the reports cannot be continued.
@@ -146,13 +139,12 @@ def _runner(name: str) -> Findings:
 def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
     for file, name in wanted.files:
         settings = {"case": wanted.case} if wanted.case and name == "html" else {}
-        yield open_report(name, file, info, append, **settings)
+        yield report_class(name)(file, info, append, **settings)
     heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw),) * wanted.has_heatmaps
-    if wanted.lines:
-        if wanted.line_format is not None:
-            yield FormattedLines(wanted.line_format)
-        else:
-            yield Terminal(info, wanted.verbose, heatmaps) if sys.stdout.isatty() else PlainLines()
+    if wanted.lines and wanted.line_format is None and sys.stdout.isatty():
+        yield Terminal(info, wanted.verbose, heatmaps)
+    elif wanted.lines:
+        yield FormattedLines(PLAIN if wanted.line_format is None else wanted.line_format)
     if wanted.xmp is not None:
         yield XmpReport(wanted.xmp, info)
     yield from heatmaps

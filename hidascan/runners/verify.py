@@ -55,13 +55,7 @@ def _row(line: str) -> Finding:
 def changed_files(
     rows: list[Finding], base: Path, on_row: Callable[[], object] = lambda: None
 ) -> Iterator[tuple[str, str]]:
-    """Yield path and change of each file that is missing or differs from the report.
-
-    Args:
-        rows: Rows of the report.
-        base: Folder that relative paths start from.
-        on_row: Callback after each row.
-    """
+    """Yield path and change of each file that is missing or differs from the report; paths start from `base`."""
     for row in rows:
         if (change := _change(row, base)) is not None:
             yield row.path, change
@@ -100,12 +94,7 @@ def changed_scores(
 ) -> Iterator[str]:
     """Scan files again with the report's settings, and yield a line for each difference in score or verdict.
 
-    Args:
-        rows: Rows to scan again.
-        base: Folder that relative paths start from.
-        weights: Name or path of weights; None for the name in the report.
-        device: Device of the network.
-        on_row: Callback after each row.
+    Relative paths start from `base`; `weights` of None are those that the report names.
     """
     by_scan: dict[str, list[Finding]] = {}
     for row in rows:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,3 @@ class Manifest:
         for one in self.ingredients:
             yield one
             yield from one.all_ingredients()
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Manifest:
-        """Build a manifest from the output of `dataclasses.asdict`, of this or an earlier version."""
-        names = ("agents", "source_types", "actions", "codes")
-        lists = {name: tuple(record.get(name, ())) for name in names}
-        within = tuple(cls.from_record(one) for one in record["ingredients"])
-        statements = tuple(Statement(**one) for one in record.get("statements", ()))
-        return cls(**{**record, **lists, "ingredients": within, "statements": statements})

@@ -227,7 +227,8 @@ def settle(
     from hidascan.device import choose_device, choose_dtype
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import capped, fold_of, spread
-    from hidascan.lab.measure.settling import cross_fitted, fit_settling, record_trajectories, write_settling
+    from hidascan.lab.measure.calibration import recalibrate
+    from hidascan.lab.measure.settling import cross_fitted, fit_settling, record_trajectories
     from hidascan.lab.training.entries import folds_of, read_entry
 
     entry, where = read_entry(str(recipe)), choose_device(device)
@@ -247,4 +248,4 @@ def settle(
     settling = fit_settling(paths, calibration)
     print(json.dumps({"settling": settling}))
     if write:
-        write_settling(weights, settling)
+        recalibrate(weights, settling=settling)

@@ -29,10 +29,10 @@ def evaluate(
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.measure import detection
     from hidascan.progress import ScanProgress
-    from hidascan.report.formats import open_report
+    from hidascan.report.csv_report import CsvReport
 
     images, scanner = read_images(table), open_scanner(weights, device, precision)
-    report = open_report("csv", str(csv), scanner.run, False) if csv else None
+    report = CsvReport(str(csv), scanner.run) if csv else None
     progress = ScanProgress(hidden=False)
 
     def on_finding(finding: Finding) -> None:
@@ -61,7 +61,8 @@ def agree(
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.errors import UsageError
     from hidascan.lab.data.layouts import read_images
-    from hidascan.lab.measure.agreement import cross_fitted, fit_region_odds, join, write_region_odds
+    from hidascan.lab.measure.agreement import cross_fitted, fit_region_odds, join
+    from hidascan.lab.measure.calibration import recalibrate
     from hidascan.runners.verify import read_rows
 
     labelled = join(read_rows(report), read_images(table))
@@ -72,7 +73,7 @@ def agree(
     odds = fit_region_odds(labelled, calibration)
     print(json.dumps({"region_odds": odds}))
     if write:
-        write_region_odds(weights, odds)
+        recalibrate(weights, region_odds=odds, reliability={})  # the error rates are those of other verdicts
 
 
 def quality(

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hidascan.geometry import PATCH
-from hidascan.image.decode import DecodedImage, decode
+from hidascan.image.decode import decode
 from hidascan.image.perturb import Compression, compress
 from hidascan.lab.data.autoencoders.base import Autoencoder
-from hidascan.lab.data.degradations import CLEAN_QUALITY, Degradation, draw_degradation, resize
+from hidascan.lab.data.degradations import Degradation, draw_degradation, resize
 from hidascan.lab.data.forgeries import random_region, swap_region
 from hidascan.lab.data.sampling import BalancedSampler, SamplingSpec
 
@@ -23,14 +23,10 @@ class Composite:
     Attributes:
         pixels: (H, W, 3) uint8.
         mask: (H, W) bool, true for AI-made pixels.
-        quality: Lowest JPEG quality in their history; None if unknown.
-        groups: Groups of the source images.
     """
 
     pixels: np.ndarray
     mask: np.ndarray
-    quality: float | None
-    groups: tuple[str, ...]
 
 
 class CompositeMaker:
@@ -71,20 +67,17 @@ class CompositeMaker:
 
     def _frame(self, sampler: BalancedSampler, rng: np.random.Generator) -> Composite:
         """Draw an image; flip, resize and crop it at random, in the same way for both classes."""
-        drawn = sampler.draw(rng)
-        image = decode(drawn.path)
-        pixels, quality = image.pixels, _native_quality(image)
-        if sampler.label and quality is None and rng.random() < self.spec.history:
-            quality = float(rng.integers(75, 99))
-            pixels = compress(pixels, Compression("JPEG", int(quality), int(rng.choice([0, 2]))))
+        image = decode(sampler.draw(rng).path)
+        pixels = image.pixels
+        if sampler.label and image.jpeg is None and rng.random() < self.spec.history:
+            pixels = compress(pixels, Compression("JPEG", int(rng.integers(75, 99)), int(rng.choice([0, 2]))))
         if rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         if rng.random() < self.spec.resize:
             lowest = max(0.12, min(1.0, 256 / min(pixels.shape[:2])))
             scale = float(np.exp(rng.uniform(np.log(lowest), np.log(1.25))))
             pixels = resize(np.ascontiguousarray(pixels), scale, rng)
-            quality = CLEAN_QUALITY if scale <= 0.5 or quality == CLEAN_QUALITY else None
-        framed = Composite(pixels, np.full(pixels.shape[:2], bool(sampler.label)), quality, (drawn.group,))
+        framed = Composite(pixels, np.full(pixels.shape[:2], bool(sampler.label)))
         return framed if rng.random() < self.spec.whole else _within(framed, self._window_side(rng), rng)
 
     def _window_side(self, rng: np.random.Generator) -> int:
@@ -97,7 +90,7 @@ class CompositeMaker:
         noise = float(rng.choice([0.0, 0.05, 0.15]))
         autoencoder = self.autoencoders[rng.integers(len(self.autoencoders)) if len(self.autoencoders) > 1 else 0]
         pixels = autoencoder.reconstruct(np.ascontiguousarray(composite.pixels), noise, rng)
-        return Composite(pixels, np.ones_like(composite.mask), CLEAN_QUALITY, composite.groups)
+        return Composite(pixels, np.ones_like(composite.mask))
 
     def _swap(self, composite: Composite, rng: np.random.Generator) -> Composite:
         """Replace a region of the photo by its reconstruction or an AI image, or the other way round (RPS)."""
@@ -112,11 +105,9 @@ class CompositeMaker:
         region = random_region(height, width, self.spec.swap_share, rng)
         if rng.random() < 0.25:
             composite, donor = donor, composite
-        both = composite.quality if composite.quality == donor.quality else None
         softness = float(rng.choice([0.0, 0.0, 1.0, 3.0]))
         pixels = swap_region(composite.pixels, donor.pixels, region, softness)
-        groups = tuple(dict.fromkeys((*composite.groups, *donor.groups)))
-        return Composite(pixels, np.where(region, donor.mask, composite.mask), both, groups)
+        return Composite(pixels, np.where(region, donor.mask, composite.mask))
 
 
 def _replaced(copy: Composite, photo: Composite, cells: int, rng: np.random.Generator) -> Composite:
@@ -128,18 +119,13 @@ def _replaced(copy: Composite, photo: Composite, cells: int, rng: np.random.Gene
     return replace(copy, pixels=np.where(kept[..., None], copy.pixels, photo.pixels), mask=copy.mask & kept)
 
 
-def _native_quality(image: DecodedImage) -> float | None:
-    """Return the quality of a JPEG, by its tables; None for lossless files, whose history is unknown."""
-    return None if image.jpeg is None else float(image.jpeg.quality)
-
-
 def _without_history(composite: Composite, rng: np.random.Generator) -> Composite:
     """Shrink by 2 or more if that leaves 224 pixels, so that the camera's JPEG does not mark photos."""
     lowest = PATCH / min(composite.mask.shape)
     if lowest > 0.5:
         return composite
     pixels = resize(np.ascontiguousarray(composite.pixels), float(rng.uniform(max(lowest, 0.3), 0.5)), rng)
-    return Composite(pixels, np.zeros(pixels.shape[:2], bool), CLEAN_QUALITY, composite.groups)
+    return Composite(pixels, np.zeros(pixels.shape[:2], bool))
 
 
 def _within(composite: Composite, side: int, rng: np.random.Generator) -> Composite:

@@ -13,8 +13,7 @@ import numpy as np
 from hidascan.image import perturb
 from hidascan.image.perturb import Compression
 
-_KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-CLEAN_QUALITY = 100.0  # label of pixels that were never in a JPEG
+KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
 @dataclass(frozen=True)
@@ -77,27 +76,10 @@ def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
     return pixels
 
 
-def known_quality(before: float | None, degradation: Degradation) -> float | None:
-    """Return the JPEG quality of pixels after a degradation, the lowest in their history; None if unknown.
-
-    After an unknown quality, a new one counts as the lowest only under 85, as web photos rarely have less.
-
-    Args:
-        before: Quality of the pixels before; None if unknown.
-        degradation: Degradation to apply.
-    """
-    if any(save.format == "WEBP" for save in degradation.saves):
-        return None
-    lowest = min((float(save.quality) for save in degradation.saves), default=CLEAN_QUALITY)
-    if before is None:
-        return lowest if lowest < 85 else None
-    return min(before, lowest)
-
-
 def resize(pixels: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
     """Resize by `scale` with a random kernel, with a low-pass filter before shrinking unless by area averaging."""
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    kernel = int(rng.choice(_KERNELS))
+    kernel = int(rng.choice(KERNELS))
     if scale < 1 and kernel != cv2.INTER_AREA and rng.random() < 0.7:
         pixels = perturb.blur(pixels, 0.4 / scale)
     return cv2.resize(pixels, (width, height), interpolation=kernel)

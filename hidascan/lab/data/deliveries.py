@@ -13,6 +13,7 @@ import numpy as np
 
 from hidascan.image import perturb
 from hidascan.image.perturb import Compression, Perturbation
+from hidascan.lab.data.degradations import KERNELS
 
 _MAX_SIDE = 1600  # of an enlargement, pixels
 
@@ -44,7 +45,7 @@ def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> 
     """Draw a save with a quality between `low` and `high`, as JPEG, WebP or, rarely, AVIF."""
     quality = int(rng.integers(low, high + 1))
     if rng.random() < webp:
-        return partial(perturb.webp, quality=quality)
+        return partial(perturb.compress, save=Compression("WEBP", quality))
     if rng.random() < webp / 4:
         return partial(perturb.compress, save=Compression("AVIF", max(30, quality - 20)))
     return partial(perturb.compress, save=Compression("JPEG", quality, int(rng.choice([0, 2], p=[0.3, 0.7]))))
@@ -52,7 +53,7 @@ def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> 
 
 def _any_resize(rng: np.random.Generator) -> Perturbation:
     """Draw a resize to 0.35..1.2 of the size, to sides of at least 224 pixels."""
-    scale, kernel = float(np.exp(rng.uniform(np.log(0.35), np.log(1.2)))), int(rng.choice(_KERNELS))
+    scale, kernel = float(np.exp(rng.uniform(np.log(0.35), np.log(1.2)))), int(rng.choice(KERNELS))
 
     def resized(pixels: np.ndarray) -> np.ndarray:
         factor = max(scale, min(1.0, 224 / min(pixels.shape[:2])))
@@ -62,9 +63,6 @@ def _any_resize(rng: np.random.Generator) -> Perturbation:
         return cv2.resize(pixels, (width, height), interpolation=kernel)
 
     return resized
-
-
-_KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
 def _saved(rng: np.random.Generator) -> list[Perturbation]:
@@ -106,7 +104,7 @@ def _screen(rng: np.random.Generator) -> list[Perturbation]:
 
 def _enlarged(rng: np.random.Generator) -> list[Perturbation]:
     """Draw an enlargement by 1.5..4 of a sufficiently small part."""
-    scale, kernel = float(rng.uniform(1.5, 4.0)), int(rng.choice(_KERNELS[1:]))
+    scale, kernel = float(rng.uniform(1.5, 4.0)), int(rng.choice(KERNELS[1:]))
 
     def enlarge(pixels: np.ndarray) -> np.ndarray:
         part = pixels[: int(_MAX_SIDE / scale), : int(_MAX_SIDE / scale)]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from hidascan.calibration import Calibration
-from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.finding import Finding
 from hidascan.lab.data.tables import LabelledImage, fold_of
 
@@ -90,10 +88,3 @@ def cross_fitted(labelled: list[Labelled], calibration: Calibration) -> dict[str
         "ai_called_real_by_score": round(float(called[labels == 1].mean()), 4),
         "ai_moved": round(float(moved[labels == 1].mean()), 4),
     }
-
-
-def write_region_odds(weights: Path, odds: float | None) -> None:
-    """Write fitted odds into the header of weights."""
-    detector, header = load_detector(weights)
-    calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # of other verdicts
-    save_trained(weights, detector, dataclasses.replace(header, calibration=calibration))

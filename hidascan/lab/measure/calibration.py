@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -89,6 +90,13 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
     named = dataclasses.replace(header, name=out.stem, calibration=calibration, training=header.training | extra)
     save_trained(out, detector, named)
     return figures
+
+
+def recalibrate(weights: Path, **rules: Any) -> None:
+    """Write fitted rules into the calibration of weights."""
+    detector, header = load_detector(weights)
+    calibration = dataclasses.replace(header.calibration, **rules)
+    save_trained(weights, detector, dataclasses.replace(header, calibration=calibration))
 
 
 def real_cells_of(detector: Detector, photos: list[LabelledImage]) -> np.ndarray:

@@ -17,7 +17,6 @@ from typing import Any
 from tqdm import tqdm
 
 from hidascan.errors import RecipeError
-from hidascan.finding import Finding
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import spread
 from hidascan.lab.measure import detection, markdown, robustness
@@ -100,11 +99,7 @@ def _evaluated(scanner: Scanner, spec: CardSpec) -> detection.Evaluation:
     if "detection" not in spec.measured:
         images = read_images(spec.table)
         with tqdm(total=len(images), desc="detection", disable=None) as bar:
-
-            def on_finding(finding: Finding) -> None:
-                bar.update()
-
-            spec.measured["detection"] = detection.evaluate(scanner, images, on_finding)
+            spec.measured["detection"] = detection.evaluate(scanner, images, lambda finding: bar.update())
     return spec.measured["detection"]
 
 

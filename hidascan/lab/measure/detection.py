@@ -53,7 +53,7 @@ class Evaluation:
 def evaluate(
     scanner: Scanner,
     images: list[LabelledImage],
-    on_finding: Callable[[Finding], None] = lambda finding: None,
+    on_finding: Callable[[Finding], object] = lambda finding: None,
     on_batch: Callable[[int], None] = lambda views: None,
 ) -> Evaluation:
     """Scan every image of a table; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
@@ -84,18 +84,24 @@ def evaluate_scores(
     return Evaluation(figures, groups, _intervals(labels, scores, verdicts, sources))
 
 
-def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sources: list[str]) -> dict[str, float]:
-    figures = {
-        "auc": auc(labels, scores),
-        "auc_sources_alike": auc(labels, scores, source_weights(labels, sources)),
-        "balanced_accuracy_at_half": balanced_accuracy(labels, scores, 0.5),
-        "tpr_at_1pct_fpr": tpr_at_fpr(labels, scores, 0.01),
-        "tpr_at_5pct_fpr": tpr_at_fpr(labels, scores, 0.05),
-        "verdict_ai_on_ai": float((verdicts[labels == 1] == "ai").mean()),
-        "verdict_ai_on_real": float((verdicts[labels == 0] == "ai").mean()),
-        "inconclusive": float((verdicts == "inconclusive").mean()),
-        "brier": float(((scores - labels) ** 2).mean()),
+def _metrics(scores: np.ndarray, verdicts: np.ndarray) -> dict[str, tuple[Metric, np.ndarray]]:
+    """Return the main figures by name: the metric, and the values (n,) that it takes beside the labels."""
+    is_ai, is_open = (verdicts == "ai").astype(float), (verdicts == "inconclusive").astype(float)
+    return {
+        "auc": (auc, scores),
+        "balanced_accuracy_at_half": (lambda y, s: balanced_accuracy(y, s, 0.5), scores),
+        "tpr_at_1pct_fpr": (lambda y, s: tpr_at_fpr(y, s, 0.01), scores),
+        "tpr_at_5pct_fpr": (lambda y, s: tpr_at_fpr(y, s, 0.05), scores),
+        "verdict_ai_on_ai": (lambda y, v: float(v[y == 1].mean()), is_ai),
+        "verdict_ai_on_real": (lambda y, v: float(v[y == 0].mean()), is_ai),
+        "inconclusive": (lambda y, v: float(v.mean()), is_open),
     }
+
+
+def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sources: list[str]) -> dict[str, float]:
+    main = {name: metric(labels, values) for name, (metric, values) in _metrics(scores, verdicts).items()}
+    alike = {"auc": main["auc"], "auc_sources_alike": auc(labels, scores, source_weights(labels, sources))}
+    figures = alike | main | {"brier": float(((scores - labels) ** 2).mean())}
     counts = {"n": len(labels), "ai": int(labels.sum())}
     return counts | {name: round(value, 4) for name, value in figures.items()}
 
@@ -106,16 +112,7 @@ def _intervals(
     """Return intervals of the main figures by bootstrap over sources; empty if a class is missing."""
     if len(set(labels.tolist())) < 2:
         return {}
-    is_ai, is_open = (verdicts == "ai").astype(float), (verdicts == "inconclusive").astype(float)
-    metrics: dict[str, tuple[Metric, np.ndarray]] = {
-        "auc": (auc, scores),
-        "balanced_accuracy_at_half": (lambda y, s: balanced_accuracy(y, s, 0.5), scores),
-        "tpr_at_1pct_fpr": (lambda y, s: tpr_at_fpr(y, s, 0.01), scores),
-        "tpr_at_5pct_fpr": (lambda y, s: tpr_at_fpr(y, s, 0.05), scores),
-        "verdict_ai_on_ai": (lambda y, v: float(v[y == 1].mean()), is_ai),
-        "verdict_ai_on_real": (lambda y, v: float(v[y == 0].mean()), is_ai),
-        "inconclusive": (lambda y, v: float(v.mean()), is_open),
-    }
+    metrics = _metrics(scores, verdicts)
     return {name: interval_over_sources(metric, labels, of, sources) for name, (metric, of) in metrics.items()}
 
 

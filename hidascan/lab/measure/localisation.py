@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from hidascan.detectors.base import Detector, Encoded, Positions
+from hidascan.detectors.base import Detector
 from hidascan.errors import RecipeError
-from hidascan.geometry import CELL, PatchGrid
+from hidascan.geometry import CELL
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.image.views import cut_views
@@ -20,26 +20,13 @@ from hidascan.lab.data.autoencoders.base import Autoencoder
 from hidascan.lab.data.forgeries import cell_shares, repaint_region
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure.metrics import auc
+from hidascan.looking import tensors_of
 
 _BATCH = 16  # views per pass
 
 
 def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
     """Return p(AI) of each cell, (ceil(H / 16), ceil(W / 16)) float32, of (H, W, 3) uint8, as in a scan.
-
-    Raises:
-        ValueError: If the detector has no heatmap.
-    """
-    encoded, grid = encode_for_heatmap(detector, pixels)
-    with torch.inference_mode():
-        located = detector.locate(encoded, grid)
-    if located is None:
-        raise ValueError("the detector has no heatmap")
-    return located.cpu().numpy()
-
-
-def encode_for_heatmap(detector: Detector, pixels: np.ndarray) -> tuple[Encoded, PatchGrid]:
-    """Encode all views of (H, W, 3) uint8; return the rows and the grid.
 
     Raises:
         ValueError: If the detector has no heatmap.
@@ -51,11 +38,11 @@ def encode_for_heatmap(detector: Detector, pixels: np.ndarray) -> tuple[Encoded,
     with torch.inference_mode():
         for first in range(0, len(views), _BATCH):
             numbers = range(first, min(first + _BATCH, len(views)))
-            batch = torch.from_numpy(np.stack([views.pixels[n] for n in numbers])).permute(0, 3, 1, 2).to(device)
-            thumbnails = torch.tensor([views.thumbnail and n == 0 for n in numbers], device=device)
-            corners = torch.tensor([[views.boxes[n].top, views.boxes[n].left] for n in numbers], device=device)
-            parts.append(detector.encode(batch, Positions(thumbnails, corners)))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, views.grid
+            parts.append(detector.encode(*tensors_of(views, numbers, device)))
+        located = detector.locate({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, views.grid)
+    if located is None:
+        raise ValueError("the detector has no heatmap")
+    return located.cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -79,34 +66,27 @@ class LocalisationFigures:
     false_share: float
 
 
-@dataclass
-class _Results:
-    """Results of the images so far, at one JPEG quality."""
+_Compared = tuple[np.ndarray, np.ndarray, float, float, float, bool]
 
-    inside: list[np.ndarray] = field(default_factory=list)
-    values: list[np.ndarray] = field(default_factory=list)
-    aucs: list[float] = field(default_factory=list)
-    ious: list[float] = field(default_factory=list)
-    false_areas: list[float] = field(default_factory=list)
-    falsely: list[bool] = field(default_factory=list)
 
-    def add(self, cells: np.ndarray, untouched: np.ndarray, truth: np.ndarray, threshold: float) -> None:
-        """Add an image; cells on the border of the region are excluded from the AUCs."""
-        clear = (truth == 0) | (truth == 1)
-        self.inside.append((truth[clear] == 1).astype(int))
-        self.values.append(cells[clear])
-        self.aucs.append(auc(self.inside[-1], self.values[-1]))
-        over, wanted = cells >= threshold, truth >= 0.5
-        self.ious.append((over & wanted).sum() / max(1, (over | wanted).sum()))
-        self.false_areas.append((untouched >= threshold).mean())
-        self.falsely.append(bool((untouched >= threshold).any()))
+def _compare(cells: np.ndarray, untouched: np.ndarray, truth: np.ndarray, threshold: float) -> _Compared:
+    """Compare the heatmap of an image, and that without its region, with the share of the region in each cell.
 
-    def figures(self, jpeg: int) -> LocalisationFigures:
-        """Return the figures over all images."""
-        pooled = auc(np.concatenate(self.inside), np.concatenate(self.values))
-        return LocalisationFigures(
-            jpeg, pooled, *(float(np.nanmean(v)) for v in (self.aucs, self.ious, self.false_areas, self.falsely))
-        )
+    Returns:
+        Cells that are not on the border of the region: (n,) whether each is inside, and its value; their AUC; IoU; share
+        of cells of the unedited photo over the threshold; whether any is.
+    """
+    clear, over, wanted = (truth == 0) | (truth == 1), cells >= threshold, truth >= 0.5
+    inside, values, false = (truth[clear] == 1).astype(int), cells[clear], untouched >= threshold
+    iou = (over & wanted).sum() / max(1, (over | wanted).sum())
+    return inside, values, auc(inside, values), iou, float(false.mean()), bool(false.any())
+
+
+def _figures(jpeg: int, compared: list[_Compared]) -> LocalisationFigures:
+    """Return the figures over all images."""
+    inside, values, *means = zip(*compared, strict=True)
+    pooled = auc(np.concatenate(inside), np.concatenate(values))
+    return LocalisationFigures(jpeg, pooled, *(float(np.nanmean(part)) for part in means))
 
 
 def measure_localisation(
@@ -132,16 +112,16 @@ def measure_localisation(
         on_image: Callback after each image.
     """
     rng = np.random.default_rng(seed)
-    results = {quality: _Results() for quality in qualities}
+    results: dict[int, list[_Compared]] = {quality: [] for quality in qualities}
     for image in images:
         pixels = decode(image.path).pixels
         forged, mask = repaint_region(pixels, autoencoder, share, rng)
         truth = cell_shares(mask, CELL)
         for quality in qualities:
             cells, untouched = (heatmap_of(detector, jpeg(one, quality)) for one in (forged, pixels))
-            results[quality].add(cells, untouched, truth, threshold)
+            results[quality].append(_compare(cells, untouched, truth, threshold))
         on_image()
-    return [results[quality].figures(quality) for quality in qualities]
+    return [_figures(quality, results[quality]) for quality in qualities]
 
 
 @dataclass(frozen=True)
@@ -171,26 +151,3 @@ def read_edits(table: Path) -> list[Edit]:
         raise RecipeError(f"{table}: {error.strerror}") from None
     except KeyError as error:
         raise RecipeError(f"{table}: column missing: {error.args[0]}") from None
-
-
-@dataclass(frozen=True)
-class EditFigures:
-    """Figures of one edit: token AUC, IoU at the threshold, share of the image above it, and edited share."""
-
-    edit: Edit
-    auc: float
-    iou: float
-    hot: float
-    edited: float
-
-
-def measure_edit(detector: Detector, threshold: float, edit: Edit) -> EditFigures:
-    """Compare the heatmap of an edit with its mask; cells on the border of the part are excluded from the AUC."""
-    cells = heatmap_of(detector, decode(edit.path).pixels)
-    mask = decode(edit.mask).pixels[..., 0] >= 128
-    truth = cell_shares(mask, CELL)
-    clear, over, wanted = (truth == 0) | (truth == 1), cells >= threshold, truth >= 0.5
-    iou = (over & wanted).sum() / max(1, (over | wanted).sum())
-    return EditFigures(
-        edit, auc((truth[clear] == 1).astype(int), cells[clear]), float(iou), float(over.mean()), float(mask.mean())
-    )

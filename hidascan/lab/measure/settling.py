@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from hidascan.calibration import Calibration
-from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.looking import settled_by, until_settled
 from hidascan.options import PROFILES
@@ -155,10 +154,3 @@ def cross_fitted(trajectories: list[Trajectory], folds: list[int], calibration: 
         "score_error_mean": round(float(error.mean()), 4),
         "score_error_95": round(float(np.quantile(error, 0.95)), 4),
     }
-
-
-def write_settling(weights: Path, settling: tuple[float, float]) -> None:
-    """Write a rule into the header of weights."""
-    detector, header = load_detector(weights)
-    calibration = dataclasses.replace(header.calibration, settling=settling)
-    save_trained(weights, detector, dataclasses.replace(header, calibration=calibration))

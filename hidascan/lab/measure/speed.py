@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hidascan.detectors.base import Positions
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.image.views import cut_views
+from hidascan.looking import tensors_of
 from hidascan.scanner import Scanner
 
 _LIMIT_VIEWS = 400  # maximum number of views per round of the network alone
@@ -134,11 +135,8 @@ def cost_of(weights: Path, scanner: Scanner) -> Cost:
     pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     detector, _ = load_detector(weights)  # in full precision and unpacked, to count operations
     views = cut_views(pixels, detector.plan)
-    batch = torch.from_numpy(np.stack(views.pixels)).permute(0, 3, 1, 2)
-    is_thumbnail = torch.tensor([views.thumbnail and number == 0 for number in range(len(views))])
-    corners = torch.tensor([[box.top, box.left] for box in views.boxes])
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        detector.decide(detector.encode(batch, Positions(is_thumbnail, corners)))
+        detector.decide(detector.encode(*tensors_of(views, range(len(views)))))
     parameters = list(detector.parameters())
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     times = []

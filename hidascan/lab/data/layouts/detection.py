@@ -25,20 +25,23 @@ _REAL_FOLDERS = ("mscoco", "coco", "real", "0_real", "raise", "raise-1k")
 def read_classes(folder: Path) -> list[LabelledImage] | None:
     """Read `0_real/`, `1_fake/` and similar subfolders."""
     classes = class_folders(folder).items()
-    return [image for place, label in classes for image in _as_named(place, label, folder.name)]
+    return [
+        LabelledImage(path, label, place.name, folder.name) for place, label in classes for path in files_below(place)
+    ]
 
 
-def _as_named(place: Path, label: int, source: str) -> list[LabelledImage]:
-    return [LabelledImage(path, label, place.name, source) for path in files_below(place)]
+def _in_classes(folder: Path | None, generator: str) -> list[LabelledImage]:
+    """Label the images in the class folders directly below a folder, if there is one."""
+    classes = class_folders(folder) if folder else {}
+    return [image for place, label in classes.items() for image in images_below(place, label, generator)]
 
 
 def read_generators(folder: Path) -> list[LabelledImage] | None:
     """Read `<generator>/[<class>/]{0_real,1_fake}/`: ForenSynths, AIGCDetectBenchmark, Community Forensics, WildRF."""
     images = []
     for place in all_folders(folder):
-        for inner, label in class_folders(place).items():
-            parts = place.relative_to(folder).parts
-            images += images_below(inner, label, parts[0] if parts else folder.name)
+        parts = place.relative_to(folder).parts
+        images += _in_classes(place, parts[0] if parts else folder.name)
     return images
 
 
@@ -48,7 +51,7 @@ def read_genimage(folder: Path) -> list[LabelledImage] | None:
     for top in folders_of(folder):
         for place in folders_of(top):
             if _IMAGENET.fullmatch(place.name):
-                images += _validation(place, top.name)
+                images += _in_classes(named(place, "val"), top.name)
     return images
 
 
@@ -56,16 +59,9 @@ def read_tiny_genimage(folder: Path) -> list[LabelledImage] | None:
     """Read `imagenet_*/val/{ai,nature}/` of Tiny-GenImage, without its training set."""
     images = []
     for place in folders_of(folder):
-        match = _IMAGENET.fullmatch(place.name)
-        if match:
-            images += _validation(place, match["generator"])
+        if match := _IMAGENET.fullmatch(place.name):
+            images += _in_classes(named(place, "val"), match["generator"])
     return images
-
-
-def _validation(place: Path, generator: str) -> list[LabelledImage]:
-    split = named(place, "val")
-    classes = class_folders(split) if split else {}
-    return [image for inner, label in classes.items() for image in images_below(inner, label, generator)]
 
 
 def read_hires(folder: Path) -> list[LabelledImage] | None:
@@ -73,8 +69,7 @@ def read_hires(folder: Path) -> list[LabelledImage] | None:
     images = []
     for place in folders_of(folder):
         if _BUCKET.fullmatch(place.name):
-            for inner, label in class_folders(place).items():
-                images += images_below(inner, label, place.name)
+            images += _in_classes(place, place.name)
     return images
 
 
@@ -83,7 +78,7 @@ def read_chameleon(folder: Path) -> list[LabelledImage] | None:
     test = named(folder, "test")
     if test is None or any(_split_of_drct(place) for place in folders_of(folder)):
         return None
-    return [image for inner, label in class_folders(test).items() for image in images_below(inner, label, "Chameleon")]
+    return _in_classes(test, "Chameleon")
 
 
 def read_drct(folder: Path) -> list[LabelledImage] | None:
