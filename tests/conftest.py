@@ -23,6 +23,7 @@ from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 from hidascan.lab.data.autoencoders.tiny import decoder, encoder
 from hidascan.lab.training.recipe import read_recipe
+from tests.goldens.record import EXAMPLES, GENERATED, scan
 from tests.lab import RECIPE, table_of, train_into
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # side by side, each has its share of the cores
@@ -207,3 +208,10 @@ def lab(tmp_path_factory, tiny_weights) -> Lab:
     folder = made_once(tmp_path_factory, "shared-lab", train_once)
     cache = shutil.copytree(folder / "cache", tmp_path_factory.mktemp("lab") / "cache")
     return Lab(read_recipe(folder / "recipe.toml"), cache, folder / "trained.safetensors")
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory) -> Path:
+    """A folder with the scan of all examples by the shipped weights, made once for many tests."""
+    paths = [*EXAMPLES, *GENERATED]
+    return made_once(tmp_path_factory, "shipped", lambda folder: scan(paths, folder, "hidascan-b", "fp32"))

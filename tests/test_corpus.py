@@ -9,18 +9,20 @@ import sys
 import pytest
 
 from tests.corpus import write_corpus
+from tests.test_detectors import save_random
 
 LIMIT_SECONDS, LIMIT_BYTES = 10, 3 << 30
 
 
 @pytest.fixture(scope="module")
-def scanned(tmp_path_factory, tiny_weights):
+def scanned(tmp_path_factory):
     """Paths of the corpus, rows of its scan, stderr, exit code, and peak memory."""
     folder = tmp_path_factory.mktemp("corpus")
     paths = write_corpus(folder / "in")
+    weights = save_random(folder, "npr")  # a quick one, as files are what is tested
     command = [sys.executable, "-m", "hidascan.cli", str(folder / "in"), "--strict"]
     ran = subprocess.run(
-        [*command, "--csv", str(folder / "out.csv"), "--weights", str(tiny_weights)], capture_output=True, text=True
+        [*command, "--csv", str(folder / "out.csv"), "--weights", weights], capture_output=True, text=True
     )
     with (folder / "out.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
@@ -54,34 +55,66 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-def rows_of(path: Path) -> dict[str, dict]:
-    """JSON lines by path, without what may differ: numbers to five digits, as networks here have threads of their own."""
-    rows = [json.loads(line, parse_float=lambda text: round(float(text), 5)) for line in path.open()]
-    assert len({row["path"] for row in rows}) == len(rows)
-    return {row["path"]: {name: row[name] for name in row if name not in ("key", "seconds")} for row in rows}
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """A hundred tiny files, more than one task decodes."""
+    folder = tmp_path_factory.mktemp("fleet") / "many"
+    for number in range(20):
+        save_picture(folder / f"{number:04d}.png", 40, 50, seed=number)
+    for number in range(20, 100):
+        shutil.copy(folder / f"{number % 20:04d}.png", folder / f"{number:04d}.png")
+    return folder
+
+
+def rows_of(*files: Path) -> tuple[list[dict], list[float]]:
+    """Rows of JSON lines in order of their paths, and their numbers, which a network elsewhere may round differently."""
+    rows, numbers = [json.loads(line) for file in files for line in file.open()], []
+    kept = [{name: row[name] for name in row if name not in ("key", "seconds")} for row in rows]
+    text = json.dumps(sorted(kept, key=lambda row: row["path"]))
+    return json.loads(text, parse_float=lambda number: numbers.append(float(number))), numbers
 
 
 def all_rows(folder: Path) -> list[dict]:
     return [row for shard in shards_of(folder) for row in read_shard(shard)]
 
 
-def test_rows_are_those_of_a_scan_on_this_machine(hidascan, cluster, pictures, tmp_path):
-    given = (pictures, pictures / "missing.jpg", "--precision", "fp32")
+def test_an_interrupted_scan_is_resumed_to_the_rows_of_a_scan_on_this_machine(
+    hidascan, cluster, pictures, many, tmp_path, monkeypatch
+):
+    given, out = (pictures, pictures / "missing.jpg", many, "--precision", "fp32"), tmp_path / "out"
     here = hidascan(*given, "--jsonl", tmp_path / "here.jsonl", "-q")
-    fleet = hidascan(*given, "--jsonl", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)
-    assert fleet.code == here.code
-    (shard,) = shards_of(tmp_path / "out")
-    assert rows_of(shard) == rows_of(tmp_path / "here.jsonl")
-    in_order = sorted((json.loads(line) for line in shard.read_text().splitlines()), key=lambda row: row["key"])
-    assert [row["path"] for row in in_order] == list(rows_of(tmp_path / "here.jsonl"))
-    assert sorted(fleet.err.splitlines()) == sorted(here.err.splitlines())  # Ray itself is silent
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["files"] == 14 and sum(manifest["verdicts"].values()) == 12
+    options = (*given, "--jsonl", out, "--runner", "ray", "--ray-address", cluster)
+    add, taken = ShardWriter.add, []
+
+    def add_until_ctrl_c(writer, row):
+        taken.append(row)
+        if len(taken) == 8:
+            raise KeyboardInterrupt
+        add(writer, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ShardWriter, "add", add_until_ctrl_c)
+        first = hidascan(*options, "--shard-rows", 3)
+    before = {path: path.read_bytes() for path in shards_of(out)}
+    assert first.code == 130 and first.err.endswith("hidascan: interrupted; results so far are saved\n")
+    assert len(all_rows(out)) == 7 and len(before) == 3 and not (out / "manifest.json").exists()
+    assert "already contains shards" in hidascan(*options).err
+
+    second = hidascan(*options, "--resume")
+    assert second.code == here.code and {path: path.read_bytes() for path in before} == before
+    assert second.out.startswith("114 files: ") and second.out.count("\n") == 1
+    complaints = [*first.err.splitlines()[:-1], *second.err.splitlines()]
+    assert sorted(complaints) == sorted(here.err.splitlines())  # Ray itself is silent
+    (found, numbers), (wanted, others) = rows_of(*shards_of(out)), rows_of(tmp_path / "here.jsonl")
+    assert found == wanted and numbers == pytest.approx(others, abs=1e-5)
+    keys = {row["key"]: row["path"] for row in all_rows(out)}
+    in_order = [json.loads(line)["path"] for line in (tmp_path / "here.jsonl").open()]
+    assert [keys[number] for number in range(114)] == in_order and len(all_rows(out)) == 114
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["files"] == 114 and sum(manifest["verdicts"].values()) == 112
     assert manifest["errors"] == {"this is plain text, not an image": 1, "no such file or directory": 1}
-    assert manifest["scan"]["weights"] == in_order[0]["scan"]["weights"]
-    assert fleet.out.startswith("14 files: ") and fleet.out.count("\n") == 1
-    again = hidascan(pictures, "--jsonl", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)
-    assert again.code == 2 and "already contains shards" in again.err
+    assert manifest["scan"]["weights"] == found[0]["scan"]["weights"]
+    assert "is a finished scan" in hidascan(*options, "--resume").err
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -89,7 +122,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def web(pictures):
     """A web server on this machine that serves the pictures."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=pictures)) as server:
@@ -105,41 +138,6 @@ def test_foreign_files_in_a_folder_of_shards_are_kept(hidascan, pictures, tmp_pa
     ran = hidascan(pictures, "--csv", tmp_path, "--runner", "ray")
     assert ran.code == 2 and f"{name} exists and was not written by hidascan" in ran.err
     assert [*tmp_path.iterdir()] == [tmp_path / name] and (tmp_path / name).read_text() == text
-
-
-def test_a_table_of_files_and_addresses_gives_parquet(hidascan, cluster, pictures, web, tmp_path):
-    names = [f"file://{pictures}/sub", f"{web}/sub/03.jpg", f"{web}/none.jpg", "ftp://127.0.0.1:1/a.png"]
-    table = tmp_path / "images.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"n": range(4), "where": names}), table)
-    options = ("--files-from", table, "--column", "where", "--precision", "fp32")
-    ran = hidascan(*options, "--parquet", tmp_path / "out", "--runner", "ray", "--ray-address", cluster)
-    assert ran.code in (1, 3)
-    (shard,) = shards_of(tmp_path / "out")
-    found = {row["path"]: row for row in pyarrow.parquet.read_table(shard).to_pylist()}
-    assert len(found) == 15
-    assert found[f"{web}/none.jpg"]["error"] == "no such file"
-    assert "download failed" in found[names[3]]["error"]
-    local, fetched = found[f"file://{pictures}/sub/03.jpg"], found[f"{web}/sub/03.jpg"]
-    assert local["score"] == fetched["score"] and local["width"] == 250
-    hashes = [json.loads(row["record"])["file"]["sha256"] for row in (local, fetched)]
-    assert hashes[0] == hashes[1]
-
-
-@pytest.fixture
-def many(tmp_path):
-    """2,000 tiny files: time enough to kill two workers."""
-    folder = tmp_path / "many"
-    for number in range(20):
-        save_picture(folder / f"{number:04d}.png", 40, 50, seed=number)
-    for number in range(20, 1200):
-        shutil.copy(folder / f"{number % 20:04d}.png", folder / f"{number:04d}.png")
-    return folder
-
-
-def start(folder: Path, out: Path, weights: Path, address: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "hidascan.cli", folder, "--weights", weights, "--csv", out]
-    command += ["--precision", "fp32", "--runner", "ray", "--ray-address", address]
-    return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def workers(title: str, address: str) -> list[int]:
@@ -165,49 +163,64 @@ def kill_one(title: str, address: str, running: subprocess.Popen) -> None:
     os.kill(found[0], signal.SIGKILL)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers in /proc")
-def test_each_file_has_one_row_although_workers_are_killed(many, tmp_path, tiny_weights, cluster):
-    running = start(many, tmp_path / "out", tiny_weights, cluster)
+@dataclass(frozen=True)
+class Killed:
+    """A scan whose workers were killed."""
+
+    inputs: list[str]
+    code: int
+    out: str
+    err: str
+    rows: list[dict]
+    shards: list[Path]
+
+
+SCRIPT = (
+    "import sys; from hidascan import cli; code = cli.run(sys.argv[1:]); print('torch' in sys.modules); sys.exit(code)"
+)
+
+
+@pytest.fixture(scope="module")
+def killed(cluster, pictures, many, web, tiny_weights, tmp_path_factory) -> Killed:
+    """A scan of a table of files and addresses, of which a decoder and a network are killed."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("finds workers in /proc")
+    folder = tmp_path_factory.mktemp("killed")
+    single = [f"file://{pictures}/sub/03.jpg", f"{web}/sub/03.jpg", f"{web}/none.jpg", "ftp://127.0.0.1:1/a.png"]
+    names = [f"file://{many}", *single]
+    pyarrow.parquet.write_table(pyarrow.table({"n": range(5), "where": names}), folder / "images.parquet")
+    options = ["--files-from", folder / "images.parquet", "--column", "where", "--weights", tiny_weights]
+    options += ["--parquet", folder / "out", "--shard-rows", 52, "--precision", "fp32", "--runner", "ray"]
+    command = [sys.executable, "-c", SCRIPT, *options, "--ray-address", cluster]
+    running = subprocess.Popen(map(str, command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     kill_one("ray::MapBatches(decode)", cluster, running)
     kill_one("ray::MapWorker(MapBatches(ScanActor)).submit", cluster, running)
     assert running.poll() is None
     out, err = running.communicate(timeout=500)  # a hang is meant, not a busy machine
-    assert running.returncode in (0, 1) and out.startswith(b"1,200 files"), err
-    rows = all_rows(tmp_path / "out")
-    assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
-    assert sorted(row["key"] for row in rows) == list(range(1200))
-    assert len(shards_of(tmp_path / "out")) == 2
+    shards = shards_of(folder / "out")
+    rows = [row for shard in shards for row in pyarrow.parquet.read_table(shard).to_pylist()]
+    inputs = [*(f"file://{path}" for path in sorted(many.iterdir())), *single]
+    return Killed(inputs, running.returncode, out, err, rows, shards)
 
 
-def test_an_interrupted_fleet_scan_is_resumed(hidascan, many, tmp_path, cluster, monkeypatch):
-    out = tmp_path / "out"
-    for path in sorted(many.iterdir())[300:]:
-        path.unlink()
-    options = ("--csv", out, "--runner", "ray", "--ray-address", cluster, "--precision", "fp32")
-    add, taken = ShardWriter.add, []
+def test_each_file_has_one_row_although_workers_are_killed(killed):
+    assert killed.code in (1, 3) and killed.out.startswith("104 files"), killed.err
+    rows = sorted(killed.rows, key=lambda row: row["key"])
+    assert [row["key"] for row in rows] == [*range(104)] and [row["path"] for row in rows] == killed.inputs
+    assert len(killed.shards) == 2
 
-    def add_until_ctrl_c(writer, row):
-        taken.append(row)
-        if len(taken) == 130:
-            raise KeyboardInterrupt
-        add(writer, row)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(ShardWriter, "add", add_until_ctrl_c)
-        ran = hidascan(many, *options, "--shard-rows", 50)
-    assert ran.code == 130 and ran.err == "hidascan: interrupted; results so far are saved\n"
-    before = {path.name: path.read_bytes() for path in shards_of(out)}
-    assert len(all_rows(out)) == 129 and len(before) == 3 and not (out / "manifest.json").exists()
+def test_the_process_that_starts_the_scan_loads_no_network(killed):
+    assert killed.out.splitlines()[-1] == "False"
 
-    other = hidascan(many, *options, "--resume", "--profile", "low-fpr")
-    assert other.code == 2 and "written with a different profile" in other.err
-    ran = hidascan(many, *options, "--resume")
-    assert ran.out.startswith("300 files")
-    assert {name: (out / name).read_bytes() for name in before} == before
-    rows = all_rows(out)
-    assert sorted(row["path"] for row in rows) == sorted(str(path) for path in many.iterdir())
-    assert sorted(row["key"] for row in rows) == list(range(300))
-    assert "is a finished scan" in hidascan(many, *options, "--resume").err
+
+def test_a_table_of_files_and_addresses_gives_parquet(killed):
+    found = {row["path"]: row for row in killed.rows}
+    *_, local, fetched, missing, nowhere = (found[name] for name in killed.inputs)
+    assert missing["error"] == "no such file" and "download failed" in nowhere["error"]
+    assert local["score"] == pytest.approx(fetched["score"], abs=1e-6) and local["width"] == fetched["width"] == 250
+    hashes = [json.loads(row["record"])["file"]["sha256"] for row in (local, fetched)]
+    assert hashes[0] == hashes[1]
 
 
 def test_a_missing_cluster_and_wrong_outputs_are_reported_in_one_line(hidascan, pictures, tmp_path):
@@ -221,14 +234,6 @@ def test_a_missing_cluster_and_wrong_outputs_are_reported_in_one_line(hidascan, 
         assert ran.code == 2 and "needs exactly one of" in ran.err
     for wrong in (("--ray-address", "auto"), ("--actors", 2)):
         assert "need --runner ray" in hidascan(pictures, *wrong).err
-
-
-def test_the_process_that_starts_the_scan_loads_no_network(cluster, pictures, tmp_path, tiny_weights):
-    script = "import sys; from hidascan import cli; cli.run(sys.argv[1:]); sys.exit('torch' in sys.modules)"
-    options = ["--csv", tmp_path / "out", "--runner", "ray", "--ray-address", cluster, "--weights", tiny_weights]
-    command = [sys.executable, "-c", script, pictures / "broken.png", *options]
-    ran = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert ran.returncode == 0 and ran.stdout.startswith("1 files: 0 ai"), ran.stderr
 
 
 def test_weights_that_do_not_exist_are_reported_in_one_line(hidascan, cluster, pictures, tmp_path):

@@ -46,7 +46,7 @@ def test_figures_by_hand():
 
 
 @pytest.mark.skipif(not (SHARED / "tools/score.py").exists(), reason="needs ../shared")
-def test_figures_agree_with_the_reference_script(tiny_weights, tmp_path):
+def test_figures_agree_with_the_reference_script(hidascan, tiny_weights, tmp_path):
     rows = []
     for number in range(24):
         save_picture(tmp_path / "t/x" / f"{number}.png", 224, 224, seed=number)
@@ -54,8 +54,7 @@ def test_figures_agree_with_the_reference_script(tiny_weights, tmp_path):
     (tmp_path / "t/x/5.png").write_bytes(b"broken")
     table = table_of(tmp_path, rows)
     evaluation = evaluate(Scanner(ScanOptions(str(tiny_weights))), read_table(table))
-    hidascan = [sys.executable, "-m", "hidascan.cli", tmp_path / "t", "--weights", tiny_weights]
-    subprocess.run([*hidascan, "--csv", tmp_path / "out.csv"], capture_output=True)
+    hidascan(tmp_path / "t", "--csv", tmp_path / "out.csv")
     score = [sys.executable, SHARED / "tools/score.py", tmp_path / "out.csv", table]
     wanted = json.loads(subprocess.run(score, capture_output=True, text=True).stdout.splitlines()[-1])
     assert {k: v for k, v in evaluation.figures.items() if k in wanted} == pytest.approx(wanted, abs=1e-4)

@@ -98,7 +98,7 @@ def test_taps_equal_the_block_outputs_of_timm():
 def test_a_vit_of_our_own_computes_what_timm_does(name):
     ours = FrozenViT(name, (1, 2))
     nn.init.normal_(ours.vit.pos_embed)
-    theirs = timm.create_model(name, pretrained=False, num_classes=0).eval()
+    theirs = timm.create_model(name, pretrained=False, num_classes=0, depth=2).eval()
     theirs.load_state_dict(ours.vit.state_dict(), strict=False)
     views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     x = (views.float() / 255 - ours.mean) / ours.std
@@ -116,7 +116,7 @@ def test_a_vit_of_our_own_computes_what_timm_does(name):
 )
 def test_packing_changes_no_token_by_more_than_rounding_does(name):
     torch.manual_seed(0)
-    exact, views = FrozenViT(name, (2,)), torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    exact, views = FrozenViT(name, (1,)), torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
     exact.compute_in(torch.float32)
     tokens, off = exact(views), {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -23,6 +23,7 @@ OTHERS = HERE / "others.json"  # by name of the other weights that ship, none of
 TINY = HERE / "tiny.json"
 TINY_WEIGHTS = HERE / "tiny.safetensors"
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("**/*.[jp][pn]g") if path.parent.name != "heatmaps")
+GENERATED = sorted((ROOT / "examples/generated").iterdir())
 NUMBERS = ("logit", "score", "jpeg_quality_estimated", "heatmap_mean")
 
 
@@ -47,32 +48,46 @@ def made_images(folder: Path) -> list[Path]:
 
 def record(paths: list[Path], weights: str | Path, precision: str, maps: bool = True) -> dict[str, dict]:
     """Scan `paths` and return, by file name, the numbers that a change of the code must not move; `maps` if there are."""
+    with tempfile.TemporaryDirectory() as name:
+        scan(paths, Path(name), weights, precision, maps)
+        return numbers(Path(name))
+
+
+def scan(paths: list[Path], folder: Path, weights: str | Path, precision: str, maps: bool = True) -> None:
+    """Scan `paths` into a folder."""
     from hidascan import cli
 
-    with tempfile.TemporaryDirectory() as name:
-        out, folder = Path(name) / "out.jsonl", Path(name) / "maps"
-        options = ["--weights", str(weights), "--precision", precision, "--explain", "-q"]
-        options += ["--heatmap-raw", "--heatmap-dir", str(folder)] if maps else []
-        cli.run([*map(str, paths), "--jsonl", str(out), *options])
-        rows = [json.loads(line) for line in out.read_text().splitlines()]
-        names = [str(path.relative_to(path.parent.parent)) for path in paths]
-        files: list[Path | None] = [None] * len(paths)
-        if maps:
-            files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns)
-        return {name: _numbers(row, file) for name, row, file in zip(names, rows, files, strict=True)}
+    options = ["--weights", str(weights), "--precision", precision, "--explain", "-q"]
+    options += ["--heatmap-raw", "--heatmap-dir", str(folder / "maps")] if maps else []
+    cli.run([*map(str, paths), "--jsonl", str(folder / "out.jsonl"), *options])
 
 
-def _numbers(row: dict, heatmap: Path | None) -> dict:
+def results(folder: Path) -> dict[str, tuple[dict, np.ndarray | None]]:
+    """Return what a scan has written, by file name: row and heatmap, if there is one."""
+    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    maps: list[np.ndarray | None] = [None] * len(rows)
+    if (folder / "maps").exists():
+        files = sorted((folder / "maps").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+        maps = [np.asarray(Image.open(file)).astype(np.float64) / 65535 for file in files]
+    names = ["/".join(Path(row["path"]).parts[-2:]) for row in rows]
+    return {name: (row, cells) for name, row, cells in zip(names, rows, maps, strict=True)}
+
+
+def numbers(folder: Path) -> dict[str, dict]:
+    """Return, by file name, the numbers of a scan that a change of the code must not move."""
+    return {name: _numbers(row, cells) for name, (row, cells) in results(folder).items()}
+
+
+def _numbers(row: dict, cells: np.ndarray | None) -> dict:
     numbers = {key: row[key] for key in ("logit", "score", "jpeg_quality_estimated", "patches")}
-    if heatmap is not None:
-        numbers |= _numbers_of_map(heatmap)
+    if cells is not None:
+        numbers |= _numbers_of_map(cells)
     numbers["regions"] = [[r["left"], r["top"], r["right"], r["bottom"]] for r in row["regions"]]
     numbers["attributions"] = [[a["left"], a["top"], a["effect"]] for a in row["effects"]]
     return numbers
 
 
-def _numbers_of_map(heatmap: Path) -> dict:
-    cells = np.asarray(Image.open(heatmap)).astype(np.float64) / 65535
+def _numbers_of_map(cells: np.ndarray) -> dict:
     quarters = [[float(part.mean()) for part in np.array_split(rows, 4, 1)] for rows in np.array_split(cells, 4, 0)]
     return {"heatmap_mean": float(cells.mean()), "heatmap_grid": quarters}
 
