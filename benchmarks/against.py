@@ -1,8 +1,8 @@
-"""Compare this checkout with another one, in turn on one machine: --help, first verdict, views per second, peak memory.
+"""Compare this checkout with another one, alternately on one machine: --help, first verdict, views per second, peak memory.
 
     git worktree add ../other COMMIT && python -m benchmarks.against ../other [--rounds 12] [--scans 3]
 
-Prints the medians of each, in seconds, views a second, and MB. Both run with this environment's packages.
+Prints the medians of each, in seconds, views per second, and MB. Both run with this environment's packages.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m benchmarks.cold [--rounds 5] [--megapixels 1] [--files 1] [-- OPTIONS OF hidascan]
 
-Prints the medians, in seconds: until the first verdict is there, and what of it importing takes. --files is how often
-the image lies in the folder that is scanned, under other names: does a large folder begin as soon as a small one?
+Prints the medians, in seconds: time to the first verdict, and the part of it for imports. --files is the number of
+copies of the image in the scanned folder, to compare the start of large and small folders.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def megapixels(path: Path) -> float:
-    """Read the size of an image from its header; 0 where there is none."""
+    """Read the size of an image from its header; 0 without a header."""
     try:
         with Image.open(path) as image:
             return image.width * image.height / 1e6
@@ -43,7 +43,7 @@ def megapixels(path: Path) -> float:
 
 
 def images_of(where: str) -> list[tuple[Path, int | None]]:
-    """Return images and labels of a table or a folder, spread over its sources; None for labels that are not known."""
+    """Return images and labels of a table or a folder, spread over its sources; None for unknown labels."""
     try:
         labelled = read_images(where)
         return [(image.path, image.label) for image in spread(labelled, len(labelled))]
@@ -63,7 +63,7 @@ def measure(scanners: dict[str, Scanner], path: Path, label: int | None) -> dict
 
 
 def line(name: str, rows: list[dict[str, Any]]) -> list[str]:
-    """Put the figures of some images into a row."""
+    """Return a row with the figures of some images."""
     verdicts = [(row["fast"][0], row["full"][0]) for row in rows]
     turned = sum({"ai", "real"} == set(pair) for pair in verdicts)
     fast, full = (np.array([row[which][1:] for row in rows], float) for which in ("fast", "full"))
@@ -116,8 +116,8 @@ def main() -> None:
         some = [row for row in rows if low <= row["megapixels"] < high]
         if some:
             lines.append(line(f"{low:g} to {high:g} MP", some))
-    columns = "images, verdicts that differ (turned round), patches (median / 95 %) of all, looked at in full"
-    columns += ", error of scores (mean / 95 %), seconds in the middle (fast / full), times as fast, AUC fast, AUC full"
+    columns = "images, verdicts that differ (flipped), patches (median / 95 %) of all, scanned in full"
+    columns += ", error of scores (mean / 95 %), median seconds (fast / full), times as fast, AUC fast, AUC full"
     print(table(["", *columns.split(", ")], lines))
 
 

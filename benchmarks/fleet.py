@@ -47,11 +47,11 @@ class Measured:
     gpu_views: float
 
     def cores(self, gpus: int) -> int:
-        """Return how many cores feed so many GPUs."""
+        """Return the number of cores that keep a number of GPUs busy."""
         return math.ceil(gpus * self.gpu_views / self.views / self.decoded)
 
     def rate(self, gpus: int, cores: int, gigabits: float) -> tuple[float, str]:
-        """Return images a second, and what the limit is."""
+        """Return images per second, and the name of the limit."""
         limits = {
             "GPUs": gpus * self.gpu_views / self.views,
             "decoding": cores * self.decoded,
@@ -74,7 +74,7 @@ def make_images(folder: Path, count: int, side: int) -> list[str]:
 
 
 def by_local(scanner: Scanner, paths: list[str]) -> float:
-    """Return images a second of the local runner, network loaded."""
+    """Return the images per second of the local runner, with the network loaded."""
     started = time.perf_counter()
     count = sum(1 for _ in scanner.scan(paths))
     return count / (time.perf_counter() - started)
@@ -90,7 +90,7 @@ def by_ray(scanner: Scanner, options: ScanOptions, paths: list[str]) -> float:
 
 
 def decoded_per_second(scanner: Scanner, paths: list[str]) -> tuple[float, float]:
-    """Return images a second that one core decodes and cuts, and views an image."""
+    """Return the images per second that one core decodes and cuts, and the views per image."""
     scanner.preparer.file(paths[0])
     started, views = time.perf_counter(), 0
     for path in paths:
@@ -100,7 +100,7 @@ def decoded_per_second(scanner: Scanner, paths: list[str]) -> tuple[float, float
 
 
 def as_table(measured: Measured, gigabits: float, gpu_price: float, core_price: float, fixed_cores: int) -> str:
-    """Write what ten million images take: with a fixed number of cores a GPU, and with as many as it can use."""
+    """Return the costs of ten million images, with a fixed number of cores per GPU and with as many as it can use."""
     lines = [
         f"| GPUs | cores | images a second | hours for {PILE:,} | limit | cost |",
         "|--:|--:|--:|--:|---|--:|",
@@ -115,7 +115,7 @@ def as_table(measured: Measured, gigabits: float, gpu_price: float, core_price: 
 
 
 def plot(measured: Measured, gigabits: float, fixed_cores: int, path: Path) -> None:
-    """Draw images a second by number of GPUs."""
+    """Plot images per second by number of GPUs."""
     import matplotlib
 
     matplotlib.use("Agg")

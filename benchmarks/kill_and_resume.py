@@ -2,8 +2,8 @@
 
     python benchmarks/kill_and_resume.py [--images 300] [--kills 20] [--seed 0] [--precision auto]
 
-Pictures are made on the spot. Rows of CSV and objects of JSONL are compared, all but `seconds`; after every kill
-both must hold whole, valid lines, but perhaps for the last.
+Pictures are generated. Rows of CSV and objects of JSONL are compared, except for `seconds`; after every kill, both
+must contain complete, valid lines, except perhaps the last.
 """
 
 from __future__ import annotations

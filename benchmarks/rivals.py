@@ -1,4 +1,4 @@
-"""Compare hidascan with rivals: any commands, in turn on the same images; seconds, memory, AUC, TPR, and a plot.
+"""Compare hidascan with other commands, alternately on the same images: seconds, memory, AUC, TPR, and a plot.
 
     python -m benchmarks.rivals TABLE_OR_FOLDER --out DIR [--limit 100] NAME=COMMAND...
 

@@ -1,10 +1,10 @@
-"""How fast hidascan is, and where the time goes: its limit (the bare network on ready tensors), the whole scan from
-files on disk, a plain loop as one would write it with timm, and the stages one by one.
+"""Measure the speed of hidascan: the network alone on ready tensors (its limit), the whole scan from files on disk, a
+plain loop with timm, and each stage.
 
     python -m benchmarks.speed [--sizes 1 4 12 24] [--many 500] [--rounds 3] [--json FILE]
 
-Sizes are megapixels, JPEG and PNG of each; --many is a folder of images of 1 MP, --small of 0.25 MP. All sides of a row
-are measured in turns in one process, medians over the rounds; a side over --most views is measured on so many. Memory
+Sizes are megapixels, JPEG and PNG of each; --many is a folder of images of 1 MP, --small of 0.25 MP. All parts of a row
+are measured alternately in one process, medians over the rounds, on at most --most views. Memory
 is the peak of `hidascan` on the same files, with its decoding processes, each page counted once. Pictures are made of
 `examples/`.
 """

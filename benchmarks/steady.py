@@ -1,4 +1,4 @@
-"""Check that a long scan is steady: memory and speed over many small images, the first tenth against the last.
+"""Check memory and speed of a long scan of many small images: the first tenth compared with the last.
 
     python -m benchmarks.steady [--images 2000]
 

@@ -14,7 +14,7 @@ _SPANS = 0.7  # share of a side from which a box spans it
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 _PLACES = {"middle centre": "centre", "upper centre": "top", "lower centre": "bottom"}
 SCOPES = ("whole", "part", "none")
-WHOLE = 0.6  # share of the cells over the threshold from which a heatmap speaks of the whole image
+WHOLE = 0.6  # share of the cells over the threshold from which a heatmap marks the whole image
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def place_of(region: Region, width: int, height: int, orientation: int) -> str:
     (left, top), (right, bottom) = np.sort(turned(corners, orientation), axis=0)
     row, column = _third(_ROWS, top, bottom), _third(_COLUMNS, left, right)
     if right - left >= _SPANS and bottom - top >= _SPANS:
-        return "all over it"
+        return "from edge to edge"
     if right - left >= _SPANS:
-        return f"across the {row}"
+        return f"across the {_PLACES[f'{row} centre']}"
     if bottom - top >= _SPANS:
         return f"down the {column}"
     return _PLACES.get(f"{row} {column}", f"{row} {column}".removeprefix("middle "))

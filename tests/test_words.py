@@ -1,4 +1,4 @@
-"""Help texts, errors, notes and pages are in plain words, without the banned dialect."""
+"""Help texts, errors, notes, pages and documents are in plain words, without the banned dialect."""
 
 import ast
 import re
@@ -7,15 +7,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "hidascan"
 TEMPLATES = sorted(path for suffix in ("html", "js", "svg") for path in ROOT.rglob(f"*.{suffix}"))
-_OTHERS = {ROOT / "lab/hidanet", ROOT / "detectors/hidanet"}
-MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent not in _OTHERS)
+MODULES = sorted(ROOT.rglob("*.py"))
+DOCUMENTS = [
+    *(ROOT.parent / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md")),
+    ROOT.parent / "weights/MODEL_CARD.md",
+    *sorted((ROOT.parent / "docs").rglob("*.md")),
+]
 COMMANDS = {ROOT / "cli.py", ROOT / "commands.py", *(ROOT / "lab/commands").glob("*.py")}
 
 BANNED = re.compile(
     r"\b(told|(?<!cannot )tells?|said|law|anew|thereby|somebody|nobody|anybody"
-    r"|as (it|they) (is|are|was|were)|of (what|ours|yours)|that which|is no (?!longer)[a-z]+|are no [a-z]+"
+    r"|as (it|they) (is|are|was|were)|of (what|ours|yours)|that which|(?<!there )(is|are) no (?!longer|better)[a-z]+"
     r"|looks? at|looked at|will do|passed over|left out|leave out|goes? on with|does not go with|stands? out"
-    r"|made with other|do not tell|an? (line|row|file|image) an? \w+)\b",
+    r"|made with other|do not tell|an? (line|row|file|image) an? \w+|seldom|who(m|se)?ever|whatever|sources? alike"
+    r"|in the mean|like for like|hands? out|bare network|(never|ever|nothing|nobody) saw|unseen|hot area|all over)\b",
     re.IGNORECASE,
 )
 ALLOWED = {"as it is"}  # the row of untouched images in model cards
@@ -74,6 +79,12 @@ def visible(page: str) -> Iterator[tuple[int, str]]:
     yield from enumerate(page.splitlines(), 1)
 
 
+def prose(document: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of Markdown, without code."""
+    code = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+    yield from enumerate(code.sub(lambda match: "\n" * match[0].count("\n"), document).splitlines(), 1)
+
+
 def offenders(name: str, texts: Iterator[tuple[int, str]], pattern: re.Pattern[str] = BANNED) -> list[str]:
     search = pattern.search if pattern is BANNED else pattern.match
     return [
@@ -91,6 +102,13 @@ def test_user_facing_text_is_in_plain_words():
         wrong += offenders(name, helps(tree), LOOSE)
     for path in TEMPLATES:
         wrong += offenders(f"hidascan/{path.relative_to(ROOT)}", visible(path.read_text(encoding="utf-8")))
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_documents_are_in_plain_words():
+    wrong = []
+    for path in DOCUMENTS:
+        wrong += offenders(str(path.relative_to(ROOT.parent)), prose(path.read_text(encoding="utf-8")))
     assert not wrong, "\n" + "\n".join(wrong)
 
 
@@ -119,3 +137,5 @@ def command(a: Annotated[str, Option(help="Of the cluster.")]):
     assert sorted(int(line.split(":")[1]) for line in found) == [2, 3, 4, 5, 6]
     page = "<style>\nlaw\n</style>\n<p title='law'>{{ told }}\n<b>told</b></p>"
     assert [line.split(":")[1] for line in offenders("page", visible(page))] == ["5"]
+    document = "Kept `as it is`.\n```\nwhat was said\n```\nThe file is no image."
+    assert [line.split(":")[1] for line in offenders("document", prose(document))] == ["5"]

@@ -61,7 +61,7 @@ def build_pairs(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dt
     kinds = zip(KINDS, spec.counts, [*loaded, [lambda _, rng: _window(generated, spec, rng)]], strict=True)
     for number, (kind, count, makers) in enumerate(kinds):
         if count and not makers:
-            raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but there is no autoencoder for them")
+            raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but no autoencoder for them exists")
         for first in tqdm(range(0, count, _PER_SHARD), desc=f"{kind} pairs", disable=None):
             path = folder / f"{kind}-{first:06d}.safetensors"
             if not path.exists():
