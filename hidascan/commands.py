@@ -122,8 +122,7 @@ def verify(
 
     rows = read_rows(report)
     found = 0
-    with tqdm(total=len(rows), desc="hashing", disable=None) as bar:
-        changed = list(changed_files(rows, base, bar.update))
+    changed = list(changed_files(tqdm(rows, desc="hashing", disable=None), base))
     for path, change in changed:
         print(printable(f"{path}: {change}"))
     gone = {path for path, _ in changed}

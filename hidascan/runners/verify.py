@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,11 @@ def _row(line: str) -> Finding:
     return row
 
 
-def changed_files(
-    rows: list[Finding], base: Path, on_row: Callable[[], object] = lambda: None
-) -> Iterator[tuple[str, str]]:
+def changed_files(rows: Iterable[Finding], base: Path) -> Iterator[tuple[str, str]]:
     """Yield path and change of each file that is missing or differs from the report; paths start from `base`."""
     for row in rows:
         if (change := _change(row, base)) is not None:
             yield row.path, change
-        on_row()
 
 
 def _change(finding: Finding, base: Path) -> str | None:
