@@ -146,8 +146,8 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
     if finding.verdict == "real":
         if finding.regions:
             return (
-                f"The score ({score:.3f}) shows no sign of AI; {heatmap}, which is worth"
-                " checking but does not outweigh such a low score"
+                f"The score ({score:.3f}) shows no sign of AI; {heatmap}: not enough to outweigh such a low score, but worth"
+                " checking"
             )
         if finding.ai_area is None:
             return f"The pixels show no sign of AI (score {score:.3f}){_also(heatmap)}"
@@ -213,13 +213,13 @@ def _frequency(share: float) -> str:
 def _claims(finding: Finding) -> str:
     """Compare the strongest claim of the file with the verdict."""
     if finding.c2pa is not None and finding.c2pa.signature == "broken":
-        return "its Content Credentials are broken: the file was changed after signing, or the signature is wrong"
+        return "the file's Content Credentials are broken: it was changed after signing, or the signature is wrong"
     if not finding.claims:
         return "the file contains no origin data"
     claim = finding.claims[0]
     name = f"“{claim.text[:_NAME]}” ({claim_strength(claim)})"
     if claim.kind == "ai":
-        what = "a part of it" if all(one.part for one in finding.claims if one.kind == "ai") else "it"
+        what = "a part of the picture" if all(one.part for one in finding.claims if one.kind == "ai") else "the picture"
         start = "the file itself, however," if finding.verdict == "real" else "the file itself"
         return f"{start} declares {what} AI-made: {name}{', which outweighs this result' * _outweighs(claim, finding)}"
     if claim.kind == "camera":

@@ -222,8 +222,8 @@ def _text(name: str, column: str) -> Iterator[str]:
         errors = "surrogateescape" if encoding in _UTF8 else "replace"
         lines: Iterator[str] = io.TextIOWrapper(file, encoding, errors, newline="")
         first, separator = _first_line(lines), ""
-        if said := _SEP_LINE.fullmatch(first):
-            first, separator = _first_line(lines), said[1]
+        if declared := _SEP_LINE.fullmatch(first):
+            first, separator = _first_line(lines), declared[1]
         separator = separator or _separator(first, _SEPARATORS[Path(name).suffix.lower()], column)
         rows = csv.DictReader(chain([first], lines), delimiter=separator)
         try:

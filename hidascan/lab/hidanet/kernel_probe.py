@@ -77,13 +77,13 @@ def _fit_projections(probe: KernelProbe, samples: PooledSamples, weights: Tensor
 def _fit_kinds(probe: KernelProbe, samples: PooledSamples, values: Tensor, among: Tensor, penalty: float) -> None:
     """Fit domains and families, each against the other known ones."""
     for first, numbers in ((1, samples.domains), (1 + len(DOMAINS), samples.families)):
-        shown = numbers >= 0
-        kinds = numbers[shown].unique().tolist()
-        targets = torch.stack([(numbers[shown] == kind).float() for kind in kinds], dim=1) if kinds else None
+        known = numbers >= 0
+        kinds = numbers[known].unique().tolist()
+        targets = torch.stack([(numbers[known] == kind).float() for kind in kinds], dim=1) if kinds else None
         if targets is not None:
             rows = [first + kind for kind in kinds]
-            alike = torch.ones(len(targets))
-            coefficients, offsets = _ridge(values[shown], among, alike, targets, penalty)
+            equal = torch.ones(len(targets))
+            coefficients, offsets = _ridge(values[known], among, equal, targets, penalty)
             probe.coefficients[rows], probe.offsets[rows] = coefficients.T, offsets
 
 

@@ -52,12 +52,12 @@ def build_pairs(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dt
     decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed, makers_of(recipe)]
     claim_folder(folder, fingerprint(what="pairs", decides=decides, tables=tables_sha256(recipe.data.tables)))
     images = [image for table in recipe.data.tables for image in read_images(table)]
-    shown = [image for image in images if fold_of(image.source) != spec.held_out_fold]
-    photos = BalancedSampler(shown, 0, spec.group_power)
+    included = [image for image in images if fold_of(image.source) != spec.held_out_fold]
+    photos = BalancedSampler(included, 0, spec.group_power)
     build_autoencoders(recipe.autoencoders, photos, cache / "autoencoders", device, dtype == torch.bfloat16)
     paths = recipe.data.autoencoders, [str(trained_path(cache / "autoencoders", one)) for one in _usable(recipe)]
     loaded: list[list[Maker]] = [[_by(load_autoencoder(path, dtype, device)) for path in kind] for kind in paths]
-    generated = BalancedSampler(shown, 1, spec.group_power)
+    generated = BalancedSampler(included, 1, spec.group_power)
     kinds = zip(KINDS, spec.counts, [*loaded, [lambda _, rng: _window(generated, spec, rng)]], strict=True)
     for number, (kind, count, makers) in enumerate(kinds):
         if count and not makers:

@@ -126,14 +126,14 @@ def pooled_samples(features: Features, images: list[LabelledImage]) -> ProbeSamp
     views = features.tokens.flatten(1).split(features.views.tolist())
     thumbnails, patches = [part[0].float() for part in views], [part[1:].float().mean(0) for part in views]
     residuals = [part.float().mean(0) for part in features.residuals.split((features.views - 1).tolist())]
-    shown = [images[number] for number in features.image.tolist()]
-    labels = torch.tensor([image.label for image in shown])
+    sampled = [images[number] for number in features.image.tolist()]
+    labels = torch.tensor([image.label for image in sampled])
     weights = torch.ones(len(labels))
     seen = [torch.stack(part) for part in (thumbnails, patches, residuals)]
-    kinds = (_numbers([image.domain for image in shown], DOMAINS), _numbers([i.family for i in shown], FAMILIES))
+    kinds = (_numbers([image.domain for image in sampled], DOMAINS), _numbers([i.family for i in sampled], FAMILIES))
     pooled = PooledSamples(seen[0], seen[1], seen[2], labels, weights, features.quality.float(), kinds[0], kinds[1])
-    folds = torch.from_numpy(np.array([fold_of(image.source) for image in shown]))
-    return ProbeSamples(pooled, shown, folds, features.delivery == 0, views=views)
+    folds = torch.from_numpy(np.array([fold_of(image.source) for image in sampled]))
+    return ProbeSamples(pooled, sampled, folds, features.delivery == 0, views=views)
 
 
 def _numbers(words: list[str], names: tuple[str, ...]) -> Tensor:
