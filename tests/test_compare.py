@@ -58,13 +58,14 @@ def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_pa
         train(recipe, *rest)
 
     monkeypatch.setattr(module, "train_for_comparison", watched)
+    monkeypatch.setattr("hidascan.lab.measure.cost.SIZE", (240, 320))
     outside = tmp_path / "outside.csv"
     table = [row.split("\t") for row in (recipes / "table.tsv").read_text().splitlines()][1:]
     outside.write_text("path,score\n" + "".join(f"{recipes / row[0]},{row[1]}\n" for row in table))
     command = ["compare", f"{recipes}/npr.toml", f"{recipes}/resnet.toml", "--folds", 2, "--images", 24]
-    command += ["--cache", tmp_path / "cache", "--out", tmp_path / "out", "--table", recipes / "table.tsv"]
-    command += ["--outside", f"theirs={outside}", "--precision", "fp32", "--ship", tmp_path / "shipped"]
-    ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    command += ["--cache", tmp_path / "cache", "--out", tmp_path / "out", "--precision", "fp32"]
+    more = ["--table", recipes / "table.tsv", "--outside", f"theirs={outside}", "--ship", tmp_path / "shipped"]
+    ran = CliRunner().invoke(app, [str(part) for part in command + more], catch_exceptions=False)
     assert ran.exit_code == 0 and "theirs" in ran.output and "predicts its errors" in ran.output
     assert sorted(trained) == sorted([(n, w) for n in ("npr", "resnet") for w in ((0, 2, 4), (1, 3, 5), ())])
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".md", ".csv", ".png", ".svg", ".txt"}

@@ -108,10 +108,8 @@ def test_a_result_does_not_depend_on_the_batch(weights, pictures, findings):
 
 
 def test_bf16_is_near_fp32(weights, pictures, findings):
-    narrow, chosen = (
-        Scanner(ScanOptions(weights, precision="bf16")),
-        slice(1, 4),
-    )  # slow where a CPU cannot compute bf16
+    narrow = Scanner(ScanOptions(weights, precision="bf16"))
+    chosen = slice(2, 4)  # a few, as some CPUs compute bf16 slowly
     for one, other in zip(findings[chosen], narrow.scan_arrays(pictures[chosen]), strict=True):
         assert other.score == pytest.approx(one.score, abs=0.03)
 

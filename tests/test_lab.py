@@ -244,12 +244,12 @@ def with_pairs(recipe, pairs):
 
 
 def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
-    windows = replace(recipe.localiser.windows, counts=(24, 0, 0, 8, 0), turned=0)
+    windows = replace(recipe.localiser.windows, counts=(12, 0, 0, 4, 0), turned=0)
     spec = replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3, hidden=0, windows=windows)
     recipe = replace(recipe, localiser=spec, network=replace(recipe.network, localiser_dim=16))
     store = window_store(recipe, tmp_path, ResidualFilters(recipe.network.residual_filters), "cpu", torch.float32)
     trained = train_localiser(recipe, store, tmp_path / "tfl.state")
-    seen = [(cells.shares, trained.logits(cells.tokens, cells.residuals)) for cells in (store[n] for n in range(24))]
+    seen = [(cells.shares, trained.logits(cells.tokens, cells.residuals)) for cells in (store[n] for n in range(12))]
     inside, logits = (torch.cat([pair[place].flatten() for pair in seen]).numpy() for place in (0, 1))
     assert auc((inside > 0.5).astype(int), logits) > 0.8
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 from typer.testing import CliRunner
 
 from hidascan.detectors.checkpoint import save_backbone
@@ -18,11 +19,22 @@ from hidascan.image.perturb import PERTURBATIONS, letterbox, shrink
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.hidanet.probe_samples import probe_samples
-from hidascan.lab.measure.metrics import auc, interval_over_sources
+from hidascan.lab.measure.metrics import auc, balanced_accuracy, interval_over_sources, tpr_at_fpr
 from hidascan.lab.measure.robustness import STABILITY, UNTOUCHED, measure_robustness
 from hidascan.lab.training.losses import contrastive_loss
 from tests.conftest import picture, save_picture
 from tests.lab import table_of
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1]), st.integers(0, 20), st.integers(1, 9)), min_size=2))
+def test_metrics_are_those_of_scikit_learn(rows):
+    labels, scores, weights = (np.array(column) for column in zip(*rows, (0, 3, 1), (1, 3, 2), strict=True))
+    assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+    assert auc(labels, scores, weights) == pytest.approx(roc_auc_score(labels, scores, sample_weight=weights))
+    assert balanced_accuracy(labels, scores, 5) == pytest.approx(balanced_accuracy_score(labels, scores >= 5))
+    false_positives, true_positives, _ = roc_curve(labels, scores, drop_intermediate=False)
+    for fpr in (0.0, 0.05, 0.5):
+        assert tpr_at_fpr(labels, scores, fpr) == true_positives[false_positives <= fpr].max()
 
 
 @given(st.integers(1, 300), st.integers(1, 300))

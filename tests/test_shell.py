@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from hidascan import cli
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
 from hidascan.image.sources import Selection, expand
@@ -96,14 +97,12 @@ def test_every_placeholder_is_filled_and_copes_with_nothing(capsys):
     assert filled == "[a.png][ai][0.5000][0.1000][3][2][PNG][1][90][88][0.2500][c2pa][photo][sd][]"
 
 
-def test_the_environment_names_the_weights(tiny_weights, tmp_path):
+def test_the_environment_names_the_weights(hidascan, capfd, monkeypatch, tmp_path):
     picture = save_picture(tmp_path / "a.png", 40, 40)
-    environment = os.environ | {"HIDASCAN_WEIGHTS": str(tmp_path / "none.safetensors")}
-    command = [sys.executable, "-m", "hidascan.cli", str(picture)]
-    without = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert without.returncode == 2 and "none.safetensors: no such weights" in without.stderr
-    given = subprocess.run([*command, "--weights", str(tiny_weights)], env=environment, capture_output=True, text=True)
-    assert given.returncode in (0, 1) and given.stdout.startswith(str(picture))
+    monkeypatch.setenv("HIDASCAN_WEIGHTS", str(tmp_path / "none.safetensors"))
+    assert cli.run([str(picture)]) == 2 and "none.safetensors: no such weights" in capfd.readouterr().err
+    given = hidascan(picture)
+    assert given.code in (0, 1) and given.out.startswith(str(picture))
 
 
 def test_rows_match_the_schema(hidascan, tiny_weights, tmp_path):
