@@ -378,7 +378,8 @@ def test_an_image_from_a_pipe_is_scanned_under_the_name_of_the_pipe(hidascan, tm
     for read_end, _ in ends:
         os.close(read_end)
     first, second, third = map(json.loads, ran.out.splitlines())
-    assert first == second | {name: first[name] for name in ("path", "seconds", "file")} and first["path"] == pipe
+    assert first == second | {name: first[name] for name in ("path", "seconds", "file", "logit")}
+    assert first["path"] == pipe and first["logit"] == pytest.approx(second["logit"], abs=1e-6)
     assert first["file"] == second["file"] | {"modified": ""} and third["error"] == "the file is empty"
     assert is_stream("/dev/stdin") and not is_stream(str(image)) and not is_stream("/dev/fd/a.jpg")
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hidascan.detectors.checkpoint import load_detector, save_trained
 from tests.conftest import CHROMIUM, HOSTILE, picture, save_hostile, save_picture
 from tests.test_browser import watch
 
@@ -32,6 +34,18 @@ def serving(weights, *options):
 @pytest.fixture(scope="module")
 def server(tiny_weights):
     with serving(tiny_weights) as process:
+        yield process.address
+
+
+@pytest.fixture(scope="module")
+def marking_server(tiny_weights, tmp_path_factory):
+    """A service whose network marks every patch."""
+    folder = tmp_path_factory.mktemp("marking")
+    shutil.copy(tiny_weights.parent / "backbone-tiny.safetensors", folder)
+    network, header = load_detector(tiny_weights)
+    network.heatmap.evidence.fill_(-100.0)
+    save_trained(folder / "marking.safetensors", network, header)
+    with serving(folder / "marking.safetensors") as process:
         yield process.address
 
 
@@ -123,7 +137,16 @@ def test_copies_are_tested_by_one_click_and_cancelling_keeps_the_result(service,
     assert not service.wrong
 
 
-def test_a_picture_is_shown_at_full_size_under_its_map(service, tmp_path):
+@pytest.fixture
+def marking(browser, marking_server):
+    """The open page of a service that marks every patch."""
+    page = opened(browser, marking_server)
+    yield page
+    page.close()
+
+
+def test_a_picture_is_shown_at_full_size_under_its_map(marking, tmp_path):
+    service = marking
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 700, 900)))
     service.get_by_role("button", name="Show a.png at full size").click(timeout=60_000)
     picture = service.locator("#full img").first
@@ -155,7 +178,8 @@ def test_the_page_is_used_by_keyboard_and_on_a_phone(service, tmp_path):
     assert all(labels)
 
 
-def test_controls_without_a_function_are_hidden(service, tmp_path):
+def test_controls_without_a_function_are_hidden(marking, tmp_path):
+    service = marking
     assert not service.locator("#controls").is_visible()
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 500, 500)))
     service.locator("article.row .verdict").wait_for(timeout=60_000)
@@ -298,7 +322,7 @@ def test_a_pasted_picture_and_a_dropped_folder_are_scanned(service, tmp_path):
     )
     service.locator("#status", has_text="3 of 3 finished").wait_for()
     assert service.locator("article .path").all_text_contents() == ["pasted.png", "b.png", "c.png"]
-    assert "Skipped 1 file of the folder" in service.locator("#problem").text_content() and not service.wrong
+    assert "Skipped 1 file in the folder" in service.locator("#problem").text_content() and not service.wrong
 
 
 def test_without_javascript_a_plain_form_shows_the_results(browser, server, tmp_path):

@@ -614,7 +614,7 @@ def test_a_figure_is_drawn_only_from_a_sound_description(client, tmp_path):
     [
         ("localhost", True, False, "Nothing leaves this computer, and nothing is kept."),
         ("localhost", True, True, "Nothing leaves this computer. Copies"),
-        ("localhost", False, False, "sent to the computer that runs this service, and deleted there"),
+        ("localhost", False, False, "sent to the computer that runs this service and deleted there"),
         ("localhost", False, True, "sent to the computer that runs this service and stored there"),
         ("pictures.example", True, False, "sent to the computer that runs this service"),
     ],
