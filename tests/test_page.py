@@ -298,7 +298,7 @@ def test_a_pasted_picture_and_a_dropped_folder_are_scanned(service, tmp_path):
     )
     service.locator("#status", has_text="3 of 3 finished").wait_for()
     assert service.locator("article .path").all_text_contents() == ["pasted.png", "b.png", "c.png"]
-    assert "Skipped 1 file of the folder" in service.locator("#problem").text_content() and not service.wrong
+    assert "Skipped 1 file in the folder" in service.locator("#problem").text_content() and not service.wrong
 
 
 def test_without_javascript_a_plain_form_shows_the_results(browser, server, tmp_path):
