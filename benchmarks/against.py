@@ -1,8 +1,9 @@
-"""Compare this checkout with another one, alternately on one machine: --help, first verdict, views per second, peak memory.
+"""Compare this checkout with another one, alternately on one machine: --help, first verdict, views per second, peak
+memory, images per second of the service.
 
     git worktree add ../other COMMIT && python -m benchmarks.against ../other [--rounds 12] [--scans 3]
 
-Prints the medians of each, in seconds, views per second, and MB. Both run with this environment's packages.
+Prints the medians of each, in seconds, views and images per second, and MB. Both run with this environment's packages.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import httpx
 
 from benchmarks.speed import make_picture
 
@@ -57,6 +61,26 @@ def scan(checkout: Path, pictures: list[str]) -> tuple[float, float]:
     return float(output[0]), float(output[1])
 
 
+def images_per_second_of_service(checkout: Path, pictures: list[str]) -> float:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, parts = (
+        f"http://127.0.0.1:{port}",
+        [("file", (Path(one).name, Path(one).read_bytes())) for one in pictures],
+    )
+    running = start(checkout, "-m", "hidascan.cli", "serve", "--port", str(port))
+    try:
+        with httpx.Client(timeout=600, transport=httpx.HTTPTransport(retries=8)) as client:
+            client.post(f"{address}/v1/scan", files=parts[:1]).raise_for_status()  # once the weights are loaded
+            started = time.perf_counter()
+            client.post(f"{address}/v1/scan", files=parts).raise_for_status()
+            return len(pictures) / (time.perf_counter() - started)
+    finally:
+        running.terminate()
+        running.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path)
@@ -76,7 +100,8 @@ def main() -> None:
                     figures[name].setdefault(what, []).append(value)
         for _ in range(given.scans):
             for name, checkout in sides.items():
-                for what, value in zip(("views/s", "MB"), scan(checkout, pictures), strict=True):
+                measured = (*scan(checkout, pictures), images_per_second_of_service(checkout, pictures))
+                for what, value in zip(("views/s", "MB", "images/s of the service"), measured, strict=True):
                     figures[name].setdefault(what, []).append(value)
     for name, of_side in figures.items():
         print(json.dumps({name: {what: round(statistics.median(values), 3) for what, values in of_side.items()}}))
