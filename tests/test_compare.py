@@ -58,7 +58,7 @@ def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_pa
         train(recipe, *rest)
 
     monkeypatch.setattr(module, "train_for_comparison", watched)
-    monkeypatch.setattr("hidascan.lab.measure.cost.SIZE", (240, 320))
+    monkeypatch.setattr("hidascan.lab.measure.speed.SIZE", (240, 320))
     outside = tmp_path / "outside.csv"
     table = [row.split("\t") for row in (recipes / "table.tsv").read_text().splitlines()][1:]
     outside.write_text("path,score\n" + "".join(f"{recipes / row[0]},{row[1]}\n" for row in table))
