@@ -161,7 +161,8 @@ def test_a_picture_is_shown_at_full_size_under_its_map(marking, tmp_path):
     assert not service.locator("#zoom").evaluate("dialog => dialog.open") and not service.wrong
 
 
-def test_the_page_is_used_by_keyboard_and_on_a_phone(service, tmp_path):
+def test_the_page_is_used_by_keyboard_and_on_a_phone(marking, tmp_path):
+    service = marking
     service.set_viewport_size({"width": 375, "height": 700})
     service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png")))
     service.locator("article.row .verdict").wait_for(timeout=60_000)
@@ -185,10 +186,16 @@ def test_controls_without_a_function_are_hidden(marking, tmp_path):
     service.locator("article.row .verdict").wait_for(timeout=60_000)
     assert service.locator("#controls").is_visible()
     assert not service.locator("#map").is_visible()  # no influence of the random network is worth a map
-    assert service.locator("img.heat").is_visible()
+    assert service.locator("img.heat").is_visible() and service.locator("#strength").is_visible()
     assert "influence of each patch" in service.locator("article").text_content()
     service.locator("#clear").click()
     assert not service.locator("#controls").is_visible() and not service.wrong
+
+
+def test_without_a_marked_area_there_is_no_slider(service, tmp_path):
+    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 500, 500)))
+    service.locator("article.row .verdict").wait_for(timeout=60_000)
+    assert service.locator("#controls").is_visible() and not service.locator("#strength").is_visible()
 
 
 def test_an_unreachable_service_is_reported(service, tmp_path):

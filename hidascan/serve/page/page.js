@@ -272,6 +272,7 @@ function furnish(job) {
   if (job.state === "done" && !Object.keys(job.row.stress).length) tools.append(button("Test again on re-saved and shrunk copies", `Test ${job.name} again on re-saved and shrunk copies`, () => testCopies(job)));
   if (tools.children.length) article.lastElementChild.append(tools);
   const heat = article.querySelector("img.heat");
+  if (heat) $("strengths").hidden = false;
   if (heat && !list.style.getPropertyValue("--strength")) $("strength").value = 100 * getComputedStyle(heat).opacity;
   if (heat && article.querySelector("img.effects")) $("maps").hidden = false;
 }
@@ -403,7 +404,7 @@ function clear() {
   for (const job of running) job.controller?.abort();
   for (const job of running) job.state = "cancelled";
   list.replaceChildren();
-  $("maps").hidden = true;
+  $("maps").hidden = $("strengths").hidden = true;
   $("problem").textContent = "";
   showStatus();
 }
