@@ -25,6 +25,7 @@ Precision = Annotated[
     ),
 ]
 SETTINGS = "hidascan.config"  # key of the settings files in the context
+_SHARD_FORMATS = ("csv", "jsonl", "parquet")
 _STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _NOT_SETTINGS = {"config", "show-config", "version", "json-schema", "install-completion", "show-completion"}
 
@@ -99,7 +100,7 @@ def _reports(values: dict[str, Any]) -> Reports:
     if in_cluster:
         files, folders = [], files + folders
         per_image = any(values[name] for name in ("line_format", "verbose", "heatmap_raw", "xmp")) or heatmap
-        if len(folders) != 1 or folders[0][0] == "-" or folders[0][1] == "html" or per_image:
+        if len(folders) != 1 or folders[0][0] == "-" or folders[0][1] not in _SHARD_FORMATS or per_image:
             raise UsageError("--runner ray needs exactly one of --csv, --jsonl or --parquet DIR, and no other output")
     made = {
         "files": tuple(files),

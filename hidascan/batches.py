@@ -82,7 +82,7 @@ class BatchRunner:
         Args:
             encode: Encoder of a batch.
             device: Device to encode on.
-            overlaps: Whether to encode batches in a separate thread; None for GPUs only.
+            overlaps: Whether to encode batches in a separate thread; if None, only on a GPU.
         """
         self.encode, self._device = encode, device
         self.overlaps = device.type == "cuda" if overlaps is None else overlaps

@@ -77,7 +77,7 @@ def scan(
     c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Repeat the scan on re-saved, resized and cropped copies, and report inconclusive if the verdicts conflict. Takes five times as long.")] = False,
-    runner: Annotated[str, typer.Option(metavar="local|ray", help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl or --parquet names a folder for shards (docs/fleet.md).")] = "local",
+    runner: Annotated[str, typer.Option(metavar="local|ray", help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl, --parquet or -o names a folder for shards (docs/fleet.md).")] = "local",
     ray_address: Annotated[Optional[str], typer.Option("--ray-address", metavar="ADDRESS", help="Address of the Ray cluster.  [default: RAY_ADDRESS, or a cluster on this machine]", show_default=False)] = None,
     actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Maximum number of networks in the cluster.  [default: one per GPU, or one per machine]", show_default=False)] = None,
     rows: Annotated[Optional[int], typer.Option("--shard-rows", metavar="N", min=1, help="Rows per shard.  [default: 1000]", show_default=False)] = None,

@@ -43,7 +43,8 @@ def test_an_output_format_is_one_file_and_one_line(hidascan, tmp_path, monkeypat
     lines = (tmp_path / "out.md").read_text().splitlines()
     assert lines[0] == "# By tiny (hidanet)" and len(lines) == 6 and lines[5].endswith("| error | None |")
     assert "suffix must be one of .csv" in hidascan(tmp_path / "in", "-o", tmp_path / "out.pdf").err
-    assert "cannot be combined with" in hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "--resume").err
+    assert "no report in another format" in hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "--resume").err
+    assert "needs exactly one of" in hidascan(tmp_path / "in", "-o", tmp_path / "shards.md", "--runner", "ray").err
 
 
 def by_size(options, files, run):
@@ -75,6 +76,8 @@ def test_a_place_to_run_is_one_function_and_one_line(hidascan, tmp_path, monkeyp
     assert hidascan(".", "--runner", "size", "-q").code == 1
     assert "produces no heatmap" in hidascan(".", "--runner", "size", "--heatmap").err
     assert "must be local or ray or size, not other" in hidascan(".", "--runner", "other").err
+    monkeypatch.setitem(RUNNERS, "size", "hidascan.no_such_module:findings")
+    assert "no_such_module" in (ran := hidascan(".", "--runner", "size")).err and "pip install" not in ran.err
 
 
 def test_a_file_format_is_one_row(hidascan, tmp_path, monkeypatch):

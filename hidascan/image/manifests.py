@@ -57,7 +57,7 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
             yield from (_parquet if name.lower().endswith(".parquet") else _text)(name, column)
         elif name == STDIN:
             if sys.stdin is None:
-                raise UsageError("stdin is closed: no list of paths to read")
+                raise UsageError("stdin is closed, so no list of paths can be read")
             yield from read_list(sys.stdin.buffer, called, column, null)
         else:
             with open(name, "rb") as file:

@@ -49,7 +49,7 @@ def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str
     """
     files = {file: name for file, name in outputs if hasattr(report_class(name), "complete_records") and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
-        raise UsageError("--resume needs --csv FILE or --jsonl FILE, and cannot be combined with --html")
+        raise UsageError("--resume needs --csv FILE or --jsonl FILE, and no report in another format")
     return files
 
 

@@ -132,6 +132,8 @@ def _runner(name: str) -> Findings:
     try:
         findings: Findings = getattr(importlib.import_module(module), function)
     except ImportError as error:
+        if (error.name or "").partition(".")[0] == "hidascan":
+            raise  # a mistake in the runner, not a missing extra
         raise UsageError(f"--runner {name} needs {error.name}: pip install 'hidascan[{name}]'") from None
     return findings
 

@@ -66,7 +66,7 @@ def build_timm_cnn(name: str, pooled: bool = True) -> tuple[nn.Module, int]:
 
     Args:
         name: Name in timm.
-        pooled: Whether the output is averaged over positions: (B, D), else (B, D, h, w).
+        pooled: Whether to average the output over positions; its shape is (B, D) if so, otherwise (B, D, h, w).
 
     Returns:
         The network, and D.
