@@ -217,7 +217,7 @@ def heatmaps(
 
 def card(
     recipe: Recipe,
-    cards: Annotated[list[Path], typer.Argument(help="Markdown files with marked sections.", show_default=False)],
+    cards: Annotated[list[Path], typer.Argument(metavar="CARD...", help="Markdown files with marked sections.", show_default=False)],
     cache: Cache = Path("cache"),
     table: Annotated[Optional[Path], typer.Option(help="Label table to measure on.  [default: the recipe's calibration table]", show_default=False)] = None,
     only: Annotated[Optional[list[str]], typer.Option(metavar="SECTION", help="Section to measure, instead of all; may be repeated.", show_default=False)] = None,

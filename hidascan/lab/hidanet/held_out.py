@@ -20,7 +20,7 @@ _FOLDS = 2  # folds that are predicted for each value, those with most of its im
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Figures of held-out images against all images of the other class.
+    """Figures of held-out images against the images of the other class in the same folds.
 
     Attributes:
         name: Family or domain.
