@@ -153,6 +153,18 @@ def test_a_print_has_the_counts_first_no_controls_and_whole_cards(cards):
     assert len(tops) == 1 and not cards.locator(".sentence").first.is_visible()
 
 
+def test_a_print_has_the_pictures_that_were_never_scrolled_to(browser, hidascan, tmp_path):
+    for number in range(30):
+        save_picture(tmp_path / "in" / f"{number}.png", 60, 60, seed=number)
+    hidascan(tmp_path / "in", "--html", tmp_path / "out.html", "-q")
+    page = browser.new_page()
+    page.goto((tmp_path / "out.html").as_uri())
+    loaded = "Promise.all([...document.images].map(one => one.decode()))"
+    page.evaluate(f"Promise.race([{loaded}, new Promise((_, fail) => setTimeout(fail, 10000))])")
+    assert page.pdf().count(b"/Subtype /Image") >= 30
+    page.close()
+
+
 def test_without_scripts_there_are_no_dead_controls(browser, report):
     page = browser.new_page(java_script_enabled=False)
     page.goto(report.as_uri())

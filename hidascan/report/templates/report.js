@@ -65,6 +65,7 @@ function saveCopy() {
   for (const shown of [...copy.querySelectorAll(".row"), part("end")]) shown?.removeAttribute("hidden");
   for (const id of ["counts", "totals", "shown"]) part(id).replaceChildren();
   copy.removeAttribute("style");
+  for (const picture of copy.querySelectorAll("img")) picture.loading = "lazy";
   Object.assign(part("rows").dataset, {map: "where", layout: "cards"});
   part("rows").append(...[...copy.querySelectorAll(".row")].sort((a, b) => a.dataset.number - b.dataset.number));
   const file = new Blob(["<!doctype html>\n", copy.outerHTML, "\n"], {type: "text/html"});
@@ -74,5 +75,13 @@ function saveCopy() {
 }
 $("case-name").oninput = $("case-notes").oninput = showNotes;
 $("keep").onclick = saveCopy;
+// Pictures off the screen load last, a few at a time; a browser prints only those that are loaded.
+const unloaded = [...document.images];
+function loadPictures(count) {
+  for (const picture of unloaded.splice(0, count)) picture.loading = "eager";
+  if (unloaded.length) setTimeout(loadPictures, 50, 20);
+}
+addEventListener("load", () => loadPictures(0));
+addEventListener("beforeprint", () => loadPictures(unloaded.length));
 showNotes();
 filter();
