@@ -71,21 +71,14 @@ class Encoding(NamedTuple):
 
 
 class BatchRunner:
-    """Encodes batches on one device: at once, or with `overlaps` in a thread, while the next batch is filled.
+    """Encodes batches on one device: at once, or on a GPU (`overlaps`) in a thread, while the next batch is filled.
 
-    On a GPU the thread has its own stream, so that decisions do not wait behind the batch.
+    The thread has its own stream, so that decisions do not wait behind the batch.
     """
 
-    def __init__(self, encode: EncodeViews, device: torch.device, overlaps: bool | None = None):
-        """Set up.
-
-        Args:
-            encode: Encoder of a batch.
-            device: Device to encode on.
-            overlaps: Whether to encode batches in a separate thread; if None, only on a GPU.
-        """
-        self.encode, self._device = encode, device
-        self.overlaps = device.type == "cuda" if overlaps is None else overlaps
+    def __init__(self, encode: EncodeViews, device: torch.device):
+        """Set up an encoder of batches on its device."""
+        self.encode, self._device, self.overlaps = encode, device, device.type == "cuda"
 
     def new_batch(self, size: int) -> Batch[Owner]:
         """Make a batch for this device."""

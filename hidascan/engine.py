@@ -49,14 +49,7 @@ class Engine:
     of those few that may request more views.
     """
 
-    def __init__(
-        self,
-        look: Callable[[Views], Look],
-        encode: EncodeViews,
-        device: torch.device,
-        batch_size: int,
-        overlaps: bool | None = None,
-    ):
+    def __init__(self, look: Callable[[Views], Look], encode: EncodeViews, device: torch.device, batch_size: int):
         """Set up.
 
         Args:
@@ -64,10 +57,9 @@ class Engine:
             encode: Encoder of batches of views: `detector.runtime(...)`.
             device: Device of the encoder.
             batch_size: Views per batch.
-            overlaps: As in BatchRunner.
         """
         self.look, self.batch_size = look, batch_size
-        self.runner = BatchRunner(encode, device, overlaps)
+        self.runner = BatchRunner(encode, device)
 
     def run(
         self,

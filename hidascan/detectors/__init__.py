@@ -25,7 +25,7 @@ DETECTORS = {
     "spai": "hidascan.detectors.spai:SPAI",
     "swin": "hidascan.detectors.swin:Swin",
     "vit": "hidascan.detectors.vit:ViT",
-    "vit_cnn": "hidascan.detectors.vit_cnn:ViTCNN",
+    "vit_cnn": "hidascan.detectors.vit:ViTCNN",
 }
 _GROUP = "hidascan.detectors"
 

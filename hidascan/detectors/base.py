@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.packed import pack_linears
+from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.geometry import PatchGrid, ViewPlan
 
 Encoded = dict[str, Tensor]  # name -> (V, ...), one row per view

@@ -56,15 +56,5 @@ class TokenFilters(MatchedFilters):
         parts = zip(*(part.chunk(len(blocks)) for part in (self.mean, self.spread, self.filters)), strict=True)
         for tokens, (mean, spread, filters) in zip(blocks, parts, strict=True):
             numbers = numbers + (tokens - mean).div_(spread).clamp_(-LARGEST, LARGEST) @ filters
-        return _on_grid(numbers)
-
-
-def cells_of(blocks: Sequence[Tensor]) -> Tensor:
-    """Join the patch tokens of T blocks, (B, N, C) each, on their grid: (B, h, w, T * C)."""
-    return _on_grid(torch.cat(list(blocks), dim=2))
-
-
-def _on_grid(values: Tensor) -> Tensor:
-    """Reshape (B, N, E) to (B, h, w, E)."""
-    side = math.isqrt(int(values.shape[1]))
-    return values.unflatten(1, (side, side))
+        side = math.isqrt(int(numbers.shape[1]))
+        return numbers.unflatten(1, (side, side))
