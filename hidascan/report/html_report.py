@@ -26,7 +26,7 @@ from hidascan.image.views import upright
 from hidascan.options import ScanOptions
 from hidascan.printable import printable
 from hidascan.report.overlay import attribution_colours, contours, corner_of, heat_layer, notable, shrink_to
-from hidascan.report.reporter import close_text, open_text, pixels_of
+from hidascan.report.reporter import TextReport, pixels_of
 from hidascan.report.words import (
     claim_in_words,
     claims_by_statement,
@@ -97,7 +97,7 @@ _PAGES.filters |= {words.__name__: words for words in _FILTERS}
 _PAGES.globals |= {"headlines": {**HEADLINES, "error": FAILED}}
 
 
-class HtmlReport:
+class HtmlReport(TextReport):
     """HTML report: a page with a row and maps for each image, filters and sorting."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False, case: str = ""):
@@ -112,7 +112,7 @@ class HtmlReport:
         Raises:
             UsageError: If the file cannot be written.
         """
-        self._file, self._run = open_text(target, recognises=self.recognises), run
+        super().__init__(target, run)
         self._counts: Counter[str] = Counter()
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         self._write("head.html", run=run, made=made, case=case)
@@ -136,7 +136,7 @@ class HtmlReport:
     def close(self) -> None:
         """Write the end and close the file."""
         self._write("tail.html", counts=self._counts)
-        close_text(self._file)
+        super().close()
 
     @staticmethod
     def recognises(head: bytes) -> bool:

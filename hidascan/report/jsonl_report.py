@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hidascan.finding import COLUMNS, Finding
-from hidascan.report.reporter import close_text, open_text
+from hidascan.report.reporter import TextReport
 from hidascan.run import RunInfo
 from hidascan.summary import summary
 
@@ -22,20 +22,13 @@ def json_row(finding: Finding, run: RunInfo) -> dict[str, Any]:
     return {**finding.record(), "scan": finding.scan or run.record(), "summary": summary(finding, run).record()}
 
 
-class JsonlReport:
+class JsonlReport(TextReport):
     """JSON Lines report: one object per line, by `json_row`."""
-
-    def __init__(self, target: str, run: RunInfo, append: bool = False):
-        self._file, self._run = open_text(target, append, self.recognises), run
 
     def add(self, finding: Finding) -> None:
         """Write a line."""
         self._file.write(json.dumps(json_row(finding, self._run)) + "\n")
         self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        close_text(self._file)
 
     @staticmethod
     def recognises(head: bytes) -> bool:

@@ -47,7 +47,7 @@ def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str
     Raises:
         UsageError: If resuming is requested without an output, or with one that cannot be resumed.
     """
-    files = {file: name for file, name in outputs if hasattr(report_class(name), "complete_records") and file != "-"}
+    files = {file: name for file, name in outputs if _is_resumable(name) and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
         raise UsageError("--resume needs --csv FILE or --jsonl FILE, and no report in another format")
     return files
@@ -118,6 +118,15 @@ def end(outputs: Collection[str]) -> None:
         mark = mark_of(file)
         if is_regular(file) and os.path.lexists(mark) and is_own(mark):
             mark.unlink(missing_ok=True)
+
+
+def has_mark(file: str, name: str) -> bool:
+    """Return whether an output has a mark during a scan: a regular file in a resumable format."""
+    return _is_resumable(name) and is_regular(file)
+
+
+def _is_resumable(name: str) -> bool:
+    return hasattr(report_class(name), "complete_records")
 
 
 def is_regular(file: str) -> bool:

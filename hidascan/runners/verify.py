@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from hidascan.errors import CheckpointError, UsageError
+from hidascan.errors import CheckpointError, UsageError, reason_of
 from hidascan.finding import Finding
 from hidascan.image.evidence import evidence_of
 from hidascan.image.sources import is_uri
@@ -33,7 +33,7 @@ def read_rows(report: Path) -> list[Finding]:
                 if line.strip():
                     rows.append(_row(line))
     except OSError as error:
-        raise UsageError(f"{report}: {(error.strerror or str(error)).lower()}") from None
+        raise UsageError(f"{report}: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{report}: not a hidascan --jsonl report: not UTF-8 text") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
