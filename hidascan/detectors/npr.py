@@ -87,12 +87,12 @@ class NPRNetwork(nn.Module):
         height, width = (side // step * step for side in x.shape[2:])
         x = x[:, :, :height, :width]
         if height <= _STRIP + 2 * _HALO:
-            return self.fc(self.last(self.middle(self.first(x))).mean((2, 3))).squeeze(1)
+            return self.fc(self.layer2(self.middle(self.first(x))).mean((2, 3))).squeeze(1)
         # Channel attention depends on the whole image: one pass over the strips for each.
         gate1 = None if self.channels1 is None else self.channels1.gate(*_pooled(x, self.stem, 2))
         first = lambda strip: self.first(strip, gate1)  # noqa: E731
         gate2 = None if self.channels2 is None else self.channels2.gate(*_pooled(x, lambda s: self.layer1(first(s)), 4))
-        mean, _ = _pooled(x, lambda strip: self.last(self.middle(first(strip), gate2)), 8)
+        mean, _ = _pooled(x, lambda strip: self.layer2(self.middle(first(strip), gate2)), 8)
         return self.fc(mean).squeeze(1)
 
     def stem(self, x: Tensor) -> Tensor:
@@ -112,10 +112,6 @@ class NPRNetwork(nn.Module):
         if self.channels2 is not None:
             x = self.channels2(x, gate)
         return x if self.space is None else self.space(x)
-
-    def last(self, x: Tensor) -> Tensor:
-        """Map (B, 4 * width, H / 4, W / 4) to (B, 8 * width, H / 8, W / 8)."""
-        return self.layer2(x)
 
 
 class SingleScaleNPR(nn.Module):

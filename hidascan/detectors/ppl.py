@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
+from hidascan.detectors.base import Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.geometry import ViewPlan
 
 _ADAPTED = ("qkv", "proj")  # linear layers of a block's attention
@@ -75,13 +75,9 @@ class PPL(Detector):
 
     def encode_cells(self, views: Tensor) -> Encoded:
         """Return "logit" (B,) and "cells" (B, N, C): normalised patch tokens, for PCL."""
-        with self._adapted():
+        with attached(() if self.merged else self._pairs()):
             tokens = self.norm(self.backbone.tokens(self.backbone.standard(views))[:, 0])
         return {"logit": self.head(tokens[:, 0])[:, 0].float(), "cells": tokens[:, 1:].float()}
-
-    def decide(self, encoded: Encoded) -> Decision:
-        """Average the logits of all views."""
-        return Decision(encoded["logit"].mean())
 
     def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Merge the adapters into the matrices of the backbone, so that they cost nothing."""
@@ -92,17 +88,12 @@ class PPL(Detector):
         return super().runtime(device, dtype)
 
     def _pairs(self) -> Iterator[tuple[nn.Linear, Adapter]]:
+        """Yield the adapted layers of the backbone, each with its adapter."""
         blocks = list(self.backbone.vit.blocks)[-len(self.adapters) // len(_ADAPTED) :]
         each = iter(self.adapters)
         for block in blocks:
             for name in _ADAPTED:
                 yield getattr(block.attn, name), cast(Adapter, next(each))
-
-    @contextmanager
-    def _adapted(self) -> Iterator[None]:
-        """Attach the adapters to the backbone, unless they are merged."""
-        with attached(() if self.merged else tuple(self._pairs())):
-            yield
 
 
 class Adapter(nn.Module):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.timm_models import create_model
+from hidascan.detectors.backbones.timm_models import check_timm_name, create_model
 from hidascan.detectors.base import DetectorConfig, SingleView
 from hidascan.errors import CheckpointError
 from hidascan.geometry import ViewPlan
@@ -34,6 +34,7 @@ class Swin(SingleView):
     def __init__(self, config: SwinConfig):
         super().__init__(config)
         self.plan = ViewPlan(config.side, patches=0)
+        check_timm_name(config.model)
         if not config.model.startswith("swin_"):
             raise CheckpointError(f"{config.model[:40]!r} is not a timm Swin")
         self.network = _LogitOf(create_model(config.model, outputs=1, img_size=config.side))

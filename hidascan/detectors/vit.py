@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
+from hidascan.detectors.base import Detector, DetectorConfig, Encoded, Positions
 from hidascan.geometry import ViewPlan
 
 
@@ -49,10 +49,6 @@ class ViT(Detector):
     def features(self, views: Tensor) -> Tensor:
         """Return the MLP's input features (B, C) of views (B, 3, S, S) uint8."""
         return self.backbone.cls(views)[:, 0]
-
-    def decide(self, encoded: Encoded) -> Decision:
-        """Return the logit of the only view."""
-        return Decision(encoded["logit"][0])
 
 
 class ViTCNN(ViT):

@@ -14,6 +14,16 @@ _NAME = re.compile(r"[\w.]+")
 _CNN = re.compile(r"resnet|resnext|convnext|efficientnet|regnet|densenet|mobilenet")
 
 
+def check_timm_name(name: str) -> None:
+    """Refuse names with a colon, for which timm would access a hub or a folder.
+
+    Raises:
+        CheckpointError: If the name is not plain, as weights must not cause such accesses.
+    """
+    if not _NAME.fullmatch(name):
+        raise CheckpointError(f"{name!r:.60} is not the name of a timm model")
+
+
 def create_model(name: str, outputs: int = 0, **options: Any) -> Any:
     """Build a network of timm with random weights.
 
@@ -23,11 +33,9 @@ def create_model(name: str, outputs: int = 0, **options: Any) -> Any:
         **options: Further options of `timm.create_model`.
 
     Raises:
-        CheckpointError: If timm is missing, or cannot build it. Names with a colon are refused, for which timm would
-            access a hub or a folder.
+        CheckpointError: If the name is not plain, or timm is missing or cannot build it.
     """
-    if not _NAME.fullmatch(name):
-        raise CheckpointError(f"{name!r:.60} is not the name of a timm model")
+    check_timm_name(name)
     try:
         import timm  # here, as it takes two seconds
     except ImportError:
@@ -77,9 +85,11 @@ def build_timm_cnn(name: str, pooled: bool = True) -> tuple[nn.Module, int]:
     Raises:
         CheckpointError: If timm has no such CNN.
     """
+    check_timm_name(name)
     if not is_cnn(name):
         raise CheckpointError(f"{name[:40]!r} is not a timm CNN")
-    network = create_model(name, **({} if pooled else {"global_pool": ""}))
+    options: dict[str, Any] = {} if pooled else {"global_pool": ""}
+    network = create_model(name, **options)
     return network, int(network.num_features)
 
 

@@ -35,6 +35,11 @@ class MatchedFilters(nn.Module):
         return features.sub_(self.mean).div_(self.spread).clamp_(-LARGEST, LARGEST)
 
 
+def standardise(features: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Express features (..., F) in standard deviations within +-6, float32."""
+    return ((features.float() - mean) / deviation).clamp(-LARGEST, LARGEST)
+
+
 class TokenFilters(MatchedFilters):
     """Tokens of a cell after several blocks -> E numbers.
 
