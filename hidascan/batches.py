@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from hidascan.detectors.base import Encoded, EncodeViews, Positions
 
-Owner = TypeVar("Owner")
+Owner = Any  # of a view; the image that it belongs to
 
 
-class Batch(Generic[Owner]):
+class Batch:
     """A batch of equally sized views, with their positions and owners."""
 
     def __init__(self, size: int, pinned: bool = False):
@@ -80,11 +80,11 @@ class BatchRunner:
         """Set up an encoder of batches on its device."""
         self.encode, self._device, self.overlaps = encode, device, device.type == "cuda"
 
-    def new_batch(self, size: int) -> Batch[Owner]:
+    def new_batch(self, size: int) -> Batch:
         """Make a batch for this device."""
         return Batch(size, pinned=self._device.type == "cuda")
 
-    def submit(self, batch: Batch[Owner]) -> Future[Encoding]:
+    def submit(self, batch: Batch) -> Future[Encoding]:
         """Begin to encode a batch, which must not change until its result is available."""
         if self.overlaps:
             return self._thread.submit(self._run, batch)
@@ -100,7 +100,7 @@ class BatchRunner:
                 rows.record_stream(torch.cuda.current_stream(self._device))
         return encoding
 
-    def _run(self, batch: Batch[Owner]) -> Encoding:
+    def _run(self, batch: Batch) -> Encoding:
         started = time.perf_counter()
         with torch.inference_mode():
             if self._device.type != "cuda":

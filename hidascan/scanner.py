@@ -17,7 +17,7 @@ from hidascan.detectors.weights import find_weights
 from hidascan.device import choose_device, choose_dtype, default_batch_size
 from hidascan.engine import Engine, Progress
 from hidascan.errors import UsageError
-from hidascan.finding import Attribution, Finding
+from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.geometry import CELL
 from hidascan.image.isolation import decoders
 from hidascan.image.provenance.c2pa import check_trust
@@ -29,7 +29,6 @@ from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import Region, find_regions, scope_of
-from hidascan.run import RunInfo
 
 # Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
 # be run; returns whether to continue with the image.

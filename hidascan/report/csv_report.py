@@ -6,10 +6,9 @@ import csv
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from hidascan.finding import COLUMNS, Finding
+from hidascan.finding import COLUMNS, Finding, RunInfo
 from hidascan.printable import printable
 from hidascan.report.reporter import TextReport
-from hidascan.run import RunInfo
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from hidascan.errors import HidascanError, ImageError
-from hidascan.finding import Finding
+from hidascan.finding import MAY_DIFFER, Finding, RunInfo
 from hidascan.image.provenance.claim import claim_strength
 from hidascan.image.views import upright
 from hidascan.options import ScanOptions
@@ -37,12 +37,10 @@ from hidascan.report.words import (
     kind_in_words,
     score_in_words,
 )
-from hidascan.run import RunInfo
 from hidascan.summary import FAILED, HEADLINES, heatmap_in_words, regions_in_words, summary
 
 _SIDE = 400  # maximum side of a preview, pixels
 _NUMBER = 17  # radius of the number of a region, with its edge
-_NOT_LISTED = ("weights", "device", "batch_size")  # options that are named elsewhere or change no result
 
 
 def _shown(value: Any) -> Any:
@@ -83,7 +81,7 @@ def options_in_words(run: RunInfo) -> str:
     changed = []
     for one in fields(ScanOptions):
         value = getattr(run.options, one.name)
-        if value != one.default and one.name not in _NOT_LISTED:
+        if value != one.default and one.name not in MAY_DIFFER:
             name = one.name.replace("_", "-")
             changed.append(name if value is True else f"{name} {value}")
     return ", ".join(changed) or "defaults"

@@ -11,10 +11,9 @@ from typing import Protocol, TextIO, cast
 import numpy as np
 
 from hidascan.errors import HidascanError, ImageError, UsageError, reason_of
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.isolation import decoders
 from hidascan.printable import ANY_TEXT
-from hidascan.run import RunInfo
 
 HEAD = 1 << 16  # bytes of a file by which a report is recognised
 

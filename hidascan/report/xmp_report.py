@@ -13,10 +13,9 @@ from xml.sax.saxutils import escape, unescape
 
 from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError, reason_of
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.printable import printable
 from hidascan.report.reporter import Report, output_folder
-from hidascan.run import RunInfo
 
 NAMESPACE = "urn:hidascan:finding:1"
 SUFFIX = ".xmp"
