@@ -19,11 +19,10 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.options import ScanOptions
 from hidascan.regions import find_regions
 from hidascan.report.html_report import HtmlReport
-from hidascan.run import RunInfo
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 HEIGHT, WIDTH = 320, 480

@@ -11,6 +11,7 @@ from hidascan.config import Defaults, read_defaults
 from hidascan.errors import UsageError
 from hidascan.options import ScanOptions
 from hidascan.printable import complain
+from hidascan.report.formats import FORMATS, format_of
 from hidascan.runners import RUNNERS
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ def request_of(context: typer.Context) -> Request:
         UsageError: If a value is missing, or options contradict each other.
     """
     from hidascan.image.sources import Selection
-    from hidascan.inputs import InputFiles
-    from hidascan.request import Request
+    from hidascan.request import InputFiles, Request
 
     values, defaults = context.params, context.meta[SETTINGS]
     _check_texts(context)
@@ -74,7 +74,7 @@ def request_of(context: typer.Context) -> Request:
     return Request(
         **values_of(Request, values),
         reports=_reports(values),
-        inputs=InputFiles(**values_of(InputFiles, values), selection=selection, uris=values["runner"] == "ray"),
+        inputs=InputFiles(**values_of(InputFiles, values), selection=selection, uris=RUNNERS[values["runner"]].cluster),
         options=ScanOptions(**values_of(ScanOptions, options)),
         settings=tuple(str(one.path) for one in defaults.files()),
     )
@@ -88,39 +88,39 @@ def values_of(group: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 def _reports(values: dict[str, Any]) -> Reports:
     """Return the reports; those of a cluster are one folder of shards, and no output per image."""
-    from hidascan.report.formats import format_of
     from hidascan.request import Reports
 
-    files = [(values[name], name) for name in ("csv", "jsonl", "html") if values[name] is not None]
+    files = [(values[name], name) for name in FORMATS if values.get(name) is not None]
     files += [(file, format_of(file)) for file in values["output"] or ()]
     files = [("-" if file in _STDOUT else file, name) for file, name in files]
-    folders = [(values["parquet"], "parquet")] if values["parquet"] is not None else []
+    folder = None if values["parquet"] is None else (values["parquet"], "parquet")
     heatmap = values["heatmap"] or (values["heatmap_dir"] is not None and not values["heatmap_raw"])
-    in_cluster = values["runner"] == "ray"
+    in_cluster = RUNNERS[values["runner"]].cluster
     if in_cluster:
-        files, folders = [], files + folders
+        outputs = [*files, *([folder] if folder else [])]
         per_image = any(values[name] for name in ("line_format", "verbose", "heatmap_raw", "xmp")) or heatmap
-        if len(folders) != 1 or folders[0][0] == "-" or folders[0][1] not in _SHARD_FORMATS or per_image:
-            raise UsageError("--runner ray needs exactly one of --csv, --jsonl or --parquet DIR, and no other output")
+        if len(outputs) != 1 or outputs[0][0] == "-" or outputs[0][1] not in _SHARD_FORMATS or per_image:
+            raise UsageError(
+                f"--runner {values['runner']} needs exactly one of --csv, --jsonl or --parquet DIR, and no other output"
+            )
+        files, folder = [], outputs[0]
+    if folder is None and values["rows"] is not None:
+        raise UsageError("--shard-rows needs --parquet DIR, or --runner ray")
     made = {
         "files": tuple(files),
-        "shards": _shards(folders, values),
+        "shards": folder and _shards(*folder, values),
         "lines": not in_cluster and not values["quiet"] and all(file != "-" for file, _ in files),
         "heatmap": heatmap,
     }
     return Reports(**values_of(Reports, values | made))
 
 
-def _shards(folders: list[tuple[str, str]], values: dict[str, Any]) -> Shards | None:
+def _shards(folder: str, form: str, values: dict[str, Any]) -> Shards:
     from hidascan.report.shards import Shards
 
-    for folder, form in folders:
-        if folder == "-":
-            raise UsageError(f"--{form} needs a folder, not stdout")
-        return Shards(folder=folder, form=form, **values_of(Shards, values))
-    if values["rows"] is not None:
-        raise UsageError("--shard-rows needs --parquet DIR, or --runner ray")
-    return None
+    if folder == "-":
+        raise UsageError(f"--{form} needs a folder, not stdout")
+    return Shards(folder=folder, form=form, **values_of(Shards, values))
 
 
 def _check_texts(context: typer.Context) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from hidascan.detectors.base import Encoded, EncodeViews, Positions
 
-Owner = TypeVar("Owner")
+Owner = Any  # of a view; the image that it belongs to
 
 
-class Batch(Generic[Owner]):
+class Batch:
     """A batch of equally sized views, with their positions and owners."""
 
     def __init__(self, size: int, pinned: bool = False):
@@ -71,27 +71,20 @@ class Encoding(NamedTuple):
 
 
 class BatchRunner:
-    """Encodes batches on one device: at once, or with `overlaps` in a thread, while the next batch is filled.
+    """Encodes batches on one device: at once, or on a GPU (`overlaps`) in a thread, while the next batch is filled.
 
-    On a GPU the thread has its own stream, so that decisions do not wait behind the batch.
+    The thread has its own stream, so that decisions do not wait behind the batch.
     """
 
-    def __init__(self, encode: EncodeViews, device: torch.device, overlaps: bool | None = None):
-        """Set up.
+    def __init__(self, encode: EncodeViews, device: torch.device):
+        """Set up an encoder of batches on its device."""
+        self.encode, self._device, self.overlaps = encode, device, device.type == "cuda"
 
-        Args:
-            encode: Encoder of a batch.
-            device: Device to encode on.
-            overlaps: Whether to encode batches in a separate thread; if None, only on a GPU.
-        """
-        self.encode, self._device = encode, device
-        self.overlaps = device.type == "cuda" if overlaps is None else overlaps
-
-    def new_batch(self, size: int) -> Batch[Owner]:
+    def new_batch(self, size: int) -> Batch:
         """Make a batch for this device."""
         return Batch(size, pinned=self._device.type == "cuda")
 
-    def submit(self, batch: Batch[Owner]) -> Future[Encoding]:
+    def submit(self, batch: Batch) -> Future[Encoding]:
         """Begin to encode a batch, which must not change until its result is available."""
         if self.overlaps:
             return self._thread.submit(self._run, batch)
@@ -107,7 +100,7 @@ class BatchRunner:
                 rows.record_stream(torch.cuda.current_stream(self._device))
         return encoding
 
-    def _run(self, batch: Batch[Owner]) -> Encoding:
+    def _run(self, batch: Batch) -> Encoding:
         started = time.perf_counter()
         with torch.inference_mode():
             if self._device.type != "cuda":

@@ -13,8 +13,7 @@ import typer
 
 from hidascan.commands import app
 from hidascan.errors import ExitCode, HidascanError, UsageError
-from hidascan.printable import complain
-from hidascan.streams import CLOSED, ClosedOutput, prepare_streams
+from hidascan.printable import CLOSED, ClosedOutput, complain, prepare_streams
 
 if TYPE_CHECKING:
     from hidascan.request import Request

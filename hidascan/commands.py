@@ -17,7 +17,11 @@ from hidascan.arguments import SETTINGS, Device, Precision, read_settings, reque
 from hidascan.config import WEIGHTS_VARIABLE
 from hidascan.errors import ExitCode, UsageError
 from hidascan.help import ScanOrCommand, complete_command
-from hidascan.options import MAX_PIXELS, ScanOptions
+from hidascan.options import MAX_PIXELS, PROFILES, ScanOptions
+from hidascan.report.formats import FORMATS
+from hidascan.runners import RUNNERS
+
+_SUFFIXES = " or ".join(", ".join(f".{name}" for name in FORMATS).rsplit(", ", 1))
 
 app = typer.Typer(
     cls=ScanOrCommand,
@@ -36,7 +40,7 @@ def _version(wanted: bool) -> None:
 
 def _json_schema(wanted: bool) -> None:
     if wanted:
-        from hidascan.report.json_schema import json_schema
+        from hidascan.report.jsonl_report import json_schema
 
         print(json.dumps(json_schema(), indent=1))
         raise typer.Exit
@@ -59,7 +63,7 @@ def scan(
     parquet: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write Parquet shards, and a manifest, to DIR.", show_default=False)] = None,
     html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write an HTML report to FILE, with its pictures embedded.", show_default=False)] = None,
     case: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Name of the case, at the top of the HTML report.", show_default=False)] = None,
-    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write a report to FILE in the format given by its suffix: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
+    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help=f"Write a report to FILE in the format given by its suffix: {_SUFFIXES}. May be repeated.", show_default=False)] = None,
     line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Format of each output line: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t, \\n and \\0 are escapes.", show_default=False)] = None,
     xmp: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write an XMP sidecar for each image to DIR, with a keyword, verdict and score for photo managers.", show_default=False)] = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image to the current folder.")] = False,
@@ -71,13 +75,13 @@ def scan(
     batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Views per batch.  [default: by device]", show_default=False)] = None,
     patches: Annotated[Optional[int], typer.Option(metavar="N", help="Examine at most N patches per image, spread over it: faster, but skips pixels.  [default: all]", show_default=False)] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Stop as soon as the verdict is settled: several times as fast on large images, nearly always the same verdict, and no heatmap unless every patch was needed.")] = False,
-    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Errors to avoid. low-fpr: fewest false alarms on real photos; high-recall: fewest missed AI images.")] = "balanced",
+    profile: Annotated[str, typer.Option(metavar="|".join(PROFILES), help="Errors to avoid. low-fpr: fewest false alarms on real photos; high-recall: fewest missed AI images.")] = "balanced",
     threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T, and real below. Inconclusive is then reported only if the heatmap contradicts real, or if the picture has no content.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Reject images of more than N pixels.")] = MAX_PIXELS,
     c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Repeat the scan on re-saved, resized and cropped copies, and report inconclusive if the verdicts conflict. Takes five times as long.")] = False,
-    runner: Annotated[str, typer.Option(metavar="local|ray", help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl, --parquet or -o names a folder for shards (docs/fleet.md).")] = "local",
+    runner: Annotated[str, typer.Option(metavar="|".join(RUNNERS), help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl, --parquet or -o names a folder for shards (docs/fleet.md).")] = "local",
     ray_address: Annotated[Optional[str], typer.Option("--ray-address", metavar="ADDRESS", help="Address of the Ray cluster.  [default: RAY_ADDRESS, or a cluster on this machine]", show_default=False)] = None,
     actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Maximum number of networks in the cluster.  [default: one per GPU, or one per machine]", show_default=False)] = None,
     rows: Annotated[Optional[int], typer.Option("--shard-rows", metavar="N", min=1, help="Rows per shard.  [default: 1000]", show_default=False)] = None,
@@ -115,31 +119,10 @@ def verify(
 
     Exit codes: 0 no differences; 1 differences found; 2 wrong usage.
     """
-    from tqdm import tqdm
+    from hidascan.runners.verify import verify as run
 
-    from hidascan.printable import printable
-    from hidascan.runners.verify import changed_files, changed_scores, read_rows
-
-    rows = read_rows(report)
-    found = 0
-    changed = list(changed_files(tqdm(rows, desc="hashing", disable=None), base))
-    for path, change in changed:
-        print(printable(f"{path}: {change}"))
-    gone = {path for path, _ in changed}
-    there = [row for row in rows if row.path not in gone]
-    count = min(sample, len(there))
-    chosen = [there[number * len(there) // count] for number in range(count)]
-    with tqdm(total=count, desc="scanning", disable=None) as bar:
-        for line in changed_scores(chosen, base, weights, device, bar.update):
-            print(printable(line))
-            found += 1
-    differing = len(changed) + found
-    hashed = sum(row.file is not None for row in rows)
-    unread = f" ({len(rows) - hashed} unreadable, without a hash)" if hashed < len(rows) else ""
-    print(
-        f"{hashed} files hashed{unread}, {count} scanned again: {differing or 'no'} difference{'s' * (differing != 1)}"
-    )
-    raise typer.Exit(int(ExitCode.AI_FOUND if differing else ExitCode.NOTHING_FOUND))
+    differences = run(report, sample, base, weights, device)
+    raise typer.Exit(int(ExitCode.AI_FOUND if differences else ExitCode.NOTHING_FOUND))
 
 
 @app.command(short_help="start the web page on this computer")
@@ -159,7 +142,7 @@ def serve(
     weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Name of shipped weights, or path of a file or folder.")] = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
-    profile: Annotated[str, typer.Option(metavar="low-fpr|balanced|high-recall", help="Errors to avoid; see hidascan --help.")] = "balanced",
+    profile: Annotated[str, typer.Option(metavar="|".join(PROFILES), help="Errors to avoid; see hidascan --help.")] = "balanced",
     c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.", show_default=False)] = None,
 ) -> None:  # fmt: skip
     """Serve a web page for scanning pictures, and an HTTP API: POST /v1/scan."""

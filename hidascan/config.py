@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hidascan.errors import UsageError
+from hidascan.errors import UsageError, reason_of
 
 WEIGHTS_VARIABLE = "HIDASCAN_WEIGHTS"
 OWN, PROJECT = "hidascan.toml", "pyproject.toml"
@@ -172,7 +172,7 @@ def _table(path: Path) -> dict[str, Any] | None:
     try:
         table: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ValueError((error.strerror or str(error)).lower()) from None
+        raise ValueError(reason_of(error)) from None
     except RecursionError:
         raise ValueError("tables or lists are nested too deeply") from None
     if path.name == PROJECT:

@@ -37,7 +37,10 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         DeviceError: For any other name.
     """
     if precision == "auto":
-        fast = {"cuda": _cuda_has_bf16, "cpu": cpu_has_bf16}.get(device.type, lambda: False)()
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = device.type == "cpu" and cpu_has_bf16()
         return torch.bfloat16 if fast else torch.float32
     try:
         return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
@@ -48,10 +51,6 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 def default_batch_size(device: torch.device) -> int:
     """Return the views per batch: the fastest on 2 CPU cores; enough to fill a GPU."""
     return 128 if device.type == "cuda" else 16
-
-
-def _cuda_has_bf16() -> bool:
-    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def cpu_has_bf16() -> bool:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from hidascan.detectors.base import Decision, Encoded, EncodeViews
 from hidascan.image.views import Views
 from hidascan.looking import ImageOutput, Look, repeats_of
 
-Ticket = TypeVar("Ticket")
+Ticket = Any  # by which the caller recognises an image
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,7 @@ class Engine:
     of those few that may request more views.
     """
 
-    def __init__(
-        self,
-        look: Callable[[Views], Look],
-        encode: EncodeViews,
-        device: torch.device,
-        batch_size: int,
-        overlaps: bool | None = None,
-    ):
+    def __init__(self, look: Callable[[Views], Look], encode: EncodeViews, device: torch.device, batch_size: int):
         """Set up.
 
         Args:
@@ -64,16 +57,15 @@ class Engine:
             encode: Encoder of batches of views: `detector.runtime(...)`.
             device: Device of the encoder.
             batch_size: Views per batch.
-            overlaps: As in BatchRunner.
         """
         self.look, self.batch_size = look, batch_size
-        self.runner = BatchRunner(encode, device, overlaps)
+        self.runner = BatchRunner(encode, device)
 
     def run(
         self,
         images: Iterable[tuple[Ticket, Views | None] | None],
         on_batch: Callable[[int], None] = lambda views: None,
-        watch: Watch[Ticket] = lambda ticket, progress: True,
+        watch: Watch = lambda ticket, progress: True,
         look: Callable[[Views], Look] | None = None,
     ) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Take (ticket, views) and yield (ticket, output) in the same order.
@@ -86,7 +78,7 @@ class Engine:
                 it returns False, no more views of that image are run, and its output is None.
             look: Look at the images of this run; None for the engine's own.
         """
-        flight: _Flight[Ticket] = _Flight(self, on_batch, watch, look or self.look)
+        flight = _Flight(self, on_batch, watch, look or self.look)
         for entry in images:
             if entry is None:
                 yield from flight.land()
@@ -98,7 +90,7 @@ class Engine:
 
 
 @dataclass(eq=False)
-class _InFlight(Generic[Ticket]):
+class _InFlight:
     """An image with views in flight.
 
     Attributes:
@@ -182,25 +174,21 @@ class _InFlight(Generic[Ticket]):
         self.missing = len(self.wanted)
 
 
-class _Flight(Generic[Ticket]):
+class _Flight:
     """The images of one run, from input to output."""
 
-    def __init__(
-        self, engine: Engine, on_batch: Callable[[int], None], watch: Watch[Ticket], look: Callable[[Views], Look]
-    ):
+    def __init__(self, engine: Engine, on_batch: Callable[[int], None], watch: Watch, look: Callable[[Views], Look]):
         self._engine, self._on_batch, self._watch, self._look = engine, on_batch, watch, look
-        self._batch: Batch[_InFlight[Ticket]] = engine.runner.new_batch(engine.batch_size)  # being filled
-        self._free: list[Batch[_InFlight[Ticket]]] = []
-        self._running: deque[tuple[Batch[_InFlight[Ticket]], Future[Encoding]]] = deque()
-        self._waiting: deque[_InFlight[Ticket]] = deque()  # images whose output was not yielded yet
-        self._open: list[_InFlight[Ticket]] = []  # waiting images without an output
-        self._asking: deque[_InFlight[Ticket]] = deque()  # open images whose views are not in a batch yet
+        self._batch: Batch = engine.runner.new_batch(engine.batch_size)  # being filled
+        self._free: list[Batch] = []
+        self._running: deque[tuple[Batch, Future[Encoding]]] = deque()
+        self._waiting: deque[_InFlight] = deque()  # images whose output was not yielded yet
+        self._asking: deque[_InFlight] = deque()  # those among them whose views are not in a batch yet
 
     def enter(self, ticket: Ticket, views: Views | None) -> None:
         """Add an image."""
         image = _InFlight(ticket, views or Views([], []), None if views is None else self._look(views))
         self._waiting.append(image)
-        self._open.append(image)
         self._resume()
 
     def advance(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
@@ -219,7 +207,7 @@ class _Flight(Generic[Ticket]):
             yield from self._flush() if self._batch.owners else self._collect()
             yield from self.advance()
 
-    def _filled(self, image: _InFlight[Ticket]) -> Iterator[None]:
+    def _filled(self, image: _InFlight) -> Iterator[None]:
         """Add the views that an image requests to the batch; yield whenever it is full and must be run."""
         for number in image.wanted:
             if not image.look:  # abandoned
@@ -254,20 +242,18 @@ class _Flight(Generic[Ticket]):
         self._resume()
         yield from self._finished()
 
-    def _report(self, image: _InFlight[Ticket]) -> None:
+    def _report(self, image: _InFlight) -> None:
         """Report the progress of an image, and abandon it if it is not wanted any more."""
         if not self._watch(image.ticket, image.progress()):
             image.abandon()
-            self._open.remove(image)
 
     def _resume(self) -> None:
         """Resume the looks that wait for nothing: each requests more views or returns its output."""
-        for image in [one for one in self._open if not one.missing]:
-            image.resume()
-            if image.look:
-                self._asking.append(image)
-            else:
-                self._open.remove(image)
+        for image in self._waiting:
+            if image.look and not image.missing:
+                image.resume()
+                if image.look:
+                    self._asking.append(image)
 
     def _finished(self) -> Iterator[tuple[Ticket, ImageOutput | None]]:
         """Yield finished images from the head of the queue."""

@@ -14,6 +14,11 @@ class ExitCode(IntEnum):
     UNREADABLE_FILES = 3
 
 
+def reason_of(error: OSError) -> str:
+    """Return the reason of a failed system call, in lower case: `no such file or directory`."""
+    return (error.strerror or str(error)).lower()
+
+
 class HidascanError(Exception):
     """Base of all errors that are reported as one line; `exit_code` is the exit code of the command."""
 

@@ -1,19 +1,21 @@
-"""The result of scanning one image: the only input of reports."""
+"""The result of scanning one image, and the configuration of the scan: the only inputs of reports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from hidascan.calibration import Reliability
 from hidascan.image.evidence import FileEvidence
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture
+from hidascan.options import ScanOptions
 from hidascan.records import from_json, to_json
 from hidascan.regions import Region
 
@@ -41,6 +43,7 @@ _FURTHER = (
 )
 KEYS = {name: "effects" if name == "attributions" else name for name in (*COLUMNS, *_FURTHER)}  # in JSON, by field
 _DIGITS = {"score": 6, "ai_area": 4, "jpeg_quality_estimated": 1, "seconds": 3, "uncertainty": 4}
+MAY_DIFFER = ("weights", "device", "batch_size")  # in a resumed scan: name of the weights file, details of the machine
 
 
 @dataclass(frozen=True)
@@ -162,3 +165,42 @@ class Finding:
         values["provenance"] = values["provenance"] if values["verdict"] else values["provenance"] or None
         finding: Finding = from_json(cls, values | {name: record.get(name) for name in ("key", "scan")})
         return finding
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One configuration of a scanner, for reports, resuming and caches.
+
+    Attributes:
+        version: Version of hidascan.
+        weights: Name of the weights.
+        digest: SHA-256 of the weights file, hex; its header holds the digests of the frozen parts.
+        detector: Name of the detector.
+        dtype: Precision of the costly layers.
+        real_below: Threshold below which scores are `real`.
+        ai_from: Threshold from which scores are `ai`.
+        has_heatmap: Whether findings can have a heatmap.
+        options: Scan options.
+        reliability: Measured errors of the verdicts at these thresholds; None if never measured.
+    """
+
+    version: str
+    weights: str
+    digest: str
+    detector: str
+    dtype: str
+    real_below: float
+    ai_from: float
+    has_heatmap: bool
+    options: ScanOptions
+    reliability: Reliability | None = None
+
+    def record(self) -> dict[str, object]:
+        """Return the configuration as JSON, as written into rows."""
+        return {**self.fingerprint(), "weights_name": self.weights}
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return the settings, as JSON, that must be equal to resume a scan; the device may differ."""
+        options = {name: value for name, value in asdict(self.options).items() if name not in MAY_DIFFER}
+        options["precision"] = self.dtype
+        return {"version": self.version, "weights": self.digest, "detector": self.detector, **options}

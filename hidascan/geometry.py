@@ -94,15 +94,14 @@ def patch_grid(height: int, width: int, side: int = PATCH) -> PatchGrid:
     return PatchGrid(height, width, side, starts(max(height, side), side), starts(max(width, side), side))
 
 
-def stratified_sample(grid: PatchGrid, max_patches: int, seed: int = 0) -> list[int]:
-    """Draw patches spread over the image, as in GLASS ("Attention to Detail", 2026).
+def stratified_sample(grid: PatchGrid, max_patches: int) -> list[int]:
+    """Draw patches spread over the image, the same ones each time, as in GLASS ("Attention to Detail", 2026).
 
     The grid is divided into nearly square rectangles, and one patch is drawn from each.
 
     Args:
         grid: Grid to draw from.
         max_patches: Maximum number of patches, at least 1.
-        seed: Random seed.
 
     Returns:
         Patch numbers in ascending order, at most `max_patches`.
@@ -110,7 +109,7 @@ def stratified_sample(grid: PatchGrid, max_patches: int, seed: int = 0) -> list[
     rows, cols = len(grid.tops), len(grid.lefts)
     down = min(rows, max(1, round(math.sqrt(max_patches * rows / cols))), max_patches)
     across = min(cols, max_patches // down)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = []
     for top in range(down):
         for left in range(across):
@@ -137,26 +136,23 @@ def spread_order(grid: PatchGrid) -> list[int]:
     return order
 
 
-def cell_shares(first: tuple[int, ...], parts: int, length: int, cell: int, patch: int) -> np.ndarray:
+def cell_shares(first: tuple[int, ...], parts: int, length: int, patch: int) -> np.ndarray:
     """Return weights (cells, patches * parts) along one side: the share of each part in each cell; rows sum to 1."""
     side = patch / parts
     part_start = (np.asarray(first)[:, None] + np.arange(parts)[None] * side).reshape(1, -1)
-    cell_start = (np.arange(math.ceil(length / cell)) * cell)[:, None]
-    cell_end = np.minimum(cell_start + cell, length)
+    cell_start = (np.arange(math.ceil(length / CELL)) * CELL)[:, None]
+    cell_end = np.minimum(cell_start + CELL, length)
     shared = np.minimum(cell_end, part_start + side) - np.maximum(cell_start, part_start)
     shared = np.clip(shared, 0, None).astype(np.float32)
     return shared / shared.sum(axis=1, keepdims=True)
 
 
-def seeded(values: np.ndarray, seeds: np.ndarray, likely: float, sure: float) -> np.ndarray:
-    """Return (h, w) bool: cells of regions with values (h, w) >= likely that contain a seed (h, w) >= sure.
-
-    Regions are 8-connected.
-    """
+def seeded(likely: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """Return (h, w) bool: the cells of those 8-connected regions of `likely` (h, w) bool that contain a `sure` cell."""
     import cv2  # here, as planning views does not need it
 
-    count, labels = cv2.connectedComponents((values >= likely).astype(np.uint8), connectivity=8)
+    count, labels = cv2.connectedComponents(likely.astype(np.uint8), connectivity=8)
     kept = np.zeros(count, bool)
-    kept[np.unique(labels[seeds >= sure])] = True
+    kept[np.unique(labels[sure])] = True
     kept[0] = False  # the background
     return kept[labels]

@@ -76,7 +76,10 @@ class ScanOrCommand(TyperGroup):
                     formatter.write_dl(list(rows))
 
     def _command_rows(self) -> list[tuple[str, str]]:
-        rows = [(f"hidascan {_called(name, one)}", one.get_short_help_str(80)) for name, one in self.commands.items()]
+        rows = []
+        for name, one in self.commands.items():
+            arguments = [part.name.upper() for part in one.params if part.param_type_name == "argument"]
+            rows.append((" ".join(["hidascan", name, *arguments]), one.get_short_help_str(80)))
         return rows + [(f"hidascan {LAB[0]}", LAB[2])] * (LAB[0] in self.list_commands(None))
 
     def _help_as_option(self, args: list[str]) -> list[str]:
@@ -94,11 +97,6 @@ def complete_command(context: typer.Context, incomplete: str) -> list[str]:
     if context.params.get("paths") or glob.glob(f"{glob.escape(incomplete)}*") or not isinstance(group, ScanOrCommand):
         return []
     return group.list_commands(context)
-
-
-def _called(name: str, command: Any) -> str:
-    arguments = [one.name.upper() for one in command.params if one.param_type_name == "argument"]
-    return " ".join([name, *arguments])
 
 
 def _section_of(one: Any) -> str:

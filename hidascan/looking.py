@@ -23,8 +23,8 @@ from hidascan.image.views import Views
 MIN_PATCHES = 6  # patches from which a standard error can be estimated
 SUSPECTS = 3  # additional patches: the most suspicious ones by `Detector.glance`
 _INITIAL_VIEWS = MIN_PATCHES + 2  # views requested first, with early stopping
-_FIRST_VIEWS = 8  # views of a first impression: seconds on two cores
-_MIN_VIEWS = 4 * _FIRST_VIEWS  # views from which an image has a first impression
+_FIRST_VIEWS = 8  # views of a preliminary decision: seconds on two cores
+_MIN_VIEWS = 4 * _FIRST_VIEWS  # views from which an image has one
 # (logit, standard error, patches seen, all patches) -> whether the verdict is settled.
 Settled = Callable[[float, float, int, int], bool]
 # (logit of an image, p(AI) of its hottest cell so far) -> whether all patches must be examined.
@@ -36,22 +36,14 @@ class ImageOutput:
     """Output of a detector for one image.
 
     Attributes:
-        logit: Raw logit, above 0 for AI.
-        quality: Estimated JPEG quality 1..100; None if not estimated.
-        uncertainty: Standard deviation of the score, 0..0.5; None if not estimated.
-        domain: Kind of picture; None if not estimated.
-        family: Most similar family of generators; None if not estimated.
+        decision: Decision by the examined views.
         heatmap: (h, w) float32 p(AI) of each cell; None without a heatmap or if patches were skipped.
         attributions: Influence of each view except the thumbnail; empty without `explain`.
         examined: Number of patches examined.
         seconds: Device time in seconds, set by the engine.
     """
 
-    logit: float
-    quality: float | None
-    uncertainty: float | None
-    domain: str | None
-    family: str | None
+    decision: Decision
     heatmap: np.ndarray | None
     attributions: list[float]
     examined: int
@@ -62,22 +54,23 @@ class ImageOutput:
 Look = Generator[list[int] | Decision, Encoded, ImageOutput]
 
 
-def everything(views: Views, detector: Detector, explain: bool = False) -> Look:
-    """Examine all views."""
-    encoded = yield list(range(len(views)))
-    return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
+def everything(views: Views, detector: Detector, explain: bool = False, preliminary: bool = False) -> Look:
+    """Examine all views; for a preliminary decision, of a large image first a few that are spread over it.
 
-
-def first_impression(views: Views, detector: Detector, explain: bool = False) -> Look:
-    """Examine all views; of a large image first a few that are spread over it, for a preliminary decision."""
-    order = _spread(views)
-    first, rest = order[:_FIRST_VIEWS], order[_FIRST_VIEWS:]
-    if len(order) < _MIN_VIEWS:
-        encoded = yield list(range(len(views)))
-    else:
+    Args:
+        views: Views of the image.
+        detector: Detector of the views.
+        explain: Whether to compute attributions.
+        preliminary: Whether to yield a preliminary decision.
+    """
+    if preliminary and len(views) >= _MIN_VIEWS:
+        order = _spread(views)
+        first = order[:_FIRST_VIEWS]
         encoded = yield sorted(first)
         yield detector.decide(_rows_of(encoded, first))
-        encoded = yield sorted(rest)
+        encoded = yield sorted(order[_FIRST_VIEWS:])
+    else:
+        encoded = yield list(range(len(views)))
     return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
 
 
@@ -245,17 +238,5 @@ def _output(
 ) -> ImageOutput:
     """Put an output together; the rows of all views are needed for its heatmap and attributions."""
     heatmap = detector.locate(encoded, grid) if encoded and grid and detector.has_heatmap else None
-    return ImageOutput(
-        float(decision.logit),
-        _float(decision.quality),
-        _float(decision.uncertainty),
-        decision.domain,
-        decision.family,
-        None if heatmap is None else heatmap.cpu().numpy(),
-        detector.attribute(encoded).tolist() if encoded and explain else [],
-        examined,
-    )
-
-
-def _float(value: Tensor | None) -> float | None:
-    return None if value is None else float(value)
+    attributions = detector.attribute(encoded).tolist() if encoded and explain else []
+    return ImageOutput(decision, None if heatmap is None else heatmap.cpu().numpy(), attributions, examined)

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from collections.abc import Hashable, Iterator
 
-from hidascan.errors import UsageError
+from hidascan.errors import UsageError, reason_of
 from hidascan.image.folders import Survey
 from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
@@ -71,7 +71,7 @@ def _written(files: list[tuple[str, str]]) -> Iterator[str]:
     """Yield the files to be opened: reports, and marks of resumable reports."""
     for file, name in files:
         yield file
-        if hasattr(report_class(name), "complete_records") and resume.is_regular(file):
+        if resume.has_mark(file, name):
             yield str(resume.mark_of(file))
 
 
@@ -122,7 +122,7 @@ def _is_in(file: str, folder: str, selection: Selection) -> bool:
 def _check_content(file: str, name: str, resuming: bool) -> None:
     kind = report_class(name)
     recognises = getattr(kind, "recognises", recognises_nothing)
-    if hasattr(kind, "complete_records") and resume.is_regular(file):
+    if resume.has_mark(file, name):
         resume.check(file, name, resuming)
         if resuming and os.path.isfile(file) and resume.can_be_continued(file, recognises):
             return
@@ -130,7 +130,7 @@ def _check_content(file: str, name: str, resuming: bool) -> None:
         try:
             head = resume.head_of(file)
         except OSError as error:
-            raise UsageError(f"{file}: {(error.strerror or str(error)).lower()}") from None
+            raise UsageError(f"{file}: {reason_of(error)}") from None
         if head and not recognises(head):
             raise UsageError(foreign_file_message(file))
 

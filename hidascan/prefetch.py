@@ -81,17 +81,19 @@ def prefetch(
     queue: deque[Future[tuple[Result, int]]] = deque()
     source, turn = _Source(items, 2 * threads), 0
     try:
+        idle = False
         while True:
-            while len(queue) < 2 * threads and (given := source.next(_POLL if queue or not turn else _IDLE)):
+            patience = None if idle else _POLL if queue or not turn else _IDLE
+            while len(queue) < 2 * threads and (given := source.next(patience)):
                 queue.append(pool.submit(run, turn, given[0]))
-                turn += 1
+                turn, patience = turn + 1, _POLL
+            idle = not queue
             if queue:
                 yield from _take(queue, budget)
             elif source.ended:
                 return
             else:
                 yield None
-                source.wait()
     finally:
         source.close()
         budget.close()
@@ -105,7 +107,6 @@ class _Source(Generic[Item]):
         self.ended = False
         self._queue: Queue[tuple[Item] | BaseException | None] = Queue(ahead)
         self._closed = threading.Event()
-        self._held: list[tuple[Item]] = []  # item taken by `wait`
         threading.Thread(target=self._read, args=(items,), name="sources", daemon=True).start()
 
     def _read(self, items: Iterable[Item]) -> None:
@@ -126,9 +127,10 @@ class _Source(Generic[Item]):
                 continue
 
     def next(self, patience: float | None) -> tuple[Item] | None:
-        """Return the next item in a tuple; None after the last one, or after `patience` seconds without any."""
-        if self._held:
-            return self._held.pop()
+        """Return the next item in a tuple; None after the last one, or after `patience` seconds without any.
+
+        A patience of None has no limit.
+        """
         if self.ended:
             return None
         try:
@@ -140,12 +142,6 @@ class _Source(Generic[Item]):
             raise entry
         self.ended = entry is None
         return entry
-
-    def wait(self) -> None:
-        """Wait for the next item without a time limit."""
-        given = self.next(None)
-        if given is not None:
-            self._held.append(given)
 
     def close(self) -> None:
         """Release the thread; one that is blocked by a pipe lives until the process ends."""

@@ -26,6 +26,7 @@ from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
 from hidascan.image.sources import Unreadable, copy_stream, is_stream
 from hidascan.image.views import MIN_SIDE, Views, cut_views
+from hidascan.options import ScanOptions
 
 _MIN_QUALITY_DROP = 5  # from header to trace, if saved before; the trace is exact to 2
 
@@ -71,20 +72,19 @@ class Preparer:
     """Makes jobs of files and arrays; small and picklable.
 
     Attributes:
-        plan: Division of images into views.
-        whole_plan: Division without the limits of the options.
+        whole_plan: Division of images into views, without the limits of the options.
         has_heatmap: Whether a scan of all patches yields a heatmap.
-        max_pixels: Maximum size of an image in pixels; larger ones are rejected.
-        stress: Whether each job has perturbed copies.
-        trust: File of certificates that are trusted as signers of C2PA manifests.
+        options: Scan options.
     """
 
-    plan: ViewPlan
     whole_plan: ViewPlan
     has_heatmap: bool
-    max_pixels: int
-    stress: bool = False
-    trust: str | None = None
+    options: ScanOptions
+
+    @property
+    def plan(self) -> ViewPlan:
+        """Division of images into views."""
+        return self.whole_plan.limited(self.options.patches)
 
     def file(self, path: str, admit: Callable[[int], None] = lambda pixels: None) -> Job:
         """Prepare a file; for an unreadable one, the finding of the job holds the error.
@@ -97,7 +97,7 @@ class Preparer:
             return self.copied(path, copy_stream, admit)
         started = time.perf_counter()
         try:
-            image = decoders().decode(path, self.max_pixels, admit, self.trust)
+            image = decoders().decode(path, self.options.max_pixels, admit, self.options.c2pa_trust)
             job = self._with_copies(self._prepare(path, image, started), image)
         except ImageError as error:
             job = Job(Finding(path, "error", error=str(error)))
@@ -135,7 +135,7 @@ class Preparer:
         """Cut an image into views, and add notes for the reader."""
         side = self.plan.side or MIN_SIDE
         height, width = image.pixels.shape[:2]
-        if max(height, side) * max(width, side) > self.max_pixels:
+        if max(height, side) * max(width, side) > self.options.max_pixels:
             raise ImageError(f"{width}x{height} is too narrow: padded to {side} px it would exceed the pixel limit")
         views, unfit = cut_views(image.pixels, self.plan, image.orientation), content_problem(image.pixels)
         finding = Finding(
@@ -173,7 +173,7 @@ class Preparer:
 
     def _with_copies(self, job: Job, image: DecodedImage) -> Job:
         """Add the copies of a stress test to a job, except those that their format cannot hold."""
-        for name, perturb in (STRESS if self.stress else {}).items():
+        for name, perturb in (STRESS if self.options.stress else {}).items():
             try:
                 pixels = perturb(image.pixels)
                 copy = replace(image, pixels=pixels, trace=jpeg_trace(pixels))

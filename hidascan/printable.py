@@ -1,12 +1,16 @@
-"""Make untrusted text safe to print: on a terminal, in a pipe, in any encoding."""
+"""Print untrusted text safely: on a terminal, in a pipe, in any encoding, on streams that may be closed or full."""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
+import io
+import os
 import sys
 import unicodedata
 
+CLOSED = "standard output is closed"
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp")  # controls, directions and zero-width characters, line separators
 _JOINERS = "\u200c\u200d"  # required by scripts and emoji
 _ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
@@ -50,3 +54,36 @@ codecs.register_error(ANY_TEXT, as_bytes_or_escape)
 
 def _escaped(character: str) -> str:
     return _ESCAPES.get(character) or character.encode("unicode_escape", "surrogatepass").decode()
+
+
+class ClosedOutput(io.TextIOBase):
+    """Replacement for a closed stdout: writing to it is an error."""
+
+    def write(self, text: str) -> int:
+        """Refuse to write.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError(errno.EBADF, CLOSED)
+
+
+def prepare_streams() -> None:
+    """Make the standard streams accept any text, and replace closed ones.
+
+    Closed descriptors are occupied, too: otherwise a file opened later would get their numbers, and library messages.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ANY_TEXT)

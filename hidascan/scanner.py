@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
 from hidascan import __version__
 from hidascan.calibration import Rule
@@ -16,19 +17,18 @@ from hidascan.detectors.weights import find_weights
 from hidascan.device import choose_device, choose_dtype, default_batch_size
 from hidascan.engine import Engine, Progress
 from hidascan.errors import UsageError
-from hidascan.finding import Attribution, Finding
+from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.geometry import CELL
 from hidascan.image.isolation import decoders
 from hidascan.image.provenance.c2pa import check_trust
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
-from hidascan.looking import ImageOutput, Look, alarmed_by, everything, first_impression, settled_by, until_settled
+from hidascan.looking import ImageOutput, Look, alarmed_by, everything, settled_by, until_settled
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import Region, find_regions, scope_of
-from hidascan.run import RunInfo
 
 # Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
 # be run; returns whether to continue with the image.
@@ -70,12 +70,12 @@ class Scanner:
         self.rule = self._rule(options.profile)
         self._digest = sha256_of(weights)
         self.encode = self.detector.runtime(self.device, self.dtype)
-        whole, trust = self.detector.plan, options.c2pa_trust
-        if trust is not None:
-            check_trust(trust)
-            trust = os.path.abspath(trust)  # decoders may run in another folder
-        self.plan = whole.limited(options.patches)
-        self.preparer = Preparer(self.plan, whole, self.detector.has_heatmap, options.max_pixels, options.stress, trust)
+        preparing = options
+        if options.c2pa_trust is not None:
+            check_trust(options.c2pa_trust)
+            preparing = replace(options, c2pa_trust=os.path.abspath(options.c2pa_trust))  # for decoders elsewhere
+        self.preparer = Preparer(self.detector.plan, self.detector.has_heatmap, preparing)
+        self.plan = self.preparer.plan
         self.run = self._run_info(options)
         batch_size = options.batch_size or default_batch_size(self.device)
         self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
@@ -175,8 +175,9 @@ class Scanner:
         pixels = max(_PIXELS_AHEAD, threads * _PIXELS_PER_DECODER)
 
         def prepare(path: str, admit: Callable[[int], None]) -> Job:
-            stress = options_of(path).stress if options_of else self.options.stress
-            return replace(self.preparer, stress=stress).file(path, admit)
+            own = self.preparer.options
+            options = replace(own, stress=options_of(path).stress) if options_of else own
+            return replace(self.preparer, options=options).file(path, admit)
 
         yield from self._findings(prefetch(prepare, files, threads, pixels), on_batch, watch, options_of)
 
@@ -238,7 +239,9 @@ class Scanner:
 
         if self.options.fast:
             return report, self.engine.look
-        return report, functools.partial(first_impression, detector=self.detector, explain=self.options.explain)
+        return report, functools.partial(
+            everything, detector=self.detector, explain=self.options.explain, preliminary=True
+        )
 
     def _complete(self, job: Job, output: ImageOutput | None, rule: Rule) -> Finding:
         finding = job.finding
@@ -246,9 +249,11 @@ class Scanner:
             return finding
         if output.heatmap is not None:
             finding = self._located(finding, output.heatmap)
-        score = rule.score(output.logit)
+        decision = output.decision
+        logit, quality = float(decision.logit), _number(decision.quality)
+        score = rule.score(logit)
         verdict, reason = _verdict(rule, job, score, finding.regions)
-        notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(output.domain)]
+        notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(decision.domain)]
         patches = finding.patches
         if patches is not None and output.examined < patches:
             notes.append(f"stopped early after {output.examined} of {patches} patches: no heatmap")
@@ -262,11 +267,11 @@ class Scanner:
             notes=tuple(filter(None, notes)),
             patches=patches,
             score=score,
-            logit=output.logit,
-            uncertainty=output.uncertainty,
-            domain=output.domain,
-            family=output.family if verdict == "ai" else None,
-            jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else output.quality,
+            logit=logit,
+            uncertainty=_number(decision.uncertainty),
+            domain=decision.domain,
+            family=decision.family if verdict == "ai" else None,
+            jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else quality,
             attributions=tuple(Attribution(*box, effect=one) for box, one in zip(boxes, effects, strict=True)),
             seconds=(finding.seconds or 0.0) + output.seconds,
         )
@@ -276,6 +281,10 @@ class Scanner:
         least = self.rule.calibration.localisation
         regions = find_regions(heatmap, least, finding.width or 0, finding.height or 0, CELL)
         return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()), regions=regions)
+
+
+def _number(value: Tensor | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _cores() -> int:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hidascan.calibration import ERRORS
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.provenance.claim import Claim, claim_strength
 from hidascan.regions import WHOLE, place_of
-from hidascan.run import RunInfo
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
@@ -79,7 +78,8 @@ def summary(finding: Finding, run: RunInfo | None) -> Card:
     """
     if finding.verdict is None or finding.score is None:
         steps = ("open it in another program, save it as PNG and scan the copy", _ORIGINAL)
-        return Card(FAILED, "error", f"{_capital(finding.error or 'unknown reason')}.", "", (), "", (), steps)
+        reason = finding.error or "unknown reason"
+        return Card(FAILED, "error", f"{reason[:1].upper()}{reason[1:]}.", "", (), "", (), steps)
     weaknesses = tuple(_weaknesses(finding))
     clauses = (_pixels(finding, finding.score, run), _claims(finding), _earlier_save(finding))
     return Card(
@@ -287,7 +287,3 @@ def _next_steps(finding: Finding) -> Iterator[str]:
     yield "scan the earliest, largest copy"
     yield _ORIGINAL
     yield "check light, shadows, hands and text"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

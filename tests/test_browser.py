@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hidascan.finding import Attribution, Finding
+from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.options import ScanOptions
 from hidascan.regions import find_regions
 from hidascan.report.html_report import HtmlReport
-from hidascan.run import RunInfo
 from tests.conftest import CHROMIUM, HOSTILE, save_hostile, save_picture
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")

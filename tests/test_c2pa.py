@@ -13,7 +13,7 @@ from PIL import Image
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.formats import mime_type
-from hidascan.report.json_schema import json_schema
+from hidascan.report.jsonl_report import json_schema
 from tests.conftest import picture
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"

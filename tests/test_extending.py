@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.image import formats
 from hidascan.image.decode import decode
 from hidascan.image.sources import expand
@@ -16,8 +16,7 @@ from hidascan.lab.data.tables import LabelledImage
 from hidascan.report.formats import FORMATS as REPORTS
 from hidascan.report.reporter import close_text, open_text
 from hidascan.report.shards import read_shard, shards_of
-from hidascan.run import RunInfo
-from hidascan.runners import RUNNERS
+from hidascan.runners import RUNNERS, Place
 from tests.conftest import picture, save_picture
 
 
@@ -57,7 +56,7 @@ def by_size(options, files, run):
 
 
 def test_a_place_to_run_is_one_function_and_one_line(hidascan, tmp_path, monkeypatch):
-    monkeypatch.setitem(RUNNERS, "size", f"{__name__}:by_size")
+    monkeypatch.setitem(RUNNERS, "size", Place(f"{__name__}:by_size"))
     for name, content in (("a", b"x"), ("b", b""), ("c", b"y")):
         (tmp_path / f"{name}.png").write_bytes(content)
     monkeypatch.chdir(tmp_path)
@@ -76,7 +75,7 @@ def test_a_place_to_run_is_one_function_and_one_line(hidascan, tmp_path, monkeyp
     assert hidascan(".", "--runner", "size", "-q").code == 1
     assert "produces no heatmap" in hidascan(".", "--runner", "size", "--heatmap").err
     assert "must be local or ray or size, not other" in hidascan(".", "--runner", "other").err
-    monkeypatch.setitem(RUNNERS, "size", "hidascan.no_such_module:findings")
+    monkeypatch.setitem(RUNNERS, "size", Place("hidascan.no_such_module:findings"))
     assert "no_such_module" in (ran := hidascan(".", "--runner", "size")).err and "pip install" not in ran.err
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from hidascan.detectors import detector_class
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.packed import pack_linears
+from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.detectors.base import Positions
 from hidascan.detectors.hidanet.fusion import FeatureAggregation, FusionHead
 from hidascan.detectors.hidanet.heatmap import HeatmapThresholds

@@ -23,7 +23,7 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 
 from hidascan import Finding, Scanner, ScanOptions
-from hidascan.run import RunInfo
+from hidascan.finding import RunInfo
 from hidascan.serve import run
 from hidascan.serve.app import PAGE_LINES, make_app
 from hidascan.serve.guard import Limits

@@ -13,7 +13,7 @@ from hidascan import cli
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
 from hidascan.image.sources import Selection, expand
-from hidascan.report.json_schema import json_schema
+from hidascan.report.jsonl_report import json_schema
 from hidascan.report.lines import PLACEHOLDERS, FormattedLines
 from hidascan.summary import FAILED, HEADLINES
 from tests.conftest import save_picture

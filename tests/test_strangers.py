@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.options import ScanOptions
 from hidascan.printable import ANY_TEXT, one_line, printable
 from hidascan.report.csv_report import CsvReport
 from hidascan.report.lines import FormattedLines
-from hidascan.run import RunInfo
 from tests.conftest import save_picture
 
 EVIL = [

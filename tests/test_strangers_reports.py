@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.provenance.claims import Claim
 from hidascan.options import ScanOptions
 from hidascan.printable import printable
@@ -19,7 +19,6 @@ from hidascan.report.html_report import render
 from hidascan.report.lines import FormattedLines
 from hidascan.report.shards import ShardWriter, shards_of
 from hidascan.report.xmp_report import XmpReport
-from hidascan.run import RunInfo
 
 TEXTS = {
     "tab": "a.png\treal\t0.0001",

@@ -12,15 +12,13 @@ from functools import partial
 import pytest
 
 from hidascan import cli
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.options import ScanOptions
-from hidascan.printable import ANY_TEXT
+from hidascan.printable import ANY_TEXT, ClosedOutput
 from hidascan.report.csv_report import CsvReport
 from hidascan.report.html_report import HtmlReport
 from hidascan.report.jsonl_report import JsonlReport
 from hidascan.report.lines import FormattedLines
-from hidascan.run import RunInfo
-from hidascan.streams import ClosedOutput
 from tests.conftest import save_picture
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hidascan.calibration import Calibration, ErrorRates, Reliability
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.content import content_problem
 from hidascan.image.jpeg_header import JpegSave
 from hidascan.image.jpeg_trace import JpegTrace
@@ -16,7 +16,6 @@ from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.options import ScanOptions
 from hidascan.regions import Region, find_regions, outlines, place_of, scope_of, turned
-from hidascan.run import RunInfo
 from hidascan.summary import FAILED, HEADLINES, PART, heatmap_in_words, percent, summary, zones
 
 RATES = Reliability(ErrorRates(0.008, 0.025, 1391, 1551), ErrorRates(0.0, 0.081, 1000, 900))

@@ -13,8 +13,9 @@ from hidascan.detectors import detector_class
 from hidascan.detectors.base import Positions
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.cvt import CvTConfig, CvTNetwork
-from hidascan.detectors.layers import Adapter, BayesianLinear, attached, merge
 from hidascan.detectors.npr import NPRConfig, NPRNetwork, npr
+from hidascan.detectors.ppl import Adapter, attached, merge
+from hidascan.detectors.resnet import BayesianLinear
 from hidascan.detectors.spai import ContextAttention, split_frequencies
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views

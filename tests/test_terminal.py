@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from hidascan.finding import Attribution, Finding
+from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.options import ScanOptions
 from hidascan.report.heatmap import HeatmapReport
 from hidascan.report.terminal import Terminal
-from hidascan.run import RunInfo
 from tests.conftest import picture, save_picture
 
 RUN = RunInfo("1", "tiny", "0" * 64, "hidanet", "float32", 0.2, 0.9, True, ScanOptions())

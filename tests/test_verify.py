@@ -98,7 +98,7 @@ def test_a_torn_line_and_another_kind_of_file_are_named(hidascan, report, tmp_pa
 
 
 def test_incomparable_files_are_reported(report):
-    from hidascan.runners.verify import changed_files, read_rows
+    from hidascan.runners.verify import change_of, read_rows
 
     rows = [json.loads(line) for line in report.read_text().splitlines()]
     (Path(rows[0]["path"])).unlink()
@@ -106,7 +106,7 @@ def test_incomparable_files_are_reported(report):
     rows[1]["path"] = "s3://bucket/b.jpg"
     rows[3]["file"] = None
     report.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = dict(changed_files(read_rows(report), Path()))
+    found = {row.path: change for row in read_rows(report) if (change := change_of(row, Path()))}
     assert found == {
         rows[0]["path"]: "no longer a regular file",
         "s3://bucket/b.jpg": "not verified: only local files are hashed again",

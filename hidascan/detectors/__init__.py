@@ -6,8 +6,8 @@ A name maps to "module:class", imported on demand. Other packages add detectors 
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
+import pkgutil
 from typing import TYPE_CHECKING
 
 from hidascan.errors import CheckpointError
@@ -25,14 +25,14 @@ DETECTORS = {
     "spai": "hidascan.detectors.spai:SPAI",
     "swin": "hidascan.detectors.swin:Swin",
     "vit": "hidascan.detectors.vit:ViT",
-    "vit_cnn": "hidascan.detectors.vit_cnn:ViTCNN",
+    "vit_cnn": "hidascan.detectors.vit:ViTCNN",
 }
 _GROUP = "hidascan.detectors"
 
 
 def detector_names() -> list[str]:
     """Return the names of all detectors, including those of other packages."""
-    return sorted({*DETECTORS, *(entry.name for entry in importlib.metadata.entry_points(group=_GROUP))})
+    return sorted({*DETECTORS, *_of_other_packages()})
 
 
 def detector_class(name: str) -> type[Detector]:
@@ -41,12 +41,12 @@ def detector_class(name: str) -> type[Detector]:
     Raises:
         CheckpointError: If the name is unknown.
     """
-    target = DETECTORS.get(name)
-    if target is None:
-        others = {entry.name: entry.value for entry in importlib.metadata.entry_points(group=_GROUP)}
-        target = others.get(name)
+    target = DETECTORS.get(name) or _of_other_packages().get(name)
     if target is None:
         raise CheckpointError(f"unknown detector: {name[:40]!r}; available: {', '.join(detector_names())}")
-    module, _, attribute = target.partition(":")
-    detector: type[Detector] = getattr(importlib.import_module(module), attribute)
+    detector: type[Detector] = pkgutil.resolve_name(target)
     return detector
+
+
+def _of_other_packages() -> dict[str, str]:
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=_GROUP)}

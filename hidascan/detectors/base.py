@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.packed import pack_linears
+from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.geometry import PatchGrid, ViewPlan
 
 Encoded = dict[str, Tensor]  # name -> (V, ...), one row per view
@@ -135,11 +135,11 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def decide(self, encoded: Encoded) -> Decision:
-        """Decide on one image from the rows of its views, the thumbnail first.
+        """Decide on one image from the rows of its views, the thumbnail first; by default, by the mean "logit".
 
         With a thumbnail, there may be no patch, when `attribute` removes the only one.
         """
-        raise NotImplementedError
+        return Decision(encoded["logit"].mean())
 
     def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor | None:
         """Locate AI-made pixels: (ceil(height / 16), ceil(width / 16)) p(AI) of each cell of the image, or None."""
@@ -230,10 +230,6 @@ class SingleView(Detector):
     def encode(self, views: Tensor, where: Positions) -> Encoded:
         """Return the logit of each view."""
         return {"logit": self.network(self.standard(views)).float()}
-
-    def decide(self, encoded: Encoded) -> Decision:
-        """Return the logit of the only view."""
-        return Decision(encoded["logit"][0])
 
     def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Run the network under autocast unless `dtype` is float32."""

@@ -7,7 +7,7 @@ report (CVLabWorks/CVIMGDetection @ e4cb578).
 One view, the image at its own size. NPR(x) = x - up(down(x)), both by nearest neighbour, times 2/3, is the input of a
 ResNet-50 without its last two layers. Trained from scratch, 1.44 million parameters. The report adds several scales of
 `down`, weighed by a softmax, with a learnable factor; channel attention after the first convolution and after the first
-layer; and, in a separate row, spatial attention.
+layer; and, in a separate row, spatial attention: both of CBAM (ECCV 2018).
 
 Differences: odd last rows and columns are cropped, as in the code (with several scales, up to three); an image with a
 side below 64 pixels is mirrored; a large one is processed in strips, which only saves memory. If code and text of the
@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidascan.detectors.base import DetectorConfig, SingleView
-from hidascan.detectors.layers import ChannelAttention, SpatialAttention
 from hidascan.geometry import ViewPlan
 
 _HALO = 64  # receptive field of the last layer to each side, pixels
 _STRIP = 512  # rows; both are multiples of 8, the stride of the last layer
 _FACTOR = 2 / 3
+_REDUCTION = 16  # of the MLP of channel attention
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ class NPRNetwork(nn.Module):
         height, width = (side // step * step for side in x.shape[2:])
         x = x[:, :, :height, :width]
         if height <= _STRIP + 2 * _HALO:
-            return self.fc(self.last(self.middle(self.first(x))).mean((2, 3))).squeeze(1)
+            return self.fc(self.layer2(self.middle(self.first(x))).mean((2, 3))).squeeze(1)
         # Channel attention depends on the whole image: one pass over the strips for each.
         gate1 = None if self.channels1 is None else self.channels1.gate(*_pooled(x, self.stem, 2))
         first = lambda strip: self.first(strip, gate1)  # noqa: E731
         gate2 = None if self.channels2 is None else self.channels2.gate(*_pooled(x, lambda s: self.layer1(first(s)), 4))
-        mean, _ = _pooled(x, lambda strip: self.last(self.middle(first(strip), gate2)), 8)
+        mean, _ = _pooled(x, lambda strip: self.layer2(self.middle(first(strip), gate2)), 8)
         return self.fc(mean).squeeze(1)
 
     def stem(self, x: Tensor) -> Tensor:
@@ -112,10 +112,6 @@ class NPRNetwork(nn.Module):
         if self.channels2 is not None:
             x = self.channels2(x, gate)
         return x if self.space is None else self.space(x)
-
-    def last(self, x: Tensor) -> Tensor:
-        """Map (B, 4 * width, H / 4, W / 4) to (B, 8 * width, H / 8, W / 8)."""
-        return self.layer2(x)
 
 
 class SingleScaleNPR(nn.Module):
@@ -199,3 +195,37 @@ class Bottleneck(nn.Module):
 def _layer(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
     first = Bottleneck(inputs, width, stride)
     return nn.Sequential(first, *(Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)))
+
+
+class ChannelAttention(nn.Module):
+    """Channel attention: weights sigmoid(MLP(mean)) + sigmoid(MLP(max)), with a shared MLP."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        hidden = max(1, channels // _REDUCTION)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False)
+        )
+
+    def gate(self, mean: Tensor, largest: Tensor) -> Tensor:
+        """Return weights (B, C), 0..2, of channels, given their means and maxima (B, C)."""
+        return torch.sigmoid(self.mlp(mean)) + torch.sigmoid(self.mlp(largest))
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        """Weigh the channels of (B, C, H, W), by `gate` (B, C) if given."""
+        if gate is None:
+            gate = self.gate(x.mean((2, 3)), x.amax((2, 3)))
+        return x * gate[:, :, None, None].to(x.dtype)
+
+
+class SpatialAttention(nn.Module):
+    """Spatial attention: weights of positions by a 7x7 convolution on mean and maximum over channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weigh the positions of (B, C, H, W)."""
+        seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.conv(seen))

@@ -10,20 +10,22 @@ as the paper's numbers are in an unavailable appendix; "patches" may be "all", w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
-from hidascan.detectors.layers import Adapter, attached, merge
+from hidascan.detectors.base import Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.geometry import ViewPlan
 
 _ADAPTED = ("qkv", "proj")  # linear layers of a block's attention
+_ADAPTER_SCALE = 2.0  # factor on the output of an adapter
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,9 @@ class PPL(Detector):
 
     def encode_cells(self, views: Tensor) -> Encoded:
         """Return "logit" (B,) and "cells" (B, N, C): normalised patch tokens, for PCL."""
-        with self._adapted():
+        with attached(() if self.merged else self._pairs()):
             tokens = self.norm(self.backbone.tokens(self.backbone.standard(views))[:, 0])
         return {"logit": self.head(tokens[:, 0])[:, 0].float(), "cells": tokens[:, 1:].float()}
-
-    def decide(self, encoded: Encoded) -> Decision:
-        """Average the logits of all views."""
-        return Decision(encoded["logit"].mean())
 
     def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Merge the adapters into the matrices of the backbone, so that they cost nothing."""
@@ -90,14 +88,44 @@ class PPL(Detector):
         return super().runtime(device, dtype)
 
     def _pairs(self) -> Iterator[tuple[nn.Linear, Adapter]]:
+        """Yield the adapted layers of the backbone, each with its adapter."""
         blocks = list(self.backbone.vit.blocks)[-len(self.adapters) // len(_ADAPTED) :]
         each = iter(self.adapters)
         for block in blocks:
             for name in _ADAPTED:
                 yield getattr(block.attn, name), cast(Adapter, next(each))
 
-    @contextmanager
-    def _adapted(self) -> Iterator[None]:
-        """Attach the adapters to the backbone, unless they are merged."""
-        with attached(() if self.merged else tuple(self._pairs())):
-            yield
+
+class Adapter(nn.Module):
+    """Low-rank adapter (LoRA, ICLR 2022): adds 2 B A x to the output of a linear layer; B is initially zero."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int):
+        super().__init__()
+        self.down = nn.Parameter(nn.init.normal_(torch.empty(rank, inputs), std=1 / math.sqrt(inputs)))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (..., inputs) to the term added to the output, (..., outputs)."""
+        return F.linear(F.linear(x, self.down.to(x.dtype)), _ADAPTER_SCALE * self.up.to(x.dtype))
+
+
+@torch.no_grad()
+def merge(linear: nn.Linear, adapter: Adapter) -> None:
+    """Add an adapter to the matrix of its layer, in the precision of the matrix."""
+    added = linear.weight.float() + _ADAPTER_SCALE * adapter.up.float() @ adapter.down.float()
+    linear.weight.data = added.to(linear.weight.dtype)
+
+
+@contextmanager
+def attached(pairs: Iterable[tuple[nn.Linear, Adapter]]) -> Iterator[None]:
+    """Attach adapters to their layers within a context."""
+
+    def adding(adapter: Adapter) -> Any:
+        return lambda layer, inputs, output: output + adapter(inputs[0])
+
+    hooks = [linear.register_forward_hook(adding(adapter)) for linear, adapter in pairs]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

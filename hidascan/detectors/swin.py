@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.timm_models import check_timm_name
+from hidascan.detectors.backbones.timm_models import check_timm_name, create_model
 from hidascan.detectors.base import DetectorConfig, SingleView
 from hidascan.errors import CheckpointError
 from hidascan.geometry import ViewPlan
@@ -34,7 +34,10 @@ class Swin(SingleView):
     def __init__(self, config: SwinConfig):
         super().__init__(config)
         self.plan = ViewPlan(config.side, patches=0)
-        self.network = _LogitOf(_by_timm(config))
+        check_timm_name(config.model)
+        if not config.model.startswith("swin_"):
+            raise CheckpointError(f"{config.model[:40]!r} is not a timm Swin")
+        self.network = _LogitOf(create_model(config.model, outputs=1, img_size=config.side))
 
 
 class _LogitOf(nn.Module):
@@ -47,13 +50,3 @@ class _LogitOf(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)[:, 0]
         return logits
-
-
-def _by_timm(config: SwinConfig) -> nn.Module:
-    check_timm_name(config.model)
-    if not config.model.startswith("swin_"):
-        raise CheckpointError(f"{config.model[:40]!r} is not a timm Swin")
-    import timm  # here, as it takes two seconds
-
-    network: nn.Module = timm.create_model(config.model, pretrained=False, num_classes=1, img_size=config.side)
-    return network

@@ -6,15 +6,14 @@ import csv
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from hidascan.finding import COLUMNS, Finding
+from hidascan.finding import COLUMNS, Finding, RunInfo
 from hidascan.printable import printable
-from hidascan.report.reporter import close_text, open_text
-from hidascan.run import RunInfo
+from hidascan.report.reporter import TextReport
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
-class CsvReport:
+class CsvReport(TextReport):
     """CSV report. Each row is flushed, so that an interrupted scan leaves complete rows.
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe. On a terminal, unprintable text is escaped.
@@ -22,7 +21,7 @@ class CsvReport:
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         """Open the file; a resumed one already has its header."""
-        self._file = open_text(target, append, self.recognises)
+        super().__init__(target, run, append)
         self._writer, self._on_terminal = csv_writer(self._file, COLUMNS), self._file.isatty()
         if not append or not self._file.tell():
             self._writer.writeheader()
@@ -35,10 +34,6 @@ class CsvReport:
             row = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
         self._writer.writerow(row)
         self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        close_text(self._file)
 
     @staticmethod
     def recognises(head: bytes) -> bool:

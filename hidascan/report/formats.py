@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 from typing import Any
 
 from hidascan.errors import UsageError
 
 FORMATS = {
     "csv": "hidascan.report.csv_report:CsvReport",
-    "html": "hidascan.report.html_report:HtmlReport",
     "jsonl": "hidascan.report.jsonl_report:JsonlReport",
+    "html": "hidascan.report.html_report:HtmlReport",
 }
 
 
@@ -29,5 +29,4 @@ def format_of(file: str) -> str:
 
 def report_class(name: str) -> Any:
     """Import the class of a format; called with (target, run, append), it opens a report."""
-    module, _, attribute = FORMATS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return pkgutil.resolve_name(FORMATS[name])

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hidascan.atomic import written_whole
-from hidascan.errors import HidascanError, ImageError
+from hidascan.errors import HidascanError, ImageError, reason_of
 from hidascan.finding import Finding
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
@@ -70,4 +70,4 @@ def _save(image: Image.Image, target: Path) -> None:
         with written_whole(target, replace=False) as partial:
             image.save(partial, "PNG")
     except OSError as error:
-        raise HidascanError(f"{target}: {(error.strerror or str(error)).lower()}") from None
+        raise HidascanError(f"{target}: {reason_of(error)}") from None

@@ -20,13 +20,13 @@ from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from hidascan.errors import HidascanError, ImageError
-from hidascan.finding import Finding
+from hidascan.finding import MAY_DIFFER, Finding, RunInfo
 from hidascan.image.provenance.claim import claim_strength
 from hidascan.image.views import upright
 from hidascan.options import ScanOptions
 from hidascan.printable import printable
 from hidascan.report.overlay import attribution_colours, contours, corner_of, heat_layer, notable, shrink_to
-from hidascan.report.reporter import close_text, open_text, pixels_of
+from hidascan.report.reporter import TextReport, pixels_of
 from hidascan.report.words import (
     claim_in_words,
     claims_by_statement,
@@ -37,12 +37,10 @@ from hidascan.report.words import (
     kind_in_words,
     score_in_words,
 )
-from hidascan.run import RunInfo
 from hidascan.summary import FAILED, HEADLINES, heatmap_in_words, regions_in_words, summary
 
 _SIDE = 400  # maximum side of a preview, pixels
 _NUMBER = 17  # radius of the number of a region, with its edge
-_NOT_LISTED = ("weights", "device", "batch_size")  # options that are named elsewhere or change no result
 
 
 def _shown(value: Any) -> Any:
@@ -83,7 +81,7 @@ def options_in_words(run: RunInfo) -> str:
     changed = []
     for one in fields(ScanOptions):
         value = getattr(run.options, one.name)
-        if value != one.default and one.name not in _NOT_LISTED:
+        if value != one.default and one.name not in MAY_DIFFER:
             name = one.name.replace("_", "-")
             changed.append(name if value is True else f"{name} {value}")
     return ", ".join(changed) or "defaults"
@@ -97,7 +95,7 @@ _PAGES.filters |= {words.__name__: words for words in _FILTERS}
 _PAGES.globals |= {"headlines": {**HEADLINES, "error": FAILED}}
 
 
-class HtmlReport:
+class HtmlReport(TextReport):
     """HTML report: a page with a row and maps for each image, filters and sorting."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False, case: str = ""):
@@ -112,7 +110,7 @@ class HtmlReport:
         Raises:
             UsageError: If the file cannot be written.
         """
-        self._file, self._run = open_text(target, recognises=self.recognises), run
+        super().__init__(target, run)
         self._counts: Counter[str] = Counter()
         made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         self._write("head.html", run=run, made=made, case=case)
@@ -136,7 +134,7 @@ class HtmlReport:
     def close(self) -> None:
         """Write the end and close the file."""
         self._write("tail.html", counts=self._counts)
-        close_text(self._file)
+        super().close()
 
     @staticmethod
     def recognises(head: bytes) -> bool:

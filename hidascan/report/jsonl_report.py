@@ -1,20 +1,41 @@
-"""Findings as JSON lines: the columns of the CSV, and nested data."""
+"""Findings as JSON lines, the columns of the CSV and nested data; and the JSON Schema of a line."""
 
 from __future__ import annotations
 
 import json
 import re
+import typing
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from types import NoneType
 from typing import Any
 
-from hidascan.finding import COLUMNS, Finding
-from hidascan.report.reporter import close_text, open_text
-from hidascan.run import RunInfo
-from hidascan.summary import summary
+from hidascan.finding import COLUMNS, KEYS, Finding, RunInfo
+from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.manifest import Manifest
+from hidascan.records import hints_of
+from hidascan.regions import SCOPES
+from hidascan.report.reporter import TextReport
+from hidascan.summary import TEXTS, Card, summary
 
 _FIRST_KEYS = re.compile(
     rb'\{"path": "(?:[^"\\]|\\.)*", "status": "(?:ok|error)", "verdict": (?:null|"[a-z]+"), "score": (?:null|[\d.e-]+),'
 )
+
+
+_SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_SPECIAL: dict[tuple[type, str], dict[str, Any]] = {
+    (Finding, "status"): {"enum": ["ok", "error"]},
+    (Finding, "verdict"): {"enum": ["ai", "real", "inconclusive", None]},
+    (Finding, "score"): {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    (Finding, "ai_area"): {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    (Finding, "orientation"): {"type": "integer", "minimum": 1, "maximum": 8},
+    (Finding, "scope"): {"enum": [*SCOPES, None]},
+    (Claim, "kind"): {"enum": ["ai", "camera", "software"]},
+    (Claim, "source"): {"enum": ["c2pa", "xmp", "exif", "iptc", "png", "comment", "pixels"]},
+    (Claim, "signature"): {"enum": ["valid", "unverified", "broken", ""]},
+    (Claim, "strength"): {"enum": ["trusted", "signed", "tag", "text", ""]},
+}
 
 
 def json_row(finding: Finding, run: RunInfo) -> dict[str, Any]:
@@ -22,20 +43,13 @@ def json_row(finding: Finding, run: RunInfo) -> dict[str, Any]:
     return {**finding.record(), "scan": finding.scan or run.record(), "summary": summary(finding, run).record()}
 
 
-class JsonlReport:
+class JsonlReport(TextReport):
     """JSON Lines report: one object per line, by `json_row`."""
-
-    def __init__(self, target: str, run: RunInfo, append: bool = False):
-        self._file, self._run = open_text(target, append, self.recognises), run
 
     def add(self, finding: Finding) -> None:
         """Write a line."""
         self._file.write(json.dumps(json_row(finding, self._run)) + "\n")
         self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        close_text(self._file)
 
     @staticmethod
     def recognises(head: bytes) -> bool:
@@ -56,3 +70,46 @@ class JsonlReport:
                 if not isinstance(record, dict) or not {*COLUMNS} <= record.keys():
                     return
                 yield record, end
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a line, from type hints; additional keys of later versions are allowed."""
+    properties = {key: _of_field(Finding, name) for name, key in KEYS.items()}
+    scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
+    properties["scan"] = _object(scan)
+    properties["summary"] = _object({name: _of_field(Card, name) for name in TEXTS})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A hidascan row",
+        **_object(properties),
+        "$defs": {"manifest": _of_dataclass(Manifest)},
+    }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _of_dataclass(kind: Any) -> dict[str, Any]:
+    return _object({field.name: _of_field(kind, field.name) for field in fields(kind)})
+
+
+def _of_field(kind: type, name: str) -> dict[str, Any]:
+    return _SPECIAL.get((kind, name)) or _of_hint(hints_of(kind)[name])
+
+
+def _of_hint(hint: Any) -> dict[str, Any]:
+    """Return the schema of a type hint: a scalar, a dataclass, an optional, a list or a dictionary of these."""
+    inner = typing.get_args(hint)
+    if hint is Manifest:  # holds others of its kind
+        return {"$ref": "#/$defs/manifest"}
+    if is_dataclass(hint):
+        return _of_dataclass(hint)
+    if typing.get_origin(hint) in (list, tuple):
+        return {"type": "array", "items": _of_hint(inner[0])}
+    if typing.get_origin(hint) is dict:
+        return {"type": "object", "additionalProperties": _of_hint(inner[1])}
+    if NoneType not in inner:
+        return {"type": _SCALARS[hint]}
+    known = _of_hint(inner[0])
+    return {"type": [known["type"], "null"]} if inner[0] in _SCALARS else {"anyOf": [known, {"type": "null"}]}

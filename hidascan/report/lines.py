@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
 from hidascan.printable import one_line, printable
+from hidascan.report.reporter import Report
 
 PLACEHOLDERS: dict[str, tuple[str, Callable[[Finding], object]]] = {
     "p": ("path", lambda f: f.path),
@@ -35,7 +36,7 @@ _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
 _PART = re.compile(r"%(.?)|\\[nt0\\]", re.DOTALL)
 
 
-class FormattedLines:
+class FormattedLines(Report):
     r"""Lines in a format such as `%v %s %p`, ended by a line feed unless the format ends with \n, \t or \0.
 
     Tabs, line feeds and other control characters in values are escaped, except in the path if the format ends with \0,
@@ -67,10 +68,6 @@ class FormattedLines:
             return "" if value is None else printable(str(value))
 
         sys.stdout.write(_PART.sub(filled, self._form))
-        sys.stdout.flush()
-
-    def close(self) -> None:
-        """Flush stdout."""
         sys.stdout.flush()
 
 

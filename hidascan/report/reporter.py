@@ -10,8 +10,8 @@ from typing import Protocol, TextIO, cast
 
 import numpy as np
 
-from hidascan.errors import HidascanError, ImageError, UsageError
-from hidascan.finding import Finding
+from hidascan.errors import HidascanError, ImageError, UsageError, reason_of
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.isolation import decoders
 from hidascan.printable import ANY_TEXT
 
@@ -20,6 +20,11 @@ HEAD = 1 << 16  # bytes of a file by which a report is recognised
 
 class Report(Protocol):
     """A report: opened before the scan, given each Finding when ready, closed at the end, even if interrupted.
+
+    The class of a format, an entry of FORMATS, is called as `Format(target, run, append)`: the path of a file, or "-"
+    for stdout; the configuration of the scan, a RunInfo; and whether to continue the file of an interrupted scan after
+    its last complete row, which is true for resumable formats only. `open_text` and `close_text` do what such a file
+    needs; most formats derive from `TextReport`, which calls them.
 
     A report that may replace a file of an earlier scan has a static method `recognises(head)`, which returns whether
     the first bytes are those of such a report. A resumable report also has `complete_records(path)`, which yields each
@@ -32,6 +37,23 @@ class Report(Protocol):
     def close(self) -> None:
         """Finish; by default, every row is complete already."""
         return
+
+
+class TextReport(Report):
+    """A report in one text file, or on stdout."""
+
+    def __init__(self, target: str, run: RunInfo, append: bool = False):
+        """Open the file, as in `open_text`."""
+        self._file, self._run = open_text(target, append, self.recognises), run
+
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Return whether a file with these first bytes may be replaced; by default, none may."""
+        return False
+
+    def close(self) -> None:
+        """Close the file."""
+        close_text(self._file)
 
 
 def pixels_of(finding: Finding) -> np.ndarray:
@@ -56,7 +78,7 @@ def output_folder(folder: str, option: str) -> Path:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{option} {folder}: {(error.strerror or str(error)).lower()}") from None
+        raise UsageError(f"{option} {folder}: {reason_of(error)}") from None
     return Path(folder)
 
 
@@ -93,7 +115,7 @@ def open_text(target: str, append: bool = False, recognises: Callable[[bytes], b
     try:
         return _opened(target, append, recognises)
     except OSError as error:
-        raise UsageError(f"{os.fsdecode(target)}: {(error.strerror or str(error)).lower()}") from None
+        raise UsageError(f"{os.fsdecode(target)}: {reason_of(error)}") from None
 
 
 def _opened(target: str, append: bool, recognises: Callable[[bytes], bool]) -> TextIO:

@@ -47,7 +47,7 @@ def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str
     Raises:
         UsageError: If resuming is requested without an output, or with one that cannot be resumed.
     """
-    files = {file: name for file, name in outputs if hasattr(report_class(name), "complete_records") and file != "-"}
+    files = {file: name for file, name in outputs if _is_resumable(name) and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
         raise UsageError("--resume needs --csv FILE or --jsonl FILE, and no report in another format")
     return files
@@ -96,8 +96,8 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
         if missing and rows:
             raise UsageError(f"--resume: {file} has {len(rows)} rows, but {missing[0]} does not exist; omit it")
     for file in files:
-        with suppress(OSError), written_whole(mark_of(file)) as partial:  # in a folder that accepts no new files,
-            partial.write_text(json.dumps(made_by), encoding="utf-8")  # the scan cannot be resumed
+        with suppress(OSError):  # in a folder that accepts no new files, the scan cannot be resumed
+            write_mark(mark_of(file), made_by)
     if not known or missing:
         return EarlierResults()
     count = min(len(rows) for rows in known.values())
@@ -120,6 +120,15 @@ def end(outputs: Collection[str]) -> None:
             mark.unlink(missing_ok=True)
 
 
+def has_mark(file: str, name: str) -> bool:
+    """Return whether an output has a mark during a scan: a regular file in a resumable format."""
+    return _is_resumable(name) and is_regular(file)
+
+
+def _is_resumable(name: str) -> bool:
+    return hasattr(report_class(name), "complete_records")
+
+
 def is_regular(file: str) -> bool:
     """Return whether a path is a regular or new file; pipes and device paths cannot be resumed."""
     if os.path.abspath(file).startswith(_DEVICES):
@@ -130,6 +139,25 @@ def is_regular(file: str) -> bool:
 def mark_of(file: str) -> Path:
     """Return the path of the mark of an output."""
     return Path(f"{file}.unfinished")
+
+
+def write_mark(mark: Path, made_by: Mapping[str, object]) -> None:
+    """Write the settings of a scan into a mark."""
+    with written_whole(mark) as partial:
+        partial.write_text(json.dumps(made_by), encoding="utf-8")
+
+
+def changed_settings(mark: Path, made_by: Mapping[str, object]) -> str:
+    """Return the names of settings that differ from those in a mark, for a message; an empty mark has none of them.
+
+    Raises:
+        OSError: If the mark cannot be read.
+    """
+    try:
+        before: Any = json.loads(mark.read_text(encoding="utf-8"))
+    except ValueError:
+        before = {}
+    return ", ".join(key for key in made_by if before.get(key) != made_by[key])
 
 
 def is_own(path: Path, keys: Collection[str] = MARK_KEYS) -> bool:
@@ -152,12 +180,9 @@ def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[
     if not os.path.exists(file):
         return None
     try:
-        before: Any = json.loads(mark_of(file).read_text(encoding="utf-8"))
+        changed = changed_settings(mark_of(file), made_by)
     except OSError:
         raise UsageError(f"--resume: {file} is not an unfinished scan; delete it to start over") from None
-    except ValueError:
-        before = {}
-    changed = [key for key in made_by if before.get(key) != made_by[key]]
     if changed:
-        raise UsageError(f"--resume: {file} was written with a different {', '.join(changed)}; delete it to start over")
+        raise UsageError(f"--resume: {file} was written with a different {changed}; delete it to start over")
     return [(Finding.from_record(record), place) for record, place in report_class(name).complete_records(file)]

@@ -19,12 +19,11 @@ from typing import Any
 from hidascan import __version__
 from hidascan.atomic import written_whole
 from hidascan.errors import UsageError
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.report.jsonl_report import json_row
 from hidascan.report.reporter import output_folder
-from hidascan.report.resume import MARK_KEYS, EarlierResults, is_own
+from hidascan.report.resume import MARK_KEYS, EarlierResults, changed_settings, is_own, write_mark
 from hidascan.report.shards import Shards, ShardWriter, read_shard, shards_of
-from hidascan.run import RunInfo
 
 MANIFEST = "manifest.json"
 _STARTED = ".started.json"
@@ -51,13 +50,10 @@ class ShardReport:
         del made_by["precision"]  # may differ between machines of a cluster; the rows have it
         check_folder(shards.folder, resume)
         existing, mark = shards_of(self._folder), self._folder / _STARTED
-        before = json.loads(mark.read_text(encoding="utf-8") or "{}") if existing else made_by
-        changed = [key for key in made_by if before.get(key) != made_by[key]]
-        if changed:
-            raise UsageError(f"--resume: {self._folder} was written with a different {', '.join(changed)}")
+        if existing and (changed := changed_settings(mark, made_by)):
+            raise UsageError(f"--resume: {self._folder} was written with a different {changed}")
         output_folder(shards.folder, f"--{shards.form}")
-        with written_whole(mark) as partial:
-            partial.write_text(json.dumps(made_by), encoding="utf-8")
+        write_mark(mark, made_by)
         paths = set()
         for shard in existing:
             for row in read_shard(shard):

@@ -23,6 +23,7 @@ from hidascan.report.csv_report import csv_writer, guarded, unguarded
 
 Row = dict[str, Any]
 
+_PATIENCE = 300.0  # seconds after which an incomplete shard is written
 _NAME = re.compile(r"part-(\d{6,})\.(csv|jsonl|parquet)")
 _WHOLE = ("width", "height", "patches", "jpeg_quality")
 _FRACTIONS = ("score", "jpeg_quality_estimated", "ai_area", "seconds")
@@ -51,9 +52,9 @@ class Shards:
 class ShardWriter:
     """Collects rows, and writes a shard when it is full or after a time."""
 
-    def __init__(self, folder: Path, form: str, rows: int, seconds: float = 300.0):
-        """Set up for shards of a format and of `rows` rows; after `seconds`, an incomplete one is written."""
-        self._folder, self._form, self._most, self._patience = folder, form, rows, seconds
+    def __init__(self, folder: Path, form: str, rows: int):
+        """Set up for shards of a format and of `rows` rows."""
+        self._folder, self._form, self._most = folder, form, rows
         self._next = 1 + max((number for number, _ in _shards(folder)), default=-1)
         self._rows: list[Row] = []
         self._since = time.monotonic()
@@ -61,7 +62,7 @@ class ShardWriter:
     def add(self, row: Row) -> None:
         """Add a row: `key` and the items of a row of JSON lines."""
         self._rows.append(row)
-        if len(self._rows) >= self._most or time.monotonic() - self._since > self._patience:
+        if len(self._rows) >= self._most or time.monotonic() - self._since > _PATIENCE:
             self.flush()
 
     def flush(self) -> None:

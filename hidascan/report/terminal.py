@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.provenance.claim import claim_strength
 from hidascan.printable import printable
 from hidascan.report.heatmap import HeatmapReport
@@ -25,7 +25,6 @@ from hidascan.report.words import (
     kind_in_words,
     score_in_words,
 )
-from hidascan.run import RunInfo
 from hidascan.summary import Card, regions_in_words, summary
 
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}

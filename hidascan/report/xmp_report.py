@@ -12,11 +12,10 @@ from pathlib import Path
 from xml.sax.saxutils import escape, unescape
 
 from hidascan.atomic import written_whole
-from hidascan.errors import HidascanError
-from hidascan.finding import Finding
+from hidascan.errors import HidascanError, reason_of
+from hidascan.finding import Finding, RunInfo
 from hidascan.printable import printable
 from hidascan.report.reporter import Report, output_folder
-from hidascan.run import RunInfo
 
 NAMESPACE = "urn:hidascan:finding:1"
 SUFFIX = ".xmp"
@@ -63,7 +62,7 @@ class XmpReport(Report):
             with written_whole(target, replace=os.path.lexists(target)) as partial:
                 partial.write_text(_page(facts), encoding="utf-8")
         except OSError as error:
-            raise HidascanError(f"{target}: {(error.strerror or str(error)).lower()}") from None
+            raise HidascanError(f"{target}: {reason_of(error)}") from None
 
     def _target(self, name: str, facts: dict[str, str]) -> Path:
         """Return the sidecar of the same image, or the first free name."""

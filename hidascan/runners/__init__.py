@@ -1,11 +1,28 @@
-"""Places to run a scan, by the name of `--runner`.
+"""Places to run a scan, by the name of `--runner`."""
 
-A place is one function, `findings(options, files, run)`, a generator of Findings: it calls `run.begin` with the
-configuration of its scanners, before it takes the first of `files`, which are pairs of key and path; each Finding
-carries the key of its file, and may come in any order. All else is in `loop`.
-"""
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """A place to run: one function, `findings(options, files, run)`, a generator of Findings; all else is in `loop`.
+
+    It calls `run.begin` with the configuration of its scanners, before it takes the first of `files`, which are pairs
+    of key and path. Each Finding carries the key of its file, and may come in any order. After `begin`, it may call
+    `run.progress.on_batch` with the number of views that were finished since the last call, for the progress bar.
+
+    If the loop ends early (Ctrl-C, a full disk, a closed pipe), it closes the generator, which then ends at its `yield`:
+    a `with` or `finally` around it can release a cluster.
+
+    Attributes:
+        function: Module and name of the function, "module:function".
+        cluster: Whether it distributes the work: paths may be URIs, and shards are the only report.
+    """
+
+    function: str
+    cluster: bool = False
+
 
 RUNNERS = {
-    "local": "hidascan.runners.local:findings",
-    "ray": "hidascan.runners.ray:findings",
+    "local": Place("hidascan.runners.local:findings"),
+    "ray": Place("hidascan.runners.ray:findings", cluster=True),
 }

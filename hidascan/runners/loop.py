@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 
 from hidascan.errors import ExitCode, HidascanError, UsageError
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.folders import Survey
 from hidascan.options import ScanOptions
 from hidascan.outputs import check_outputs
@@ -24,7 +24,6 @@ from hidascan.report.shard_report import ShardReport
 from hidascan.report.terminal import Terminal
 from hidascan.report.xmp_report import XmpReport
 from hidascan.request import Reports, Request
-from hidascan.run import RunInfo
 from hidascan.runners import RUNNERS
 
 File = tuple[int, str]  # key and path
@@ -128,9 +127,8 @@ class Run:
 
 
 def _runner(name: str) -> Findings:
-    module, _, function = RUNNERS[name].partition(":")
     try:
-        findings: Findings = getattr(importlib.import_module(module), function)
+        findings: Findings = pkgutil.resolve_name(RUNNERS[name].function)
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "hidascan":
             raise  # a mistake in the runner, not a missing extra

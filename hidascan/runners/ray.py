@@ -24,12 +24,11 @@ from ray.data import ActorPoolStrategy, DataContext, from_arrow_refs
 
 from hidascan.detectors.weights import find_weights
 from hidascan.errors import CheckpointError, FleetError, HidascanError, UsageError
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.filesystems import fetch
 from hidascan.image.sources import Unreadable, is_uri
 from hidascan.options import ScanOptions
 from hidascan.prepare import Job, Preparer
-from hidascan.run import RunInfo
 from hidascan.runners.loop import File, Run
 
 _PATHS_PER_BLOCK = 64  # for one decoding task

@@ -4,19 +4,55 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from hidascan.errors import CheckpointError, UsageError
+from tqdm import tqdm
+
+from hidascan.errors import CheckpointError, UsageError, reason_of
 from hidascan.finding import Finding
 from hidascan.image.evidence import evidence_of
 from hidascan.image.sources import is_uri
 from hidascan.options import ScanOptions
+from hidascan.printable import printable
 from hidascan.scanner import Scanner
 
 TOLERANCE = 0.005  # of scores, as machines round differently
+
+
+def verify(report: Path, sample: int, base: Path, weights: str | None, device: str) -> int:
+    """Verify a report: print each difference and a summary, and return the number of differences.
+
+    Args:
+        report: Report in JSON lines; all its files are hashed again.
+        sample: Number of unchanged files to scan again, spread evenly over the report.
+        base: Base folder of relative paths.
+        weights: Weights for scanning again; None for those that the report names.
+        device: Device for scanning again.
+
+    Raises:
+        UsageError: If the report cannot be read.
+    """
+    rows, found = read_rows(report), 0
+    changed = [(row.path, change_of(row, base)) for row in tqdm(rows, desc="hashing", disable=None)]
+    changed = [(path, change) for path, change in changed if change is not None]
+    for path, change in changed:
+        print(printable(f"{path}: {change}"))
+    gone = {path for path, _ in changed}
+    there = [row for row in rows if row.path not in gone]
+    count = min(sample, len(there))
+    chosen = [there[number * len(there) // count] for number in range(count)]
+    with tqdm(total=count, desc="scanning", disable=None) as bar:
+        for line in _changed_scores(chosen, base, weights, device, bar.update):
+            print(printable(line))
+            found += 1
+    differences, hashed = len(changed) + found, sum(row.file is not None for row in rows)
+    unread = f" ({len(rows) - hashed} unreadable, without a hash)" if hashed < len(rows) else ""
+    counted = f"{differences or 'no'} difference{'s' * (differences != 1)}"
+    print(f"{hashed} files hashed{unread}, {count} scanned again: {counted}")
+    return differences
 
 
 def read_rows(report: Path) -> list[Finding]:
@@ -33,7 +69,7 @@ def read_rows(report: Path) -> list[Finding]:
                 if line.strip():
                     rows.append(_row(line))
     except OSError as error:
-        raise UsageError(f"{report}: {(error.strerror or str(error)).lower()}") from None
+        raise UsageError(f"{report}: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{report}: not a hidascan --jsonl report: not UTF-8 text") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -52,14 +88,8 @@ def _row(line: str) -> Finding:
     return row
 
 
-def changed_files(rows: Iterable[Finding], base: Path) -> Iterator[tuple[str, str]]:
-    """Yield path and change of each file that is missing or differs from the report; paths start from `base`."""
-    for row in rows:
-        if (change := _change(row, base)) is not None:
-            yield row.path, change
-
-
-def _change(finding: Finding, base: Path) -> str | None:
+def change_of(finding: Finding, base: Path) -> str | None:
+    """Describe how a file differs from its row in a report, or is missing; None if it is the same."""
     before = finding.file
     if before is None:
         return "the report contains no hash for this file" if finding.status == "ok" else None
@@ -86,13 +116,10 @@ def _unreadable_reason(path: Path) -> str:
         return f"cannot be read: {(getattr(error, 'strerror', None) or str(error)).lower()}"
 
 
-def changed_scores(
-    rows: list[Finding], base: Path, weights: str | None, device: str, on_row: Callable[[], object] = lambda: None
+def _changed_scores(
+    rows: list[Finding], base: Path, weights: str | None, device: str, on_row: Callable[[], object]
 ) -> Iterator[str]:
-    """Scan files again with the report's settings, and yield a line for each difference in score or verdict.
-
-    Relative paths start from `base`; `weights` of None are those that the report names.
-    """
+    """Scan files again with the report's settings, and yield a line for each difference in score or verdict."""
     by_scan: dict[str, list[Finding]] = {}
     for row in rows:
         by_scan.setdefault(json.dumps(row.scan, sort_keys=True), []).append(row)

@@ -21,9 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from hidascan.errors import ImageError, UsageError
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.printable import printable
-from hidascan.run import RunInfo
 from hidascan.serve import pages
 from hidascan.serve.events import EVENTS, EventStream
 from hidascan.serve.guard import LOOPBACK, Guard, Limits
@@ -200,14 +199,11 @@ async def _answered(
     async def line(upload: Upload, finding: Finding) -> dict[str, Any]:
         return await asyncio.to_thread(pages.line, run, upload, finding, with_pages, uploads.index(upload))
 
-    async def row(upload: Upload, finding: Finding) -> dict[str, Any]:
-        return {"row": await line(upload, finding)}
-
     streams = False
     try:
         await _received(request, folder, limits, uploads)
         if EVENTS in accepted:
-            stream = EventStream(submit, uploads, line if with_pages else row, at_end)
+            stream = EventStream(submit, uploads, line, at_end)
             streams = True
             return stream
         findings = await _scanned(submit, uploads, limits.seconds)
@@ -221,7 +217,7 @@ async def _answered(
             at_end()
     if _wants_html(request):
         return HTMLResponse(pages.results(run, lines))
-    text = "".join(json.dumps(row) + "\n" for row in lines)
+    text = "".join(json.dumps(one if with_pages else one["row"]) + "\n" for one in lines)
     return Response(text, media_type=PAGE_LINES if with_pages else LINES)
 
 

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from hidascan.finding import Finding
 from hidascan.printable import complain
+from hidascan.serve.pool import OnProgress
 from hidascan.serve.uploads import Upload
 
 EVENTS = "text/event-stream"
@@ -47,7 +48,7 @@ class EventStream(StreamingResponse):
         self._futures: list[Future[Finding]] = []
         try:
             for number, upload in enumerate(uploads):
-                self._futures.append(submit(str(upload.path), _Estimate(number, self._report)))
+                self._futures.append(submit(str(upload.path), self._progress_of(number)))
         except BaseException:
             self._cancel()
             raise
@@ -65,9 +66,26 @@ class EventStream(StreamingResponse):
         for future in self._futures:
             future.cancel()
 
-    def _report(self, number: int, progress: dict[str, Any]) -> None:
-        event = _event("progress", number, progress)
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+    def _progress_of(self, number: int) -> OnProgress:
+        """Return the callback of one file, which turns numbers of views into an event with the time left."""
+        started = 0.0
+
+        def report(finding: Finding, run: int, missing: int) -> None:
+            nonlocal started
+            now = time.monotonic()
+            started = started or now
+            patches = finding.patches or 0
+            progress = {
+                "state": "scanning",
+                "done": max(0, patches - missing),
+                "patches": patches,
+                "seconds_left": round((now - started) * missing / run, 1) if run else None,
+                "verdict": finding.verdict,
+                "score": finding.score,
+            }
+            self._loop.call_soon_threadsafe(self._events.put_nowait, _event("progress", number, progress))
+
+        return report
 
     async def _stream(self) -> AsyncIterator[str]:
         for number in range(len(self._uploads)):
@@ -92,27 +110,6 @@ class EventStream(StreamingResponse):
             complain(f"unexpected {type(error).__name__}: {error}")
             event = _event("failed", number, {"error": "internal error: see the terminal of hidascan serve"})
         self._events.put_nowait(event)
-
-
-class _Estimate:
-    """Turns the numbers of views of one file into progress with the time left."""
-
-    def __init__(self, number: int, report: Callable[[int, dict[str, Any]], None]):
-        self._number, self._report, self._started = number, report, 0.0
-
-    def __call__(self, finding: Finding, run: int, missing: int) -> None:
-        now = time.monotonic()
-        self._started = self._started or now
-        patches = finding.patches or 0
-        progress = {
-            "state": "scanning",
-            "done": max(0, patches - missing),
-            "patches": patches,
-            "seconds_left": round((now - self._started) * missing / run, 1) if run else None,
-            "verdict": finding.verdict,
-            "score": finding.score,
-        }
-        self._report(self._number, progress)
 
 
 def _event(name: str, number: int, data: dict[str, Any]) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from hidascan.printable import complain
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -48,7 +47,7 @@ class Guard:
     def __init__(self, app: Any, limits: Limits):
         self._app, self._limits = app, limits
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it with a reason."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -74,7 +73,7 @@ class Guard:
             if not started:
                 await _answer(send, 500, "internal error: see the terminal of hidascan serve")
 
-    def _rejection(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> tuple[int, str] | None:
+    def _rejection(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}").hostname or ""
         if host not in self._limits.hosts:
             return 421, "unknown host name: start hidascan serve with --allow-host NAME to use it"

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
 from hidascan.errors import ImageError
-from hidascan.finding import Finding
+from hidascan.finding import Finding, RunInfo
 from hidascan.geometry import CELL
 from hidascan.image.formats import suffixes
 from hidascan.image.isolation import decoders
@@ -27,7 +27,6 @@ from hidascan.report import html_report
 from hidascan.report.jsonl_report import json_row
 from hidascan.report.overlay import draw_heatmap, shrink_to
 from hidascan.report.reporter import pixels_of
-from hidascan.run import RunInfo
 from hidascan.serve.guard import Limits
 from hidascan.serve.uploads import Upload
 
@@ -84,12 +83,12 @@ def results(run: RunInfo, lines: list[dict[str, Any]]) -> str:
 
 
 def line(run: RunInfo, upload: Upload, finding: Finding, with_page: bool, number: int = 0) -> dict[str, Any]:
-    """Build the answer for one upload: its row, or with `with_page` a row, its HTML and its heatmap."""
+    """Build the answer for one upload: its `row`, and with `with_page` its `html` and its `heatmap`."""
     file = finding.file and replace(finding.file, modified="")  # the time of the upload is meaningless
     named = replace(finding, path=printable(upload.name), file=file)
     row = json_row(named, run)
     if not with_page:
-        return row
+        return {"row": row}
     layers: dict[str, str] = {}
     with suppress(ImageError, cv2.error):
         layers = html_report.pictures(finding) if finding.status == "ok" else {}

@@ -18,17 +18,13 @@ from hidascan.scanner import Scanner
 OnProgress = Callable[[Finding, int, int], None]
 
 
-def _ignore(finding: Finding, run: int, missing: int) -> None:
-    pass
-
-
 class Busy(Exception):
     """Too many queued files."""
 
 
 class _Submission(NamedTuple):
     future: Future[Finding]
-    on_progress: OnProgress
+    on_progress: OnProgress | None
     options: ScanOptions
 
 
@@ -50,13 +46,13 @@ class ScanPool:
         self._thread.start()
 
     def submit(
-        self, path: str, on_progress: OnProgress = _ignore, options: ScanOptions | None = None
+        self, path: str, on_progress: OnProgress | None = None, options: ScanOptions | None = None
     ) -> Future[Finding]:
         """Submit a file. Cancelling its future stops its scan, even one in progress.
 
         Args:
             path: Path of the file, unique.
-            on_progress: Callback that gets the progress, in the thread of the scan.
+            on_progress: Callback that gets the progress, in the thread of the scan; None for none.
             options: Options of the file, those of a configuration by `Scanner.run_with`; None for those of the scanner.
 
         Raises:
@@ -97,7 +93,7 @@ class ScanPool:
     def _watch(self, finding: Finding, run: int, missing: int) -> bool:
         """Report the progress of a file; return whether it is still wanted."""
         submission = self._submitted.get(finding.path)
-        if submission:
+        if submission and submission.on_progress:
             submission.on_progress(finding, run, missing)
         return submission is not None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from hidascan.errors import UsageError
+from hidascan.errors import UsageError, reason_of
 from hidascan.options import ScanOptions
 from hidascan.printable import complain
 from hidascan.scanner import Scanner
@@ -98,5 +98,5 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
         bound.listen(1024)  # clients queue until the network is loaded
     except OSError as error:
-        raise UsageError(f"{host}:{port}: {(error.strerror or str(error)).lower()}") from None
+        raise UsageError(f"{host}:{port}: {reason_of(error)}") from None
     return bound

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.timm_models import build_timm_vit, embed_with_timm, without_registers
+from hidascan.detectors.backbones.timm_models import build_timm_vit, embed_with_timm, standardisation_of
 from hidascan.detectors.backbones.vit import CLIP, Block, PlainViT
 from hidascan.errors import CheckpointError
 
@@ -51,9 +51,7 @@ class FrozenViT(nn.Module):
 
     def set_standardisation(self) -> None:
         """Set mean and standard deviation of RGB in 0..1 to those of the ViT's training."""
-        pretrained = self.vit.pretrained_cfg
-        self.mean = torch.tensor(pretrained["mean"]).view(1, 3, 1, 1)
-        self.std = torch.tensor(pretrained["std"]).view(1, 3, 1, 1)
+        self.mean, self.std = standardisation_of(self.vit)
 
     def train(self, mode: bool = True) -> FrozenViT:
         """Stay in evaluation mode, as the backbone is frozen."""
@@ -115,5 +113,10 @@ class FrozenViT(nn.Module):
             alone = number == last and last not in whole and isinstance(block, Block)
             x = block.cls(x) if alone else block(x)
             if number in self.taps:
-                tapped.append(without_registers(x, self.vit.num_prefix_tokens))
+                tapped.append(_without_registers(x, self.vit.num_prefix_tokens))
         return tapped
+
+
+def _without_registers(x: Tensor, prefix: int) -> Tensor:
+    """Drop the register tokens of (B, P + N, C); keep [CLS] and the N patch tokens."""
+    return x if prefix == 1 else torch.cat([x[:, :1], x[:, prefix:]], dim=1)

@@ -1,4 +1,4 @@
-"""Backbones of timm: vision transformers other than CLIP, and CNNs for detectors that train their backbone."""
+"""Backbones of timm: vision transformers other than CLIP, and networks for detectors that train their backbone."""
 
 from __future__ import annotations
 
@@ -24,22 +24,38 @@ def check_timm_name(name: str) -> None:
         raise CheckpointError(f"{name!r:.60} is not the name of a timm model")
 
 
+def create_model(name: str, outputs: int = 0, **options: Any) -> Any:
+    """Build a network of timm with random weights.
+
+    Args:
+        name: Name in timm.
+        outputs: Number of outputs of its classifier; 0 for none.
+        **options: Further options of `timm.create_model`.
+
+    Raises:
+        CheckpointError: If the name is not plain, or timm is missing or cannot build it.
+    """
+    check_timm_name(name)
+    try:
+        import timm  # here, as it takes two seconds
+    except ImportError:
+        raise CheckpointError(f"the backbone {name!r} needs timm: pip install timm") from None
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=outputs, **options)
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"timm cannot build the backbone {name!r}: {error}") from error
+
+
 def build_timm_vit(name: str, image_size: int) -> Any:
     """Build a ViT with a [CLS] token, with random weights and without the layers after its blocks.
 
     Raises:
-        CheckpointError: If timm does not know the name or cannot build it for the size, or it is not such a ViT.
+        CheckpointError: If timm cannot build it for the size, or it is not such a ViT.
     """
-    check_timm_name(name)
-    try:
-        import timm
-    except ImportError:
-        raise CheckpointError(f"the backbone {name!r} needs timm: pip install timm") from None
-    try:
-        vit = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
-    except (RuntimeError, TypeError) as error:
-        raise CheckpointError(f"timm cannot build the backbone {name!r}: {error}") from error
-    if not isinstance(vit, timm.models.VisionTransformer) or not vit.has_class_token:
+    vit = create_model(name, img_size=image_size)
+    from timm.models import VisionTransformer
+
+    if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
         raise CheckpointError(f"the backbone {name!r} is not a ViT with a [CLS] token")
     vit.norm = vit.fc_norm = vit.head = nn.Identity()
     return vit
@@ -49,11 +65,6 @@ def embed_with_timm(vit: Any, x: Tensor) -> Tensor:
     """Turn standardised views (B, 3, S, S) into input tokens (B, P + N, C) of the first block."""
     tokens: Tensor = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(x))))
     return tokens
-
-
-def without_registers(x: Tensor, prefix: int) -> Tensor:
-    """Drop the register tokens of (B, P + N, C); keep [CLS] and the N patch tokens."""
-    return x if prefix == 1 else torch.cat([x[:, :1], x[:, prefix:]], dim=1)
 
 
 def is_cnn(name: str) -> bool:
@@ -77,19 +88,13 @@ def build_timm_cnn(name: str, pooled: bool = True) -> tuple[nn.Module, int]:
     check_timm_name(name)
     if not is_cnn(name):
         raise CheckpointError(f"{name[:40]!r} is not a timm CNN")
-    import timm  # here, as it takes two seconds
-
-    try:
-        network: Any = timm.create_model(
-            name, pretrained=False, num_classes=0, **({} if pooled else {"global_pool": ""})
-        )
-    except (RuntimeError, TypeError) as error:
-        raise CheckpointError(f"timm cannot build {name!r}: {error}") from error
+    options: dict[str, Any] = {} if pooled else {"global_pool": ""}
+    network = create_model(name, **options)
     return network, int(network.num_features)
 
 
 def standardisation_of(network: Any) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (1, 3, 1, 1) of RGB in 0..1 for a timm model."""
+    """Return mean and standard deviation (1, 3, 1, 1) of RGB in 0..1 in the training of a ViT or a timm model."""
     settings = network.pretrained_cfg
     mean, std = (torch.tensor(settings[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
     return mean, std

@@ -35,6 +35,11 @@ class MatchedFilters(nn.Module):
         return features.sub_(self.mean).div_(self.spread).clamp_(-LARGEST, LARGEST)
 
 
+def standardise(features: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Express features (..., F) in standard deviations within +-6, float32."""
+    return ((features.float() - mean) / deviation).clamp(-LARGEST, LARGEST)
+
+
 class TokenFilters(MatchedFilters):
     """Tokens of a cell after several blocks -> E numbers.
 
@@ -56,15 +61,5 @@ class TokenFilters(MatchedFilters):
         parts = zip(*(part.chunk(len(blocks)) for part in (self.mean, self.spread, self.filters)), strict=True)
         for tokens, (mean, spread, filters) in zip(blocks, parts, strict=True):
             numbers = numbers + (tokens - mean).div_(spread).clamp_(-LARGEST, LARGEST) @ filters
-        return _on_grid(numbers)
-
-
-def cells_of(blocks: Sequence[Tensor]) -> Tensor:
-    """Join the patch tokens of T blocks, (B, N, C) each, on their grid: (B, h, w, T * C)."""
-    return _on_grid(torch.cat(list(blocks), dim=2))
-
-
-def _on_grid(values: Tensor) -> Tensor:
-    """Reshape (B, N, E) to (B, h, w, E)."""
-    side = math.isqrt(int(values.shape[1]))
-    return values.unflatten(1, (side, side))
+        side = math.isqrt(int(numbers.shape[1]))
+        return numbers.unflatten(1, (side, side))

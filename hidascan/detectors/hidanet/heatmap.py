@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hidascan.geometry import CELL, PatchGrid, cell_shares, seeded
+from hidascan.geometry import PatchGrid, cell_shares, seeded
 
 _STEEPNESS = 8.0  # factor from a patch's kernel vote, about -1 to 1, to the scale of TFL's logits
 SMALL, LARGE = 3, 19  # cells, sides of neighbourhoods
@@ -17,7 +17,7 @@ _COLD_BACKGROUND = -4.0  # largest background logit of an untouched photo
 _COLD = 1.0  # logits by which cells without a seed are lowered below the threshold
 
 
-def cell_map(values: Tensor, grid: PatchGrid, cell: int = CELL) -> Tensor:
+def cell_map(values: Tensor, grid: PatchGrid) -> Tensor:
     """Join values of parts of overlapping patches into one map of square cells.
 
     Each cell is the mean of the parts that overlap it, weighted by the common area. The weights are separable, so the
@@ -26,10 +26,9 @@ def cell_map(values: Tensor, grid: PatchGrid, cell: int = CELL) -> Tensor:
     Args:
         values: (K, h, w, E) float32, E numbers for each of the h x w parts of a patch, in the order of `grid.boxes()`.
         grid: Grid of all K patches.
-        cell: Side of a cell, pixels.
 
     Returns:
-        (ceil(height / cell), ceil(width / cell), E) float32.
+        (ceil(height / 16), ceil(width / 16), E) float32.
 
     Raises:
         ValueError: If the number of patches is not that of the grid.
@@ -39,14 +38,14 @@ def cell_map(values: Tensor, grid: PatchGrid, cell: int = CELL) -> Tensor:
         raise ValueError(f"{count} patches of values for a grid of {len(grid)}")
     mosaic = values.reshape(len(grid.tops), len(grid.lefts), rows, cols, numbers).transpose(1, 2)
     mosaic = mosaic.reshape(len(grid.tops) * rows, len(grid.lefts) * cols * numbers)
-    down, across = _shares(grid, rows, cols, cell, values.device)
+    down, across = _shares(grid, rows, cols, values.device)
     return across @ (down @ mosaic).view(len(down), -1, numbers)
 
 
 @functools.lru_cache(maxsize=8)  # images of one size often follow each other
-def _shares(grid: PatchGrid, rows: int, cols: int, cell: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    down = cell_shares(grid.tops, rows, grid.height, cell, grid.side)
-    across = cell_shares(grid.lefts, cols, grid.width, cell, grid.side)
+def _shares(grid: PatchGrid, rows: int, cols: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    down = cell_shares(grid.tops, rows, grid.height, grid.side)
+    across = cell_shares(grid.lefts, cols, grid.width, grid.side)
     with torch.inference_mode(False):  # the first caller's inference mode must not restrict later ones
         return torch.from_numpy(down).to(device), torch.from_numpy(across).to(device)
 
@@ -88,7 +87,7 @@ class HeatmapThresholds(nn.Module):
         cells = above_background(cells[None])
         logits = self._over_likely(cells, patches)[0]
         seeds = self._over_sure(cells, patches)[0]
-        hot = torch.from_numpy(seeded(logits.cpu().numpy(), seeds.cpu().numpy(), 0.0, 0.0)).to(logits.device)
+        hot = torch.from_numpy(seeded((logits >= 0).cpu().numpy(), (seeds >= 0).cpu().numpy())).to(logits.device)
         return torch.sigmoid(torch.where(hot, logits, _cooled(logits)))
 
     def hottest(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hidascan.detectors.hidanet.filters import standardise
+
 DOMAINS = ("photo", "artwork", "render", "screenshot", "document")
 FAMILIES = (
     "adobe", "early", "flux", "gan", "google", "leonardo", "midjourney", "openai", "other_open", "sd", "sdxl",
 )  # fmt: skip
-_LARGEST = 6.0  # of a standardised feature, in standard deviations
 _AT_A_TIME = 256  # patches per evaluation of the kernel
 
 
@@ -47,18 +48,6 @@ class Predictions(NamedTuple):
         return Predictions(*(part.view_as(like) for part, like in parts))
 
 
-class _Centres(NamedTuple):
-    """Landmarks, prepared for the kernel.
-
-    Attributes:
-        tokens: (M, 2 P) thumbnail and patches side by side, times the square roots of their shares.
-        token_squares: (M,) |tokens|^2.
-    """
-
-    tokens: Tensor
-    token_squares: Tensor
-
-
 class Projection(nn.Module):
     """Standardises features, clamps outliers, and projects onto scaled principal components, stored in int8."""
 
@@ -84,12 +73,11 @@ class Projection(nn.Module):
 
     def standard(self, features: Tensor) -> Tensor:
         """Standardise features (B, F), float32."""
-        return ((features.float() - self.mean) / self.scale).clamp(-_LARGEST, _LARGEST)
+        return standardise(features, self.mean, self.scale)
 
     def project_on(self, vectors: Tensor) -> None:
         """Set the basis to vectors (F, P)."""
-        self.quantum.copy_((vectors.abs().amax(0) / 127).clamp_min(1e-12))
-        self.basis.copy_((vectors / self.quantum).round())
+        _quantise(vectors, self.basis, self.quantum)
 
 
 class KernelProbe(nn.Module):
@@ -115,7 +103,7 @@ class KernelProbe(nn.Module):
         outputs = 1 + len(DOMAINS) + len(FAMILIES)  # the first: the verdict
         self.register_buffer("coefficients", torch.zeros(outputs, landmarks))
         self.register_buffer("offsets", torch.zeros(outputs))
-        self._kept: _Centres | None = None
+        self._kept: tuple[Tensor, Tensor] | None = None
 
     def forward(self, images: Summary) -> Predictions:
         """Predict verdict, domain and family of images."""
@@ -134,19 +122,21 @@ class KernelProbe(nn.Module):
 
     def token_kernel(self, images: Summary) -> Tensor:
         """Return the kernel's values (B, M) between B images and M landmarks."""
-        centres = self._centres()
-        distances = _squared_distances(self._joined(images), centres.tokens, centres.token_squares)
+        x, (centres, squares) = self._joined(images), self._centres()
+        products = torch.addmm(squares, x, centres.T, alpha=-2.0)
+        distances = (products + x.square().sum(1, keepdim=True)).clamp_min(0)  # squared
         return torch.exp(-self.gamma * distances)
 
     def keep_landmarks(self) -> None:
         """Cache the prepared landmarks on the current device; do not fit, load or move the probe afterwards."""
         self._kept = self._centres()
 
-    def _centres(self) -> _Centres:
+    def _centres(self) -> tuple[Tensor, Tensor]:
+        """Return the joined landmarks (M, 2 P) and their squared lengths (M,)."""
         if self._kept is not None:
             return self._kept
-        tokens = self._joined(self.landmarks)
-        return _Centres(tokens, tokens.square().sum(1))
+        joined = self._joined(self.landmarks)
+        return joined, joined.square().sum(1)
 
     def _joined(self, images: Summary) -> Tensor:
         """Join thumbnail and patches (B, P), weighted so that one distance is the weighted sum of both: (B, 2 P)."""
@@ -163,12 +153,10 @@ class KernelProbe(nn.Module):
         """Set the landmarks by field of `Summary`, (M, P) each."""
         self._kept = None
         for name, part in parts.items():
-            quantum = (part.abs().amax(0) / 127).clamp_min(1e-12)
-            getattr(self, f"{name}_quantum").copy_(quantum)
-            getattr(self, f"{name}_landmarks").copy_((part / quantum).round())
+            _quantise(part, getattr(self, f"{name}_landmarks"), getattr(self, f"{name}_quantum"))
 
 
-def _squared_distances(one: Tensor, other: Tensor, squares: Tensor) -> Tensor:
-    """Return (B, M) squared distances between (B, P) and (M, P), of which `squares` (M,) are the squared lengths."""
-    products = torch.addmm(squares, one, other.T, alpha=-2.0)
-    return (products + one.square().sum(1, keepdim=True)).clamp_min(0)
+def _quantise(columns: Tensor, integers: Tensor, quantum: Tensor) -> None:
+    """Store columns (N, P) as int8 `integers` (N, P), with the quantisation step `quantum` (P,) of each."""
+    quantum.copy_((columns.abs().amax(0) / 127).clamp_min(1e-12))
+    integers.copy_((columns / quantum).round())

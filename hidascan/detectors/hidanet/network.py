@@ -124,16 +124,12 @@ class HiDANet(Detector):
         if count < 2:
             return super().attribute(encoded)
         seen = _summary(encoded)
-        without = Summary(
-            seen.thumbnail.expand(count, -1),
-            _means_without_each(encoded["tokens"][1:]),
-        )
+        patches = encoded["tokens"][1:]
+        without = Summary(seen.thumbnail.expand(count, -1), (patches.sum(0) - patches) / (count - 1))
         parts = zip(*(part.split(_AT_A_TIME) for part in without), strict=True)
         by_kernel = self.probe(seen).logits - torch.cat([self.probe(Summary(*part)).logits for part in parts])
-        whole, each = (
-            self.fusion(embedded[:1], embedded[None, 1:]),
-            self.fusion.without_each(embedded[:1], embedded[1:]),
-        )
+        whole = self.fusion(embedded[:1], embedded[None, 1:])
+        each = self.fusion.without_each(embedded[:1], embedded[1:])
         return by_kernel + self.vote * (whole - each)
 
     @torch.no_grad()
@@ -192,8 +188,3 @@ def _summary(encoded: Encoded) -> Summary:
     """Average the tokens of the patches of one image for the kernel probe; zeros without patches."""
     tokens = encoded["tokens"]
     return Summary(tokens[:1], tokens[1:].sum(0, keepdim=True) / max(1, len(tokens) - 1))
-
-
-def _means_without_each(rows: Tensor) -> Tensor:
-    """Return the mean of all other rows, for each of rows (K, C): (K, C)."""
-    return (rows.sum(0) - rows) / max(1, len(rows) - 1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hidascan.detectors.hidanet.filters import standardise
 from hidascan.detectors.hidanet.residuals import FEATURES
 
 QUALITIES = 100  # classes: the IJG qualities 1..100; 100 also stands for pixels without a trace of JPEG
-_LARGEST = 6.0  # magnitude at which standardised features are clipped, in standard deviations
 
 
 class QualityEstimator(nn.Module):
@@ -43,8 +43,7 @@ class QualityEstimator(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """Embed residual statistics of patches, (B, FEATURES) -> (B, dim) float32."""
-        standard = ((features.float() - self.mean) / self.scale).clamp(-_LARGEST, _LARGEST)
-        return self.embedding(standard)
+        return self.embedding(standardise(features, self.mean, self.scale))
 
     def forward(self, embedded: Tensor) -> Tensor:
         """Return the logits (B, 100) of the qualities 1..100 of images, from embeddings (B, dim) averaged over patches."""

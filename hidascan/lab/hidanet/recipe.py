@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.packed import pack_linears
+from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec
