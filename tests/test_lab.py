@@ -21,8 +21,7 @@ from hidascan.lab.cli import app
 from hidascan.lab.data.degradations import degrade, draw_degradation
 from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
-from hidascan.lab.data.sampling import BalancedSampler
-from hidascan.lab.data.tables import FOLDS, fold_of, read_table
+from hidascan.lab.data.tables import FOLDS, BalancedSampler, fold_of, read_table
 from hidascan.lab.hidanet.heatmaps import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
@@ -34,7 +33,7 @@ from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.training.recipe import read_recipe
 from tests.conftest import picture, save_picture
-from tests.lab import SHARED, table_of, train_into
+from tests.lab import SHARED, on_cpu, table_of, train_into
 
 
 def test_figures_by_hand():
@@ -194,7 +193,7 @@ def test_a_killed_training_resumes_with_equal_results(lab, tmp_path, monkeypatch
 def test_one_part_is_trained_alone_and_the_rest_is_kept(lab, tmp_path, part, kept):
     out = lab.weights.parent / f"{part}.safetensors"
     recipe = replace(lab.recipe, fusion=replace(lab.recipe.fusion, vote=0.25))
-    train_part(part, recipe, lab.cache, out, torch.device("cpu"), torch.float32, lab.weights)
+    train_part(part, recipe, out, on_cpu(lab.cache), lab.weights)
     (before, _), (after, header) = load_detector(lab.weights), load_detector(out)
     pairs = zip(getattr(before, kept).state_dict().values(), getattr(after, kept).state_dict().values(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs) and part in header.training
@@ -202,7 +201,7 @@ def test_one_part_is_trained_alone_and_the_rest_is_kept(lab, tmp_path, part, kep
     assert bool(header.calibration.reliability) == (part == "verdict")
     with pytest.raises(RecipeError, match=f"in more than the {part}"):
         other = replace(recipe, network=replace(recipe.network, side=448))
-        train_part(part, other, lab.cache, out, torch.device("cpu"), torch.float32, lab.weights)
+        train_part(part, other, out, on_cpu(lab.cache), lab.weights)
 
 
 def test_only_one_part_needs_weights_for_the_rest(tmp_path):
@@ -224,7 +223,7 @@ def test_error_rates_are_counted_on_published_and_delivered_images_apart():
 
 def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):
     (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # an unreadable photo is skipped
-    build_pairs(recipe, tmp_path, "cpu", torch.float32)
+    build_pairs(recipe, on_cpu(tmp_path))
     pairs = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
     untouched = Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")
     assert len(untouched) == 2 * pairs.degradations
@@ -233,10 +232,10 @@ def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_pa
     assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
     saved = Pairs(with_pairs(recipe, replace(pairs, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
-    build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), tmp_path, "cpu", torch.float32)
+    build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), on_cpu(tmp_path))
     assert (tmp_path / "pairs" / "given-000040.safetensors").exists()
     with pytest.raises(RecipeError, match="different recipe"):
-        build_pairs(replace(recipe, seed=5), tmp_path, "cpu", torch.float32)
+        build_pairs(replace(recipe, seed=5), on_cpu(tmp_path))
 
 
 def with_pairs(recipe, pairs):
@@ -247,7 +246,7 @@ def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
     windows = replace(recipe.localiser.windows, counts=(12, 0, 0, 4, 0), turned=0)
     spec = replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3, hidden=0, windows=windows)
     recipe = replace(recipe, localiser=spec, network=replace(recipe.network, localiser_dim=16))
-    store = window_store(recipe, tmp_path, ResidualFilters(recipe.network.residual_filters), "cpu", torch.float32)
+    store = window_store(recipe, ResidualFilters(recipe.network.residual_filters), on_cpu(tmp_path))
     trained = train_localiser(recipe, store, tmp_path / "tfl.state")
     seen = [(cells.shares, trained.logits(cells.tokens, cells.residuals)) for cells in (store[n] for n in range(12))]
     inside, logits = (torch.cat([pair[place].flatten() for pair in seen]).numpy() for place in (0, 1))
@@ -262,9 +261,8 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
     Image.fromarray(mask).save(folder / "edit.mask.png")
     (folder / "edits.tsv").write_text("path\tmask\tgroup\tsource\nedit.png\tedit.mask.png\tby_hand\tme\n")
     recipe = replace(recipe, data=replace(recipe.data, edits=(str(folder / "edits.tsv"),)))
-    residuals, parts = ResidualFilters(recipe.network.residual_filters), []
-    report_heatmaps(recipe, tmp_path, residuals, "cpu", torch.float32, parts.append)
-    text = "\n".join(parts)
+    residuals = ResidualFilters(recipe.network.residual_filters)
+    text = "\n".join(report_heatmaps(recipe, residuals, on_cpu(tmp_path)))
     for row in (
         "| edits as published | 1 |",
         "| edits delivered | 3 |",

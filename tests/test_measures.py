@@ -18,12 +18,12 @@ from hidascan.errors import RecipeError
 from hidascan.image.perturb import PERTURBATIONS, letterbox, shrink
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.hidanet.probe_samples import probe_samples
+from hidascan.lab.hidanet.samples import verdict_samples
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, interval_over_sources, tpr_at_fpr
 from hidascan.lab.measure.robustness import STABILITY, UNTOUCHED, measure_robustness
 from hidascan.lab.training.losses import contrastive_loss
 from tests.conftest import picture, save_picture
-from tests.lab import table_of
+from tests.lab import on_cpu, table_of
 
 
 @given(st.lists(st.tuples(st.sampled_from([0, 1]), st.integers(0, 20), st.integers(1, 9)), min_size=2))
@@ -88,7 +88,7 @@ def test_a_changed_backbone_does_not_reuse_old_features(lab, tmp_path):
     save_backbone(other, {name: tensor * 1.1 for name, tensor in tensors.items()}, recipe.network.backbone, "none")
     changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
     with pytest.raises(RecipeError, match="different recipe"):
-        probe_samples(changed, cache, "cpu", torch.float32)
+        verdict_samples(changed, on_cpu(cache))
 
 
 def test_an_interval_over_sources_is_wider_where_sources_differ():

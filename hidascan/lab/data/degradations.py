@@ -1,4 +1,4 @@
-"""Degrade training images by resizing, filtering and compression, with equal distributions for both classes.
+"""Cut, resize, filter and compress training images, with equal distributions for both classes.
 
 Otherwise, training would yield a compression detector.
 """
@@ -63,7 +63,12 @@ def draw_degradation(
 
 def draw_jpeg(rng: np.random.Generator, quality: tuple[int, int]) -> Compression:
     """Draw a JPEG save with a quality between minimum and maximum."""
-    return Compression("JPEG", int(rng.integers(quality[0], quality[1] + 1)), int(rng.choice([0, 2], p=[0.3, 0.7])))
+    return jpeg_of(int(rng.integers(quality[0], quality[1] + 1)), rng)
+
+
+def jpeg_of(quality: int, rng: np.random.Generator) -> Compression:
+    """Draw the chroma subsampling of a JPEG save."""
+    return Compression("JPEG", quality, int(rng.choice([0, 2], p=[0.3, 0.7])))
 
 
 def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
@@ -74,6 +79,13 @@ def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
             pixels = pixels[degradation.shift[0] :, degradation.shift[1] :]
         pixels = perturb.compress(pixels, save)
     return pixels
+
+
+def random_window(shape: tuple[int, ...], side: int, rng: np.random.Generator, grid: int = 1) -> tuple[slice, slice]:
+    """Draw the rows and columns of a window of pixels (H, W, ...), of at most `side` per side, aligned with a grid."""
+    height, width = shape[:2]
+    top, left = (grid * int(rng.integers(0, (full - min(side, full)) // grid + 1)) for full in (height, width))
+    return slice(top, min(top + side, height)), slice(left, min(left + side, width))
 
 
 def resize(pixels: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Label tables: paths of images, with labels, groups, sources, and the families and domains of known groups."""
+"""Label tables: images with labels, groups, sources, families and domains; and the choice of some of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from hidascan.errors import RecipeError
 
@@ -137,3 +139,29 @@ def family_of(group: str, label: int) -> str:
 def domain_of(group: str, label: int) -> str:
     """Return the domain of the real images of a group; "" for AI images, for which groups do not define it."""
     return "" if label else _DOMAIN_OF.get(group, "photo")
+
+
+class BalancedSampler:
+    """Draws images of one class, each (group, source) of n images with weight n ** power, to limit big sources."""
+
+    def __init__(self, images: list[LabelledImage], label: int, power: float):
+        """Group the images of a class.
+
+        Raises:
+            RecipeError: If there are none.
+        """
+        by_group = defaultdict(list)
+        for image in images:
+            if image.label == label:
+                by_group[image.group, image.source].append(image)
+        if not by_group:
+            raise RecipeError(f"the tables contain no image with label {label}")
+        self.label = label
+        self._groups = [by_group[key] for key in sorted(by_group)]
+        weights = np.array([len(group) for group in self._groups], dtype=float) ** power
+        self._weights = weights / weights.sum()
+
+    def draw(self, rng: np.random.Generator) -> LabelledImage:
+        """Draw one image."""
+        group = self._groups[rng.choice(len(self._groups), p=self._weights)]
+        return group[rng.integers(len(group))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,23 +70,18 @@ def train_localiser(
     recipe: HiDANetRecipe,
     store: WindowStore,
     state: Path,
-    included: Callable[[int], bool] = lambda number: True,
+    hidden: Collection[int] = (),
     name: str = "",
 ) -> TrainedTFL:
-    """Train TFL on windows; resume after the last complete epoch, if any.
+    """Train TFL on windows; resume after the last complete epoch in `state`, if any.
 
-    Args:
-        recipe: Recipe of TFL.
-        store: Cells of all windows.
-        state: Path of the training state.
-        included: Function of the number of a window that returns whether to train on it.
-        name: Name of the selection, for the fingerprint.
+    `hidden` are the numbers of the windows not to train on, `name` is that of this selection, for the fingerprint.
     """
     spec, network = recipe.localiser, recipe.network
     torch.manual_seed(recipe.seed)
     sizes = (len(store.mean), network.cell_filters, network.residual_filters)
     learner = _Learner(*sizes, spec, network.localiser_dim, network.dropout)
-    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, included)
+    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, hidden)
 
     def epoch(number: int) -> None:
         torch.manual_seed(recipe.seed * 1000 + number)
@@ -108,12 +103,12 @@ def _losses(learner: _Learner, tokens: Tensor, residuals: Tensor, shares: Tensor
 class _Batches:
     """Batches of windows: kinds in proportion to their shares, and within a kind each maker or source equally often."""
 
-    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, included: Callable[[int], bool]):
+    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, hidden: Collection[int]):
         self._store, self._spec, self._seed = store, spec, seed
-        about = [store.about(number) for number in range(len(store))]
         self._by_kind: list[dict[str, list[int]]] = [{} for _ in KINDS]
-        for number, (kind, source, maker) in enumerate(about):
-            if included(number):
+        for number in range(len(store)):
+            kind, source, maker = store.about(number)
+            if number not in hidden:
                 group = maker if kind in spec.by_maker else source
                 self._by_kind[KINDS.index(kind)].setdefault(group, []).append(number)
         shares = np.array([share if group else 0.0 for share, group in zip(spec.shares, self._by_kind, strict=True)])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from tqdm import tqdm
 
 from hidascan.calibration import ERRORS, Calibration, ErrorRates, Reliability
 from hidascan.detectors.base import Detector
@@ -29,43 +29,25 @@ _SHARES = np.linspace(0, 1, 401)
 
 
 def calibrate(
-    weights: Path,
-    images: list[LabelledImage],
-    options: ScanOptions,
-    on_batch: Callable[[int], None] = lambda views: None,
-    images_sha256: str = "",
+    weights: Path, images: list[LabelledImage], options: ScanOptions, images_sha256: str = ""
 ) -> dict[str, float]:
     """Fit the calibration of `weights`, write it into their header, and return its figures.
 
-    The figures are cross-fitted: each source is evaluated by a calibration fitted to the others.
-
-    Args:
-        weights: Path of a trained part.
-        images: Images of held-out sources.
-        options: Scan options.
-        on_batch: Callback that gets the number of finished views.
-        images_sha256: SHA-256 of the image tables, for the header.
+    The figures are cross-fitted: each source is evaluated by a calibration fitted to the others. The header also records
+    `images_sha256`, that of the tables of images, whose sources must be held out.
 
     Raises:
         RecipeError: If no image can be read.
     """
     by_path = {str(image.path): image for image in images}
     scanner = Scanner(dataclasses.replace(options, weights=str(weights)))
-    findings = [f for f in scanner.scan(by_path, on_batch) if f.status == "ok"]
-    if not findings:
+    scanned = tqdm(scanner.scan(by_path), total=len(by_path), desc="calibrate", disable=None)
+    logits = {finding.path: finding.logit for finding in scanned if finding.status == "ok"}
+    if not logits:
         raise RecipeError(f"{weights}: no readable image to calibrate on")
-    known = [by_path[f.path] for f in findings]
-    labels, logits = np.array([i.label for i in known]), np.array([f.logit for f in findings])
-    detector, header = load_detector(weights)
-    cells = real_cells_of(detector, [image for image in known if not image.label])
-    figures = _cross_fitted(known, labels, logits, cells)
-    header = dataclasses.replace(
-        header,
-        calibration=fit_calibration(labels, logits, cells),
-        training=header.training | {"calibration": {"images": len(known), "images_sha256": images_sha256, **figures}},
-    )
-    save_trained(weights, detector, header)
-    return figures
+    known = [by_path[path] for path in logits]
+    cells = real_cells_of(load_detector(weights)[0], [image for image in known if not image.label])
+    return _write(weights, weights, known, np.array([*logits.values()]), cells, {"images_sha256": images_sha256})
 
 
 def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
@@ -82,13 +64,26 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
     """
     kept = np.flatnonzero(~np.isnan(scores))
     known, sure = [images[place] for place in kept], np.clip(scores[kept], 1e-7, 1 - 1e-7)
-    labels, logits = np.array([image.label for image in known]), np.log(sure / (1 - sure))
+    return _write(weights, out, known, np.log(sure / (1 - sure)), np.zeros(1), {"out_of_fold": True})
+
+
+def _write(
+    weights: Path, out: Path, images: list[LabelledImage], logits: np.ndarray, cells: np.ndarray, record: dict[str, Any]
+) -> dict[str, float]:
+    """Write weights with a calibration fitted to the logits (n,) of images; return its cross-fitted figures."""
+    labels = np.array([image.label for image in images])
+    figures = _cross_fitted(images, labels, logits, cells)
     detector, header = load_detector(weights)
-    figures = _cross_fitted(known, labels, logits, np.zeros(1))
-    extra = {"calibration": {"images": len(known), "out_of_fold": True, **figures}}
-    calibration = fit_calibration(labels, logits, np.zeros(1))
-    named = dataclasses.replace(header, name=out.stem, calibration=calibration, training=header.training | extra)
-    save_trained(out, detector, named)
+    save_trained(
+        out,
+        detector,
+        dataclasses.replace(
+            header,
+            name=header.name if out == weights else out.stem,
+            calibration=fit_calibration(labels, logits, cells),
+            training=header.training | {"calibration": {"images": len(images), **record, **figures}},
+        ),
+    )
     return figures
 
 
@@ -115,7 +110,7 @@ def _cross_fitted(
 ) -> dict[str, float]:
     """Evaluate each source by a calibration fitted without it; return no figures if a class is missing."""
     folds = np.array([fold_of(image.source) for image in images])
-    if any(len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())):
+    if not _can_be_cross_fitted(labels, folds):
         return {}
     scores, verdicts = cross_fitted_verdicts(labels, logits, folds, cells)
     figures = {
@@ -127,14 +122,20 @@ def _cross_fitted(
     return {name: round(float(value), 4) for name, value in figures.items()}
 
 
+def _can_be_cross_fitted(labels: np.ndarray, folds: np.ndarray) -> bool:
+    """Return whether both classes remain without any fold."""
+    return all(len(set(labels[folds != fold])) == 2 for fold in set(folds.tolist()))
+
+
 def cross_fitted_verdicts(
     labels: np.ndarray,
     logits: np.ndarray,
     folds: np.ndarray,
     real_cells: np.ndarray | None = None,
     profile: str = "balanced",
+    scored: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and verdicts (n,), each fold by a calibration fitted to the others.
+    """Return scores and verdicts (m,), each fold by a calibration fitted to the others.
 
     Args:
         labels: (n,) 0 or 1.
@@ -142,14 +143,16 @@ def cross_fitted_verdicts(
         folds: (n,) fold numbers.
         real_cells: As in `fit_calibration`.
         profile: Profile of the verdicts.
+        scored: Logits (m,) and folds (m,) to score; None for those of the fit.
     """
-    scores, verdicts = np.zeros(len(labels)), np.full(len(labels), "inconclusive")
     cells = np.zeros(1) if real_cells is None else real_cells
-    for fold in set(folds.tolist()):
+    own_logits, own_folds = scored or (logits, folds)
+    scores, verdicts = np.zeros(len(own_logits)), np.full(len(own_logits), "inconclusive")
+    for fold in set(own_folds.tolist()):
         others = folds != fold
         rule = fit_calibration(labels[others], logits[others], cells).rule(profile)
-        for i in np.flatnonzero(folds == fold):
-            scores[i] = rule.score(logits[i])
+        for i in np.flatnonzero(own_folds == fold):
+            scores[i] = rule.score(own_logits[i])
             verdicts[i] = rule.verdict(scores[i])
     return scores, verdicts
 
@@ -169,9 +172,7 @@ def measure_reliability(
         Error rates by profile; empty if a class is missing.
     """
     parts = [mask & (labels == label) for mask in (as_published, ~as_published) for label in (0, 1)]
-    if not all(part.any() for part in parts) or any(
-        len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())
-    ):
+    if not all(part.any() for part in parts) or not _can_be_cross_fitted(labels, folds):
         return {}
     measured = {}
     for profile in ERRORS:

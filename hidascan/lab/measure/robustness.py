@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from hidascan.errors import HidascanError, RecipeError
 from hidascan.image.decode import decode
@@ -41,8 +43,7 @@ Levels = dict[float, Perturbation]
 Points = list[tuple[float, float]]
 
 
-@dataclass(frozen=True)
-class PerturbationFigures:
+class PerturbationFigures(NamedTuple):
     """Figures of all images under one perturbation; `balanced` is the balanced accuracy at 0.5."""
 
     perturbation: str
@@ -72,19 +73,13 @@ class Robustness:
     flips_ai: float
 
 
-def measure_robustness(
-    scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], object] = lambda: None
-) -> Robustness:
+def measure_robustness(scanner: Scanner, images: list[LabelledImage]) -> Robustness:
     """Scan every image untouched and under each of PERTURBATIONS."""
     names = [UNTOUCHED, *PERTURBATIONS]
-    scores, verdicts = [], []
-    for number, finding in enumerate(scanner.scan_arrays(_copies(images)), start=1):
-        scores.append(finding.score)
-        verdicts.append(finding.verdict)
-        if number % len(names) == 0:
-            on_image()
-    labels, shape = np.array([image.label for image in images]), (len(images), -1)
-    return tabulate(names, labels, np.array(scores).reshape(shape), np.array(verdicts).reshape(shape))
+    copies = tqdm(_copies(images), total=len(images) * len(names), desc="robustness", disable=None)
+    findings = [(finding.score, finding.verdict) for finding in scanner.scan_arrays(copies)]
+    scores, verdicts = (np.array(column).reshape(len(images), -1) for column in zip(*findings, strict=True))
+    return tabulate(names, np.array([image.label for image in images]), scores, verdicts)
 
 
 def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> Robustness:
@@ -118,37 +113,23 @@ def _figures(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: np.nda
 
 def as_markdown(robustness: Robustness) -> str:
     """Return the table, with the lowest AUC in bold, and a line on flips."""
-    rows = robustness.perturbations
+    rows, real, ai = robustness.perturbations, robustness.flips_real, robustness.flips_ai
     head = ["perturbation", "AUC", "balanced accuracy at 0.5", "TPR at 5 % FPR", "`ai` on real", "inconclusive"]
-    cells = []
-    for row in rows:
-        values = (row.auc, row.balanced, row.tpr_5, row.ai_on_real, row.inconclusive)
-        cells.append([row.perturbation, *(f"{value:.3f}" for value in values)])
-    text = markdown.table(head, cells, min(range(len(rows)), key=lambda number: rows[number].auc))
-    real, ai = robustness.flips_real, robustness.flips_ai
+    text = markdown.table(head, rows, markdown.lowest([row.auc for row in rows]))
     flips = f"Verdicts that flip over {len(STABILITY)} perturbations: {robustness.flips:.1%} (real {real:.1%}, AI {ai:.1%})."
     return f"{text}\n\n{flips}"
 
 
-def quality_errors(
-    scanner: Scanner,
-    images: list[LabelledImage],
-    resized: float | None = None,
-    on_image: Callable[[], object] = lambda: None,
-) -> dict[int, float]:
+def quality_errors(scanner: Scanner, images: list[LabelledImage], resized: float | None = None) -> dict[int, float]:
     """Return the mean absolute error of the estimated quality at each of QUALITIES, JPEG 4:2:0 as Pillow writes it.
 
-    Args:
-        scanner: Scanner that estimates the quality.
-        images: Images to compress.
-        resized: Factor of an additional resize after compression, under 1; None for none.
-        on_image: Callback after each image.
+    `resized` is the factor of an additional resize after compression, under 1.
 
     Raises:
         RecipeError: If the detector does not estimate the quality.
     """
     errors: dict[int, list[float]] = {quality: [] for quality in QUALITIES}
-    for image in images:
+    for image in tqdm(images, desc="quality", disable=None):
         half = shrink(decode(image.path).pixels, 0.5)
         for quality in QUALITIES:
             saved = jpeg(half, quality)
@@ -156,7 +137,6 @@ def quality_errors(
             if finding.jpeg_quality_estimated is None:
                 raise RecipeError(f"the detector {scanner.run.detector} does not estimate the JPEG quality")
             errors[quality].append(abs(finding.jpeg_quality_estimated - quality))
-        on_image()
     return {quality: float(np.mean(values)) for quality, values in errors.items()}
 
 
@@ -183,23 +163,23 @@ CURVES: dict[str, Levels] = {
 }
 
 
-def measure_curves(
-    scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], object] = lambda: None
-) -> dict[str, Points]:
+def measure_curves(scanner: Scanner, images: list[LabelledImage]) -> dict[str, Points]:
     """Return the AUC by strength, for each of CURVES; for masking, the share of AI images that stay over 0.5."""
-    places = [(name, strength) for name, levels in CURVES.items() for strength in levels]
-    scores: list[list[float]] = []
-    labels = []
-    for label, copies in _changed(images):
+    scores, labels = [], []
+    for label, copies in tqdm(_changed(images), total=len(images), desc=scanner.header.name, disable=None):
         scores.append([float(finding.score or 0.0) for finding in scanner.scan_arrays([("", one) for one in copies])])
         labels.append(label)
-        on_image()
-    table, truth = np.array(scores), np.array(labels)
-    curves: dict[str, Points] = {name: [] for name in CURVES}
-    for (name, strength), column in zip(places, table.T, strict=True):
-        figure = float((column[truth == 1] >= 0.5).mean()) if name == MASKED else auc(truth, column)
-        curves[name].append((strength, figure))
+    columns, truth = iter(np.array(scores).T), np.array(labels)
+    curves: dict[str, Points] = {}
+    for name, levels in CURVES.items():
+        measure = _recall if name == MASKED else auc
+        curves[name] = [(strength, measure(truth, next(columns))) for strength in levels]
     return curves
+
+
+def _recall(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Return the share of AI images at or over 0.5."""
+    return float((scores[labels == 1] >= 0.5).mean())
 
 
 def _changed(images: list[LabelledImage]) -> Iterator[tuple[int, list[np.ndarray]]]:
