@@ -18,7 +18,7 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.cli import app
-from hidascan.lab.data.degradations import degrade, draw_degradation
+from hidascan.lab.data.degradations import DegradationSpec, degrade, draw_degradation
 from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import FOLDS, BalancedSampler, fold_of, read_table
@@ -85,7 +85,7 @@ def test_a_big_source_does_not_dominate_a_small_one(tmp_path):
 def test_a_degradation_can_be_given_again():
     pixels = picture(200, 300)
     for seed in range(20):
-        drawn = draw_degradation(np.random.default_rng(seed), 0.5, (0.1, 0.4, 0.3, 0.2), (30, 100))
+        drawn = draw_degradation(np.random.default_rng(seed), DegradationSpec(0.5, (0.1, 0.4, 0.3, 0.2)))
         assert (degrade(pixels, drawn) == degrade(pixels, drawn)).all()
 
 

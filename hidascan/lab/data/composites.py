@@ -10,13 +10,13 @@ from hidascan.geometry import PATCH
 from hidascan.image.decode import decode
 from hidascan.image.perturb import Compression, compress
 from hidascan.lab.data.autoencoders import Autoencoder
-from hidascan.lab.data.degradations import Degradation, draw_degradation, random_window, resize
+from hidascan.lab.data.degradations import Degradation, DegradationSpec, draw_degradation, random_window, resize
 from hidascan.lab.data.forgeries import random_region, swap_region
 from hidascan.lab.data.tables import BalancedSampler
 
 
 @dataclass(frozen=True)
-class SamplingSpec:
+class SamplingSpec(DegradationSpec):
     """Sampling settings. The first four are probabilities and sum to 1."""
 
     real: float = 0.36
@@ -31,9 +31,8 @@ class SamplingSpec:
     swap_share: tuple[float, float] = (0.05, 0.5)  # area of a swapped region
     replaced: float = 0.0  # probability that cells of a pair's reconstruction are replaced by those of its photo (RPR)
     replaced_grids: tuple[int, ...] = (2, 7, 14)  # cells along a side for that
-    filter: float = 0.15  # probability of blur, sharpening or noise
-    saves: tuple[float, float, float, float] = (0.25, 0.50, 0.12, 0.13)  # none, JPEG, two JPEGs, WebP
-    jpeg_quality: tuple[int, int] = (30, 100)
+    filter: float = 0.15
+    saves: tuple[float, float, float, float] = (0.25, 0.50, 0.12, 0.13)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class CompositeMaker:
             so that only the AI generator's trace differs.
         """
         composites, places = self._composites(rng), int(rng.integers(2**63))
-        return composites, draw_degradation(rng, self.spec.filter, self.spec.saves, self.spec.jpeg_quality), places
+        return composites, draw_degradation(rng, self.spec), places
 
     def _composites(self, rng: np.random.Generator) -> list[Composite]:
         spec = self.spec

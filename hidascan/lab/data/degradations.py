@@ -35,28 +35,28 @@ class Degradation:
     noise_seed: int
 
 
-def draw_degradation(
-    rng: np.random.Generator, filtered: float, saves: tuple[float, float, float, float], jpeg_quality: tuple[int, int]
-) -> Degradation:
-    """Draw a degradation.
+@dataclass(frozen=True)
+class DegradationSpec:
+    """Settings of degradations."""
 
-    Args:
-        rng: Random generator.
-        filtered: Probability of a filter.
-        saves: Probabilities of no save, JPEG, two JPEGs, WebP.
-        jpeg_quality: Minimum and maximum JPEG quality, 1..100.
-    """
+    filter: float = 0.0  # probability of blur, sharpening or noise
+    saves: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)  # none, JPEG, two JPEGs, WebP
+    jpeg_quality: tuple[int, int] = (30, 100)
+
+
+def draw_degradation(rng: np.random.Generator, spec: DegradationSpec) -> Degradation:
+    """Draw a degradation."""
     name, strength = "none", 0.0
-    if rng.random() < filtered:
+    if rng.random() < spec.filter:
         name = str(rng.choice(["blur", "sharpen", "noise"]))
         low, high = {"blur": (0.4, 1.5), "sharpen": (0.3, 1.2), "noise": (1.0, 6.0)}[name]
         strength = float(rng.uniform(low, high))
-    kind = int(rng.choice(4, p=saves))
+    kind = int(rng.choice(4, p=spec.saves))
     drawn: tuple[Compression, ...] = ()
     if kind == 3:
         drawn = (Compression("WEBP", int(rng.integers(50, 96))),)
     elif kind:
-        drawn = tuple(draw_jpeg(rng, jpeg_quality) for _ in range(kind))
+        drawn = tuple(draw_jpeg(rng, spec.jpeg_quality) for _ in range(kind))
     shift = (int(rng.integers(0, 8)), int(rng.integers(0, 8)))
     return Degradation(name, strength, drawn, shift, int(rng.integers(2**31)))
 

@@ -82,16 +82,12 @@ def read_table(table: str | Path) -> list[LabelledImage]:
 
 
 def _image(base: Path, row: dict[str, str]) -> LabelledImage:
+    """Read a row; a known group tells the family of AI images, and the domain of real ones."""
     label, group = int(row["label"]), row["group"]
-    domain, family = row.get("domain"), row.get("family")
-    return LabelledImage(
-        base / row["path"],
-        label,
-        group,
-        row["source"],
-        domain_of(group, label) if domain is None else domain,
-        family_of(group, label) if family is None else family,
-    )
+    domain, family = ("", _FAMILY_OF.get(group, "")) if label else (_DOMAIN_OF.get(group, "photo"), "")
+    known = (row.get("domain"), domain), (row.get("family"), family)
+    kinds = (default if given is None else given for given, default in known)
+    return LabelledImage(base / row["path"], label, group, row["source"], *kinds)
 
 
 def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
@@ -129,16 +125,6 @@ def tables_sha256(tables: Iterable[str | Path]) -> str:
 def fold_of(source: str) -> int:
     """Return the fold, 0..5, of a source, by a hash of its name, so that no source is in two folds."""
     return int.from_bytes(_digest(source)[:4], "big") % FOLDS
-
-
-def family_of(group: str, label: int) -> str:
-    """Return the family of a generator; "" if unknown, and for real images."""
-    return _FAMILY_OF.get(group, "") if label else ""
-
-
-def domain_of(group: str, label: int) -> str:
-    """Return the domain of the real images of a group; "" for AI images, for which groups do not define it."""
-    return "" if label else _DOMAIN_OF.get(group, "photo")
 
 
 class BalancedSampler:

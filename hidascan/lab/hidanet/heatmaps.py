@@ -11,6 +11,7 @@ import torch
 
 from hidascan.detectors.hidanet.heatmap import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
 from hidascan.detectors.hidanet.residuals import ResidualFilters
+from hidascan.lab.data.tables import fold_of
 from hidascan.lab.hidanet.localiser import TrainedTFL, train_localiser
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.samples import Samples
@@ -61,20 +62,23 @@ class Located:
 
 def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[Located]:
     """Compute the logits of each window with a TFL trained without its source and a third of the autoencoders."""
-    autoencoders = sorted({store.about(number)[2] for number in store.of_kind(REPAINTED)})
+    autoencoders = sorted({maker for kind, _, maker in store.about if kind == REPAINTED})
     found: dict[int, Located] = {}
     for fold in range(FOLDS):
-        by_source = [number for number in range(len(store)) if store.fold(number, FOLDS) == fold]
         unknown = set(autoencoders[fold::FOLDS])
-        hidden = {*by_source, *(number for number in store.of_kind(REPAINTED) if store.about(number)[2] in unknown)}
+        by_source = [number for number, (_, source, _) in enumerate(store.about) if fold_of(source) % FOLDS == fold]
+        by_maker = [
+            number for number, (kind, _, maker) in enumerate(store.about) if kind == REPAINTED and maker in unknown
+        ]
         if by_source:
-            trained = train_localiser(recipe, store, cache / f"tfl-{fold}.state", hidden, f"fold {fold}")
+            state, hidden = cache / f"tfl-{fold}.state", {*by_source, *by_maker}
+            trained = train_localiser(recipe, store, state, hidden, f"fold {fold}")
             found |= {number: _located(trained, store, number, unknown) for number in by_source}
     return [found[number] for number in sorted(found)]
 
 
 def _located(trained: TrainedTFL, store: WindowStore, number: int, unknown: set[str]) -> Located:
-    (kind, _, maker), cells = store.about(number), store[number]
+    (kind, _, maker), cells = store.about[number], store[number]
     logits = trained.logits(cells.tokens, cells.residuals).numpy()
     return Located(number, kind, maker, maker in unknown, logits, cells.shares.numpy())
 

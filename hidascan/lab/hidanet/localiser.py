@@ -14,7 +14,7 @@ from tqdm import tqdm
 from hidascan.detectors.hidanet.filters import TokenFilters
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, LocaliserSpec
-from hidascan.lab.hidanet.window_cells import QUANTUM, WindowStore
+from hidascan.lab.hidanet.window_cells import QUANTUM, WindowCells, WindowStore
 from hidascan.lab.hidanet.windows import KINDS
 from hidascan.lab.training.artifacts import fingerprint
 from hidascan.lab.training.losses import localisation_loss
@@ -106,8 +106,7 @@ class _Batches:
     def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, hidden: Collection[int]):
         self._store, self._spec, self._seed = store, spec, seed
         self._by_kind: list[dict[str, list[int]]] = [{} for _ in KINDS]
-        for number in range(len(store)):
-            kind, source, maker = store.about(number)
+        for number, (kind, source, maker) in enumerate(store.about):
             if number not in hidden:
                 group = maker if kind in spec.by_maker else source
                 self._by_kind[KINDS.index(kind)].setdefault(group, []).append(number)
@@ -117,11 +116,11 @@ class _Batches:
     def batch(self, step: int) -> list[tuple[Tensor, Tensor, Tensor, float]]:
         """Return tokens (B, h, w, T * C), residuals (B, h, w, E), shares (B, h, w) and weight of windows, by size."""
         rng = np.random.default_rng([self._seed, 9, step])
-        by_side: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        by_side: dict[int, list[WindowCells]] = {}
         for _ in range(self._spec.batch):
             groups = list(self._by_kind[rng.choice(len(KINDS), p=self._shares)].values())
             group = groups[rng.integers(len(groups))]
             cells = self._store[group[rng.integers(len(group))]]
-            by_side.setdefault(len(cells.shares), []).append((cells.tokens, cells.residuals, cells.shares))
+            by_side.setdefault(len(cells.shares), []).append(cells)
         parts = [[torch.stack(part) for part in zip(*windows, strict=True)] for windows in by_side.values()]
         return [(tokens, residuals, shares, len(shares) / self._spec.batch) for tokens, residuals, shares in parts]

@@ -122,6 +122,6 @@ class Pairs:
         """Return photo and second image, (H, W, 3) uint8 each, with the same degradation, and the degradation."""
         rng, spec = np.random.default_rng([self._seed, 10, number]), self._spec
         file, place = self._places[number % len(self._places)]
-        degradation = draw_degradation(rng, spec.filter, spec.saves, spec.jpeg_quality)
+        degradation = draw_degradation(rng, spec)
         photo, copy = (degrade(file.get_slice(side)[place], degradation) for side in ("photos", "copies"))
         return photo, copy, degradation

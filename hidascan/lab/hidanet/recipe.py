@@ -11,6 +11,7 @@ from hidascan.detectors.backbones.packed import pack_linears
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec
+from hidascan.lab.data.degradations import DegradationSpec
 from hidascan.lab.training.artifacts import Workspace
 from hidascan.lab.training.recipe import DataSpec, Recipe
 from hidascan.lab.training.trainer import TrainerSpec
@@ -24,7 +25,7 @@ class HiDANetData(DataSpec):
 
 
 @dataclass(frozen=True)
-class PairSpec:
+class PairSpec(DegradationSpec):
     """Pairs of a photo and its reconstruction, and their degradation."""
 
     counts: tuple[int, int, int] = (640, 0, 0)  # by given autoencoders, by autoencoders trained here, generated
@@ -40,7 +41,7 @@ class PairSpec:
 
 
 @dataclass(frozen=True)
-class WindowSpec:
+class WindowSpec(DegradationSpec):
     """Training windows of TFL."""
 
     seed: int = 30

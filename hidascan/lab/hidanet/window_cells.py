@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hidascan.detectors.backbones.frozen import FrozenViT
@@ -25,7 +25,7 @@ from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.forgeries import cell_shares
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.layouts.edited import read_edits
-from hidascan.lab.data.tables import BalancedSampler, fold_of, tables_sha256
+from hidascan.lab.data.tables import BalancedSampler, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
 from hidascan.lab.hidanet.windows import WindowMaker
 from hidascan.lab.training.artifacts import (
@@ -43,62 +43,49 @@ _FOR_SPREAD = 24  # windows, evenly spaced, for the standardisation of tokens
 _LEAST = 1e-3  # added to spreads
 
 
-@dataclass(frozen=True)
-class WindowCells:
+class WindowCells(NamedTuple):
     """Input and labels of TFL for a window of h x w cells (28 x 28, or 14 x 14).
 
     Attributes:
         tokens: (h, w, T * C) int8 tokens, in steps of QUANTUM standard deviations.
         residuals: (h, w, E) float16 filtered residuals.
         shares: (h, w) float32 shares of AI-made pixels in the cells.
-        kind: Kind of window, one of `windows.KINDS`.
-        source: Source, which determines the fold.
-        maker: Generator or editing method of the AI pixels, or kind of retouch.
     """
 
     tokens: Tensor
     residuals: Tensor
     shares: Tensor
-    kind: str
-    source: str
-    maker: str
 
 
 class WindowStore:
-    """A folder with the cells of all windows of a `WindowMaker`."""
+    """A folder with the cells of all windows of a `WindowMaker`.
+
+    Attributes:
+        about: Kind, source and maker of each window.
+        mean: (T * C,) mean of the tokens.
+        spread: (T * C,) standard deviation of the tokens.
+    """
 
     def __init__(self, folder: Path):
         """Open all shards of a folder."""
-        self._places: list[tuple[Any, int, list[str]]] = []
+        self._places: list[tuple[Any, int]] = []
+        self.about: list[tuple[str, str, str]] = []
         for path in sorted(folder.glob("[0-9]*.safetensors")):
             file = safe_open(path, framework="pt")
-            for place, about in enumerate(json.loads(file.metadata()["about"])):
-                self._places.append((file, place, about))
-        standard = safe_open(folder / "standard.safetensors", framework="pt")
-        self.mean, self.spread = (standard.get_tensor(name) for name in ("mean", "spread"))  # (T * C,) of tokens
+            windows = json.loads(file.metadata()["about"])
+            self._places += [(file, place) for place in range(len(windows))]
+            self.about += [(kind, source, maker) for kind, source, maker in windows]
+        standard = load_file(folder / "standard.safetensors")
+        self.mean, self.spread = standard["mean"], standard["spread"]
 
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self._places)
 
-    def about(self, number: int) -> tuple[str, str, str]:
-        """Return kind, source and maker of a window."""
-        kind, source, maker = self._places[number][2]
-        return kind, source, maker
-
-    def of_kind(self, kind: str) -> list[int]:
-        """Return the numbers of the windows of a kind."""
-        return [number for number in range(len(self)) if self.about(number)[0] == kind]
-
-    def fold(self, number: int, folds: int) -> int:
-        """Return the fold of a window's source, 0 to folds - 1."""
-        return fold_of(self.about(number)[1]) % folds
-
     def __getitem__(self, number: int) -> WindowCells:
         """Read one window."""
-        file, place, about = self._places[number]
-        parts = (file.get_tensor(f"{place}/{name}") for name in ("tokens", "residuals", "shares"))
-        return WindowCells(*parts, *about)
+        file, place = self._places[number]
+        return WindowCells(*(file.get_tensor(f"{place}/{name}") for name in WindowCells._fields))
 
 
 def build_window_cells(

@@ -167,7 +167,7 @@ class WindowMaker:
         """Turn, filter and save a window, in the same way for every kind; pixels cropped by two saves are padded."""
         turns = int(rng.integers(4)) if rng.random() < self._spec.turned else 0
         pixels, mask = (np.ascontiguousarray(np.rot90(part, turns)) for part in (window.pixels, window.mask))
-        degradation = draw_degradation(rng, self._spec.filter, self._spec.saves, self._spec.jpeg_quality)
+        degradation = draw_degradation(rng, self._spec)
         saved, side = degrade(pixels, degradation), len(mask)
         lost = side - saved.shape[0], side - saved.shape[1]
         if any(lost):

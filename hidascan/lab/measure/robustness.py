@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hidascan.errors import HidascanError, RecipeError
+from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, noise, shrink
 from hidascan.lab.data.tables import LabelledImage
@@ -73,13 +74,36 @@ class Robustness:
     flips_ai: float
 
 
+def scan_changed(
+    scanner: Scanner, images: list[LabelledImage], changes: Sequence[Perturbation], what: str
+) -> tuple[np.ndarray, list[list[Finding]]]:
+    """Scan every image under each change; return the labels (n,) and findings of the readable ones."""
+
+    def load(number: int) -> list[tuple[str, np.ndarray]]:
+        try:
+            pixels = decode(images[number].path).pixels
+        except HidascanError as error:
+            tqdm.write(f"skipped: {error}")
+            return []
+        return [("", change(pixels)) for change in changes]
+
+    labels, findings = [], []
+    bar = tqdm(images, desc=what, disable=None)
+    for image, copies in zip(bar, read_ahead(load, len(images)), strict=True):
+        if copies:
+            labels.append(image.label)
+            findings.append(list(scanner.scan_arrays(copies)))
+    return np.array(labels), findings
+
+
 def measure_robustness(scanner: Scanner, images: list[LabelledImage]) -> Robustness:
     """Scan every image untouched and under each of PERTURBATIONS."""
-    names = [UNTOUCHED, *PERTURBATIONS]
-    copies = tqdm(_copies(images), total=len(images) * len(names), desc="robustness", disable=None)
-    findings = [(finding.score, finding.verdict) for finding in scanner.scan_arrays(copies)]
-    scores, verdicts = (np.array(column).reshape(len(images), -1) for column in zip(*findings, strict=True))
-    return tabulate(names, np.array([image.label for image in images]), scores, verdicts)
+    changes = [lambda pixels: pixels, *PERTURBATIONS.values()]
+    labels, findings = scan_changed(scanner, images, changes, "robustness")
+    scores, verdicts = (
+        np.array([[getattr(f, name) for f in row] for row in findings]) for name in ("score", "verdict")
+    )
+    return tabulate([UNTOUCHED, *PERTURBATIONS], labels, scores, verdicts)
 
 
 def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> Robustness:
@@ -89,15 +113,6 @@ def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: n
     flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
     shares = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
     return Robustness(len(labels), rows, *shares)
-
-
-def _copies(images: list[LabelledImage]) -> Iterator[tuple[str, np.ndarray]]:
-    def copies_of(number: int) -> list[tuple[str, np.ndarray]]:
-        pixels = decode(images[number].path).pixels
-        return [(UNTOUCHED, pixels), *((name, perturb(pixels)) for name, perturb in PERTURBATIONS.items())]
-
-    for copies in read_ahead(copies_of, len(images)):
-        yield from copies
 
 
 def _figures(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray) -> PerturbationFigures:
@@ -128,16 +143,18 @@ def quality_errors(scanner: Scanner, images: list[LabelledImage], resized: float
     Raises:
         RecipeError: If the detector does not estimate the quality.
     """
-    errors: dict[int, list[float]] = {quality: [] for quality in QUALITIES}
-    for image in tqdm(images, desc="quality", disable=None):
-        half = shrink(decode(image.path).pixels, 0.5)
-        for quality in QUALITIES:
-            saved = jpeg(half, quality)
-            finding = scanner.scan_array(shrink(saved, resized) if resized else saved)
-            if finding.jpeg_quality_estimated is None:
-                raise RecipeError(f"the detector {scanner.run.detector} does not estimate the JPEG quality")
-            errors[quality].append(abs(finding.jpeg_quality_estimated - quality))
-    return {quality: float(np.mean(values)) for quality, values in errors.items()}
+
+    def saved(pixels: np.ndarray, quality: int) -> np.ndarray:
+        pixels = jpeg(shrink(pixels, 0.5), quality)
+        return shrink(pixels, resized) if resized else pixels
+
+    changes = [partial(saved, quality=quality) for quality in QUALITIES]
+    _, findings = scan_changed(scanner, images, changes, "quality")
+    estimates = [[finding.jpeg_quality_estimated for finding in row] for row in findings]
+    if any(None in row for row in estimates):
+        raise RecipeError(f"the detector {scanner.run.detector} does not estimate the JPEG quality")
+    errors = np.abs(np.array(estimates, float) - QUALITIES).mean(0)
+    return dict(zip(QUALITIES, errors.tolist(), strict=True))
 
 
 def mask_cells(pixels: np.ndarray, share: float) -> np.ndarray:
@@ -165,29 +182,16 @@ CURVES: dict[str, Levels] = {
 
 def measure_curves(scanner: Scanner, images: list[LabelledImage]) -> dict[str, Points]:
     """Return the AUC by strength, for each of CURVES; for masking, the share of AI images that stay over 0.5."""
-    scores, labels = [], []
-    for label, copies in tqdm(_changed(images), total=len(images), desc=scanner.header.name, disable=None):
-        scores.append([float(finding.score or 0.0) for finding in scanner.scan_arrays([("", one) for one in copies])])
-        labels.append(label)
-    columns, truth = iter(np.array(scores).T), np.array(labels)
+    changes = [change for levels in CURVES.values() for change in levels.values()]
+    labels, findings = scan_changed(scanner, images, changes, scanner.header.name)
+    columns = iter(np.array([[float(finding.score or 0.0) for finding in row] for row in findings]).T)
     curves: dict[str, Points] = {}
     for name, levels in CURVES.items():
         measure = _recall if name == MASKED else auc
-        curves[name] = [(strength, measure(truth, next(columns))) for strength in levels]
+        curves[name] = [(strength, measure(labels, next(columns))) for strength in levels]
     return curves
 
 
 def _recall(labels: np.ndarray, scores: np.ndarray) -> float:
     """Return the share of AI images at or over 0.5."""
     return float((scores[labels == 1] >= 0.5).mean())
-
-
-def _changed(images: list[LabelledImage]) -> Iterator[tuple[int, list[np.ndarray]]]:
-    def load(number: int) -> tuple[int, list[np.ndarray]] | None:
-        try:
-            pixels = decode(images[number].path).pixels
-        except HidascanError:
-            return None
-        return images[number].label, [change(pixels) for levels in CURVES.values() for change in levels.values()]
-
-    yield from (loaded for loaded in read_ahead(load, len(images), ahead=2) if loaded is not None)
