@@ -78,7 +78,6 @@ def test_pairs_are_made_by_each_maker_in_turn_and_by_none_held_out(recipe, tmp_p
     build_pairs(recipe, on_cpu(tmp_path))
     found = Pairs(recipe, tmp_path / "pairs")
     assert found.makers == ["taef2", "taef2", "small", "other", "small", "other", "generated", "generated"]
-    assert found.kinds == [0, 0, 1, 1, 1, 1, 2, 2]
     assert all((found[n][0] != found[n][1]).any() for n in range(8))
     statistics = measure_statistics(found)
     filters = fit_residual_filters(statistics, 1e-3).filters

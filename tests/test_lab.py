@@ -226,10 +226,10 @@ def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_pa
     build_pairs(recipe, on_cpu(tmp_path))
     pairs = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
     untouched = Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")
-    assert len(untouched) == 2 * pairs.degradations
+    assert len(untouched) == 2
     photo, copy, degradation = untouched[0]
     assert photo.shape == copy.shape == (240, 240, 3) and not degradation.saves
-    assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
+    assert (photo != copy).mean() > 0.5 and (untouched[1][0] != photo).any()
     saved = Pairs(with_pairs(recipe, replace(pairs, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
     build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), on_cpu(tmp_path))

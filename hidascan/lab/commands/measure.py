@@ -35,7 +35,7 @@ def evaluate(
     images, scanner = read_images(table), open_scanner(weights, device, precision)
     report = CsvReport(str(csv), scanner.run) if csv else None
     try:
-        evaluation = detection.evaluate(scanner, images, *([report.add] if report else []))
+        evaluation = detection.evaluate(scanner, images, report)
     finally:
         if report:
             report.close()

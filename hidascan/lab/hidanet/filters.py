@@ -95,7 +95,7 @@ def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
     """Fit or read the residual filters of a recipe, from the pairs in `cache`."""
     spec, path = recipe.localiser.pairs, cache / "residual_filters.safetensors"
     drawn = [spec.counts, spec.seed, spec.side, spec.group_power, spec.resize, spec.held_out_fold]
-    degraded = [spec.degradations, spec.filter, spec.saves, spec.jpeg_quality]
+    degraded = [spec.filter, spec.saves, spec.jpeg_quality]
     made = [recipe.seed, drawn, degraded, makers_of(recipe), recipe.autoencoders, tables_sha256(recipe.data.tables)]
     made_by = fingerprint(what="residual filters", made=made, ridge=recipe.localiser.ridge)
     found = load_artifact(path, made_by)
@@ -111,7 +111,7 @@ def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
 
 
 def measure_statistics(pairs: Pairs) -> Statistics:
-    """Measure pairs, each with its first degradation."""
+    """Measure pairs."""
     chosen = range(0, len(pairs), max(1, len(pairs) // _FOR_STATISTICS))
     sides = [side for number in chosen for side in pairs[number][:2]]
     cells = torch.cat([residual_features(_patches_of(side)[0]).flatten(0, 2) for side in sides])

@@ -98,30 +98,31 @@ def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) 
 
 
 class Pairs:
-    """A folder of pairs, ordered by kind, each with several degradations."""
+    """A folder of pairs, ordered by kind, each with a degradation.
+
+    Attributes:
+        makers: Maker of each pair.
+    """
 
     def __init__(self, recipe: HiDANetRecipe, folder: Path):
         """Index the shards of a folder."""
-        self._seed, self._spec, makers = recipe.seed, recipe.localiser.pairs, makers_of(recipe)
+        self._seed, self._spec = recipe.seed, recipe.localiser.pairs
         self.makers: list[str] = []
-        self.kinds: list[int] = []
         self._places = []
-        for number, kind in enumerate(KINDS):
+        for kind, makers in makers_of(recipe).items():
             for path in sorted(folder.glob(f"{kind}-*.safetensors")):
                 file, first = safe_open(path, framework="np"), int(path.stem.removeprefix(f"{kind}-"))
-                for n in range(file.get_slice("photos").get_shape()[0]):
-                    self._places.append((file, n))
-                    self.makers.append(makers[kind][(first + n) % len(makers[kind])])
-                    self.kinds.append(number)
+                for place in range(file.get_slice("photos").get_shape()[0]):
+                    self._places.append((file, place))
+                    self.makers.append(makers[(first + place) % len(makers)])
 
     def __len__(self) -> int:
-        """Return the number of degraded pairs: all with their first degradation come first, then all with the next."""
-        return len(self._places) * self._spec.degradations
+        """Return the number of pairs."""
+        return len(self._places)
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, Degradation]:
         """Return photo and second image, (H, W, 3) uint8 each, with the same degradation, and the degradation."""
-        rng, spec = np.random.default_rng([self._seed, 10, number]), self._spec
-        file, place = self._places[number % len(self._places)]
-        degradation = draw_degradation(rng, spec)
+        degradation = draw_degradation(np.random.default_rng([self._seed, 10, number]), self._spec)
+        file, place = self._places[number]
         photo, copy = (degrade(file.get_slice(side)[place], degradation) for side in ("photos", "copies"))
         return photo, copy, degradation

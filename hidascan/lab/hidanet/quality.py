@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,8 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
 from hidascan.lab.hidanet.samples import Samples, decode_or_skip, sample_images
 from hidascan.lab.measure import markdown
 from hidascan.lab.training.artifacts import claim_folder, fingerprint, missing_shards, read_shards, save_artifact
-from hidascan.lab.training.losses import quality_loss
-from hidascan.lab.training.trainer import Trainer
+from hidascan.lab.training.losses import Losses, quality_loss
+from hidascan.lab.training.trainer import fit
 
 _SHARD = 50  # images
 _WINDOW = 4 * PATCH  # largest side of the compressed window, pixels
@@ -115,13 +114,11 @@ def train_quality(samples: QualitySamples, dim: int, spec: QualitySpec) -> Quali
     estimator, features = QualityEstimator(dim, spec.dropout, spec.hidden), samples.residuals.float()
     estimator.mean.copy_(features.mean(0))
     estimator.scale.copy_(features.std(0).clamp_min(1e-4))
-    trainer = Trainer(estimator, spec, math.ceil(len(features) / spec.batch))
-    estimator.train()
-    for _ in range(spec.epochs):
-        for chosen in torch.randperm(len(features)).split(spec.batch):
-            logits = estimator(estimator.embed(features[chosen]))
-            trainer.step({"qfe": quality_loss(logits, samples.qualities[chosen])})
-    return trainer.averaged.eval()
+
+    def losses(chosen: Tensor) -> Losses:
+        return {"qfe": quality_loss(estimator(estimator.embed(features[chosen])), samples.qualities[chosen])}
+
+    return fit(estimator, spec, len(features), losses)
 
 
 def estimate_out_of_fold(samples: QualitySamples, dim: int, spec: QualitySpec) -> Tensor:

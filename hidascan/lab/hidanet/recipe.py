@@ -34,7 +34,6 @@ class PairSpec(DegradationSpec):
     side: int = 448  # pixels
     group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
     resize: float = 0.3  # probability that a large photo is shrunk first
-    degradations: int = 2  # of each pair
     filter: float = 0.05
     saves: tuple[float, float, float, float] = (0.1, 0.8, 0.1, 0.0)
     jpeg_quality: tuple[int, int] = (70, 100)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,8 +14,8 @@ from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelPro
 from hidascan.lab.hidanet.kernel_probe import fit_kernel_probe, summarise
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.samples import Samples
-from hidascan.lab.training.losses import classification_loss
-from hidascan.lab.training.trainer import Trainer
+from hidascan.lab.training.losses import Losses, classification_loss
+from hidascan.lab.training.trainer import fit
 
 
 @dataclass(frozen=True)
@@ -65,17 +64,14 @@ def train_fusion(views: Views, samples: Samples, recipe: HiDANetRecipe) -> Fusio
     spec, network, weights = recipe.fusion, recipe.network, samples.source_weights()
     torch.manual_seed(spec.seed)
     head = FusionHead(views.thumbnail.shape[1], network.dim, network.heads, spec.dropout, spec.hidden)
-    steps, truth = math.ceil(len(samples.labels) / spec.batch), samples.labels.float()
-    trainer = Trainer(head, spec, steps)
+    truth = samples.labels.float()
     ai_share = float(((weights * truth).sum() / weights.sum()).clamp(0.01, 0.99))  # a class may be missing
-    head.train()
-    for _ in range(spec.epochs):
-        for chosen in torch.randperm(len(truth)).split(spec.batch):
-            seen = views.only(chosen).thin(torch.rand(len(chosen)) < spec.thinned)
-            logits = seen.logits(head)
-            part = classification_loss(logits, truth[chosen], ai_share, spec.label_smoothing, weights[chosen])
-            trainer.step({"cls": part})
-    return trainer.averaged.eval()
+
+    def losses(chosen: Tensor) -> Losses:
+        logits = views.only(chosen).thin(torch.rand(len(chosen)) < spec.thinned).logits(head)
+        return {"cls": classification_loss(logits, truth[chosen], ai_share, spec.label_smoothing, weights[chosen])}
+
+    return fit(head, spec, len(truth), losses)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from hidascan.finding import Finding
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import (
@@ -20,6 +19,7 @@ from hidascan.lab.measure.metrics import (
     source_weights,
     tpr_at_fpr,
 )
+from hidascan.report.csv_report import CsvReport
 from hidascan.scanner import Scanner
 
 
@@ -50,16 +50,15 @@ class Evaluation:
         return min(large, key=lambda g: g.right)
 
 
-def evaluate(
-    scanner: Scanner, images: list[LabelledImage], on_finding: Callable[[Finding], object] = lambda finding: None
-) -> Evaluation:
-    """Scan every image of a table; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
+def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | None = None) -> Evaluation:
+    """Scan every image of a table into a report; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
     by_path = {}
     paths = (str(image.path) for image in images)
     for finding in tqdm(scanner.scan(paths), total=len(images), desc="detection", disable=None):
         by_path[finding.path] = finding
-        with tqdm.external_write_mode():
-            on_finding(finding)
+        if report is not None:
+            with tqdm.external_write_mode():
+                report.add(finding)
     findings = [by_path[str(image.path)] for image in images]
     pairs = [(image.label, finding) for image, finding in zip(images, findings, strict=True)]
     scores = np.array([found.score if found.status == "ok" else 1.0 - label for label, found in pairs])

@@ -91,6 +91,12 @@ def missing_shards(folder: Path, count: int, size: int, what: str, prefix: str =
 
 
 def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Read all shards of a folder, joined in the order of their items; a shard may be empty."""
+    """Read all shards of a folder, joined in the order of their items; a shard may be empty.
+
+    Raises:
+        RecipeError: If all are.
+    """
     shards = [shard for path in sorted(folder.glob(f"{prefix}[0-9]*.safetensors")) if (shard := load_file(path))]
+    if not shards:
+        raise RecipeError(f"{folder}: no image of the tables is readable and large enough")
     return {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}

@@ -141,6 +141,23 @@ class Trainer(Generic[Trained]):
         return int(state["epoch"])
 
 
+def fit(module: Trained, spec: TrainerSpec, count: int, losses: Callable[[torch.Tensor], Losses]) -> Trained:
+    """Train a module on samples that fit into memory, and return it with the averaged weights.
+
+    Args:
+        module: Module to train.
+        spec: Optimiser settings.
+        count: Number of samples.
+        losses: Function of the numbers of the samples of a batch that returns its losses.
+    """
+    trainer = Trainer(module, spec, math.ceil(count / spec.batch))
+    module.train()
+    for _ in range(spec.epochs):
+        for chosen in torch.randperm(count).split(spec.batch):
+            trainer.step(losses(chosen))
+    return trainer.averaged.eval()
+
+
 def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2, workers: int = 1) -> Iterator[Loaded]:
     """Yield load(0), load(1), ... load(count - 1), in order, loaded by threads, a few ahead of the consumer."""
     with ThreadPoolExecutor(workers) as reader:
