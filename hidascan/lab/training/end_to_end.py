@@ -65,23 +65,22 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
         delattr(detector, name)
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
-    loaders: list[Loader[list[Sample]]] = []  # shared by all epochs, so that none starts with an empty queue
+    first = trainer.resume(_made_by(recipe), workspace.cache / f"{out.stem}.state")
+    loader = _loader(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
 
     def epoch(number: int) -> dict[str, float]:
         torch.manual_seed(recipe.seed * 1000 + number)
-        if not loaders:
-            loaders.append(_loader(recipe, number * spec.steps, spec.epochs * spec.steps, samples, encoded))
-        started, waited, views = time.perf_counter(), loaders[0].waited, trainer.views
-        for batch in tqdm(loaders[0].take(spec.steps), total=spec.steps, desc=f"epoch {number + 1}", disable=None):
+        started, waited, views = time.perf_counter(), loader.waited, trainer.views
+        for batch in tqdm(loader.take(spec.steps), total=spec.steps, desc=f"epoch {number + 1}", disable=None):
             losses = _losses(spec, detector, frozen, batch, workspace)
             trainer.step(losses, sum(sample.count for sample in batch))
             if trainer.out_of_time:
                 break
         seconds = time.perf_counter() - started
         speed = {"views_per_second": round((trainer.views - views) / seconds, 1)}
-        return {"views": trainer.views, **speed, "waiting": round((loaders[0].waited - waited) / seconds, 3)}
+        return {"views": trainer.views, **speed, "waiting": round((loader.waited - waited) / seconds, 3)}
 
-    trainer.run(_made_by(recipe), workspace.cache / f"{out.stem}.state", epoch)
+    trainer.run(first, epoch)
     _write(recipe, trainer, list(frozen), out, workspace)
 
 
