@@ -47,17 +47,14 @@ def build_pairs(recipe: HiDANetRecipe, workspace: Workspace) -> None:
     Raises:
         RecipeError: If the folders belong to another recipe, or the recipe asks for pairs of missing autoencoders.
     """
-    spec, cache = recipe.localiser.pairs, workspace.cache
-    folder, trained = cache / "pairs", cache / "autoencoders"
+    spec, folder = recipe.localiser.pairs, workspace.cache / "pairs"
     decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed, makers_of(recipe)]
     made_by = fingerprint(what="pairs", decides=decides, tables=tables_sha256(recipe.data.tables))
     claim_folder(folder, made_by)
     included = [image for image in read_images(*recipe.data.tables) if fold_of(image.source) != spec.held_out_fold]
     photos, generated = (BalancedSampler(included, label, spec.group_power) for label in (0, 1))
-    build_autoencoders(recipe.autoencoders, photos, trained, workspace)
-    paths = recipe.data.autoencoders, [str(trained_path(trained, one)) for one in _usable(recipe)]
-    makers = [[_by(load_autoencoder(path, workspace.dtype, workspace.device)) for path in kind] for kind in paths]
-    makers.append([lambda _, rng: _window(generated, spec, rng)])
+    autoencoders = _load_autoencoders(recipe, photos, workspace)
+    makers: list[list[Maker]] = [*autoencoders, [lambda _, rng: _window(generated, spec, rng)]]
     for place, (kind, count) in enumerate(zip(KINDS, spec.counts, strict=True)):
         if count and not makers[place]:
             raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but no autoencoder for them exists")
@@ -66,6 +63,14 @@ def build_pairs(recipe: HiDANetRecipe, workspace: Workspace) -> None:
             made = zip(*(_make_pair(photos, makers[place], spec, seed) for seed in seeds), strict=True)
             sides = dict(zip(("photos", "copies"), made, strict=True))
             save_artifact(path, {side: torch.from_numpy(np.stack(pixels)) for side, pixels in sides.items()})
+
+
+def _load_autoencoders(recipe: HiDANetRecipe, photos: BalancedSampler, workspace: Workspace) -> list[list[Maker]]:
+    """Train those of the recipe, unless they exist; return the given autoencoders, and these."""
+    folder = workspace.cache / "autoencoders"
+    build_autoencoders(recipe.autoencoders, photos, folder, workspace)
+    paths = recipe.data.autoencoders, [str(trained_path(folder, one)) for one in _usable(recipe)]
+    return [[_by(load_autoencoder(path, workspace.dtype, workspace.device)) for path in kind] for kind in paths]
 
 
 def _by(autoencoder: Autoencoder) -> Maker:

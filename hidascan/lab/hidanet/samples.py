@@ -10,7 +10,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 
 import numpy as np
 import torch
@@ -147,8 +146,7 @@ def delivered_samples(
     claim_folder(folder, made_by)
     backbone = recipe_backbone(recipe, recipe.network.taps, workspace)
     for path, numbers in missing_shards(folder, len(images), _SHARD, f"features {name}"):
-        cut = read_ahead(partial(_cut, images, deliveries, numbers), len(numbers), ahead=4)
-        save_artifact(path, _encode([sample for one in cut for sample in one], backbone), made_by)
+        save_artifact(path, _encode(_cut(images, deliveries, numbers), backbone), made_by)
     return _samples(read_shards(folder), images)
 
 
@@ -163,9 +161,13 @@ class _Cut:
     quality: float
 
 
-def _cut(images: list[LabelledImage], deliveries: list[Delivery], numbers: range, place: int) -> list[_Cut]:
-    """Cut the image number `numbers[place]` into views, under each delivery."""
-    number = numbers[place]
+def _cut(images: list[LabelledImage], deliveries: list[Delivery], numbers: range) -> list[_Cut]:
+    """Cut some of the images into views, under each delivery."""
+    cut = read_ahead(lambda place: _cut_one(images, deliveries, numbers[place]), len(numbers), ahead=4)
+    return [sample for samples in cut for sample in samples]
+
+
+def _cut_one(images: list[LabelledImage], deliveries: list[Delivery], number: int) -> list[_Cut]:
     image = images[number]
     decoded = decode_or_skip(image)
     if decoded is None:
