@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,13 +22,19 @@ from hidascan.lab.cli import app
 from hidascan.lab.data.degradations import DegradationSpec, degrade, draw_degradation
 from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
-from hidascan.lab.data.tables import FOLDS, BalancedSampler, fold_of, read_table
+from hidascan.lab.data.tables import FOLDS, BalancedSampler, LabelledImage, fold_of, read_table
 from hidascan.lab.hidanet.heatmaps import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
 from hidascan.lab.hidanet.train import train_part
 from hidascan.lab.hidanet.window_cells import window_store
-from hidascan.lab.measure.calibration import ERRORS, calibrate, fit_calibration, measure_reliability
+from hidascan.lab.measure.calibration import (
+    ERRORS,
+    calibrate,
+    fit_calibration,
+    localisation_threshold,
+    measure_reliability,
+)
 from hidascan.lab.measure.detection import evaluate
 from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
@@ -123,7 +130,7 @@ def test_calibration_recovers_probabilities_and_limits_errors():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 4000)
     logits = 3 * (labels - 0.5) + rng.normal(0, 1, 8000) * 1.0 + 2
-    calibration = fit_calibration(labels, logits, rng.random(10_000))
+    calibration = fit_calibration(labels, logits)
     scores = np.array([calibration.score(x) for x in logits])
     middle = (scores > 0.6) & (scores < 0.8)
     assert labels[middle].mean() == pytest.approx(0.7, abs=0.08)
@@ -132,14 +139,22 @@ def test_calibration_recovers_probabilities_and_limits_errors():
         verdicts = np.array([rule.verdict(score) for score in scores])
         assert (verdicts[labels == 0] == "ai").mean() <= false_alarms + 0.005
         assert (verdicts[labels == 1] == "real").mean() <= misses + 0.005
-    assert calibration.localisation == pytest.approx(0.98, abs=0.01)
+
+
+def test_few_cells_of_real_images_reach_the_localisation_threshold(tmp_path, monkeypatch):
+    cells = np.random.default_rng(0).random((100, 100))
+    monkeypatch.setattr("hidascan.lab.measure.calibration.heatmap_of", lambda detector, pixels: cells)
+    photos = [LabelledImage(save_picture(tmp_path / "a.png"), 0, "g", "s")]
+    with_heatmap, without = (SimpleNamespace(has_heatmap=has) for has in (True, False))
+    assert localisation_threshold(with_heatmap, photos) == pytest.approx(0.98, abs=0.01)
+    assert localisation_threshold(without, photos) == localisation_threshold(with_heatmap, []) == 0.5
 
 
 def test_a_calibration_never_reverses_a_detector():
     """Once it did: a detector that was below chance on the few sources kept for it came out with a negative scale."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 500)
-    calibration = fit_calibration(labels, -2 * labels + rng.normal(0, 1, 1000), rng.random(100))
+    calibration = fit_calibration(labels, -2 * labels + rng.normal(0, 1, 1000))
     scores = [calibration.score(logit) for logit in (-5.0, -1.0, 0.0, 5.0)]
     assert scores == sorted(scores) and 0.4 < scores[0] < 0.5 < scores[-1] < 0.6
 
@@ -150,7 +165,7 @@ def test_calibration_converges_on_logits_of_any_scale():
     logits = 2 * (labels - 0.5) + rng.normal(0, 1, 1000)
     scores = []
     for scale, shift in ((1, 0), (30, 100), (0.01, -5)):
-        calibration = fit_calibration(labels, scale * logits + shift, rng.random(100))
+        calibration = fit_calibration(labels, scale * logits + shift)
         scores.append([calibration.score(scale * x + shift) for x in logits])
     assert np.allclose(scores[0], scores[1], atol=1e-3) and np.allclose(scores[0], scores[2], atol=1e-3)
 

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from hidascan.calibration import Calibration
@@ -95,7 +94,7 @@ def _train_verdict(network: HiDANet, recipe: HiDANetRecipe, workspace: Workspace
     fit_patch_threshold(network.heatmap, largest_patch_votes(samples, out_of_fold))
     labels, logits = samples.labels.numpy(), out_of_fold.predictions.logits.double().numpy()
     reliability = measure_reliability(labels, logits, samples.folds.numpy(), samples.as_published.numpy())
-    return dataclasses.replace(fit_calibration(labels, logits, np.zeros(1)), reliability=reliability)
+    return dataclasses.replace(fit_calibration(labels, logits), reliability=reliability)
 
 
 def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, workspace: Workspace) -> float:

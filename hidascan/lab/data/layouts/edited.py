@@ -47,9 +47,9 @@ def read_edits(table: Path) -> list[EditedImage]:
     try:
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-        places = [(table.parent / row["path"], table.parent / row["mask"]) for row in rows]
         return [
-            EditedImage(*place, row["group"], row.get("source") or "") for place, row in zip(places, rows, strict=True)
+            EditedImage(table.parent / row["path"], table.parent / row["mask"], row["group"], row.get("source") or "")
+            for row in rows
         ]
     except OSError as error:
         raise RecipeError(f"{table}: {error.strerror}") from None
