@@ -75,8 +75,10 @@ def test_a_flip_is_ai_and_real_in_one_image_over_the_perturbations_that_count(tm
 def test_robustness_is_measured_under_every_perturbation(tiny_weights, tmp_path):
     save_picture(tmp_path / "a.png", 120, 150)
     save_picture(tmp_path / "b.png", 120, 150, seed=1)
-    table = table_of(tmp_path, [("a.png", 0, "g", "s"), ("b.png", 1, "g", "s")])
+    (tmp_path / "c.png").write_bytes(b"broken")
+    table = table_of(tmp_path, [(f"{name}.png", label, "g", "s") for name, label in (("a", 0), ("c", 1), ("b", 1))])
     ran = CliRunner().invoke(app, ["robustness", str(table), "--weights", str(tiny_weights)], catch_exceptions=False)
+    assert ran.stderr.count("skipped: ") == 1 and "c.png" in ran.stderr
     rows = [line.split("|")[1].strip(" *") for line in ran.stdout.splitlines() if line.startswith("|")]
     assert rows[2:] == [UNTOUCHED, *PERTURBATIONS] and "flip" in ran.stdout
 

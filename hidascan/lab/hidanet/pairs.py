@@ -89,10 +89,11 @@ def _make_pair(
 def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
     """Cut a window aligned with the 8x8 blocks of the image, or with those of the shrunken image."""
     while True:
+        path = sampler.draw(rng).path
         try:
-            pixels = decode(sampler.draw(rng).path).pixels
+            pixels = decode(path).pixels
         except ImageError as error:
-            tqdm.write(f"skipped: {error}")
+            tqdm.write(f"skipped: {path}: {error}")
             continue
         shortest = min(pixels.shape[:2])
         if shortest < spec.side:

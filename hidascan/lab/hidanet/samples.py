@@ -188,7 +188,7 @@ def decode_or_skip(image: LabelledImage) -> DecodedImage | None:
     try:
         return decode(image.path)
     except HidascanError as error:
-        tqdm.write(f"skipped: {error}")
+        tqdm.write(f"skipped: {image.path}: {error}")
         return None
 
 

@@ -44,7 +44,7 @@ class CardSpec:
     recipe: Any
     cache: Path
     images: dict[str, int] = field(
-        default_factory=lambda: {"quality": 20, "where": 20, "robustness": 64, "speed": 27, "perturbed": 300}
+        default_factory=lambda: {"quality": 20, "robustness": 64, "speed": 27, "perturbed": 300}
     )
     measured: dict[str, Any] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -83,7 +84,7 @@ def scan_changed(
         try:
             pixels = decode(images[number].path).pixels
         except HidascanError as error:
-            tqdm.write(f"skipped: {error}")
+            tqdm.write(f"skipped: {images[number].path}: {error}", file=sys.stderr)
             return []
         return [("", change(pixels)) for change in changes]
 
