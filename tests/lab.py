@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from hidascan.lab.hidanet import train
+from hidascan.lab.training.artifacts import Workspace
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -51,4 +52,8 @@ windows = {{ counts = [4, 2, 2, 4, 2], saves = [1, 0, 0, 0], filter = 0 }}
 
 
 def train_into(recipe, cache: Path, out: Path) -> None:
-    train(recipe, cache, out, torch.device("cpu"), torch.float32)
+    train(recipe, out, on_cpu(cache))
+
+
+def on_cpu(cache: Path) -> Workspace:
+    return Workspace(cache, torch.device("cpu"), torch.float32)

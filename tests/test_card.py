@@ -24,7 +24,7 @@ def spec(lab, tmp_path):
     lines = [line.replace("png\t0\tg0", "png\t0\thn_astro") for line in Path(table).read_text().splitlines()]
     test = Path(table).with_name("test.tsv")
     test.write_text("\n".join(lines) + "\n")
-    images = {"quality": 1, "where": 2, "robustness": 3, "speed": 2, "perturbed": 3}
+    images = {"quality": 1, "robustness": 3, "speed": 2, "perturbed": 3}
     cache = shutil.copytree(lab.cache, tmp_path / "cache")
     return CardSpec(test, lab.recipe, cache, images=images)
 

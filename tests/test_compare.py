@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from hidascan.calibration import Calibration
@@ -15,14 +14,13 @@ from hidascan.errors import RecipeError
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, row_of, short_names
+from hidascan.lab.measure.entries import folds_of, read_entry
 from hidascan.lab.measure.robustness import CURVES, mask_cells
-from hidascan.lab.training import entries
-from hidascan.lab.training.entries import folds_of, read_entry
+from hidascan.lab.training.recipe import training_module
 from tests.conftest import picture
+from tests.lab import on_cpu
 from tests.test_detectors import save_random
 from tests.test_end_to_end import NETWORKS, RECIPE, folder  # noqa: F401
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def test_every_fold_is_in_one_part():
 
 def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_path, monkeypatch):
     trained = []
-    module = entries.training_module("npr")
+    module = training_module("npr")
     train = module.train_for_comparison
 
     def watched(recipe, *rest):
@@ -97,9 +95,9 @@ def test_figures_are_those_of_the_scores():
     uncertain = compared("one", scores, np.where(np.arange(10) == 1, 0.4, 0.1))
     row = row_of(uncertain)
     assert row.figures["accuracy"] == 0.9 and row.figures["fake accuracy"] == 0.8 and row.figures["real accuracy"] == 1
-    assert row.error_auc == 1 and row.figures["AUC"] == 1
+    assert row.figures["knows its errors"] == 1 and row.figures["AUC"] == 1
     unread = row_of(compared("two", np.where(np.arange(10) == 1, np.nan, right)))
-    assert unread.figures["accuracy"] == 1 and np.isnan(unread.error_auc)
+    assert unread.figures["accuracy"] == 1 and np.isnan(unread.figures["knows its errors"])
     assert "| **one** |" in as_markdown([row]) and "| AI | flux | 5 | 0.80 | **1.00** |" in by_kind(
         [uncertain, compared("two", right)]
     )
@@ -150,6 +148,6 @@ def test_hidanet_is_compared_without_its_folds(lab, tiny_weights):
     for number, without in enumerate(((), (fold_of("source 0"),))):
         changed = dataclasses.replace(lab.recipe, data=dataclasses.replace(lab.recipe.data, without_folds=without))
         out = tiny_weights.parent / f"compared-{number}.safetensors"
-        train_for_comparison(changed, lab.cache, out, CPU, torch.float32)
+        train_for_comparison(changed, out, on_cpu(lab.cache))
         logits.append(Scanner(ScanOptions(str(out), precision="fp32")).scan_array(picture(240, 240)).logit)
     assert np.isfinite(logits).all() and logits[0] != logits[1]

@@ -17,7 +17,7 @@ from hidascan.lab.measure.metrics import auc
 from hidascan.lab.training import end_to_end, trainer
 from hidascan.lab.training.recipe import read_recipe
 from tests.conftest import OURS, picture
-from tests.lab import table_of
+from tests.lab import on_cpu, table_of
 
 RECIPE = """
 detector = "{detector}"
@@ -83,7 +83,7 @@ def recipe_of(folder, tiny_weights, detector: str):
 
 
 def run(recipe, folder, name: str = "out") -> Path:
-    end_to_end.train(recipe, folder / "cache", folder / f"{name}.safetensors", torch.device("cpu"), torch.float32)
+    end_to_end.train(recipe, folder / f"{name}.safetensors", on_cpu(folder / "cache"))
     return folder / f"{name}.safetensors"
 
 
@@ -172,9 +172,7 @@ def test_cached_samples_equal_drawn_ones(folder, tiny_weights):
         recipe = recipe_of(folder, tiny_weights, detector)
         recipe = replace(recipe, training=replace(recipe.training, side=224), **change)
         plan = end_to_end.detector_class(detector)(recipe.network)
-        drawers = [
-            end_to_end._drawer(recipe, plan, folder, keep, torch.device("cpu"), torch.float32) for keep in (False, True)
-        ]
+        drawers = [end_to_end._drawer(recipe, plan, on_cpu(folder), keep) for keep in (False, True)]
         for number in (0, 1, 7):
             drawn, kept, again = (drawer[number] for drawer in (drawers[0], drawers[1], drawers[1]))
             for other in (kept, again):

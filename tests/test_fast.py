@@ -20,6 +20,7 @@ from hidascan.geometry import patch_grid, spread_order
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure.calibration import recalibrate
+from hidascan.lab.measure.entries import EntryTrainer, read_entry
 from hidascan.lab.measure.settling import (
     Trajectory,
     cross_fitted,
@@ -27,10 +28,10 @@ from hidascan.lab.measure.settling import (
     outcome,
     record_trajectories,
 )
-from hidascan.lab.training.entries import read_entry, weights_of
 from hidascan.looking import error_margin, jackknife_error, settled_by
 from hidascan.options import PROFILES
 from tests.conftest import picture, save_picture
+from tests.lab import on_cpu
 from tests.test_compare import recipes  # noqa: F401
 from tests.test_end_to_end import folder  # noqa: F401
 
@@ -259,7 +260,7 @@ def test_trajectories_are_recorded_once_and_the_rule_is_written(settling, tmp_pa
 
 def test_settle_fits_out_of_fold_and_writes(recipes, tmp_path):  # noqa: F811
     cache, recipe = tmp_path / "cache", f"{recipes}/npr.toml"
-    weights = weights_of(read_entry(recipe), (), cache, torch.device("cpu"), torch.float32)
+    weights = EntryTrainer(on_cpu(cache), ScanOptions()).weights(read_entry(recipe))
     command = ["settle", recipe, weights, "--cache", cache, "--images", 12, "--folds", 2, "--precision", "fp32"]
     ran = CliRunner().invoke(app, [*map(str, command), "--write"], catch_exceptions=False)
     printed = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]

@@ -13,22 +13,22 @@ from hidascan.detectors.hidanet.residuals import FEATURES
 from hidascan.lab.cli import app
 from hidascan.lab.data.deliveries import draw_delivery
 from hidascan.lab.data.tables import LabelledImage, capped
-from hidascan.lab.hidanet import cross_validation, held_out
-from hidascan.lab.hidanet.features import QualitySamples
-from hidascan.lab.hidanet.kernel_probe import PooledSamples, fit_kernel_probe, summarise
-from hidascan.lab.hidanet.out_of_fold import predict_out_of_fold
-from hidascan.lab.hidanet.probe_samples import ProbeSamples, known_qualities, probe_samples
-from hidascan.lab.hidanet.quality import QualitySpec, errors_as_markdown, estimate_out_of_fold
-from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.hidanet import ablations
+from hidascan.lab.hidanet.kernel_probe import fit_kernel_probe, summarise
+from hidascan.lab.hidanet.quality import QualitySamples, errors_as_markdown, estimate_out_of_fold, quality_samples
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
+from hidascan.lab.hidanet.samples import Samples, verdict_samples
+from hidascan.lab.hidanet.voters import predict_out_of_fold
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
+from tests.lab import on_cpu
 
 NETWORK = HiDANetConfig(components=6, landmarks=60)
 RECIPE = HiDANetRecipe(network=NETWORK)
 SOURCES = 24
 
 
-def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -> ProbeSamples:
+def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -> Samples:
     """Samples of one class inside a ring of the other, not linearly separable; ten per source."""
     draw = torch.Generator().manual_seed(seed)
     sources = torch.arange(count) % SOURCES
@@ -41,26 +41,34 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
     residuals[:, 0] = torch.rand(count, generator=draw)
     qualities = 20 + 80 * residuals[:, 0]
     families = torch.where(labels == 1, (angle > 3).long(), -1)
-    pooled = PooledSamples(
-        tokens, tokens.clone(), residuals, labels, torch.ones(count), qualities, torch.zeros(count).long(), families
-    )
     images = [
         LabelledImage(None, int(y), "", f"s{s}", "photo", "") for y, s in zip(labels, sources.tolist(), strict=True)
     ]
-    views = tuple(torch.stack([tokens, tokens], dim=1))
-    return ProbeSamples(pooled, images, sources % 6, torch.ones(count, dtype=torch.bool), views=views)
+    return Samples(
+        images=images,
+        views=tuple(torch.stack([tokens, tokens], dim=1)),
+        thumbnail=tokens,
+        patches=tokens.clone(),
+        residuals=residuals,
+        labels=labels,
+        folds=sources % 6,
+        as_published=torch.ones(count, dtype=torch.bool),
+        qualities=qualities,
+        domains=torch.zeros(count).long(),
+        families=families,
+    )
 
 
 def test_a_kernel_separates_a_class_from_a_ring():
-    labels = samples_of().pooled.labels.numpy()
+    labels = samples_of().labels.numpy()
     assert auc(labels, predict_out_of_fold(samples_of(), RECIPE).predictions.logits.numpy()) > 0.99
 
 
 def test_qfe_learns_the_quality_from_residuals_on_sources_that_it_never_saw():
-    pooled, folds = samples_of().pooled, samples_of().folds
-    samples = QualitySamples(pooled.residuals, pooled.qualities, torch.ones(len(folds)), folds)
+    drawn = samples_of()
+    samples = QualitySamples(drawn.residuals, drawn.qualities, torch.ones(len(drawn.folds)), drawn.folds)
     estimates = estimate_out_of_fold(samples, 16, QualitySpec(epochs=40, lr=1e-2))
-    assert (estimates - pooled.qualities).abs().mean() < 9  # a constant is off by 20
+    assert (estimates - drawn.qualities).abs().mean() < 9  # a constant is off by 20
     assert (
         estimates.min() >= 1
         and estimates.max() <= 100
@@ -70,45 +78,45 @@ def test_qfe_learns_the_quality_from_residuals_on_sources_that_it_never_saw():
 
 @torch.no_grad()
 def test_the_family_of_a_generator_is_classified():
-    pooled = samples_of().pooled
-    probe, known = fit_kernel_probe(pooled, RECIPE), pooled.labels == 1
-    found = probe(summarise(probe, pooled.only(known)))
-    assert (found.families.argmax(1) == pooled.families[known]).float().mean() > 0.9
+    samples = samples_of()
+    probe, known = fit_kernel_probe(samples, RECIPE), samples.labels == 1
+    found = probe(summarise(probe, samples.only(known)))
+    assert (found.families.argmax(1) == samples.families[known]).float().mean() > 0.9
     assert (found.domains.argmax(1) == 0).all()
 
 
 @torch.no_grad()
 def test_landmarks_span_what_kernel_ridge_regression_on_all_samples_finds():
-    pooled = samples_of().pooled
-    probe = fit_kernel_probe(pooled, replace(RECIPE, network=replace(NETWORK, landmarks=240)))
-    kernel = probe.token_kernel(summarise(probe, pooled)).double()
-    target = pooled.labels.double() * 2 - 1
+    samples = samples_of()
+    probe = fit_kernel_probe(samples, replace(RECIPE, network=replace(NETWORK, landmarks=240)))
+    kernel = probe.token_kernel(summarise(probe, samples)).double()
+    target = samples.labels.double() * 2 - 1
     exact = kernel @ torch.linalg.solve(kernel + 0.3 * torch.eye(240).double(), target)
-    assert torch.allclose(probe(summarise(probe, pooled)).logits.double(), exact, atol=0.05)
+    assert torch.allclose(probe(summarise(probe, samples)).logits.double(), exact, atol=0.05)
 
 
 def test_out_of_fold_results_do_not_depend_on_the_labels_of_their_fold():
     """Flipping the labels of a fold does not change its results, so no source is in two folds."""
     samples = samples_of()
     here = samples.folds == 2
-    turned = replace(samples.pooled, labels=torch.where(here, 1 - samples.pooled.labels, samples.pooled.labels))
-    before, after = predict_out_of_fold(samples, RECIPE), predict_out_of_fold(replace(samples, pooled=turned), RECIPE)
+    turned = replace(samples, labels=torch.where(here, 1 - samples.labels, samples.labels))
+    before, after = predict_out_of_fold(samples, RECIPE), predict_out_of_fold(turned, RECIPE)
     assert torch.equal(before.predictions.logits[here], after.predictions.logits[here])
     assert not torch.equal(before.predictions.logits[~here], after.predictions.logits[~here])
 
 
 def test_no_source_of_the_samples_is_in_two_folds(lab):
-    samples = probe_samples(lab.recipe, lab.cache, "cpu", torch.float32)
+    samples = verdict_samples(lab.recipe, on_cpu(lab.cache))
     folds = {(image.source, fold) for image, fold in zip(samples.images, samples.folds.tolist(), strict=True)}
     assert len(folds) == len({source for source, _ in folds}) == 4 and len(samples.images) == 2 * 16
-    qualities = known_qualities(lab.recipe, samples, lab.cache)
+    qualities = quality_samples(lab.recipe, samples, lab.cache)
     assert len(qualities.qualities) == 16 and set(qualities.folds.tolist()) <= set(samples.folds.tolist())
 
 
 @torch.no_grad()
 def test_a_probe_decides_on_images_one_by_one_as_on_all():
-    probe = fit_kernel_probe(samples_of().pooled, RECIPE)
-    seen = summarise(probe, samples_of().pooled)
+    probe = fit_kernel_probe(samples_of(), RECIPE)
+    seen = summarise(probe, samples_of())
     together, alone = probe(seen), probe(Summary(*(part[7:8] for part in seen)))
     for whole, part in zip(together, alone, strict=True):
         assert torch.allclose(whole[7], part[0], atol=2e-3)
@@ -141,8 +149,8 @@ def test_sources_alike_is_the_auc_of_one_image_a_source():
 
 
 def test_hidalab_cv_writes_every_table(lab, monkeypatch):
-    monkeypatch.setattr(cross_validation, "STEPS", cross_validation.STEPS[-3:])
-    monkeypatch.setattr(held_out, "_LEAST", 1)
+    monkeypatch.setattr(ablations, "STEPS", ablations.STEPS[-3:])
+    monkeypatch.setattr(ablations, "_LEAST", 1)
     table = lab.recipe.data.tables[0]
     recipe = table.replace("table.tsv", "recipe.toml")
     ran = CliRunner().invoke(app, ["cv", recipe, "--cache", str(lab.cache), "--precision", "fp32", "--perturbed", "5"])

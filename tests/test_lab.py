@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,23 +19,28 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.cli import app
-from hidascan.lab.data.degradations import degrade, draw_degradation
+from hidascan.lab.data.degradations import DegradationSpec, degrade, draw_degradation
 from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
-from hidascan.lab.data.sampling import BalancedSampler
-from hidascan.lab.data.tables import FOLDS, fold_of, read_table
+from hidascan.lab.data.tables import FOLDS, BalancedSampler, LabelledImage, fold_of, read_table
 from hidascan.lab.hidanet.heatmaps import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser
 from hidascan.lab.hidanet.pairs import Pairs, build_pairs
 from hidascan.lab.hidanet.train import train_part
 from hidascan.lab.hidanet.window_cells import window_store
-from hidascan.lab.measure.calibration import ERRORS, calibrate, fit_calibration, measure_reliability
+from hidascan.lab.measure.calibration import (
+    ERRORS,
+    calibrate,
+    fit_calibration,
+    localisation_threshold,
+    measure_reliability,
+)
 from hidascan.lab.measure.detection import evaluate
 from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
 from hidascan.lab.training.recipe import read_recipe
 from tests.conftest import picture, save_picture
-from tests.lab import SHARED, table_of, train_into
+from tests.lab import SHARED, on_cpu, table_of, train_into
 
 
 def test_figures_by_hand():
@@ -86,7 +92,7 @@ def test_a_big_source_does_not_dominate_a_small_one(tmp_path):
 def test_a_degradation_can_be_given_again():
     pixels = picture(200, 300)
     for seed in range(20):
-        drawn = draw_degradation(np.random.default_rng(seed), 0.5, (0.1, 0.4, 0.3, 0.2), (30, 100))
+        drawn = draw_degradation(np.random.default_rng(seed), DegradationSpec(0.5, (0.1, 0.4, 0.3, 0.2)))
         assert (degrade(pixels, drawn) == degrade(pixels, drawn)).all()
 
 
@@ -124,7 +130,7 @@ def test_calibration_recovers_probabilities_and_limits_errors():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 4000)
     logits = 3 * (labels - 0.5) + rng.normal(0, 1, 8000) * 1.0 + 2
-    calibration = fit_calibration(labels, logits, rng.random(10_000))
+    calibration = fit_calibration(labels, logits)
     scores = np.array([calibration.score(x) for x in logits])
     middle = (scores > 0.6) & (scores < 0.8)
     assert labels[middle].mean() == pytest.approx(0.7, abs=0.08)
@@ -133,14 +139,22 @@ def test_calibration_recovers_probabilities_and_limits_errors():
         verdicts = np.array([rule.verdict(score) for score in scores])
         assert (verdicts[labels == 0] == "ai").mean() <= false_alarms + 0.005
         assert (verdicts[labels == 1] == "real").mean() <= misses + 0.005
-    assert calibration.localisation == pytest.approx(0.98, abs=0.01)
+
+
+def test_few_cells_of_real_images_reach_the_localisation_threshold(tmp_path, monkeypatch):
+    cells = np.random.default_rng(0).random((100, 100))
+    monkeypatch.setattr("hidascan.lab.measure.calibration.heatmap_of", lambda detector, pixels: cells)
+    photos = [LabelledImage(save_picture(tmp_path / "a.png"), 0, "g", "s")]
+    with_heatmap, without = (SimpleNamespace(has_heatmap=has) for has in (True, False))
+    assert localisation_threshold(with_heatmap, photos) == pytest.approx(0.98, abs=0.01)
+    assert localisation_threshold(without, photos) == localisation_threshold(with_heatmap, []) == 0.5
 
 
 def test_a_calibration_never_reverses_a_detector():
     """Once it did: a detector that was below chance on the few sources kept for it came out with a negative scale."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 500)
-    calibration = fit_calibration(labels, -2 * labels + rng.normal(0, 1, 1000), rng.random(100))
+    calibration = fit_calibration(labels, -2 * labels + rng.normal(0, 1, 1000))
     scores = [calibration.score(logit) for logit in (-5.0, -1.0, 0.0, 5.0)]
     assert scores == sorted(scores) and 0.4 < scores[0] < 0.5 < scores[-1] < 0.6
 
@@ -151,7 +165,7 @@ def test_calibration_converges_on_logits_of_any_scale():
     logits = 2 * (labels - 0.5) + rng.normal(0, 1, 1000)
     scores = []
     for scale, shift in ((1, 0), (30, 100), (0.01, -5)):
-        calibration = fit_calibration(labels, scale * logits + shift, rng.random(100))
+        calibration = fit_calibration(labels, scale * logits + shift)
         scores.append([calibration.score(scale * x + shift) for x in logits])
     assert np.allclose(scores[0], scores[1], atol=1e-3) and np.allclose(scores[0], scores[2], atol=1e-3)
 
@@ -194,7 +208,7 @@ def test_a_killed_training_resumes_with_equal_results(lab, tmp_path, monkeypatch
 def test_one_part_is_trained_alone_and_the_rest_is_kept(lab, tmp_path, part, kept):
     out = lab.weights.parent / f"{part}.safetensors"
     recipe = replace(lab.recipe, fusion=replace(lab.recipe.fusion, vote=0.25))
-    train_part(part, recipe, lab.cache, out, torch.device("cpu"), torch.float32, lab.weights)
+    train_part(part, recipe, out, on_cpu(lab.cache), lab.weights)
     (before, _), (after, header) = load_detector(lab.weights), load_detector(out)
     pairs = zip(getattr(before, kept).state_dict().values(), getattr(after, kept).state_dict().values(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs) and part in header.training
@@ -202,7 +216,7 @@ def test_one_part_is_trained_alone_and_the_rest_is_kept(lab, tmp_path, part, kep
     assert bool(header.calibration.reliability) == (part == "verdict")
     with pytest.raises(RecipeError, match=f"in more than the {part}"):
         other = replace(recipe, network=replace(recipe.network, side=448))
-        train_part(part, other, lab.cache, out, torch.device("cpu"), torch.float32, lab.weights)
+        train_part(part, other, out, on_cpu(lab.cache), lab.weights)
 
 
 def test_only_one_part_needs_weights_for_the_rest(tmp_path):
@@ -224,19 +238,19 @@ def test_error_rates_are_counted_on_published_and_delivered_images_apart():
 
 def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):
     (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # an unreadable photo is skipped
-    build_pairs(recipe, tmp_path, "cpu", torch.float32)
+    build_pairs(recipe, on_cpu(tmp_path))
     pairs = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
     untouched = Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")
-    assert len(untouched) == 2 * pairs.degradations
+    assert len(untouched) == 2
     photo, copy, degradation = untouched[0]
     assert photo.shape == copy.shape == (240, 240, 3) and not degradation.saves
-    assert (photo != copy).mean() > 0.5 and (untouched[2][0] == photo).all() and (untouched[1][0] != photo).any()
+    assert (photo != copy).mean() > 0.5 and (untouched[1][0] != photo).any()
     saved = Pairs(with_pairs(recipe, replace(pairs, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
-    build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), tmp_path, "cpu", torch.float32)
+    build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), on_cpu(tmp_path))
     assert (tmp_path / "pairs" / "given-000040.safetensors").exists()
     with pytest.raises(RecipeError, match="different recipe"):
-        build_pairs(replace(recipe, seed=5), tmp_path, "cpu", torch.float32)
+        build_pairs(replace(recipe, seed=5), on_cpu(tmp_path))
 
 
 def with_pairs(recipe, pairs):
@@ -247,7 +261,7 @@ def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
     windows = replace(recipe.localiser.windows, counts=(12, 0, 0, 4, 0), turned=0)
     spec = replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3, hidden=0, windows=windows)
     recipe = replace(recipe, localiser=spec, network=replace(recipe.network, localiser_dim=16))
-    store = window_store(recipe, tmp_path, ResidualFilters(recipe.network.residual_filters), "cpu", torch.float32)
+    store = window_store(recipe, ResidualFilters(recipe.network.residual_filters), on_cpu(tmp_path))
     trained = train_localiser(recipe, store, tmp_path / "tfl.state")
     seen = [(cells.shares, trained.logits(cells.tokens, cells.residuals)) for cells in (store[n] for n in range(12))]
     inside, logits = (torch.cat([pair[place].flatten() for pair in seen]).numpy() for place in (0, 1))
@@ -262,9 +276,8 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
     Image.fromarray(mask).save(folder / "edit.mask.png")
     (folder / "edits.tsv").write_text("path\tmask\tgroup\tsource\nedit.png\tedit.mask.png\tby_hand\tme\n")
     recipe = replace(recipe, data=replace(recipe.data, edits=(str(folder / "edits.tsv"),)))
-    residuals, parts = ResidualFilters(recipe.network.residual_filters), []
-    report_heatmaps(recipe, tmp_path, residuals, "cpu", torch.float32, parts.append)
-    text = "\n".join(parts)
+    residuals = ResidualFilters(recipe.network.residual_filters)
+    text = "\n".join(report_heatmaps(recipe, residuals, on_cpu(tmp_path)))
     for row in (
         "| edits as published | 1 |",
         "| edits delivered | 3 |",

@@ -18,12 +18,12 @@ from hidascan.errors import RecipeError
 from hidascan.image.perturb import PERTURBATIONS, letterbox, shrink
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.hidanet.probe_samples import probe_samples
+from hidascan.lab.hidanet.samples import verdict_samples
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, interval_over_sources, tpr_at_fpr
 from hidascan.lab.measure.robustness import STABILITY, UNTOUCHED, measure_robustness
 from hidascan.lab.training.losses import contrastive_loss
 from tests.conftest import picture, save_picture
-from tests.lab import table_of
+from tests.lab import on_cpu, table_of
 
 
 @given(st.lists(st.tuples(st.sampled_from([0, 1]), st.integers(0, 20), st.integers(1, 9)), min_size=2))
@@ -75,8 +75,10 @@ def test_a_flip_is_ai_and_real_in_one_image_over_the_perturbations_that_count(tm
 def test_robustness_is_measured_under_every_perturbation(tiny_weights, tmp_path):
     save_picture(tmp_path / "a.png", 120, 150)
     save_picture(tmp_path / "b.png", 120, 150, seed=1)
-    table = table_of(tmp_path, [("a.png", 0, "g", "s"), ("b.png", 1, "g", "s")])
+    (tmp_path / "c.png").write_bytes(b"broken")
+    table = table_of(tmp_path, [(f"{name}.png", label, "g", "s") for name, label in (("a", 0), ("c", 1), ("b", 1))])
     ran = CliRunner().invoke(app, ["robustness", str(table), "--weights", str(tiny_weights)], catch_exceptions=False)
+    assert ran.stderr.count("skipped: ") == 1 and "c.png" in ran.stderr
     rows = [line.split("|")[1].strip(" *") for line in ran.stdout.splitlines() if line.startswith("|")]
     assert rows[2:] == [UNTOUCHED, *PERTURBATIONS] and "flip" in ran.stdout
 
@@ -88,7 +90,7 @@ def test_a_changed_backbone_does_not_reuse_old_features(lab, tmp_path):
     save_backbone(other, {name: tensor * 1.1 for name, tensor in tensors.items()}, recipe.network.backbone, "none")
     changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
     with pytest.raises(RecipeError, match="different recipe"):
-        probe_samples(changed, cache, "cpu", torch.float32)
+        verdict_samples(changed, on_cpu(cache))
 
 
 def test_an_interval_over_sources_is_wider_where_sources_differ():

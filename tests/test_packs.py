@@ -18,10 +18,10 @@ from hidascan.geometry import ViewPlan
 from hidascan.lab import cli
 from hidascan.lab.data import packs as packs_module
 from hidascan.lab.data.packs import DecodedWindows, read_packs
-from hidascan.lab.data.sampling import SamplingSpec
 from hidascan.lab.data.tables import fold_of
 from hidascan.lab.measure.metrics import auc
 from hidascan.lab.training.packed_samples import PackedSamples
+from hidascan.lab.training.recipe import EndToEndRecipe
 from tests.conftest import picture
 from tests.lab import table_of
 
@@ -191,7 +191,9 @@ def test_held_out_sources_are_not_drawn(folder, packs, tmp_path, hidalab, monkey
     from hidascan.lab.training import end_to_end
 
     drawn = []
-    monkeypatch.setattr(end_to_end, "PackedSamples", lambda windows, *rest: drawn.extend(windows) or 1 / 0)
+    monkeypatch.setattr(
+        end_to_end, "PackedSamples", lambda recipe, plan, windows, decoded: drawn.extend(windows) or 1 / 0
+    )
     (tmp_path / "npr.toml").write_text(RECIPE.format(folder=folder, data=f'packs = "{packs}"\ncalibration_fold = 0'))
     with pytest.raises(ZeroDivisionError):
         hidalab("train", tmp_path / "npr.toml", "--cache", tmp_path, "--out", tmp_path / "a.safetensors")
@@ -239,8 +241,7 @@ def test_neither_size_nor_format_nor_grid_tells_the_class(packs, tmp_path):
     decoded = DecodedWindows(made, tmp_path)
     stored = [decoded.pixels(window) for window in made.windows]
     assert told_apart(stored, [window.label for window in made.windows]) > 0.95
-    sampling, plan = SamplingSpec(real=0.5, ai=0.5, pair=0, swap=0), ViewPlan(side=None, thumbnail=False)
-    samples = PackedSamples(made.windows, decoded, sampling, plan, 224, 0.35, seed=0)
+    samples = PackedSamples(EndToEndRecipe(), ViewPlan(side=None, thumbnail=False), made.windows, decoded)
     drawn = [samples[number] for number in range(400)]
     apart = told_apart([sample.views.pixels[0] for sample in drawn], [sample.label for sample in drawn])
     assert 0.4 < apart < 0.6  # three standard errors

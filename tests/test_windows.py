@@ -10,15 +10,15 @@ from safetensors.torch import load_file
 
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.errors import RecipeError
-from hidascan.lab.data.autoencoders.base import load_autoencoder
+from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.forgeries import match_tone, poisson_blend
-from hidascan.lab.data.sampling import BalancedSampler
-from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.data.layouts.edited import EditedImage
+from hidascan.lab.data.tables import BalancedSampler, LabelledImage
 from hidascan.lab.hidanet.recipe import WindowSpec
 from hidascan.lab.hidanet.window_cells import QUANTUM, build_window_cells
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED, WindowMaker
-from hidascan.lab.measure.localisation import Edit
 from tests.conftest import picture, save_picture
+from tests.lab import on_cpu
 
 SPEC = WindowSpec(edit_draws=2, counts=(2, 2, 7, 2, 2), saves=(1, 0, 0, 0), filter=0, turned=0, resize=0)
 
@@ -33,7 +33,7 @@ def maker(tmp_path, autoencoder_folder):
     mask = np.zeros((520, 600), np.uint8)
     mask[100:300, 100:300] = 255
     Image.fromarray(mask).save(tmp_path / "edit.mask.png")
-    edits = [Edit(tmp_path / "edit.png", tmp_path / "edit.mask.png", "by hand", "somewhere")]
+    edits = [EditedImage(tmp_path / "edit.png", tmp_path / "edit.mask.png", "by hand", "somewhere")]
 
     def make(spec: WindowSpec = SPEC) -> WindowMaker:
         samplers = (BalancedSampler(images, label, 0.5) for label in (0, 1))
@@ -80,9 +80,9 @@ def test_cells_match_the_network_and_a_killed_run_resumes(maker, tmp_path, recip
     from hidascan.lab.hidanet.recipe import recipe_backbone
 
     recipe = replace(recipe, network=replace(recipe.network, cell_taps=(1,)))
-    backbone, filters = recipe_backbone(recipe, recipe.network.cell_taps, "cpu", torch.float32), ResidualFilters(3)
+    backbone, filters = recipe_backbone(recipe, recipe.network.cell_taps, on_cpu(tmp_path)), ResidualFilters(3)
     store = build_window_cells(maker(), backbone, filters, tmp_path / "windows", "one")
-    assert len(store) == len(maker()) and store.about(0) == (EDIT, "somewhere", "by hand")
+    assert len(store) == len(maker()) and store.about[0] == (EDIT, "somewhere", "by hand")
     cells, window = store[0], maker()[0]
     assert cells.tokens.shape == (28, 28, backbone.dim) and cells.residuals.shape == (28, 28, 3)
     share = window.mask[16:32, 32:48].mean()

@@ -9,16 +9,16 @@ import sys
 import typer
 
 from hidascan.errors import ExitCode, HidascanError
-from hidascan.lab.commands import bench, compare, data, measure, reference, train
+from hidascan.lab.commands import compare, create, measure, reference
 from hidascan.printable import printable
 
 _EXTRA = ("matplotlib", "sklearn")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 COMMANDS = (
-    train.train,
-    train.calibrate,
+    create.train,
+    create.calibrate,
     compare.settle,
-    train.backbone,
+    create.backbone,
     measure.evaluate,
     measure.agree,
     measure.quality,
@@ -28,12 +28,12 @@ COMMANDS = (
     measure.cv,
     measure.heatmaps,
     measure.card,
-    bench.bench,
+    measure.bench,
     compare.compare,
     compare.curves,
-    data.packs,
-    data.forge,
-    data.detectors,
+    create.packs,
+    create.forge,
+    create.detectors,
     reference.reference,
 )
 for command in COMMANDS:

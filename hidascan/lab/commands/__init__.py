@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
+    from hidascan.lab.training.artifacts import Workspace
     from hidascan.scanner import Scanner
 
 Weights = Annotated[
@@ -29,3 +30,12 @@ def open_scanner(weights: str, device: str, precision: str, patches: int | None 
     from hidascan.scanner import Scanner
 
     return Scanner(ScanOptions(weights, device=device, precision=precision, patches=patches))
+
+
+def open_workspace(cache: Path, device: str, precision: str) -> Workspace:
+    """Choose device and precision, and name the cache folder."""
+    from hidascan.device import choose_device, choose_dtype
+    from hidascan.lab.training.artifacts import Workspace
+
+    where = choose_device(device)
+    return Workspace(cache, where, choose_dtype(precision, where))

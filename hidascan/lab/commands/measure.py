@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.lab.commands import Autoencoder, Cache, Recipe, Table, Weights, open_scanner
+from hidascan.lab.commands import Autoencoder, Cache, Recipe, Table, Weights, open_scanner, open_workspace
 
 if TYPE_CHECKING:
-    from hidascan.finding import Finding
+    from hidascan.lab.data.layouts.edited import EditedImage
+    from hidascan.lab.data.tables import LabelledImage
+    from hidascan.scanner import Scanner
 
 Images = Annotated[int, typer.Option(help="Number of images, spread evenly over the table.")]
 
@@ -28,22 +30,13 @@ def evaluate(
     """Evaluate weights on a table: results by group, then a JSON line with AUC, balanced accuracy, TPR at 1 and 5 % FPR."""
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.measure import detection
-    from hidascan.progress import ScanProgress
     from hidascan.report.csv_report import CsvReport
 
     images, scanner = read_images(table), open_scanner(weights, device, precision)
     report = CsvReport(str(csv), scanner.run) if csv else None
-    progress = ScanProgress(hidden=False)
-
-    def on_finding(finding: Finding) -> None:
-        with progress.reporting():
-            if report:
-                report.add(finding)
-
     try:
-        evaluation = detection.evaluate(scanner, images, on_finding, progress.on_batch)
+        evaluation = detection.evaluate(scanner, images, report)
     finally:
-        progress.close()
         if report:
             report.close()
     print(detection.as_markdown(evaluation))
@@ -85,15 +78,12 @@ def quality(
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
     """Measure the error of the estimated JPEG quality, on images shrunk by 2 and compressed at six qualities."""
-    from tqdm import tqdm
-
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
     from hidascan.lab.measure.robustness import quality_errors
 
     chosen = spread(read_images(table), images)
-    with tqdm(total=len(chosen), desc="quality", disable=None) as bar:
-        errors = quality_errors(open_scanner(weights, device, precision), chosen, resized, bar.update)
+    errors = quality_errors(open_scanner(weights, device, precision), chosen, resized)
     mean = sum(errors.values()) / len(errors)
     by_quality = {q: round(e, 2) for q, e in errors.items()}
     print(json.dumps({"images": len(chosen), "mae": round(mean, 3), "by_quality": by_quality}))
@@ -109,12 +99,10 @@ def localise(
     weights: Weights = "hidascan-b",
 ) -> None:  # fmt: skip
     """Measure localisation of autoencoded regions in photos by token AUC: one line per JPEG quality."""
-    from tqdm import tqdm
-
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.detectors.weights import find_weights
     from hidascan.errors import UsageError
-    from hidascan.lab.data.autoencoders.base import load_autoencoder
+    from hidascan.lab.data.autoencoders import load_autoencoder
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
     from hidascan.lab.measure.localisation import measure_localisation
@@ -124,11 +112,8 @@ def localise(
         raise UsageError(f"localise: the detector {header.architecture} of these weights produces no heatmap")
     photos = [image for image in read_images(table) if not image.label and image.group not in (without or ())]
     chosen, painter = spread(photos, images), load_autoencoder(autoencoder)
-    with tqdm(total=len(chosen), desc="localise", disable=None) as bar:
-        threshold = header.calibration.localisation
-        rows = measure_localisation(detector, threshold, chosen, painter, share, jpeg, on_image=bar.update)
-    for row in rows:
-        print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in asdict(row).items()}}))
+    for row in measure_localisation(detector, header.calibration.localisation, chosen, painter, share, jpeg):
+        print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in row.items()}}))
 
 
 def robustness(
@@ -139,15 +124,12 @@ def robustness(
     precision: Precision = "auto",
 ) -> None:
     """Measure detection under JPEG, WebP, resizing, blur, noise, crops and borders; and how often verdicts flip."""
-    from tqdm import tqdm
-
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
     from hidascan.lab.measure.robustness import as_markdown, measure_robustness
 
     chosen = spread(read_images(table), images)
-    with tqdm(total=len(chosen), desc="robustness", disable=None) as bar:
-        print(as_markdown(measure_robustness(open_scanner(weights, device, precision), chosen, bar.update)))
+    print(as_markdown(measure_robustness(open_scanner(weights, device, precision), chosen)))
 
 
 def tde(
@@ -162,16 +144,13 @@ def tde(
     """Draw the influence of each cell of a view: the logit with all cells minus that with the cell set to zero."""
     import dataclasses
 
-    from tqdm import tqdm
-
     from hidascan.image.decode import decode
     from hidascan.lab.measure.cell_effects import measure_cell_effects
     from hidascan.report.overlay import draw_attributions
 
     scanner = open_scanner(weights, device, precision, patches)
     pixels = decode(image).pixels
-    with tqdm(desc="tde", unit=" views", disable=None) as bar:
-        effects = measure_cell_effects(scanner, pixels, grid, bar.update)
+    effects = measure_cell_effects(scanner, pixels, grid)
     finding = dataclasses.replace(scanner.scan_array(pixels), attributions=tuple(effects))
     strongest = max(effects, key=lambda effect: abs(effect.effect))
     draw_attributions(pixels, finding, max(abs(strongest.effect), 1e-9), "logit").save(out, format="PNG")
@@ -190,12 +169,12 @@ def cv(
     precision: Precision = "auto",
 ) -> None:
     """Cross-validate a recipe over sources: figures out of fold, by domain and family, and with each of them held out."""
-    spec, where, dtype = _spec(recipe, device, precision)
-    _task(spec.detector, "cross_validate")(spec, cache, where, dtype, _show, steps, perturbed)
+    from hidascan.lab.training.recipe import read_recipe
 
-
-def _show(part: str) -> None:
-    print(part, end="\n\n", flush=True)
+    spec = read_recipe(recipe)
+    report = _task(spec.detector, "cross_validate")
+    for part in report(spec, open_workspace(cache, device, precision), steps, perturbed):
+        print(part, end="\n\n", flush=True)
 
 
 def heatmaps(
@@ -208,11 +187,13 @@ def heatmaps(
     """Measure the heatmap of WEIGHTS by cross-validation over sources, on edits, forgeries, and untouched windows."""
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.detectors.weights import find_weights
+    from hidascan.lab.training.recipe import read_recipe
 
-    spec, where, dtype = _spec(recipe, device, precision)
+    spec = read_recipe(recipe)
     report = _task(spec.detector, "report_heatmaps")
     residuals = load_detector(find_weights(weights))[0].residuals
-    report(spec, cache, residuals, where, dtype, _show)
+    for part in report(spec, residuals, open_workspace(cache, device, precision)):
+        print(part, end="\n\n", flush=True)
 
 
 def card(
@@ -237,12 +218,70 @@ def card(
     fill_cards(cards, options, wanted, tuple(only or ()), sections)
 
 
-def _spec(recipe: Path, device: str, precision: str) -> tuple[Any, str, Any]:
-    from hidascan.device import choose_device, choose_dtype
-    from hidascan.lab.training.recipe import read_recipe
+def bench(
+    folder: Annotated[Path, typer.Argument(help="Folder of a benchmark in its published layout.", show_default=False)],
+    real: Annotated[Optional[Path], typer.Option(help="Folder of the real photos, if they are not in the benchmark.", show_default=False)] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Number of files, spread evenly over all.", show_default=False)] = None,
+    align_format: Annotated[bool, typer.Option("--align-format", help="Also score both classes after saving them as JPEG with quality 96.")] = False,
+    keep: Annotated[Optional[Path], typer.Option(help="File in which scores are stored, for resuming.", show_default=False)] = None,
+    weights: Weights = "hidascan-b",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:  # fmt: skip
+    """Recognise a benchmark by its folders, score it, and print the table with the published figures below.
 
-    where = choose_device(device)
-    return read_recipe(recipe), str(where), choose_dtype(precision, where)
+    For detection GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark,
+    ForenSynths, Community Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
+    """
+    from hidascan.errors import RecipeError
+    from hidascan.lab.data.layouts import read_layout, read_real
+    from hidascan.lab.data.layouts.edited import read_edited
+    from hidascan.lab.data.tables import spread
+
+    if not folder.is_dir():
+        raise RecipeError(f"{folder}: no such folder")
+    edited = read_edited(folder)
+    if edited is not None:
+        name, pairs = edited
+        chosen = pairs[:: max(1, len(pairs) // limit)][:limit] if limit else pairs
+        _edited(name, chosen, open_scanner(weights, device, precision))
+        return
+    layout, images = read_layout(folder)
+    if real is not None:
+        images = [*images, *read_real(real)]
+    _detection(
+        layout, spread(images, limit or len(images)), open_scanner(weights, device, precision), align_format, keep
+    )
+
+
+def _detection(
+    layout: str, images: list[LabelledImage], scanner: Scanner, align_format: bool, keep: Path | None
+) -> None:
+    from hidascan.lab.measure import bench
+    from hidascan.lab.measure.scores import ALIGNED_QUALITY, ResultFile, scan
+
+    paths, found = [str(image.path) for image in images], []
+    for aligned in (False, True) if align_format else (False,):
+        run = f"{scanner.header.name} {scanner.run.digest}" + (f" JPEG {ALIGNED_QUALITY}" if aligned else "")
+        found.append(bench.score(layout, images, scan(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
+    print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")
+    print(bench.as_markdown(*found))
+    if others := bench.published_as_markdown(layout):
+        print(f"\n{others}")
+    for note in found[0].notes:
+        print(f"hidalab: {note}", file=sys.stderr)
+
+
+def _edited(name: str, images: list[EditedImage], scanner: Scanner) -> None:
+    from hidascan.errors import UsageError
+    from hidascan.lab.measure.localisation import edited_as_markdown, measure_edited
+
+    if not scanner.detector.has_heatmap:
+        raise UsageError(f"{name} measures localisation, but {scanner.header.architecture} produces no heatmap")
+    threshold = scanner.header.calibration.localisation
+    measured, unreadable = measure_edited(scanner.detector, threshold, images, name)
+    print(f"{name}: {len(images)} files, {unreadable} of them unreadable and omitted; heatmap threshold {threshold}.\n")
+    print(edited_as_markdown(measured))
 
 
 def _task(detector: str, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +9,30 @@ import numpy as np
 from hidascan.geometry import PATCH
 from hidascan.image.decode import decode
 from hidascan.image.perturb import Compression, compress
-from hidascan.lab.data.autoencoders.base import Autoencoder
-from hidascan.lab.data.degradations import Degradation, draw_degradation, resize
+from hidascan.lab.data.autoencoders import Autoencoder
+from hidascan.lab.data.degradations import Degradation, DegradationSpec, draw_degradation, random_window, resize
 from hidascan.lab.data.forgeries import random_region, swap_region
-from hidascan.lab.data.sampling import BalancedSampler, SamplingSpec
+from hidascan.lab.data.tables import BalancedSampler
+
+
+@dataclass(frozen=True)
+class SamplingSpec(DegradationSpec):
+    """Sampling settings. The first four are probabilities and sum to 1."""
+
+    real: float = 0.36
+    ai: float = 0.36
+    pair: float = 0.13  # probability of a photo and its reconstruction, two samples
+    swap: float = 0.15  # RPS
+    history: float = 0.5  # probability that a lossless AI image gets a JPEG history like that of photos
+    resize: float = 0.5  # probability of a random resize
+    whole: float = 0.3  # probability of the whole image, instead of a window
+    window_side: tuple[int, int] = (160, 900)  # pixels, drawn log-uniformly
+    reconstruction_side: int = 448  # maximum side of an autoencoder's input, pixels
+    swap_share: tuple[float, float] = (0.05, 0.5)  # area of a swapped region
+    replaced: float = 0.0  # probability that cells of a pair's reconstruction are replaced by those of its photo (RPR)
+    replaced_grids: tuple[int, ...] = (2, 7, 14)  # cells along a side for that
+    filter: float = 0.15
+    saves: tuple[float, float, float, float] = (0.25, 0.50, 0.12, 0.13)
 
 
 @dataclass(frozen=True)
@@ -36,18 +55,15 @@ class CompositeMaker:
         """Set up; autoencoders, chosen at random for each draw, are required for pairs and swaps."""
         self.spec, self.real, self.ai, self.autoencoders = spec, real, ai, autoencoders
 
-    def draw(self, rng: np.random.Generator) -> Iterator[tuple[int, Composite, Degradation, np.random.Generator]]:
-        """Draw one composite (two for a pair: a photo and its reconstruction), with several degradations.
+    def draw(self, rng: np.random.Generator) -> tuple[list[Composite], Degradation, int]:
+        """Draw one composite, or two for a pair: a photo and its reconstruction.
 
-        Yields:
-            Number within the draw, composite, degradation, and random generator for the positions of crops. All
-            composites of a draw share degradations and positions, so that only the AI generator's trace differs.
+        Returns:
+            Composites; their degradation; and the seed of the positions of crops. The composites of a pair share both,
+            so that only the AI generator's trace differs.
         """
         composites, places = self._composites(rng), int(rng.integers(2**63))
-        for _ in range(self.spec.degradations):
-            degradation = draw_degradation(rng, self.spec.filter, self.spec.saves, self.spec.jpeg_quality)
-            for number, composite in enumerate(composites):
-                yield number, composite, degradation, np.random.default_rng(places)
+        return composites, draw_degradation(rng, self.spec), places
 
     def _composites(self, rng: np.random.Generator) -> list[Composite]:
         spec = self.spec
@@ -130,10 +146,7 @@ def _without_history(composite: Composite, rng: np.random.Generator) -> Composit
 
 def _within(composite: Composite, side: int, rng: np.random.Generator) -> Composite:
     """Cut out a random window of at most `side` pixels per side."""
-    height, width = (min(side, full) for full in composite.mask.shape)
-    top = int(rng.integers(0, composite.mask.shape[0] - height + 1))
-    left = int(rng.integers(0, composite.mask.shape[1] - width + 1))
-    window = (slice(top, top + height), slice(left, left + width))
+    window = random_window(composite.mask.shape, side, rng)
     return replace(composite, pixels=composite.pixels[window], mask=composite.mask[window])
 
 

@@ -1,4 +1,4 @@
-"""Degrade training images by resizing, filtering and compression, with equal distributions for both classes.
+"""Cut, resize, filter and compress training images, with equal distributions for both classes.
 
 Otherwise, training would yield a compression detector.
 """
@@ -35,35 +35,40 @@ class Degradation:
     noise_seed: int
 
 
-def draw_degradation(
-    rng: np.random.Generator, filtered: float, saves: tuple[float, float, float, float], jpeg_quality: tuple[int, int]
-) -> Degradation:
-    """Draw a degradation.
+@dataclass(frozen=True)
+class DegradationSpec:
+    """Settings of degradations."""
 
-    Args:
-        rng: Random generator.
-        filtered: Probability of a filter.
-        saves: Probabilities of no save, JPEG, two JPEGs, WebP.
-        jpeg_quality: Minimum and maximum JPEG quality, 1..100.
-    """
+    filter: float = 0.0  # probability of blur, sharpening or noise
+    saves: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)  # none, JPEG, two JPEGs, WebP
+    jpeg_quality: tuple[int, int] = (30, 100)
+
+
+def draw_degradation(rng: np.random.Generator, spec: DegradationSpec) -> Degradation:
+    """Draw a degradation."""
     name, strength = "none", 0.0
-    if rng.random() < filtered:
+    if rng.random() < spec.filter:
         name = str(rng.choice(["blur", "sharpen", "noise"]))
         low, high = {"blur": (0.4, 1.5), "sharpen": (0.3, 1.2), "noise": (1.0, 6.0)}[name]
         strength = float(rng.uniform(low, high))
-    kind = int(rng.choice(4, p=saves))
+    kind = int(rng.choice(4, p=spec.saves))
     drawn: tuple[Compression, ...] = ()
     if kind == 3:
         drawn = (Compression("WEBP", int(rng.integers(50, 96))),)
     elif kind:
-        drawn = tuple(draw_jpeg(rng, jpeg_quality) for _ in range(kind))
+        drawn = tuple(draw_jpeg(rng, spec.jpeg_quality) for _ in range(kind))
     shift = (int(rng.integers(0, 8)), int(rng.integers(0, 8)))
     return Degradation(name, strength, drawn, shift, int(rng.integers(2**31)))
 
 
 def draw_jpeg(rng: np.random.Generator, quality: tuple[int, int]) -> Compression:
     """Draw a JPEG save with a quality between minimum and maximum."""
-    return Compression("JPEG", int(rng.integers(quality[0], quality[1] + 1)), int(rng.choice([0, 2], p=[0.3, 0.7])))
+    return jpeg_of(int(rng.integers(quality[0], quality[1] + 1)), rng)
+
+
+def jpeg_of(quality: int, rng: np.random.Generator) -> Compression:
+    """Draw the chroma subsampling of a JPEG save."""
+    return Compression("JPEG", quality, int(rng.choice([0, 2], p=[0.3, 0.7])))
 
 
 def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
@@ -74,6 +79,13 @@ def degrade(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
             pixels = pixels[degradation.shift[0] :, degradation.shift[1] :]
         pixels = perturb.compress(pixels, save)
     return pixels
+
+
+def random_window(shape: tuple[int, ...], side: int, rng: np.random.Generator, grid: int = 1) -> tuple[slice, slice]:
+    """Draw the rows and columns of a window of pixels (H, W, ...), of at most `side` per side, aligned with a grid."""
+    height, width = shape[:2]
+    top, left = (grid * int(rng.integers(0, (full - min(side, full)) // grid + 1)) for full in (height, width))
+    return slice(top, min(top + side, height)), slice(left, min(left + side, width))
 
 
 def resize(pixels: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hidascan.image import perturb
 from hidascan.image.perturb import Compression, Perturbation
-from hidascan.lab.data.degradations import KERNELS
+from hidascan.lab.data.degradations import KERNELS, jpeg_of
 
 _MAX_SIDE = 1600  # of an enlargement, pixels
 
@@ -48,7 +48,7 @@ def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> 
         return partial(perturb.compress, save=Compression("WEBP", quality))
     if rng.random() < webp / 4:
         return partial(perturb.compress, save=Compression("AVIF", max(30, quality - 20)))
-    return partial(perturb.compress, save=Compression("JPEG", quality, int(rng.choice([0, 2], p=[0.3, 0.7]))))
+    return partial(perturb.compress, save=jpeg_of(quality, rng))
 
 
 def _any_resize(rng: np.random.Generator) -> Perturbation:

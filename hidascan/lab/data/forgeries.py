@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from hidascan.lab.data.autoencoders.base import Autoencoder
+from hidascan.lab.data.autoencoders import Autoencoder
 
 
 def random_region(height: int, width: int, share: tuple[float, float], rng: np.random.Generator) -> np.ndarray:

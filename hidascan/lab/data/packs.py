@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +24,7 @@ from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError, RecipeError
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.jpeg_scan import decode_jpeg
+from hidascan.lab.data.degradations import random_window
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.training.artifacts import fingerprint
 from hidascan.lab.training.trainer import read_ahead
@@ -76,9 +77,7 @@ class Skipped:
     small: int = 0
 
 
-def make_packs(
-    images: list[LabelledImage], folder: Path, side: int, on_image: Callable[[], object] = lambda: None
-) -> tuple[Packs, Skipped]:
+def make_packs(images: list[LabelledImage], folder: Path, side: int) -> tuple[Packs, Skipped]:
     """Cut a window out of each image, at a position given by a hash of its path; continue unfinished packs.
 
     Raises:
@@ -91,10 +90,8 @@ def make_packs(
     if not index.exists():
         known = {window.path for window in _resume(folder, made_by)}
         remaining = [image for image in images if image.path not in known]
-        for _ in known:
-            on_image()
         with (folder / _BLOB).open("ab") as blob, unfinished.open("ab") as rows:
-            for window, data in _windows(remaining, side, skipped, on_image):
+            for window, data in _windows(remaining, side, skipped):
                 placed = dataclasses.replace(window, offset=blob.tell())
                 _append(blob, data)
                 _append(rows, _line(dataclasses.asdict(placed)))
@@ -207,9 +204,7 @@ def _check_made_by(index: Path, made_by: str) -> None:
         raise RecipeError(f"{index.parent}: contains packs of other images or options; choose another folder")
 
 
-def _windows(
-    images: list[LabelledImage], side: int, skipped: Skipped, on_image: Callable[[], object]
-) -> Iterator[tuple[Window, bytes]]:
+def _windows(images: list[LabelledImage], side: int, skipped: Skipped) -> Iterator[tuple[Window, bytes]]:
     """Yield windows and their encoded pictures, in the order of the images."""
 
     def load(number: int) -> tuple[Window, bytes] | HidascanError | None:
@@ -218,7 +213,8 @@ def _windows(
         except HidascanError as error:
             return error
 
-    for image, cut in zip(images, read_ahead(load, len(images), 8, _WORKERS), strict=True):
+    bar = tqdm(images, desc="packing", disable=None)
+    for image, cut in zip(bar, read_ahead(load, len(images), 8, _WORKERS), strict=True):
         if isinstance(cut, HidascanError):
             skipped.unreadable += 1
             tqdm.write(f"skipped: {image.path}: {cut}")
@@ -226,24 +222,22 @@ def _windows(
             skipped.small += 1
         else:
             yield cut
-        on_image()
 
 
 def _cut(image: LabelledImage, side: int) -> tuple[Window, bytes] | None:
     """Cut a window of at most `side` pixels per side out of an image; None if the image is too small."""
     decoded = decode(image.path)
-    rows, columns = decoded.pixels.shape[:2]
-    height, width = min(side, rows), min(side, columns)
-    if min(height, width) < SIDES[0]:
+    if min(side, *decoded.pixels.shape[:2]) < SIDES[0]:
         return None
     rng = np.random.default_rng(zlib.crc32(str(image.path).encode()))
-    top, left = (int(rng.integers(0, length)) for length in (rows - height + 1, columns - width + 1))
-    data = _whole_file(image.path, decoded)
+    window = random_window(decoded.pixels.shape, side, rng)
+    part, data = decoded.pixels[window], _whole_file(image.path, decoded)
+    left, top = (0, 0) if data is None else (window[1].start, window[0].start)
     if data is None:
-        data = _lossless(decoded.pixels[top : top + height, left : left + width])
-        top = left = 0
+        data = _lossless(part)
     quality = 0 if decoded.jpeg is None else decoded.jpeg.quality
-    placed: dict[str, Any] = {"size": len(data), "checksum": zlib.crc32(data), "box": (left, top, width, height)}
+    box = (left, top, part.shape[1], part.shape[0])
+    placed: dict[str, Any] = {"size": len(data), "checksum": zlib.crc32(data), "box": box}
     return Window(**dataclasses.asdict(image), **placed, quality=quality), data
 
 

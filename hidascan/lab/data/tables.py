@@ -1,4 +1,4 @@
-"""Label tables: paths of images, with labels, groups, sources, and the families and domains of known groups."""
+"""Label tables: images with labels, groups, sources, families and domains; and the choice of some of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from hidascan.errors import RecipeError
 
@@ -80,16 +82,12 @@ def read_table(table: str | Path) -> list[LabelledImage]:
 
 
 def _image(base: Path, row: dict[str, str]) -> LabelledImage:
+    """Read a row; a known group tells the family of AI images, and the domain of real ones."""
     label, group = int(row["label"]), row["group"]
-    domain, family = row.get("domain"), row.get("family")
-    return LabelledImage(
-        base / row["path"],
-        label,
-        group,
-        row["source"],
-        domain_of(group, label) if domain is None else domain,
-        family_of(group, label) if family is None else family,
-    )
+    domain, family = ("", _FAMILY_OF.get(group, "")) if label else (_DOMAIN_OF.get(group, "photo"), "")
+    known = (row.get("domain"), domain), (row.get("family"), family)
+    kinds = (default if given is None else given for given, default in known)
+    return LabelledImage(base / row["path"], label, group, row["source"], *kinds)
 
 
 def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
@@ -129,11 +127,27 @@ def fold_of(source: str) -> int:
     return int.from_bytes(_digest(source)[:4], "big") % FOLDS
 
 
-def family_of(group: str, label: int) -> str:
-    """Return the family of a generator; "" if unknown, and for real images."""
-    return _FAMILY_OF.get(group, "") if label else ""
+class BalancedSampler:
+    """Draws images of one class, each (group, source) of n images with weight n ** power, to limit big sources."""
 
+    def __init__(self, images: list[LabelledImage], label: int, power: float):
+        """Group the images of a class.
 
-def domain_of(group: str, label: int) -> str:
-    """Return the domain of the real images of a group; "" for AI images, for which groups do not define it."""
-    return "" if label else _DOMAIN_OF.get(group, "photo")
+        Raises:
+            RecipeError: If there are none.
+        """
+        by_group = defaultdict(list)
+        for image in images:
+            if image.label == label:
+                by_group[image.group, image.source].append(image)
+        if not by_group:
+            raise RecipeError(f"the tables contain no image with label {label}")
+        self.label = label
+        self._groups = [by_group[key] for key in sorted(by_group)]
+        weights = np.array([len(group) for group in self._groups], dtype=float) ** power
+        self._weights = weights / weights.sum()
+
+    def draw(self, rng: np.random.Generator) -> LabelledImage:
+        """Draw one image."""
+        group = self._groups[rng.choice(len(self._groups), p=self._weights)]
+        return group[rng.integers(len(group))]

@@ -6,7 +6,9 @@ directly.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +34,9 @@ _LEAST = 1e-3  # added to spreads: some features hardly vary
 STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are passed through unchanged
 
 
-def filter_count(makers: int) -> int:
-    """Return the number of filters fitted to pairs of `makers` makers; network.residual_filters must equal it."""
-    return 3 * (_BANDS + 1) + 9 + (makers if makers > 1 else 0)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Moments:
-    """Moments of the features of windows.
+    """Moments of the features of windows, which can be added up.
 
     Attributes:
         count: Number of windows.
@@ -54,28 +51,14 @@ class Moments:
     shifts: Tensor
 
     @classmethod
-    def empty(cls, size: int) -> Moments:
-        """Return the moments of no windows, for `size` features."""
-        return cls(0, torch.zeros(size), torch.zeros(size, size), torch.zeros(size))
-
-    @classmethod
-    def total(cls, parts: list[Moments]) -> Moments:
-        """Add up at least one set of moments."""
-        first, *rest = parts
-        whole = cls(first.count, first.sum.clone(), first.squares.clone(), first.shifts.clone())
-        for part in rest:
-            whole.count += part.count
-            for mine, other in ((whole.sum, part.sum), (whole.squares, part.squares), (whole.shifts, part.shifts)):
-                mine += other
-        return whole
-
-    def add(self, photo: Tensor, copy: Tensor) -> None:
-        """Add windows (n, F) of photos and of their copies."""
+    def of(cls, photo: Tensor, copy: Tensor) -> Moments:
+        """Return the moments of windows (n, F) of photos and of their copies."""
         both = torch.cat([photo, copy])
-        self.count += len(both)
-        self.sum += both.sum(0)
-        self.squares += both.T @ both
-        self.shifts += 2 * (copy - photo).sum(0)
+        return cls(len(both), both.sum(0), both.T @ both, 2 * (copy - photo).sum(0))
+
+    def __add__(self, other: Moments) -> Moments:
+        pairs = ((self.sum, other.sum), (self.squares, other.squares), (self.shifts, other.shifts))
+        return Moments(self.count + other.count, *(mine + theirs for mine, theirs in pairs))
 
     @property
     def mean(self) -> Tensor:
@@ -87,8 +70,9 @@ class Moments:
         """Mean of copies minus mean of photos, (F,)."""
         return self.shifts / self.count
 
+    @property
     def covariance(self) -> Tensor:
-        """Return the covariance of windows, (F, F)."""
+        """Covariance of windows, (F, F)."""
         return self.squares / self.count - torch.outer(self.mean, self.mean)
 
 
@@ -106,23 +90,18 @@ class Statistics:
     spread: Tensor
     moments: dict[tuple[int, str], Moments]
 
-    def add(self, key: tuple[int, str], photo: Tensor, copy: Tensor) -> None:
-        """Add windows (n, F) of a pair."""
-        self.moments.setdefault(key, Moments.empty(len(self.mean))).add(photo, copy)
-
 
 def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
     """Fit or read the residual filters of a recipe, from the pairs in `cache`."""
     spec, path = recipe.localiser.pairs, cache / "residual_filters.safetensors"
     drawn = [spec.counts, spec.seed, spec.side, spec.group_power, spec.resize, spec.held_out_fold]
-    degraded = [spec.degradations, spec.filter, spec.saves, spec.jpeg_quality]
+    degraded = [spec.filter, spec.saves, spec.jpeg_quality]
     made = [recipe.seed, drawn, degraded, makers_of(recipe), recipe.autoencoders, tables_sha256(recipe.data.tables)]
     made_by = fingerprint(what="residual filters", made=made, ridge=recipe.localiser.ridge)
     found = load_artifact(path, made_by)
     if found is None:
-        found = fit_residual_filters(
-            measure_statistics(Pairs(recipe, cache / "pairs")), recipe.localiser.ridge
-        ).state_dict()
+        statistics = measure_statistics(Pairs(recipe, cache / "pairs"))
+        found = fit_residual_filters(statistics, recipe.localiser.ridge).state_dict()
         save_artifact(path, found, made_by)
     filters = ResidualFilters(found["filters"].shape[1])
     filters.load_state_dict(found)
@@ -132,19 +111,20 @@ def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
 
 
 def measure_statistics(pairs: Pairs) -> Statistics:
-    """Measure pairs, each with its first degradation."""
+    """Measure pairs."""
     chosen = range(0, len(pairs), max(1, len(pairs) // _FOR_STATISTICS))
     sides = [side for number in chosen for side in pairs[number][:2]]
     cells = torch.cat([residual_features(_patches_of(side)[0]).flatten(0, 2) for side in sides])
     standard = ResidualFilters(0)
     standard.mean.copy_(cells.mean(0))
     standard.spread.copy_(cells.std(0) + _LEAST)
-    statistics = Statistics(standard.mean, standard.spread, {})
+    moments: dict[tuple[int, str], Moments] = {}
     for number, maker in enumerate(tqdm(pairs.makers, desc="statistics of pairs", disable=None)):
         photo, copy, degradation = pairs[number]
-        windows = (_windows(standard.standard(*_patches_of(side))) for side in (photo, copy))
-        statistics.add((_band(degradation), maker), *windows)
-    return statistics
+        part = Moments.of(*(_windows(standard.standard(*_patches_of(side))) for side in (photo, copy)))
+        key = _band(degradation), maker
+        moments[key] = moments[key] + part if key in moments else part
+    return Statistics(standard.mean, standard.spread, moments)
 
 
 def _patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -154,46 +134,32 @@ def _patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.stack(views.pixels)).permute(0, 3, 1, 2), corners
 
 
-def _without(statistics: Statistics, maker: str) -> Statistics:
-    moments = {key: part for key, part in statistics.moments.items() if key[1] != maker}
-    return Statistics(statistics.mean, statistics.spread, moments)
-
-
-def _by_maker(statistics: Statistics) -> list[Moments]:
-    makers = sorted({maker for _, maker in statistics.moments})
-    return [Moments.total([part for (_, by), part in statistics.moments.items() if by == maker]) for maker in makers]
-
-
-def fit_residual_filters(statistics: Statistics, ridge: float, without: str = "") -> ResidualFilters:
-    """Fit filters to pairs.
+def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilters:
+    """Fit filters to pairs, with a regularisation `ridge` for standardised features.
 
     w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes: one each for
     the phase profiles, the co-occurrences, and both, per band of compression and for all bands; one per maker, on both;
     and the strengths unchanged. Pairs with generated images are used only for the filter of that maker, as their content
     differs.
-
-    Args:
-        statistics: Statistics of the pairs.
-        ridge: Regularisation, for standardised features.
-        without: Maker whose pairs are ignored.
     """
-    statistics = _without(statistics, without)
     matched = [(band, part) for (band, by), part in statistics.moments.items() if by != GENERATED]
-    by_band = [[part for at, part in matched if at == band] for band in range(_BANDS)]
-    bands = [Moments.total(parts) if parts else None for parts in by_band]
-    known = [band for band in bands if band]
-    overall, shift, mean = (
-        sum(values) / len(known) for values in zip(*((b.covariance(), b.shift, b.mean) for b in known), strict=True)
-    )
-    targets = [((band.covariance() + overall) / 2, band.shift) if band else (overall, shift) for band in bands]
+    bands = [_total([part for at, part in matched if at == band]) for band in range(_BANDS)]
+    known = [(band.covariance, band.shift, band.mean) for band in bands if band]
+    overall, shift, mean = (sum(values) / len(known) for values in zip(*known, strict=True))
+    targets = [((band.covariance + overall) / 2, band.shift) if band else (overall, shift) for band in bands]
     targets.append((overall, shift))
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
     columns = [_discriminant(within, between, kind, ridge) for kind in kinds for within, between in targets]
-    each = _by_maker(statistics)
-    if len(each) > 1:
-        columns += [_discriminant(overall, one.shift, kinds[-1], ridge) for one in each]
+    makers = sorted({maker for _, maker in statistics.moments})
+    if len(makers) > 1:
+        each = [_total([part for (_, by), part in statistics.moments.items() if by == maker]) for maker in makers]
+        columns += [_discriminant(overall, one.shift, kinds[-1], ridge) for one in each if one]
     weights = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     return _filled(statistics, weights, overall, mean)
+
+
+def _total(parts: list[Moments]) -> Moments | None:
+    return reduce(operator.add, parts) if parts else None
 
 
 def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tensor) -> ResidualFilters:

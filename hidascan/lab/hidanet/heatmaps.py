@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +11,22 @@ import torch
 
 from hidascan.detectors.hidanet.heatmap import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
 from hidascan.detectors.hidanet.residuals import ResidualFilters
+from hidascan.lab.data.tables import fold_of
 from hidascan.lab.hidanet.localiser import TrainedTFL, train_localiser
-from hidascan.lab.hidanet.out_of_fold import OutOfFold
-from hidascan.lab.hidanet.probe_samples import ProbeSamples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.hidanet.samples import Samples
+from hidascan.lab.hidanet.voters import OutOfFold
 from hidascan.lab.hidanet.window_cells import WindowStore, window_store
-from hidascan.lab.hidanet.windows import EDIT, GENERATED, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
+from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.agreement import likelihood_ratio
 from hidascan.lab.measure.metrics import auc
+from hidascan.lab.training.artifacts import Workspace
 
 FOLDS = 3  # folds of the sources; each needs a training
 _LIKELY = 0.02  # share of the cells of real pictures that reach the lower threshold
 _SURE, _SURE_AREA = 0.01, 0.005  # shares of real windows with a small or a large neighbourhood above its threshold
 _EVIDENCE = 0.005  # share of real images with a patch that is marked as a whole
-_FORGED = ["", "n", "token AUC", "IoU", "with a region"]
-_HONEST = ["", "n", "with a region", "mean marked area"]
 
 
 @dataclass(frozen=True)
@@ -63,56 +62,44 @@ class Located:
 
 def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[Located]:
     """Compute the logits of each window with a TFL trained without its source and a third of the autoencoders."""
-    autoencoders = sorted({store.about(number)[2] for number in store.of_kind(REPAINTED)})
+    autoencoders = sorted({maker for kind, _, maker in store.about if kind == REPAINTED})
     found: dict[int, Located] = {}
     for fold in range(FOLDS):
-        by_source = [number for number in range(len(store)) if store.fold(number, FOLDS) == fold]
         unknown = set(autoencoders[fold::FOLDS])
-        hidden = {*by_source, *(number for number in store.of_kind(REPAINTED) if store.about(number)[2] in unknown)}
+        by_source = [number for number, (_, source, _) in enumerate(store.about) if fold_of(source) % FOLDS == fold]
+        by_maker = [
+            number for number, (kind, _, maker) in enumerate(store.about) if kind == REPAINTED and maker in unknown
+        ]
         if by_source:
-            included = partial(_is_not_in, hidden)
-            trained = train_localiser(recipe, store, cache / f"tfl-{fold}.state", included, f"fold {fold}")
+            state, hidden = cache / f"tfl-{fold}.state", {*by_source, *by_maker}
+            trained = train_localiser(recipe, store, state, hidden, f"fold {fold}")
             found |= {number: _located(trained, store, number, unknown) for number in by_source}
     return [found[number] for number in sorted(found)]
 
 
-def _is_not_in(hidden: set[int], number: int) -> bool:
-    return number not in hidden
-
-
 def _located(trained: TrainedTFL, store: WindowStore, number: int, unknown: set[str]) -> Located:
-    (kind, _, maker), cells = store.about(number), store[number]
+    (kind, _, maker), cells = store.about[number], store[number]
     logits = trained.logits(cells.tokens, cells.residuals).numpy()
     return Located(number, kind, maker, maker in unknown, logits, cells.shares.numpy())
 
 
 def fit_heatmap_thresholds(thresholds: HeatmapThresholds, real: Sequence[np.ndarray]) -> None:
-    """Set the thresholds of TFL's logits.
-
-    Args:
-        thresholds: Thresholds to set; unchanged without windows.
-        real: (h, w) logits of windows of real pictures, out of fold.
-    """
+    """Set the thresholds of TFL's logits by windows (h, w) of real pictures, out of fold; do nothing without any."""
     if not real:
         return
     standing_out = [above_background(torch.from_numpy(cells)[None]) for cells in real]
-    thresholds.likely.fill_(
-        float(np.quantile(np.concatenate([cells.numpy().ravel() for cells in standing_out]), 1 - _LIKELY))
-    )
+    every = np.concatenate([cells.numpy().ravel() for cells in standing_out])
+    thresholds.likely.fill_(float(np.quantile(every, 1 - _LIKELY)))
     for threshold, side, share in ((thresholds.sure, SMALL, _SURE), (thresholds.sure_area, LARGE, _SURE_AREA)):
-        surest = [
-            float(neighbourhood_means(cells, side).max()) for cells in standing_out if min(cells.shape[1:]) >= side
-        ]
+        large = [cells for cells in standing_out if min(cells.shape[1:]) >= side]
+        surest = [float(neighbourhood_means(cells, side).max()) for cells in large]
         threshold.fill_(float(np.quantile(surest, 1 - share)) if surest else np.inf)
 
 
 def region_odds(thresholds: HeatmapThresholds, forged: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
     """Return the ratio of the shares of forged and of real windows with a region.
 
-    Args:
-        thresholds: Thresholds of the heatmap.
-        forged: (h, w) logits of windows of real edits, out of fold.
-        real: (h, w) logits of windows of real pictures, including retouched ones, out of fold.
+    Both are logits (h, w) out of fold, of real edits, and of real pictures, including retouched ones.
     """
     found = [[bool((thresholds(torch.from_numpy(cells)) >= 0.5).any()) for cells in part] for part in (forged, real)]
     return likelihood_ratio(*found)
@@ -121,17 +108,15 @@ def region_odds(thresholds: HeatmapThresholds, forged: Sequence[np.ndarray], rea
 def fit_patch_threshold(thresholds: HeatmapThresholds, votes: np.ndarray) -> None:
     """Set the threshold of the kernel vote from which a patch is marked as a whole.
 
-    Args:
-        thresholds: Thresholds to set; unchanged without images.
-        votes: (n,) largest kernel vote of a patch in each of n real images, out of fold.
+    `votes` (n,) are the largest of a patch in each of n real images, out of fold; nothing is set without any.
     """
     if len(votes):
         thresholds.evidence.fill_(float(np.quantile(votes, 1 - _EVIDENCE)))
 
 
-def largest_patch_votes(samples: ProbeSamples, out_of_fold: OutOfFold) -> np.ndarray:
+def largest_patch_votes(samples: Samples, out_of_fold: OutOfFold) -> np.ndarray:
     """Return the largest kernel vote of a patch in each real image as published, out of fold."""
-    wanted = samples.as_published & (samples.pooled.labels == 0)
+    wanted = samples.as_published & (samples.labels == 0)
     largest = []
     for number in torch.nonzero(wanted)[:, 0].tolist():
         probe, views = out_of_fold.voters[int(samples.folds[number])].probe, samples.views[number].float()
@@ -140,74 +125,55 @@ def largest_patch_votes(samples: ProbeSamples, out_of_fold: OutOfFold) -> np.nda
     return np.array(largest)
 
 
-def report_heatmaps(
-    recipe: HiDANetRecipe,
-    cache: Path,
-    residuals: ResidualFilters,
-    device: str,
-    dtype: torch.dtype,
-    on_part: Callable[[str], object],
-) -> None:
-    """Measure heatmaps out of fold, and report the figures in Markdown.
-
-    Args:
-        recipe: Recipe of TFL and its windows.
-        cache: Cache folder; missing windows are computed.
-        residuals: Residual filters of the network.
-        device: Device that computes missing windows.
-        dtype: Precision of the backbone.
-        on_part: Callback for each part of the report.
-    """
-    store = window_store(recipe, cache, residuals, device, dtype)
-    located = locate_out_of_fold(recipe, store, cache)
-    thresholds, edits = HeatmapThresholds(), len(_of(located, EDIT)) // max(1, recipe.localiser.windows.edit_draws)
-    fit_heatmap_thresholds(thresholds, [one.logits for one in _of(located, UNTOUCHED)])
-    on_part(f"{len(located)} windows, {FOLDS} folds by source.")
-    as_published = [one for one in _of(located, EDIT) if one.number < edits]
-    delivered = [one for one in _of(located, EDIT) if one.number >= edits]
-    parts = {"edits as published": as_published, "edits delivered": delivered}
-    repainted = [one for one in _of(located, REPAINTED) if one.new_maker]
-    parts |= {
+def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: Workspace) -> Iterator[str]:
+    """Measure heatmaps out of fold, and yield the parts of a report in Markdown; missing windows are computed."""
+    store = window_store(recipe, residuals, workspace)
+    located = locate_out_of_fold(recipe, store, workspace.cache)
+    kinds = {kind: [one for one in located if one.kind == kind] for kind in KINDS}
+    thresholds, edits = HeatmapThresholds(), len(kinds[EDIT]) // max(1, recipe.localiser.windows.edit_draws)
+    fit_heatmap_thresholds(thresholds, [one.logits for one in kinds[UNTOUCHED]])
+    yield f"{len(located)} windows, {FOLDS} folds by source."
+    as_published = [one for one in kinds[EDIT] if one.number < edits]
+    repainted = [one for one in kinds[REPAINTED] if one.new_maker]
+    parts = {
+        "edits as published": as_published,
+        "edits delivered": [one for one in kinds[EDIT] if one.number >= edits],
         "repainted by a held-out autoencoder": repainted,
-        "repainted by an autoencoder of the training": [one for one in _of(located, REPAINTED) if not one.new_maker],
-        "pasted from a generated image": _of(located, PASTED),
+        "repainted by an autoencoder of the training": [one for one in kinds[REPAINTED] if not one.new_maker],
+        "pasted from a generated image": kinds[PASTED],
     }
-    on_part(markdown.table(_FORGED, [_forged_row(name, part, thresholds) for name, part in parts.items()]))
-    on_part("Edits as published, by method:\n\n" + _by_maker(as_published, thresholds, _forged_row, _FORGED))
-    on_part("Repainted by held-out autoencoders:\n\n" + _by_maker(repainted, thresholds, _forged_row, _FORGED))
-    rows = [_honest_row(name, _of(located, name), thresholds) for name in (UNTOUCHED, RETOUCHED, GENERATED)]
-    on_part("Wholly real and wholly generated windows:\n\n" + markdown.table(_HONEST, rows))
-    on_part("Retouched without AI:\n\n" + _by_maker(_of(located, RETOUCHED), thresholds, _honest_row, _HONEST))
+    yield _forged_as_markdown(parts, thresholds)
+    yield "Edits as published, by method:\n\n" + _forged_as_markdown(_by_maker(as_published), thresholds)
+    yield "Repainted by held-out autoencoders:\n\n" + _forged_as_markdown(_by_maker(repainted), thresholds)
+    whole = {kind: kinds[kind] for kind in (UNTOUCHED, RETOUCHED, GENERATED)}
+    yield "Wholly real and wholly generated windows:\n\n" + _honest_as_markdown(whole, thresholds)
+    yield "Retouched without AI:\n\n" + _honest_as_markdown(_by_maker(kinds[RETOUCHED]), thresholds)
 
 
-def _of(located: list[Located], kind: str) -> list[Located]:
-    return [one for one in located if one.kind == kind]
-
-
-def _by_maker(
-    located: list[Located],
-    thresholds: HeatmapThresholds,
-    row: Callable[[str, list[Located], HeatmapThresholds], list[str]],
-    head: list[str],
-) -> str:
+def _by_maker(located: list[Located]) -> dict[str, list[Located]]:
     makers = sorted({one.maker for one in located})
-    return markdown.table(
-        head, [row(maker, [one for one in located if one.maker == maker], thresholds) for maker in makers]
-    )
+    return {maker: [one for one in located if one.maker == maker] for maker in makers}
 
 
-def _forged_row(name: str, located: list[Located], thresholds: HeatmapThresholds) -> list[str]:
-    if not located:
-        return [name, "0", "", "", ""]
-    marked, wanted = [one.marked(thresholds) for one in located], [one.shares >= 0.5 for one in located]
-    overlap = [(a & b).sum() / max(1, (a | b).sum()) for a, b in zip(marked, wanted, strict=True)]
-    figures = (np.nanmean([one.auc for one in located]), np.mean(overlap), np.mean([cells.any() for cells in marked]))
-    return [name, str(len(located)), *(f"{float(figure):.3f}" for figure in figures)]
+def _forged_as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds) -> str:
+    rows = []
+    for name, located in parts.items():
+        marked, wanted = [one.marked(thresholds) for one in located], [one.shares >= 0.5 for one in located]
+        overlap = [(a & b).sum() / max(1, (a | b).sum()) for a, b in zip(marked, wanted, strict=True)]
+        figures = [one.auc for one in located], overlap, [float(cells.any()) for cells in marked]
+        rows.append([name, len(located), *map(_mean, figures)])
+    return markdown.table(["", "n", "token AUC", "IoU", "with a region"], rows)
 
 
-def _honest_row(name: str, located: list[Located], thresholds: HeatmapThresholds) -> list[str]:
-    if not located:
-        return [name, "0", "", ""]
-    marked = [one.marked(thresholds) for one in located]
-    figures = (np.mean([cells.any() for cells in marked]), np.mean([cells.mean() for cells in marked]))
-    return [name, str(len(located)), *(f"{float(figure):.3f}" for figure in figures)]
+def _honest_as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds) -> str:
+    rows = []
+    for name, located in parts.items():
+        marked = [one.marked(thresholds) for one in located]
+        rows.append(
+            [name, len(located), _mean([float(cells.any()) for cells in marked]), _mean([c.mean() for c in marked])]
+        )
+    return markdown.table(["", "n", "with a region", "mean marked area"], rows)
+
+
+def _mean(values: Sequence[float]) -> float | str:
+    return float(np.nanmean(values)) if values else ""

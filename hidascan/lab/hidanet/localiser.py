@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from hidascan.detectors.hidanet.filters import TokenFilters
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, LocaliserSpec
-from hidascan.lab.hidanet.window_cells import QUANTUM, WindowStore
+from hidascan.lab.hidanet.window_cells import QUANTUM, WindowCells, WindowStore
 from hidascan.lab.hidanet.windows import KINDS
 from hidascan.lab.training.artifacts import fingerprint
 from hidascan.lab.training.losses import localisation_loss
@@ -70,23 +70,18 @@ def train_localiser(
     recipe: HiDANetRecipe,
     store: WindowStore,
     state: Path,
-    included: Callable[[int], bool] = lambda number: True,
+    hidden: Collection[int] = (),
     name: str = "",
 ) -> TrainedTFL:
-    """Train TFL on windows; resume after the last complete epoch, if any.
+    """Train TFL on windows; resume after the last complete epoch in `state`, if any.
 
-    Args:
-        recipe: Recipe of TFL.
-        store: Cells of all windows.
-        state: Path of the training state.
-        included: Function of the number of a window that returns whether to train on it.
-        name: Name of the selection, for the fingerprint.
+    `hidden` are the numbers of the windows not to train on, `name` is that of this selection, for the fingerprint.
     """
     spec, network = recipe.localiser, recipe.network
     torch.manual_seed(recipe.seed)
     sizes = (len(store.mean), network.cell_filters, network.residual_filters)
     learner = _Learner(*sizes, spec, network.localiser_dim, network.dropout)
-    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, included)
+    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, hidden)
 
     def epoch(number: int) -> None:
         torch.manual_seed(recipe.seed * 1000 + number)
@@ -96,7 +91,7 @@ def train_localiser(
             trainer.step({key: torch.stack([one[key] for one in losses]).sum() for key in losses[0]})
 
     made_by = fingerprint(what="TFL", network=network, spec=spec, seed=recipe.seed, windows=len(store), shown=name)
-    trainer.run(made_by, state, epoch)
+    trainer.run(trainer.resume(made_by, state), epoch)
     return trainer.averaged.trained(store)
 
 
@@ -108,12 +103,11 @@ def _losses(learner: _Learner, tokens: Tensor, residuals: Tensor, shares: Tensor
 class _Batches:
     """Batches of windows: kinds in proportion to their shares, and within a kind each maker or source equally often."""
 
-    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, included: Callable[[int], bool]):
+    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, hidden: Collection[int]):
         self._store, self._spec, self._seed = store, spec, seed
-        about = [store.about(number) for number in range(len(store))]
         self._by_kind: list[dict[str, list[int]]] = [{} for _ in KINDS]
-        for number, (kind, source, maker) in enumerate(about):
-            if included(number):
+        for number, (kind, source, maker) in enumerate(store.about):
+            if number not in hidden:
                 group = maker if kind in spec.by_maker else source
                 self._by_kind[KINDS.index(kind)].setdefault(group, []).append(number)
         shares = np.array([share if group else 0.0 for share, group in zip(spec.shares, self._by_kind, strict=True)])
@@ -122,11 +116,11 @@ class _Batches:
     def batch(self, step: int) -> list[tuple[Tensor, Tensor, Tensor, float]]:
         """Return tokens (B, h, w, T * C), residuals (B, h, w, E), shares (B, h, w) and weight of windows, by size."""
         rng = np.random.default_rng([self._seed, 9, step])
-        by_side: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        by_side: dict[int, list[WindowCells]] = {}
         for _ in range(self._spec.batch):
             groups = list(self._by_kind[rng.choice(len(KINDS), p=self._shares)].values())
             group = groups[rng.integers(len(groups))]
             cells = self._store[group[rng.integers(len(group))]]
-            by_side.setdefault(len(cells.shares), []).append((cells.tokens, cells.residuals, cells.shares))
+            by_side.setdefault(len(cells.shares), []).append(cells)
         parts = [[torch.stack(part) for part in zip(*windows, strict=True)] for windows in by_side.values()]
         return [(tokens, residuals, shares, len(shares) / self._spec.batch) for tokens, residuals, shares in parts]

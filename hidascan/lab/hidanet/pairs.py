@@ -16,14 +16,13 @@ from tqdm import tqdm
 
 from hidascan.errors import ImageError, RecipeError
 from hidascan.image.decode import decode
-from hidascan.lab.data.autoencoders.base import Autoencoder, load_autoencoder
+from hidascan.lab.data.autoencoders import Autoencoder, load_autoencoder
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_autoencoders, trained_path
-from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, resize
+from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, random_window, resize
 from hidascan.lab.data.layouts import read_images
-from hidascan.lab.data.sampling import BalancedSampler
-from hidascan.lab.data.tables import fold_of, tables_sha256
+from hidascan.lab.data.tables import BalancedSampler, fold_of, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
-from hidascan.lab.training.artifacts import claim_folder, fingerprint, save_artifact
+from hidascan.lab.training.artifacts import Workspace, claim_folder, fingerprint, missing_shards, save_artifact
 
 _PER_SHARD = 40
 KINDS = ("given", "trained", "generated")  # origin of the second image, and prefix of the shards
@@ -42,41 +41,40 @@ def _usable(recipe: HiDANetRecipe) -> list[AutoencoderSpec]:
     return [one for one in recipe.autoencoders if not one.held_out]
 
 
-def build_pairs(recipe: HiDANetRecipe, cache: Path, device: str, dtype: torch.dtype) -> None:
-    """Train the autoencoders and make the pairs, in folders of `cache`, unless they exist.
+def build_pairs(recipe: HiDANetRecipe, workspace: Workspace) -> None:
+    """Train the autoencoders and make the pairs, in folders of the cache, unless they exist.
 
     Raises:
         RecipeError: If the folders belong to another recipe, or the recipe asks for pairs of missing autoencoders.
     """
-    spec, folder = recipe.localiser.pairs, cache / "pairs"
+    spec, folder = recipe.localiser.pairs, workspace.cache / "pairs"
     decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed, makers_of(recipe)]
-    claim_folder(folder, fingerprint(what="pairs", decides=decides, tables=tables_sha256(recipe.data.tables)))
-    images = [image for table in recipe.data.tables for image in read_images(table)]
-    included = [image for image in images if fold_of(image.source) != spec.held_out_fold]
-    photos = BalancedSampler(included, 0, spec.group_power)
-    build_autoencoders(recipe.autoencoders, photos, cache / "autoencoders", device, dtype == torch.bfloat16)
-    paths = recipe.data.autoencoders, [str(trained_path(cache / "autoencoders", one)) for one in _usable(recipe)]
-    loaded: list[list[Maker]] = [[_by(load_autoencoder(path, dtype, device)) for path in kind] for kind in paths]
-    generated = BalancedSampler(included, 1, spec.group_power)
-    kinds = zip(KINDS, spec.counts, [*loaded, [lambda _, rng: _window(generated, spec, rng)]], strict=True)
-    for number, (kind, count, makers) in enumerate(kinds):
-        if count and not makers:
+    made_by = fingerprint(what="pairs", decides=decides, tables=tables_sha256(recipe.data.tables))
+    claim_folder(folder, made_by)
+    included = [image for image in read_images(*recipe.data.tables) if fold_of(image.source) != spec.held_out_fold]
+    photos, generated = (BalancedSampler(included, label, spec.group_power) for label in (0, 1))
+    autoencoders = _load_autoencoders(recipe, photos, workspace)
+    makers: list[list[Maker]] = [*autoencoders, [lambda _, rng: _window(generated, spec, rng)]]
+    for place, (kind, count) in enumerate(zip(KINDS, spec.counts, strict=True)):
+        if count and not makers[place]:
             raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but no autoencoder for them exists")
-        for first in tqdm(range(0, count, _PER_SHARD), desc=f"{kind} pairs", disable=None):
-            path = folder / f"{kind}-{first:06d}.safetensors"
-            if not path.exists():
-                numbers = range(first, min(first + _PER_SHARD, count))
-                seed = [recipe.seed, spec.seed + number]
-                _write_shard(path, [_make_pair(photos, makers, spec, [*seed, n]) for n in numbers])
+        for path, numbers in missing_shards(folder, count, _PER_SHARD, f"{kind} pairs", f"{kind}-"):
+            seeds = [[recipe.seed, spec.seed + place, number] for number in numbers]
+            made = zip(*(_make_pair(photos, makers[place], spec, seed) for seed in seeds), strict=True)
+            sides = dict(zip(("photos", "copies"), made, strict=True))
+            save_artifact(path, {side: torch.from_numpy(np.stack(pixels)) for side, pixels in sides.items()})
+
+
+def _load_autoencoders(recipe: HiDANetRecipe, photos: BalancedSampler, workspace: Workspace) -> list[list[Maker]]:
+    """Train those of the recipe, unless they exist; return the given autoencoders, and these."""
+    folder = workspace.cache / "autoencoders"
+    build_autoencoders(recipe.autoencoders, photos, folder, workspace)
+    paths = recipe.data.autoencoders, [str(trained_path(folder, one)) for one in _usable(recipe)]
+    return [[_by(load_autoencoder(path, workspace.dtype, workspace.device)) for path in kind] for kind in paths]
 
 
 def _by(autoencoder: Autoencoder) -> Maker:
     return lambda photo, rng: autoencoder.reconstruct(photo, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
-
-
-def _write_shard(path: Path, made: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    photos, copies = (torch.from_numpy(np.stack(side)) for side in zip(*made, strict=True))
-    save_artifact(path, {"photos": photos, "copies": copies})
 
 
 def _make_pair(
@@ -91,45 +89,46 @@ def _make_pair(
 def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
     """Cut a window aligned with the 8x8 blocks of the image, or with those of the shrunken image."""
     while True:
+        path = sampler.draw(rng).path
         try:
-            pixels = decode(sampler.draw(rng).path).pixels
+            pixels = decode(path).pixels
         except ImageError as error:
-            tqdm.write(f"skipped: {error}")
+            tqdm.write(f"skipped: {path}: {error}")
             continue
         shortest = min(pixels.shape[:2])
         if shortest < spec.side:
             continue
         if rng.random() < spec.resize and shortest >= 2 * spec.side:
             pixels = resize(np.ascontiguousarray(pixels), float(rng.uniform(spec.side / shortest, 1)), rng)
-        top, left = (8 * int(rng.integers(0, max(0, side - spec.side) // 8 + 1)) for side in pixels.shape[:2])
-        return np.ascontiguousarray(pixels[top : top + spec.side, left : left + spec.side])
+        return np.ascontiguousarray(pixels[random_window(pixels.shape, spec.side, rng, grid=8)])
 
 
 class Pairs:
-    """A folder of pairs, ordered by kind, each with several degradations."""
+    """A folder of pairs, ordered by kind, each with a degradation.
+
+    Attributes:
+        makers: Maker of each pair.
+    """
 
     def __init__(self, recipe: HiDANetRecipe, folder: Path):
         """Index the shards of a folder."""
-        self._seed, self._spec, makers = recipe.seed, recipe.localiser.pairs, makers_of(recipe)
+        self._seed, self._spec = recipe.seed, recipe.localiser.pairs
         self.makers: list[str] = []
-        self.kinds: list[int] = []
         self._places = []
-        for number, kind in enumerate(KINDS):
+        for kind, makers in makers_of(recipe).items():
             for path in sorted(folder.glob(f"{kind}-*.safetensors")):
                 file, first = safe_open(path, framework="np"), int(path.stem.removeprefix(f"{kind}-"))
-                for n in range(file.get_slice("photos").get_shape()[0]):
-                    self._places.append((file, n))
-                    self.makers.append(makers[kind][(first + n) % len(makers[kind])])
-                    self.kinds.append(number)
+                for place in range(file.get_slice("photos").get_shape()[0]):
+                    self._places.append((file, place))
+                    self.makers.append(makers[(first + place) % len(makers)])
 
     def __len__(self) -> int:
-        """Return the number of degraded pairs: all with their first degradation come first, then all with the next."""
-        return len(self._places) * self._spec.degradations
+        """Return the number of pairs."""
+        return len(self._places)
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, Degradation]:
         """Return photo and second image, (H, W, 3) uint8 each, with the same degradation, and the degradation."""
-        rng, spec = np.random.default_rng([self._seed, 10, number]), self._spec
-        file, place = self._places[number % len(self._places)]
-        degradation = draw_degradation(rng, spec.filter, spec.saves, spec.jpeg_quality)
+        degradation = draw_degradation(np.random.default_rng([self._seed, 10, number]), self._spec)
+        file, place = self._places[number]
         photo, copy = (degrade(file.get_slice(side)[place], degradation) for side in ("photos", "copies"))
         return photo, copy, degradation

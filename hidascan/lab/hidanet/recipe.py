@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec
-from hidascan.lab.hidanet.fusion import FusionSpec
-from hidascan.lab.hidanet.quality import QualitySpec
+from hidascan.lab.data.degradations import DegradationSpec
+from hidascan.lab.training.artifacts import Workspace
 from hidascan.lab.training.recipe import DataSpec, Recipe
 from hidascan.lab.training.trainer import TrainerSpec
 
@@ -27,28 +25,22 @@ class HiDANetData(DataSpec):
 
 
 @dataclass(frozen=True)
-class PairSpec:
-    """Pairs of a photo and its reconstruction, their degradation, and the regions that they exchange."""
+class PairSpec(DegradationSpec):
+    """Pairs of a photo and its reconstruction, and their degradation."""
 
     counts: tuple[int, int, int] = (640, 0, 0)  # by given autoencoders, by autoencoders trained here, generated
-    shares: tuple[float, float, float] = (1.0, 0.0, 0.0)  # shares of the forgeries made from each kind of pair
-    hard: tuple[str, ...] = ()  # makers drawn as often as all others of their kind together
     seed: int = 20
     held_out_fold: int = -1  # fold of sources without pairs, used for the threshold of the heatmap
     side: int = 448  # pixels
     group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
     resize: float = 0.3  # probability that a large photo is shrunk first
-    degradations: int = 2  # of each pair
-    untouched: float = 0.15  # probability that no cell is swapped
-    spliced: float = 0.0  # probability that cells are replaced by those of another photo, without AI
-    region_share: tuple[float, float] = (0.05, 0.5)  # area of the region otherwise
     filter: float = 0.05
     saves: tuple[float, float, float, float] = (0.1, 0.8, 0.1, 0.0)
     jpeg_quality: tuple[int, int] = (70, 100)
 
 
 @dataclass(frozen=True)
-class WindowSpec:
+class WindowSpec(DegradationSpec):
     """Training windows of TFL."""
 
     seed: int = 30
@@ -71,21 +63,40 @@ class LocaliserSpec(TrainerSpec):
     steps: int = 400  # per epoch
     ridge: float = 1e-3  # regularisation of the residual filters, added to the covariance of standardised features
     hidden: float = 0.3  # probability of hiding a channel of the tokens from a window
-    shares: tuple[float, float, float, float, float, float] = (
-        0.3,
-        0.17,
-        0.18,
-        0.12,
-        0.23,
-        0.0,
-    )  # of the kinds in a batch
-    by_maker: tuple[str, ...] = (
-        "edit",
-        "repainted",
-        "retouched",
-    )  # kinds in which makers are drawn equally often, instead of sources
+    shares: tuple[float, ...] = (0.3, 0.17, 0.18, 0.12, 0.23, 0.0)  # of the kinds in a batch
+    # Kinds in which makers are drawn equally often, instead of sources.
+    by_maker: tuple[str, ...] = ("edit", "repainted", "retouched")
     pairs: PairSpec = field(default_factory=PairSpec)
     windows: WindowSpec = field(default_factory=WindowSpec)
+
+
+@dataclass(frozen=True)
+class FusionSpec(TrainerSpec):
+    """L_cls: training of FAM and classifier."""
+
+    epochs: int = 12
+    batch: int = 64  # samples
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.5  # probability of dropping a channel after fusion
+    hidden: float = 0.5  # probability of dropping a feature of a token
+    thinned: float = 0.5  # probability that a sample is trained on with only one of its patches
+    label_smoothing: float = 0.05
+    seed: int = 0
+    vote: float = 0.1  # weight of its logit; that of the kernel probe is 1
+
+
+@dataclass(frozen=True)
+class QualitySpec(TrainerSpec):
+    """L_qfe: training of QFE."""
+
+    epochs: int = 20
+    batch: int = 64  # samples
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.3  # probability of dropping a hidden channel
+    hidden: float = 0.1  # probability of dropping an input feature
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,11 +137,11 @@ class HiDANetRecipe(Recipe):
     kernel: KernelSpec = field(default_factory=KernelSpec)
 
 
-def recipe_backbone(recipe: HiDANetRecipe, taps: tuple[int, ...], device: str, dtype: torch.dtype) -> FrozenViT:
+def recipe_backbone(recipe: HiDANetRecipe, taps: tuple[int, ...], workspace: Workspace) -> FrozenViT:
     """Load the frozen backbone with the blocks `taps` (counted from 1), packed on a CPU."""
-    network = recipe.network
-    backbone = load_backbone(network.backbone, taps, network.side, Path(recipe.data.backbone), dtype).to(device)
-    if device == "cpu":
+    network, path = recipe.network, Path(recipe.data.backbone)
+    backbone = load_backbone(network.backbone, taps, network.side, path, workspace.dtype).to(workspace.device)
+    if workspace.device.type == "cpu":
         pack_linears(backbone)
     return backbone
 

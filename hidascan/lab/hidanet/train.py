@@ -6,12 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from hidascan.calibration import Calibration
-from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector, save_trained, sha256_of
+from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
 from hidascan.lab.data.tables import tables_sha256
@@ -24,44 +22,37 @@ from hidascan.lab.hidanet.heatmaps import (
     region_odds,
 )
 from hidascan.lab.hidanet.localiser import train_localiser
-from hidascan.lab.hidanet.out_of_fold import Voters, fit_voters, predict_out_of_fold
 from hidascan.lab.hidanet.pairs import build_pairs
-from hidascan.lab.hidanet.probe_samples import known_qualities, probe_samples
-from hidascan.lab.hidanet.quality import train_quality
+from hidascan.lab.hidanet.quality import quality_samples, train_quality
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
+from hidascan.lab.hidanet.samples import verdict_samples
+from hidascan.lab.hidanet.voters import Voters, fit_voters, predict_out_of_fold
 from hidascan.lab.hidanet.window_cells import window_store
 from hidascan.lab.hidanet.windows import EDIT, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure.calibration import fit_calibration, measure_reliability
+from hidascan.lab.training.artifacts import Workspace
+from hidascan.lab.training.recipe import write_weights
 
 VERDICT, HEATMAP = "verdict", "heatmap"  # parts that can be trained alone
+_FROZEN = ("backbone",)
 _OF_HEATMAP = ("cell_taps", "cell_filters", "residual_filters", "localiser_dim", "dropout")
 _OF_VERDICT = ("taps", "components", "landmarks", "quality_dim", "dim", "heads", "dropout")
 
 
-def train(recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Compute what is missing in `cache`, train, resuming after the last complete epoch, and write the weights."""
+def train(recipe: HiDANetRecipe, out: Path, workspace: Workspace) -> None:
+    """Compute what is missing in the cache, train, resuming after the last complete epoch, and write the weights."""
     torch.manual_seed(recipe.seed)
     network = _without_backbone(recipe)
-    build_pairs(recipe, cache, str(device), dtype)
-    network.residuals = residual_filters(recipe, cache)
-    odds = _train_tfl(network, recipe, cache, device, dtype)
-    calibration = _train_verdict(network, recipe, cache, device, dtype)
-    write_network(recipe, network, dataclasses.replace(calibration, region_odds=odds), out, training_record(recipe))
+    build_pairs(recipe, workspace)
+    network.residuals = residual_filters(recipe, workspace.cache)
+    odds = _train_tfl(network, recipe, workspace)
+    calibration = _train_verdict(network, recipe, workspace)
+    calibration = dataclasses.replace(calibration, region_odds=odds)
+    write_weights(recipe, network, _FROZEN, out, _training_record(recipe), calibration)
 
 
-def train_part(
-    part: str, recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype, weights: Path
-) -> None:
-    """Train the verdict or the heatmap alone, and take all other parts from finished weights.
-
-    Args:
-        part: VERDICT or HEATMAP.
-        recipe: Recipe of the part.
-        cache: Folder of features, windows and states.
-        out: Path of the new weights.
-        device: Device of the backbone.
-        dtype: Precision of the backbone.
-        weights: Path of the finished weights.
+def train_part(part: str, recipe: HiDANetRecipe, out: Path, workspace: Workspace, weights: Path) -> None:
+    """Train VERDICT or HEATMAP alone, take all other parts from finished `weights`, and write the new ones to `out`.
 
     Raises:
         RecipeError: If the network of these weights differs from the recipe's in more than this part.
@@ -75,14 +66,15 @@ def train_part(
     if part == VERDICT:
         for name in ("residuals", "token_filters", "localiser", "heatmap"):
             setattr(network, name, getattr(finished, name))
-        calibration = _train_verdict(network, recipe, cache, device, dtype)
+        calibration = _train_verdict(network, recipe, workspace)
         calibration = dataclasses.replace(calibration, region_odds=header.calibration.region_odds)
     else:
         for name in ("residuals", "probe", "fusion", "quality", "vote", "heatmap"):
             setattr(network, name, getattr(finished, name))
-        odds = _train_tfl(network, recipe, cache, device, dtype)
+        odds = _train_tfl(network, recipe, workspace)
         calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # of other verdicts
-    write_network(recipe, network, calibration, out, header.training | {part: training_record(recipe)})
+    training = header.training | {part: _training_record(recipe)}
+    write_weights(recipe, network, _FROZEN, out, training, calibration)
 
 
 def _without_backbone(recipe: HiDANetRecipe) -> HiDANet:
@@ -92,34 +84,32 @@ def _without_backbone(recipe: HiDANetRecipe) -> HiDANet:
     return network
 
 
-def _train_verdict(
-    network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: torch.device, dtype: torch.dtype
-) -> Calibration:
+def _train_verdict(network: HiDANet, recipe: HiDANetRecipe, workspace: Workspace) -> Calibration:
     """Fit both voters and QFE, and return their calibration, fitted and measured on verdicts out of fold."""
-    samples = probe_samples(recipe, cache, str(device), dtype)
-    set_voters(network, fit_voters(samples, recipe))
-    qualities = known_qualities(recipe, samples, cache)
+    samples = verdict_samples(recipe, workspace)
+    _set_voters(network, fit_voters(samples, recipe))
+    qualities = quality_samples(recipe, samples, workspace.cache)
     network.quality = train_quality(qualities, recipe.network.quality_dim, recipe.quality)
     out_of_fold = predict_out_of_fold(samples, recipe)
     fit_patch_threshold(network.heatmap, largest_patch_votes(samples, out_of_fold))
-    labels, logits = samples.pooled.labels.numpy(), out_of_fold.predictions.logits.double().numpy()
+    labels, logits = samples.labels.numpy(), out_of_fold.predictions.logits.double().numpy()
     reliability = measure_reliability(labels, logits, samples.folds.numpy(), samples.as_published.numpy())
-    return dataclasses.replace(fit_calibration(labels, logits, np.zeros(1)), reliability=reliability)
+    return dataclasses.replace(fit_calibration(labels, logits), reliability=reliability)
 
 
-def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, cache: Path, device: torch.device, dtype: torch.dtype) -> float:
+def _train_tfl(network: HiDANet, recipe: HiDANetRecipe, workspace: Workspace) -> float:
     """Train TFL for the residual filters of a network, set its thresholds out of fold, and return `region_odds`."""
-    store = window_store(recipe, cache, network.residuals, str(device), dtype)
-    trained = train_localiser(recipe, store, cache / "tfl.state")
+    store = window_store(recipe, network.residuals, workspace)
+    trained = train_localiser(recipe, store, workspace.cache / "tfl.state")
     network.token_filters, network.localiser = trained.token_filters, trained.localiser
-    located = locate_out_of_fold(recipe, store, cache)
+    located = locate_out_of_fold(recipe, store, workspace.cache)
     fit_heatmap_thresholds(network.heatmap, [window.logits for window in located if window.kind == UNTOUCHED])
     edits = [window.logits for window in located if window.kind == EDIT]
     real = [window.logits for window in located if window.kind in (UNTOUCHED, RETOUCHED)]
     return region_odds(network.heatmap, edits, real)
 
 
-def set_voters(network: HiDANet, voters: Voters) -> None:
+def _set_voters(network: HiDANet, voters: Voters) -> None:
     """Set kernel probe, FAM and its weight in a network."""
     network.probe = voters.probe
     if voters.fusion is not None:
@@ -127,30 +117,15 @@ def set_voters(network: HiDANet, voters: Voters) -> None:
     network.vote.fill_(voters.vote)
 
 
-def training_record(recipe: HiDANetRecipe) -> dict[str, Any]:
+def _training_record(recipe: HiDANetRecipe) -> dict[str, Any]:
     """Return the record of the training for the header of the weights."""
     return {"recipe": dataclasses.asdict(recipe), "tables_sha256": tables_sha256(recipe.data.tables)}
 
 
-def write_network(
-    recipe: HiDANetRecipe, network: HiDANet, calibration: Calibration, out: Path, training: dict[str, Any]
-) -> None:
-    """Write the checkpoint, with a record of its training."""
-    backbone = Path(recipe.data.backbone)
-    parts = (Part("backbone", backbone.name, sha256_of(backbone)),)
-    header = CheckpointHeader(out.stem, recipe.detector, recipe.network, parts, calibration, training)
-    save_trained(out, network, header)
-    tqdm.write(f"wrote {out}")
-
-
-def train_for_comparison(
-    recipe: HiDANetRecipe, cache: Path, out: Path, device: torch.device, dtype: torch.dtype
-) -> None:
+def train_for_comparison(recipe: HiDANetRecipe, out: Path, workspace: Workspace) -> None:
     """Fit the verdict to all folds except `data.without_folds`, and write the weights, with untrained TFL and QFE."""
-    samples = probe_samples(recipe, cache, str(device), dtype)
+    samples = verdict_samples(recipe, workspace)
     held_out = torch.tensor(recipe.data.without_folds, dtype=torch.long)
-    network = HiDANet(recipe.network)
-    del network.backbone  # it is not trained, and has its own file
-    included = ~torch.isin(samples.folds, held_out)
-    set_voters(network, fit_voters(samples, recipe, included))
-    write_network(recipe, network, Calibration(), out, training_record(recipe))
+    network = _without_backbone(recipe)
+    _set_voters(network, fit_voters(samples.only(~torch.isin(samples.folds, held_out)), recipe))
+    write_weights(recipe, network, _FROZEN, out, _training_record(recipe))

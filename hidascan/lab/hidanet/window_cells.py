@@ -8,30 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
 from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.hidanet.filters import LARGEST
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.geometry import CELL, PATCH
-from hidascan.lab.data.autoencoders.base import load_autoencoder
+from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.forgeries import cell_shares
 from hidascan.lab.data.layouts import read_images
-from hidascan.lab.data.sampling import BalancedSampler
-from hidascan.lab.data.tables import fold_of, tables_sha256
+from hidascan.lab.data.layouts.edited import read_edits
+from hidascan.lab.data.tables import BalancedSampler, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
-from hidascan.lab.hidanet.windows import Window, WindowMaker
-from hidascan.lab.measure.localisation import read_edits
-from hidascan.lab.training.artifacts import claim_folder, fingerprint, load_artifact, save_artifact
+from hidascan.lab.hidanet.windows import WindowMaker
+from hidascan.lab.training.artifacts import (
+    Workspace,
+    claim_folder,
+    fingerprint,
+    load_artifact,
+    missing_shards,
+    save_artifact,
+)
 
 QUANTUM = LARGEST / 127  # quantisation step of tokens in int8, standard deviations
 _SHARD = 32  # windows
@@ -39,104 +43,73 @@ _FOR_SPREAD = 24  # windows, evenly spaced, for the standardisation of tokens
 _LEAST = 1e-3  # added to spreads
 
 
-@dataclass(frozen=True)
-class WindowCells:
+class WindowCells(NamedTuple):
     """Input and labels of TFL for a window of h x w cells (28 x 28, or 14 x 14).
 
     Attributes:
         tokens: (h, w, T * C) int8 tokens, in steps of QUANTUM standard deviations.
         residuals: (h, w, E) float16 filtered residuals.
         shares: (h, w) float32 shares of AI-made pixels in the cells.
-        kind: Kind of window, one of `windows.KINDS`.
-        source: Source, which determines the fold.
-        maker: Generator or editing method of the AI pixels, or kind of retouch.
     """
 
     tokens: Tensor
     residuals: Tensor
     shares: Tensor
-    kind: str
-    source: str
-    maker: str
 
 
 class WindowStore:
-    """A folder with the cells of all windows of a `WindowMaker`."""
+    """A folder with the cells of all windows of a `WindowMaker`.
+
+    Attributes:
+        about: Kind, source and maker of each window.
+        mean: (T * C,) mean of the tokens.
+        spread: (T * C,) standard deviation of the tokens.
+    """
 
     def __init__(self, folder: Path):
         """Open all shards of a folder."""
-        self._places: list[tuple[Any, int, list[str]]] = []
+        self._places: list[tuple[Any, int]] = []
+        self.about: list[tuple[str, str, str]] = []
         for path in sorted(folder.glob("[0-9]*.safetensors")):
             file = safe_open(path, framework="pt")
-            for place, about in enumerate(json.loads(file.metadata()["about"])):
-                self._places.append((file, place, about))
-        standard = safe_open(folder / "standard.safetensors", framework="pt")
-        self.mean, self.spread = (standard.get_tensor(name) for name in ("mean", "spread"))  # (T * C,) of tokens
+            windows = json.loads(file.metadata()["about"])
+            self._places += [(file, place) for place in range(len(windows))]
+            self.about += [(kind, source, maker) for kind, source, maker in windows]
+        standard = load_file(folder / "standard.safetensors")
+        self.mean, self.spread = standard["mean"], standard["spread"]
 
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self._places)
 
-    def about(self, number: int) -> tuple[str, str, str]:
-        """Return kind, source and maker of a window."""
-        kind, source, maker = self._places[number][2]
-        return kind, source, maker
-
-    def of_kind(self, kind: str) -> list[int]:
-        """Return the numbers of the windows of a kind."""
-        return [number for number in range(len(self)) if self.about(number)[0] == kind]
-
-    def fold(self, number: int, folds: int) -> int:
-        """Return the fold of a window's source, 0 to folds - 1."""
-        return fold_of(self.about(number)[1]) % folds
-
     def __getitem__(self, number: int) -> WindowCells:
         """Read one window."""
-        file, place, about = self._places[number]
-        parts = (file.get_tensor(f"{place}/{name}") for name in ("tokens", "residuals", "shares"))
-        return WindowCells(*parts, *about)
+        file, place = self._places[number]
+        return WindowCells(*(file.get_tensor(f"{place}/{name}") for name in WindowCells._fields))
 
 
 def build_window_cells(
     maker: WindowMaker, backbone: FrozenViT, residuals: ResidualFilters, folder: Path, made_by: str
 ) -> WindowStore:
-    """Compute the shards that are missing in `folder`, and open it.
-
-    Args:
-        maker: Maker of the windows.
-        backbone: Backbone with the taps of TFL.
-        residuals: Residual filters of the network.
-        folder: Folder of the shards.
-        made_by: Fingerprint of everything that determines them.
+    """Compute the shards that are missing in `folder`, and open it; `made_by` is the fingerprint of all that decides them.
 
     Raises:
         RecipeError: If the folder belongs to another recipe.
     """
     claim_folder(folder, made_by)
     mean, spread = _standard(maker, backbone, folder / "standard.safetensors", made_by)
-    for first, windows in _missing(maker, folder, made_by):
+    for path, numbers in missing_shards(folder, len(maker), _SHARD, "windows"):
         tensors: dict[str, Tensor] = {}
-        for place, window in enumerate(windows):
+        abouts = []
+        for place, number in enumerate(numbers):  # not ahead: autoencoders and backbone use the same cores
+            window = maker[number]
             tokens = ((_tokens(backbone, window.pixels) - mean) / spread).clamp(-LARGEST, LARGEST)
             tensors[f"{place}/tokens"] = (tokens / QUANTUM).round().to(torch.int8)
             tensors[f"{place}/residuals"] = _joined(residuals(_patches(window.pixels))).half()
             tensors[f"{place}/shares"] = torch.from_numpy(cell_shares(window.mask, CELL)).float()
-        about = json.dumps([(window.kind, window.source, window.maker) for window in windows])
-        save_artifact(folder / f"{first:06d}.safetensors", tensors, made_by, about=about)
+            abouts.append((window.kind, window.source, window.maker))
+        save_artifact(path, tensors, made_by, about=json.dumps(abouts))
     return WindowStore(folder)
-
-
-def _missing(maker: WindowMaker, folder: Path, made_by: str) -> Iterator[tuple[int, list[Window]]]:
-    """Yield the first number and the windows of each missing shard."""
-    firsts = [first for first in range(0, len(maker), _SHARD) if not (folder / f"{first:06d}.safetensors").exists()]
-    sizes = {first: min(first + _SHARD, len(maker)) - first for first in firsts}
-    with tqdm(total=sum(sizes.values()), desc="windows", disable=None) as bar:
-        for first, count in sizes.items():
-            windows = []
-            for number in range(first, first + count):  # not ahead: autoencoders and backbone use the same cores
-                windows.append(maker[number])
-                bar.update()
-            yield first, windows
 
 
 def _standard(maker: WindowMaker, backbone: FrozenViT, path: Path, made_by: str) -> tuple[Tensor, Tensor]:
@@ -171,16 +144,15 @@ def _joined(cells: Tensor) -> Tensor:
     return cells.unflatten(0, (side, side)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
-def window_store(
-    recipe: HiDANetRecipe, cache: Path, residuals: ResidualFilters, device: str, dtype: torch.dtype
-) -> WindowStore:
+def window_store(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: Workspace) -> WindowStore:
     """Compute or read the cells of the windows of a recipe."""
-    images = [image for table in recipe.data.tables for image in read_images(table)]
+    device, dtype = workspace.device, workspace.dtype
+    images = read_images(*recipe.data.tables)
     spec, edits = recipe.localiser.windows, [edit for table in recipe.data.edits for edit in read_edits(Path(table))]
     real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
     autoencoders = {Path(where).name: load_autoencoder(where, dtype, device) for where in recipe.data.autoencoders}
     maker = WindowMaker(spec, recipe.seed, edits, real, ai, autoencoders)
-    backbone = recipe_backbone(recipe, recipe.network.cell_taps, device, dtype)
+    backbone = recipe_backbone(recipe, recipe.network.cell_taps, workspace)
     filters = hashlib.sha256(residuals.filters.numpy().tobytes()).hexdigest()
     made_by = fingerprint(
         what="windows",
@@ -192,4 +164,4 @@ def window_store(
         backbone=[token_settings(recipe), recipe.network.cell_taps],
         tables=tables_sha256(recipe.data.tables),
     )
-    return build_window_cells(maker, backbone, residuals, cache / "windows", made_by)
+    return build_window_cells(maker, backbone, residuals, workspace.cache / "windows", made_by)

@@ -16,12 +16,12 @@ from hidascan.errors import ImageError
 from hidascan.geometry import PATCH
 from hidascan.image.decode import decode
 from hidascan.image.perturb import blur, compress, sharpen
-from hidascan.lab.data.autoencoders.base import Autoencoder
-from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, draw_jpeg, resize
+from hidascan.lab.data.autoencoders import Autoencoder
+from hidascan.lab.data.degradations import degrade, draw_degradation, draw_jpeg, random_window, resize
 from hidascan.lab.data.forgeries import match_tone, poisson_blend, random_region, swap_region
-from hidascan.lab.data.sampling import BalancedSampler
+from hidascan.lab.data.layouts.edited import EditedImage, read_mask
+from hidascan.lab.data.tables import BalancedSampler
 from hidascan.lab.hidanet.recipe import WindowSpec
-from hidascan.lab.measure.localisation import Edit
 
 SIDE = 2 * PATCH  # side of a large window, pixels; a small one is a single patch
 _TRIES = 20  # draws in search of a large window
@@ -59,7 +59,7 @@ class WindowMaker:
         self,
         spec: WindowSpec,
         seed: int,
-        edits: Sequence[Edit],
+        edits: Sequence[EditedImage],
         real: BalancedSampler,
         ai: BalancedSampler,
         autoencoders: dict[str, Autoencoder],
@@ -81,16 +81,16 @@ class WindowMaker:
         rng = np.random.default_rng([self._seed, 11, KINDS.index(kind), place])
         if kind == EDIT:
             return self._edit(place, rng)
-        draws: dict[str, Callable[[np.random.Generator], Window]] = {
-            REPAINTED: partial(self._repainted, place),
-            PASTED: self._pasted,
-            RETOUCHED: partial(self._retouched, place),
-            UNTOUCHED: self._untouched,
-            GENERATED: self._generated,
+        draws: dict[str, Callable[[], Window]] = {
+            REPAINTED: lambda: self._repainted(place, rng),
+            PASTED: lambda: self._pasted(rng),
+            RETOUCHED: lambda: self._retouched(place, rng),
+            UNTOUCHED: lambda: self._window(self._real, rng),
+            GENERATED: lambda: self._window(self._ai, rng),
         }
         while True:
             try:
-                window = draws[kind](rng)
+                window = draws[kind]()
             except ImageError:
                 continue
             return self._delivered(window, rng)
@@ -98,7 +98,8 @@ class WindowMaker:
     def _edit(self, place: int, rng: np.random.Generator) -> Window:
         """Cut a window at the border of a real edit; the first draw of each edit is not degraded."""
         edit = self._edits[place % len(self._edits)]
-        pixels, mask = decode(edit.path).pixels, decode(edit.mask).pixels[..., 0] >= 128
+        assert edit.mask is not None  # tables of edits name one for each image
+        pixels, mask = decode(edit.path).pixels, read_mask(edit.mask)
         first = place < len(self._edits)
         if not first and min(mask.shape) > 1.3 * SIDE and rng.random() < 0.4:
             pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / min(mask.shape), 1)), rng)
@@ -129,8 +130,8 @@ class WindowMaker:
         """Retouch a region of a photo without AI."""
         base = self._photo(rng)
         mask = self._region(base, rng)
-        names = list(_RETOUCHES)
-        name = names[place % (len(names) + 1)] if place % (len(names) + 1) < len(names) else "spliced"
+        names = [*_RETOUCHES, "spliced"]
+        name = names[place % len(names)]
         if name == "spliced":
             pixels, _ = _joined(base.pixels, self._photo(rng).pixels, mask, rng)
         else:
@@ -140,12 +141,6 @@ class WindowMaker:
     def _region(self, window: Window, rng: np.random.Generator) -> np.ndarray:
         height, width = window.mask.shape
         return random_region(height, width, self._spec.region_share, rng)
-
-    def _untouched(self, rng: np.random.Generator) -> Window:
-        return self._window(self._real, rng)
-
-    def _generated(self, rng: np.random.Generator) -> Window:
-        return self._window(self._ai, rng)
 
     def _photo(self, rng: np.random.Generator) -> Window:
         """Draw a window of a real image, if possible a large one."""
@@ -172,7 +167,7 @@ class WindowMaker:
         """Turn, filter and save a window, in the same way for every kind; pixels cropped by two saves are padded."""
         turns = int(rng.integers(4)) if rng.random() < self._spec.turned else 0
         pixels, mask = (np.ascontiguousarray(np.rot90(part, turns)) for part in (window.pixels, window.mask))
-        degradation: Degradation = draw_degradation(rng, self._spec.filter, self._spec.saves, self._spec.jpeg_quality)
+        degradation = draw_degradation(rng, self._spec)
         saved, side = degrade(pixels, degradation), len(mask)
         lost = side - saved.shape[0], side - saved.shape[1]
         if any(lost):
@@ -191,8 +186,7 @@ def _resized(
 def _crop(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Cut a window of 448 pixels per side, or 224 if the image is smaller, aligned with the grid of 8x8 blocks."""
     side = SIDE if min(mask.shape) >= SIDE else PATCH
-    top, left = (8 * int(rng.integers(0, (full - side) // 8 + 1)) for full in mask.shape)
-    window = (slice(top, top + side), slice(left, left + side))
+    window = random_window(mask.shape, side, rng, grid=8)
     return np.ascontiguousarray(pixels[window]), mask[window]
 
 
@@ -207,10 +201,8 @@ def _reconstructed(
 ) -> np.ndarray:
     """Pass the box around a region through an autoencoder, with a margin wide enough for border effects."""
     rows, columns = (np.nonzero(mask.any(axis))[0] for axis in (1, 0))
-    box = tuple(
-        slice(max(0, int(line[0]) - _MARGIN) // _LATENT * _LATENT, int(line[-1]) + 1 + _MARGIN)
-        for line in (rows, columns)
-    )
+    first = lambda line: max(0, int(line[0]) - _MARGIN) // _LATENT * _LATENT  # noqa: E731
+    box = tuple(slice(first(line), int(line[-1]) + 1 + _MARGIN) for line in (rows, columns))
     copy, noise = pixels.copy(), float(rng.choice([0.0, 0.0, 0.05, 0.15]))
     copy[box] = autoencoder.reconstruct(np.ascontiguousarray(pixels[box]), noise, rng)
     return copy
@@ -255,10 +247,8 @@ def _cloned(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> n
 def _lettered(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Write text over a region, like subtitles or logos."""
     out, (rows, columns) = pixels.copy(), np.nonzero(mask)
-    colour, text = (
-        tuple(int(c) for c in rng.integers(0, 256, 3)),
-        "".join(chr(int(n)) for n in rng.integers(65, 91, 12)),
-    )
+    colour = rng.integers(0, 256, 3).tolist()
+    text = "".join(chr(int(n)) for n in rng.integers(65, 91, 12))
     scale = float(rng.uniform(0.6, 2.5))
     for row in range(int(rows.min()) + 20, int(rows.max()), int(30 * scale) + 5):
         cv2.putText(out, text, (int(columns.min()), row), int(rng.integers(0, 5)), scale, colour, 2, cv2.LINE_AA)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hidascan.lab.data.layouts.folders import SHARED
+from hidascan.lab.data.layouts import SHARED
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, average_precision
@@ -63,14 +63,12 @@ class Bench:
         layout: Name of the layout.
         rows: Rows, sorted by name.
         unreadable: Number of unreadable files, which are omitted.
-        files: Number of all files.
         notes: Missing parts, one line each.
     """
 
     layout: str
     rows: list[BenchRow]
     unreadable: int
-    files: int
     notes: list[str] = field(default_factory=list)
 
 
@@ -84,7 +82,7 @@ def score(layout: str, images: list[LabelledImage], scores: np.ndarray) -> Bench
         truth, found = labels[here], scores[here]
         rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), _figures(layout, truth, found)))
         notes += [f"{name}: no {kind} images" for kind, label in (("real", 0), ("AI", 1)) if label not in truth]
-    return Bench(layout, rows, int((~readable).sum()), len(images), notes)
+    return Bench(layout, rows, int((~readable).sum()), notes)
 
 
 def _in_order(name: str) -> tuple[bool, str]:

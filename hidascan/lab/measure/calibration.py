@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from tqdm import tqdm
 
 from hidascan.calibration import ERRORS, Calibration, ErrorRates, Reliability
 from hidascan.detectors.base import Detector
@@ -26,46 +26,29 @@ from hidascan.scanner import Scanner
 _C = 1000.0  # inverse of the penalty, which keeps the slope finite for separable classes
 _FLATTEST = 0.05  # minimum slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
+_FALSE_AREA = 0.02  # share of the cells of real images that reaches the localisation threshold
 
 
 def calibrate(
-    weights: Path,
-    images: list[LabelledImage],
-    options: ScanOptions,
-    on_batch: Callable[[int], None] = lambda views: None,
-    images_sha256: str = "",
+    weights: Path, images: list[LabelledImage], options: ScanOptions, images_sha256: str = ""
 ) -> dict[str, float]:
     """Fit the calibration of `weights`, write it into their header, and return its figures.
 
-    The figures are cross-fitted: each source is evaluated by a calibration fitted to the others.
-
-    Args:
-        weights: Path of a trained part.
-        images: Images of held-out sources.
-        options: Scan options.
-        on_batch: Callback that gets the number of finished views.
-        images_sha256: SHA-256 of the image tables, for the header.
+    The figures are cross-fitted: each source is evaluated by a calibration fitted to the others. The header also records
+    `images_sha256`, that of the tables of images, whose sources must be held out.
 
     Raises:
         RecipeError: If no image can be read.
     """
     by_path = {str(image.path): image for image in images}
     scanner = Scanner(dataclasses.replace(options, weights=str(weights)))
-    findings = [f for f in scanner.scan(by_path, on_batch) if f.status == "ok"]
-    if not findings:
+    scanned = tqdm(scanner.scan(by_path), total=len(by_path), desc="calibrate", disable=None)
+    logits = {finding.path: finding.logit for finding in scanned if finding.status == "ok"}
+    if not logits:
         raise RecipeError(f"{weights}: no readable image to calibrate on")
-    known = [by_path[f.path] for f in findings]
-    labels, logits = np.array([i.label for i in known]), np.array([f.logit for f in findings])
-    detector, header = load_detector(weights)
-    cells = real_cells_of(detector, [image for image in known if not image.label])
-    figures = _cross_fitted(known, labels, logits, cells)
-    header = dataclasses.replace(
-        header,
-        calibration=fit_calibration(labels, logits, cells),
-        training=header.training | {"calibration": {"images": len(known), "images_sha256": images_sha256, **figures}},
-    )
-    save_trained(weights, detector, header)
-    return figures
+    known = [by_path[path] for path in logits]
+    threshold = localisation_threshold(load_detector(weights)[0], [image for image in known if not image.label])
+    return _write(weights, weights, known, np.array([*logits.values()]), threshold, {"images_sha256": images_sha256})
 
 
 def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
@@ -82,13 +65,28 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
     """
     kept = np.flatnonzero(~np.isnan(scores))
     known, sure = [images[place] for place in kept], np.clip(scores[kept], 1e-7, 1 - 1e-7)
-    labels, logits = np.array([image.label for image in known]), np.log(sure / (1 - sure))
+    return _write(weights, out, known, np.log(sure / (1 - sure)), 0.5, {"out_of_fold": True})
+
+
+def _write(
+    weights: Path,
+    out: Path,
+    images: list[LabelledImage],
+    logits: np.ndarray,
+    localisation: float,
+    record: dict[str, Any],
+) -> dict[str, float]:
+    """Write weights with a calibration fitted to the logits (n,) of images; return its cross-fitted figures."""
+    labels = np.array([image.label for image in images])
+    figures = _cross_fitted(images, labels, logits)
     detector, header = load_detector(weights)
-    figures = _cross_fitted(known, labels, logits, np.zeros(1))
-    extra = {"calibration": {"images": len(known), "out_of_fold": True, **figures}}
-    calibration = fit_calibration(labels, logits, np.zeros(1))
-    named = dataclasses.replace(header, name=out.stem, calibration=calibration, training=header.training | extra)
-    save_trained(out, detector, named)
+    header = dataclasses.replace(
+        header,
+        name=header.name if out == weights else out.stem,
+        calibration=dataclasses.replace(fit_calibration(labels, logits), localisation=localisation),
+        training=header.training | {"calibration": {"images": len(images), **record, **figures}},
+    )
+    save_trained(out, detector, header)
     return figures
 
 
@@ -99,25 +97,24 @@ def recalibrate(weights: Path, **rules: Any) -> None:
     save_trained(weights, detector, dataclasses.replace(header, calibration=calibration))
 
 
-def real_cells_of(detector: Detector, photos: list[LabelledImage]) -> np.ndarray:
-    """Return p(AI) of cells of real images saved at JPEG 85, the common quality with most false alarms of TFL.
+def localisation_threshold(detector: Detector, photos: list[LabelledImage]) -> float:
+    """Return p(AI), at least 0.5, that few cells of real images saved at JPEG 85 reach.
 
-    Each image contributes an equal number of cells.
+    This is the common quality with most false alarms of TFL. Each image contributes an equal number of cells.
     """
     if not detector.has_heatmap or not photos:
-        return np.zeros(1)
+        return 0.5
     maps = [heatmap_of(detector, jpeg(decode(photo.path).pixels, 85)) for photo in photos]
-    return np.concatenate([np.quantile(cells, _SHARES) for cells in maps])
+    cells = np.concatenate([np.quantile(cells, _SHARES) for cells in maps])
+    return round(max(0.5, float(np.quantile(cells, 1 - _FALSE_AREA))), 3)
 
 
-def _cross_fitted(
-    images: list[LabelledImage], labels: np.ndarray, logits: np.ndarray, cells: np.ndarray
-) -> dict[str, float]:
+def _cross_fitted(images: list[LabelledImage], labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Evaluate each source by a calibration fitted without it; return no figures if a class is missing."""
     folds = np.array([fold_of(image.source) for image in images])
-    if any(len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())):
+    if not _can_be_cross_fitted(labels, folds):
         return {}
-    scores, verdicts = cross_fitted_verdicts(labels, logits, folds, cells)
+    scores, verdicts = cross_fitted_verdicts(labels, logits, folds)
     figures = {
         "cross_fitted_balanced_accuracy": balanced_accuracy(labels, scores, 0.5),
         "cross_fitted_ai_on_real": (verdicts[labels == 0] == "ai").mean(),
@@ -127,29 +124,34 @@ def _cross_fitted(
     return {name: round(float(value), 4) for name, value in figures.items()}
 
 
+def _can_be_cross_fitted(labels: np.ndarray, folds: np.ndarray) -> bool:
+    """Return whether both classes remain without any fold."""
+    return all(len(set(labels[folds != fold])) == 2 for fold in set(folds.tolist()))
+
+
 def cross_fitted_verdicts(
     labels: np.ndarray,
     logits: np.ndarray,
     folds: np.ndarray,
-    real_cells: np.ndarray | None = None,
     profile: str = "balanced",
+    scored: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores and verdicts (n,), each fold by a calibration fitted to the others.
+    """Return scores and verdicts (m,), each fold by a calibration fitted to the others.
 
     Args:
         labels: (n,) 0 or 1.
         logits: (n,) raw logits.
         folds: (n,) fold numbers.
-        real_cells: As in `fit_calibration`.
         profile: Profile of the verdicts.
+        scored: Logits (m,) and folds (m,) to score; None for those of the fit.
     """
-    scores, verdicts = np.zeros(len(labels)), np.full(len(labels), "inconclusive")
-    cells = np.zeros(1) if real_cells is None else real_cells
-    for fold in set(folds.tolist()):
+    own_logits, own_folds = scored or (logits, folds)
+    scores, verdicts = np.zeros(len(own_logits)), np.full(len(own_logits), "inconclusive")
+    for fold in set(own_folds.tolist()):
         others = folds != fold
-        rule = fit_calibration(labels[others], logits[others], cells).rule(profile)
-        for i in np.flatnonzero(folds == fold):
-            scores[i] = rule.score(logits[i])
+        rule = fit_calibration(labels[others], logits[others]).rule(profile)
+        for i in np.flatnonzero(own_folds == fold):
+            scores[i] = rule.score(own_logits[i])
             verdicts[i] = rule.verdict(scores[i])
     return scores, verdicts
 
@@ -169,9 +171,7 @@ def measure_reliability(
         Error rates by profile; empty if a class is missing.
     """
     parts = [mask & (labels == label) for mask in (as_published, ~as_published) for label in (0, 1)]
-    if not all(part.any() for part in parts) or any(
-        len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())
-    ):
+    if not all(part.any() for part in parts) or not _can_be_cross_fitted(labels, folds):
         return {}
     measured = {}
     for profile in ERRORS:
@@ -188,20 +188,12 @@ def _share(found: np.ndarray) -> float:
     return round(float(found.mean()), 4)
 
 
-def fit_calibration(
-    labels: np.ndarray, logits: np.ndarray, real_cells: np.ndarray, false_area: float = 0.02
-) -> Calibration:
-    """Fit Platt scaling p = sigmoid(scale * logit + shift), with equal weight of both classes, and the thresholds.
+def fit_calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
+    """Fit Platt scaling p = sigmoid(scale * logit + shift) to labels and raw logits (n,), and the thresholds.
 
-    The thresholds are conformal (split conformal prediction per class): at most a given share of real images from new
-    sources is called `ai`, and of AI images `real` (ERRORS). Neither threshold crosses 0.5; scores between them are
-    inconclusive.
-
-    Args:
-        labels: (n,) 0 or 1.
-        logits: (n,) raw logits.
-        real_cells: p(AI) of cells of real images, 0..1.
-        false_area: Share of these that reaches the localisation threshold, which is at least 0.5.
+    Both classes have equal weight. The thresholds are conformal (split conformal prediction per class): at most a given
+    share of real images from new sources is called `ai`, and of AI images `real` (ERRORS). Neither threshold crosses 0.5;
+    scores between them are inconclusive.
     """
     scale, shift = _platt(labels, logits)
     scores = 1 / (1 + np.exp(-(scale * logits + shift)))
@@ -210,8 +202,7 @@ def fit_calibration(
         ai_from = _rarely_reached(scores[labels == 0], false_alarms)
         real_below = 1 - _rarely_reached(1 - scores[labels == 1], misses)
         thresholds[profile] = (min(0.5, math.floor(real_below * 1e4) / 1e4), max(0.5, math.ceil(ai_from * 1e4) / 1e4))
-    localisation = max(0.5, float(np.quantile(real_cells, 1 - false_area)))
-    return Calibration(scale, shift, thresholds, round(localisation, 3))
+    return Calibration(scale, shift, thresholds)
 
 
 def _rarely_reached(scores: np.ndarray, share: float) -> float:

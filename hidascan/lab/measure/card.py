@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from hidascan.errors import RecipeError
 from hidascan.lab.data.layouts import read_images
-from hidascan.lab.data.tables import spread
+from hidascan.lab.data.tables import LabelledImage, spread
 from hidascan.lab.measure import detection, markdown, robustness
 from hidascan.lab.measure.robustness import QUALITIES, quality_errors
 from hidascan.lab.measure.speed import compare_precisions, measure_speed
@@ -46,9 +44,13 @@ class CardSpec:
     recipe: Any
     cache: Path
     images: dict[str, int] = field(
-        default_factory=lambda: {"quality": 20, "where": 20, "robustness": 64, "speed": 27, "perturbed": 300}
+        default_factory=lambda: {"quality": 20, "robustness": 64, "speed": 27, "perturbed": 300}
     )
     measured: dict[str, Any] = field(default_factory=dict)
+
+    def some(self, section: str) -> list[LabelledImage]:
+        """Return the images of the table for a slower section, evenly spread."""
+        return spread(read_images(self.table), self.images[section])
 
 
 Section = Callable[[Scanner, CardSpec], str]
@@ -61,14 +63,9 @@ def fill_cards(
     only: tuple[str, ...] = (),
     more: dict[str, Section] | None = None,
 ) -> None:
-    """Measure the sections with marks in cards, each once, and write them one by one.
+    """Measure the sections with marks in cards, or `only` some, each once, and write them one by one.
 
-    Args:
-        cards: Markdown files.
-        options: Scan options.
-        spec: Inputs of the measurements.
-        only: Sections to measure; empty for all with marks.
-        more: Additional sections of the detector.
+    `more` are additional sections of the detector.
 
     Raises:
         RecipeError: For a section that is unknown or has no marks.
@@ -97,9 +94,7 @@ def _replace(card: Path, section: str, text: str) -> None:
 def _evaluated(scanner: Scanner, spec: CardSpec) -> detection.Evaluation:
     """Scan the table once for all sections."""
     if "detection" not in spec.measured:
-        images = read_images(spec.table)
-        with tqdm(total=len(images), desc="detection", disable=None) as bar:
-            spec.measured["detection"] = detection.evaluate(scanner, images, lambda finding: bar.update())
+        spec.measured["detection"] = detection.evaluate(scanner, read_images(spec.table))
     return spec.measured["detection"]
 
 
@@ -112,50 +107,41 @@ def _detection(scanner: Scanner, spec: CardSpec) -> str:
 def _summary(scanner: Scanner, spec: CardSpec) -> str:
     """Return four figures for a README, with intervals."""
     evaluation = _evaluated(scanner, spec)
-    paths = [str(image.path) for image in spread(read_images(spec.table), spec.images["speed"])]
-    speed = measure_speed(scanner, paths, 1)
+    speed = measure_speed(scanner, [str(image.path) for image in spec.some("speed")], 1)
     figures, intervals = evaluation.figures, evaluation.intervals
-    cells = []
-    for name in ("auc", "verdict_ai_on_real", "verdict_ai_on_ai"):
-        low, high = intervals[name]
-        cells.append(f"{figures[name]:.3f} ({low:.3f} to {high:.3f})")
-    cells.append(
-        f"{speed.scan_views_per_second:.1f} patches and thumbnails per second on {speed.device} in {speed.dtype}"
-    )
+    names = ("auc", "verdict_ai_on_real", "verdict_ai_on_ai")
+    cells = [f"{figures[name]:.3f} ({intervals[name][0]:.3f} to {intervals[name][1]:.3f})" for name in names]
+    per_second = f"{speed.scan_views_per_second:.1f} patches and thumbnails per second"
+    cells.append(f"{per_second} on {speed.device} in {speed.dtype}")
     return markdown.table(["AUC", "real images called `ai`", "AI images called `ai`", "speed"], [cells])
 
 
 def _robustness(scanner: Scanner, spec: CardSpec) -> str:
-    images = spread(read_images(spec.table), spec.images["robustness"])
-    with tqdm(total=len(images), desc="robustness", disable=None) as bar:
-        measured = robustness.measure_robustness(scanner, images, bar.update)
+    measured = robustness.measure_robustness(scanner, spec.some("robustness"))
     return f"{measured.images} images.\n\n{robustness.as_markdown(measured)}"
 
 
 def _quality(scanner: Scanner, spec: CardSpec) -> str:
-    images = spread(read_images(spec.table), spec.images["quality"])
-    rows = []
+    images, rows = spec.some("quality"), []
     for name, resized in (("as saved", None), ("then shrunk to 0.75", 0.75)):
-        with tqdm(total=len(images), desc=f"quality {name}", disable=None) as bar:
-            errors = quality_errors(scanner, images, resized, bar.update).values()
+        errors = quality_errors(scanner, images, resized).values()
         rows.append([name, *(f"{error:.1f}" for error in errors), f"{sum(errors) / len(errors):.2f}"])
     table = markdown.table(["mean absolute error at JPEG quality", *map(str, QUALITIES), "mean"], rows)
     return f"{len(images)} images, shrunk by 2 and then saved as JPEG.\n\n{table}"
 
 
 def _speed(scanner: Scanner, spec: CardSpec) -> str:
-    paths = [str(image.path) for image in spread(read_images(spec.table), spec.images["speed"])]
-    with tqdm(total=3 * len(paths), desc="speed", disable=None) as bar:
-        speed = measure_speed(scanner, paths, 2, bar.update)
-        other = compare_precisions(scanner, paths, "fp32", bar.update)
+    paths = [str(image.path) for image in spec.some("speed")]
+    speed = measure_speed(scanner, paths, 2)
+    mean, largest, verdicts = compare_precisions(scanner, paths)
     head = ["views", "views per second, files to findings", "network alone", "ratio", "peak memory"]
     speeds = (speed.scan_views_per_second, speed.limit_views_per_second, speed.ratio)
-    row = [str(speed.views), *map(str, speeds), f"{speed.peak_memory_mb / 1000:.2f} GB"]
+    row = [speed.views, *map(str, speeds), f"{speed.peak_memory_mb / 1000:.2f} GB"]
     return (
         f"{len(paths)} images on {speed.device} in {speed.dtype}, {speed.batch_size} views per batch.\n\n"
         f"{markdown.table(head, [row])}\n\n"
-        f"Scores in {speed.dtype} against fp32 on the same images: mean difference {other.mean:.4f}, largest "
-        f"{other.largest:.4f}; verdicts that differ: {other.verdicts}."
+        f"Scores in {speed.dtype} against fp32 on the same images: mean difference {mean:.4f}, largest "
+        f"{largest:.4f}; verdicts that differ: {verdicts}."
     )
 
 

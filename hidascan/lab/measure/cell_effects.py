@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from hidascan.detectors.base import Positions
 from hidascan.finding import Attribution
@@ -21,38 +20,25 @@ _BATCH = 16  # views
 
 
 @torch.inference_mode()
-def measure_cell_effects(
-    scanner: Scanner, pixels: np.ndarray, grid: int, on_batch: Callable[[int], object] = lambda views: None
-) -> list[Attribution]:
+def measure_cell_effects(scanner: Scanner, pixels: np.ndarray, grid: int) -> list[Attribution]:
     """Return, for each of grid x grid cells of every view, the logit with all cells minus that with this one black.
 
-    Cells of overlapping patches stay separate; the cells of a thumbnail cover the whole image.
-
-    Args:
-        scanner: Scanner to measure.
-        pixels: (H, W, 3) uint8.
-        grid: Number of cells along a side of a view.
-        on_batch: Callback that gets the number of encoded views.
+    Pixels are (H, W, 3) uint8. Cells of overlapping patches stay separate; those of a thumbnail cover the whole image.
     """
-    detector, cut = scanner.detector, cut_views(pixels, scanner.plan)
-    device = scanner.device
+    detector, cut, device = scanner.detector, cut_views(pixels, scanner.plan), scanner.device
     views = [torch.from_numpy(np.ascontiguousarray(view)).permute(2, 0, 1) for view in cut.pixels]
 
     def encode(batch: list[Tensor], number: int) -> dict[str, Tensor]:
         box, thumbnail = cut.boxes[number], cut.thumbnail and number == 0
-        where = Positions(
-            torch.tensor([thumbnail] * len(batch), device=device),
-            torch.tensor([[box.top, box.left]] * len(batch), device=device),
-        )
-        on_batch(len(batch))
-        return scanner.encode(torch.stack(batch).to(device), where)
+        thumbnails = torch.tensor([thumbnail] * len(batch), device=device)
+        corners = torch.tensor([[box.top, box.left]] * len(batch), device=device)
+        return scanner.encode(torch.stack(batch).to(device), Positions(thumbnails, corners))
 
     parts = [encode([view], number) for number, view in enumerate(views)]
     whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     logit = detector.decide(whole).logit
-    effects = []
-    for number, view in enumerate(views):
-        places = [(row, column) for row in range(grid) for column in range(grid)]
+    effects, places = [], [(row, column) for row in range(grid) for column in range(grid)]
+    for number, view in enumerate(tqdm(views, desc="tde", unit=" views", disable=None)):
         for first in range(0, len(places), _BATCH):
             here = places[first : first + _BATCH]
             rows = encode([_without(view, grid, *place) for place in here], number)

@@ -17,15 +17,9 @@ from hidascan.lab.measure.metrics import auc, interval_over_sources, tpr_at_fpr
 from hidascan.lab.measure.speed import Cost
 
 _SHOWN = (
-    "AUC",
-    "accuracy",
-    "balanced accuracy",
-    "AP",
-    "TPR at 1 % FPR",
-    "TPR at 5 % FPR",
-    "real accuracy",
-    "fake accuracy",
-)
+    "AUC", "accuracy", "balanced accuracy", "AP", "TPR at 1 % FPR", "TPR at 5 % FPR", "real accuracy", "fake accuracy",
+)  # fmt: skip
+_KNOWS = "knows its errors"
 
 
 @dataclass(frozen=True)
@@ -57,12 +51,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one detector; `error_auc` is the AUC of its uncertainty as a predictor of its errors at 0.5."""
+    """Figures of one detector by column; `_KNOWS` is the AUC of its uncertainty as a predictor of its errors at 0.5."""
 
     name: str
     figures: dict[str, float]
-    interval: tuple[float, float]
-    error_auc: float
     cost: Cost | None
     budget: str
 
@@ -70,26 +62,29 @@ class Row:
 def row_of(compared: Compared) -> Row:
     """Compute the figures of a detector."""
     images, labels, scores, uncertainties = compared.readable()
-    figures = {name: column(labels, scores) for name, column in COLUMNS.items()}
-    figures |= {"TPR at 1 % FPR": tpr_at_fpr(labels, scores, 0.01), "TPR at 5 % FPR": tpr_at_fpr(labels, scores, 0.05)}
+    low, high = interval_over_sources(auc, labels, scores, [image.source for image in images])
     wrong = ((scores >= 0.5) != labels).astype(int)
-    knows = float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties)
-    interval = interval_over_sources(auc, labels, scores, [image.source for image in images])
-    return Row(compared.name, figures, interval, knows, compared.cost, compared.budget)
+    figures = {name: column(labels, scores) for name, column in COLUMNS.items()} | {
+        "TPR at 1 % FPR": tpr_at_fpr(labels, scores, 0.01),
+        "TPR at 5 % FPR": tpr_at_fpr(labels, scores, 0.05),
+        "AUC low": low,
+        "AUC high": high,
+        _KNOWS: float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties),
+    }
+    return Row(compared.name, figures, compared.cost, compared.budget)
 
 
 def as_markdown(rows: list[Row]) -> str:
     """Return the comparison as a table, best AUC first and in bold."""
-    ordered = sorted(rows, key=lambda row: -row.figures["AUC"])
-    knowing = any(not np.isnan(row.error_auc) for row in rows)
+    knowing = any(not np.isnan(row.figures[_KNOWS]) for row in rows)
     head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["predicts its errors"] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
-    for row in ordered:
-        numbers = [f"{row.figures[name]:.3f}" for name in _SHOWN]
-        numbers.insert(1, "{:.3f} to {:.3f}".format(*row.interval))
+    for row in sorted(rows, key=lambda row: -row.figures["AUC"]):
+        numbers: list[object] = [row.figures[name] for name in _SHOWN]
+        numbers.insert(1, f"{row.figures['AUC low']:.3f} to {row.figures['AUC high']:.3f}")
         if knowing:
-            numbers.append("" if np.isnan(row.error_auc) else f"{row.error_auc:.3f}")
+            numbers.append("" if np.isnan(row.figures[_KNOWS]) else row.figures[_KNOWS])
         cells.append([row.name, *numbers, *_cost_cells(row.cost), row.budget])
     return markdown.table(head, cells, 0)
 
@@ -139,14 +134,13 @@ def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]
 
 def write_csv(path: Path, rows: list[Row]) -> None:
     """Write the comparison as CSV."""
+    columns, costs = [*_SHOWN, "AUC low", "AUC high", _KNOWS], [field.name for field in dataclasses.fields(Cost)]
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
-        costs = [field.name for field in dataclasses.fields(Cost)]
-        out.writerow(["detector", *_SHOWN, "AUC low", "AUC high", "knows its errors", *costs, "trained with"])
+        out.writerow(["detector", *columns, *costs, "trained with"])
         for row in rows:
-            cost = [""] * len(costs) if row.cost is None else list(dataclasses.astuple(row.cost))
-            figures = [row.figures[name] for name in _SHOWN]
-            out.writerow([row.name, *figures, *row.interval, row.error_auc, *cost, row.budget])
+            cost = [""] * len(costs) if row.cost is None else dataclasses.astuple(row.cost)
+            out.writerow([row.name, *(row.figures[name] for name in columns), *cost, row.budget])
 
 
 def read_outside(name: str, path: Path, images: list[LabelledImage]) -> Compared:
@@ -177,7 +171,7 @@ def plot_cost(rows: list[Row], path: Path) -> None:
             axes.annotate(name, (0.01, row.figures["AUC"]), xycoords=("axes fraction", "data"), va="bottom")
             continue
         value = row.figures["AUC"]
-        spread = [[value - row.interval[0]], [row.interval[1] - value]]
+        spread = [[value - row.figures["AUC low"]], [row.figures["AUC high"] - value]]
         axes.errorbar(row.cost.milliseconds, value, yerr=spread, fmt="o", capsize=3)
         axes.annotate(name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.margins(x=0.3)  # room for names

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from tqdm import tqdm
 
-from hidascan.finding import Finding
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import (
@@ -19,6 +19,7 @@ from hidascan.lab.measure.metrics import (
     source_weights,
     tpr_at_fpr,
 )
+from hidascan.report.csv_report import CsvReport
 from hidascan.scanner import Scanner
 
 
@@ -27,8 +28,7 @@ class GroupFigures:
     """One row of the table; `right` is the share of correct verdicts, `median` the median score."""
 
     label: int
-    group: str
-    source: str
+    names: tuple[str, ...]
     count: int
     right: float
     ai: float
@@ -50,28 +50,27 @@ class Evaluation:
         return min(large, key=lambda g: g.right)
 
 
-def evaluate(
-    scanner: Scanner,
-    images: list[LabelledImage],
-    on_finding: Callable[[Finding], object] = lambda finding: None,
-    on_batch: Callable[[int], None] = lambda views: None,
-) -> Evaluation:
-    """Scan every image of a table; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
+def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | None = None) -> Evaluation:
+    """Scan every image of a table into a report; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
     by_path = {}
-    for finding in scanner.scan((str(image.path) for image in images), on_batch):
+    paths = (str(image.path) for image in images)
+    for finding in tqdm(scanner.scan(paths), total=len(images), desc="detection", disable=None):
         by_path[finding.path] = finding
-        on_finding(finding)
+        if report is not None:
+            with tqdm.external_write_mode():
+                report.add(finding)
     findings = [by_path[str(image.path)] for image in images]
-    labels = np.array([image.label for image in images])
-    ok = [f.status == "ok" for f in findings]
-    scores = np.array([f.score if o else 1.0 - y for f, o, y in zip(findings, ok, labels, strict=True)])
-    verdicts = np.array(
-        [f.verdict if o else ("real" if y else "ai") for f, o, y in zip(findings, ok, labels, strict=True)]
-    )
-    pairs = [(f.jpeg_quality_estimated, f.jpeg_quality) for f in findings]
-    errors = [abs(estimate - header) for estimate, header in pairs if estimate is not None and header is not None]
-    more = {"quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan")}
-    return evaluate_scores(images, scores, verdicts, {"missing": len(ok) - sum(ok)} | more)
+    pairs = [(image.label, finding) for image, finding in zip(images, findings, strict=True)]
+    scores = np.array([found.score if found.status == "ok" else 1.0 - label for label, found in pairs])
+    wrong = ("ai", "real")
+    verdicts = np.array([found.verdict if found.status == "ok" else wrong[label] for label, found in pairs])
+    qualities = [(found.jpeg_quality_estimated, found.jpeg_quality) for found in findings]
+    errors = [abs(estimate - header) for estimate, header in qualities if estimate is not None and header is not None]
+    more = {
+        "missing": sum(finding.status != "ok" for finding in findings),
+        "quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan"),
+    }
+    return evaluate_scores(images, scores, verdicts, more)
 
 
 def evaluate_scores(
@@ -120,28 +119,17 @@ def figures_by(
     images: list[LabelledImage],
     scores: np.ndarray,
     verdicts: np.ndarray,
-    key: Callable[[LabelledImage], tuple[str, str]],
+    key: Callable[[LabelledImage], tuple[str, ...]],
 ) -> list[GroupFigures]:
-    """Return a row for each label and each value of `key`, which returns (group, source)."""
+    """Return a row for each label and each value of `key`, which returns the names of a group."""
     members = defaultdict(list)
     for number, image in enumerate(images):
-        members[(image.label, *key(image))].append(number)
+        members[image.label, key(image)].append(number)
     rows = []
-    for (label, group, source), numbers in sorted(members.items()):
-        verdicts_here = verdicts[numbers]
-        right = (verdicts_here == ("ai" if label else "real")).mean()
-        rows.append(
-            GroupFigures(
-                label,
-                group,
-                source,
-                len(numbers),
-                float(right),
-                float((verdicts_here == "ai").mean()),
-                float((verdicts_here == "inconclusive").mean()),
-                float(np.median(scores[numbers])),
-            )
-        )
+    for (label, names), numbers in sorted(members.items()):
+        here = verdicts[numbers]
+        right, ai, open_ = (float((here == one).mean()) for one in ("ai" if label else "real", "ai", "inconclusive"))
+        rows.append(GroupFigures(label, names, len(numbers), right, ai, open_, float(np.median(scores[numbers]))))
     return rows
 
 
@@ -159,7 +147,7 @@ FIGURES = {
 
 def figures_as_markdown(evaluation: Evaluation) -> str:
     """Return a table of the main figures, with 95 % intervals over sources, if any, below."""
-    rows = [[f"{evaluation.figures[name]:.3f}" for name in FIGURES]]
+    rows: list[list[object]] = [[evaluation.figures[name] for name in FIGURES]]
     if intervals := evaluation.intervals:
         rows.append(["{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else "" for name in FIGURES])
     n, missing = int(evaluation.figures["n"]), int(evaluation.figures.get("missing", 0))
@@ -170,9 +158,15 @@ def figures_as_markdown(evaluation: Evaluation) -> str:
 
 def as_markdown(evaluation: Evaluation) -> str:
     """Return the table by group, with the worst group in bold."""
-    head = ["label", "group", "source", "n", "correct", "ai", "inconclusive", "median score"]
+    worst = evaluation.groups.index(evaluation.worst())
+    return groups_as_markdown(evaluation.groups, ["group", "source"], worst)
+
+
+def groups_as_markdown(groups: list[GroupFigures], names: list[str], bold: int | None, digits: int = 3) -> str:
+    """Return a table of groups with named columns; `digits` are those of the median score."""
     rows = []
-    for g in evaluation.groups:
-        shares = (f"{g.right:.2f}", f"{g.ai:.2f}", f"{g.inconclusive:.2f}", f"{g.median:.3f}")
-        rows.append(["AI" if g.label else "real", g.group, g.source, str(g.count), *shares])
-    return markdown.table(head, rows, evaluation.groups.index(evaluation.worst()))
+    for group in groups:
+        shares = (f"{share:.2f}" for share in (group.right, group.ai, group.inconclusive))
+        rows.append(["AI" if group.label else "real", *group.names, group.count, *shares, group.median])
+    head = ["label", *names, "n", "correct", "ai", "inconclusive", "median score"]
+    return markdown.table(head, rows, bold, digits)

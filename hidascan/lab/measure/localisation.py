@@ -1,24 +1,26 @@
-"""Compute heatmaps of pixels, and measure localisation on photos with one region from an autoencoder, saved as JPEG."""
+"""Measure heatmaps: on photos with one region from an autoencoder, saved as JPEG, and on benchmarks with masks."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from hidascan.detectors.base import Detector
-from hidascan.errors import RecipeError
+from hidascan.errors import HidascanError
 from hidascan.geometry import CELL
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.image.views import cut_views
-from hidascan.lab.data.autoencoders.base import Autoencoder
+from hidascan.lab.data.autoencoders import Autoencoder
 from hidascan.lab.data.forgeries import cell_shares, repaint_region
+from hidascan.lab.data.layouts.edited import EditedImage, read_mask
 from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc
 from hidascan.looking import tensors_of
 
@@ -34,59 +36,14 @@ def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
     views = cut_views(pixels, detector.plan)
     if views.grid is None or not detector.has_heatmap:
         raise ValueError("the detector has no heatmap")
-    device, parts = next(detector.parameters()).device, []
+    device, numbers = next(detector.parameters()).device, range(len(views))
     with torch.inference_mode():
-        for first in range(0, len(views), _BATCH):
-            numbers = range(first, min(first + _BATCH, len(views)))
-            parts.append(detector.encode(*tensors_of(views, numbers, device)))
+        batches = [numbers[first : first + _BATCH] for first in numbers[::_BATCH]]
+        parts = [detector.encode(*tensors_of(views, batch, device)) for batch in batches]
         located = detector.locate({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, views.grid)
     if located is None:
         raise ValueError("the detector has no heatmap")
     return located.cpu().numpy()
-
-
-@dataclass(frozen=True)
-class LocalisationFigures:
-    """Figures at one JPEG quality of the save.
-
-    Attributes:
-        jpeg: JPEG quality, 1..100.
-        pooled_auc: Token AUC over the cells of all images.
-        mean_auc: Mean token AUC over images.
-        iou: Mean IoU at the shipped threshold.
-        false_area: Share of cells of unedited photos over the threshold.
-        false_share: Share of unedited photos with any cell over the threshold.
-    """
-
-    jpeg: int
-    pooled_auc: float
-    mean_auc: float
-    iou: float
-    false_area: float
-    false_share: float
-
-
-_Compared = tuple[np.ndarray, np.ndarray, float, float, float, bool]
-
-
-def _compare(cells: np.ndarray, untouched: np.ndarray, truth: np.ndarray, threshold: float) -> _Compared:
-    """Compare the heatmap of an image, and that without its region, with the share of the region in each cell.
-
-    Returns:
-        Cells that are not on the border of the region: (n,) whether each is inside, and its value; their AUC; IoU; share
-        of cells of the unedited photo over the threshold; whether any is.
-    """
-    clear, over, wanted = (truth == 0) | (truth == 1), cells >= threshold, truth >= 0.5
-    inside, values, false = (truth[clear] == 1).astype(int), cells[clear], untouched >= threshold
-    iou = (over & wanted).sum() / max(1, (over | wanted).sum())
-    return inside, values, auc(inside, values), iou, float(false.mean()), bool(false.any())
-
-
-def _figures(jpeg: int, compared: list[_Compared]) -> LocalisationFigures:
-    """Return the figures over all images."""
-    inside, values, *means = zip(*compared, strict=True)
-    pooled = auc(np.concatenate(inside), np.concatenate(values))
-    return LocalisationFigures(jpeg, pooled, *(float(np.nanmean(part)) for part in means))
 
 
 def measure_localisation(
@@ -95,11 +52,9 @@ def measure_localisation(
     images: list[LabelledImage],
     autoencoder: Autoencoder,
     share: tuple[float, float],
-    qualities: Sequence[int] = (90,),
-    seed: int = 0,
-    on_image: Callable[[], object] = lambda: None,
-) -> list[LocalisationFigures]:
-    """Measure the token AUC of repainted regions against their surroundings, at each JPEG quality.
+    qualities: Sequence[int],
+) -> list[dict[str, float]]:
+    """Measure the heatmaps of photos with one region repainted, at each JPEG quality of the final save.
 
     Args:
         detector: Detector with a heatmap.
@@ -107,47 +62,111 @@ def measure_localisation(
         images: Photos.
         autoencoder: Autoencoder that repaints.
         share: Minimum and maximum share of the area, 0..1.
-        qualities: JPEG qualities of the save.
-        seed: Random seed of the regions.
-        on_image: Callback after each image.
+        qualities: JPEG qualities, 1..100.
+
+    Returns:
+        For each quality: token AUC over the cells of all images, its mean over images, mean IoU, and of the unedited
+        photos the share of cells over the threshold, and of photos with any.
     """
-    rng = np.random.default_rng(seed)
-    results: dict[int, list[_Compared]] = {quality: [] for quality in qualities}
-    for image in images:
+    rng = np.random.default_rng(0)
+    results: dict[int, list[tuple]] = {quality: [] for quality in qualities}
+    for image in tqdm(images, desc="localise", disable=None):
         pixels = decode(image.path).pixels
         forged, mask = repaint_region(pixels, autoencoder, share, rng)
         truth = cell_shares(mask, CELL)
         for quality in qualities:
             cells, untouched = (heatmap_of(detector, jpeg(one, quality)) for one in (forged, pixels))
-            results[quality].append(_compare(cells, untouched, truth, threshold))
-        on_image()
-    return [_figures(quality, results[quality]) for quality in qualities]
+            results[quality].append(_compare_cells(cells, untouched >= threshold, truth, threshold))
+    rows = []
+    for quality, compared in results.items():
+        inside, values, *each = zip(*compared, strict=True)
+        means = dict(zip(("mean_auc", "iou", "false_area", "false_share"), map(np.nanmean, each), strict=True))
+        pooled = auc(np.concatenate(inside), np.concatenate(values))
+        rows.append({"jpeg": quality, "pooled_auc": pooled} | {name: float(mean) for name, mean in means.items()})
+    return rows
+
+
+def _compare_cells(cells: np.ndarray, false: np.ndarray, truth: np.ndarray, threshold: float) -> tuple:
+    """Compare the heatmap of an image with the share of its region in each cell.
+
+    Returns:
+        Cells that are not on the border of the region: (n,) whether each is inside, and its value; their AUC; IoU; share
+        of cells of the unedited photo over the threshold, `false`; whether any is.
+    """
+    clear, over, wanted = (truth == 0) | (truth == 1), cells >= threshold, truth >= 0.5
+    inside, values = (truth[clear] == 1).astype(int), cells[clear]
+    iou = (over & wanted).sum() / max(1, (over | wanted).sum())
+    return inside, values, auc(inside, values), iou, false.mean(), false.any()
 
 
 @dataclass(frozen=True)
-class Edit:
-    """An image with a generated part: paths of image and mask, method (`group`), and source."""
+class EditedFigures:
+    """Figures of one image: pixel F1, IoU, AUC (NaN if unedited), maximum over cells, share above the threshold."""
 
-    path: Path
-    mask: Path
-    group: str
-    source: str = ""
+    image: EditedImage
+    f1: float
+    iou: float
+    auc: float
+    hottest: float
+    hot: float
 
 
-def read_edits(table: Path) -> list[Edit]:
-    """Read a TSV with the columns path and mask, relative to its folder, group, and optionally source.
+def measure_edited(
+    detector: Detector, threshold: float, images: list[EditedImage], name: str = ""
+) -> tuple[list[EditedFigures], int]:
+    """Compare heatmaps with masks by pixel; return the figures, and the number of unreadable files."""
+    measured, unreadable = [], 0
+    for image in tqdm(images, desc=name, disable=None):
+        try:
+            measured.append(_compare_pixels(detector, threshold, image))
+        except HidascanError:
+            unreadable += 1
+    return measured, unreadable
 
-    Raises:
-        RecipeError: If the table is missing or lacks a column.
-    """
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        return [
-            Edit(table.parent / row["path"], table.parent / row["mask"], row["group"], row.get("source") or "")
-            for row in rows
-        ]
-    except OSError as error:
-        raise RecipeError(f"{table}: {error.strerror}") from None
-    except KeyError as error:
-        raise RecipeError(f"{table}: column missing: {error.args[0]}") from None
+
+def _compare_pixels(detector: Detector, threshold: float, image: EditedImage) -> EditedFigures:
+    pixels = decode(image.path).pixels
+    cells = heatmap_of(detector, pixels)
+    heat = np.repeat(np.repeat(cells, CELL, axis=0), CELL, axis=1)[: pixels.shape[0], : pixels.shape[1]]
+    hot = heat >= threshold
+    if image.mask is None:
+        return EditedFigures(image, np.nan, np.nan, np.nan, float(cells.max()), float(hot.mean()))
+    mask = read_mask(image.mask)
+    if mask.shape != hot.shape:
+        raise HidascanError(f"{image.mask}: the mask and its image differ in size")
+    both, either = float((hot & mask).sum()), float((hot | mask).sum())
+    f1 = 2 * both / max(1.0, both + either)
+    iou, pixel_auc = both / max(1.0, either), _pixel_auc(mask, heat)
+    return EditedFigures(image, f1, iou, pixel_auc, float(cells.max()), float(hot.mean()))
+
+
+def _pixel_auc(mask: np.ndarray, heat: np.ndarray) -> float:
+    every = max(1, int(np.sqrt(mask.size / 250_000)))  # sampling step, for speed
+    return auc(mask[::every, ::every].ravel().astype(int), heat[::every, ::every].ravel())
+
+
+def edited_as_markdown(measured: list[EditedFigures]) -> str:
+    """Return a table with one row per group; edited groups have the AUC of the hottest cell against unedited images."""
+    by_group = defaultdict(list)
+    for one in measured:
+        by_group[one.image.group, one.image.mask is not None, one.image.regenerated].append(one)
+    untouched = [one.hottest for one in measured if one.image.mask is None]
+    rows = []
+    for (group, edited, regenerated), members in sorted(by_group.items(), key=lambda item: (item[0][1], item[0])):
+        name = group + (" (regenerated as a whole)" if regenerated else "") + ("" if edited else " (untouched)")
+        hottest = [one.hottest for one in members]
+        labels = np.array([0] * len(untouched) + [1] * len(hottest))
+        of_images = auc(labels, np.array([*untouched, *hottest])) if edited and untouched else np.nan
+        means = [_mean([getattr(one, of) for one in members]) for of in ("f1", "iou", "auc")]
+        cells = [_text(value) for value in (*means, of_images, _mean([one.hot for one in members]))]
+        rows.append([name, len(members), *cells])
+    return markdown.table(["group", "n", "pixel F1", "IoU", "pixel AUC", "image AUC", "marked area"], rows)
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _text(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from hidascan.errors import HidascanError, RecipeError
+from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, noise, shrink
 from hidascan.lab.data.tables import LabelledImage
@@ -41,8 +45,7 @@ Levels = dict[float, Perturbation]
 Points = list[tuple[float, float]]
 
 
-@dataclass(frozen=True)
-class PerturbationFigures:
+class PerturbationFigures(NamedTuple):
     """Figures of all images under one perturbation; `balanced` is the balanced accuracy at 0.5."""
 
     perturbation: str
@@ -72,19 +75,36 @@ class Robustness:
     flips_ai: float
 
 
-def measure_robustness(
-    scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], object] = lambda: None
-) -> Robustness:
+def scan_changed(
+    scanner: Scanner, images: list[LabelledImage], changes: Sequence[Perturbation], what: str
+) -> tuple[np.ndarray, list[list[Finding]]]:
+    """Scan every image under each change; return the labels (n,) and findings of the readable ones."""
+
+    def load(number: int) -> list[tuple[str, np.ndarray]]:
+        try:
+            pixels = decode(images[number].path).pixels
+        except HidascanError as error:
+            tqdm.write(f"skipped: {images[number].path}: {error}", file=sys.stderr)
+            return []
+        return [("", change(pixels)) for change in changes]
+
+    labels, findings = [], []
+    bar = tqdm(images, desc=what, disable=None)
+    for image, copies in zip(bar, read_ahead(load, len(images)), strict=True):
+        if copies:
+            labels.append(image.label)
+            findings.append(list(scanner.scan_arrays(copies)))
+    return np.array(labels), findings
+
+
+def measure_robustness(scanner: Scanner, images: list[LabelledImage]) -> Robustness:
     """Scan every image untouched and under each of PERTURBATIONS."""
-    names = [UNTOUCHED, *PERTURBATIONS]
-    scores, verdicts = [], []
-    for number, finding in enumerate(scanner.scan_arrays(_copies(images)), start=1):
-        scores.append(finding.score)
-        verdicts.append(finding.verdict)
-        if number % len(names) == 0:
-            on_image()
-    labels, shape = np.array([image.label for image in images]), (len(images), -1)
-    return tabulate(names, labels, np.array(scores).reshape(shape), np.array(verdicts).reshape(shape))
+    changes = [lambda pixels: pixels, *PERTURBATIONS.values()]
+    labels, findings = scan_changed(scanner, images, changes, "robustness")
+    scores, verdicts = (
+        np.array([[getattr(f, name) for f in row] for row in findings]) for name in ("score", "verdict")
+    )
+    return tabulate([UNTOUCHED, *PERTURBATIONS], labels, scores, verdicts)
 
 
 def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> Robustness:
@@ -94,15 +114,6 @@ def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: n
     flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
     shares = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
     return Robustness(len(labels), rows, *shares)
-
-
-def _copies(images: list[LabelledImage]) -> Iterator[tuple[str, np.ndarray]]:
-    def copies_of(number: int) -> list[tuple[str, np.ndarray]]:
-        pixels = decode(images[number].path).pixels
-        return [(UNTOUCHED, pixels), *((name, perturb(pixels)) for name, perturb in PERTURBATIONS.items())]
-
-    for copies in read_ahead(copies_of, len(images)):
-        yield from copies
 
 
 def _figures(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray) -> PerturbationFigures:
@@ -118,46 +129,33 @@ def _figures(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: np.nda
 
 def as_markdown(robustness: Robustness) -> str:
     """Return the table, with the lowest AUC in bold, and a line on flips."""
-    rows = robustness.perturbations
+    rows, real, ai = robustness.perturbations, robustness.flips_real, robustness.flips_ai
     head = ["perturbation", "AUC", "balanced accuracy at 0.5", "TPR at 5 % FPR", "`ai` on real", "inconclusive"]
-    cells = []
-    for row in rows:
-        values = (row.auc, row.balanced, row.tpr_5, row.ai_on_real, row.inconclusive)
-        cells.append([row.perturbation, *(f"{value:.3f}" for value in values)])
-    text = markdown.table(head, cells, min(range(len(rows)), key=lambda number: rows[number].auc))
-    real, ai = robustness.flips_real, robustness.flips_ai
+    text = markdown.table(head, rows, markdown.lowest([row.auc for row in rows]))
     flips = f"Verdicts that flip over {len(STABILITY)} perturbations: {robustness.flips:.1%} (real {real:.1%}, AI {ai:.1%})."
     return f"{text}\n\n{flips}"
 
 
-def quality_errors(
-    scanner: Scanner,
-    images: list[LabelledImage],
-    resized: float | None = None,
-    on_image: Callable[[], object] = lambda: None,
-) -> dict[int, float]:
+def quality_errors(scanner: Scanner, images: list[LabelledImage], resized: float | None = None) -> dict[int, float]:
     """Return the mean absolute error of the estimated quality at each of QUALITIES, JPEG 4:2:0 as Pillow writes it.
 
-    Args:
-        scanner: Scanner that estimates the quality.
-        images: Images to compress.
-        resized: Factor of an additional resize after compression, under 1; None for none.
-        on_image: Callback after each image.
+    `resized` is the factor of an additional resize after compression, under 1.
 
     Raises:
         RecipeError: If the detector does not estimate the quality.
     """
-    errors: dict[int, list[float]] = {quality: [] for quality in QUALITIES}
-    for image in images:
-        half = shrink(decode(image.path).pixels, 0.5)
-        for quality in QUALITIES:
-            saved = jpeg(half, quality)
-            finding = scanner.scan_array(shrink(saved, resized) if resized else saved)
-            if finding.jpeg_quality_estimated is None:
-                raise RecipeError(f"the detector {scanner.run.detector} does not estimate the JPEG quality")
-            errors[quality].append(abs(finding.jpeg_quality_estimated - quality))
-        on_image()
-    return {quality: float(np.mean(values)) for quality, values in errors.items()}
+
+    def saved(pixels: np.ndarray, quality: int) -> np.ndarray:
+        pixels = jpeg(shrink(pixels, 0.5), quality)
+        return shrink(pixels, resized) if resized else pixels
+
+    changes = [partial(saved, quality=quality) for quality in QUALITIES]
+    _, findings = scan_changed(scanner, images, changes, "quality")
+    estimates = [[finding.jpeg_quality_estimated for finding in row] for row in findings]
+    if any(None in row for row in estimates):
+        raise RecipeError(f"the detector {scanner.run.detector} does not estimate the JPEG quality")
+    errors = np.abs(np.array(estimates, float) - QUALITIES).mean(0)
+    return dict(zip(QUALITIES, errors.tolist(), strict=True))
 
 
 def mask_cells(pixels: np.ndarray, share: float) -> np.ndarray:
@@ -183,31 +181,18 @@ CURVES: dict[str, Levels] = {
 }
 
 
-def measure_curves(
-    scanner: Scanner, images: list[LabelledImage], on_image: Callable[[], object] = lambda: None
-) -> dict[str, Points]:
+def measure_curves(scanner: Scanner, images: list[LabelledImage]) -> dict[str, Points]:
     """Return the AUC by strength, for each of CURVES; for masking, the share of AI images that stay over 0.5."""
-    places = [(name, strength) for name, levels in CURVES.items() for strength in levels]
-    scores: list[list[float]] = []
-    labels = []
-    for label, copies in _changed(images):
-        scores.append([float(finding.score or 0.0) for finding in scanner.scan_arrays([("", one) for one in copies])])
-        labels.append(label)
-        on_image()
-    table, truth = np.array(scores), np.array(labels)
-    curves: dict[str, Points] = {name: [] for name in CURVES}
-    for (name, strength), column in zip(places, table.T, strict=True):
-        figure = float((column[truth == 1] >= 0.5).mean()) if name == MASKED else auc(truth, column)
-        curves[name].append((strength, figure))
+    changes = [change for levels in CURVES.values() for change in levels.values()]
+    labels, findings = scan_changed(scanner, images, changes, scanner.header.name)
+    columns = iter(np.array([[float(finding.score or 0.0) for finding in row] for row in findings]).T)
+    curves: dict[str, Points] = {}
+    for name, levels in CURVES.items():
+        measure = _recall if name == MASKED else auc
+        curves[name] = [(strength, measure(labels, next(columns))) for strength in levels]
     return curves
 
 
-def _changed(images: list[LabelledImage]) -> Iterator[tuple[int, list[np.ndarray]]]:
-    def load(number: int) -> tuple[int, list[np.ndarray]] | None:
-        try:
-            pixels = decode(images[number].path).pixels
-        except HidascanError:
-            return None
-        return images[number].label, [change(pixels) for levels in CURVES.values() for change in levels.values()]
-
-    yield from (loaded for loaded in read_ahead(load, len(images), ahead=2) if loaded is not None)
+def _recall(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Return the share of AI images at or over 0.5."""
+    return float((scores[labels == 1] >= 0.5).mean())

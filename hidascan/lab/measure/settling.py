@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from hidascan.calibration import Calibration
 from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.measure.scores import ResultFile
 from hidascan.looking import settled_by, until_settled
 from hidascan.options import PROFILES
 from hidascan.scanner import Scanner
@@ -58,48 +58,27 @@ class Outcome:
     error: np.ndarray
 
 
-def record_trajectories(
-    scanner: Scanner, images: list[LabelledImage], kept: Path, on_image: Callable[[], object] = lambda: None
-) -> list[Trajectory]:
+def record_trajectories(scanner: Scanner, images: list[LabelledImage], kept: Path) -> list[Trajectory]:
     """Scan images one by one without early stopping, and record the logit after each chunk of patches.
 
-    Args:
-        scanner: Scanner whose network was not trained on the images' sources.
-        images: Images to measure; unreadable ones are omitted.
-        kept: Path of a JSON Lines file of known trajectories, to which new ones are appended.
-        on_image: Callback after each image.
+    The network must not be trained on the images' sources; unreadable images are omitted. `kept` is a JSON Lines file of
+    known trajectories, to which new ones are appended.
     """
-    known = _known(kept, scanner.run.digest)
-    steps: list[tuple[float, float, int, int]] = []
+    results, steps = ResultFile(kept, scanner.run.digest), []
 
     def never(*step: Any) -> bool:
         steps.append(step)
         return False
 
     scanner.engine.look = functools.partial(until_settled, detector=scanner.detector, settled=never)
-    found = []
-    for image in images:
-        trajectory = known.get(str(image.path))
-        if trajectory is None:
+    for image in tqdm(images, desc="looking", disable=None):
+        if str(image.path) not in results.known:
             steps.clear()
             finding = next(scanner.scan([image.path]))
             if finding.logit is not None:
-                trajectory = Trajectory(str(image.path), list(steps), finding.logit, finding.patches or 0)
-                with kept.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"run": scanner.run.digest, **dataclasses.asdict(trajectory)}) + "\n")
-        if trajectory is not None:
-            found.append(trajectory)
-        on_image()
-    return found
-
-
-def _known(kept: Path, run: str) -> dict[str, Trajectory]:
-    rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
-    return {
-        row["path"]: Trajectory(row["path"], [tuple(step) for step in row["steps"]], row["logit"], row["patches"])
-        for row in rows
-        if row["run"] == run
-    }
+                results.add(str(image.path), steps=[*steps], logit=finding.logit, patches=finding.patches or 0)
+    rows = [results.known[str(image.path)] for image in images if str(image.path) in results.known]
+    return [Trajectory(row["path"], [tuple(s) for s in row["steps"]], row["logit"], row["patches"]) for row in rows]
 
 
 def outcome(trajectories: list[Trajectory], calibration: Calibration, settling: tuple[float, float]) -> Outcome:

@@ -6,13 +6,13 @@ import dataclasses
 import resource
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from hidascan.detectors.base import Positions
 from hidascan.detectors.checkpoint import load_detector
@@ -42,24 +42,12 @@ class SpeedFigures:
     peak_memory_mb: int
 
 
-@dataclass(frozen=True)
-class PrecisionFigures:
-    """Differences between the scores of the same images by two scanners, and number of different verdicts."""
-
-    images: int
-    mean: float
-    largest: float
-    verdicts: int
-
-
-def measure_speed(
-    scanner: Scanner, paths: list[str], rounds: int = 3, on_image: Callable[[], object] = lambda: None
-) -> SpeedFigures:
+def measure_speed(scanner: Scanner, paths: list[str], rounds: int) -> SpeedFigures:
     """Measure scan and network alone alternately, in one process, with the same batch size and dtype."""
     limit(scanner, 1)  # warm up
     scans, limits, views = [], [], 0
     for _ in range(rounds):
-        speed, views = whole_scan(scanner, paths, on_image)
+        speed, views = whole_scan(scanner, paths)
         scans.append(speed)
         limits.append(limit(scanner, min(views, _LIMIT_VIEWS)))
     scan, bare = statistics.median(scans), statistics.median(limits)
@@ -89,28 +77,22 @@ def limit(scanner: Scanner, views: int) -> float:
     return passes * size / (time.perf_counter() - started)
 
 
-def whole_scan(scanner: Scanner, paths: list[str], on_image: Callable[[], object] = lambda: None) -> tuple[float, int]:
+def whole_scan(scanner: Scanner, paths: list[str]) -> tuple[float, int]:
     """Return the speed from files to findings, views per second, and the number of views."""
     batches: list[int] = []
     started = time.perf_counter()
-    for _ in scanner.scan(paths, batches.append):
-        on_image()
+    for _ in tqdm(scanner.scan(paths, batches.append), total=len(paths), desc="speed", disable=None):
+        pass
     return sum(batches) / (time.perf_counter() - started), sum(batches)
 
 
-def compare_precisions(
-    scanner: Scanner, paths: list[str], precision: str = "fp32", on_image: Callable[[], object] = lambda: None
-) -> PrecisionFigures:
-    """Compare the scores of `scanner` with those of the same weights in another precision."""
-    other = Scanner(dataclasses.replace(scanner.options, precision=precision))
-    pairs = []
-    for pair in zip(scanner.scan(paths), other.scan(paths), strict=True):
-        on_image()
-        if pair[0].status == "ok":
-            pairs.append(pair)
+def compare_precisions(scanner: Scanner, paths: list[str]) -> tuple[float, float, int]:
+    """Compare with full precision: mean and largest difference of scores, and number of different verdicts."""
+    full = Scanner(dataclasses.replace(scanner.options, precision="fp32"))
+    scanned = tqdm(scanner.scan(paths), total=len(paths), desc="precision", disable=None)
+    pairs = [pair for pair in zip(scanned, full.scan(paths), strict=True) if pair[0].status == "ok"]
     differences = np.array([abs((a.score or 0.0) - (b.score or 0.0)) for a, b in pairs])
-    verdicts = sum(a.verdict != b.verdict for a, b in pairs)
-    return PrecisionFigures(len(pairs), float(differences.mean()), float(differences.max()), verdicts)
+    return float(differences.mean()), float(differences.max()), sum(a.verdict != b.verdict for a, b in pairs)
 
 
 @dataclass(frozen=True)

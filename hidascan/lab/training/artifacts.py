@@ -5,18 +5,31 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from hidascan.atomic import written_whole
 from hidascan.errors import RecipeError
 
 _KEY = "made_by"
 _MARK = "made_by.json"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Cache folder, device and precision of a training or a measurement."""
+
+    cache: Path
+    device: torch.device
+    dtype: torch.dtype
 
 
 def fingerprint(**what: Any) -> str:
@@ -64,3 +77,26 @@ def load_artifact(path: Path, made_by: str) -> dict[str, Tensor] | None:
     except (OSError, SafetensorError):
         return None
     return tensors
+
+
+def missing_shards(folder: Path, count: int, size: int, what: str, prefix: str = "") -> Iterator[tuple[Path, range]]:
+    """Yield the path and the item numbers of each shard that a folder lacks, of `count` items in shards of `size`.
+
+    If the caller saves each shard atomically before it takes the next, an interrupted run resumes after its last shard.
+    """
+    for first in tqdm(range(0, count, size), desc=what, disable=None):
+        path = folder / f"{prefix}{first:06d}.safetensors"
+        if not path.exists():
+            yield path, range(first, min(first + size, count))
+
+
+def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Read all shards of a folder, joined in the order of their items; a shard may be empty.
+
+    Raises:
+        RecipeError: If all are.
+    """
+    shards = [shard for path in sorted(folder.glob(f"{prefix}[0-9]*.safetensors")) if (shard := load_file(path))]
+    if not shards:
+        raise RecipeError(f"{folder}: no image of the tables is readable and large enough")
+    return {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}

@@ -13,10 +13,12 @@ import numpy as np
 
 from hidascan.errors import RecipeError
 from hidascan.geometry import ViewPlan
-from hidascan.image.perturb import Compression, compress
+from hidascan.image.perturb import compress
+from hidascan.lab.data.degradations import jpeg_of, random_window
 from hidascan.lab.data.deliveries import draw_delivery
 from hidascan.lab.data.packs import SIDES, DecodedWindows, Window
-from hidascan.lab.data.sampling import BalancedSampler, SamplingSpec
+from hidascan.lab.data.tables import BalancedSampler
+from hidascan.lab.training.recipe import EndToEndRecipe
 from hidascan.lab.training.samples import Sample, cut_for_training
 
 _QUALITIES = ((1, 84), (85, 94), (95, 100))
@@ -44,35 +46,18 @@ class Stratum:
 class PackedSamples:
     """Samples by number, drawn from decoded windows; each has its own random generator."""
 
-    def __init__(
-        self,
-        windows: list[Window],
-        decoded: DecodedWindows,
-        sampling: SamplingSpec,
-        plan: ViewPlan,
-        side: int,
-        group_power: float,
-        seed: int,
-    ):
-        """Set up.
-
-        Args:
-            windows: Windows to draw from.
-            decoded: Their pixels.
-            sampling: Sampling settings, of which only the shares of classes are used.
-            plan: Division of images into views.
-            side: Side of random crops, pixels, for detectors of images at their own size.
-            group_power: Exponent of BalancedSampler.
-            seed: Random seed of all draws.
+    def __init__(self, recipe: EndToEndRecipe, plan: ViewPlan, windows: list[Window], decoded: DecodedWindows):
+        """Set up; of the recipe's sampling, only the shares of classes are used.
 
         Raises:
             RecipeError: If there are pairs or swaps, or the classes have no size and quality in common.
         """
+        sampling, spec = recipe.sampling, recipe.training
         if sampling.pair or sampling.swap:
             raise RecipeError("sampling.pair and sampling.swap need data.tables, not data.packs")
-        self._decoded, self._plan, self._side, self._seed = decoded, plan, side, seed
+        self._decoded, self._plan, self._side, self._seed = decoded, plan, spec.side, recipe.seed
         self._ai_share = sampling.ai / (sampling.real + sampling.ai)
-        self._strata = strata_of(windows, group_power)
+        self._strata = strata_of(windows, spec.group_power)
         counts = np.array([stratum.count for stratum in self._strata], float)
         self._shares = counts / counts.sum()
 
@@ -83,17 +68,17 @@ class PackedSamples:
         label = int(rng.random() < self._ai_share)
         window = stratum.samplers[label].draw(rng)
         assert isinstance(window, Window)
-        pixels = _part(self._decoded.pixels(window), stratum.side + _GRID, rng)
+        stored = self._decoded.pixels(window)
+        pixels = stored[random_window(stored.shape, stratum.side + _GRID, rng)]
         if rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         if not window.quality and stratum.qualities:
-            save = Compression("JPEG", int(rng.choice(stratum.qualities)), int(rng.choice([0, 2], p=[0.3, 0.7])))
-            pixels = compress(pixels, save)
-        pixels = _part(pixels, stratum.side, rng)
+            pixels = compress(pixels, jpeg_of(int(rng.choice(stratum.qualities)), rng))
+        pixels = pixels[random_window(pixels.shape, stratum.side, rng)]
         if rng.random() < _DELIVERED:
             pixels = draw_delivery(rng)(np.ascontiguousarray(pixels))
         mask = np.full(pixels.shape[:2], bool(label))
-        return cut_for_training(pixels, mask, self._plan, self._side, rng)
+        return cut_for_training(pixels, mask, rng, self._plan, self._side)
 
 
 def strata_of(windows: list[Window], group_power: float) -> list[Stratum]:
@@ -119,12 +104,3 @@ def strata_of(windows: list[Window], group_power: float) -> list[Stratum]:
     if not found:
         raise RecipeError("the packs contain no real and AI images of a common size and JPEG quality")
     return found
-
-
-def _part(pixels: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut out a random part of at most `side` pixels per side."""
-    height, width = (min(side, length) for length in pixels.shape[:2])
-    top, left = (
-        int(rng.integers(0, length - part + 1)) for length, part in zip(pixels.shape[:2], (height, width), strict=True)
-    )
-    return pixels[top : top + height, left : left + width]

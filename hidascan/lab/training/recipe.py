@@ -6,15 +6,23 @@ import dataclasses
 import importlib
 import tomllib
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tqdm import tqdm
+
+from hidascan.calibration import Calibration
 from hidascan.detectors import detector_class
-from hidascan.detectors.base import DetectorConfig, config_from
+from hidascan.detectors.base import Detector, DetectorConfig, config_from
+from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_trained, sha256_of
 from hidascan.errors import CheckpointError, RecipeError
-from hidascan.lab.data.tables import fold_of
+from hidascan.lab.data.composites import SamplingSpec
+from hidascan.lab.data.layouts import read_images
+from hidascan.lab.data.tables import LabelledImage, fold_of
+from hidascan.lab.training.trainer import TrainerSpec
 
 # Detector -> its training module; those that are not named are trained end to end.
 TRAINERS = {"hidanet": "hidascan.lab.hidanet"}
@@ -47,11 +55,51 @@ class Recipe:
     data: DataSpec = field(default_factory=DataSpec)
 
 
+@dataclass(frozen=True)
+class EndToEndData(DataSpec):
+    """Data of a recipe for any detector."""
+
+    packs: str = ""  # folder of packs to train on, in place of the images of `tables`
+
+
+@dataclass(frozen=True)
+class EndToEndSpec(TrainerSpec):
+    """Training settings of any detector; `batch` is in images."""
+
+    epochs: int = 10
+    steps: int = 40  # per epoch
+    views: int = 0  # budget of views, which decides the number of epochs; 0: `epochs` does
+    minutes: float = 0.0  # maximum duration; 0: none
+    lr: float = 3e-4
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    side: int = 224  # of random crops, pixels, for detectors of images at their own size
+    patches: int = 4  # maximum per image, for detectors of patches
+    samples: int = 1000  # number of encoded samples, for a frozen encoder
+    group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
+    contrast: float = 0.0  # weight of PCL, for detectors that encode cells
+    margin: float = 1.0  # of PCL
+
+
+@dataclass(frozen=True)
+class EndToEndRecipe(Recipe):
+    """A recipe for any detector."""
+
+    data: EndToEndData = field(default_factory=EndToEndData)
+    sampling: SamplingSpec = field(default_factory=lambda: SamplingSpec(real=0.5, ai=0.5, pair=0.0, swap=0.0))
+    training: EndToEndSpec = field(default_factory=EndToEndSpec)
+
+
+def images_of(recipe: Recipe, for_training: bool = True) -> list[LabelledImage]:
+    """Return the images for training, or those of the calibration fold."""
+    return [image for image in read_images(*recipe.data.tables) if recipe.data.excludes(image.source) != for_training]
+
+
 def training_module(detector: str) -> ModuleType:
     """Return the training module of a detector.
 
-    It has a class `Recipe` and a function `train(recipe, cache, out, device, dtype)`; more, such as `report_heatmaps`,
-    if the detector supports it.
+    It has a class `Recipe` and a function `train(recipe, out, workspace)`; more, such as `report_heatmaps`, if the
+    detector supports it.
     """
     return importlib.import_module(TRAINERS.get(detector, "hidascan.lab.training.end_to_end"))
 
@@ -107,3 +155,19 @@ def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
             value = [_filled(typing.cast(type, inner), entry, f"{where}: [[{name}]]") for entry in value]
         filled[name] = tuple(value) if isinstance(value, list) else value
     return kind(**filled)
+
+
+def write_weights(
+    recipe: Any,
+    network: Detector,
+    frozen: Iterable[str],
+    out: Path,
+    training: dict[str, Any],
+    calibration: Calibration | None = None,
+) -> None:
+    """Write the trained part of a network, a reference to the file of its frozen parts, and a record of its training."""
+    backbone = Path(recipe.data.backbone)
+    parts = tuple(Part(name, backbone.name, sha256_of(backbone)) for name in frozen)
+    rule = calibration or Calibration()
+    save_trained(out, network, CheckpointHeader(out.stem, recipe.detector, recipe.network, parts, rule, training))
+    tqdm.write(f"wrote {out}")

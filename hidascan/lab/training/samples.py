@@ -15,17 +15,15 @@ from hidascan.detectors.base import Encoded, Positions
 from hidascan.errors import HidascanError, RecipeError
 from hidascan.geometry import CELL, PATCH, Box, ViewPlan
 from hidascan.image.views import Views, cut_views, mirror_to
-from hidascan.lab.data.autoencoders.base import Autoencoder
+from hidascan.lab.data.autoencoders import Autoencoder
 from hidascan.lab.data.composites import Composite, CompositeMaker
-from hidascan.lab.data.degradations import Degradation, degrade
+from hidascan.lab.data.degradations import Degradation, degrade, random_window
 from hidascan.lab.data.forgeries import cell_shares
-from hidascan.lab.data.sampling import BalancedSampler, SamplingSpec
-from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.data.tables import BalancedSampler, LabelledImage
 from hidascan.lab.training.artifacts import load_artifact, save_artifact
+from hidascan.lab.training.recipe import EndToEndRecipe
 
 _KEPT_PATCHES = 4  # cached per image
-
-Drawn = tuple[Composite, Degradation, np.random.Generator]
 
 
 @dataclass(frozen=True)
@@ -55,36 +53,32 @@ class SampleDrawer:
 
     def __init__(
         self,
-        images: list[LabelledImage],
-        sampling: SamplingSpec,
+        recipe: EndToEndRecipe,
         plan: ViewPlan,
-        side: int,
-        group_power: float,
-        seed: int,
+        images: list[LabelledImage],
         autoencoders: tuple[Autoencoder, ...] = (),
     ):
-        """Set up.
-
-        Args:
-            images: Images to draw from.
-            sampling: Sampling settings.
-            plan: Division of images into views.
-            side: Side of random crops, pixels, for detectors of images at their own size.
-            group_power: Exponent of BalancedSampler.
-            seed: Random seed of all draws.
-            autoencoders: Autoencoders for pairs and swaps.
+        """Set up; `autoencoders` are for pairs and swaps.
 
         Raises:
             RecipeError: If there are pairs or swaps but no autoencoder, or a class has no image.
         """
+        sampling, spec = recipe.sampling, recipe.training
         if (sampling.pair or sampling.swap) and not autoencoders:
             raise RecipeError("sampling.pair and sampling.swap need data.autoencoders")
-        real, ai = (BalancedSampler(images, label, group_power) for label in (0, 1))
-        self._maker, self._plan, self._seed = CompositeMaker(sampling, real, ai, *autoencoders), plan, seed
-        self._side = plan.side or side
+        real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
+        self._maker = CompositeMaker(sampling, real, ai, *autoencoders)
+        self._plan, self._side, self._seed = plan, plan.side or spec.side, recipe.seed
 
     def __getitem__(self, number: int) -> Sample:
-        """Draw a sample; an unreadable file is replaced by another draw."""
+        """Draw a sample."""
+        return cut_for_training(*self.degraded(number), self._plan, self._side)
+
+    def degraded(self, number: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """Draw pixels (H, W, 3), the mask (H, W) of AI-made ones, and a generator for the positions of crops.
+
+        An unreadable file is replaced by another draw.
+        """
         for attempt in range(20):
             try:
                 composite, degradation, places = self._drawn(number, attempt)
@@ -92,41 +86,28 @@ class SampleDrawer:
                 tqdm.write(f"skipped: {error}")
             else:
                 pixels = degrade(composite.pixels, degradation)
-                cut = [a - b for a, b in zip(composite.mask.shape, pixels.shape[:2], strict=True)]
-                return self._cut(pixels, composite.mask[cut[0] :, cut[1] :], places)
+                top, left = (a - b for a, b in zip(composite.mask.shape, pixels.shape[:2], strict=True))
+                return pixels, composite.mask[top:, left:], np.random.default_rng(places)
         raise RecipeError("20 unreadable images in a row: check the tables")
 
-    def _drawn(self, number: int, attempt: int) -> Drawn:
-        """Draw a sample; the two images of a pair have neighbouring numbers."""
-        both = self._draw(number // 2, attempt, 6) if self._maker.spec.pair else []
-        if len(both) > 1:
-            return both[number % 2]
-        drawn = self._draw(number, attempt, 4)
-        return drawn[number % len(drawn)]
-
-    def _draw(self, number: int, attempt: int, stream: int) -> list[Drawn]:
-        rng = np.random.default_rng([self._seed, stream, number, *([attempt] if attempt else [])])
-        once: dict[int, Drawn] = {}
-        for place, composite, degradation, places in self._maker.draw(rng):
-            once.setdefault(place, (composite, degradation, places))
-        return list(once.values())
-
-    def _cut(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Sample:
-        """Cut pixels by the plan."""
-        return cut_for_training(pixels, mask, self._plan, self._side, rng)
+    def _drawn(self, number: int, attempt: int) -> tuple[Composite, Degradation, int]:
+        """Draw a composite; the two of a pair have neighbouring numbers."""
+        again = [attempt] if attempt else []
+        if self._maker.spec.pair:
+            rng = np.random.default_rng([self._seed, 6, number // 2, *again])
+            pair, degradation, places = self._maker.draw(rng)
+            if len(pair) > 1:
+                return pair[number % 2], degradation, places
+        rng = np.random.default_rng([self._seed, 4, number, *again])
+        composites, degradation, places = self._maker.draw(rng)
+        return composites[number % len(composites)], degradation, places
 
 
 class CachedSamples(SampleDrawer):
     """Samples cached in a folder, cut in every way, for all detectors with the same sampling."""
 
     def __init__(self, folder: Path, made_by: str, *arguments: Any):
-        """Set up.
-
-        Args:
-            folder: Folder of samples.
-            made_by: Fingerprint of the sampling.
-            *arguments: Arguments of SampleDrawer; the plan's side is that of crops, and its patches are a number.
-        """
+        """Set up, with the arguments of SampleDrawer; the plan's side is that of crops, and its patches are a number."""
         super().__init__(*arguments)
         self._folder, self._made_by = folder / f"drawn-{made_by[:12]}", made_by
 
@@ -135,24 +116,25 @@ class CachedSamples(SampleDrawer):
         path = self._folder / f"{number:06d}.safetensors"
         kept = load_artifact(path, self._made_by)
         if kept is None:
-            self._kept: dict[str, Tensor] = {}
-            sample = super().__getitem__(number)
-            save_artifact(path, self._kept, self._made_by)
-            return sample
+            kept = self._cut_in_every_way(*self.degraded(number))
+            save_artifact(path, kept, self._made_by)
         return self._of_plan(kept)
 
-    def _cut(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Sample:
-        """Cut pixels in every way, cache the result, and return the cut of the plan."""
-        small = cut(pixels, mask, ViewPlan(self._side, patches=0))
-        patches = cut(pixels, mask, ViewPlan(self._side, thumbnail=False, patches=_KEPT_PATCHES))
-        self._kept = {"label": torch.tensor(small.label)}
-        for name, sample in (("thumbnail", small), ("patches", patches), ("crop", crop(pixels, mask, self._side, rng))):
+    def _cut_in_every_way(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
+        plan = ViewPlan(self._side, thumbnail=False, patches=_KEPT_PATCHES)
+        ways = {
+            "thumbnail": cut(pixels, mask, ViewPlan(self._side, patches=0)),
+            "patches": cut(pixels, mask, plan),
+            "crop": crop(pixels, mask, self._side, rng),
+        }
+        kept = {"label": torch.tensor(ways["thumbnail"].label)}
+        for name, sample in ways.items():
             views = sample.views or Views([], [])
-            self._kept[f"{name}.pixels"] = torch.from_numpy(np.stack(views.pixels))
-            self._kept[f"{name}.boxes"] = torch.tensor([list(box) for box in views.boxes])
+            kept[f"{name}.pixels"] = torch.from_numpy(np.stack(views.pixels))
+            kept[f"{name}.boxes"] = torch.tensor([list(box) for box in views.boxes])
             if sample.shares is not None:
-                self._kept[f"{name}.shares"] = torch.from_numpy(sample.shares)
-        return self._of_plan(self._kept)
+                kept[f"{name}.shares"] = torch.from_numpy(sample.shares)
+        return kept
 
     def _of_plan(self, kept: dict[str, Tensor]) -> Sample:
         plan, label = self._plan, int(kept["label"])
@@ -177,7 +159,7 @@ def wants_crop(plan: ViewPlan) -> bool:
 
 
 def cut_for_training(
-    pixels: np.ndarray, mask: np.ndarray, plan: ViewPlan, side: int, rng: np.random.Generator
+    pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator, plan: ViewPlan, side: int
 ) -> Sample:
     """Cut pixels by a plan; `side` is that of random crops for plans without one."""
     return crop(pixels, mask, plan.side or side, rng) if wants_crop(plan) else cut(pixels, mask, plan)
@@ -185,9 +167,7 @@ def cut_for_training(
 
 def crop(pixels: np.ndarray, mask: np.ndarray, side: int, rng: np.random.Generator) -> Sample:
     """Cut a random window from pixels (H, W, 3) with a mask (H, W) of AI-made ones; mirror small images."""
-    height, width = (max(side, length) for length in pixels.shape[:2])
-    top, left = (int(rng.integers(0, length - side + 1)) for length in (height, width))
-    window = (slice(top, top + side), slice(left, left + side))
+    window = random_window(pixels.shape, side, rng)
     views = cut_views(pixels[window], ViewPlan(side, thumbnail=False))
     return Sample(int(mask.any()), views, shares=_shares(mask[window], views, side))
 

@@ -100,12 +100,23 @@ class Trainer(Generic[Trained]):
         for name, loss in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(loss.detach())
 
-    def run(self, made_by: str, state: Path, epoch: Callable[[int], dict[str, float] | None]) -> None:
-        """Run `epoch(number)` for each epoch, resuming after the last one in `state` with this fingerprint.
+    def resume(self, made_by: str, state: Path) -> int:
+        """Load the last complete epoch in `state`, if it is of a training with this fingerprint; return its number or 0.
 
-        An epoch may return further figures for the log.
+        `run` will write its state there, and its log beside it.
         """
-        first = self._resume(made_by, state)
+        self._made_by, self._path = made_by, state
+        state.parent.mkdir(parents=True, exist_ok=True)
+        saved = torch.load(state, weights_only=True) if state.exists() else {}
+        if saved.get("made_by") != made_by:
+            return 0
+        for part, values in zip(self._parts(), saved["parts"], strict=True):
+            part.load_state_dict(values)
+        self.views, self._earlier = saved.get("views", 0), saved.get("seconds", 0.0)
+        return int(saved["epoch"])
+
+    def run(self, first: int, epoch: Callable[[int], dict[str, float] | None]) -> None:
+        """Run `epoch(number)` for each epoch from `first`; it may return further figures for the log."""
         self._started = time.time()
         for number in range(first, self.spec.epochs):
             if self.out_of_time:
@@ -115,30 +126,34 @@ class Trainer(Generic[Trained]):
             figures = epoch(number) or {}
             means = {name: round(total / max(self._steps, 1), 4) for name, total in self._sums.items()}
             row = {"epoch": number + 1, **means, "minutes": round(self.minutes, 1), **figures}
-            _log(state.with_suffix(".log.jsonl"), row)
-            self._save(made_by, state, number + 1)
+            _log(self._path.with_suffix(".log.jsonl"), row)
+            self._save(number + 1)
 
     def _parts(self) -> tuple[Any, ...]:
         return self.module, self._averaged, self._optimiser, self._schedule
 
-    def _save(self, made_by: str, path: Path, epoch: int) -> None:
+    def _save(self, epoch: int) -> None:
         so_far = {"epoch": epoch, "views": self.views, "seconds": 60 * self.minutes}
-        state = {"made_by": made_by, **so_far, "parts": [part.state_dict() for part in self._parts()]}
-        with written_whole(path) as partial, partial.open("wb") as file:
+        state = {"made_by": self._made_by, **so_far, "parts": [part.state_dict() for part in self._parts()]}
+        with written_whole(self._path) as partial, partial.open("wb") as file:
             torch.save(state, file)
 
-    def _resume(self, made_by: str, path: Path) -> int:
-        """Load the state of the last complete epoch of this training; return its number, 0 without any."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            return 0
-        state = torch.load(path, weights_only=True)
-        if state["made_by"] != made_by:
-            return 0
-        for part, saved in zip(self._parts(), state["parts"], strict=True):
-            part.load_state_dict(saved)
-        self.views, self._earlier = state.get("views", 0), state.get("seconds", 0.0)
-        return int(state["epoch"])
+
+def fit(module: Trained, spec: TrainerSpec, count: int, losses: Callable[[torch.Tensor], Losses]) -> Trained:
+    """Train a module on samples that fit into memory, and return it with the averaged weights.
+
+    Args:
+        module: Module to train.
+        spec: Optimiser settings.
+        count: Number of samples.
+        losses: Function of the numbers of the samples of a batch that returns its losses.
+    """
+    trainer = Trainer(module, spec, math.ceil(count / spec.batch))
+    module.train()
+    for _ in range(spec.epochs):
+        for chosen in torch.randperm(count).split(spec.batch):
+            trainer.step(losses(chosen))
+    return trainer.averaged.eval()
 
 
 def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2, workers: int = 1) -> Iterator[Loaded]:

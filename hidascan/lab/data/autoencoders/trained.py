@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from hidascan.errors import ImageError, RecipeError
 from hidascan.image.decode import decode
-from hidascan.lab.data.degradations import resize
-from hidascan.lab.data.sampling import BalancedSampler
-from hidascan.lab.training.artifacts import fingerprint, save_artifact
+from hidascan.lab.data.degradations import random_window, resize
+from hidascan.lab.data.tables import BalancedSampler
+from hidascan.lab.training.artifacts import Workspace, fingerprint, save_artifact
 from hidascan.lab.training.trainer import read_ahead
 
 
@@ -143,7 +143,7 @@ def trained_path(folder: Path, spec: AutoencoderSpec) -> Path:
 
 
 def build_autoencoders(
-    specs: tuple[AutoencoderSpec, ...], photos: BalancedSampler, folder: Path, device: str, bf16: bool
+    specs: tuple[AutoencoderSpec, ...], photos: BalancedSampler, folder: Path, workspace: Workspace
 ) -> None:
     """Train the autoencoders that are missing in `folder`.
 
@@ -157,14 +157,15 @@ def build_autoencoders(
                 if file.metadata().get("made_by") == made_by:
                     continue
             raise RecipeError(f"{path}: written by a different recipe; choose another folder with --cache")
-        both = _train(spec, photos, device, bf16)
+        both = _train(spec, photos, workspace)
         state = {name: value.cpu().contiguous() for name, value in both.state_dict().items()}
         save_artifact(path, state, made_by, spec=json.dumps(dataclasses.asdict(spec)))
 
 
-def _train(spec: AutoencoderSpec, photos: BalancedSampler, device: str, bf16: bool) -> nn.ModuleList:
+def _train(spec: AutoencoderSpec, photos: BalancedSampler, workspace: Workspace) -> nn.ModuleList:
     """Train by L1 of pixels and of their differences; in the second half, also by an adversarial loss."""
     torch.manual_seed(spec.seed)
+    device, bf16 = workspace.device, workspace.dtype == torch.bfloat16
     both = nn.ModuleList(build_networks(spec)).to(device).to(memory_format=torch.channels_last)
     critic = _discriminator().to(device).to(memory_format=torch.channels_last)
     optimisers = [
@@ -175,7 +176,7 @@ def _train(spec: AutoencoderSpec, photos: BalancedSampler, device: str, bf16: bo
     bar = tqdm(_batches(spec, photos), total=spec.steps, desc=f"autoencoder {spec.name}", disable=None)
     for step, batch in enumerate(bar):
         batch = batch.to(device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             copies = both[1](both[0](batch)).float()
             loss = F.l1_loss(copies, batch) + F.l1_loss(_differences(copies), _differences(batch))
             if spec.adversarial and step > spec.steps // 2:
@@ -233,8 +234,4 @@ def _windows(pixels: np.ndarray, count: int, rng: np.random.Generator) -> list[n
     lowest = _WINDOW / min(pixels.shape[:2])
     if rng.random() < 0.5 and lowest < 0.7:
         pixels = resize(np.ascontiguousarray(pixels), float(rng.uniform(max(lowest, 0.25) + 0.02, 1)), rng)
-    windows = []
-    for _ in range(count):
-        top, left = (int(rng.integers(0, side - _WINDOW + 1)) for side in pixels.shape[:2])
-        windows.append(pixels[top : top + _WINDOW, left : left + _WINDOW])
-    return windows
+    return [pixels[random_window(pixels.shape, _WINDOW, rng)] for _ in range(count)]

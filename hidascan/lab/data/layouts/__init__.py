@@ -1,37 +1,41 @@
-"""Read labelled images from a table, or from a folder in the layout of a benchmark, with one reader per layout."""
+"""Read labelled images from a table, or from a folder in the layout of a detection benchmark.
+
+Suffixes and folder names are matched regardless of case.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from hidascan.errors import RecipeError
-from hidascan.lab.data.layouts import detection
-from hidascan.lab.data.layouts.folders import CLASSES
+from hidascan.image.formats import suffixes
 from hidascan.lab.data.tables import LabelledImage, read_table
 
 Reader = Callable[[Path], "list[LabelledImage] | None"]
 
-LAYOUTS: dict[str, Reader] = {  # the first match counts, so specific layouts come first
-    "GenImage": detection.read_genimage,
-    "Tiny-GenImage": detection.read_tiny_genimage,
-    "HiRes-50K": detection.read_hires,
-    "DRCT-2M": detection.read_drct,
-    "Synthbuster": detection.read_synthbuster,
-    "Chameleon": detection.read_chameleon,
-    "class folders": detection.read_classes,
-    "generators": detection.read_generators,
-}
-EXPECTED = f"folders named {', '.join(CLASSES)}, imagenet_*/val, train2017 or val2017, or files named r*.png"
+CLASSES = {
+    "0_real": 0, "real": 0, "nature": 0, "authentic": 0,
+    "1_fake": 1, "fake": 1, "ai": 1, "generated": 1,
+}  # fmt: skip
+SHARED = "*"  # source of real images that every generator is compared with
+_REAL_FOLDERS = ("mscoco", "coco", "real", "0_real", "raise", "raise-1k")
+
+# Levels: a regular expression for the name of each folder on the way to the images, in which the groups `generator` and
+# `class` name what they stand for. Any number of folders may stand for DEPTH.
+CLASS, GENERATOR, DEPTH = f"(?P<class>{'|'.join(CLASSES)})", "(?P<generator>.+)", ""
 
 
-def read_images(where: str | Path) -> list[LabelledImage]:
-    """Read the images of a label table, or of a folder in the first matching layout.
+def read_images(*tables: str | Path) -> list[LabelledImage]:
+    """Read the images of label tables, or of folders, each in the first layout that matches.
 
     Raises:
-        RecipeError: If the table is missing, or no layout matches.
+        RecipeError: If a table is missing, or no layout matches.
     """
-    return read_layout(where)[1] if Path(where).is_dir() else read_table(where)
+    read = [read_layout(one)[1] if Path(one).is_dir() else read_table(one) for one in tables]
+    return [image for images in read for image in images]
 
 
 def read_layout(where: str | Path) -> tuple[str, list[LabelledImage]]:
@@ -48,3 +52,87 @@ def read_layout(where: str | Path) -> tuple[str, list[LabelledImage]]:
         if images:
             return name, images
     raise RecipeError(f"{path}: no known layout ({', '.join(LAYOUTS)}); expected {EXPECTED}")
+
+
+def read_levels(folder: Path, levels: tuple[str, ...], name: str = "", file: str = ".*") -> list[LabelledImage]:
+    """Read the images of a layout; none if it does not match.
+
+    Without a level of classes, folders with a name such as `real` hold photos that every generator is compared with.
+
+    Args:
+        folder: Folder of the benchmark.
+        levels: Levels of the layout.
+        name: Name of the generator, if no level gives it.
+        file: Regular expression for the names of the files.
+    """
+    images = []
+    for place, named_by in _descend(folder, levels, {}):
+        generator = named_by.get("generator", name)
+        real = generator.lower() in _REAL_FOLDERS
+        label = CLASSES[named_by["class"].lower()] if "class" in named_by else int(not real)
+        source = SHARED if "class" not in named_by and real else generator
+        group = generator if label else f"{generator} (real)"
+        files = [path for path in files_below(place) if re.fullmatch(file, path.name, re.IGNORECASE)]
+        images += [LabelledImage(path, label, group, source) for path in files]
+    return images
+
+
+def read_classes(folder: Path) -> list[LabelledImage]:
+    """Read `0_real/`, `1_fake/` and similar subfolders."""
+    images = []
+    for place, named_by in _descend(folder, (CLASS,), {}):
+        label = CLASSES[named_by["class"].lower()]
+        images += [LabelledImage(path, label, place.name, folder.name) for path in files_below(place)]
+    return images
+
+
+def read_real(folder: Path) -> list[LabelledImage]:
+    """Read a folder of photos to compare every generator of a benchmark with."""
+    return [LabelledImage(path, 0, f"{folder.name} (real)", SHARED) for path in files_below(folder)]
+
+
+def _descend(folder: Path, levels: tuple[str, ...], groups: dict[str, str]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield the folders at the end of the levels, sorted, and the groups of their names."""
+    if not levels:
+        yield folder, groups
+    elif levels[0] == DEPTH:
+        yield from _descend(folder, levels[1:], groups)
+        for entry in (entry for entry in folders_of(folder) if not entry.is_symlink()):  # which may form a circle
+            yield from _descend(entry, levels, groups)
+    else:
+        for entry in folders_of(folder):
+            if match := re.fullmatch(levels[0], entry.name, re.IGNORECASE):
+                yield from _descend(entry, levels[1:], groups | match.groupdict())
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files below a folder with the suffix of an image, sorted."""
+    known = suffixes()
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in known and path.is_file())
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """Return the direct subfolders of a folder, sorted."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
+
+
+def named(folder: Path, name: str) -> Path | None:
+    """Return the direct subfolder with a name, ignoring case."""
+    return next((entry for entry in folders_of(folder) if entry.name.lower() == name), None)
+
+
+LAYOUTS: dict[str, Reader] = {  # the first match counts, so specific layouts come first
+    # Without the training sets.
+    "GenImage": partial(read_levels, levels=(GENERATOR, r"imagenet_(ai_)?(\d{4}_)?\w+", "val", CLASS)),
+    "Tiny-GenImage": partial(read_levels, levels=(r"imagenet_(ai_)?(\d{4}_)?(?P<generator>\w+)", "val", CLASS)),
+    "HiRes-50K": partial(read_levels, levels=(r"(?P<generator>w[_>]\d{3,5})", CLASS)),
+    # Each generator is compared with the photos in the folder MSCOCO.
+    "DRCT-2M": partial(read_levels, levels=(GENERATOR, "val2017")),
+    # Images are named after photos of RAISE, which are elsewhere, or in a folder `real` or `RAISE` beside these.
+    "Synthbuster": partial(read_levels, levels=(GENERATOR,), file=r"r[0-9a-f]{7,}t?(\.\w+)?"),
+    "Chameleon": partial(read_levels, levels=("test", CLASS), name="Chameleon"),
+    "class folders": read_classes,
+    # ForenSynths, AIGCDetectBenchmark, Community Forensics, WildRF.
+    "generators": partial(read_levels, levels=(GENERATOR, DEPTH, CLASS)),
+}
+EXPECTED = f"folders named {', '.join(CLASSES)}, imagenet_*/val, train2017 or val2017, or files named r*.png"

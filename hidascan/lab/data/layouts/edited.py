@@ -1,4 +1,4 @@
-"""Readers of the layouts of localisation benchmarks: images, each with a mask of its edited area."""
+"""Readers of tables of edits and of localisation benchmarks: images, each with a mask of its edited area."""
 
 from __future__ import annotations
 
@@ -7,25 +7,54 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hidascan.errors import RecipeError
-from hidascan.lab.data.layouts.folders import files_below, folders_of, named
+from hidascan.image.decode import decode
+from hidascan.lab.data.layouts import files_below, folders_of, named
 
 
 @dataclass(frozen=True)
 class EditedImage:
-    """An image of a localisation benchmark.
+    """An image of a localisation benchmark, or of a table of edits.
 
     Attributes:
         path: Path of the image.
         mask: Path of the mask of the edited area, white on black; None for an unedited image.
-        group: Group that the papers average over: JPEG level, model or split.
+        group: Group that the papers average over: JPEG level, model or split; or the method of the edit.
+        source: Collection of the image; "" if unknown.
         regenerated: Whether the whole image was regenerated, and the mask is only the requested area.
     """
 
     path: Path
     mask: Path | None
     group: str
+    source: str = ""
     regenerated: bool = False
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask, (H, W) bool, true in the edited area."""
+    return decode(path).pixels[..., 0] >= 128
+
+
+def read_edits(table: Path) -> list[EditedImage]:
+    """Read a TSV with the columns path and mask, relative to its folder, group, and optionally source.
+
+    Raises:
+        RecipeError: If the table is missing or lacks a column.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        return [
+            EditedImage(table.parent / row["path"], table.parent / row["mask"], row["group"], row.get("source") or "")
+            for row in rows
+        ]
+    except OSError as error:
+        raise RecipeError(f"{table}: {error.strerror}") from None
+    except KeyError as error:
+        raise RecipeError(f"{table}: column missing: {error.args[0]}") from None
 
 
 def read_autosplice(folder: Path) -> list[EditedImage]:
@@ -93,7 +122,7 @@ def read_tgif(folder: Path) -> list[EditedImage]:
             for path in _testing(place):
                 mask = truth.get(path.stem) or truth.get(path.stem.split("_")[0])
                 if mask is not None:
-                    images.append(EditedImage(path, mask, place.name, regenerated))
+                    images.append(EditedImage(path, mask, place.name, regenerated=regenerated))
     return images
 
 

@@ -1,4 +1,4 @@
-"""Commands that create weights."""
+"""Commands that create weights, packs and forgeries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.lab.commands import Cache, Minutes, Packs, Recipe, Views
+from hidascan.lab.commands import Autoencoder, Cache, Minutes, Packs, Recipe, Views, open_workspace
 
 Part = Literal["verdict", "heatmap"]
 
@@ -28,22 +28,21 @@ def train(
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
     """Train the detector that a recipe names, write its weights, and calibrate them. Resumes an interrupted run."""
-    from hidascan.device import choose_device, choose_dtype
     from hidascan.errors import UsageError
     from hidascan.lab.training.end_to_end import with_packs
     from hidascan.lab.training.recipe import read_recipe, training_module
 
     if (only is None) != (rest_of is None):
         raise UsageError("--only and --rest-of belong together")
-    spec, where = with_packs(read_recipe(recipe), packs, views, minutes), choose_device(device)
+    spec, workspace = with_packs(read_recipe(recipe), packs, views, minutes), open_workspace(cache, device, precision)
     cache.mkdir(parents=True, exist_ok=True)
-    module, dtype = training_module(spec.detector), choose_dtype(precision, where)
+    module = training_module(spec.detector)
     if only is not None:
         if not hasattr(module, "train_part"):
             raise UsageError(f"--only: no part of the detector {spec.detector} is trained alone")
-        module.train_part(only, spec, cache, out, where, dtype, rest_of)
+        module.train_part(only, spec, out, workspace, rest_of)
         return
-    module.train(spec, cache, out, where, dtype)
+    module.train(spec, out, workspace)
     if spec.data.calibration:
         calibrate(out, Path(spec.data.calibration), device=device, precision=precision)
     elif spec.data.calibration_fold >= 0:
@@ -78,10 +77,8 @@ def calibrate(
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import tables_sha256
     from hidascan.lab.measure import calibration
-    from hidascan.lab.training.end_to_end import images_of
-    from hidascan.lab.training.recipe import read_recipe
+    from hidascan.lab.training.recipe import images_of, read_recipe
     from hidascan.options import ScanOptions
-    from hidascan.progress import ScanProgress
 
     if (table is None) == (recipe is None):
         raise UsageError("calibrate needs either a table or --recipe")
@@ -90,9 +87,52 @@ def calibrate(
         images, digest = images_of(spec, for_training=False), tables_sha256(spec.data.tables)
     elif table is not None:
         images, digest = read_images(table), tables_sha256([table])
-    progress, options = ScanProgress(hidden=False), ScanOptions(device=device, precision=precision)
-    try:
-        figures = calibration.calibrate(weights, images, options, progress.on_batch, digest)
-    finally:
-        progress.close()
-    print(json.dumps(figures))
+    print(json.dumps(calibration.calibrate(weights, images, ScanOptions(device=device, precision=precision), digest)))
+
+
+def forge(
+    image: Annotated[Path, typer.Argument(help="Photo to forge.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Path of the forgery (JPEG).", show_default=False)],
+    autoencoder: Autoencoder,
+    share: Annotated[tuple[float, float], typer.Option(help="Minimum and maximum share of the area.")] = (0.1, 0.3),
+    jpeg: Annotated[int, typer.Option(help="JPEG quality of the forgery.")] = 90,
+    seed: Annotated[int, typer.Option(help="Random seed of the region.")] = 0,
+) -> None:
+    """Pass one region of a photo through an autoencoder and paste it back, to test heatmaps."""
+    import numpy as np
+    from PIL import Image
+
+    from hidascan.image.decode import decode
+    from hidascan.lab.data.autoencoders import load_autoencoder
+    from hidascan.lab.data.forgeries import repaint_region
+
+    rng = np.random.default_rng(seed)
+    pixels, mask = repaint_region(decode(image).pixels, load_autoencoder(autoencoder), share, rng)
+    Image.fromarray(pixels).save(out, quality=jpeg)
+    rows, cols = np.nonzero(mask)
+    box = f"left {cols.min()}, top {rows.min()}, right {cols.max() + 1}, bottom {rows.max() + 1}"
+    print(f"{out}: {box}, {mask.mean():.0%}")
+
+
+def packs(
+    tables: Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Label tables (TSV with path, label, group, source), or folders in known layouts.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the packs.", show_default=False)],
+    cap: Annotated[int, typer.Option(min=1, help="Maximum number of images of each group of a source.")] = 24,
+    side: Annotated[int, typer.Option(min=320, help="Maximum side of a window, pixels.")] = 832,
+) -> None:  # fmt: skip
+    """Cut a window out of each image, for training with --packs. Resumes an interrupted run."""
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.data.packs import make_packs
+    from hidascan.lab.data.tables import capped
+
+    chosen = capped(read_images(*tables), cap)
+    made, skipped = make_packs(chosen, out, side)
+    small, unreadable = f"{skipped.small} too small (a side under 320 px)", f"{skipped.unreadable} unreadable"
+    print(f"{out}: {len(made.windows)} windows; skipped in this run: {small}, {unreadable}", file=sys.stderr)
+
+
+def detectors() -> None:
+    """List the detectors that a recipe can name."""
+    from hidascan.detectors import detector_names
+
+    print("\n".join(detector_names()))

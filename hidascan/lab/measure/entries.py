@@ -1,0 +1,144 @@
+"""Entries of `hidalab compare`: recipes, optionally with changed values, trained and scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hidascan.detectors.checkpoint import load_detector
+from hidascan.errors import CheckpointError, RecipeError
+from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
+from hidascan.lab.measure.comparison import Compared
+from hidascan.lab.measure.scores import ResultFile, scan
+from hidascan.lab.measure.speed import cost_of
+from hidascan.lab.training.artifacts import Workspace, fingerprint
+from hidascan.lab.training.recipe import read_recipe, training_module
+from hidascan.options import ScanOptions
+from hidascan.scanner import Scanner
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recipe in a comparison, with its name."""
+
+    name: str
+    recipe: Any
+
+
+def read_entry(text: str) -> Entry:
+    """Read `PATH`, or `PATH@network.crops=4@seed=1`, a recipe with changed values.
+
+    Raises:
+        RecipeError: For an unreadable recipe or an invalid change.
+    """
+    path, *changes = text.split("@")
+    recipe = read_recipe(Path(path))
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"{text}: expected NAME=VALUE, not {change!r}")
+        try:
+            recipe = _changed(recipe, name.split("."), tomllib.loads(f"value = {value}")["value"])
+        except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError) as error:
+            raise RecipeError(f"{text}: {change}: {error}") from None
+    return Entry("@".join([Path(path).stem, *changes]), recipe)
+
+
+def _changed(part: Any, names: list[str], value: Any) -> Any:
+    if len(names) > 1:
+        value = _changed(getattr(part, names[0]), names[1:], value)
+    known = {field.name for field in dataclasses.fields(part)}
+    if names[0] not in known:
+        raise AttributeError(f"unknown {names[0]!r}; choose from {', '.join(sorted(known))}")
+    return dataclasses.replace(part, **{names[0]: tuple(value) if isinstance(value, list) else value})
+
+
+def folds_of(number: int, count: int) -> tuple[int, ...]:
+    """Return the folds of sources that form fold `number` of `count`."""
+    return tuple(fold for fold in range(FOLDS) if fold % count == number)
+
+
+@dataclass(frozen=True)
+class EntryTrainer:
+    """Trains and scores entries.
+
+    Attributes:
+        workspace: Cache, device and precision of the trainings.
+        options: Options of the scans.
+    """
+
+    workspace: Workspace
+    options: ScanOptions
+
+    def weights(self, entry: Entry, without: tuple[int, ...] = ()) -> Path:
+        """Train an entry on all sources except those of some folds, or reuse its earlier weights.
+
+        The weights are uncalibrated: scores are sigmoids of raw logits.
+        """
+        data = dataclasses.replace(entry.recipe.data, without_folds=without, calibration_fold=-1, calibration="")
+        recipe = dataclasses.replace(entry.recipe, data=data)
+        name = re.sub(r"\W+", "-", entry.name) + "".join(f"-{fold}" for fold in without)
+        out = self.workspace.cache / "compared" / f"{name}-{fingerprint(recipe=recipe)[:8]}.safetensors"
+        if not _holds(out, recipe):
+            print(f"training {out.stem}", file=sys.stderr)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            module = training_module(recipe.detector)
+            getattr(module, "train_for_comparison", module.train)(recipe, out, self.workspace)
+        return out
+
+    def scanner(self, entry: Entry, without: tuple[int, ...], patches: int | None = None) -> Scanner:
+        """Return a scanner with an entry trained without some folds, which examines at most `patches` of an image."""
+        weights = str(self.weights(entry, without))
+        return Scanner(dataclasses.replace(self.options, weights=weights, patches=patches))
+
+    def out_of_fold(self, entry: Entry, images: list[LabelledImage], count: int) -> Compared:
+        """Score images by networks that were not trained on their sources."""
+        scores = np.full((len(images), 2), np.nan)
+        parts = [folds_of(number, count) for number in range(count)]
+        for part in parts:
+            here = [number for number, image in enumerate(images) if fold_of(image.source) in part]
+            scores[here] = self._scores(entry, part, [images[number] for number in here])
+        return self._compared(entry, images, scores, parts[0])
+
+    def on_table(self, entry: Entry, images: list[LabelledImage]) -> Compared:
+        """Score images by a network trained on all sources."""
+        return self._compared(entry, images, self._scores(entry, (), images), ())
+
+    def _scores(self, entry: Entry, without: tuple[int, ...], images: list[LabelledImage]) -> np.ndarray:
+        patches = self.options.patches
+        scanner = self.scanner(entry, without, patches)
+        results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", f"{scanner.run.digest} {patches}")
+        return scan(scanner, [str(image.path) for image in images], False, results)
+
+    def _compared(
+        self, entry: Entry, images: list[LabelledImage], scores: np.ndarray, without: tuple[int, ...]
+    ) -> Compared:
+        scanner = self.scanner(entry, without)
+        trained = scanner.header.training
+        budget = "see its recipe"
+        if "views" in trained:
+            budget = "{views:,} views, {minutes} min on {machine}".format(**trained)
+        if entry.recipe.data.pretrained:
+            budget += f", from {entry.recipe.data.pretrained}"
+        cost = cost_of(self.weights(entry, without), scanner)
+        return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, budget)
+
+
+def _holds(path: Path, recipe: Any) -> bool:
+    """Return whether a file has weights of exactly this recipe."""
+    if not path.exists():
+        return False
+    try:
+        header = load_detector(path)[1]
+    except CheckpointError:
+        return False
+    plain = lambda value: json.loads(json.dumps(value))  # noqa: E731
+    return bool(header.training.get("recipe") == plain(dataclasses.asdict(recipe)))
