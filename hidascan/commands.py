@@ -18,6 +18,8 @@ from hidascan.config import WEIGHTS_VARIABLE
 from hidascan.errors import ExitCode, UsageError
 from hidascan.help import ScanOrCommand, complete_command
 from hidascan.options import MAX_PIXELS, ScanOptions
+from hidascan.report.formats import suffixes
+from hidascan.runners import RUNNERS
 
 app = typer.Typer(
     cls=ScanOrCommand,
@@ -59,7 +61,7 @@ def scan(
     parquet: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write Parquet shards, and a manifest, to DIR.", show_default=False)] = None,
     html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write an HTML report to FILE, with its pictures embedded.", show_default=False)] = None,
     case: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Name of the case, at the top of the HTML report.", show_default=False)] = None,
-    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help="Write a report to FILE in the format given by its suffix: .csv, .jsonl or .html. May be repeated.", show_default=False)] = None,
+    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help=f"Write a report to FILE in the format given by its suffix: {suffixes()}. May be repeated.", show_default=False)] = None,
     line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Format of each output line: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t, \\n and \\0 are escapes.", show_default=False)] = None,
     xmp: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write an XMP sidecar for each image to DIR, with a keyword, verdict and score for photo managers.", show_default=False)] = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image to the current folder.")] = False,
@@ -77,7 +79,7 @@ def scan(
     c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Repeat the scan on re-saved, resized and cropped copies, and report inconclusive if the verdicts conflict. Takes five times as long.")] = False,
-    runner: Annotated[str, typer.Option(metavar="local|ray", help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl, --parquet or -o names a folder for shards (docs/fleet.md).")] = "local",
+    runner: Annotated[str, typer.Option(metavar="|".join(RUNNERS), help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl, --parquet or -o names a folder for shards (docs/fleet.md).")] = "local",
     ray_address: Annotated[Optional[str], typer.Option("--ray-address", metavar="ADDRESS", help="Address of the Ray cluster.  [default: RAY_ADDRESS, or a cluster on this machine]", show_default=False)] = None,
     actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Maximum number of networks in the cluster.  [default: one per GPU, or one per machine]", show_default=False)] = None,
     rows: Annotated[Optional[int], typer.Option("--shard-rows", metavar="N", min=1, help="Rows per shard.  [default: 1000]", show_default=False)] = None,

@@ -71,7 +71,7 @@ def _written(files: list[tuple[str, str]]) -> Iterator[str]:
     """Yield the files to be opened: reports, and marks of resumable reports."""
     for file, name in files:
         yield file
-        if hasattr(report_class(name), "complete_records") and resume.is_regular(file):
+        if resume.is_resumable(name) and resume.is_regular(file):
             yield str(resume.mark_of(file))
 
 
@@ -120,11 +120,10 @@ def _is_in(file: str, folder: str, selection: Selection) -> bool:
 
 
 def _check_content(file: str, name: str, resuming: bool) -> None:
-    kind = report_class(name)
-    recognises = getattr(kind, "recognises", recognises_nothing)
-    if hasattr(kind, "complete_records") and resume.is_regular(file):
+    recognises = getattr(report_class(name), "recognises", recognises_nothing)
+    if resume.is_resumable(name) and resume.is_regular(file):
         resume.check(file, name, resuming)
-        if resuming and os.path.isfile(file) and resume.can_be_continued(file, recognises):
+        if resuming and os.path.isfile(file) and resume.can_be_continued(file, name):
             return
     if os.path.isfile(file):
         try:

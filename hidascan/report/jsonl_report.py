@@ -25,6 +25,8 @@ def json_row(finding: Finding, run: RunInfo) -> dict[str, Any]:
 class JsonlReport:
     """JSON Lines report: one object per line, by `json_row`."""
 
+    START = b'{"path": "'
+
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         self._file, self._run = open_text(target, append, self.recognises), run
 
