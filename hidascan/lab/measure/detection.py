@@ -70,7 +70,7 @@ def evaluate(
     )
     pairs = [(f.jpeg_quality_estimated, f.jpeg_quality) for f in findings]
     errors = [abs(estimate - header) for estimate, header in pairs if estimate is not None and header is not None]
-    more = {"quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan")}
+    more = {"quality_mae_against_tables": float(np.mean(errors))} if errors else {}  # NaN is not valid JSON
     return evaluate_scores(images, scores, verdicts, {"missing": len(ok) - sum(ok)} | more)
 
 
