@@ -95,4 +95,6 @@ def calibrate(
         figures = calibration.calibrate(weights, images, options, progress.on_batch, digest)
     finally:
         progress.close()
+    if not figures:
+        print("no figures: without one of the sources, a class is missing; calibrate on more sources", file=sys.stderr)
     print(json.dumps(figures))

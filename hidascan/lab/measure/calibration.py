@@ -115,6 +115,8 @@ def _cross_fitted(
 ) -> dict[str, float]:
     """Evaluate each source by a calibration fitted without it; return no figures if a class is missing."""
     folds = np.array([fold_of(image.source) for image in images])
+    if len(set(folds.tolist())) == 1:  # a calibration fold: divide it by source
+        folds = np.unique([image.source for image in images], return_inverse=True)[1]
     if any(len(set(labels[folds != fold])) < 2 for fold in set(folds.tolist())):
         return {}
     scores, verdicts = cross_fitted_verdicts(labels, logits, folds, cells)
