@@ -60,7 +60,7 @@ class PipeReport(CsvReport):
             self._file.write(self.START.decode())
 
     def add(self, finding):
-        self._file.write("|".join(str(value) for value in finding.row().values()) + "\n")
+        self._file.write("|".join("" if value is None else str(value) for value in finding.row().values()) + "\n")
 
     @classmethod
     def recognises(cls, head):
