@@ -18,10 +18,8 @@ from hidascan.config import WEIGHTS_VARIABLE
 from hidascan.errors import ExitCode, UsageError
 from hidascan.help import ScanOrCommand, complete_command
 from hidascan.options import MAX_PIXELS, PROFILES, ScanOptions
-from hidascan.report.formats import FORMATS
+from hidascan.report.formats import suffixes
 from hidascan.runners import RUNNERS
-
-_SUFFIXES = " or ".join(", ".join(f".{name}" for name in FORMATS).rsplit(", ", 1))
 
 app = typer.Typer(
     cls=ScanOrCommand,
@@ -63,7 +61,7 @@ def scan(
     parquet: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write Parquet shards, and a manifest, to DIR.", show_default=False)] = None,
     html: Annotated[Optional[str], typer.Option(metavar="FILE", help="Write an HTML report to FILE, with its pictures embedded.", show_default=False)] = None,
     case: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Name of the case, at the top of the HTML report.", show_default=False)] = None,
-    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help=f"Write a report to FILE in the format given by its suffix: {_SUFFIXES}. May be repeated.", show_default=False)] = None,
+    output: Annotated[Optional[list[str]], typer.Option("-o", "--output", metavar="FILE", help=f"Write a report to FILE in the format given by its suffix: {suffixes()}. May be repeated.", show_default=False)] = None,
     line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Format of each output line: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t, \\n and \\0 are escapes.", show_default=False)] = None,
     xmp: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write an XMP sidecar for each image to DIR, with a keyword, verdict and score for photo managers.", show_default=False)] = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image to the current folder.")] = False,

@@ -120,11 +120,10 @@ def _is_in(file: str, folder: str, selection: Selection) -> bool:
 
 
 def _check_content(file: str, name: str, resuming: bool) -> None:
-    kind = report_class(name)
-    recognises = getattr(kind, "recognises", recognises_nothing)
+    recognises = getattr(report_class(name), "recognises", recognises_nothing)
     if resume.has_mark(file, name):
         resume.check(file, name, resuming)
-        if resuming and os.path.isfile(file) and resume.can_be_continued(file, recognises):
+        if resuming and os.path.isfile(file) and resume.can_be_continued(file, name):
             return
     if os.path.isfile(file):
         try:

@@ -4,15 +4,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from hidascan.finding import Finding, RunInfo
+from hidascan.finding import COLUMNS, Finding, RunInfo
 from hidascan.image import formats
 from hidascan.image.decode import decode
 from hidascan.image.sources import expand
 from hidascan.lab.data import layouts
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage
+from hidascan.report.csv_report import CsvReport
 from hidascan.report.formats import FORMATS as REPORTS
 from hidascan.report.reporter import close_text, open_text
 from hidascan.report.shards import read_shard, shards_of
@@ -41,9 +43,53 @@ def test_an_output_format_is_one_file_and_one_line(hidascan, tmp_path, monkeypat
     hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "-q")
     lines = (tmp_path / "out.md").read_text().splitlines()
     assert lines[0] == "# By tiny (hidanet)" and len(lines) == 6 and lines[5].endswith("| error | None |")
-    assert "suffix must be one of .csv" in hidascan(tmp_path / "in", "-o", tmp_path / "out.pdf").err
+    assert "suffix must be .csv, .jsonl, .html or .md" in hidascan(tmp_path / "in", "-o", tmp_path / "out.pdf").err
     assert "no report in another format" in hidascan(tmp_path / "in", "-o", tmp_path / "out.md", "--resume").err
     assert "needs exactly one of" in hidascan(tmp_path / "in", "-o", tmp_path / "shards.md", "--runner", "ray").err
+
+
+class PipeReport(CsvReport):
+    """A made-up format that can be resumed: fields between bars."""
+
+    START = CsvReport.START.replace(b",", b"|")
+
+    def __init__(self, target, run, append=False):
+        self._file = open_text(target, append, self.recognises)
+        if not append or not self._file.tell():
+            self._file.write(self.START.decode())
+
+    def add(self, finding):
+        self._file.write("|".join("" if value is None else str(value) for value in finding.row().values()) + "\n")
+
+    @classmethod
+    def recognises(cls, head):
+        return head.startswith(cls.START)
+
+    @classmethod
+    def complete_records(cls, path):
+        end = 0
+        for number, line in enumerate(Path(path).read_text().splitlines(keepends=True)):
+            end += len(line)
+            if number and line.endswith("\n"):
+                yield dict(zip(COLUMNS, line.rstrip("\n").split("|"), strict=True)), end
+
+
+@pytest.mark.parametrize("cut", [20, -5])
+def test_a_format_that_knows_its_complete_records_is_resumed(hidascan, tmp_path, monkeypatch, cut):
+    monkeypatch.setitem(REPORTS, "bar", f"{__name__}:PipeReport")
+    out = tmp_path / "out.bar"
+    for name in ("a.png", "b.png"):
+        save_picture(tmp_path / "in" / name)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("hidascan.report.resume.end", lambda outputs: None)
+        hidascan(tmp_path / "in", "-o", out, "-q")
+    whole = out.read_text()
+    out.write_text(whole[:cut])
+    assert hidascan(tmp_path / "in", "-o", out, "--resume", "-q").err == ""
+    assert [line.split("|")[:4] for line in out.read_text().splitlines()] == [
+        line.split("|")[:4] for line in whole.splitlines()
+    ]
+    assert "needs a csv or jsonl or bar report" in hidascan(tmp_path / "in", "--resume").err
 
 
 def by_size(options, files, run):
@@ -119,8 +165,6 @@ def test_a_finding_survives_its_record(hidascan, tmp_path):
     assert all(record.pop("summary") for record in records)
     assert scans[0] == scans[2] and {"version", "weights", "detector", "precision"} <= scans[0].keys()
     assert [finding.record() for finding in findings] == records and findings[0].attributions and findings[0].stress
-    from hidascan.report.csv_report import CsvReport
-
     rows = [Finding.from_record(row) for row, _ in CsvReport.complete_records(str(tmp_path / "a.csv"))]
     assert [row.row() for row in rows] == [finding.row() for finding in findings]
     assert not np.isnan(rows[0].score)

@@ -12,6 +12,8 @@ import time
 import pytest
 
 from hidascan import cli
+from hidascan.report.formats import FORMATS
+from hidascan.report.resume import is_resumable
 from hidascan.report.shards import ShardWriter, read_shard, shards_of
 from tests.conftest import save_picture
 
@@ -30,22 +32,22 @@ def folder(tmp_path):
 
 def without_time(text: str) -> list:
     if text.startswith("path"):
-        return [{**row, "seconds": ""} for row in csv.DictReader(text.splitlines())]
+        return [{**row, "seconds": ""} for row in csv.DictReader(text.splitlines(), delimiter=text[len("path")])]
     rows = [json.loads(line) | {"seconds": 0} for line in text.splitlines()]
     return [
         row | {"logit": row["logit"] and round(row["logit"], 5)} for row in rows
     ]  # batches differ in how they round
 
 
-KINDS = ("csv", "jsonl")
+KINDS = [*filter(is_resumable, FORMATS)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_complete_output_is_not_resumed(hidascan, folder, tmp_path, kind):
     out, options = tmp_path / f"out.{kind}", ("--precision", "fp32", "--resume")
-    assert hidascan(folder, f"--{kind}", out, *options).code == 3
+    assert hidascan(folder, "-o", out, *options).code == 3
     assert not (tmp_path / f"out.{kind}.unfinished").exists()
-    assert "is not an unfinished scan" in hidascan(folder, f"--{kind}", out, *options).err
+    assert "is not an unfinished scan" in hidascan(folder, "-o", out, *options).err
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def marked(tmp_path_factory, tiny_weights):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hidascan.report.resume.end", lambda outputs: None)
         for kind in KINDS:
-            options = [f"--{kind}", base / f"out.{kind}", "--precision", "fp32", "-q", "--weights", tiny_weights]
+            options = ["-o", base / f"out.{kind}", "--precision", "fp32", "-q", "--weights", tiny_weights]
             assert cli.run([str(part) for part in (base / "in", *options)]) == 3
     return base
 
@@ -68,7 +70,7 @@ def test_a_torn_output_is_completed_to_what_an_unbroken_scan_gives(hidascan, mar
     whole = (marked / out.name).read_bytes()
     shutil.copy(marked / mark.name, mark)
     out.write_bytes(whole[: int(len(whole) * cut)])
-    ran = hidascan(marked / "in", f"--{kind}", out, "--precision", "fp32", "--resume")
+    ran = hidascan(marked / "in", "-o", out, "--precision", "fp32", "--resume")
     assert ran.code == 3 and not mark.exists()
     assert without_time(out.read_text()) == without_time(whole.decode())
     if cut > 0.5:

@@ -19,6 +19,8 @@ class CsvReport(TextReport):
     Text that a spreadsheet would run as a formula gets a leading apostrophe. On a terminal, unprintable text is escaped.
     """
 
+    START = f"{','.join(COLUMNS)}\n".encode()
+
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         """Open the file; a resumed one already has its header."""
         super().__init__(target, run, append)

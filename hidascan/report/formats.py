@@ -23,8 +23,14 @@ def format_of(file: str) -> str:
     """
     name = os.path.splitext(file)[1].lower().removeprefix(".")
     if name not in FORMATS:
-        raise UsageError(f"--output {file}: the suffix must be one of {', '.join(f'.{known}' for known in FORMATS)}")
+        raise UsageError(f"--output {file}: the suffix must be {suffixes()}")
     return name
+
+
+def suffixes() -> str:
+    """Return the suffixes of all formats, in words."""
+    *names, last = (f".{name}" for name in FORMATS)
+    return f"{', '.join(names)} or {last}"
 
 
 def report_class(name: str) -> Any:

@@ -46,6 +46,8 @@ def json_row(finding: Finding, run: RunInfo) -> dict[str, Any]:
 class JsonlReport(TextReport):
     """JSON Lines report: one object per line, by `json_row`."""
 
+    START = b'{"path": "'
+
     def add(self, finding: Finding) -> None:
         """Write a line."""
         self._file.write(json.dumps(json_row(finding, self._run)) + "\n")

@@ -28,7 +28,8 @@ class Report(Protocol):
 
     A report that may replace a file of an earlier scan has a static method `recognises(head)`, which returns whether
     the first bytes are those of such a report. A resumable report also has `complete_records(path)`, which yields each
-    complete record, with at least the columns of the CSV, and its end offset in bytes.
+    complete record, with at least the columns of the CSV, and its end offset in bytes, and START, the bytes that every
+    such file begins with.
     """
 
     def add(self, finding: Finding) -> None:

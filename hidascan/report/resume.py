@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,12 @@ from typing import Any
 
 from hidascan.atomic import written_whole
 from hidascan.errors import UsageError
-from hidascan.finding import COLUMNS, Finding
-from hidascan.report.formats import report_class
+from hidascan.finding import Finding
+from hidascan.report.formats import FORMATS, report_class
 from hidascan.report.reporter import HEAD
 
 _DEVICES = ("/dev/fd/", "/dev/std", "/proc/")
 MARK_KEYS = ("version", "weights", "detector")
-_HEADER, _OBJECT = f"{','.join(COLUMNS)}\n".encode(), b'{"path": "'  # first bytes of a CSV and of a JSON line
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,16 @@ def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str
     Raises:
         UsageError: If resuming is requested without an output, or with one that cannot be resumed.
     """
-    files = {file: name for file, name in outputs if _is_resumable(name) and file != "-"}
+    files = {file: name for file, name in outputs if is_resumable(name) and file != "-"}
     if wanted and (not files or any(file != "-" and file not in files for file, _ in outputs)):
-        raise UsageError("--resume needs --csv FILE or --jsonl FILE, and no report in another format")
+        formats = " or ".join(filter(is_resumable, FORMATS))
+        raise UsageError(f"--resume needs a {formats} report in a file, and no report in another format")
     return files
+
+
+def is_resumable(name: str) -> bool:
+    """Return whether reports of a format can be resumed."""
+    return hasattr(report_class(name), "complete_records")
 
 
 def check(file: str, name: str, resume: bool) -> None:
@@ -74,11 +79,11 @@ def check(file: str, name: str, resume: bool) -> None:
         )
 
 
-def can_be_continued(file: str, recognises: Callable[[bytes], bool]) -> bool:
-    """Return whether a file is a report; one truncated in its first line is recognised by its mark."""
-    head = head_of(file)
-    torn = _HEADER.startswith(head) or (b"\n" not in head and _OBJECT.startswith(head[: len(_OBJECT)]))
-    return recognises(head) or (torn and is_own(mark_of(file)))
+def can_be_continued(file: str, name: str) -> bool:
+    """Return whether a file is a report of a format; one truncated in its first line is recognised by its mark."""
+    kind, head = report_class(name), head_of(file)
+    truncated = b"\n" not in head and kind.START.startswith(head[: len(kind.START)])
+    return kind.recognises(head) or (truncated and is_own(mark_of(file)))
 
 
 def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) -> EarlierResults:
@@ -122,11 +127,7 @@ def end(outputs: Collection[str]) -> None:
 
 def has_mark(file: str, name: str) -> bool:
     """Return whether an output has a mark during a scan: a regular file in a resumable format."""
-    return _is_resumable(name) and is_regular(file)
-
-
-def _is_resumable(name: str) -> bool:
-    return hasattr(report_class(name), "complete_records")
+    return is_resumable(name) and is_regular(file)
 
 
 def is_regular(file: str) -> bool:

@@ -87,7 +87,11 @@ def calibrate(
         images, digest = images_of(spec, for_training=False), tables_sha256(spec.data.tables)
     elif table is not None:
         images, digest = read_images(table), tables_sha256([table])
-    print(json.dumps(calibration.calibrate(weights, images, ScanOptions(device=device, precision=precision), digest)))
+    options = ScanOptions(device=device, precision=precision)
+    figures = calibration.calibrate(weights, images, options, digest)
+    if not figures:
+        print("no figures: without one of the sources, a class is missing; calibrate on more sources", file=sys.stderr)
+    print(json.dumps(figures))
 
 
 def forge(

@@ -112,6 +112,8 @@ def localisation_threshold(detector: Detector, photos: list[LabelledImage]) -> f
 def _cross_fitted(images: list[LabelledImage], labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Evaluate each source by a calibration fitted without it; return no figures if a class is missing."""
     folds = np.array([fold_of(image.source) for image in images])
+    if len(set(folds.tolist())) == 1:  # a calibration fold: divide it by source
+        folds = np.unique([image.source for image in images], return_inverse=True)[1]
     if not _can_be_cross_fitted(labels, folds):
         return {}
     scores, verdicts = cross_fitted_verdicts(labels, logits, folds)

@@ -66,10 +66,9 @@ def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | 
     verdicts = np.array([found.verdict if found.status == "ok" else wrong[label] for label, found in pairs])
     qualities = [(found.jpeg_quality_estimated, found.jpeg_quality) for found in findings]
     errors = [abs(estimate - header) for estimate, header in qualities if estimate is not None and header is not None]
-    more = {
-        "missing": sum(finding.status != "ok" for finding in findings),
-        "quality_mae_against_tables": float(np.mean(errors)) if errors else float("nan"),
-    }
+    more: dict[str, float] = {"missing": sum(finding.status != "ok" for finding in findings)}
+    if errors:  # NaN is not valid JSON
+        more["quality_mae_against_tables"] = float(np.mean(errors))
     return evaluate_scores(images, scores, verdicts, more)
 
 
