@@ -85,6 +85,8 @@ def tool_in(text: str, where: str) -> Tool | None:
         where: Kind of the field, one of FIELDS; a tool counts only in the kinds listed in its row.
     """
     catalogue, text = _catalogue(), text[:_MAX_LENGTH].strip().rstrip(".!")
+    if text.endswith("?"):  # a question states nothing
+        return None
     names, alone = catalogue.names[where], catalogue.alone
     if where in _OF_TOOLS:
         lead, means = catalogue.lead(text)

@@ -24,7 +24,7 @@ _DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?
 _JOB_CHARACTERS = 20_000
 _OPENAI = "OpenAI--ImageGeneration--"
 _BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
-_BROKEN_WORKFLOW = re.compile(r'"widgets_values"\s{0,9}:')
+_BROKEN_WORKFLOW = re.compile(r'"(?:widgets_values|last_node_id)"\s{0,9}:')
 _UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
 _SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/]{80,}={0,2}\s*")
 _OF_TOOLS = (
