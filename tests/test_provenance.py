@@ -617,3 +617,19 @@ def test_a_question_is_no_declaration(tmp_path):
 def test_a_truncated_workflow_is_comfyui(tmp_path):
     cut = 'workflow:{"last_node_id": 9, "nodes": [{"id": 9, "ty'
     assert read(tmp_path, "a.jpg", exif=tags({0x010F: cut}))[0][:2] == ("ai", "ComfyUI")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia?lang=en", "iptc:trainedAlgorithmicMedia",
+        "https://schema.org/TrainedAlgorithmicMediaDigitalSource", "TrainedAlgorithmicMediaDigitalSource",
+    ],
+)  # fmt: skip
+def test_source_types_of_other_lists_have_the_same_meaning(value):
+    assert term_of(value) == "trainedAlgorithmicMedia"
+
+
+def test_the_chinese_label_is_read_with_its_name_before_it(tmp_path):
+    label = 'AIGC{"Label":"1","ContentProducer":"x","ProduceID":"y"}'
+    assert read(tmp_path, "a.png", **png_text("Comment", label))[0][:2] == ("ai", "an AI service (AIGC label)")

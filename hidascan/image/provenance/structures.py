@@ -13,7 +13,7 @@ from typing import Any
 from hidascan.image.provenance.catalogue import tool_in
 
 _JSON_CHARACTERS = 4_000_000
-_LABEL = re.compile(r"\s*[\w .\-]{1,40}:\s*(?=\{)")  # ComfyUI writes `workflow:{...}`
+_LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|AIGC)\s*(?=\{)")  # ComfyUI writes `workflow:{...}`, services `AIGC{...}`
 _STEPS, _SETTINGS_NAMED = re.compile(r"\bSteps: ?\d+"), ("Sampler:", "CFG scale:", "Schedule type:")
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
