@@ -43,13 +43,13 @@ def test_broken_exif_states_nothing():
         def getexif(self):
             raise SyntaxError("not a TIFF file")
 
-    assert capture_of(Broken()) is None
+    assert capture_of(Broken(), has_camera=True) is None
 
 
 def test_it_reaches_json_lines_and_the_report_but_no_coordinates_do(hidascan, tmp_path):
-    path = save(tmp_path / "a.jpg", {0x0110: "<b>\x1b[2J"}, position={2: (52.0, 31.0, 0.0), 4: (13.0, 24.0, 0.0)})
+    path = save(tmp_path / "a.jpg", {0x0110: "<b>\x1b(0"}, position={2: (52.0, 31.0, 0.0), 4: (13.0, 24.0, 0.0)})
     (row,) = map(json.loads, hidascan(path, "--jsonl", "-").out.splitlines())
-    assert row["capture"] == {"camera": "<b>\\x1b[2J", "software": "", "taken": "", "gps": True}
+    assert row["capture"] == {"camera": "<b>\\x1b(0", "software": "", "taken": "", "gps": True}
     finding = Finding.from_record(row)
     assert finding.record()["capture"] == row["capture"]
     page = render("row.html", finding=finding, number=1, layers={})

@@ -581,3 +581,55 @@ def test_original_files_have_claims_and_stripped_ones_have_none():
         assert (claim.kind, claim.source, claim.signature) == wanted[row["path"]]
     rows = list(csv.DictReader((SHARED / "data/dev.tsv").open(), delimiter="\t"))[::40]
     assert not any(decode(SHARED / "data" / row["path"]).claims for row in rows)
+
+
+@pytest.mark.parametrize(
+    "make", [f"workflow:{WORKFLOW}", f"workflow:{WORKFLOW[:60]}", "prompt: a cat", "Fooocus v2.5.5"]
+)
+def test_a_generator_in_make_is_no_camera_of_the_capture(tmp_path, make):
+    path = saved(tmp_path / "a.jpg", exif=tags({0x010F: make, 0x0110: f"prompt:{PROMPT}", 0x0131: "ComfyUI"}))
+    decoded = decode(path)
+    assert decoded.capture.camera == "" and not any(claim.kind == "camera" for claim in decoded.claims)
+
+
+def test_a_generator_named_by_make_and_model_together_is_no_camera(tmp_path):
+    assert read(tmp_path, "a.jpg", exif=tags({0x010F: "Google", 0x0110: "Gemini"}))[0][:2] == ("ai", "Gemini")
+
+
+@pytest.mark.parametrize("value", ["Not used", "no AI used", "keine", "unknown", "None."])
+def test_iptc_2025_may_state_that_no_ai_system_was_used(tmp_path, value):
+    for name in ("AISystemUsed", "AIPromptInformation"):
+        assert read(tmp_path, "a.jpg", xmp=packet(f"<Iptc4xmpExt:{name}>{value}</Iptc4xmpExt:{name}>")) == []
+
+
+def test_an_unnamed_ai_system_with_a_prompt_or_a_name_like_a_negation_counts(tmp_path):
+    element = "<Iptc4xmpExt:{0}>{1}</Iptc4xmpExt:{0}>".format
+    unknown = packet(element("AISystemUsed", "unknown") + element("AIPromptInformation", "a cat"))
+    assert read(tmp_path, "a.jpg", xmp=unknown)[0][:2] == ("ai", "an AI system")
+    assert read(tmp_path, "a.jpg", xmp=packet(element("AISystemUsed", "No.1 Painter")))[0][:2] == ("ai", "No.1 Painter")
+
+
+def test_a_question_is_no_declaration(tmp_path):
+    for words in ("Is this AI generated?", "Made with Midjourney?"):
+        assert read(tmp_path, "a.jpg", exif=tags({0x010E: words, 0x013B: words})) == []
+
+
+def test_a_truncated_workflow_is_comfyui(tmp_path):
+    cut = 'workflow:{"last_node_id": 9, "nodes": [{"id": 9, "ty'
+    assert read(tmp_path, "a.jpg", exif=tags({0x010F: cut}))[0][:2] == ("ai", "ComfyUI")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia?lang=en", "iptc:trainedAlgorithmicMedia",
+        "https://schema.org/TrainedAlgorithmicMediaDigitalSource", "TrainedAlgorithmicMediaDigitalSource",
+    ],
+)  # fmt: skip
+def test_source_types_of_other_lists_have_the_same_meaning(value):
+    assert term_of(value) == "trainedAlgorithmicMedia"
+
+
+def test_the_chinese_label_is_read_with_its_name_before_it(tmp_path):
+    label = 'AIGC{"Label":"1","ContentProducer":"x","ProduceID":"y"}'
+    assert read(tmp_path, "a.png", **png_text("Comment", label))[0][:2] == ("ai", "an AI service (AIGC label)")

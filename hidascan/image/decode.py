@@ -105,12 +105,14 @@ def decode(
                 xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
                 manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, xmp)
                 pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
+                claims = read_claims(image, data, manifest)  # after loading, as a PNG may have text after its pixels
+                has_camera = any((claim.kind, claim.source) == ("camera", "exif") for claim in claims)
                 return replace(
                     decoded,
                     pixels=pixels,
-                    claims=read_claims(image, data, manifest),  # after loading, as a PNG may have text after its pixels
+                    claims=claims,
                     manifest=manifest,
-                    capture=capture_of(image),
+                    capture=capture_of(image, has_camera),
                     notes=(*damage, *decoded.notes, *manifest_notes),
                     trace=jpeg_trace(pixels) if traced else None,
                 )

@@ -50,7 +50,8 @@ _LISTS = re.compile(
     r"(?:https?://)?(?:www\.)?(?:cv\.)?(?:iptc|c2pa)\.org/(?:newscodes/)?digitalsourcetype[/#:]", re.IGNORECASE
 )
 _C2PA = re.compile(r"\s*(?:https?://)?(?:www\.)?c2pa\.org/digitalsourcetype/(\w{1,60})", re.IGNORECASE)
-_QCODE = re.compile(r"digsrctype:", re.IGNORECASE)
+_QCODE = re.compile(r"(?:digsrctype|iptc|c2pa):|(?:https?://)?schema\.org/", re.IGNORECASE)
+_SCHEMA_ORG = re.compile(r"DigitalSource$", re.IGNORECASE)  # suffix of schema.org's names of the same types
 _SEPARATORS = re.compile(r"[\s_\-]+")
 
 
@@ -85,6 +86,8 @@ def tool_in(text: str, where: str) -> Tool | None:
         where: Kind of the field, one of FIELDS; a tool counts only in the kinds listed in its row.
     """
     catalogue, text = _catalogue(), text[:_MAX_LENGTH].strip().rstrip(".!")
+    if text.endswith("?"):  # a question states nothing
+        return None
     names, alone = catalogue.names[where], catalogue.alone
     if where in _OF_TOOLS:
         lead, means = catalogue.lead(text)
@@ -214,7 +217,8 @@ def term_of(value: str) -> str:
     C2PA's own terms are returned unchanged.
     """
     value = value[:200].strip()
-    term = _QCODE.sub("", _LISTS.sub("", value, count=1), count=1).rstrip("/#")
+    term = _QCODE.sub("", _LISTS.sub("", value, count=1), count=1).partition("?")[0].rstrip("/#")
+    term = _SCHEMA_ORG.sub("", term)
     known = _TERMS.get(_SEPARATORS.sub("", term).lower(), "")
     own = _C2PA.match(value)
     return known or (own.group(1) if own else "")

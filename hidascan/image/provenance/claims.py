@@ -21,7 +21,12 @@ from hidascan.image.provenance.texts import read_stealth
 
 _NAME, _DETAIL = 80, 200  # maximum number of characters shown
 _MAX_CLAIMS = 100
-_NOT_USED = frozenset({"", "none", "no", "n/a", "na", "not applicable", "false", "0", "-"})
+_NOT_USED = re.compile(
+    r"|-|0|false|n/?a|(?:none?|not?|never|without|kein\w*|aucune?|ningun[oa]?)"
+    r"(?:\s+(?:ai|any|tools?|systems?|was|used|applicable|verwendet))*",
+    re.IGNORECASE,
+)
+_UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
@@ -91,7 +96,9 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
             for kind in ("make", "model")
         ]
         known = [field for field in named if field and not field.of_part]
-        tools = [(field, tool) for field in known if (tool := tool_in(_line(field.text), "creator"))]
+        both = " ".join(_line(field.text) for field in known)
+        texts = [(field, text) for field in known for text in (_line(field.text), both)]
+        tools = [(field, tool) for field, text in texts if (tool := tool_in(text, "creator"))]
         if tools:
             yield _by_tool(*tools[0])
         make, model = (shown(field.text, _NAME) if field in known and field else "" for field in named)
@@ -103,19 +110,25 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
 
 
 def _is_name(text: str) -> bool:
-    return len(text) <= _NAME and not set("{}[]\n") & set(text)
+    return len(text) <= _NAME and not set("{}[]:\n") & set(text) and not text.endswith(".safetensors")
 
 
 def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     """Yield the AI system of IPTC 2025; it made only a part unless the source type is fully AI."""
     found = {field.kind: field for field in reversed(fields)}
-    by_kind = {kind: found[kind] for kind in _AI_KINDS if kind in found}
+    by_kind = {
+        kind: found[kind]
+        for kind in _AI_KINDS
+        if kind in found and found[kind].text.strip(" .").lower() not in _UNKNOWN
+    }
     if not by_kind:
         return
     system, version = by_kind.get("ai system"), by_kind.get("ai version")
-    if system and system.text.strip().lower() in _NOT_USED:
+    if system and _NOT_USED.fullmatch(system.text.strip(" .")):
         return
     terms = {meaning_of(term) for field in fields if field.kind == "source type" if (term := term_of(field.text))}
+    if not system and all(_NOT_USED.fullmatch(field.text.strip(" .")) for field in by_kind.values()):
+        return
     text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
     detail = "; ".join(f"{field.name.rpartition(':')[2]}: {shown(field.text, 80)}" for field in by_kind.values())
     claim = _claim(system or next(iter(by_kind.values())), "ai", text, bool(terms) and ("ai", False) not in terms)

@@ -13,7 +13,7 @@ from typing import Any
 from hidascan.image.provenance.catalogue import tool_in
 
 _JSON_CHARACTERS = 4_000_000
-_LABEL = re.compile(r"\s*[\w .\-]{1,40}:\s*(?=\{)")  # ComfyUI writes `workflow:{...}`
+_LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|AIGC)\s*(?=\{)")  # ComfyUI writes `workflow:{...}`, services `AIGC{...}`
 _STEPS, _SETTINGS_NAMED = re.compile(r"\bSteps: ?\d+"), ("Sampler:", "CFG scale:", "Schedule type:")
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
@@ -24,7 +24,7 @@ _DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?
 _JOB_CHARACTERS = 20_000
 _OPENAI = "OpenAI--ImageGeneration--"
 _BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
-_BROKEN_WORKFLOW = re.compile(r'"widgets_values"\s{0,9}:')
+_BROKEN_WORKFLOW = re.compile(r'"(?:widgets_values|last_node_id)"\s{0,9}:')
 _UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
 _SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/]{80,}={0,2}\s*")
 _OF_TOOLS = (

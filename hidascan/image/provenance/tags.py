@@ -164,14 +164,20 @@ class Capture:
     gps: bool = False
 
 
-def capture_of(image: Image.Image) -> Capture | None:
-    """Return camera, software, time and presence of a position from the EXIF of a loaded image; None without any."""
+def capture_of(image: Image.Image, has_camera: bool) -> Capture | None:
+    """Return camera, software, time and presence of a position from the EXIF of a loaded image; None without any.
+
+    Args:
+        image: Loaded image.
+        has_camera: Whether Make and Model name a camera; some generators store their parameters there.
+    """
     try:
         exif = image.getexif()
         inner = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
         position = exif.get_ifd(_GPS_IFD) if _GPS_IFD in exif else {}
         make, model = _stated(exif.get(_MAKE)), _stated(exif.get(_MODEL))
         camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+        camera = camera if has_camera else ""
         taken = _stated(inner.get(_TAKEN))
         capture = Capture(
             camera,
