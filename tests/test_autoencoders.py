@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from hidascan.errors import RecipeError
 from hidascan.lab.data.autoencoders.base import load_autoencoder
+from hidascan.lab.data.autoencoders.tiny import decoder, encoder
 from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_autoencoders, trained_path
 from hidascan.lab.data.sampling import BalancedSampler
 from hidascan.lab.data.tables import read_table
@@ -19,10 +21,14 @@ from tests.conftest import picture
 from tests.lab import SHARED
 
 
-@pytest.mark.parametrize("size", [(64, 64), (61, 83)])
-def test_an_autoencoder_preserves_the_shape(autoencoder_folder, size):
-    out = load_autoencoder(autoencoder_folder / "taef2").reconstruct(picture(*size))
-    assert out.shape == (*size, 3) and out.dtype == np.uint8
+def test_an_autoencoder_preserves_the_shape(tmp_path):
+    torch.manual_seed(0)
+    for name, network in (("encoder", encoder("taef2")), ("decoder", decoder("taef2"))):
+        save_file(network.half().state_dict(), tmp_path / f"taef2_{name}.safetensors")
+    autoencoder = load_autoencoder(tmp_path / "taef2")
+    for size in ((64, 64), (61, 83)):
+        out = autoencoder.reconstruct(picture(*size))
+        assert out.shape == (*size, 3) and out.dtype == np.uint8
 
 
 @pytest.mark.skipif(not (SHARED / "data/models").exists(), reason="needs ../shared")
@@ -77,7 +83,7 @@ def test_pairs_are_made_by_each_maker_in_turn_and_by_none_held_out(recipe, tmp_p
     recipe = with_counts(replace(recipe, autoencoders=several), (2, 4, 2))
     build_pairs(recipe, tmp_path, "cpu", torch.float32)
     found = Pairs(recipe, tmp_path / "pairs")
-    assert found.makers == ["taef2", "taef2", "small", "other", "small", "other", "generated", "generated"]
+    assert found.makers == [*["blur.safetensors"] * 2, "small", "other", "small", "other", "generated", "generated"]
     assert found.kinds == [0, 0, 1, 1, 1, 1, 2, 2]
     assert all((found[n][0] != found[n][1]).any() for n in range(8))
     statistics = measure_statistics(found)
