@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from hidascan import cli
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector, save_backbone, save_trained, sha256_of
 from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
-from hidascan.lab.data.autoencoders.tiny import decoder, encoder
+from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_networks
 from hidascan.lab.training.recipe import read_recipe
 from tests.goldens.record import EXAMPLES, GENERATED, scan
 from tests.lab import RECIPE, table_of, train_into
@@ -141,15 +142,16 @@ def hidascan(tiny_weights, capfd):
 
 
 def save_autoencoder(folder: Path) -> Path:
-    """Write a random taef2 into a folder, and return the folder."""
+    """Write an untrained autoencoder of hidalab, which blurs, into a folder; return its path."""
     torch.manual_seed(0)
-    for name, network in (("encoder", encoder("taef2")), ("decoder", decoder("taef2"))):
-        save_file(network.half().state_dict(), folder / f"taef2_{name}.safetensors")
-    return folder
+    spec = AutoencoderSpec("blur", factor=4, width=8, latent=4)
+    state = torch.nn.ModuleList(build_networks(spec)).state_dict()
+    save_file(state, folder / "blur.safetensors", {"spec": json.dumps(asdict(spec))})
+    return folder / "blur.safetensors"
 
 
 @pytest.fixture
-def autoencoder_folder(tmp_path):
+def autoencoder(tmp_path) -> Path:
     return save_autoencoder(tmp_path)
 
 
@@ -169,9 +171,9 @@ def save_recipe(folder: Path, tiny_weights: Path):
 
 
 @pytest.fixture
-def recipe(autoencoder_folder, tiny_weights):
+def recipe(autoencoder, tiny_weights):
     """A recipe of HiDA-Net that trains in seconds, and its pictures, for one test alone."""
-    return save_recipe(autoencoder_folder, tiny_weights)
+    return save_recipe(autoencoder.parent, tiny_weights)
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,6 @@ def lab(tmp_path_factory, tiny_weights) -> Lab:
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory) -> Path:
-    """A folder with the scan of all examples by the shipped weights, made once for many tests."""
-    paths = [*EXAMPLES, *GENERATED]
+    """A folder with the scan of the examples and a generated image by the shipped weights, made once for many tests."""
+    paths = [*EXAMPLES, GENERATED[0]]
     return made_once(tmp_path_factory, "shipped", lambda folder: scan(paths, folder, "hidascan-b", "fp32"))

@@ -31,7 +31,7 @@ landmarks = 8
 [data]
 tables = ["{folder}/table.tsv"]
 backbone = "{backbone}"
-autoencoders = ["{folder}/taef2"]
+autoencoders = ["{folder}/blur.safetensors"]
 [samples]
 patches = [2, 1]
 quality_draws = 1

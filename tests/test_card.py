@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,8 @@ from hidascan.lab.hidanet import SECTIONS as OF_HIDANET
 from hidascan.lab.measure.card import SECTIONS as OF_ALL
 from hidascan.lab.measure.card import CardSpec, fill_cards
 from hidascan.options import ScanOptions
+from tests.conftest import save_picture
+from tests.lab import table_of
 
 SECTIONS = OF_ALL | OF_HIDANET
 CARD = "# A card\n\nBy hand.\n" + "".join(
@@ -20,19 +21,19 @@ CARD = "# A card\n\nBy hand.\n" + "".join(
 
 @pytest.fixture
 def spec(lab, tmp_path):
-    table = lab.recipe.data.tables[0]
-    lines = [line.replace("png\t0\tg0", "png\t0\thn_astro") for line in Path(table).read_text().splitlines()]
-    test = Path(table).with_name("test.tsv")
-    test.write_text("\n".join(lines) + "\n")
+    rows = []
+    for number in range(8):  # of one patch each
+        path = save_picture(tmp_path / f"{number}.png", 224, 224, number)
+        rows.append((path.name, number % 2, "g1" if number % 2 else "hn_astro", f"source {number // 2}"))
     images = {"quality": 1, "robustness": 3, "speed": 2, "perturbed": 3}
     cache = shutil.copytree(lab.cache, tmp_path / "cache")
-    return CardSpec(test, lab.recipe, cache, images=images)
+    return CardSpec(table_of(tmp_path, rows), lab.recipe, cache, images=images)
 
 
 def test_every_section_is_measured_and_manual_text_is_kept(spec, lab, tmp_path):
     card = tmp_path / "CARD.md"
     card.write_text(CARD)
-    fill_cards([card], ScanOptions(str(lab.weights), precision="fp32"), spec, more=OF_HIDANET)
+    fill_cards([card], ScanOptions(str(lab.weights), precision="fp32", batch_size=8), spec, more=OF_HIDANET)
     text = card.read_text()
     assert not re.search(r"^old", text, re.M) and text.startswith("# A card\n\nBy hand.\n")
     for name in SECTIONS:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -12,6 +13,8 @@ from hidascan.detectors.checkpoint import load_backbone, load_detector, save_bac
 from hidascan.detectors.weights import find_weights
 from hidascan.errors import CheckpointError
 from tests.conftest import TINY, save_picture
+
+EXAMPLES = int(os.environ.get("HIDASCAN_EXAMPLES", "50"))  # of files drawn by Hypothesis
 
 
 @pytest.fixture
@@ -124,7 +127,7 @@ def loads_or_fails_with_a_reason(path):
         assert str(path.parent) in str(error) and "\n" not in str(error)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_header_value_is_accepted_or_refused_with_a_reason(copied, data):
     with safe_open(copied, "pt") as file:
@@ -136,7 +139,7 @@ def test_any_header_value_is_accepted_or_refused_with_a_reason(copied, data):
     loads_or_fails_with_a_reason(changed)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2 * EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_leading_bytes_are_refused_without_using_memory(copied, data):
     whole = copied.read_bytes()

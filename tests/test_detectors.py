@@ -29,6 +29,7 @@ SMALL = {  # configs that are quick to run; a detector that is not here is teste
     "spai": {"backbone": OURS, "taps": (1, 2), "dim": 16, "heads": 2, "head_dim": 8, "widening": 1},
     "cvt": {"widths": (8, 16, 24), "depths": (1, 1, 2), "heads": (1, 2, 3)},
     "resnet": {"model": "resnet10t"},
+    "swin": {"side": 112},
     "hidanet of 112 px": dataclasses.asdict(TINY) | {"side": 112},
     "npr at several scales": {"width": 8, "scales": (25, 50, 75), "channel_attention": True, "spatial_attention": True},
     "ppl of all patches": {"backbone": OURS, "tap": 2, "adapted_depth": 1, "rank": 2, "patches": "all"},

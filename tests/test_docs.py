@@ -27,9 +27,14 @@ PAGES = [
 ]
 
 
-def test_the_options_are_written_as_the_command_lines_have_them():
-    assert (ROOT / "docs/options.md").read_text() == options_in_markdown()
-    assert all(f"## hidalab {command.__name__}\n" in options_in_markdown() for command in COMMANDS)
+@pytest.fixture(scope="module")
+def options() -> str:
+    return options_in_markdown()
+
+
+def test_the_options_are_written_as_the_command_lines_have_them(options):
+    assert (ROOT / "docs/options.md").read_text() == options
+    assert all(f"## hidalab {command.__name__}\n" in options for command in COMMANDS)
 
 
 def test_the_columns_are_written_as_they_are():
@@ -82,8 +87,8 @@ def test_every_guide_is_reached_from_the_readme(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_in_examples_have_the_options_that_they_are_given(page):
-    sections = dict(re.findall(r"(?ms)^## (hida\w+(?: \w+)?)\n(.*?)(?=^## |\Z)", options_in_markdown()))
+def test_commands_in_examples_have_the_options_that_they_are_given(page, options):
+    sections = dict(re.findall(r"(?ms)^## (hida\w+(?: \w+)?)\n(.*?)(?=^## |\Z)", options))
     text = (ROOT / page).read_text()
     lines = [line for block in re.findall(r"(?s)```\w*\n(.*?)```", text) for line in block.splitlines()]
     for line in [*lines, *re.findall(r"`(hida(?:scan|lab) [^`]+)`", text)]:

@@ -5,17 +5,19 @@ import re
 
 import pytest
 
+from hidascan import cli
 from tests.conftest import HOSTILE, save_hostile, save_picture
 
 
-@pytest.fixture
-def page(hidascan, tmp_path):
-    save_hostile(tmp_path / "in")
-    save_picture(tmp_path / "in/plain.jpg", 300, 400, quality=90)
-    (tmp_path / "in/broken.png").write_bytes(b"no picture")
-    ran = hidascan(tmp_path / "in", "--html", tmp_path / "out.html", "--explain", "-q")
-    assert "broken.png" in ran.err
-    return (tmp_path / "out.html").read_text()
+@pytest.fixture(scope="module")
+def page(tiny_weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    save_hostile(folder / "in")
+    save_picture(folder / "in/plain.jpg", 300, 400, quality=90)
+    (folder / "in/broken.png").write_bytes(b"no picture")
+    options = ["--html", folder / "out.html", "--explain", "-q", "--weights", tiny_weights]
+    cli.run([str(part) for part in (folder / "in", *options)])
+    return (folder / "out.html").read_text()
 
 
 def test_every_file_has_its_row_and_readable_ones_their_pictures(page):

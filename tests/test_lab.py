@@ -238,12 +238,13 @@ def test_error_rates_are_counted_on_published_and_delivered_images_apart():
 
 def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_path):
     (Path(recipe.data.tables[0]).parent / "0.png").write_bytes(b"broken")  # an unreadable photo is skipped
+    recipe = with_pairs(recipe, replace(recipe.localiser.pairs, side=96))
     build_pairs(recipe, on_cpu(tmp_path))
     pairs = replace(recipe.localiser.pairs, saves=(1, 0, 0, 0), filter=0)
     untouched = Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")
     assert len(untouched) == 2
     photo, copy, degradation = untouched[0]
-    assert photo.shape == copy.shape == (240, 240, 3) and not degradation.saves
+    assert photo.shape == copy.shape == (96, 96, 3) and not degradation.saves
     assert (photo != copy).mean() > 0.5 and (untouched[1][0] != photo).any()
     saved = Pairs(with_pairs(recipe, replace(pairs, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
@@ -288,17 +289,17 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
         assert row in text, row
 
 
-def test_localisation_is_measured_without_omitted_groups(autoencoder_folder, tiny_weights):
+def test_localisation_is_measured_without_omitted_groups(autoencoder, tiny_weights, tmp_path):
     from typer.testing import CliRunner
 
     from hidascan.lab.cli import app
 
     for number in range(2):
-        save_picture(autoencoder_folder / f"{number}.png", 96, 128, seed=number)
-    (autoencoder_folder / "chart.png").write_bytes(b"cannot be read, so must not be")
+        save_picture(tmp_path / f"{number}.png", 96, 128, seed=number)
+    (tmp_path / "chart.png").write_bytes(b"cannot be read, so must not be")
     rows = [("0.png", 0, "photos", "a"), ("1.png", 0, "photos", "b"), ("chart.png", 0, "charts", "c")]
-    table = table_of(autoencoder_folder, rows)
-    options = ["--autoencoder", autoencoder_folder / "taef2", "--without", "charts", "--weights", tiny_weights]
+    table = table_of(tmp_path, rows)
+    options = ["--autoencoder", autoencoder, "--without", "charts", "--weights", tiny_weights]
     ran = CliRunner().invoke(app, [str(a) for a in ("localise", table, *options)], catch_exceptions=False)
     figures = json.loads(ran.stdout.splitlines()[-1])
     assert figures["images"] == 2

@@ -30,7 +30,6 @@ from tests.conftest import TINY
 @pytest.mark.parametrize(
     ("name", "taps", "dim", "grid"),
     [
-        ("vit_large_patch14_clip_224.openai", (1, 2), 1024, 16),
         ("vit_base_patch16_clip_quickgelu_224", (1, 3), 768, 14),
         ("vit_small_patch14_dinov2.lvd142m", (2,), 384, 16),
         ("vit_small_patch14_reg4_dinov2.lvd142m", (1, 2), 384, 16),

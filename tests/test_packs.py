@@ -96,7 +96,7 @@ def test_windows_keep_their_pixels_and_a_broken_image_is_one_line(folder, tmp_pa
     assert "36 windows; skipped in this run: 1 too small (a side under 320 px), 1 unreadable" in text
     packs = read_packs(tmp_path / "packs")
     decoded = DecodedWindows(packs, tmp_path)
-    for window in packs.windows:
+    for window in packs.windows[::3]:  # both classes
         whole, part = cv2.imread(str(window.path))[..., ::-1], decoded.pixels(window)
         assert part.shape == ((512, 512, 3) if window.label else (640, 640, 3))
         found = cv2.matchTemplate(whole, np.ascontiguousarray(part), cv2.TM_SQDIFF).min()

@@ -132,25 +132,30 @@ def test_completion_is_generated_without_torch(shell):
     assert ran.returncode == 0 and "_HIDASCAN_COMPLETE" in ran.stdout
 
 
-def completed(words: str, folder: Path) -> list[str]:
-    """The words that bash offers for the last one."""
-    places = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-    environment = os.environ | places | {"_HIDASCAN_COMPLETE": "complete_bash"}
-    code = "import sys; from hidascan.cli import run; code = run([]); assert 'torch' not in sys.modules; sys.exit(code)"
-    command = [sys.executable, "-c", code]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, check=True)
-    return ran.stdout.split()
+@pytest.fixture
+def completed(monkeypatch, capsys):
+    """Return the words that bash offers for the last one."""
+
+    def complete(words: str) -> list[str]:
+        monkeypatch.setenv("_HIDASCAN_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+        assert cli.run([]) == 0
+        return capsys.readouterr().out.split()
+
+    return complete
 
 
-def test_commands_and_options_are_completed_and_files_are_left_to_the_shell(tmp_path):
-    assert completed("hidascan ", tmp_path) == ["verify", "serve", "lab"]
-    assert completed("hidascan ver", tmp_path) == ["verify"]
-    assert completed("hidascan a.png ver", tmp_path) == []
-    assert completed("hidascan --heatmap-d", tmp_path) == ["--heatmap-dir"]
-    assert completed("hidascan verify --sam", tmp_path) == ["--sample"]
-    assert completed("hidascan lab loc", tmp_path) == ["localise"]
+def test_commands_and_options_are_completed_and_files_are_left_to_the_shell(completed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert completed("hidascan ") == ["verify", "serve", "lab"]
+    assert completed("hidascan ver") == ["verify"]
+    assert completed("hidascan a.png ver") == []
+    assert completed("hidascan --heatmap-d") == ["--heatmap-dir"]
+    assert completed("hidascan verify --sam") == ["--sample"]
+    assert completed("hidascan lab loc") == ["localise"]
     (tmp_path / "verlaine.png").touch()
-    assert completed("hidascan ver", tmp_path) == []
+    assert completed("hidascan ver") == []
 
 
 def test_only_the_first_word_is_a_command(hidascan, tmp_path, monkeypatch):

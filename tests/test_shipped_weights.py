@@ -57,10 +57,11 @@ def test_a_pasted_generated_region_is_outlined_and_changes_the_verdict(found):
     assert row["verdict"] == "inconclusive" and row["scope"] == "part"
 
 
-@pytest.mark.parametrize("name", ["bitdance_face.webp", "infinity_cat.webp"])
-def test_generated_images_are_called_ai_as_a_whole(found, name):
-    row, _ = found[f"generated/{name}"]
+def test_generated_images_are_called_ai_as_a_whole_and_by_a_few_patches(found):
+    row, _ = found["generated/bitdance_face.webp"]
     assert row["verdict"] == "ai" and row["scope"] == "whole"
+    (few,) = Scanner(ScanOptions(patches=6)).scan([EXAMPLES / "generated/infinity_cat.webp"])
+    assert few.verdict == "ai"
 
 
 def test_loading_the_network_brings_in_no_second_framework():

@@ -24,7 +24,7 @@ SPEC = WindowSpec(edit_draws=2, counts=(2, 2, 7, 2, 2), saves=(1, 0, 0, 0), filt
 
 
 @pytest.fixture
-def maker(tmp_path, autoencoder_folder):
+def maker(tmp_path, autoencoder):
     images = []
     for number in range(8):
         path = save_picture(tmp_path / f"{number}.png", 460 if number < 6 else 240, 500, seed=number)
@@ -37,7 +37,7 @@ def maker(tmp_path, autoencoder_folder):
 
     def make(spec: WindowSpec = SPEC) -> WindowMaker:
         samplers = (BalancedSampler(images, label, 0.5) for label in (0, 1))
-        autoencoders = {"taef2": load_autoencoder(autoencoder_folder / "taef2", torch.float32)}
+        autoencoders = {"blur": load_autoencoder(autoencoder, torch.float32)}
         return WindowMaker(spec, 0, edits, *samplers, autoencoders)
 
     return make
