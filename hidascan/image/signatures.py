@@ -150,6 +150,10 @@ _TEXTS = (
         "a web page (HTML)",
         _DOWNLOAD,
     ),
+    Signature(
+        rb"(?is)<\?xml.{0,500}?>\s*<!doctype\s+plist",
+        "a property list, such as Apple's edits (AAE), not the picture itself",
+    ),
     Signature(rb"(?s)<(\?xml|[A-Za-z][\w:.-]*[\s>/]).*", "XML text", _DOWNLOAD),
     Signature(rb'(?s)\{\s*("|\}|$)|\[\s*["{\[\]\d-]', "JSON text", _DOWNLOAD),
     Signature(rb"data:image/", "the text of a data: URL", "decode its Base64 first"),
