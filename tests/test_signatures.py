@@ -69,7 +69,10 @@ OTHERS = [
     ("a web page (HTML)", PAGE),
     ("a web page (HTML)", "<!doctype html><title>x</title>".encode("utf-16")),
     ("an SVG drawing", SVG),
-    ("a property list", b'<?xml version="1.0"?>\n<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" ""><plist></plist>'),
+    (
+        "a property list",
+        b'<?xml version="1.0"?>\n<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" ""><plist></plist>',
+    ),
     ("XML text", b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'),
     ("JSON text", json.dumps({"error": "no such key"}).encode()),
     ("JSON text", b'[{"a": 1}]'),

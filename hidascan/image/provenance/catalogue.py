@@ -23,6 +23,9 @@ _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of l
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 _NEGATIONS = frozenset({"not", "no", "non", "without", "never", "kein", "keine", "nicht", "ohne", "sans", "sin", "t"})
+_DENIALS = frozenset(
+    {"no", "none", "false", "never", "off", "0"}
+)  # the whole rest after a name, as in "AI generated: no"
 _NEGATION_WORDS = 6  # before a name, in which a negation applies to it
 _SUFFIXES = frozenset(
     {
@@ -126,11 +129,10 @@ class _Catalogue:
     def lead(self, text: str) -> tuple[int, str]:
         """Return the end of a lead such as "Made with" or "This image was edited by", and its meaning."""
         tokens = list(_tokens(text))
-        first = self._after_start(tokens)
-        size = _longest(tokens[first:], self._leads)
-        if not size:
-            return 0, ""
-        return tokens[first + size - 1].end, self._leads[_texts(tokens[first : first + size])]
+        for first in (0, self._after_start(tokens)):
+            if size := _longest(tokens[first:], self._leads):
+                return tokens[first + size - 1].end, self._leads[_texts(tokens[first : first + size])]
+        return 0, ""
 
     def phrase(self, text: str, names: _Names, alone: _Names) -> Tool | None:
         """Return the tool of a text that only states that the picture was made with it.
@@ -168,7 +170,9 @@ def _anywhere(text: str, names: _Names) -> Tool | None:
     tokens, found = list(_tokens(text)), []
     for first in range(len(tokens)):
         size = _longest(tokens[first:], names)
-        if size and not _NEGATIONS & {*_texts(tokens[max(0, first - _NEGATION_WORDS) : first])}:
+        before, after = tokens[max(0, first - _NEGATION_WORDS) : first], tokens[first + size :]
+        denied = len(after) == 1 and after[0].text in _DENIALS
+        if size and not denied and not _NEGATIONS & {*_texts(before)}:
             found.append(names[_texts(tokens[first : first + size])])
     return next((tool for tool in found if tool.means != "software"), found[0] if found else None)
 

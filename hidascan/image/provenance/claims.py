@@ -66,14 +66,14 @@ def _of_software(field: Field) -> Iterator[Claim]:
 
 def _by_catalogue(field: Field) -> Iterator[Claim]:
     text = _line(field.text)
-    for one in text.split(";") if field.kind == "creator" else [text]:
+    for one in re.split(r";| / ", text) if field.kind in ("creator", "credit") else [text]:
         if (tool := tool_in(one, field.kind)) and tool.means != "software":
             yield _by_tool(field, tool)
             return
 
 
 def _of_source_type(field: Field) -> Iterator[Claim]:
-    if term := term_of(field.text):
+    if (term := term_of(field.text)) and term != "empty":  # C2PA's term for a file without content
         kind, part = meaning_of(term)
         yield _claim(field, kind or "software", term, part or field.of_part)
 

@@ -13,7 +13,10 @@ from typing import Any
 from hidascan.image.provenance.catalogue import tool_in
 
 _JSON_CHARACTERS = 4_000_000
-_LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|AIGC)\s*(?=\{)")  # ComfyUI writes `workflow:{...}`, services `AIGC{...}`
+_LABELLED = frozenset({"ContentProducer", "ProduceID", "ContentPropagator", "PropagateID"})  # keys of an AIGC label
+_LABEL = re.compile(
+    r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)"
+)  # ComfyUI writes `workflow:{...}`, services `AIGC{...}`
 _STEPS, _SETTINGS_NAMED = re.compile(r"\bSteps: ?\d+"), ("Sampler:", "CFG scale:", "Schedule type:")
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
@@ -76,8 +79,9 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     """Return the generator whose keys a dictionary has, from JSON or PNG text chunks; "" if none."""
     if _is_graph(values) or any(_is_graph(_unpacked(values.get(key))) for key in ("prompt", "workflow")):
         return "ComfyUI"
-    label = _unpacked(values.get("AIGC", values))
-    if str(label.get("Label")) == "1" and ("ContentProducer" in label or "ProduceID" in label):
+    wrapped = next((value for key, value in values.items() if str(key).upper() == "AIGC"), None)
+    label = _unpacked(values if wrapped is None else wrapped)
+    if str(label.get("Label")) == "1" and (wrapped is not None or _LABELLED & label.keys()):
         return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 mean "possibly" and "suspected"
     keys = {str(key).lower() for key in values}
     name = next((name for name, marks in _MARKS if marks <= keys), "")

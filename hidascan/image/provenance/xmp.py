@@ -27,8 +27,11 @@ _PREFIXES = {
     "adobe:ns:meta/": "x",
 }
 _STRUCTURAL = ("rdf:", "x:", "xml:", "xmlns:")
-# These are about other files, or about one editing step.
-_WITHIN_PARTS = ("xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom", "xmpMM:History")
+# These are about other files, one editing step, a region, or an artwork in the picture.
+_WITHIN_PARTS = (
+    "xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom", "xmpMM:History", "Iptc4xmpExt:ImageRegion",
+    "Iptc4xmpExt:ArtworkOrObject", "mwg-rs:Regions",
+)  # fmt: skip
 _TAG = re.compile(r"<(\w[\w\-]{0,60}:\w[\w\-]{0,60})(?:\s[^<>]{0,300})?>([^<]{1,4000})</")
 _ATTRIBUTE = re.compile(
     r"""\s(\w[\w\-]{0,60}:\w[\w\-]{0,60})\s{0,20}=\s{0,20}(?:"([^"<]{1,4000})"|'([^'<]{1,4000})')"""
@@ -41,7 +44,7 @@ class Property(NamedTuple):
     Attributes:
         name: Name with the usual prefix, regardless of that in the packet, such as "xmp:CreatorTool".
         value: Value of the property.
-        of_part: Whether it is about an ingredient of this file, or about one editing step.
+        of_part: Whether it is about an ingredient, a region or an artwork in this file, or about one editing step.
     """
 
     name: str
