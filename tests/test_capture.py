@@ -38,6 +38,11 @@ def test_what_is_not_stated_is_empty(tmp_path):
     assert decode(save(tmp_path / "c.jpg", position={1: "N"})).capture is None  # a direction without numbers
 
 
+def test_parameters_of_a_generator_are_no_software(tmp_path):
+    path = save(tmp_path / "a.jpg", {0x0131: 'workflow:{"nodes": []}'})
+    assert decode(path).capture is None
+
+
 def test_broken_exif_states_nothing():
     class Broken:
         def getexif(self):

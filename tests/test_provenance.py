@@ -685,3 +685,9 @@ def test_people_and_studios_are_no_generators(tmp_path, words):
         tmp_path, "a.jpg", exif=tags({0x010E: words}), xmp=packet(f"<photoshop:Credit>{words}</photoshop:Credit>")
     )
     assert found == []
+
+
+@pytest.mark.parametrize("tag", [0xA433, 0xA430, 0x9213])  # LensMake, CameraOwnerName, ImageHistory
+def test_a_graph_is_found_in_any_text_of_exif(tmp_path, tag):
+    assert read(tmp_path, "a.jpg", exif=tags({}, {tag: f"workflow:{WORKFLOW}"}))[0][:2] == ("ai", "ComfyUI")
+    assert read(tmp_path, "b.jpg", exif=tags({}, {tag: "Made with Midjourney"})) == []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from hidascan.image.provenance.tags import exif_texts, iptc_records
 from hidascan.image.provenance.texts import gif_texts, png_texts
@@ -141,8 +141,8 @@ def _split(field: Field) -> list[Field]:
 
 def _of_exif(file: _File) -> Iterator[Field]:
     for tag, text in exif_texts(file.image, (one for one in file.profiles if one.startswith(b"Exif\0\0"))):
-        if tag in _EXIF:
-            name, kind = _EXIF[tag]
+        name, kind = _EXIF.get(tag) or (ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), "structure")
+        if kind != "structure" or "\0" not in text:  # with NUL: a binary block
             yield Field("exif", f"EXIF {name}", kind, text)
 
 

@@ -178,10 +178,10 @@ def capture_of(image: Image.Image, has_camera: bool) -> Capture | None:
         make, model = _stated(exif.get(_MAKE)), _stated(exif.get(_MODEL))
         camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
         camera = camera if has_camera else ""
-        taken = _stated(inner.get(_TAKEN))
+        taken, software = _stated(inner.get(_TAKEN)), _stated(exif.get(_SOFTWARE))
         capture = Capture(
             camera,
-            _stated(exif.get(_SOFTWARE)),
+            "" if "{" in software else software,  # parameters of a generator
             taken and taken + _stated(inner.get(_OFFSET)),
             position.keys() >= _POSITION,
         )
