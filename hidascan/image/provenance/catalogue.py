@@ -23,9 +23,8 @@ _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of l
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 _NEGATIONS = frozenset({"not", "no", "non", "without", "never", "kein", "keine", "nicht", "ohne", "sans", "sin", "t"})
-_DENIALS = frozenset(
-    {"no", "none", "false", "never", "off", "0"}
-)  # the whole rest after a name, as in "AI generated: no"
+# The whole rest after a name, as in "AI generated: no".
+_DENIALS = frozenset({"no", "none", "false", "never", "off", "0"})
 _NEGATION_WORDS = 6  # before a name, in which a negation applies to it
 _SUFFIXES = frozenset(
     {

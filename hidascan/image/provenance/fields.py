@@ -67,7 +67,7 @@ class Field:
         kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "make" or "model" of a camera;
             "source type", "ai system" and similar ones of IPTC; "structure", in which only a structure counts.
         text: Full content.
-        of_part: Whether it is about an ingredient of this file, or about one editing step.
+        of_part: Whether it is about an ingredient, a region or an artwork in this file, or about one editing step.
     """
 
     source: str

@@ -14,9 +14,8 @@ from hidascan.image.provenance.catalogue import tool_in
 
 _JSON_CHARACTERS = 4_000_000
 _LABELLED = frozenset({"ContentProducer", "ProduceID", "ContentPropagator", "PropagateID"})  # keys of an AIGC label
-_LABEL = re.compile(
-    r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)"
-)  # ComfyUI writes `workflow:{...}`, services `AIGC{...}`
+# ComfyUI writes `workflow:{...}`, services `AIGC{...}`.
+_LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)")
 _STEPS, _SETTINGS_NAMED = re.compile(r"\bSteps: ?\d+"), ("Sampler:", "CFG scale:", "Schedule type:")
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
