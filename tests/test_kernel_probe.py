@@ -154,8 +154,22 @@ def test_sources_alike_is_the_auc_of_one_image_a_source():
     assert auc(labels, scores, np.ones(5)) == pytest.approx(auc(labels, scores))
 
 
+def test_steps_hide_the_thumbnail_or_patches_from_fam(monkeypatch):
+    monkeypatch.setattr(ablations, "STEPS", ablations.STEPS[-2:])
+    samples = samples_of()
+    noise = torch.randn(len(samples.views), 2, 8, generator=torch.Generator().manual_seed(1))
+    views = tuple(torch.cat([one[:1], other]) for one, other in zip(samples.views, noise, strict=True))
+    half = torch.arange(len(views)) // (2 * SOURCES) % 2 == 0
+    in_thumbnail = replace(samples, views=views, patches=noise.mean(1), as_published=half)  # two patches of noise
+    out_of_fold = predict_out_of_fold(in_thumbnail, RECIPE)
+    table = ablations.steps_as_markdown(in_thumbnail, RECIPE, out_of_fold).splitlines()[2:]
+    figures = {row.split(" | ")[0].strip("| "): float(row.split(" | ")[1]) for row in table}
+    assert figures.pop("FAM alone, without thumbnail") < 0.6
+    assert len(figures) == 3 and min(figures.values()) > 0.9  # without patches, at most 1 of 2 patches, both votes
+
+
 def test_hidalab_cv_writes_every_table(lab, monkeypatch):
-    monkeypatch.setattr(ablations, "STEPS", ablations.STEPS[-3:])
+    monkeypatch.setattr(ablations, "STEPS", ablations.STEPS[-4:])
     monkeypatch.setattr(ablations, "_LEAST", 1)
     table = lab.recipe.data.tables[0]
     recipe = table.replace("table.tsv", "recipe.toml")
@@ -167,5 +181,7 @@ def test_hidalab_cv_writes_every_table(lab, monkeypatch):
         "AI images by family",
         "domain held out",
         "thumbnail and patches side by side",
+        "FAM alone, without thumbnail",
+        "at most 1 of 2 patches",
     ):
         assert wanted in ran.output

@@ -44,24 +44,57 @@ def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the table of steps, from a kernel on few sources to both votes.
+    """One row of the table of steps: a verdict with fewer sources, parts or views.
 
     Attributes:
         name: Name of the step.
         kernel: Changed settings of the kernel probe.
         vote: Weight of FAM's logit.
         included: Function that returns the mask of the samples to fit to; None for all.
+        visible: Function that hides views of all samples; None to use all.
     """
 
     name: str
     kernel: dict[str, Any] = field(default_factory=dict)
     vote: float = 0.0
     included: Callable[[Samples], Tensor] | None = None
+    visible: Callable[[Samples], Samples] | None = None
 
 
 def _share(share: float) -> Callable[[Samples], Tensor]:
     """Select a share of the sources, those with the lowest hashes."""
     return lambda samples: torch.tensor([zlib.crc32(image.source.encode()) / 2**32 < share for image in samples.images])
+
+
+def _with_patches(count: int) -> Callable[[Samples], Samples]:
+    """Keep at most `count` patches of each sample, spread over all that it has."""
+
+    def kept(view: Tensor) -> Tensor:
+        patches = len(view) - 1
+        spread = (torch.arange(min(count, patches)) + 0.5) * patches / min(count, patches)
+        return torch.cat([view[:1], view[1 + spread.long()]])
+
+    def keep(samples: Samples) -> Samples:
+        views = [kept(view) for view in samples.views]
+        return dataclasses.replace(
+            samples, views=views, patches=torch.stack([view[1:].float().mean(0) for view in views])
+        )
+
+    return keep
+
+
+def _without_thumbnail(samples: Samples) -> Samples:
+    """Give all samples the same thumbnail."""
+    mean = samples.thumbnail.mean(0)
+    views = [torch.cat([mean[None].to(view.dtype), view[1:]]) for view in samples.views]
+    return dataclasses.replace(samples, views=views, thumbnail=mean.expand_as(samples.thumbnail))
+
+
+def _without_patches(samples: Samples) -> Samples:
+    """Give all samples the same patch."""
+    mean = samples.patches.mean(0)
+    views = [torch.stack([view[0], mean.to(view.dtype)]) for view in samples.views]
+    return dataclasses.replace(samples, views=views, patches=mean.expand_as(samples.patches))
 
 
 STEPS = (
@@ -74,18 +107,31 @@ STEPS = (
     Step("fitted to delivered images with equal weight", {"delivered": 1.0}),
     Step("a kernel on thumbnail and patches side by side"),
     Step("FAM alone", vote=_FAM_ALONE),
+    Step("FAM alone, without thumbnail", vote=_FAM_ALONE, visible=_without_thumbnail),
+    Step("FAM alone, without patches", vote=_FAM_ALONE, visible=_without_patches),
 )
+
+
+def _patch_steps(samples: Samples) -> list[Step]:
+    """Return steps with 1, 2, 4, ... patches, fewer than the most that a sample has."""
+    most = max(len(view) - 1 for view in samples.views)
+    return [
+        Step(f"FAM alone, at most {1 << power} of {most} patches", vote=_FAM_ALONE, visible=_with_patches(1 << power))
+        for power in range(most.bit_length())
+        if 1 << power < most
+    ]
 
 
 def steps_as_markdown(samples: Samples, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
     """Measure each step on the same folds; the last row is the recipe itself, by `out_of_fold`."""
     rows = []
-    for step in STEPS:
+    for step in (*STEPS, *_patch_steps(samples)):
+        seen = samples if step.visible is None else step.visible(samples)
         included = None if step.included is None else step.included(samples)
         kernel = dataclasses.replace(recipe.kernel, **step.kernel)
         fusion = dataclasses.replace(recipe.fusion, vote=step.vote)
         changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
-        logits = predict_out_of_fold(samples, changed, included).predictions.logits
+        logits = predict_out_of_fold(seen, changed, included).predictions.logits
         rows.append([step.name, *_step_figures(samples, logits.numpy())])
     rows.append(["kernel and FAM", *_step_figures(samples, out_of_fold.predictions.logits.numpy())])
     of_each = ["sources weighted equally", "TPR at 5 % FPR"]
