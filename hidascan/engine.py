@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hidascan.batches import Batch, BatchRunner, Encoding
 from hidascan.detectors.base import Decision, Encoded, EncodeViews
+from hidascan.device import Batch, BatchRunner, Encoding
 from hidascan.image.views import Views
 from hidascan.looking import ImageOutput, Look, repeats_of
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from hidascan.calibration import Reliability
 from hidascan.image.evidence import FileEvidence
-from hidascan.image.jpeg_header import JpegSave
-from hidascan.image.jpeg_trace import JpegTrace
+from hidascan.image.jpeg_history import JpegSave, JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture

@@ -18,9 +18,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason
 from hidascan.image.formats import pillow_names
-from hidascan.image.jpeg_header import JpegSave, read_save
+from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
-from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.png_scan import PngFile
 from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
 from hidascan.image.provenance.claim import Claim
