@@ -18,11 +18,10 @@ from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
 from hidascan.image.content import content_problem, detail_problem
 from hidascan.image.decode import DecodedImage
-from hidascan.image.evidence import evidence_of
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
-from hidascan.image.sources import Unreadable, copy_stream, is_stream
+from hidascan.image.sources import Unreadable, copy_stream, evidence_of, is_stream
 from hidascan.image.views import MIN_SIDE, Views, cut_views
 from hidascan.options import ScanOptions
 

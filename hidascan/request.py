@@ -109,7 +109,7 @@ class Reports:
         if self.case is not None and all(name != "html" for _, name in self.files):
             raise UsageError("--case needs an HTML report: add --html FILE")
         if self.line_format is not None:
-            from hidascan.report.lines import FormattedLines
+            from hidascan.report.terminal import FormattedLines
 
             FormattedLines(self.line_format)
 

@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from hidascan.atomic import written_whole
 from hidascan.calibration import Calibration, Reliability
 from hidascan.detectors import detector_class
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Detector, DetectorConfig, config_from
 from hidascan.detectors.weights import shipped_folders
 from hidascan.errors import CheckpointError

@@ -16,7 +16,7 @@ from typing import Any
 from hidascan.atomic import written_whole
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
-from hidascan.report.formats import FORMATS, report_class
+from hidascan.report import FORMATS, report_class
 from hidascan.report.reporter import HEAD
 
 _DEVICES = ("/dev/fd/", "/dev/std", "/proc/")

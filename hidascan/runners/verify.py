@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from hidascan.errors import CheckpointError, UsageError, reason_of
 from hidascan.finding import Finding
-from hidascan.image.evidence import evidence_of
-from hidascan.image.sources import is_uri
+from hidascan.image.sources import evidence_of, is_uri
 from hidascan.options import ScanOptions
 from hidascan.printable import printable
 from hidascan.scanner import Scanner

@@ -24,10 +24,8 @@ from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.printable import printable
 from hidascan.serve import pages
-from hidascan.serve.events import EVENTS, EventStream
-from hidascan.serve.guard import LOOPBACK, Guard, Limits
-from hidascan.serve.pool import Busy, ScanPool
-from hidascan.serve.uploads import ADVICE, Upload, delete, receive
+from hidascan.serve.pool import EVENTS, Busy, EventStream, ScanPool
+from hidascan.serve.requests import ADVICE, LOOPBACK, Guard, Limits, Upload, delete, receive
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds

@@ -18,8 +18,8 @@ from hidascan.options import ScanOptions
 from hidascan.printable import complain
 from hidascan.scanner import Scanner
 from hidascan.serve.app import make_app
-from hidascan.serve.guard import LOOPBACK, Limits
 from hidascan.serve.pool import ScanPool
+from hidascan.serve.requests import LOOPBACK, Limits
 
 
 def serve(

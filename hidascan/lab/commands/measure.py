@@ -146,7 +146,7 @@ def tde(
 
     from hidascan.image.decode import decode
     from hidascan.lab.measure.cell_effects import measure_cell_effects
-    from hidascan.report.overlay import draw_attributions
+    from hidascan.report.heatmap import draw_attributions
 
     scanner = open_scanner(weights, device, precision, patches)
     pixels = decode(image).pixels
