@@ -107,11 +107,7 @@ def own_file() -> Path:
 
 
 def read_defaults(named: str | None, known: Callable[[str], bool]) -> Defaults:
-    """Read the files that set defaults.
-
-    Args:
-        named: File of `--config`; None without one.
-        known: Whether an option exists.
+    """Read the files that set defaults; `named` is that of `--config`, and `known` recognises the names of options.
 
     Raises:
         UsageError: If the named or the own file cannot be read, or sets an unknown option. A found file never fails.

@@ -22,13 +22,7 @@ Ticket = Any  # by which the caller recognises an image
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of one image.
-
-    Attributes:
-        encoded: Number of views that were run.
-        missing: Number of views still to be run.
-        decision: Preliminary decision, if there is one.
-    """
+    """Progress of one image: numbers of views that were run and are still to be run, and a preliminary decision."""
 
     encoded: int
     missing: int
@@ -50,14 +44,7 @@ class Engine:
     """
 
     def __init__(self, look: Callable[[Views], Look], encode: EncodeViews, device: torch.device, batch_size: int):
-        """Set up.
-
-        Args:
-            look: Begins to look at an image.
-            encode: Encoder of batches of views: `detector.runtime(...)`.
-            device: Device of the encoder.
-            batch_size: Views per batch.
-        """
+        """Set up: `look` begins to look at an image; `encode`, a `detector.runtime(...)`, gets `batch_size` views."""
         self.look, self.batch_size = look, batch_size
         self.runner = BatchRunner(encode, device)
 

@@ -57,11 +57,7 @@ Look = Generator[list[int] | Decision, Encoded, ImageOutput]
 def everything(views: Views, detector: Detector, explain: bool = False, preliminary: bool = False) -> Look:
     """Examine all views; for a preliminary decision, of a large image first a few that are spread over it.
 
-    Args:
-        views: Views of the image.
-        detector: Detector of the views.
-        explain: Whether to compute attributions.
-        preliminary: Whether to yield a preliminary decision.
+    `explain` adds attributions to the output.
     """
     if preliminary and len(views) >= _MIN_VIEWS:
         order = _spread(views)
@@ -84,16 +80,8 @@ def until_settled(
 ) -> Look:
     """Examine a few views spread over the image, and as many again until the verdict is settled.
 
-    Suspects are examined in addition. They are not a fair sample of the image: they can trigger a full scan, but do not
-    change its logit.
-
-    Args:
-        views: Views of the image.
-        detector: On its device.
-        settled: Early-stopping rule.
-        alarmed: Rule by which a suspicious patch requires a full scan; None to look for no suspects.
-        device: Device of the detector.
-        batch_size: Views a glance.
+    With the rule `alarmed`, suspects are examined in addition. They are not a fair sample of the image: they can trigger
+    a full scan, but do not change its logit. The detector is on its device, and glances at `batch_size` views at once.
     """
     order = _spread(views)
     suspects = _suspects(views, order, detector, device, batch_size) if alarmed else []
@@ -160,10 +148,7 @@ def alarmed_by(rule: Rule) -> Alarmed:
 def repeats_of(views: Views, numbers: Iterable[int], first: dict[bytes, int]) -> dict[int, int]:
     """Map patches that are all of one colour to the first of that colour: the network needs to see it once.
 
-    Args:
-        views: Views of the image; the thumbnail is never a repeat.
-        numbers: Views to compare, in this order.
-        first: Colour -> the first patch of it; colours that are new are added.
+    The thumbnail is never a repeat. `first` maps colours to their first patches; new ones are added.
     """
     repeats = {}
     for number in numbers:

@@ -28,14 +28,7 @@ NOTABLE = 0.2  # log-odds of the score: influence of a patch from which it is sh
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone of the scale of scores.
-
-    Attributes:
-        name: Name of the zone.
-        verdict: Verdict of scores in it.
-        low: Lower bound, a score in 0..1.
-        high: Upper bound, exclusive but for 1.
-    """
+    """A zone of the scale of scores, 0..1: from `low` to `high`, exclusive but for 1, they have one verdict."""
 
     name: str
     verdict: str
@@ -73,12 +66,7 @@ class Card:
 
 
 def summary(finding: Finding, run: RunInfo | None) -> Card:
-    """Summarise a finding.
-
-    Args:
-        finding: Finding of one image.
-        run: Configuration of the scan, for bounds and error rates; None if unknown.
-    """
+    """Summarise a finding; the configuration of the scan gives bounds and error rates, None if unknown."""
     if finding.verdict is None or finding.score is None:
         steps = ("open it in another program, save it as PNG and scan the copy", _ORIGINAL)
         reason = finding.error or "unknown reason"

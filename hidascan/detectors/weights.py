@@ -18,10 +18,7 @@ def shipped_folders() -> list[Path]:
 
 
 def find_weights(name: str) -> Path:
-    """Find a trained part.
-
-    Args:
-        name: Name of shipped weights, path of a file, or path of a folder with one trained part.
+    """Find a trained part, by the name of shipped weights, the path of a file, or that of a folder with one such part.
 
     Raises:
         CheckpointError: If nothing is found.

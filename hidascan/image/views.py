@@ -39,12 +39,7 @@ def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views
     """Cut an image into the views of a plan.
 
     Patches are cut from pixels as stored, as rotation would move the JPEG block grid. The thumbnail represents
-    content, so it is turned upright.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB as stored.
-        plan: Division of the image by the detector.
-        orientation: EXIF orientation, 1..8.
+    content, so it is turned upright. Pixels are (H, W, 3) uint8 RGB; `orientation` is that of EXIF, 1..8.
     """
     height, width = pixels.shape[:2]
     whole = Box(0, 0, width, height)

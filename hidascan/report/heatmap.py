@@ -46,13 +46,9 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
 def draw_attributions(
     pixels: np.ndarray, finding: Finding, strong: float = STRONG, unit: str = "log-odds of the score"
 ) -> Image.Image:
-    """Draw the influence of each patch: red for AI, blue against it, averaged where patches overlap.
+    """Draw the influence of each patch on a quantity: red for AI, blue against it, averaged where patches overlap.
 
-    Args:
-        pixels: (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
-        finding: Finding with attributions.
-        strong: Influence that is drawn in full colour, above 0.
-        unit: Quantity that is influenced.
+    Pixels are as in `draw_heatmap`; an influence of `strong` or more, above 0, is drawn in full colour.
     """
     small = shrink_to(pixels, _MAX_SIDE)
     painted = attribution_map(finding.attributions, pixels.shape[:2], small.shape[:2])

@@ -103,13 +103,7 @@ class HtmlReport(TextReport):
     """HTML report: a page with a row and maps for each image, filters and sorting."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False, case: str = ""):
-        """Open the file and write the head.
-
-        Args:
-            target: Path of the file.
-            run: Configuration of the scan.
-            append: Ignored, as a page cannot be continued.
-            case: Name of the case.
+        """Open the file and write the head; `append` is ignored, as a page cannot be continued.
 
         Raises:
             UsageError: If the file cannot be written.

@@ -43,13 +43,7 @@ _MANIFEST_KEYS = ("files", "verdicts", "shards", "scan")
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """A folder of shards.
-
-    Attributes:
-        folder: Path of the folder.
-        form: Format of the shards: csv, jsonl or parquet.
-        rows: Rows per shard.
-    """
+    """A folder of shards in a format (csv, jsonl or parquet), with a number of rows per shard."""
 
     folder: str
     form: str

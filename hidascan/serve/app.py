@@ -75,13 +75,9 @@ def _refuse_options(request: Request) -> None:
 
 
 def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bool = True) -> FastAPI:
-    """Build the application.
+    """Build the application; `local` states whether it is bound to a loopback address.
 
-    Args:
-        pool: Pool that scans.
-        limits: Limits on requests.
-        keep: Folder in which to keep uploads; None to delete them after the response.
-        local: Whether the service is bound to a loopback address.
+    Uploads are kept in the folder `keep`, or deleted after the response if it is None.
     """
 
     @asynccontextmanager

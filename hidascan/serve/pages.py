@@ -37,14 +37,7 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "favicon.svg": "
 
 
 def page(run: RunInfo, limits: Limits, local: bool, keeps: bool) -> str:
-    """Render the page.
-
-    Args:
-        run: Configuration of the scans.
-        limits: Limits on requests.
-        local: Whether only this computer can reach the service.
-        keeps: Whether uploads are kept.
-    """
+    """Render the page; it states whether only this computer can reach the service, and whether uploads are kept."""
     return _PAGES.get_template("page.html").render(
         run=run,
         weights=printable(run.weights),

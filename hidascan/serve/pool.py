@@ -42,12 +42,7 @@ class ScanPool:
     """Scans files in a separate thread, in the order of submission."""
 
     def __init__(self, scanner: Scanner, waiting: int):
-        """Start.
-
-        Args:
-            scanner: Scanner of the files.
-            waiting: Maximum number of files without a finding.
-        """
+        """Start; at most `waiting` files may be without a finding."""
         self.scanner, self._most = scanner, waiting
         self._queue: Queue[str | None] = Queue()
         self._submitted: dict[str, _Submission] = {}  # neither done nor cancelled
@@ -58,12 +53,10 @@ class ScanPool:
     def submit(
         self, path: str, on_progress: OnProgress | None = None, options: ScanOptions | None = None
     ) -> Future[Finding]:
-        """Submit a file. Cancelling its future stops its scan, even one in progress.
+        """Submit a file under a unique path. Cancelling its future stops its scan, even one in progress.
 
-        Args:
-            path: Path of the file, unique.
-            on_progress: Callback that gets the progress, in the thread of the scan; None for none.
-            options: Options of the file, those of a configuration by `Scanner.run_with`; None for those of the scanner.
+        `on_progress` is called in the thread of the scan. `options` are those of a configuration by `Scanner.run_with`;
+        None for those of the scanner.
 
         Raises:
             Busy: If too many files are queued.
@@ -140,13 +133,7 @@ class EventStream(StreamingResponse):
         line: Callable[[Upload, Finding], Awaitable[dict[str, Any]]],
         at_end: Callable[[], None],
     ):
-        """Submit the files.
-
-        Args:
-            submit: Submission of a path, with a callback, to the pool.
-            uploads: Files.
-            line: Builder of the data of a `row` event.
-            at_end: Callback for when nothing needs the files any more.
+        """Submit the files; `line` builds the data of a `row` event, `at_end` is called when none is needed any more.
 
         Raises:
             Busy: If too many files are queued.

@@ -140,12 +140,7 @@ async def _answer(send: Send, status: int, reason: str) -> None:
 
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded file.
-
-    Attributes:
-        name: Name that the client gave.
-        path: Path of the file on this machine.
-    """
+    """An uploaded file: the name that the client gave, and its path on this machine."""
 
     name: str
     path: Path

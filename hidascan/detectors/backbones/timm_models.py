@@ -25,12 +25,7 @@ def check_timm_name(name: str) -> None:
 
 
 def create_model(name: str, outputs: int = 0, **options: Any) -> Any:
-    """Build a network of timm with random weights.
-
-    Args:
-        name: Name in timm.
-        outputs: Number of outputs of its classifier; 0 for none.
-        **options: Further options of `timm.create_model`.
+    """Build a network of timm with random weights, and a classifier of some outputs, 0 for none.
 
     Raises:
         CheckpointError: If the name is not plain, or timm is missing or cannot build it.
@@ -73,14 +68,9 @@ def is_cnn(name: str) -> bool:
 
 
 def build_timm_cnn(name: str, pooled: bool = True) -> tuple[nn.Module, int]:
-    """Build a CNN with random weights and without its classifier.
+    """Build a CNN of timm with random weights and without its classifier, and return it with its width D.
 
-    Args:
-        name: Name in timm.
-        pooled: Whether to average the output over positions; its shape is (B, D) if so, otherwise (B, D, h, w).
-
-    Returns:
-        The network, and D.
+    Its output is (B, D) if `pooled`, averaged over positions, otherwise (B, D, h, w).
 
     Raises:
         CheckpointError: If timm has no such CNN.

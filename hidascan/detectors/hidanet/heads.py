@@ -60,14 +60,9 @@ class FusionHead(nn.Module):
     """
 
     def __init__(self, features: int, dim: int, heads: int, dropout: float = 0.0, hidden: float = 0.0):
-        """Set up.
+        """Set up for F features of a token, with layers of width D.
 
-        Args:
-            features: Number F of features of a token.
-            dim: Width D of all layers.
-            heads: Number of attention heads in FAM.
-            dropout: Probability of dropping a channel after fusion, in training.
-            hidden: Probability of dropping a feature of a token, in training.
+        In training, a channel after fusion is dropped with probability `dropout`, a feature of a token with `hidden`.
         """
         super().__init__()
         self.hide = nn.Dropout(hidden)
@@ -114,13 +109,7 @@ class QualityEstimator(nn.Module):
     scale: Tensor
 
     def __init__(self, dim: int, dropout: float = 0.0, hidden: float = 0.0):
-        """Build the layers.
-
-        Args:
-            dim: Width of the hidden layers.
-            dropout: Probability of dropping a hidden channel during training.
-            hidden: Probability of dropping an input feature during training.
-        """
+        """Build layers of width `dim`; training drops hidden channels by `dropout`, input features by `hidden`."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
