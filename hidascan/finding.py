@@ -47,21 +47,13 @@ MAY_DIFFER = ("weights", "device", "batch_size")  # in a resumed scan: name of t
 
 @dataclass(frozen=True)
 class Attribution:
-    """Influence of one patch on the score: its total direct effect.
+    """Influence of one patch on the score: its total direct effect."""
 
-    Attributes:
-        left: Left edge of the patch, pixels as stored.
-        top: Top edge.
-        width: Width of the patch; a padded one extends beyond the image.
-        height: Height of the patch.
-        effect: Log-odds of the score with all patches minus those without this one; above 0 if it indicates AI.
-    """
-
-    left: int
-    top: int
-    width: int
-    height: int
-    effect: float
+    left: int  # left edge of the patch, pixels as stored
+    top: int  # top edge
+    width: int  # width of the patch; a padded one extends beyond the image
+    height: int  # height of the patch
+    effect: float  # log-odds of the score with all patches minus those without this one; above 0 if it indicates AI
 
 
 @dataclass(frozen=True)

@@ -19,23 +19,14 @@ WHOLE = 0.6  # share of the cells over the threshold from which a heatmap marks 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected region of cells.
+    """A connected region of cells."""
 
-    Attributes:
-        left: Left edge of the box, pixels.
-        top: Top edge of the box, pixels.
-        right: Right edge of the box, exclusive, pixels.
-        bottom: Bottom edge of the box, exclusive, pixels.
-        area: Share of the image's cells, 0..1.
-        score: Mean p(AI) of its cells, 0..1.
-    """
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    area: float
-    score: float
+    left: int  # left edge of the box, pixels
+    top: int  # top edge of the box, pixels
+    right: int  # right edge of the box, exclusive, pixels
+    bottom: int  # bottom edge of the box, exclusive, pixels
+    area: float  # share of the image's cells, 0..1
+    score: float  # mean p(AI) of its cells, 0..1
 
 
 def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, cell: int) -> tuple[Region, ...]:

@@ -24,7 +24,7 @@ from hidascan.image.provenance.c2pa import check_trust
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
-from hidascan.looking import ImageOutput, Look, alarmed_by, everything, settled_by, until_settled
+from hidascan.looking import ImageOutput, Look, everything, settled_by, until_settled
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
@@ -130,7 +130,7 @@ class Scanner:
             until_settled,
             detector=self.detector,
             settled=settled_by(self.rule),
-            alarmed=alarmed_by(self.rule),
+            alarm=self.rule,
             device=self.device,
             batch_size=batch_size,
         )

@@ -38,27 +38,16 @@ class Zone:
 
 @dataclass(frozen=True)
 class Card:
-    """The result of one image in words.
+    """The result of one image in words."""
 
-    Attributes:
-        headline: Verdict in a few words.
-        verdict: "ai", "real", "inconclusive" or "error", for colours and filters.
-        sentence: Sentence that reconciles score, heatmap, claims of the file and earlier JPEG saves.
-        why: Reason why a score between the bounds gives no verdict; "" for other findings.
-        zones: Zones of the scale, from 0 to 1; empty for an unreadable file.
-        reliability: Frequency of errors of this verdict.
-        weaknesses: Properties of the picture that make the result less reliable.
-        next_steps: Advice on what to do next.
-    """
-
-    headline: str
-    verdict: str
-    sentence: str
-    why: str
-    zones: tuple[Zone, ...]
-    reliability: str
-    weaknesses: tuple[str, ...]
-    next_steps: tuple[str, ...]
+    headline: str  # verdict in a few words
+    verdict: str  # "ai", "real", "inconclusive" or "error", for colours and filters
+    sentence: str  # reconciles score, heatmap, claims of the file and earlier JPEG saves
+    why: str  # reason why a score between the bounds gives no verdict; "" for other findings
+    zones: tuple[Zone, ...]  # of the scale, from 0 to 1; empty for an unreadable file
+    reliability: str  # frequency of errors of this verdict
+    weaknesses: tuple[str, ...]  # properties of the picture that make the result less reliable
+    next_steps: tuple[str, ...]  # advice on what to do next
 
     def record(self) -> dict[str, str | list[str]]:
         """Return the texts as a JSON object; verdict and bounds are separate keys of a row."""

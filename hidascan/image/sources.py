@@ -40,21 +40,13 @@ class Unreadable(str):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other matches names.
+    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other matches names."""
 
-    Attributes:
-        include: Patterns of files to scan, instead of suffixes of images.
-        exclude: Patterns of files and folders to skip.
-        recurse: Whether to search subfolders.
-        follow_links: Whether to follow links to folders.
-        images: Suffixes of images, in lower case.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    recurse: bool = True
-    follow_links: bool = False
-    images: frozenset[str] = field(default_factory=suffixes)
+    include: tuple[str, ...] = ()  # patterns of files to scan, instead of suffixes of images
+    exclude: tuple[str, ...] = ()  # patterns of files and folders to skip
+    recurse: bool = True  # whether to search subfolders
+    follow_links: bool = False  # whether to follow links to folders
+    images: frozenset[str] = field(default_factory=suffixes)  # suffixes of images, in lower case
 
     def takes(self, name: str, below: str) -> bool:
         """Return whether to scan a file, by its name and its path below the folder."""
@@ -267,17 +259,11 @@ def copy_stream(path: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class FileEvidence:
-    """Identity of a file at the time of reading.
+    """Identity of a file at the time of reading."""
 
-    Attributes:
-        sha256: SHA-256 of the content, hex.
-        bytes: Size in bytes.
-        modified: Time of the last change: ISO 8601, UTC, to the second; "" for an uploaded or fetched copy.
-    """
-
-    sha256: str
-    bytes: int
-    modified: str
+    sha256: str  # SHA-256 of the content, hex
+    bytes: int  # size in bytes
+    modified: str  # time of the last change: ISO 8601, UTC, to the second; "" for an uploaded or fetched copy
 
 
 def evidence_of(path: str) -> FileEvidence | None:

@@ -14,21 +14,13 @@ MIN_SIDE = 64  # minimum side of an image that is encoded at its own size, pixel
 
 @dataclass(frozen=True)
 class Views:
-    """Views of one image for a detector: the thumbnail first, if there is one.
+    """Views of one image for a detector: the thumbnail first, if there is one."""
 
-    Attributes:
-        pixels: Pixels of each view, (height, width, 3) uint8 RGB.
-        boxes: Box of each view in the image, in pixels as stored.
-        thumbnail: Whether the first view is the thumbnail.
-        patches: Number of patches among the views.
-        grid: Patch grid; None if some of its patches are missing.
-    """
-
-    pixels: list[np.ndarray]
-    boxes: list[Box]
-    thumbnail: bool = False
-    patches: int = 0
-    grid: PatchGrid | None = None
+    pixels: list[np.ndarray]  # of each view, (height, width, 3) uint8 RGB
+    boxes: list[Box]  # of each view in the image, pixels as stored
+    thumbnail: bool = False  # whether the first view is the thumbnail
+    patches: int = 0  # number of patches among the views
+    grid: PatchGrid | None = None  # None if some of its patches are missing
 
     def __len__(self) -> int:
         """Return the number of views."""

@@ -32,23 +32,14 @@ _DEFAULT_NAME = "upload"
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on requests.
+    """Limits on requests."""
 
-    Attributes:
-        hosts: Accepted host names, against DNS rebinding.
-        token: Required bearer token; "" for none.
-        body: Maximum size of a request body, bytes.
-        files: Maximum number of files per request.
-        waiting: Maximum number of queued files, over all requests.
-        seconds: Time limit of a request, seconds.
-    """
-
-    hosts: tuple[str, ...] = LOOPBACK
-    token: str = ""
-    body: int = 100 << 20
-    files: int = 20
-    waiting: int = 200
-    seconds: float = 300.0
+    hosts: tuple[str, ...] = LOOPBACK  # accepted host names, against DNS rebinding
+    token: str = ""  # required bearer token; "" for none
+    body: int = 100 << 20  # maximum size of a request body, bytes
+    files: int = 20  # maximum number of files per request
+    waiting: int = 200  # maximum number of queued files, over all requests
+    seconds: float = 300.0  # time limit of a request, seconds
 
 
 class TooLarge(Exception):
