@@ -32,13 +32,13 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"--device {name}: unknown device; choose auto, cpu, cuda, cuda:N or mps") from None
+        device = torch.device("meta")  # refused below, like any other kind
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"--device {name}: unknown device; choose auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(f"--device {name}: no such CUDA device ({torch.cuda.device_count()} found)")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("--device mps: not available on this machine")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise DeviceError(f"--device {name}: unknown device; choose auto, cpu, cuda, cuda:N or mps")
     return device
 
 

@@ -19,22 +19,8 @@ from hidascan.records import from_json, to_json
 from hidascan.regions import Region
 
 COLUMNS = (
-    "path",
-    "status",
-    "verdict",
-    "score",
-    "width",
-    "height",
-    "format",
-    "patches",
-    "jpeg_quality",
-    "jpeg_quality_estimated",
-    "ai_area",
-    "provenance",
-    "seconds",
-    "error",
-    "domain",
-    "family",
+    *("path", "status", "verdict", "score", "width", "height", "format", "patches", "jpeg_quality"),
+    *("jpeg_quality_estimated", "ai_area", "provenance", "seconds", "error", "domain", "family"),
 )
 _FURTHER = (
     *("logit", "orientation", "scope", "notes", "stress", "jpeg_saved", "jpeg_trace", "claims", "regions"),

@@ -106,13 +106,8 @@ def settled_by(rule: Rule) -> Settled:
 def error_margin(settling: tuple[float, float], error: float, seen: int, total: int) -> float:
     """Return how far the logit of all `total` patches may be from that of the `seen`.
 
-    Both parts vanish as all are seen, as the error of a sample without replacement does.
-
-    Args:
-        settling: Factors of the error, and of the rest where patches agree by chance.
-        error: Standard error of `jackknife_error`.
-        seen: Number of patches seen.
-        total: Number of all patches.
+    Both parts vanish as all are seen, as the error of a sample without replacement does. `settling` are factors of the
+    standard error by `jackknife_error`, and of the rest where patches agree by chance.
     """
     factor, floor = settling
     return factor * error * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)

@@ -25,10 +25,9 @@ from torch.overrides import TorchFunctionMode
 
 from hidascan.atomic import written_whole
 from hidascan.calibration import Calibration, Reliability
-from hidascan.detectors import detector_class
+from hidascan.detectors import detector_class, shipped_folders
 from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Detector, DetectorConfig, config_from
-from hidascan.detectors.weights import shipped_folders
 from hidascan.errors import CheckpointError
 from hidascan.options import PROFILES
 from hidascan.printable import printable

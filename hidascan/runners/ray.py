@@ -22,7 +22,7 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy, DataContext, from_arrow_refs
 
-from hidascan.detectors.weights import find_weights
+from hidascan.detectors import find_weights
 from hidascan.errors import CheckpointError, FleetError, HidascanError, UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.filesystems import fetch
