@@ -146,31 +146,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One configuration of a scanner, for reports, resuming and caches.
+    """One configuration of a scanner, for reports, resuming and caches."""
 
-    Attributes:
-        version: Version of hidascan.
-        weights: Name of the weights.
-        digest: SHA-256 of the weights file, hex; its header holds the digests of the frozen parts.
-        detector: Name of the detector.
-        dtype: Precision of the costly layers.
-        real_below: Threshold below which scores are `real`.
-        ai_from: Threshold from which scores are `ai`.
-        has_heatmap: Whether findings can have a heatmap.
-        options: Scan options.
-        reliability: Measured errors of the verdicts at these thresholds; None if never measured.
-    """
-
-    version: str
-    weights: str
-    digest: str
-    detector: str
-    dtype: str
-    real_below: float
-    ai_from: float
-    has_heatmap: bool
+    version: str  # of hidascan
+    weights: str  # name of the weights
+    digest: str  # SHA-256 of the weights file, hex; its header holds the digests of the frozen parts
+    detector: str  # name in the registry
+    dtype: str  # precision of the costly layers
+    real_below: float  # threshold below which scores are `real`
+    ai_from: float  # threshold from which scores are `ai`
+    has_heatmap: bool  # whether findings can have a heatmap
     options: ScanOptions
-    reliability: Reliability | None = None
+    reliability: Reliability | None = None  # errors of the verdicts at these thresholds; None if never measured
 
     def record(self) -> dict[str, object]:
         """Return the configuration as JSON, as written into rows."""

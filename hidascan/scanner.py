@@ -117,9 +117,11 @@ class Scanner:
     def _rule(self, profile: str) -> Rule:
         return self.header.calibration.rule(profile, self.options.threshold)
 
-    def _look(self) -> Callable[[Views], Look]:
+    def _look(self, preliminary: bool = False) -> Callable[[Views], Look]:
         if not self.options.fast:
-            return functools.partial(everything, detector=self.detector, explain=self.options.explain)
+            return functools.partial(
+                everything, detector=self.detector, explain=self.options.explain, preliminary=preliminary
+            )
         if self.header.calibration.settling is None:
             raise UsageError(f"--fast: weights {self.header.name} were not calibrated for early stopping")
         return functools.partial(
@@ -229,11 +231,7 @@ class Scanner:
                 finding = replace(finding, score=score, verdict=rule(job).verdict(score))
             return watch(finding, run, missing)
 
-        if self.options.fast:
-            return report, self.engine.look
-        return report, functools.partial(
-            everything, detector=self.detector, explain=self.options.explain, preliminary=True
-        )
+        return report, self._look(preliminary=True)
 
     def _complete(self, job: Job, output: ImageOutput | None, rule: Rule) -> Finding:
         finding = job.finding
