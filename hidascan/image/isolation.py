@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hidascan.errors import ImageError
+from hidascan.errors import ImageError, reason_of
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.records import from_json, to_json
 
@@ -85,7 +85,7 @@ def _from_the_root(path: str) -> str:
     try:
         return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
     except OSError as error:  # the working folder is gone
-        raise ImageError((error.strerror or str(error)).lower()) from None
+        raise ImageError(reason_of(error)) from None
 
 
 def _widen(pipe: Any) -> None:

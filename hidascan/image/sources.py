@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from hidascan.errors import ImageError
+from hidascan.errors import ImageError, reason_of
 from hidascan.image.folders import APPLE_DOUBLE, SkippedFiles, SkipReason, Survey, system_file, system_folder
 from hidascan.image.formats import kind_from_head, suffixes
 
@@ -210,7 +210,7 @@ def _entries(folder: str) -> tuple[dict[str, bool], list[str], str]:
                 else:
                     files.append(entry.name)
     except OSError as error:
-        problem = f"cannot read folder: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot read folder: {reason_of(error)}"
     return dict(sorted(folders.items())), sorted(files), problem
 
 
@@ -253,7 +253,7 @@ def copy_stream(path: str, folder: Path) -> Path:
                 if size > _MAX_STREAM_BYTES:
                     raise ImageError("the pipe delivers more than 1 GB; save the image to a file first")
     except OSError as error:
-        raise ImageError((error.strerror or str(error)).lower()) from None
+        raise ImageError(reason_of(error)) from None
     return target
 
 

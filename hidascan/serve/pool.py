@@ -21,8 +21,7 @@ from hidascan.printable import complain
 from hidascan.scanner import Scanner
 from hidascan.serve.requests import Upload
 
-# Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
-# be run.
+# As `scanner.Watch`, without an answer.
 OnProgress = Callable[[Finding, int, int], None]
 EVENTS = "text/event-stream"
 _HEARTBEAT = 1.0  # seconds between signs of life, by which a closed connection is noticed
