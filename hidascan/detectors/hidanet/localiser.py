@@ -135,13 +135,8 @@ def cell_map(values: Tensor, grid: PatchGrid) -> Tensor:
 
     Returns:
         (ceil(height / 16), ceil(width / 16), E) float32.
-
-    Raises:
-        ValueError: If the number of patches is not that of the grid.
     """
-    count, rows, cols, numbers = values.shape
-    if count != len(grid):
-        raise ValueError(f"{count} patches of values for a grid of {len(grid)}")
+    _, rows, cols, numbers = values.shape
     mosaic = values.reshape(len(grid.tops), len(grid.lefts), rows, cols, numbers).transpose(1, 2)
     mosaic = mosaic.reshape(len(grid.tops) * rows, len(grid.lefts) * cols * numbers)
     down, across = _shares(grid, rows, cols, values.device)
