@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.speed import make_case
 from hidascan import Scanner, ScanOptions
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Positions
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 

@@ -34,7 +34,7 @@ from hidascan import Scanner, ScanOptions
 from hidascan.detectors.base import Positions
 from hidascan.geometry import ViewPlan
 from hidascan.image.isolation import decoders
-from hidascan.image.jpeg_trace import jpeg_trace
+from hidascan.image.jpeg_history import jpeg_trace
 from hidascan.image.views import cut_views
 from hidascan.lab.measure.speed import limit, whole_scan
 

@@ -11,7 +11,7 @@ from hidascan.config import Defaults, read_defaults
 from hidascan.errors import UsageError
 from hidascan.options import ScanOptions
 from hidascan.printable import complain
-from hidascan.report.formats import FORMATS, format_of
+from hidascan.report import FORMATS, format_of
 from hidascan.runners import RUNNERS
 
 if TYPE_CHECKING:

@@ -15,12 +15,8 @@ def written_whole(path: str | os.PathLike[str], replace: bool = True) -> Iterato
 
     After an error, the partial file is removed and `path` is unchanged. The partial file has a unique name.
 
-    Args:
-        path: The file to write.
-        replace: Whether to overwrite an existing file.
-
     Raises:
-        FileExistsError: If the file exists and may not be replaced.
+        FileExistsError: If the file exists, unless `replace`.
     """
     target = Path(path)
     partial = _new_file_beside(target)

@@ -15,20 +15,14 @@ ERRORS = {"low-fpr": (0.002, 0.05), "balanced": (0.01, 0.03), "high-recall": (0.
 class ErrorRates:
     """Error rates of the verdicts, measured on images of held-out sources.
 
-    Attributes:
-        real_called_ai: Share, 0..1, of the real images that are called `ai`.
-        ai_called_real: Share, 0..1, of the AI images that are called `real`.
-        real_images: Number of real images counted.
-        ai_images: Number of AI images counted.
-
     Raises:
         ValueError: For a share outside 0..1 or a number of images below 1.
     """
 
-    real_called_ai: float
-    ai_called_real: float
-    real_images: int
-    ai_images: int
+    real_called_ai: float  # share, 0..1, of the real images that are called `ai`
+    ai_called_real: float  # share, 0..1, of the AI images that are called `real`
+    real_images: int  # number of real images counted
+    ai_images: int  # number of AI images counted
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -40,15 +34,10 @@ class ErrorRates:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Measured errors of one profile.
+    """Measured errors of one profile."""
 
-    Attributes:
-        as_published: Errors on images as they came from their sources.
-        delivered: Errors on copies as sites and messengers deliver them: shrunk, compressed again, screenshots.
-    """
-
-    as_published: ErrorRates
-    delivered: ErrorRates
+    as_published: ErrorRates  # on images as they came from their sources
+    delivered: ErrorRates  # on copies as sites and messengers deliver them: shrunk, compressed again, screenshots
 
 
 @dataclass(frozen=True)
@@ -87,17 +76,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Rule:
-    """A calibration, and the bounds between the verdicts of one scan.
+    """A calibration, and the bounds between the verdicts of one scan."""
 
-    Attributes:
-        calibration: Calibration of the weights.
-        real_below: Score, 0..1, below which an image is `real`.
-        ai_from: Score, 0..1, from which it is `ai`.
-    """
-
-    calibration: Calibration
-    real_below: float
-    ai_from: float
+    calibration: Calibration  # of the weights
+    real_below: float  # score, 0..1, below which an image is `real`
+    ai_from: float  # score, 0..1, from which it is `ai`
 
     def score(self, logit: float) -> float:
         """Return the calibrated probability, 0..1, that an image contains AI-made pixels."""

@@ -24,34 +24,21 @@ _EXCLUSIVE = {"threshold", "profile"}  # a file that sets one overrides both of 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one file.
-
-    Attributes:
-        path: Path of the file.
-        values: Values by option, without leading dashes: `batch-size`.
-        ignored: Options that the file may not set.
-        problem: Reason why the file cannot be read; "" if it can.
-    """
+    """Settings of one file."""
 
     path: Path
-    values: Mapping[str, Any]
-    ignored: tuple[str, ...] = ()
-    problem: str = ""
+    values: Mapping[str, Any]  # by option, without leading dashes: `batch-size`
+    ignored: tuple[str, ...] = ()  # options that the file may not set
+    problem: str = ""  # reason why the file cannot be read; "" if it can
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """The files that set defaults, in descending precedence; None for a missing one.
+    """The files that set defaults, in descending precedence; None for a missing one."""
 
-    Attributes:
-        named: File of `--config`.
-        own: File in the user's configuration folder.
-        found: File in or above the working folder.
-    """
-
-    named: Settings | None = None
-    own: Settings | None = None
-    found: Settings | None = None
+    named: Settings | None = None  # file of `--config`
+    own: Settings | None = None  # file in the user's configuration folder
+    found: Settings | None = None  # file in or above the working folder
 
     def files(self) -> list[Settings]:
         """Return the existing files, in descending precedence."""
@@ -107,11 +94,7 @@ def own_file() -> Path:
 
 
 def read_defaults(named: str | None, known: Callable[[str], bool]) -> Defaults:
-    """Read the files that set defaults.
-
-    Args:
-        named: File of `--config`; None without one.
-        known: Whether an option exists.
+    """Read the files that set defaults; `named` is that of `--config`, and `known` recognises the names of options.
 
     Raises:
         UsageError: If the named or the own file cannot be read, or sets an unknown option. A found file never fails.

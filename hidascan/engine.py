@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hidascan.batches import Batch, BatchRunner, Encoding
 from hidascan.detectors.base import Decision, Encoded, EncodeViews
+from hidascan.device import Batch, BatchRunner, Encoding
 from hidascan.image.views import Views
 from hidascan.looking import ImageOutput, Look, repeats_of
 
@@ -22,13 +22,7 @@ Ticket = Any  # by which the caller recognises an image
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of one image.
-
-    Attributes:
-        encoded: Number of views that were run.
-        missing: Number of views still to be run.
-        decision: Preliminary decision, if there is one.
-    """
+    """Progress of one image: numbers of views that were run and are still to be run, and a preliminary decision."""
 
     encoded: int
     missing: int
@@ -50,14 +44,7 @@ class Engine:
     """
 
     def __init__(self, look: Callable[[Views], Look], encode: EncodeViews, device: torch.device, batch_size: int):
-        """Set up.
-
-        Args:
-            look: Begins to look at an image.
-            encode: Encoder of batches of views: `detector.runtime(...)`.
-            device: Device of the encoder.
-            batch_size: Views per batch.
-        """
+        """Set up: `look` begins to look at an image; `encode`, a `detector.runtime(...)`, gets `batch_size` views."""
         self.look, self.batch_size = look, batch_size
         self.runner = BatchRunner(encode, device)
 
@@ -91,37 +78,21 @@ class Engine:
 
 @dataclass(eq=False)
 class _InFlight:
-    """An image with views in flight.
+    """An image with views in flight."""
 
-    Attributes:
-        ticket: Owner of the image.
-        views: Views, with the pixels of those that are not in a batch yet.
-        look: Look at the image; None once the output is known.
-        wanted: Views to run that its look asked for last.
-        missing: Number of these that are not encoded yet.
-        asked: Number of views that its look has asked for.
-        run: Number of views that were run.
-        decision: Preliminary decision of its look.
-        colours: Colour -> the view of that colour that is run.
-        repeats: Views that are not run -> views with the same pixels.
-        encoded: Rows of all views, on the device.
-        seconds: Device time in seconds.
-        output: Output of its look; None also without views.
-    """
-
-    ticket: Ticket
-    views: Views
-    look: Look | None
-    wanted: list[int] = field(default_factory=list)
-    missing: int = 0
-    asked: int = 0
-    run: int = 0
-    decision: Decision | None = None
-    colours: dict[bytes, int] = field(default_factory=dict)
-    repeats: dict[int, int] = field(default_factory=dict)
-    encoded: Encoded = field(default_factory=dict)
-    seconds: float = 0.0
-    output: ImageOutput | None = None
+    ticket: Ticket  # by which the caller recognises the image
+    views: Views  # with the pixels of those that are not in a batch yet
+    look: Look | None  # None once the output is known
+    wanted: list[int] = field(default_factory=list)  # views to run that its look asked for last
+    missing: int = 0  # number of these not encoded yet
+    asked: int = 0  # number of views that its look has asked for
+    run: int = 0  # number of views that were run
+    decision: Decision | None = None  # preliminary, of its look
+    colours: dict[bytes, int] = field(default_factory=dict)  # colour -> the view of that colour that is run
+    repeats: dict[int, int] = field(default_factory=dict)  # views that are not run -> views with the same pixels
+    encoded: Encoded = field(default_factory=dict)  # rows of all views, on the device
+    seconds: float = 0.0  # of the device
+    output: ImageOutput | None = None  # of its look; None also without views
 
     def take_pixels(self, number: int) -> np.ndarray:
         """Return the pixels of a view, and drop them: they would keep those of the whole image."""

@@ -9,33 +9,18 @@ from typing import Any
 import numpy as np
 
 from hidascan.calibration import Reliability
-from hidascan.image.evidence import FileEvidence
-from hidascan.image.jpeg_header import JpegSave
-from hidascan.image.jpeg_trace import JpegTrace
+from hidascan.image.jpeg_history import JpegSave, JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture
+from hidascan.image.sources import FileEvidence
 from hidascan.options import ScanOptions
 from hidascan.records import from_json, to_json
 from hidascan.regions import Region
 
 COLUMNS = (
-    "path",
-    "status",
-    "verdict",
-    "score",
-    "width",
-    "height",
-    "format",
-    "patches",
-    "jpeg_quality",
-    "jpeg_quality_estimated",
-    "ai_area",
-    "provenance",
-    "seconds",
-    "error",
-    "domain",
-    "family",
+    *("path", "status", "verdict", "score", "width", "height", "format", "patches", "jpeg_quality"),
+    *("jpeg_quality_estimated", "ai_area", "provenance", "seconds", "error", "domain", "family"),
 )
 _FURTHER = (
     *("logit", "orientation", "scope", "notes", "stress", "jpeg_saved", "jpeg_trace", "claims", "regions"),
@@ -48,21 +33,13 @@ MAY_DIFFER = ("weights", "device", "batch_size")  # in a resumed scan: name of t
 
 @dataclass(frozen=True)
 class Attribution:
-    """Influence of one patch on the score: its total direct effect.
+    """Influence of one patch on the score: its total direct effect."""
 
-    Attributes:
-        left: Left edge of the patch, pixels as stored.
-        top: Top edge.
-        width: Width of the patch; a padded one extends beyond the image.
-        height: Height of the patch.
-        effect: Log-odds of the score with all patches minus those without this one; above 0 if it indicates AI.
-    """
-
-    left: int
-    top: int
-    width: int
-    height: int
-    effect: float
+    left: int  # left edge of the patch, pixels as stored
+    top: int  # top edge
+    width: int  # width of the patch; a padded one extends beyond the image
+    height: int  # height of the patch
+    effect: float  # log-odds of the score with all patches minus those without this one; above 0 if it indicates AI
 
 
 @dataclass(frozen=True)
@@ -169,31 +146,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One configuration of a scanner, for reports, resuming and caches.
+    """One configuration of a scanner, for reports, resuming and caches."""
 
-    Attributes:
-        version: Version of hidascan.
-        weights: Name of the weights.
-        digest: SHA-256 of the weights file, hex; its header holds the digests of the frozen parts.
-        detector: Name of the detector.
-        dtype: Precision of the costly layers.
-        real_below: Threshold below which scores are `real`.
-        ai_from: Threshold from which scores are `ai`.
-        has_heatmap: Whether findings can have a heatmap.
-        options: Scan options.
-        reliability: Measured errors of the verdicts at these thresholds; None if never measured.
-    """
-
-    version: str
-    weights: str
-    digest: str
-    detector: str
-    dtype: str
-    real_below: float
-    ai_from: float
-    has_heatmap: bool
+    version: str  # of hidascan
+    weights: str  # name of the weights
+    digest: str  # SHA-256 of the weights file, hex; its header holds the digests of the frozen parts
+    detector: str  # name in the registry
+    dtype: str  # precision of the costly layers
+    real_below: float  # threshold below which scores are `real`
+    ai_from: float  # threshold from which scores are `ai`
+    has_heatmap: bool  # whether findings can have a heatmap
     options: ScanOptions
-    reliability: Reliability | None = None
+    reliability: Reliability | None = None  # errors of the verdicts at these thresholds; None if never measured
 
     def record(self) -> dict[str, object]:
         """Return the configuration as JSON, as written into rows."""

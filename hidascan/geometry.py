@@ -53,20 +53,13 @@ class PatchGrid:
     """Patch grid of an image of (height, width) pixels.
 
     A side shorter than a patch counts as one patch: the image is mirrored there before it is cut.
-
-    Attributes:
-        height: Height of the image, pixels.
-        width: Width of the image, pixels.
-        side: Side of a patch, pixels.
-        tops: Top edges of the rows of patches.
-        lefts: Left edges of the columns of patches.
     """
 
-    height: int
-    width: int
-    side: int
-    tops: tuple[int, ...]
-    lefts: tuple[int, ...]
+    height: int  # height of the image, pixels
+    width: int  # width of the image, pixels
+    side: int  # side of a patch, pixels
+    tops: tuple[int, ...]  # top edges of the rows of patches
+    lefts: tuple[int, ...]  # left edges of the columns of patches
 
     def __len__(self) -> int:
         """Return the number of patches K."""

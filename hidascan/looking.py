@@ -27,27 +27,17 @@ _FIRST_VIEWS = 8  # views of a preliminary decision: seconds on two cores
 _MIN_VIEWS = 4 * _FIRST_VIEWS  # views from which an image has one
 # (logit, standard error, patches seen, all patches) -> whether the verdict is settled.
 Settled = Callable[[float, float, int, int], bool]
-# (logit of an image, p(AI) of its hottest cell so far) -> whether all patches must be examined.
-Alarmed = Callable[[float, float], bool]
 
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """Output of a detector for one image.
+    """Output of a detector for one image."""
 
-    Attributes:
-        decision: Decision by the examined views.
-        heatmap: (h, w) float32 p(AI) of each cell; None without a heatmap or if patches were skipped.
-        attributions: Influence of each view except the thumbnail; empty without `explain`.
-        examined: Number of patches examined.
-        seconds: Device time in seconds, set by the engine.
-    """
-
-    decision: Decision
-    heatmap: np.ndarray | None
-    attributions: list[float]
-    examined: int
-    seconds: float = 0.0
+    decision: Decision  # by the examined views
+    heatmap: np.ndarray | None  # (h, w) float32 p(AI) of each cell; None without a heatmap or if patches were skipped
+    attributions: list[float]  # of each view except the thumbnail; empty without `explain`
+    examined: int  # number of patches examined
+    seconds: float = 0.0  # device time in seconds, set by the engine
 
 
 # Sent: name -> (V, ...), rows of all V views of the image; those of views not yet asked for hold anything.
@@ -57,11 +47,7 @@ Look = Generator[list[int] | Decision, Encoded, ImageOutput]
 def everything(views: Views, detector: Detector, explain: bool = False, preliminary: bool = False) -> Look:
     """Examine all views; for a preliminary decision, of a large image first a few that are spread over it.
 
-    Args:
-        views: Views of the image.
-        detector: Detector of the views.
-        explain: Whether to compute attributions.
-        preliminary: Whether to yield a preliminary decision.
+    `explain` adds attributions to the output.
     """
     if preliminary and len(views) >= _MIN_VIEWS:
         order = _spread(views)
@@ -78,25 +64,17 @@ def until_settled(
     views: Views,
     detector: Detector,
     settled: Settled,
-    alarmed: Alarmed | None = None,
+    alarm: Rule | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 16,
 ) -> Look:
     """Examine a few views spread over the image, and as many again until the verdict is settled.
 
-    Suspects are examined in addition. They are not a fair sample of the image: they can trigger a full scan, but do not
-    change its logit.
-
-    Args:
-        views: Views of the image.
-        detector: On its device.
-        settled: Early-stopping rule.
-        alarmed: Rule by which a suspicious patch requires a full scan; None to look for no suspects.
-        device: Device of the detector.
-        batch_size: Views a glance.
+    With a rule `alarm`, suspects are examined in addition. They are not a fair sample of the image: they can trigger a
+    full scan, but do not change its logit. The detector is on its device, and glances at `batch_size` views at once.
     """
     order = _spread(views)
-    suspects = _suspects(views, order, detector, device, batch_size) if alarmed else []
+    suspects = _suspects(views, order, detector, device, batch_size) if alarm else []
     examined = order[:_INITIAL_VIEWS]
     encoded = yield [*examined, *suspects]
     while len({*examined, *suspects}) < len(order):  # the suspects may be all that is left
@@ -104,7 +82,7 @@ def until_settled(
         more = order[len(examined) :]
         if not settled(logit, error, seen, views.patches):
             more = more[: len(examined)]
-        elif not (alarmed and alarmed(logit, _hottest(detector, _rows_of(encoded, [*examined, *suspects])))):
+        elif not (alarm and _is_alarming(alarm, logit, _hottest(detector, _rows_of(encoded, [*examined, *suspects])))):
             return _output(detector, decision, views.patches - len({*more} - {*suspects}))
         examined += more
         encoded = yield [number for number in more if number not in suspects]
@@ -128,13 +106,8 @@ def settled_by(rule: Rule) -> Settled:
 def error_margin(settling: tuple[float, float], error: float, seen: int, total: int) -> float:
     """Return how far the logit of all `total` patches may be from that of the `seen`.
 
-    Both parts vanish as all are seen, as the error of a sample without replacement does.
-
-    Args:
-        settling: Factors of the error, and of the rest where patches agree by chance.
-        error: Standard error of `jackknife_error`.
-        seen: Number of patches seen.
-        total: Number of all patches.
+    Both parts vanish as all are seen, as the error of a sample without replacement does. `settling` are factors of the
+    standard error by `jackknife_error`, and of the rest where patches agree by chance.
     """
     factor, floor = settling
     return factor * error * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)
@@ -148,22 +121,15 @@ def jackknife_error(logit: float, effects: list[float]) -> float:
     return math.sqrt((count - 1) / count * sum((one - mean) ** 2 for one in without))
 
 
-def alarmed_by(rule: Rule) -> Alarmed:
-    """Return the rule that requires a full scan: a suspicious patch, in an image that is not `ai` anyway."""
-
-    def alarmed(logit: float, hottest: float) -> bool:
-        return rule.verdict(rule.score(logit)) != "ai" and hottest >= rule.calibration.localisation
-
-    return alarmed
+def _is_alarming(rule: Rule, logit: float, hottest: float) -> bool:
+    """Return whether all patches must be examined: for a suspicious one, in an image that is not `ai` anyway."""
+    return rule.verdict(rule.score(logit)) != "ai" and hottest >= rule.calibration.localisation
 
 
 def repeats_of(views: Views, numbers: Iterable[int], first: dict[bytes, int]) -> dict[int, int]:
     """Map patches that are all of one colour to the first of that colour: the network needs to see it once.
 
-    Args:
-        views: Views of the image; the thumbnail is never a repeat.
-        numbers: Views to compare, in this order.
-        first: Colour -> the first patch of it; colours that are new are added.
+    The thumbnail is never a repeat. `first` maps colours to their first patches; new ones are added.
     """
     repeats = {}
     for number in numbers:

@@ -12,10 +12,9 @@ from hidascan.errors import UsageError, reason_of
 from hidascan.image.folders import Survey
 from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
-from hidascan.report import resume
-from hidascan.report.formats import report_class
+from hidascan.report import report_class, resume
 from hidascan.report.reporter import foreign_file_message, recognises_nothing
-from hidascan.report.shard_report import check_folder
+from hidascan.report.shards import check_folder
 from hidascan.request import Request
 
 _ANOTHER = "choose another name"

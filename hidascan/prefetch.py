@@ -56,12 +56,8 @@ def prefetch(
 
     None means that all items so far are done and the input is idle, for example an interactive pipe.
 
-    Args:
-        work: Function that calls admit(pixels) at most once, before it allocates them; they count until the next
-            result is requested. It must return errors, not raise them.
-        items: Items to work on, taken as threads become free.
-        threads: Number of threads.
-        max_pixels: Maximum number of pixels in results that are not yet taken.
+    `work` calls admit(pixels) at most once, before it allocates them; they count until the next result is requested, and
+    at most `max_pixels` are in results that are not yet taken. It must return errors, not raise them.
     """
     budget = PixelBudget(max_pixels)
 

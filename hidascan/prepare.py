@@ -16,15 +16,12 @@ import numpy as np
 from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
-from hidascan.image.content import content_problem
+from hidascan.image.content import content_problem, detail_problem
 from hidascan.image.decode import DecodedImage
-from hidascan.image.detail import detail_problem
-from hidascan.image.evidence import evidence_of
 from hidascan.image.isolation import decoders
-from hidascan.image.jpeg_header import JpegSave
-from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
+from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
-from hidascan.image.sources import Unreadable, copy_stream, is_stream
+from hidascan.image.sources import Unreadable, copy_stream, evidence_of, is_stream
 from hidascan.image.views import MIN_SIDE, Views, cut_views
 from hidascan.options import ScanOptions
 
@@ -33,25 +30,15 @@ _MIN_QUALITY_DROP = 5  # from header to trace, if saved before; the trace is exa
 
 @dataclass
 class Job:
-    """One image to scan.
+    """One image to scan."""
 
-    Attributes:
-        finding: Finding without the detector's results.
-        views: Views of the image; None once taken, and for unreadable files.
-        boxes: Boxes of all views except the thumbnail.
-        copies: Jobs of the copies of a stress test, by name of the perturbation.
-        has_content: Whether the picture has content; if not, the verdict is `inconclusive`.
-        run: Number of views that were run, for progress.
-        missing: Number of views still to be run; None before the first.
-    """
-
-    finding: Finding
-    views: Views | None = None
-    boxes: list[Box] = field(default_factory=list)
-    copies: dict[str, Job] = field(default_factory=dict)
-    has_content: bool = True
-    run: int = 0
-    missing: int | None = None
+    finding: Finding  # without the detector's results
+    views: Views | None = None  # None once taken, and for unreadable files
+    boxes: list[Box] = field(default_factory=list)  # of all views except the thumbnail
+    copies: dict[str, Job] = field(default_factory=dict)  # of a stress test, by name of the perturbation
+    has_content: bool = True  # if not, the verdict is `inconclusive`
+    run: int = 0  # number of views that were run, for progress
+    missing: int | None = None  # number of views still to be run; None before the first
 
     def take_views(self) -> Views | None:
         """Return the views and drop them from the job, so that their pixels can be freed early."""
@@ -69,16 +56,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Preparer:
-    """Makes jobs of files and arrays; small and picklable.
+    """Makes jobs of files and arrays; small and picklable."""
 
-    Attributes:
-        whole_plan: Division of images into views, without the limits of the options.
-        has_heatmap: Whether a scan of all patches yields a heatmap.
-        options: Scan options.
-    """
-
-    whole_plan: ViewPlan
-    has_heatmap: bool
+    whole_plan: ViewPlan  # division of images into views, without the limits of the options
+    has_heatmap: bool  # whether a scan of all patches yields a heatmap
     options: ScanOptions
 
     @property

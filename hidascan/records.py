@@ -22,9 +22,8 @@ def to_json(value: Any) -> Any:
 def from_json(hint: Any, value: Any) -> Any:
     """Return a JSON value as what a type hint describes; text, as in a CSV, may stand for a number.
 
-    Args:
-        hint: A plain type, a dataclass, or an optional, a tuple or a dictionary of these.
-        value: Value; missing keys of an object get the defaults of its dataclass.
+    The hint is a plain type, a dataclass, or an optional, a tuple or a dictionary of these. Missing keys of an object get
+    the defaults of its dataclass.
 
     Raises:
         TypeError: Or ValueError, for a value of another kind.

@@ -19,37 +19,20 @@ WHOLE = 0.6  # share of the cells over the threshold from which a heatmap marks 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected region of cells.
+    """A connected region of cells."""
 
-    Attributes:
-        left: Left edge of the box, pixels.
-        top: Top edge of the box, pixels.
-        right: Right edge of the box, exclusive, pixels.
-        bottom: Bottom edge of the box, exclusive, pixels.
-        area: Share of the image's cells, 0..1.
-        score: Mean p(AI) of its cells, 0..1.
-    """
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    area: float
-    score: float
+    left: int  # left edge of the box, pixels
+    top: int  # top edge of the box, pixels
+    right: int  # right edge of the box, exclusive, pixels
+    bottom: int  # bottom edge of the box, exclusive, pixels
+    area: float  # share of the image's cells, 0..1
+    score: float  # mean p(AI) of its cells, 0..1
 
 
 def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, cell: int) -> tuple[Region, ...]:
-    """Find 8-connected regions of cells over a threshold.
+    """Find 8-connected regions of cells over a threshold: at most 100, the largest first.
 
-    Args:
-        cells: (ceil(height / cell), ceil(width / cell)) float32 in 0..1.
-        threshold: Minimum p(AI) of a cell.
-        width: Width of the image, pixels.
-        height: Height of the image, pixels.
-        cell: Side of a cell, pixels.
-
-    Returns:
-        At most 100 regions, the largest first.
+    `cells` are p(AI), (ceil(height / cell), ceil(width / cell)) float32 in 0..1; width, height and cell are in pixels.
     """
     labels, stats, largest = _labelled(cells >= threshold)
     regions = []
@@ -93,11 +76,7 @@ def turned(points: np.ndarray, orientation: int) -> np.ndarray:
 def place_of(region: Region, width: int, height: int, orientation: int) -> str:
     """Name the place of a region in the upright picture: `upper left`, `top`, `centre`, or the sides that it spans.
 
-    Args:
-        region: Region in pixels as stored.
-        width: Width of the stored image, pixels.
-        height: Height of the stored image, pixels.
-        orientation: EXIF orientation 1..8.
+    Region, width and height are in pixels of the stored image; `orientation` is that of EXIF, 1..8.
     """
     corners = np.array([[region.left, region.top], [region.right, region.bottom]]) / (width, height)
     (left, top), (right, bottom) = np.sort(turned(corners, orientation), axis=0)
@@ -123,15 +102,10 @@ def _labelled(hot: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
 
 
 def scope_of(verdict: str, ai_area: float | None, regions: Collection[Region]) -> str | None:
-    """Return how much of an image looks AI-made.
+    """Return how much of an image looks AI-made: "whole", "part" or "none".
 
-    Args:
-        verdict: "ai", "real" or "inconclusive".
-        ai_area: Share of the image, 0..1, whose cells are over the threshold; None without a heatmap.
-        regions: Regions over the threshold.
-
-    Returns:
-        "whole", "part" or "none"; None if verdict and heatmap disagree, or without a heatmap.
+    It is None if verdict and heatmap disagree, or without a heatmap. `ai_area` is the share of cells over the threshold,
+    0..1.
     """
     if ai_area is None:
         return None

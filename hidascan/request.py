@@ -18,23 +18,14 @@ from hidascan.runners import RUNNERS
 
 @dataclass(frozen=True, kw_only=True)
 class InputFiles:
-    """Paths and lists of paths named on the command line.
+    """Paths and lists of paths named on the command line."""
 
-    Attributes:
-        paths: Files, folders, or "-" for a list of paths on stdin.
-        lists: Files with lists of paths, or "-".
-        selection: Rule that selects files in folders.
-        column: Name of the column of paths in tables.
-        null: Whether lists of paths are separated by NUL.
-        uris: Whether paths may be URIs of object stores.
-    """
-
-    paths: tuple[str, ...] = ()
-    lists: tuple[str, ...] = ()
-    selection: Selection = field(default_factory=Selection)
-    column: str = "path"
-    null: bool = False
-    uris: bool = False
+    paths: tuple[str, ...] = ()  # files, folders, or "-" for a list of paths on stdin
+    lists: tuple[str, ...] = ()  # files with lists of paths, or "-"
+    selection: Selection = field(default_factory=Selection)  # of files in folders
+    column: str = "path"  # name of the column of paths in tables
+    null: bool = False  # whether lists of paths are separated by NUL
+    uris: bool = False  # whether paths may be URIs of object stores
 
     def files(self, survey: Survey) -> Iterator[str]:
         """Yield the files to scan; `survey` records skipped files, and folders and lists without any."""
@@ -74,33 +65,19 @@ class InputFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Reports:
-    """The reports to write.
+    """The reports to write."""
 
-    Attributes:
-        files: Report files, each with the name of its format; "-" is stdout.
-        shards: Folder of shards; None for none.
-        lines: Whether to write a line or panel for each image to stdout.
-        line_format: Format of the lines on stdout; None for the default.
-        case: Name of the case, for HTML reports; None for none.
-        xmp: Folder for XMP sidecars; None for none.
-        heatmap: Whether to draw heatmaps.
-        heatmap_raw: Whether to write heatmaps as numbers.
-        heatmap_dir: Folder for heatmaps; None for the current folder.
-        quiet: Whether to print no summary and no progress.
-        verbose: Whether to show a panel for each image.
-    """
-
-    files: tuple[tuple[str, str], ...] = ()
-    shards: Shards | None = None
-    lines: bool = True
-    line_format: str | None = None
-    case: str | None = None
-    xmp: str | None = None
-    heatmap: bool = False
-    heatmap_raw: bool = False
-    heatmap_dir: str | None = None
-    quiet: bool = False
-    verbose: bool = False
+    files: tuple[tuple[str, str], ...] = ()  # report files, each with the name of its format; "-" is stdout
+    shards: Shards | None = None  # None for none
+    lines: bool = True  # whether to write a line or panel for each image to stdout
+    line_format: str | None = None  # format of the lines on stdout; None for the default
+    case: str | None = None  # name of the case, for HTML reports; None for none
+    xmp: str | None = None  # folder for XMP sidecars; None for none
+    heatmap: bool = False  # whether to draw heatmaps
+    heatmap_raw: bool = False  # whether to write heatmaps as numbers
+    heatmap_dir: str | None = None  # folder for heatmaps; None for the current folder
+    quiet: bool = False  # whether to print no summary and no progress
+    verbose: bool = False  # whether to show a panel for each image
 
     def __post_init__(self) -> None:
         """Check that stdout has one report at most, and that its lines can be formatted."""
@@ -109,7 +86,7 @@ class Reports:
         if self.case is not None and all(name != "html" for _, name in self.files):
             raise UsageError("--case needs an HTML report: add --html FILE")
         if self.line_format is not None:
-            from hidascan.report.lines import FormattedLines
+            from hidascan.report.terminal import FormattedLines
 
             FormattedLines(self.line_format)
 
@@ -133,29 +110,17 @@ class Reports:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A scan and all that it reads and writes.
-
-    Attributes:
-        options: Scan options.
-        inputs: Files to scan.
-        reports: Reports to write.
-        runner: Name of the place to run, one of RUNNERS.
-        ray_address: Address of a Ray cluster; None for RAY_ADDRESS or a cluster on this machine.
-        actors: Maximum number of networks in a cluster; None for as many as it has room for.
-        resume: Whether to resume an interrupted scan.
-        strict: Whether unreadable files take precedence over AI found in the exit code.
-        settings: Files that set defaults.
-    """
+    """A scan and all that it reads and writes."""
 
     options: ScanOptions
     inputs: InputFiles
     reports: Reports
-    runner: str = "local"
-    ray_address: str | None = None
-    actors: int | None = None
-    resume: bool = False
-    strict: bool = False
-    settings: tuple[str, ...] = ()
+    runner: str = "local"  # name of the place to run, one of RUNNERS
+    ray_address: str | None = None  # address of a Ray cluster; None for RAY_ADDRESS or a cluster on this machine
+    actors: int | None = None  # maximum number of networks in a cluster; None for as many as it has room for
+    resume: bool = False  # whether to resume an interrupted scan
+    strict: bool = False  # whether unreadable files take precedence over AI found in the exit code
+    settings: tuple[str, ...] = ()  # files that set defaults
 
     def __post_init__(self) -> None:
         """Check options against each other."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from hidascan import __version__
 from hidascan.calibration import Rule
+from hidascan.detectors import find_weights
 from hidascan.detectors.checkpoint import load_detector, sha256_of
-from hidascan.detectors.weights import find_weights
 from hidascan.device import choose_device, choose_dtype, default_batch_size
 from hidascan.engine import Engine, Progress
 from hidascan.errors import UsageError
@@ -24,7 +24,7 @@ from hidascan.image.provenance.c2pa import check_trust
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
-from hidascan.looking import ImageOutput, Look, alarmed_by, everything, settled_by, until_settled
+from hidascan.looking import ImageOutput, Look, everything, settled_by, until_settled
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
@@ -48,6 +48,7 @@ class Scanner:
         rule: Rule from logits to scores and verdicts.
         detector: Network of the detector.
         plan: Division of images into views: the detector's plan, limited by the options.
+        batch_size: Views per batch.
         preparer: Preparer that turns files into jobs.
         encode: Encoder of batches of views: the network, or a replacement for it.
         engine: Engine that runs the detector.
@@ -77,8 +78,8 @@ class Scanner:
         self.preparer = Preparer(self.detector.plan, self.detector.has_heatmap, preparing)
         self.plan = self.preparer.plan
         self.run = self._run_info(options)
-        batch_size = options.batch_size or default_batch_size(self.device)
-        self.engine = Engine(self._look(batch_size), self.encode, self.device, batch_size)
+        self.batch_size = options.batch_size or default_batch_size(self.device)
+        self.engine = Engine(self._look(), self.encode, self.device, self.batch_size)
 
     def run_with(self, profile: str | None = None, stress: bool = False) -> RunInfo:
         """Return the configuration of this scan by another profile or with a stress test, for some of its files.
@@ -116,23 +117,20 @@ class Scanner:
     def _rule(self, profile: str) -> Rule:
         return self.header.calibration.rule(profile, self.options.threshold)
 
-    @property
-    def batch_size(self) -> int:
-        """Views per batch."""
-        return self.engine.batch_size
-
-    def _look(self, batch_size: int) -> Callable[[Views], Look]:
+    def _look(self, preliminary: bool = False) -> Callable[[Views], Look]:
         if not self.options.fast:
-            return functools.partial(everything, detector=self.detector, explain=self.options.explain)
+            return functools.partial(
+                everything, detector=self.detector, explain=self.options.explain, preliminary=preliminary
+            )
         if self.header.calibration.settling is None:
             raise UsageError(f"--fast: weights {self.header.name} were not calibrated for early stopping")
         return functools.partial(
             until_settled,
             detector=self.detector,
             settled=settled_by(self.rule),
-            alarmed=alarmed_by(self.rule),
+            alarm=self.rule,
             device=self.device,
-            batch_size=batch_size,
+            batch_size=self.batch_size,
         )
 
     def scan(
@@ -182,11 +180,7 @@ class Scanner:
         yield from self._findings(prefetch(prepare, files, threads, pixels), on_batch, watch, options_of)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
-        """Scan pixels in memory.
-
-        Args:
-            pixels: (H, W, 3) uint8 RGB.
-            name: Path in the finding.
+        """Scan pixels (H, W, 3) uint8 RGB in memory; `name` is the path in the finding.
 
         Raises:
             UsageError: For any other array.
@@ -237,11 +231,7 @@ class Scanner:
                 finding = replace(finding, score=score, verdict=rule(job).verdict(score))
             return watch(finding, run, missing)
 
-        if self.options.fast:
-            return report, self.engine.look
-        return report, functools.partial(
-            everything, detector=self.detector, explain=self.options.explain, preliminary=True
-        )
+        return report, self._look(preliminary=True)
 
     def _complete(self, job: Job, output: ImageOutput | None, rule: Rule) -> Finding:
         finding = job.finding

@@ -1,14 +1,14 @@
-"""Summarise a finding in words for non-specialists: the verdict card of panel, report, print and page."""
+"""A finding in words, for people: the verdict card of panel, report, print and page, and phrases that reports share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hidascan.calibration import ERRORS
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.provenance.claim import Claim, claim_strength
-from hidascan.regions import WHOLE, place_of
+from hidascan.regions import WHOLE, Region, place_of
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
@@ -21,18 +21,14 @@ _LOW_QUALITY = 70  # IJG quality below which traces are weak
 _NO_CONTENT, _CONFLICT, _EARLIER = "nothing to judge", "; the verdicts conflict", "previously saved as JPEG"  # in notes
 _ENLARGED = "looks enlarged or out of focus"  # start of a note
 _PARTLY = ("damaged: only", "only ", "stopped early")  # starts of notes on pixels that were not examined
+COPIES = "after re-saving"  # start of the note of a stress test
+_ORIGINAL = "ask for the original file with metadata"  # a next step
+NOTABLE = 0.2  # log-odds of the score: influence of a patch from which it is shown
 
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone of the scale of scores.
-
-    Attributes:
-        name: Name of the zone.
-        verdict: Verdict of scores in it.
-        low: Lower bound, a score in 0..1.
-        high: Upper bound, exclusive but for 1.
-    """
+    """A zone of the scale of scores, 0..1: from `low` to `high`, exclusive but for 1, they have one verdict."""
 
     name: str
     verdict: str
@@ -42,27 +38,16 @@ class Zone:
 
 @dataclass(frozen=True)
 class Card:
-    """The result of one image in words.
+    """The result of one image in words."""
 
-    Attributes:
-        headline: Verdict in a few words.
-        verdict: "ai", "real", "inconclusive" or "error", for colours and filters.
-        sentence: Sentence that reconciles score, heatmap, claims of the file and earlier JPEG saves.
-        why: Reason why a score between the bounds gives no verdict; "" for other findings.
-        zones: Zones of the scale, from 0 to 1; empty for an unreadable file.
-        reliability: Frequency of errors of this verdict.
-        weaknesses: Properties of the picture that make the result less reliable.
-        next_steps: Advice on what to do next.
-    """
-
-    headline: str
-    verdict: str
-    sentence: str
-    why: str
-    zones: tuple[Zone, ...]
-    reliability: str
-    weaknesses: tuple[str, ...]
-    next_steps: tuple[str, ...]
+    headline: str  # verdict in a few words
+    verdict: str  # "ai", "real", "inconclusive" or "error", for colours and filters
+    sentence: str  # reconciles score, heatmap, claims of the file and earlier JPEG saves
+    why: str  # reason why a score between the bounds gives no verdict; "" for other findings
+    zones: tuple[Zone, ...]  # of the scale, from 0 to 1; empty for an unreadable file
+    reliability: str  # frequency of errors of this verdict
+    weaknesses: tuple[str, ...]  # properties of the picture that make the result less reliable
+    next_steps: tuple[str, ...]  # advice on what to do next
 
     def record(self) -> dict[str, str | list[str]]:
         """Return the texts as a JSON object; verdict and bounds are separate keys of a row."""
@@ -70,12 +55,7 @@ class Card:
 
 
 def summary(finding: Finding, run: RunInfo | None) -> Card:
-    """Summarise a finding.
-
-    Args:
-        finding: Finding of one image.
-        run: Configuration of the scan, for bounds and error rates; None if unknown.
-    """
+    """Summarise a finding; the configuration of the scan gives bounds and error rates, None if unknown."""
     if finding.verdict is None or finding.score is None:
         steps = ("open it in another program, save it as PNG and scan the copy", _ORIGINAL)
         reason = finding.error or "unknown reason"
@@ -277,9 +257,6 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
         yield "only a part of the file was examined"
 
 
-_ORIGINAL = "ask for the original file with metadata"
-
-
 def _next_steps(finding: Finding) -> Iterator[str]:
     if finding.regions and finding.ai_area is not None and finding.ai_area < WHOLE:
         yield "inspect the marked area"
@@ -287,3 +264,80 @@ def _next_steps(finding: Finding) -> Iterator[str]:
     yield "scan the earliest, largest copy"
     yield _ORIGINAL
     yield "check light, shadows, hands and text"
+
+
+def jpeg_history(finding: Finding) -> str:
+    """Describe the JPEG compression of an image: `quality 95 in the header (IJG tables, 4:2:0), 75 in the pixels`."""
+    seen = None if finding.jpeg_quality_estimated is None else round(finding.jpeg_quality_estimated)
+    estimated = "no estimate from the pixels" if seen is None else f"{seen} in the pixels"
+    saved = finding.jpeg_saved
+    if saved is None:
+        return estimated if seen is None else f"quality {estimated}"
+    tables = ", ".join(filter(None, (f"{saved.tables} tables", saved.subsampling)))
+    return f"quality {saved.quality} in the header ({tables}), {estimated}"
+
+
+def extent_in_words(finding: Finding) -> str:
+    """Describe the scanned part: `6 patches`, or the whole image for a detector without patches."""
+    if not finding.patches:
+        return "scanned as a whole"
+    return f"{finding.patches} patch{'es' * (finding.patches > 1)}"
+
+
+def influences_in_words(finding: Finding) -> list[str]:
+    """Describe the influence of patches on the log-odds of the score, the largest first.
+
+    A line reads `upper left, at x 0, y 224: +0.412 for AI`. Patches of less than 0.2 are omitted; if all are, one line
+    states so. The list is empty without attributions.
+    """
+    width, height = finding.width or 1, finding.height or 1
+    lines = []
+    for one in sorted(finding.attributions, key=lambda one: -abs(one.effect)):
+        if abs(one.effect) < NOTABLE:
+            break
+        box = Region(one.left, one.top, one.left + one.width, one.top + one.height, 0, 0)
+        place = place_of(box, width, height, finding.orientation)
+        lines.append(
+            f"{place}, at x {one.left}, y {one.top}: {one.effect:+.3f} {'for' if one.effect > 0 else 'against'} AI"
+        )
+    if finding.attributions and not lines:
+        return [f"no single area changes the log-odds of the score by {NOTABLE} or more"]
+    return lines
+
+
+def copies_in_words(finding: Finding) -> str:
+    """Summarise the scores of the copies of a stress test; "" without them."""
+    return next((note.capitalize() for note in finding.notes if note.startswith(COPIES)), "")
+
+
+def score_in_words(finding: Finding) -> str:
+    """Return the score, with its standard deviation if estimated: `0.912 ± 0.031`."""
+    spread = "" if finding.uncertainty is None else f" ± {finding.uncertainty:.3f}"
+    return f"{finding.score:.3f}{spread}"
+
+
+def kind_in_words(finding: Finding) -> str:
+    """Name the kind of picture and, for AI, the most similar generators; "" if unknown."""
+    parts = []
+    if finding.domain not in (None, "unknown"):
+        parts.append(finding.domain or "")
+    if finding.family not in (None, "unknown"):
+        parts.append(f"most similar generators: {finding.family} family (a guess)")
+    return "; ".join(parts)
+
+
+def claims_by_statement(finding: Finding) -> Iterator[Claim]:
+    """Yield each claim of origin once, with all fields that contain it."""
+    fields: dict[Claim, list[str]] = {}
+    details: dict[Claim, str] = {}
+    for claim in finding.claims:
+        statement = replace(claim, field="", detail="")
+        fields.setdefault(statement, []).append(claim.field)
+        details.setdefault(statement, claim.detail)
+    for statement, names in fields.items():
+        yield replace(statement, field=", ".join(filter(None, dict.fromkeys(names))), detail=details[statement])
+
+
+def claim_in_words(claim: Claim) -> str:
+    """Summarise a claim: `ai: ComfyUI`, or `ai (part of the picture): Adobe Firefly`."""
+    return f"{claim.kind}{' (part of the picture)' if claim.part and claim.kind == 'ai' else ''}: {claim.text}"

@@ -117,7 +117,7 @@ def tiny_as_shipped(tiny_weights, tmp_path, monkeypatch):
     detector, header = load_detector(tiny_weights)
     calibration = replace(header.calibration, settling=(0.0, 0.0))
     save_trained(folder / "hidascan-b.safetensors", detector, replace(header, calibration=calibration))
-    monkeypatch.setattr("hidascan.detectors.weights.shipped_folders", lambda: [folder])
+    monkeypatch.setattr("hidascan.detectors.shipped_folders", lambda: [folder])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 
-from hidascan.lab.hidanet import train
 from hidascan.lab.training.artifacts import Workspace
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -52,6 +51,8 @@ windows = {{ counts = [4, 2, 2, 4, 2], saves = [1, 0, 0, 0], filter = 0 }}
 
 
 def train_into(recipe, cache: Path, out: Path) -> None:
+    from hidascan.lab.hidanet import train  # here, as it takes five seconds
+
     train(recipe, out, on_cpu(cache))
 
 

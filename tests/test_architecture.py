@@ -79,7 +79,7 @@ def test_base_modules_import_no_others(name):
 
 
 def test_a_look_knows_no_batches():
-    above = ("hidascan.batches", "hidascan.engine", "hidascan.device", "hidascan.scanner")
+    above = ("hidascan.engine", "hidascan.device", "hidascan.scanner")
     assert not [name for name in imported(PACKAGE / "looking.py") if within(name, above)]
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from hidascan.detectors import find_weights
 from hidascan.detectors.checkpoint import load_backbone, load_detector, save_backbone
-from hidascan.detectors.weights import find_weights
 from hidascan.errors import CheckpointError
 from tests.conftest import TINY, save_picture
 

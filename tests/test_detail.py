@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hidascan.image.detail import detail_problem
+from hidascan.image.content import detail_problem
 from hidascan.image.perturb import jpeg
 from hidascan.image.views import MIN_SIDE
 from tests.conftest import picture

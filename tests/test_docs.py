@@ -185,7 +185,7 @@ def test_the_panel_in_the_readme_is_what_a_terminal_shows(monkeypatch, capsys):
 
 
 def test_the_help_lists_each_option_once_and_in_its_section(hidascan):
-    from hidascan.help import REST, SECTIONS
+    from hidascan.commands import REST, SECTIONS
 
     text = hidascan("--help").out
     headings = ["Examples", "Commands", "Arguments", *SECTIONS, REST]

@@ -151,7 +151,7 @@ def test_a_frozen_encoder_encodes_once_per_backbone(folder, tiny_weights, monkey
 
 
 def load(path, name, taps, side):
-    from hidascan.detectors.backbones.frozen import FrozenViT
+    from hidascan.detectors.backbones import FrozenViT
 
     return FrozenViT(name, taps, side)
 

@@ -14,8 +14,8 @@ from hidascan.image.sources import expand
 from hidascan.lab.data import layouts
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage
+from hidascan.report import FORMATS as REPORTS
 from hidascan.report.csv_report import CsvReport
-from hidascan.report.formats import FORMATS as REPORTS
 from hidascan.report.reporter import close_text, open_text
 from hidascan.report.shards import read_shard, shards_of
 from hidascan.runners import RUNNERS, Place

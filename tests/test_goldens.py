@@ -12,7 +12,7 @@ import torch
 
 import hidascan.image.views as views
 import hidascan.prepare as prepare
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.device import cpu_has_bf16
 from tests.goldens.record import (
     EXAMPLES,

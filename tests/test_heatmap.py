@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from hidascan.finding import Attribution, Finding
-from hidascan.report.overlay import contours, draw_attributions, draw_heatmap, heat_layer
+from hidascan.report.heatmap import contours, draw_attributions, draw_heatmap, heat_layer
 from tests.conftest import picture, save_picture
 
 

@@ -18,8 +18,8 @@ from tests.conftest import save_picture
 FAULTY = """
 import os, signal, sys, time
 del sys.path[0]
-from hidascan.image import worker
-sound = worker.decode
+from hidascan.image import isolation
+sound = isolation.decode
 def decode(path, *rest, **more):
     name = os.path.basename(path)
     if name == "crash.png":
@@ -32,8 +32,8 @@ def decode(path, *rest, **more):
     if name == "chatty.png":
         os.write(1, b"libfoo: warning\\n"), os.write(2, b"libfoo: warning\\n")
     return sound(path, *rest, **more)
-worker.decode, worker._SECONDS = decode, 1
-worker.main()
+isolation.decode, isolation._SECONDS = decode, 1
+isolation.serve()
 """
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hidascan.image.jpeg_header import JpegSave, ijg_table, read_save
+from hidascan.image.jpeg_history import JpegSave, ijg_table, read_save
 from tests.conftest import picture
 
 

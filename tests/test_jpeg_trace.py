@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hidascan.image.jpeg_trace import jpeg_trace
+from hidascan.image.jpeg_history import jpeg_trace
 from hidascan.image.perturb import Compression, compress, shrink
 from tests.conftest import picture
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from hidascan.detectors.hidanet.filters import FEATURES
 from hidascan.detectors.hidanet.kernel_probe import Summary
 from hidascan.detectors.hidanet.network import HiDANetConfig
-from hidascan.detectors.hidanet.residuals import FEATURES
 from hidascan.lab.cli import app
 from hidascan.lab.data.deliveries import draw_delivery
 from hidascan.lab.data.tables import LabelledImage, capped

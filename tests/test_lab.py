@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors.checkpoint import load_detector
-from hidascan.detectors.hidanet.residuals import ResidualFilters
+from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.cli import app
 from hidascan.lab.data.degradations import DegradationSpec, degrade, draw_degradation

@@ -8,20 +8,19 @@ import torch
 from torch import nn
 
 from hidascan.detectors import detector_class
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.detectors.base import Positions
-from hidascan.detectors.hidanet.fusion import FeatureAggregation, FusionHead
-from hidascan.detectors.hidanet.heatmap import HeatmapThresholds
-from hidascan.detectors.hidanet.localiser import CellLocaliser
-from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
-from hidascan.detectors.hidanet.residuals import (
+from hidascan.detectors.hidanet.filters import (
     FEATURES,
     HISTOGRAM,
     PROFILES,
     in_phase,
     residual_features,
 )
+from hidascan.detectors.hidanet.heads import FeatureAggregation, FusionHead
+from hidascan.detectors.hidanet.localiser import CellLocaliser, HeatmapThresholds
+from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 from hidascan.errors import CheckpointError
 from hidascan.geometry import patch_grid
 from tests.conftest import TINY
@@ -234,7 +233,7 @@ def test_the_map_of_a_tall_image_does_not_depend_on_the_rows_it_is_made_in(monke
 def test_fusing_thousands_of_patches_takes_memory_by_their_number_not_its_square():
     code = """
 import resource, torch
-from hidascan.detectors.hidanet.fusion import FeatureAggregation
+from hidascan.detectors.hidanet.heads import FeatureAggregation
 aggregator = FeatureAggregation(32, 4).eval()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 with torch.inference_mode():

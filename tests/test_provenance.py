@@ -19,7 +19,7 @@ from hidascan.image.decode import decode
 from hidascan.image.provenance import catalogue
 from hidascan.image.provenance.catalogue import meaning_of, term_of
 from hidascan.image.provenance.claim import Claim, claim_strength, conflict
-from hidascan.report.words import claim_in_words, claims_by_statement
+from hidascan.summary import claim_in_words, claims_by_statement
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from hidascan import cli
-from hidascan.report.formats import FORMATS
+from hidascan.report import FORMATS
 from hidascan.report.resume import is_resumable
 from hidascan.report.shards import ShardWriter, read_shard, shards_of
 from tests.conftest import save_picture

@@ -14,7 +14,7 @@ from hidascan.errors import UsageError
 from hidascan.finding import Finding
 from hidascan.image.sources import Selection, expand
 from hidascan.report.jsonl_report import json_schema
-from hidascan.report.lines import PLACEHOLDERS, FormattedLines
+from hidascan.report.terminal import PLACEHOLDERS, FormattedLines
 from hidascan.summary import FAILED, HEADLINES
 from tests.conftest import save_picture
 

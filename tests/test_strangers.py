@@ -15,7 +15,7 @@ from hidascan.finding import Finding, RunInfo
 from hidascan.options import ScanOptions
 from hidascan.printable import ANY_TEXT, one_line, printable
 from hidascan.report.csv_report import CsvReport
-from hidascan.report.lines import FormattedLines
+from hidascan.report.terminal import FormattedLines
 from tests.conftest import save_picture
 
 EVIL = [

@@ -16,8 +16,8 @@ from hidascan.options import ScanOptions
 from hidascan.printable import printable
 from hidascan.report.csv_report import CsvReport
 from hidascan.report.html_report import render
-from hidascan.report.lines import FormattedLines
 from hidascan.report.shards import ShardWriter, shards_of
+from hidascan.report.terminal import FormattedLines
 from hidascan.report.xmp_report import XmpReport
 
 TEXTS = {

@@ -18,7 +18,7 @@ from hidascan.printable import ANY_TEXT, ClosedOutput
 from hidascan.report.csv_report import CsvReport
 from hidascan.report.html_report import HtmlReport
 from hidascan.report.jsonl_report import JsonlReport
-from hidascan.report.lines import FormattedLines
+from hidascan.report.terminal import FormattedLines
 from tests.conftest import save_picture
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

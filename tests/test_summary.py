@@ -10,8 +10,7 @@ import pytest
 from hidascan.calibration import Calibration, ErrorRates, Reliability
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.content import content_problem
-from hidascan.image.jpeg_header import JpegSave
-from hidascan.image.jpeg_trace import JpegTrace
+from hidascan.image.jpeg_history import JpegSave, JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.options import ScanOptions

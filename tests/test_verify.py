@@ -75,7 +75,7 @@ def test_other_files_than_reports_are_refused_in_one_line(hidascan, tmp_path):
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
-    from hidascan.image.evidence import evidence_of
+    from hidascan.image.sources import evidence_of
 
     os.mkfifo(tmp_path / "pipe")
     assert evidence_of(str(tmp_path / "pipe")) is None and evidence_of(str(tmp_path / "none")) is None

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidascan.detectors.hidanet.heatmap import cell_map
+from hidascan.detectors.hidanet.localiser import cell_map
 from hidascan.geometry import PATCH, ViewPlan, patch_grid, starts, stratified_sample
 from hidascan.image.views import cut_views, mirror_to, thumbnail
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from hidascan.detectors.hidanet.residuals import ResidualFilters
+from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.errors import RecipeError
 from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.forgeries import match_tone, poisson_blend

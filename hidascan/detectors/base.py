@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.geometry import PatchGrid, ViewPlan
 
@@ -197,11 +197,9 @@ class Detector(nn.Module):
         """Set the precision of costly trained layers to `dtype`; frozen parts have their own method."""
 
     def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
-        """Prepare the detector for inference and return an encoder of views; do not train, save or move it afterwards.
+        """Prepare the detector for inference, with costly layers in `dtype`, and return an encoder of views.
 
-        Args:
-            device: Device of the network.
-            dtype: Precision of the costly layers.
+        Do not train, save or move it afterwards.
         """
         self.to(device)
         if device.type == "cpu":

@@ -25,10 +25,9 @@ from torch.overrides import TorchFunctionMode
 
 from hidascan.atomic import written_whole
 from hidascan.calibration import Calibration, Reliability
-from hidascan.detectors import detector_class
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors import detector_class, shipped_folders
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Detector, DetectorConfig, config_from
-from hidascan.detectors.weights import shipped_folders
 from hidascan.errors import CheckpointError
 from hidascan.options import PROFILES
 from hidascan.printable import printable
@@ -41,41 +40,24 @@ _HEADER_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """A frozen part that a trained part requires.
+    """A frozen part that a trained part requires."""
 
-    Attributes:
-        module: Name of the submodule.
-        file: Name of the file, beside the trained part or among the shipped weights.
-        sha256: SHA-256 of the file, hex.
-        kind: Kind of part; always "backbone".
-    """
-
-    module: str
-    file: str
-    sha256: str
-    kind: str = "backbone"
+    module: str  # name of the submodule
+    file: str  # name, beside the trained part or among the shipped weights
+    sha256: str  # of the file, hex
+    kind: str = "backbone"  # the only one
 
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """Header of a trained part.
+    """Header of a trained part."""
 
-    Attributes:
-        name: Name of the weights.
-        architecture: Name of the detector in the registry.
-        config: Configuration of the network.
-        parts: Required frozen parts.
-        calibration: Calibration of logits to scores and verdicts.
-        training: Recipe and figures of the training, JSON.
-        licence: Licence of the trained part.
-    """
-
-    name: str
-    architecture: str
+    name: str  # of the weights
+    architecture: str  # name of the detector in the registry
     config: DetectorConfig
     parts: tuple[Part, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
-    training: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)  # recipe and figures, JSON
     licence: str = "Apache-2.0"
 
 

@@ -21,8 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.backbones.timm_models import build_timm_cnn, is_cnn, standardisation_of
+from hidascan.detectors.backbones import FrozenViT, build_timm_cnn, is_cnn, standardisation_of
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
 from hidascan.geometry import ViewPlan
 

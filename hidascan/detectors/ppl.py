@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.geometry import ViewPlan
 

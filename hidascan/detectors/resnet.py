@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.timm_models import build_timm_cnn
+from hidascan.detectors.backbones import build_timm_cnn
 from hidascan.detectors.base import Decision, DetectorConfig, Encoded, Positions, SingleView
 from hidascan.detectors.npr import SpatialAttention
 from hidascan.geometry import ViewPlan

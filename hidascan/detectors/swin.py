@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.timm_models import check_timm_name, create_model
+from hidascan.detectors.backbones import check_timm_name, create_model
 from hidascan.detectors.base import DetectorConfig, SingleView
 from hidascan.errors import CheckpointError
 from hidascan.geometry import ViewPlan

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Detector, DetectorConfig, Encoded, Positions
 from hidascan.geometry import ViewPlan
 

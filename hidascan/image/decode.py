@@ -15,12 +15,11 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from hidascan.errors import ImageError
+from hidascan.errors import ImageError, reason_of
 from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason
 from hidascan.image.formats import pillow_names
-from hidascan.image.jpeg_header import JpegSave, read_save
+from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
-from hidascan.image.jpeg_trace import JpegTrace, jpeg_trace
 from hidascan.image.png_scan import PngFile
 from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
 from hidascan.image.provenance.claim import Claim
@@ -161,7 +160,7 @@ def _read_file(path: Path) -> bytes:
             raise ImageError("not a regular file")
         return path.read_bytes()
     except OSError as error:
-        raise ImageError((error.strerror or str(error)).lower()) from None
+        raise ImageError(reason_of(error)) from None
     except ValueError as error:  # a NUL in the name
         raise ImageError(str(error)) from None
 

@@ -59,17 +59,11 @@ class SkipReason(Enum):
 
 @dataclass
 class SkippedFiles:
-    """Number of skipped files in a folder and its subfolders, by reason.
+    """Number of skipped files in a folder and its subfolders, by reason."""
 
-    Attributes:
-        counts: Numbers by reason, except OTHER_KIND.
-        others: Number of files without the suffix of an image, by suffix.
-        system: Number of files of operating systems, by pattern.
-    """
-
-    counts: Counter[SkipReason] = field(default_factory=Counter)
-    others: Counter[str] = field(default_factory=Counter)
-    system: Counter[str] = field(default_factory=Counter)
+    counts: Counter[SkipReason] = field(default_factory=Counter)  # numbers by reason, except OTHER_KIND
+    others: Counter[str] = field(default_factory=Counter)  # number of files without the suffix of an image, by suffix
+    system: Counter[str] = field(default_factory=Counter)  # number of files of operating systems, by pattern
 
     def add(self, skip_reason: SkipReason, name: str) -> None:
         """Count a file or folder."""
@@ -101,15 +95,10 @@ class SkippedFiles:
 
 @dataclass
 class Survey:
-    """Summary of searched folders and lists.
+    """Summary of searched folders and lists."""
 
-    Attributes:
-        empty: One line for each folder or list without anything to scan.
-        pictures: Number of pictures in unsupported formats in other folders, by suffix.
-        system: Number of files of operating systems in other folders, by pattern.
-    """
-
-    empty: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)  # one line for each folder or list without anything to scan
+    # Numbers in other folders: of pictures in unsupported formats, by suffix; of files of operating systems, by pattern.
     pictures: Counter[str] = field(default_factory=Counter)
     system: Counter[str] = field(default_factory=Counter)
 

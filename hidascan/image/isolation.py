@@ -1,8 +1,13 @@
-"""Decode in separate processes: a file that crashes or hangs its decoder costs only its own row."""
+"""Decode in separate processes: a file that crashes or hangs its decoder costs only its own row.
+
+The process gets one JSON line per file on stdin; it writes JSON lines to stdout, and pixels after the line with their
+shape. Pickle is not used, as files may be hostile.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -11,24 +16,28 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from hidascan.errors import ImageError
-from hidascan.image.decode import DecodedImage
-from hidascan.records import from_json
+from hidascan.errors import ImageError, reason_of
+from hidascan.image.decode import DecodedImage, decode
+from hidascan.records import from_json, to_json
 
 try:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    import resource
+except ImportError:  # Windows: without limits, but still separate processes
+    fcntl = resource = None  # type: ignore[assignment]
 
 # Without the working folder in sys.path, as it may hold a malicious PIL.py.
-COMMAND = [sys.executable, "-c", "import sys; del sys.path[0]; from hidascan.image.worker import main; main()"]
+COMMAND = [sys.executable, "-c", "import sys; del sys.path[0]; from hidascan.image.isolation import serve; serve()"]
 
 _PIPE_BYTES = 1 << 20
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # per decoder, as there may be one per core
+_SECONDS, _PIXELS_PER_SECOND = 10, 5e6
+_BYTES, _BYTES_PER_PIXEL = 1 << 30, 24
 
 
 @functools.cache
@@ -76,7 +85,7 @@ def _from_the_root(path: str) -> str:
     try:
         return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
     except OSError as error:  # the working folder is gone
-        raise ImageError((error.strerror or str(error)).lower()) from None
+        raise ImageError(reason_of(error)) from None
 
 
 def _widen(pipe: Any) -> None:
@@ -87,7 +96,7 @@ def _widen(pipe: Any) -> None:
 
 
 class _Worker:
-    """Client of a `hidascan.image.worker` process."""
+    """Client of one decoding process, which runs `serve`."""
 
     def __init__(self) -> None:
         path = os.pathsep.join(folder for folder in sys.path if folder)
@@ -158,3 +167,63 @@ class _Worker:
         self._process.wait()
         self._requests.close()
         self._replies.close()
+
+
+def serve() -> None:
+    """Decode the files named on stdin, in a process of its own, until stdin ends."""
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # output of libraries must not mix with the replies
+    size = _address_space()
+    while line := requests.readline():
+        _answer(json.loads(line), requests, replies, size)
+
+
+def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size: int) -> None:
+    """Decode one file; memory for pixels is allocated only after the client admits them."""
+
+    def announce(pixels: int) -> None:
+        _allow_seconds(0)
+        _send(replies, {"pixels": pixels})
+        requests.readline()
+        _allow_memory(size + _BYTES + _BYTES_PER_PIXEL * pixels)
+        _allow_seconds(_SECONDS + int(pixels / _PIXELS_PER_SECOND))
+
+    _allow_memory(size + _BYTES)
+    _allow_seconds(_SECONDS)
+    try:
+        image = decode(request["path"], request["max_pixels"], announce, request["trust"], traced=True)
+        names = [field.name for field in dataclasses.fields(image) if field.name != "pixels"]
+        properties = {name: to_json(getattr(image, name)) for name in names}
+        _allow_seconds(0)
+        _send(replies, {"shape": image.pixels.shape, "image": properties})
+        replies.write(image.pixels.tobytes() if not image.pixels.flags.c_contiguous else image.pixels.data)
+        replies.flush()
+    except (ImageError, MemoryError) as error:
+        _allow_seconds(0)
+        _send(replies, {"error": str(error) or "not enough memory for an image of this size"})
+
+
+def _send(replies: BinaryIO, message: dict[str, Any]) -> None:
+    replies.write(json.dumps(message).encode() + b"\n")
+    replies.flush()
+
+
+def _allow_seconds(seconds: int) -> None:
+    """Let the system kill this process after a number of seconds; 0 for no limit."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
+def _allow_memory(size: int) -> None:
+    """Limit the address space to a number of bytes."""
+    if resource:
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
+
+
+def _address_space() -> int:
+    """Return the address space of this process, bytes."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux
+        return 1 << 30

@@ -43,10 +43,8 @@ def is_manifest(name: str) -> bool:
 def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
     """Yield the paths listed in a file, as they arrive.
 
-    Args:
-        name: Path of a table, by its suffix, or of a plain list; "-" is a plain list on stdin.
-        column: Name of the column of paths in tables.
-        null: Whether plain lists are separated by NUL.
+    A table, recognised by its suffix, has a column of paths; any other file is a plain list, with `null` separated by
+    NUL. "-" is a plain list on stdin.
 
     Raises:
         UsageError: If the file cannot be read, or is not a list of paths.

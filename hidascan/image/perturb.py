@@ -19,17 +19,11 @@ Perturbation = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Compression:
-    """Settings of one save.
+    """Settings of one save."""
 
-    Attributes:
-        format: File format, "JPEG", "WEBP" or "AVIF".
-        quality: Quality, 1..100.
-        subsampling: Chroma subsampling, JPEG only: 0 for 4:4:4, 2 for 4:2:0.
-    """
-
-    format: str
-    quality: int
-    subsampling: int = 2
+    format: str  # "JPEG", "WEBP" or "AVIF"
+    quality: int  # 1..100
+    subsampling: int = 2  # of chroma, JPEG only: 0 for 4:4:4, 2 for 4:2:0
 
 
 def compress(pixels: np.ndarray, save: Compression) -> np.ndarray:

@@ -79,17 +79,11 @@ class _Header:
 
 
 class RepairedPng(NamedTuple):
-    """A repaired PNG.
+    """A repaired PNG."""
 
-    Attributes:
-        data: Content of a valid file; missing pixels are zero.
-        rows: Rows that were recovered.
-        note: Description of the damage.
-    """
-
-    data: bytes
-    rows: Rows
-    note: str
+    data: bytes  # content of a valid file; missing pixels are zero
+    rows: Rows  # rows that were recovered
+    note: str  # description of the damage
 
 
 @dataclass

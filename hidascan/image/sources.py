@@ -1,16 +1,18 @@
-"""Turn files, folders and file:// URIs into paths, each once, in a stable order."""
+"""Turn files, folders, file:// URIs and streams into paths, each once, in a stable order; identify files by their hash."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from hidascan.errors import ImageError
+from hidascan.errors import ImageError, reason_of
 from hidascan.image.folders import APPLE_DOUBLE, SkippedFiles, SkipReason, Survey, system_file, system_folder
 from hidascan.image.formats import kind_from_head, suffixes
 
@@ -38,21 +40,13 @@ class Unreadable(str):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other matches names.
+    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other matches names."""
 
-    Attributes:
-        include: Patterns of files to scan, instead of suffixes of images.
-        exclude: Patterns of files and folders to skip.
-        recurse: Whether to search subfolders.
-        follow_links: Whether to follow links to folders.
-        images: Suffixes of images, in lower case.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    recurse: bool = True
-    follow_links: bool = False
-    images: frozenset[str] = field(default_factory=suffixes)
+    include: tuple[str, ...] = ()  # patterns of files to scan, instead of suffixes of images
+    exclude: tuple[str, ...] = ()  # patterns of files and folders to skip
+    recurse: bool = True  # whether to search subfolders
+    follow_links: bool = False  # whether to follow links to folders
+    images: frozenset[str] = field(default_factory=suffixes)  # suffixes of images, in lower case
 
     def takes(self, name: str, below: str) -> bool:
         """Return whether to scan a file, by its name and its path below the folder."""
@@ -216,7 +210,7 @@ def _entries(folder: str) -> tuple[dict[str, bool], list[str], str]:
                 else:
                     files.append(entry.name)
     except OSError as error:
-        problem = f"cannot read folder: {(error.strerror or str(error)).lower()}"
+        problem = f"cannot read folder: {reason_of(error)}"
     return dict(sorted(folders.items())), sorted(files), problem
 
 
@@ -259,5 +253,28 @@ def copy_stream(path: str, folder: Path) -> Path:
                 if size > _MAX_STREAM_BYTES:
                     raise ImageError("the pipe delivers more than 1 GB; save the image to a file first")
     except OSError as error:
-        raise ImageError((error.strerror or str(error)).lower()) from None
+        raise ImageError(reason_of(error)) from None
     return target
+
+
+@dataclass(frozen=True)
+class FileEvidence:
+    """Identity of a file at the time of reading."""
+
+    sha256: str  # SHA-256 of the content, hex
+    bytes: int  # size in bytes
+    modified: str  # time of the last change: ISO 8601, UTC, to the second; "" for an uploaded or fetched copy
+
+
+def evidence_of(path: str) -> FileEvidence | None:
+    """Hash a regular file; None for other or unreadable files."""
+    try:
+        if not os.path.isfile(path):
+            return None
+        with open(path, "rb") as file:
+            digest, size = hashlib.file_digest(file, "sha256"), file.tell()
+            changed = os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    moment = datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds")
+    return FileEvidence(digest.hexdigest(), size, moment.replace("+00:00", "Z"))

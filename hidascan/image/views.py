@@ -14,21 +14,13 @@ MIN_SIDE = 64  # minimum side of an image that is encoded at its own size, pixel
 
 @dataclass(frozen=True)
 class Views:
-    """Views of one image for a detector: the thumbnail first, if there is one.
+    """Views of one image for a detector: the thumbnail first, if there is one."""
 
-    Attributes:
-        pixels: Pixels of each view, (height, width, 3) uint8 RGB.
-        boxes: Box of each view in the image, in pixels as stored.
-        thumbnail: Whether the first view is the thumbnail.
-        patches: Number of patches among the views.
-        grid: Patch grid; None if some of its patches are missing.
-    """
-
-    pixels: list[np.ndarray]
-    boxes: list[Box]
-    thumbnail: bool = False
-    patches: int = 0
-    grid: PatchGrid | None = None
+    pixels: list[np.ndarray]  # of each view, (height, width, 3) uint8 RGB
+    boxes: list[Box]  # of each view in the image, pixels as stored
+    thumbnail: bool = False  # whether the first view is the thumbnail
+    patches: int = 0  # number of patches among the views
+    grid: PatchGrid | None = None  # None if some of its patches are missing
 
     def __len__(self) -> int:
         """Return the number of views."""
@@ -39,12 +31,7 @@ def cut_views(pixels: np.ndarray, plan: ViewPlan, orientation: int = 1) -> Views
     """Cut an image into the views of a plan.
 
     Patches are cut from pixels as stored, as rotation would move the JPEG block grid. The thumbnail represents
-    content, so it is turned upright.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB as stored.
-        plan: Division of the image by the detector.
-        orientation: EXIF orientation, 1..8.
+    content, so it is turned upright. Pixels are (H, W, 3) uint8 RGB; `orientation` is that of EXIF, 1..8.
     """
     height, width = pixels.shape[:2]
     whole = Box(0, 0, width, height)

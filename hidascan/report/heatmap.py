@@ -1,4 +1,4 @@
-"""Write heatmaps, drawn over the image or as numbers."""
+"""Draw heatmaps, or the influence of each patch, over pictures; write them as files, or as numbers."""
 
 from __future__ import annotations
 
@@ -6,15 +6,195 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError, ImageError, reason_of
-from hidascan.finding import Finding
+from hidascan.finding import Attribution, Finding
+from hidascan.geometry import CELL
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
-from hidascan.report.overlay import draw_attributions, draw_heatmap
+from hidascan.regions import outlines, turned
 from hidascan.report.reporter import Report, free_name, output_folder, pixels_of
+from hidascan.summary import NOTABLE, heatmap_in_words, score_in_words, summary
+
+_MAX_SIDE = 1600
+_MIN_WIDTH = 420
+_MARGIN = 12
+_LEGEND = 100
+_INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
+_FOR_AI, _FOR_REAL = (197, 38, 29), (28, 103, 201)
+_LEAST = 0.5  # p(AI) of the lowest colour; lower cells are transparent
+_OPACITY = 0.45  # of marked cells
+STRONG = 0.5  # log-odds of the score: influence of a patch that is drawn in full colour
+
+
+def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
+    """Draw the marked cells and numbered outlines of regions over the upright, grey image, above result and scale.
+
+    Pixels are (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
+    """
+    small = shrink_to(pixels, _MAX_SIDE)
+    layer = heat_layer(finding, small.shape[:2])
+    picture = _blend(small, layer[..., :3].astype(np.float32), layer[..., 3] / 255, finding.orientation)
+    _draw_contours(picture, contours(finding))
+    ramp, scale = _heat(np.linspace(_LEAST, 1, 256, dtype=np.float32)[None]), ("0.5", "0.75", "1")
+    caption = "probability that a marked area is AI-made"
+    return _page(picture, finding, heatmap_in_words(finding), ramp, scale, caption)
+
+
+def draw_attributions(
+    pixels: np.ndarray, finding: Finding, strong: float = STRONG, unit: str = "log-odds of the score"
+) -> Image.Image:
+    """Draw the influence of each patch on a quantity: red for AI, blue against it, averaged where patches overlap.
+
+    Pixels are as in `draw_heatmap`; an influence of `strong` or more, above 0, is drawn in full colour.
+    """
+    small = shrink_to(pixels, _MAX_SIDE)
+    painted = attribution_map(finding.attributions, pixels.shape[:2], small.shape[:2])
+    strength = np.minimum(np.abs(painted) / strong, 1)
+    picture = _blend(small, _signed(painted), 0.7 * strength, finding.orientation)
+    ends = np.linspace(-1, 1, 256, dtype=np.float32)[None]
+    ramp = 255 + (_signed(ends) - 255) * np.abs(ends)[..., None]
+    least = "" if notable(finding) else f", none of which reaches {NOTABLE}"
+    result = f"influence of {len(finding.attributions)} patches{least}"
+    scale = (f"-{strong:.2g} against AI", "0", f"for AI +{strong:.2g}")
+    caption = f"influence on the {unit}: with all patches minus without this one"
+    return _page(picture, finding, result, ramp, scale, caption)
+
+
+def notable(finding: Finding) -> bool:
+    """Return whether some patch has an influence worth showing."""
+    return any(abs(one.effect) >= NOTABLE for one in finding.attributions)
+
+
+def heat_layer(finding: Finding, size: tuple[int, ...]) -> np.ndarray:
+    """Colour the marked cells as (*size, 4) uint8 RGBA at the pixels of a shrunk image; all others are transparent."""
+    cells, hot = _known(finding.heatmap), marked_cells(finding)
+    layer = np.dstack([_heat(cells), np.where(hot, 255 * _OPACITY, 0)]).astype(np.uint8)
+    full = (finding.height or CELL * cells.shape[0], finding.width or CELL * cells.shape[1])
+    rows, cols = (
+        np.minimum(((np.arange(side) + 0.5) * whole / side / CELL).astype(int), count - 1)
+        for side, whole, count in zip(size, full, cells.shape, strict=True)
+    )
+    return layer[rows[:, None], cols]
+
+
+def marked_cells(finding: Finding) -> np.ndarray:
+    """Return the cells over the localisation threshold, (h, w) bool: the hottest, as many as the AI area holds."""
+    cells = _known(finding.heatmap)
+    count = round((finding.ai_area or 0.0) * cells.size)
+    return cells >= np.partition(cells, cells.size - count, axis=None)[cells.size - count] if count else cells > 1
+
+
+def contours(finding: Finding) -> list[list[np.ndarray]]:
+    """Return the outlines of the regions in the upright picture: closed polygons (N, 2), shares (x, y) of its sides."""
+    if finding.heatmap is None:
+        return []
+    height, width = (side * CELL for side in finding.heatmap.shape)
+    sides = (finding.width or width, finding.height or height)
+    return [
+        [turned(np.minimum(polygon * CELL / sides, 1), finding.orientation) for polygon in polygons]
+        for polygons in outlines(marked_cells(finding))
+    ]
+
+
+def _draw_contours(picture: Image.Image, regions: list[list[np.ndarray]]) -> None:
+    draw = ImageDraw.Draw(picture)
+    side = max(1, round(max(picture.size) / 400))
+    font = ImageFont.load_default(12 + 2 * side)
+    for polygons in regions:
+        for polygon in polygons:
+            points = [tuple(point) for point in polygon * (picture.width - 1, picture.height - 1)]
+            for colour, width in ((_INK, 3 * side), (_PAPER, side)):
+                draw.line([*points, points[0]], colour, width)
+    radius = 9 + 2 * side
+    for number, polygons in enumerate(regions, 1):
+        x, y = corner_of(polygons[0]) * picture.size
+        x, y = (min(max(place, radius), whole - radius) for place, whole in zip((x, y), picture.size, strict=True))
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), _INK, _PAPER)
+        draw.text((x, y), str(number), _PAPER, font, anchor="mm")
+
+
+def corner_of(polygon: np.ndarray) -> np.ndarray:
+    """Return the point of a polygon that is nearest to the upper left, for its number."""
+    corner: np.ndarray = polygon[polygon.sum(axis=1).argmin()]
+    return corner
+
+
+def _known(heatmap: np.ndarray | None) -> np.ndarray:
+    if heatmap is None:
+        raise ValueError("the finding has no heatmap")
+    return heatmap
+
+
+def shrink_to(pixels: np.ndarray, longest: int) -> np.ndarray:
+    """Shrink a picture (H, W, 3) uint8 to sides of at most `longest` px."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
+
+
+def _heat(values: np.ndarray) -> np.ndarray:
+    """Colour p(AI) (H, W) as (H, W, 3) float32 RGB by Cividis, which is readable in grey and for the colour-blind."""
+    levels = np.rint(np.clip((values - _LEAST) / (1 - _LEAST), 0, 1) * 255).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB).astype(np.float32)
+
+
+def attribution_map(attributions: tuple[Attribution, ...], full: tuple[int, ...], size: tuple[int, ...]) -> np.ndarray:
+    """Average the effects of patches at each pixel of an image of (H, W) = full, shrunk to `size`, float32."""
+    total, count = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    rows, cols = size[0] / full[0], size[1] / full[1]
+    for one in attributions:
+        top, left = int(one.top * rows), int(one.left * cols)
+        bottom, right = np.ceil([(one.top + one.height) * rows, (one.left + one.width) * cols]).astype(int)
+        total[top:bottom, left:right] += one.effect
+        count[top:bottom, left:right] += 1
+    return total / np.maximum(count, 1)
+
+
+def attribution_colours(
+    attributions: tuple[Attribution, ...], full: tuple[int, ...], size: tuple[int, ...]
+) -> np.ndarray:
+    """Colour the map as (h, w, 4) uint8 RGBA: red for AI, blue against it, with opacity by strength."""
+    painted = attribution_map(attributions, full, size)
+    alpha = np.minimum(np.abs(painted) / STRONG, 1) * 255
+    return np.dstack([_signed(painted), alpha]).astype(np.uint8)
+
+
+def _signed(values: np.ndarray) -> np.ndarray:
+    """Colour (H, W) by sign, (H, W, 3) float32."""
+    return np.where(values[..., None] > 0, np.asarray(_FOR_AI, np.float32), np.asarray(_FOR_REAL, np.float32))
+
+
+def _blend(pixels: np.ndarray, over: np.ndarray, strength: np.ndarray, orientation: int) -> Image.Image:
+    """Blend colours (H, W, 3) over the grey picture with opacity `strength`, (H, W) in 0..1, and turn it upright."""
+    grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
+    blended = np.rint(grey * (1 - strength[..., None]) + over * strength[..., None]).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(upright(blended, orientation)))
+
+
+def _page(
+    picture: Image.Image, finding: Finding, result: str, ramp: np.ndarray, scale: tuple[str, ...], caption: str
+) -> Image.Image:
+    """Put a picture above its legend: a ramp (1, N, 3) of colours with an evenly spaced scale."""
+    page = Image.new("RGB", (max(picture.width, _MIN_WIDTH), picture.height + _LEGEND), _PAPER)
+    page.paste(picture, ((page.width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(page)
+    font, small = ImageFont.load_default(16), ImageFont.load_default(13)
+    title = f"{summary(finding, None).headline}   score {score_in_words(finding)}"
+    draw.text((_MARGIN, picture.height + 5), title, _INK, font)
+    draw.text((_MARGIN, picture.height + 27), result, _INK, small)
+    bar_top, bar_width = picture.height + 47, page.width - 2 * _MARGIN
+    page.paste(Image.fromarray(ramp.astype(np.uint8)).resize((bar_width, 14)), (_MARGIN, bar_top))
+    for number, text in enumerate(scale):
+        x = _MARGIN + min(number * bar_width // (len(scale) - 1), bar_width - 1)
+        anchor = "la" if number == 0 else "ra" if number == len(scale) - 1 else "ma"
+        draw.line((x, bar_top + 14, x, bar_top + 18), _INK)
+        draw.text((x, bar_top + 18), text, _INK, small, anchor=anchor)
+    draw.text((_MARGIN, bar_top + 34), caption, _FAINT, small)
+    return page
 
 
 class HeatmapReport(Report):

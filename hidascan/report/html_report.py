@@ -25,19 +25,23 @@ from hidascan.image.provenance.claim import claim_strength
 from hidascan.image.views import upright
 from hidascan.options import ScanOptions
 from hidascan.printable import printable
-from hidascan.report.overlay import attribution_colours, contours, corner_of, heat_layer, notable, shrink_to
+from hidascan.report.heatmap import attribution_colours, contours, corner_of, heat_layer, notable, shrink_to
 from hidascan.report.reporter import TextReport, pixels_of
-from hidascan.report.words import (
+from hidascan.summary import (
+    FAILED,
+    HEADLINES,
     claim_in_words,
     claims_by_statement,
     copies_in_words,
     extent_in_words,
+    heatmap_in_words,
     influences_in_words,
     jpeg_history,
     kind_in_words,
+    regions_in_words,
     score_in_words,
+    summary,
 )
-from hidascan.summary import FAILED, HEADLINES, heatmap_in_words, regions_in_words, summary
 
 _SIDE = 400  # maximum side of a preview, pixels
 _NUMBER = 17  # radius of the number of a region, with its edge
@@ -99,13 +103,7 @@ class HtmlReport(TextReport):
     """HTML report: a page with a row and maps for each image, filters and sorting."""
 
     def __init__(self, target: str, run: RunInfo, append: bool = False, case: str = ""):
-        """Open the file and write the head.
-
-        Args:
-            target: Path of the file.
-            run: Configuration of the scan.
-            append: Ignored, as a page cannot be continued.
-            case: Name of the case.
+        """Open the file and write the head; `append` is ignored, as a page cannot be continued.
 
         Raises:
             UsageError: If the file cannot be written.

@@ -103,11 +103,6 @@ def open_text(target: str, append: bool = False, recognises: Callable[[bytes], b
     Undecodable bytes of file names are preserved. An existing file that is neither empty nor recognised is not replaced;
     this is checked again here, as it may have appeared since the outputs were checked.
 
-    Args:
-        target: Path of the file.
-        append: Whether to append to the file.
-        recognises: Whether a file with these first bytes may be replaced.
-
     Raises:
         UsageError: If the file cannot be written or may not be replaced.
     """

@@ -16,7 +16,7 @@ from typing import Any
 from hidascan.atomic import written_whole
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
-from hidascan.report.formats import FORMATS, report_class
+from hidascan.report import FORMATS, report_class
 from hidascan.report.reporter import HEAD
 
 _DEVICES = ("/dev/fd/", "/dev/std", "/proc/")
@@ -25,19 +25,12 @@ MARK_KEYS = ("version", "weights", "detector")
 
 @dataclass(frozen=True)
 class EarlierResults:
-    """Results of earlier runs.
+    """Results of earlier runs."""
 
-    Attributes:
-        resuming: Whether there are outputs to continue.
-        paths: Files with a complete row in every output.
-        found_ai: Whether any of them is ai.
-        failed: Whether any of them was unreadable.
-    """
-
-    resuming: bool = False
-    paths: set[str] = field(default_factory=set)
-    found_ai: bool = False
-    failed: bool = False
+    resuming: bool = False  # whether there are outputs to continue
+    paths: set[str] = field(default_factory=set)  # files with a complete row in every output
+    found_ai: bool = False  # whether any of them is ai
+    failed: bool = False  # whether any of them was unreadable
 
 
 def resumable(outputs: Iterable[tuple[str, str]], wanted: bool) -> dict[str, str]:

@@ -6,7 +6,9 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
+
+from tqdm import tqdm
 
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.finding import Finding, RunInfo
@@ -14,14 +16,11 @@ from hidascan.image.folders import Survey
 from hidascan.options import ScanOptions
 from hidascan.outputs import check_outputs
 from hidascan.printable import complain
-from hidascan.progress import ScanProgress
-from hidascan.report import resume
-from hidascan.report.formats import report_class
+from hidascan.report import report_class, resume
 from hidascan.report.heatmap import HeatmapReport
-from hidascan.report.lines import PLAIN, FormattedLines
 from hidascan.report.reporter import Report
-from hidascan.report.shard_report import ShardReport
-from hidascan.report.terminal import Terminal
+from hidascan.report.shards import ShardReport
+from hidascan.report.terminal import PLAIN, FormattedLines, Terminal
 from hidascan.report.xmp_report import XmpReport
 from hidascan.request import Reports, Request
 from hidascan.runners import RUNNERS
@@ -161,3 +160,27 @@ def _check_working_folder() -> None:
     except OSError as error:
         reason = "no longer exists" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise UsageError(f"the current folder {reason}: change to another one with cd") from None
+
+
+class ScanProgress:
+    """A progress bar that counts finished views and reported images."""
+
+    def __init__(self, hidden: bool):
+        self._bar = tqdm(unit=" views", desc="scanning", disable=True if hidden else None, leave=False)
+        self._images = 0
+
+    def on_batch(self, views: int) -> None:
+        """Count views."""
+        self._bar.update(views)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Hide the bar while a row is written."""
+        self._images += 1
+        with tqdm.external_write_mode():
+            yield
+        self._bar.set_postfix_str(f"{self._images} images", refresh=False)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()

@@ -22,7 +22,7 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy, DataContext, from_arrow_refs
 
-from hidascan.detectors.weights import find_weights
+from hidascan.detectors import find_weights
 from hidascan.errors import CheckpointError, FleetError, HidascanError, UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.filesystems import fetch
@@ -163,21 +163,13 @@ def blocks(files: Iterable[File]) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Allocation of resources to networks and decoding tasks.
+    """Allocation of resources to networks and decoding tasks."""
 
-    Attributes:
-        actors: Number of networks in the cluster.
-        actor_gpus: GPUs per network.
-        actor_cpus: CPU cores per network.
-        threads: Threads per network on a CPU.
-        decoding_cpus: CPU cores per decoding task.
-    """
-
-    actors: int
-    actor_gpus: int
-    actor_cpus: float
-    threads: int
-    decoding_cpus: float
+    actors: int  # networks in the cluster
+    actor_gpus: int  # per network
+    actor_cpus: float  # cores per network
+    threads: int  # per network on a CPU
+    decoding_cpus: float  # cores per decoding task
 
 
 def allocate(nodes: list[dict[str, Any]], device: str) -> Allocation:

@@ -24,10 +24,8 @@ from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.printable import printable
 from hidascan.serve import pages
-from hidascan.serve.events import EVENTS, EventStream
-from hidascan.serve.guard import LOOPBACK, Guard, Limits
-from hidascan.serve.pool import Busy, ScanPool
-from hidascan.serve.uploads import ADVICE, Upload, delete, receive
+from hidascan.serve.pool import EVENTS, Busy, EventStream, ScanPool
+from hidascan.serve.requests import ADVICE, LOOPBACK, Guard, Limits, Upload, delete, receive
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds
@@ -77,13 +75,9 @@ def _refuse_options(request: Request) -> None:
 
 
 def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bool = True) -> FastAPI:
-    """Build the application.
+    """Build the application; `local` states whether it is bound to a loopback address.
 
-    Args:
-        pool: Pool that scans.
-        limits: Limits on requests.
-        keep: Folder in which to keep uploads; None to delete them after the response.
-        local: Whether the service is bound to a loopback address.
+    Uploads are kept in the folder `keep`, or deleted after the response if it is None.
     """
 
     @asynccontextmanager

@@ -24,11 +24,10 @@ from hidascan.image.isolation import decoders
 from hidascan.image.views import upright
 from hidascan.printable import printable
 from hidascan.report import html_report
+from hidascan.report.heatmap import draw_heatmap, shrink_to
 from hidascan.report.jsonl_report import json_row
-from hidascan.report.overlay import draw_heatmap, shrink_to
 from hidascan.report.reporter import pixels_of
-from hidascan.serve.guard import Limits
-from hidascan.serve.uploads import Upload
+from hidascan.serve.requests import Limits, Upload
 
 _FOLDER = Path(__file__).parent / "page"
 _REPORT = Path(html_report.__file__).parent / "templates"  # the page includes the style of rows
@@ -38,14 +37,7 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "favicon.svg": "
 
 
 def page(run: RunInfo, limits: Limits, local: bool, keeps: bool) -> str:
-    """Render the page.
-
-    Args:
-        run: Configuration of the scans.
-        limits: Limits on requests.
-        local: Whether only this computer can reach the service.
-        keeps: Whether uploads are kept.
-    """
+    """Render the page; it states whether only this computer can reach the service, and whether uploads are kept."""
     return _PAGES.get_template("page.html").render(
         run=run,
         weights=printable(run.weights),

@@ -1,21 +1,30 @@
-"""Share one scanner among many clients: batches across requests, without waiting for full ones."""
+"""Share one scanner among many clients: batches across requests, and their progress as server-sent events."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import Queue
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from hidascan.finding import Finding
 from hidascan.options import ScanOptions
+from hidascan.printable import complain
 from hidascan.scanner import Scanner
+from hidascan.serve.requests import Upload
 
-# Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
-# be run.
+# As `scanner.Watch`, without an answer.
 OnProgress = Callable[[Finding, int, int], None]
+EVENTS = "text/event-stream"
+_HEARTBEAT = 1.0  # seconds between signs of life, by which a closed connection is noticed
 
 
 class Busy(Exception):
@@ -32,12 +41,7 @@ class ScanPool:
     """Scans files in a separate thread, in the order of submission."""
 
     def __init__(self, scanner: Scanner, waiting: int):
-        """Start.
-
-        Args:
-            scanner: Scanner of the files.
-            waiting: Maximum number of files without a finding.
-        """
+        """Start; at most `waiting` files may be without a finding."""
         self.scanner, self._most = scanner, waiting
         self._queue: Queue[str | None] = Queue()
         self._submitted: dict[str, _Submission] = {}  # neither done nor cancelled
@@ -48,12 +52,10 @@ class ScanPool:
     def submit(
         self, path: str, on_progress: OnProgress | None = None, options: ScanOptions | None = None
     ) -> Future[Finding]:
-        """Submit a file. Cancelling its future stops its scan, even one in progress.
+        """Submit a file under a unique path. Cancelling its future stops its scan, even one in progress.
 
-        Args:
-            path: Path of the file, unique.
-            on_progress: Callback that gets the progress, in the thread of the scan; None for none.
-            options: Options of the file, those of a configuration by `Scanner.run_with`; None for those of the scanner.
+        `on_progress` is called in the thread of the scan. `options` are those of a configuration by `Scanner.run_with`;
+        None for those of the scanner.
 
         Raises:
             Busy: If too many files are queued.
@@ -118,3 +120,92 @@ class ScanPool:
                 for submission in pending:
                     with suppress(Exception):
                         submission.future.set_exception(error)
+
+
+class EventStream(StreamingResponse):
+    """Response that reports a scan; when it ends, also by a closed connection, what still runs is cancelled."""
+
+    def __init__(
+        self,
+        submit: Callable[..., Future[Finding]],
+        uploads: list[Upload],
+        line: Callable[[Upload, Finding], Awaitable[dict[str, Any]]],
+        at_end: Callable[[], None],
+    ):
+        """Submit the files; `line` builds the data of a `row` event, `at_end` is called when none is needed any more.
+
+        Raises:
+            Busy: If too many files are queued.
+        """
+        self._uploads, self._line, self._at_end = uploads, line, at_end
+        self._events: asyncio.Queue[str] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._futures: list[Future[Finding]] = []
+        try:
+            for number, upload in enumerate(uploads):
+                self._futures.append(submit(str(upload.path), self._progress_of(number)))
+        except BaseException:
+            self._cancel()
+            raise
+        super().__init__(self._stream(), media_type=EVENTS, headers={"Cache-Control": "no-store"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._cancel()
+            self._at_end()
+
+    def _cancel(self) -> None:
+        for future in self._futures:
+            future.cancel()
+
+    def _progress_of(self, number: int) -> OnProgress:
+        """Return the callback of one file, which turns numbers of views into an event with the time left."""
+        started = 0.0
+
+        def report(finding: Finding, run: int, missing: int) -> None:
+            nonlocal started
+            now = time.monotonic()
+            started = started or now
+            patches = finding.patches or 0
+            progress = {
+                "state": "scanning",
+                "done": max(0, patches - missing),
+                "patches": patches,
+                "seconds_left": round((now - started) * missing / run, 1) if run else None,
+                "verdict": finding.verdict,
+                "score": finding.score,
+            }
+            self._loop.call_soon_threadsafe(self._events.put_nowait, _event("progress", number, progress))
+
+        return report
+
+    async def _stream(self) -> AsyncIterator[str]:
+        for number in range(len(self._uploads)):
+            yield _event("progress", number, {"state": "waiting"})
+        rows = [asyncio.create_task(self._row(number)) for number in range(len(self._uploads))]
+        try:
+            while not (self._events.empty() and all(row.done() for row in rows)):
+                try:
+                    yield await asyncio.wait_for(self._events.get(), _HEARTBEAT)
+                except TimeoutError:
+                    yield ": scanning\n\n"
+        finally:
+            for row in rows:
+                row.cancel()
+
+    async def _row(self, number: int) -> None:
+        """Put the last event of a file into the queue."""
+        try:
+            finding = await asyncio.wrap_future(self._futures[number])
+            event = _event("row", number, await self._line(self._uploads[number], finding))
+        except Exception as error:
+            complain(f"unexpected {type(error).__name__}: {error}")
+            event = _event("failed", number, {"error": "internal error: see the terminal of hidascan serve"})
+        self._events.put_nowait(event)
+
+
+def _event(name: str, number: int, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps({'file': number, **data})}\n\n"

@@ -18,8 +18,8 @@ from hidascan.options import ScanOptions
 from hidascan.printable import complain
 from hidascan.scanner import Scanner
 from hidascan.serve.app import make_app
-from hidascan.serve.guard import LOOPBACK, Limits
 from hidascan.serve.pool import ScanPool
+from hidascan.serve.requests import LOOPBACK, Limits
 
 
 def serve(
@@ -33,13 +33,8 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C or SIGTERM, then finish open requests.
 
-    Args:
-        options: Scan options.
-        limits: Limits on requests.
-        host: Address to bind.
-        port: Port to bind; 0 for a free one.
-        keep: Folder in which to keep uploads, or None.
-        browser: Whether to open the page in the browser, if there is a terminal and a display.
+    Port 0 is a free one. Uploads are kept in the folder `keep`, if any. With `browser`, the page is opened there if there
+    is a terminal and a display.
 
     Raises:
         UsageError: If the host is not loopback and there is no token, or the address cannot be bound.

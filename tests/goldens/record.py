@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hidascan.detectors.weights import trained_parts
+from hidascan.detectors import trained_parts
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent

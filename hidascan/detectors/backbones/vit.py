@@ -17,19 +17,12 @@ QUICK_GELU = 1.702  # of the first CLIP's x * sigmoid(1.702 x)
 
 @dataclass(frozen=True)
 class ViTShape:
-    """Hyperparameters of a ViT.
+    """Hyperparameters of a ViT."""
 
-    Attributes:
-        dim: Width C of tokens, 64 per head.
-        depth: Number of blocks.
-        patch: Side in pixels of the square that a token represents.
-        quick_gelu: Whether the MLP uses x * sigmoid(QUICK_GELU x), as the first CLIP did.
-    """
-
-    dim: int
-    depth: int
-    patch: int
-    quick_gelu: bool = False
+    dim: int  # width C of tokens, 64 per head
+    depth: int  # number of blocks
+    patch: int  # side of the square that a token represents, pixels
+    quick_gelu: bool = False  # whether the MLP uses x * sigmoid(QUICK_GELU x), as the first CLIP did
 
 
 CLIP = {  # image encoders of CLIP and TinyCLIP, by timm's names
@@ -56,7 +49,7 @@ class PlainViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.patch_embed.grid_size[0] ** 2, shape.dim))
         self.norm_pre = nn.LayerNorm(shape.dim)
         heads = shape.dim // 64
-        self.blocks = nn.Sequential(*(Block(shape.dim, heads, 4, shape.quick_gelu) for _ in range(shape.depth)))
+        self.blocks = nn.Sequential(*(Block(shape.dim, heads, shape.quick_gelu) for _ in range(shape.depth)))
 
     def embed(self, x: Tensor) -> Tensor:
         """Turn standardised views (B, 3, S, S) into input tokens (B, 1 + N, C) of the first block."""
@@ -76,38 +69,22 @@ class PatchEmbed(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x))."""
 
-    def __init__(self, dim: int, heads: int, expansion: int, quick_gelu: bool = False, drop_path: float = 0.0):
-        """Build a block.
-
-        Args:
-            dim: Width of tokens.
-            heads: Number of attention heads.
-            expansion: Width of the MLP as a multiple of `dim`.
-            quick_gelu: As in ViTShape.
-            drop_path: Share of samples that skip a branch in training, 0..1.
-        """
+    def __init__(self, dim: int, heads: int, quick_gelu: bool):
         super().__init__()
-        self.drop_path = drop_path
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = MLP(dim, dim * expansion, quick_gelu)
+        self.mlp = MLP(dim, 4 * dim, quick_gelu)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, N, C) to the same shape."""
-        x = x + self._thinned(self.attn(self.norm1(x)))
-        return x + self._thinned(self.mlp(self.norm2(x)))
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
 
     def cls(self, x: Tensor) -> Tensor:
         """Map x (B, N, C) to the [CLS] output of `forward`, (B, 1, C); other tokens are only keys and values."""
         y = x[:, :1] + self.attn(self.norm1(x), asking=1)
         return y + self.mlp(self.norm2(y))
-
-    def _thinned(self, branch: Tensor) -> Tensor:
-        if not self.training or not self.drop_path:
-            return branch
-        mask = torch.empty(len(branch), 1, 1, dtype=branch.dtype, device=branch.device).bernoulli_(1 - self.drop_path)
-        return branch * mask / (1 - self.drop_path)
 
 
 class Attention(nn.Module):
@@ -160,12 +137,7 @@ class PackedLinear(nn.Module):
     """Replacement for nn.Linear on a CPU, 10 % faster; for inference only, as it has no parameters."""
 
     def __init__(self, linear: nn.Linear, activation: str = "none"):
-        """Pack a layer.
-
-        Args:
-            linear: Layer to pack.
-            activation: Activation by oneDNN's name: "none", "swish" or "gelu".
-        """
+        """Pack a layer, with an activation by oneDNN's name: "none", "swish" or "gelu"."""
         super().__init__()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
         self._bias = linear.bias.detach()

@@ -17,15 +17,10 @@ _AT_A_TIME = 256  # patches per evaluation of the kernel
 
 
 class Summary(NamedTuple):
-    """Input of the kernel for B images.
+    """Input of the kernel for B images."""
 
-    Attributes:
-        thumbnail: (B, P) projected tokens of the thumbnails.
-        patches: (B, P) projected tokens, averaged over the patches.
-    """
-
-    thumbnail: Tensor
-    patches: Tensor
+    thumbnail: Tensor  # (B, P) projected tokens of the thumbnails
+    patches: Tensor  # (B, P) projected tokens, averaged over the patches
 
 
 class Predictions(NamedTuple):

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
-from hidascan.detectors.hidanet.filters import TokenFilters
-from hidascan.detectors.hidanet.fusion import FusionHead
-from hidascan.detectors.hidanet.heatmap import HeatmapThresholds, cell_map
+from hidascan.detectors.hidanet.filters import ResidualFilters, TokenFilters, in_phase, residual_features
+from hidascan.detectors.hidanet.heads import FusionHead, QualityEstimator
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Summary
-from hidascan.detectors.hidanet.localiser import CellLocaliser
-from hidascan.detectors.hidanet.quality import QualityEstimator
-from hidascan.detectors.hidanet.residuals import ResidualFilters, in_phase, residual_features
+from hidascan.detectors.hidanet.localiser import CellLocaliser, HeatmapThresholds, cell_map
 from hidascan.geometry import CELL, PatchGrid, ViewPlan, patch_grid
 
 _AT_A_TIME = 256  # summaries per evaluation of the kernel

@@ -99,8 +99,8 @@ def localise(
     weights: Weights = "hidascan-b",
 ) -> None:  # fmt: skip
     """Measure localisation of autoencoded regions in photos by token AUC: one line per JPEG quality."""
+    from hidascan.detectors import find_weights
     from hidascan.detectors.checkpoint import load_detector
-    from hidascan.detectors.weights import find_weights
     from hidascan.errors import UsageError
     from hidascan.lab.data.autoencoders import load_autoencoder
     from hidascan.lab.data.layouts import read_images
@@ -146,7 +146,7 @@ def tde(
 
     from hidascan.image.decode import decode
     from hidascan.lab.measure.cell_effects import measure_cell_effects
-    from hidascan.report.overlay import draw_attributions
+    from hidascan.report.heatmap import draw_attributions
 
     scanner = open_scanner(weights, device, precision, patches)
     pixels = decode(image).pixels
@@ -185,8 +185,8 @@ def heatmaps(
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
     """Measure the heatmap of WEIGHTS by cross-validation over sources, on edits, forgeries, and untouched windows."""
+    from hidascan.detectors import find_weights
     from hidascan.detectors.checkpoint import load_detector
-    from hidascan.detectors.weights import find_weights
     from hidascan.lab.training.recipe import read_recipe
 
     spec = read_recipe(recipe)

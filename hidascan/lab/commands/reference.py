@@ -23,7 +23,7 @@ def man_page() -> str:
     """Return the man page of hidascan in troff, from the text of its `--help`."""
     from hidascan import __version__, commands
     from hidascan.config import SAFE_OPTIONS
-    from hidascan.report.lines import PLACEHOLDERS
+    from hidascan.report.terminal import PLACEHOLDERS
 
     command: Any = typer.main.get_command(commands.app)
     first, *more = command.help.replace("\n\n", "\0").split("\0")
@@ -94,7 +94,7 @@ def _section(title: str, command: Any) -> str:
 
 
 def _placeholders() -> str:
-    from hidascan.report.lines import PLACEHOLDERS
+    from hidascan.report.terminal import PLACEHOLDERS
 
     rows = [f"| `%{letter}` | {meaning} |" for letter, (meaning, _) in PLACEHOLDERS.items()]
     return "\n".join(["Placeholders of `--format`:", "", "| | |", "|---|---|", *rows, "| `%%` | % |"]) + "\n"

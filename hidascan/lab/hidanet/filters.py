@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hidascan.detectors.hidanet.residuals import FEATURES, PROFILES, ResidualFilters, residual_features
+from hidascan.detectors.hidanet.filters import FEATURES, PROFILES, ResidualFilters, residual_features
 from hidascan.errors import RecipeError
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hidascan.detectors.hidanet.heatmap import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
-from hidascan.detectors.hidanet.residuals import ResidualFilters
+from hidascan.detectors.hidanet.filters import ResidualFilters
+from hidascan.detectors.hidanet.localiser import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
 from hidascan.lab.data.tables import fold_of
 from hidascan.lab.hidanet.localiser import TrainedTFL, train_localiser
 from hidascan.lab.hidanet.recipe import HiDANetRecipe

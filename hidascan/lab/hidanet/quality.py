@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hidascan.detectors.hidanet.quality import QUALITIES, QualityEstimator
-from hidascan.detectors.hidanet.residuals import mean_features
+from hidascan.detectors.hidanet.filters import mean_features
+from hidascan.detectors.hidanet.heads import QUALITIES, QualityEstimator
 from hidascan.geometry import PATCH
 from hidascan.image.perturb import compress, shrink
 from hidascan.lab.data.degradations import jpeg_of, random_window

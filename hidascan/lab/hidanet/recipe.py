@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.detectors.hidanet.network import HiDANetConfig

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
+from hidascan.detectors.hidanet.filters import mean_features
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES
-from hidascan.detectors.hidanet.residuals import mean_features
 from hidascan.errors import HidascanError
 from hidascan.geometry import ViewPlan
 from hidascan.image.decode import DecodedImage, decode

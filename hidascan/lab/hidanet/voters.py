@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hidascan.detectors.hidanet.fusion import FusionHead
+from hidascan.detectors.hidanet.heads import FusionHead
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Predictions
 from hidascan.lab.hidanet.kernel_probe import fit_kernel_probe, summarise
 from hidascan.lab.hidanet.recipe import HiDANetRecipe

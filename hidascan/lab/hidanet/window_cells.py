@@ -17,9 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hidascan.detectors.backbones.frozen import FrozenViT
-from hidascan.detectors.hidanet.filters import LARGEST
-from hidascan.detectors.hidanet.residuals import ResidualFilters
+from hidascan.detectors.backbones import FrozenViT
+from hidascan.detectors.hidanet.filters import LARGEST, ResidualFilters
 from hidascan.geometry import CELL, PATCH
 from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.forgeries import cell_shares

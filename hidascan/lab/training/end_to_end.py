@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors import detector_class
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Detector, Encoded
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.errors import RecipeError, UsageError

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hidascan.detectors.backbones.frozen import FrozenViT
+from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Detector
 from hidascan.detectors.checkpoint import save_backbone
 from hidascan.errors import RecipeError

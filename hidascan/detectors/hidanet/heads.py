@@ -1,9 +1,13 @@
-"""The trained head of HiDA-Net: FAM over the [CLS] tokens of the patches, and a classifier on FAM and thumbnail."""
+"""Trained heads of HiDA-Net: FAM over the [CLS] tokens of the patches, with a classifier; QFE, for JPEG quality."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from hidascan.detectors.hidanet.filters import FEATURES, standardise
+
+QUALITIES = 100  # classes: the IJG qualities 1..100; 100 also stands for pixels without a trace of JPEG
 
 
 class FeatureAggregation(nn.Module):
@@ -56,14 +60,9 @@ class FusionHead(nn.Module):
     """
 
     def __init__(self, features: int, dim: int, heads: int, dropout: float = 0.0, hidden: float = 0.0):
-        """Set up.
+        """Set up for F features of a token, with layers of width D.
 
-        Args:
-            features: Number F of features of a token.
-            dim: Width D of all layers.
-            heads: Number of attention heads in FAM.
-            dropout: Probability of dropping a channel after fusion, in training.
-            hidden: Probability of dropping a feature of a token, in training.
+        In training, a channel after fusion is dropped with probability `dropout`, a feature of a token with `hidden`.
         """
         super().__init__()
         self.hide = nn.Dropout(hidden)
@@ -98,3 +97,40 @@ class FusionHead(nn.Module):
 
     def _classified(self, f_global: Tensor, f_detail: Tensor) -> Tensor:
         return self.classifier(torch.cat([f_global, f_detail], dim=1)).squeeze(1)
+
+
+class QualityEstimator(nn.Module):
+    """Predict a distribution over 100 qualities from standardised residual statistics; its mean is the estimate.
+
+    Each patch is embedded separately, and the embeddings are averaged over the patches of an image.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int, dropout: float = 0.0, hidden: float = 0.0):
+        """Build layers of width `dim`; training drops hidden channels by `dropout`, input features by `hidden`."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("scale", torch.ones(FEATURES))
+        self.embedding = nn.Sequential(nn.Dropout(hidden), nn.Linear(FEATURES, dim))
+        self.classifier = nn.Sequential(
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(dim, dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(dim, QUALITIES),
+        )
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Embed residual statistics of patches, (B, FEATURES) -> (B, dim) float32."""
+        return self.embedding(standardise(features, self.mean, self.scale))
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Return the logits (B, 100) of the qualities 1..100 of images, from embeddings (B, dim) averaged over patches."""
+        return self.classifier(embedded)
+
+    def estimate(self, embedded: Tensor) -> Tensor:
+        """Return the mean quality (B,), 1..100, of the predicted distributions."""
+        return self(embedded).softmax(1) @ torch.arange(1.0, QUALITIES + 1, device=embedded.device)
