@@ -11,14 +11,13 @@ from hidascan.detectors.hidanet.kernel_probe import Summary
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.detectors.hidanet.residuals import FEATURES
 from hidascan.lab.cli import app
-from hidascan.lab.data.deliveries import draw_delivery
+from hidascan.lab.data.degradations import draw_delivery
 from hidascan.lab.data.tables import LabelledImage, capped
-from hidascan.lab.hidanet import ablations
-from hidascan.lab.hidanet.kernel_probe import fit_kernel_probe, summarise
+from hidascan.lab.hidanet import cross_validation
 from hidascan.lab.hidanet.quality import QualitySamples, errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
 from hidascan.lab.hidanet.samples import Samples, verdict_samples
-from hidascan.lab.hidanet.voters import predict_out_of_fold
+from hidascan.lab.hidanet.voters import fit_kernel_probe, predict_out_of_fold, summarise
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
 from tests.lab import on_cpu
@@ -155,8 +154,8 @@ def test_sources_alike_is_the_auc_of_one_image_a_source():
 
 
 def test_hidalab_cv_writes_every_table(lab, monkeypatch):
-    monkeypatch.setattr(ablations, "STEPS", ablations.STEPS[-3:])
-    monkeypatch.setattr(ablations, "_LEAST", 1)
+    monkeypatch.setattr(cross_validation, "STEPS", cross_validation.STEPS[-3:])
+    monkeypatch.setattr(cross_validation, "_LEAST", 1)
     table = lab.recipe.data.tables[0]
     recipe = table.replace("table.tsv", "recipe.toml")
     ran = CliRunner().invoke(app, ["cv", recipe, "--cache", str(lab.cache), "--precision", "fp32", "--perturbed", "5"])

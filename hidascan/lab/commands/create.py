@@ -108,7 +108,7 @@ def forge(
 
     from hidascan.image.decode import decode
     from hidascan.lab.data.autoencoders import load_autoencoder
-    from hidascan.lab.data.forgeries import repaint_region
+    from hidascan.lab.data.composites import repaint_region
 
     rng = np.random.default_rng(seed)
     pixels, mask = repaint_region(decode(image).pixels, load_autoencoder(autoencoder), share, rng)

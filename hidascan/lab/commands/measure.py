@@ -13,8 +13,7 @@ from hidascan.arguments import Device, Precision
 from hidascan.lab.commands import Autoencoder, Cache, Recipe, Table, Weights, open_scanner, open_workspace
 
 if TYPE_CHECKING:
-    from hidascan.lab.data.layouts.edited import EditedImage
-    from hidascan.lab.data.tables import LabelledImage
+    from hidascan.lab.data.tables import EditedImage, LabelledImage
     from hidascan.scanner import Scanner
 
 Images = Annotated[int, typer.Option(help="Number of images, spread evenly over the table.")]
@@ -54,15 +53,14 @@ def agree(
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.errors import UsageError
     from hidascan.lab.data.layouts import read_images
-    from hidascan.lab.measure.agreement import cross_fitted, fit_region_odds, join
-    from hidascan.lab.measure.calibration import recalibrate
+    from hidascan.lab.measure.calibration import cross_fitted_odds, fit_region_odds, join_labels, recalibrate
     from hidascan.runners.verify import read_rows
 
-    labelled = join(read_rows(report), read_images(table))
+    labelled = join_labels(read_rows(report), read_images(table))
     if len({one.label for one in labelled}) < 2:
         raise UsageError(f"{report}: the rule needs real and AI images of {table}, each with a heatmap")
     calibration = load_detector(weights)[1].calibration
-    print(json.dumps(cross_fitted(labelled, calibration)))
+    print(json.dumps(cross_fitted_odds(labelled, calibration)))
     odds = fit_region_odds(labelled, calibration)
     print(json.dumps({"region_odds": odds}))
     if write:
@@ -234,8 +232,7 @@ def bench(
     ForenSynths, Community Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
     """
     from hidascan.errors import RecipeError
-    from hidascan.lab.data.layouts import read_layout, read_real
-    from hidascan.lab.data.layouts.edited import read_edited
+    from hidascan.lab.data.layouts import read_edited, read_layout, read_real
     from hidascan.lab.data.tables import spread
 
     if not folder.is_dir():
@@ -258,12 +255,13 @@ def _detection(
     layout: str, images: list[LabelledImage], scanner: Scanner, align_format: bool, keep: Path | None
 ) -> None:
     from hidascan.lab.measure import bench
-    from hidascan.lab.measure.scores import ALIGNED_QUALITY, ResultFile, scan
+    from hidascan.lab.measure.detection import ALIGNED_QUALITY, scan_scores
+    from hidascan.lab.training.artifacts import ResultFile
 
     paths, found = [str(image.path) for image in images], []
     for aligned in (False, True) if align_format else (False,):
         run = f"{scanner.header.name} {scanner.run.digest}" + (f" JPEG {ALIGNED_QUALITY}" if aligned else "")
-        found.append(bench.score(layout, images, scan(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
+        found.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
     print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")
     print(bench.as_markdown(*found))
     if others := bench.published_as_markdown(layout):

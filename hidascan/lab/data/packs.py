@@ -56,13 +56,7 @@ class Window(LabelledImage):
 
 @dataclass(frozen=True)
 class Packs:
-    """The index of a folder of packs.
-
-    Attributes:
-        folder: Folder of both files.
-        windows: Rows of the index.
-        digest: SHA-256 of the index, which holds a checksum of each window.
-    """
+    """The index of a folder of packs; `digest` is its SHA-256, which covers a checksum of each window."""
 
     folder: Path
     windows: list[Window]

@@ -1,4 +1,4 @@
-"""Label tables: images with labels, groups, sources, families and domains; and the choice of some of them."""
+"""Tables of images: labels, groups, sources, families, domains, and masks of edits; and the choice of some of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hidascan.errors import RecipeError
+from hidascan.image.decode import decode
 
 FOLDS = 6
 # Groups of the tables by family: generators of one architecture or maker, which new detectors tend to miss together.
@@ -60,25 +61,65 @@ class LabelledImage:
     family: str = ""
 
 
+@dataclass(frozen=True)
+class EditedImage:
+    """An image of a localisation benchmark, or of a table of edits.
+
+    Attributes:
+        path: Path of the image.
+        mask: Path of the mask of the edited area, white on black; None for an unedited image.
+        group: Group that the papers average over: JPEG level, model or split; or the method of the edit.
+        source: Collection of the image; "" if unknown.
+        regenerated: Whether the whole image was regenerated, and the mask is only the requested area.
+    """
+
+    path: Path
+    mask: Path | None
+    group: str
+    source: str = ""
+    regenerated: bool = False
+
+
 def read_table(table: str | Path) -> list[LabelledImage]:
     """Read a TSV with the columns path (relative to the table's folder), label, group, source, perhaps domain, family.
 
     Raises:
         RecipeError: If the table is missing, lacks a column, or holds a label other than 0 and 1.
     """
-    try:
-        with Path(table).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
-        raise RecipeError(f"{table}: {error.strerror}") from None
+    rows = _read_rows(Path(table), {"path", "label", "group", "source"})
     if not rows:
         raise RecipeError(f"{table}: the table is empty")
-    missing = {"path", "label", "group", "source"} - rows[0].keys()
-    if missing:
-        raise RecipeError(f"{table}: column missing: {', '.join(sorted(missing))}")
     if any(row["label"] not in ("0", "1") for row in rows):
         raise RecipeError(f"{table}: labels must be 0 (real) or 1 (AI)")
     return [_image(Path(table).parent, row) for row in rows]
+
+
+def read_edits(table: Path) -> list[EditedImage]:
+    """Read a TSV with the columns path and mask, relative to its folder, group, and optionally source.
+
+    Raises:
+        RecipeError: If the table is missing or lacks a column.
+    """
+    rows, folder = _read_rows(table, {"path", "mask", "group"}), table.parent
+    return [
+        EditedImage(folder / row["path"], folder / row["mask"], row["group"], row.get("source") or "") for row in rows
+    ]
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask, (H, W) bool, true in the edited area."""
+    return decode(path).pixels[..., 0] >= 128
+
+
+def _read_rows(table: Path, columns: set[str]) -> list[dict[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except OSError as error:
+        raise RecipeError(f"{table}: {error.strerror}") from None
+    if rows and (missing := columns - rows[0].keys()):
+        raise RecipeError(f"{table}: column missing: {', '.join(sorted(missing))}")
+    return rows
 
 
 def _image(base: Path, row: dict[str, str]) -> LabelledImage:

@@ -1,11 +1,17 @@
-"""Cross-validation over sources: figures of verdicts out of fold, by domain, family and source.
+"""Cross-validation over sources: figures of verdicts out of fold, by domain, family and source; and ablations.
 
 Folds are given by a hash of the source. Features, kernels, penalties and thresholds are chosen by these figures alone.
+Ablations refit the verdict without a family or domain, and with fewer sources or parts.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +21,20 @@ from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES
 from hidascan.detectors.hidanet.network import SURE
 from hidascan.image.perturb import PERTURBATIONS, Perturbation
 from hidascan.lab.data.tables import FOLDS, LabelledImage, spread
-from hidascan.lab.hidanet.ablations import held_out_as_markdown, steps_as_markdown
 from hidascan.lab.hidanet.quality import errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.samples import Delivery, Samples, delivered_samples, verdict_samples
 from hidascan.lab.hidanet.voters import OutOfFold, predict_by_fold, predict_out_of_fold
 from hidascan.lab.measure import detection, markdown, robustness
 from hidascan.lab.measure.calibration import cross_fitted_verdicts
+from hidascan.lab.measure.metrics import auc, interval_over_sources, source_weights, tpr_at_fpr
 from hidascan.lab.training.artifacts import Workspace
 
 _WORST = 12  # sources in the table of the worst
 _PATCHES = 1  # per perturbed copy; a scan examines all
+_LEAST = 10  # minimum number of held-out images
+_FOLDS = 2  # folds that are predicted for each value, those with most of its images; each fold needs its own voters
+_FAM_ALONE = 1e4  # weight beside which the kernel's vote is negligible
 
 
 def cross_validate(
@@ -113,3 +122,86 @@ def _measure_perturbed(
 
 def _always(name: str, perturb: Perturbation) -> Delivery:
     return Delivery(name, _PATCHES, lambda rng: perturb)
+
+
+def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -> str:
+    """Hold out each "family" of AI images or "domain" of real ones, and compare them with the other class in their folds."""
+    values = np.array([getattr(image, column) for image in samples.images])
+    label = 1 if column == "family" else 0
+    rows = []
+    for value in sorted(set(values) - {""}):
+        members = torch.from_numpy(values == value) & (samples.labels == label)
+        folds = [fold for fold, _ in Counter(samples.folds[members].tolist()).most_common(_FOLDS)]
+        here = samples.as_published & torch.isin(samples.folds, torch.tensor(folds))
+        tested, images = here & (members | (samples.labels != label)), int((members & here).sum())
+        if images >= _LEAST:
+            logits = predict_out_of_fold(samples, recipe, ~members, folds).predictions.logits[tested].numpy()
+            truth = samples.labels[tested].numpy()
+            rows.append([value, images, auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)])
+    worst = markdown.lowest([row[2] for row in rows])
+    return markdown.table([f"{column} held out", "images", "AUC", "TPR at 5 % FPR"], rows, worst)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the table of steps, from a kernel on few sources to both votes.
+
+    Attributes:
+        name: Name of the step.
+        kernel: Changed settings of the kernel probe.
+        vote: Weight of FAM's logit.
+        included: Function that returns the mask of the samples to fit to; None for all.
+    """
+
+    name: str
+    kernel: dict[str, Any] = field(default_factory=dict)
+    vote: float = 0.0
+    included: Callable[[Samples], Tensor] | None = None
+
+
+def _share(share: float) -> Callable[[Samples], Tensor]:
+    """Select a share of the sources, those with the lowest hashes."""
+    return lambda samples: torch.tensor([zlib.crc32(image.source.encode()) / 2**32 < share for image in samples.images])
+
+
+STEPS = (
+    Step("a kernel on images as published, a quarter of the sources", included=_share(0.25)),
+    Step("a kernel, half of the sources", included=_share(0.5)),
+    Step("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
+    Step("a kernel on the patches", {"share": (0.0, 1.0)}),
+    Step("all taps and components with equal weights", {"tap_weights": (), "emphasis": 0.0}),
+    Step("fitted only to images as published", {"delivered": 0.0}),
+    Step("fitted to delivered images with equal weight", {"delivered": 1.0}),
+    Step("a kernel on thumbnail and patches side by side"),
+    Step("FAM alone", vote=_FAM_ALONE),
+)
+
+
+def steps_as_markdown(samples: Samples, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
+    """Measure each step on the same folds; the last row is the recipe itself, by `out_of_fold`."""
+    rows = []
+    for step in STEPS:
+        included = None if step.included is None else step.included(samples)
+        kernel = dataclasses.replace(recipe.kernel, **step.kernel)
+        fusion = dataclasses.replace(recipe.fusion, vote=step.vote)
+        changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
+        logits = predict_out_of_fold(samples, changed, included).predictions.logits
+        rows.append([step.name, *_step_figures(samples, logits.numpy())])
+    rows.append(["kernel and FAM", *_step_figures(samples, out_of_fold.predictions.logits.numpy())])
+    of_each = ["sources weighted equally", "TPR at 5 % FPR"]
+    head = ["step", "AUC", "95 % over sources", *of_each, "delivered: AUC", of_each[0], "TPR at 5 %"]
+    return markdown.table(head, rows)
+
+
+def _step_figures(samples: Samples, logits: np.ndarray) -> list[float | str]:
+    """Return AUC, its interval, AUC with equal weight of sources and TPR as published; and without interval delivered."""
+    labels, as_published = samples.labels.numpy(), samples.as_published.numpy()
+    sources = np.array([image.source for image in samples.images])
+    cells: list[float | str] = []
+    for mask in (as_published, ~as_published):
+        truth, part, names = labels[mask], logits[mask], sources[mask].tolist()
+        weighted = auc(truth, part, source_weights(truth, names))
+        cells += [auc(truth, part), weighted, tpr_at_fpr(truth, part, 0.05)]
+        if mask is as_published:
+            cells.insert(1, "{:.3f} to {:.3f}".format(*interval_over_sources(auc, truth, part, names)))
+    return cells

@@ -12,14 +12,13 @@ import torch
 from hidascan.detectors.hidanet.heatmap import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.lab.data.tables import fold_of
-from hidascan.lab.hidanet.localiser import TrainedTFL, train_localiser
+from hidascan.lab.hidanet.localiser import TrainedTFL, WindowStore, train_localiser, window_store
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.samples import Samples
 from hidascan.lab.hidanet.voters import OutOfFold
-from hidascan.lab.hidanet.window_cells import WindowStore, window_store
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.agreement import likelihood_ratio
+from hidascan.lab.measure.calibration import likelihood_ratio
 from hidascan.lab.measure.metrics import auc
 from hidascan.lab.training.artifacts import Workspace
 

@@ -24,7 +24,7 @@ from hidascan.geometry import ViewPlan
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.perturb import Perturbation
 from hidascan.image.views import cut_views
-from hidascan.lab.data.deliveries import draw_delivery
+from hidascan.lab.data.degradations import draw_delivery
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings

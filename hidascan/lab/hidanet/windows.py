@@ -17,10 +17,9 @@ from hidascan.geometry import PATCH
 from hidascan.image.decode import decode
 from hidascan.image.perturb import blur, compress, sharpen
 from hidascan.lab.data.autoencoders import Autoencoder
+from hidascan.lab.data.composites import match_tone, poisson_blend, random_region, swap_region
 from hidascan.lab.data.degradations import degrade, draw_degradation, draw_jpeg, random_window, resize
-from hidascan.lab.data.forgeries import match_tone, poisson_blend, random_region, swap_region
-from hidascan.lab.data.layouts.edited import EditedImage, read_mask
-from hidascan.lab.data.tables import BalancedSampler
+from hidascan.lab.data.tables import BalancedSampler, EditedImage, read_mask
 from hidascan.lab.hidanet.recipe import WindowSpec
 
 SIDE = 2 * PATCH  # side of a large window, pixels; a small one is a single patch

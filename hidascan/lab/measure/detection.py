@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
 
+from hidascan.errors import HidascanError
+from hidascan.finding import Finding
+from hidascan.image.decode import decode
+from hidascan.image.perturb import jpeg
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import (
@@ -19,8 +23,12 @@ from hidascan.lab.measure.metrics import (
     source_weights,
     tpr_at_fpr,
 )
+from hidascan.lab.training.artifacts import ResultFile
+from hidascan.lab.training.trainer import read_ahead
 from hidascan.report.csv_report import CsvReport
 from hidascan.scanner import Scanner
+
+ALIGNED_QUALITY = 96  # JPEG quality at which both classes are saved again
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,37 @@ def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | 
     if errors:  # NaN is not valid JSON
         more["quality_mae_against_tables"] = float(np.mean(errors))
     return evaluate_scores(images, scores, verdicts, more)
+
+
+def scan_scores(scanner: Scanner, paths: list[str], aligned: bool, results: ResultFile) -> np.ndarray:
+    """Return the scores of files; scan those that are not stored yet, saved as JPEG 96 first if `aligned`.
+
+    Returns:
+        (n, 2): p(AI), NaN for an unreadable file, and its uncertainty, NaN if not estimated.
+    """
+    missing = [path for path in dict.fromkeys(paths) if path not in results.known]
+    found = _saved_again(scanner, missing) if aligned else _as_published(scanner, missing)
+    for path, finding in tqdm(found, total=len(missing), desc=scanner.header.name, disable=None):
+        score, uncertainty = (None, None) if finding is None else (finding.score, finding.uncertainty)
+        results.add(path, score=score, uncertainty=uncertainty)
+    rows = [results.known[path] for path in paths]
+    return np.array([[row["score"], row.get("uncertainty")] for row in rows], float).reshape(-1, 2)
+
+
+def _as_published(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding]]:
+    for finding in scanner.scan(paths):
+        yield finding.path, finding
+
+
+def _saved_again(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding | None]]:
+    def load(number: int) -> tuple[str, np.ndarray | None]:
+        try:
+            return paths[number], jpeg(decode(paths[number]).pixels, ALIGNED_QUALITY)
+        except HidascanError:
+            return paths[number], None
+
+    for path, pixels in read_ahead(load, len(paths), ahead=4):
+        yield path, None if pixels is None else scanner.scan_array(pixels)
 
 
 def evaluate_scores(

@@ -17,9 +17,9 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import CheckpointError, RecipeError
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared
-from hidascan.lab.measure.scores import ResultFile, scan
+from hidascan.lab.measure.detection import scan_scores
 from hidascan.lab.measure.speed import cost_of
-from hidascan.lab.training.artifacts import Workspace, fingerprint
+from hidascan.lab.training.artifacts import ResultFile, Workspace, fingerprint
 from hidascan.lab.training.recipe import read_recipe, training_module
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
@@ -116,7 +116,7 @@ class EntryTrainer:
         patches = self.options.patches
         scanner = self.scanner(entry, without, patches)
         results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", f"{scanner.run.digest} {patches}")
-        return scan(scanner, [str(image.path) for image in images], False, results)
+        return scan_scores(scanner, [str(image.path) for image in images], False, results)
 
     def _compared(
         self, entry: Entry, images: list[LabelledImage], scores: np.ndarray, without: tuple[int, ...]

@@ -17,9 +17,8 @@ from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.image.views import cut_views
 from hidascan.lab.data.autoencoders import Autoencoder
-from hidascan.lab.data.forgeries import cell_shares, repaint_region
-from hidascan.lab.data.layouts.edited import EditedImage, read_mask
-from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.data.composites import cell_shares, repaint_region
+from hidascan.lab.data.tables import EditedImage, LabelledImage, read_mask
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc
 from hidascan.looking import tensors_of

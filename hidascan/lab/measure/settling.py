@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from hidascan.calibration import Calibration
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.measure.scores import ResultFile
+from hidascan.lab.training.artifacts import ResultFile
 from hidascan.looking import settled_by, until_settled
 from hidascan.options import PROFILES
 from hidascan.scanner import Scanner

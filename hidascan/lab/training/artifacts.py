@@ -1,4 +1,4 @@
-"""Artifacts of training, written atomically and tied to their recipe by a fingerprint."""
+"""Artifacts of training and results of scans: stored at once, tied to their inputs, reused by an interrupted run."""
 
 from __future__ import annotations
 
@@ -100,3 +100,38 @@ def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     if not shards:
         raise RecipeError(f"{folder}: no image of the tables is readable and large enough")
     return {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+
+
+class ResultFile:
+    """Results by path, appended as JSON lines.
+
+    Attributes:
+        known: Row of each path.
+    """
+
+    def __init__(self, path: Path | None, run: str):
+        """Open the file.
+
+        Args:
+            path: Path of the file; None to store nothing.
+            run: Key of weights and format, as a file may hold several runs.
+        """
+        self._path, self._run = path, run
+        lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+        rows = [row for line in lines if (row := _parsed(line)).get("run") == run]
+        self.known: dict[str, dict[str, Any]] = {row["path"]: row for row in rows}
+
+    def add(self, path: str, **results: Any) -> None:
+        """Store the results of a file."""
+        self.known[path] = {"run": self._run, "path": path, **results}
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self.known[path]) + "\n")
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Parse a line; return nothing if it was truncated by a kill."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {}

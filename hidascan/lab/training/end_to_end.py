@@ -30,12 +30,12 @@ from hidascan.lab.data.packs import DecodedWindows, read_packs
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.training.artifacts import Workspace, fingerprint, missing_shards, read_shards, save_artifact
 from hidascan.lab.training.losses import Losses, classification_loss, contrastive_loss
-from hidascan.lab.training.packed_samples import PackedSamples
 from hidascan.lab.training.pretrained import start_from_pretrained
 from hidascan.lab.training.recipe import EndToEndRecipe as Recipe
 from hidascan.lab.training.recipe import EndToEndSpec, images_of, write_weights
 from hidascan.lab.training.samples import (
     CachedSamples,
+    PackedSamples,
     Sample,
     SampleDrawer,
     is_cacheable,

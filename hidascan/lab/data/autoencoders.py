@@ -1,4 +1,4 @@
-"""Autoencoders, including those of diffusers: reconstructions differ from photos only in the traces of a decoder."""
+"""Autoencoders of several origins: reconstructions differ from photos only in the traces of a decoder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hidascan.errors import RecipeError
-from hidascan.lab.data.autoencoders.tiny import is_tiny, load_tiny
-from hidascan.lab.data.autoencoders.trained import load_trained
+from hidascan.lab.data.trained_autoencoders import load_trained
 
-_LATENT = 16  # pixels, a multiple of every autoencoder's latent side
+_ALIGNMENT = 16  # pixels, a multiple of every autoencoder's latent side
 _DIFFUSERS = "diffusers:"  # prefix of their names
+_TINY = {"taesd": 4, "taesdxl": 4, "taef1": 16, "taef2": 32}  # channels of the latents
+_POOLED = ("taef2",)  # names whose blocks have a pool branch
 
 
 class Autoencoder:
@@ -40,7 +42,7 @@ class Autoencoder:
     ) -> np.ndarray:
         """Reconstruct (H, W, 3) uint8; `latent_noise` is the sigma of noise added to the latents."""
         height, width = pixels.shape[:2]
-        padded = np.pad(pixels, ((0, -height % _LATENT), (0, -width % _LATENT), (0, 0)), mode="edge")
+        padded = np.pad(pixels, ((0, -height % _ALIGNMENT), (0, -width % _ALIGNMENT), (0, 0)), mode="edge")
         x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].to(self.dtype) / 255
         latent = self.encoder(x.contiguous(memory_format=torch.channels_last))
         if latent_noise and rng is not None:
@@ -74,10 +76,66 @@ def load_autoencoder(
     Raises:
         RecipeError: If it is none of these.
     """
-    if str(where).startswith(_DIFFUSERS):
-        return Autoencoder(*load_from_diffusers(str(where)), dtype, device)
     path = Path(where)
-    return Autoencoder(*(load_tiny(path) if is_tiny(path) else load_trained(path)), dtype, device)
+    if str(where).startswith(_DIFFUSERS):
+        parts = _from_diffusers(str(where))
+    elif path.name in _TINY:
+        parts = (
+            _loaded(tiny_encoder(path.name), f"{path}_encoder.safetensors"),
+            _loaded(tiny_decoder(path.name), f"{path}_decoder.safetensors"),
+        )
+    else:
+        parts = load_trained(path)
+    return Autoencoder(*parts, dtype, device)
+
+
+def _loaded(network: nn.Module, path: str) -> nn.Module:
+    try:
+        network.load_state_dict(load_file(path))
+    except Exception as error:
+        raise RecipeError(f"{path}: not the weights of this autoencoder: {error}") from error
+    return network
+
+
+class _Block(nn.Module):
+    """conv-ReLU-conv-ReLU-conv plus a skip connection; with `pool`, first adds a grouped 1x1 branch to the input."""
+
+    def __init__(self, width: int, pool: bool = False):
+        super().__init__()
+        convs = [nn.Conv2d(width, width, 3, padding=1) for _ in range(3)]
+        self.conv = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.ReLU(), convs[2])
+        self.pool = None
+        if pool:
+            widened, narrowed = (nn.Conv2d(*sizes, 1, bias=False) for sizes in ((width, 4 * width), (4 * width, width)))
+            self.pool = nn.Sequential(widened, nn.GroupNorm(4, 4 * width), nn.ReLU(), narrowed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pool is not None:
+            x = x + self.pool(x)
+        return torch.relu(self.conv(x) + x)
+
+
+class _Clamp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * torch.tanh(x / 3)
+
+
+def tiny_encoder(name: str, width: int = 64) -> nn.Sequential:
+    """Build an encoder of madebyollin/taesd (MIT) by name: (B, 3, H, W) in 0..1 -> (B, latent, H / 8, W / 8)."""
+    layers = [nn.Conv2d(3, width, 3, padding=1), _Block(width)]
+    for stage in range(3):
+        layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False))
+        layers += [_Block(width, pool=stage == 2 and name in _POOLED) for _ in range(3)]
+    return nn.Sequential(*layers, nn.Conv2d(width, _TINY[name], 3, padding=1))
+
+
+def tiny_decoder(name: str, width: int = 64) -> nn.Sequential:
+    """Build a decoder by name: (B, latent, h, w) -> (B, 3, 8 h, 8 w), approximately in 0..1."""
+    layers = [_Clamp(), nn.Conv2d(_TINY[name], width, 3, padding=1), nn.ReLU()]
+    for stage in range(3):
+        layers += [_Block(width, pool=stage == 0 and name in _POOLED) for _ in range(3)]
+        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1, bias=False)]
+    return nn.Sequential(*layers, _Block(width), nn.Conv2d(width, 3, 3, padding=1))
 
 
 class _Encode(nn.Module):
@@ -101,12 +159,8 @@ class _Decode(nn.Module):
         return (self.autoencoder.decode(latent).sample + 1) / 2
 
 
-def load_from_diffusers(where: str) -> tuple[nn.Module, nn.Module]:
-    """Load encoder and decoder of "diffusers:NAME".
-
-    Raises:
-        RecipeError: If diffusers is not installed, or cannot load them.
-    """
+def _from_diffusers(where: str) -> tuple[nn.Module, nn.Module]:
+    """Load encoder and decoder of "diffusers:NAME"; RecipeError if diffusers is not installed, or cannot load them."""
     name = where.removeprefix(_DIFFUSERS)
     try:
         from diffusers import AutoencoderKL, AutoencoderTiny
