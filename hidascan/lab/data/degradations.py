@@ -22,20 +22,12 @@ _MAX_SIDE = 1600  # of an enlargement, pixels
 
 @dataclass(frozen=True)
 class Degradation:
-    """One drawn degradation, which can be applied to an image and to its reconstruction.
+    """One drawn degradation, which can be applied to an image and to its reconstruction."""
 
-    Attributes:
-        filter: "none", "blur", "sharpen" or "noise".
-        strength: Strength of the filter.
-        saves: Compressions, in order.
-        shift: Pixels cropped at the top and left between saves, so that the block grids do not align.
-        noise_seed: Random seed of the noise.
-    """
-
-    filter: str
+    filter: str  # "none", "blur", "sharpen" or "noise"
     strength: float
-    saves: tuple[Compression, ...]
-    shift: tuple[int, int]
+    saves: tuple[Compression, ...]  # in order
+    shift: tuple[int, int]  # pixels cropped at the top and left between saves, so that the block grids do not align
     noise_seed: int
 
 

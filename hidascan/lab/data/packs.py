@@ -37,21 +37,14 @@ _WORKERS = 2
 
 @dataclass(frozen=True)
 class Window(LabelledImage):
-    """One window.
+    """One window."""
 
-    Attributes:
-        offset: Position of the encoded picture in the blob, bytes.
-        size: Size of the encoded picture, bytes.
-        checksum: CRC-32 of the encoded picture.
-        box: Left, top, width and height of the window in the encoded picture, pixels.
-        quality: JPEG quality of the last save, 1..100; 0 for other formats.
-    """
-
-    offset: int = 0
-    size: int = 0
-    checksum: int = 0
+    offset: int = 0  # position of the encoded picture in the blob, bytes
+    size: int = 0  # size of the encoded picture, bytes
+    checksum: int = 0  # CRC-32 of the encoded picture
+    # Left, top, width and height of the window in the encoded picture, pixels.
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
-    quality: int = 0
+    quality: int = 0  # JPEG quality of the last save, 1..100; 0 for other formats
 
 
 @dataclass(frozen=True)

@@ -42,42 +42,25 @@ _DOMAIN_OF = {"hn_digital_art": "artwork", "hn_scans": "document", "hn_screens":
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One row of a label table.
-
-    Attributes:
-        path: Path of the file.
-        label: 1 for AI, 0 for real.
-        group: Generator, or kind of real image.
-        source: Collection of the image; images of one source share more than their label.
-        domain: Kind of picture: photo, artwork, render, screenshot, document; "" if unclear.
-        family: Family of the generator; "" for real images, and if unknown.
-    """
+    """One row of a label table."""
 
     path: Path
-    label: int
-    group: str
-    source: str
-    domain: str = ""
-    family: str = ""
+    label: int  # 1 for AI, 0 for real
+    group: str  # generator, or kind of real image
+    source: str  # collection of the image; images of one source share more than their label
+    domain: str = ""  # kind of picture: photo, artwork, render, screenshot, document; "" if unclear
+    family: str = ""  # family of the generator; "" for real images, and if unknown
 
 
 @dataclass(frozen=True)
 class EditedImage:
-    """An image of a localisation benchmark, or of a table of edits.
-
-    Attributes:
-        path: Path of the image.
-        mask: Path of the mask of the edited area, white on black; None for an unedited image.
-        group: Group that the papers average over: JPEG level, model or split; or the method of the edit.
-        source: Collection of the image; "" if unknown.
-        regenerated: Whether the whole image was regenerated, and the mask is only the requested area.
-    """
+    """An image of a localisation benchmark, or of a table of edits."""
 
     path: Path
-    mask: Path | None
-    group: str
-    source: str = ""
-    regenerated: bool = False
+    mask: Path | None  # path of the mask of the edited area, white on black; None for an unedited image
+    group: str  # group that the papers average over: JPEG level, model or split; or the method of the edit
+    source: str = ""  # collection of the image; "" if unknown
+    regenerated: bool = False  # whether the whole image was regenerated, and the mask is only the requested area
 
 
 def read_table(table: str | Path) -> list[LabelledImage]:

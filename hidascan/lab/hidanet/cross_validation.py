@@ -144,18 +144,12 @@ def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the table of steps, from a kernel on few sources to both votes.
-
-    Attributes:
-        name: Name of the step.
-        kernel: Changed settings of the kernel probe.
-        vote: Weight of FAM's logit.
-        included: Function that returns the mask of the samples to fit to; None for all.
-    """
+    """One row of the table of steps, from a kernel on few sources to both votes."""
 
     name: str
-    kernel: dict[str, Any] = field(default_factory=dict)
-    vote: float = 0.0
+    kernel: dict[str, Any] = field(default_factory=dict)  # changed settings of the kernel probe
+    vote: float = 0.0  # weight of FAM's logit
+    # Function that returns the mask of the samples to fit to; None for all.
     included: Callable[[Samples], Tensor] | None = None
 
 

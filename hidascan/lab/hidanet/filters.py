@@ -157,19 +157,12 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of the features of windows, which can be added up.
+    """Moments of the features of windows, which can be added up."""
 
-    Attributes:
-        count: Number of windows.
-        sum: (F,) sum over windows.
-        squares: (F, F) sum of outer products.
-        shifts: (F,) twice the sum of copies minus photos.
-    """
-
-    count: int
-    sum: Tensor
-    squares: Tensor
-    shifts: Tensor
+    count: int  # number of windows
+    sum: Tensor  # (F,) sum over windows
+    squares: Tensor  # (F, F) sum of outer products
+    shifts: Tensor  # (F,) twice the sum of copies minus photos
 
     @classmethod
     def of(cls, photo: Tensor, copy: Tensor) -> Moments:
@@ -199,17 +192,11 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics to which filters are fitted.
+    """Statistics to which filters are fitted."""
 
-    Attributes:
-        mean: (F,) mean of cells.
-        spread: (F,) standard deviation of cells.
-        moments: Moments by band of compression and maker.
-    """
-
-    mean: Tensor
-    spread: Tensor
-    moments: dict[tuple[int, str], Moments]
+    mean: Tensor  # (F,) mean of cells
+    spread: Tensor  # (F,) standard deviation of cells
+    moments: dict[tuple[int, str], Moments]  # by band of compression and maker
 
 
 def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:

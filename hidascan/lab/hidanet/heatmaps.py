@@ -30,23 +30,14 @@ _EVIDENCE = 0.005  # share of real images with a patch that is marked as a whole
 
 @dataclass(frozen=True)
 class Located:
-    """Logits of a window by a TFL that was trained without its source.
+    """Logits of a window by a TFL that was trained without its source."""
 
-    Attributes:
-        number: Index of the window.
-        kind: Kind of window, one of `windows.KINDS`.
-        maker: Generator or editing method of the AI pixels, or kind of retouch.
-        new_maker: Whether the autoencoder was held out, too.
-        logits: (h, w) logits of the cells.
-        shares: (h, w) shares of AI-made pixels in the cells.
-    """
-
-    number: int
-    kind: str
-    maker: str
-    new_maker: bool
-    logits: np.ndarray
-    shares: np.ndarray
+    number: int  # index of the window
+    kind: str  # one of `windows.KINDS`
+    maker: str  # generator or editing method of the AI pixels, or kind of retouch
+    new_maker: bool  # whether the autoencoder was held out, too
+    logits: np.ndarray  # (h, w) logits of the cells
+    shares: np.ndarray  # (h, w) shares of AI-made pixels in the cells
 
     @property
     def auc(self) -> float:

@@ -49,17 +49,11 @@ _LEAST = 1e-3  # added to spreads
 
 
 class WindowCells(NamedTuple):
-    """Input and labels of TFL for a window of h x w cells (28 x 28, or 14 x 14).
+    """Input and labels of TFL for a window of h x w cells (28 x 28, or 14 x 14)."""
 
-    Attributes:
-        tokens: (h, w, T * C) int8 tokens, in steps of QUANTUM standard deviations.
-        residuals: (h, w, E) float16 filtered residuals.
-        shares: (h, w) float32 shares of AI-made pixels in the cells.
-    """
-
-    tokens: Tensor
-    residuals: Tensor
-    shares: Tensor
+    tokens: Tensor  # (h, w, T * C) int8 tokens, in steps of QUANTUM standard deviations
+    residuals: Tensor  # (h, w, E) float16 filtered residuals
+    shares: Tensor  # (h, w) float32 shares of AI-made pixels in the cells
 
 
 class WindowStore:
@@ -174,15 +168,10 @@ def window_store(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: W
 
 @dataclass(frozen=True)
 class TrainedTFL:
-    """Trained parts of TFL, in the form used by the network.
+    """Trained parts of TFL, in the form used by the network."""
 
-    Attributes:
-        token_filters: Filters of patch tokens, including their standardisation.
-        localiser: Network over cells.
-    """
-
-    token_filters: TokenFilters
-    localiser: CellLocaliser
+    token_filters: TokenFilters  # filters of patch tokens, including their standardisation
+    localiser: CellLocaliser  # network over cells
 
     @torch.no_grad()
     def logits(self, tokens: Tensor, residuals: Tensor) -> Tensor:

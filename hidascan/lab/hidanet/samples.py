@@ -45,48 +45,29 @@ _BATCH = 16  # views per pass through the backbone
 
 @dataclass(frozen=True)
 class Delivery:
-    """A simulated delivery, applied to every image.
+    """A simulated delivery, applied to every image."""
 
-    Attributes:
-        name: Unique name.
-        patches: Number of patches per image, in addition to the thumbnail.
-        draw: Function that draws a perturbation with the random generator of an image; None for the image as published.
-    """
-
-    name: str
-    patches: int
+    name: str  # unique
+    patches: int  # number of patches per image, in addition to the thumbnail
+    # Function that draws a perturbation with the random generator of an image; None for the image as published.
     draw: Callable[[np.random.Generator], Perturbation] | None = None
 
 
 @dataclass(frozen=True)
 class Samples:
-    """S samples, each an image under a delivery.
-
-    Attributes:
-        images: Image of each sample.
-        views: Frozen [CLS] tokens (1 + K, T * C) of the views of each sample, the thumbnail first.
-        thumbnail: (S, T * C) tokens of the thumbnails.
-        patches: (S, T * C) tokens averaged over the patches.
-        residuals: (S, FEATURES) residual features averaged over the patches.
-        labels: (S,) 0 for real, 1 for AI.
-        folds: (S,) folds of the sources.
-        as_published: (S,) bool, true for images as published, false for delivered copies.
-        qualities: (S,) JPEG qualities 1..100 in the headers of unchanged JPEGs, else NaN.
-        domains: (S,) indices into DOMAINS, -1 for others.
-        families: (S,) indices into FAMILIES, -1 for others.
-    """
+    """S samples, each an image under a delivery."""
 
     images: Sequence[LabelledImage]
-    views: Sequence[Tensor]
-    thumbnail: Tensor
-    patches: Tensor
-    residuals: Tensor
-    labels: Tensor
-    folds: Tensor
-    as_published: Tensor
-    qualities: Tensor
-    domains: Tensor
-    families: Tensor
+    views: Sequence[Tensor]  # frozen [CLS] tokens (1 + K, T * C) of the views of each sample, the thumbnail first
+    thumbnail: Tensor  # (S, T * C) tokens of the thumbnails
+    patches: Tensor  # (S, T * C) tokens averaged over the patches
+    residuals: Tensor  # (S, FEATURES) residual features averaged over the patches
+    labels: Tensor  # (S,) 0 for real, 1 for AI
+    folds: Tensor  # (S,) folds of the sources
+    as_published: Tensor  # (S,) bool, true for images as published, false for delivered copies
+    qualities: Tensor  # (S,) JPEG qualities 1..100 in the headers of unchanged JPEGs, else NaN
+    domains: Tensor  # (S,) indices into DOMAINS, -1 for others
+    families: Tensor  # (S,) indices into FAMILIES, -1 for others
 
     def only(self, mask: Tensor) -> Samples:
         """Return the samples for which mask (S,) bool is true."""

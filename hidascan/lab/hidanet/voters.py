@@ -121,17 +121,11 @@ def _ridge(values: Tensor, among: Tensor, weights: Tensor, targets: Tensor, pena
 
 @dataclass(frozen=True)
 class Views:
-    """Standardised [CLS] tokens of S samples.
+    """Standardised [CLS] tokens of S samples."""
 
-    Attributes:
-        thumbnail: (S, F) float16 tokens of the thumbnails.
-        patches: (S, K, F) float16 tokens of the patches, padded with zeros.
-        padding: (S, K) bool, true at positions without a patch.
-    """
-
-    thumbnail: Tensor
-    patches: Tensor
-    padding: Tensor
+    thumbnail: Tensor  # (S, F) float16 tokens of the thumbnails
+    patches: Tensor  # (S, K, F) float16 tokens of the patches, padded with zeros
+    padding: Tensor  # (S, K) bool, true at positions without a patch
 
     @classmethod
     def of(cls, probe: KernelProbe, samples: Samples) -> Views:
@@ -177,17 +171,11 @@ def train_fusion(views: Views, samples: Samples, recipe: HiDANetRecipe) -> Fusio
 
 @dataclass(frozen=True)
 class Voters:
-    """Kernel probe and FAM, fitted to the same samples; the logit is that of the probe plus `vote` times FAM's.
-
-    Attributes:
-        probe: Kernel probe.
-        fusion: FAM and classifier; None if their vote is 0.
-        vote: Weight of FAM's logit.
-    """
+    """Kernel probe and FAM, fitted to the same samples; the logit is that of the probe plus `vote` times FAM's."""
 
     probe: KernelProbe
-    fusion: FusionHead | None
-    vote: float
+    fusion: FusionHead | None  # FAM and classifier; None if their vote is 0
+    vote: float  # weight of FAM's logit
 
     @torch.no_grad()
     def predict(self, samples: Samples) -> Predictions:
@@ -201,15 +189,10 @@ class Voters:
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Predictions of S samples out of fold.
+    """Predictions of S samples out of fold."""
 
-    Attributes:
-        predictions: Predictions, each by voters fitted without the source of the sample.
-        voters: Voters by the fold that they were fitted without.
-    """
-
-    predictions: Predictions
-    voters: dict[int, Voters]
+    predictions: Predictions  # each by voters fitted without the source of the sample
+    voters: dict[int, Voters]  # by the fold that they were fitted without
 
 
 def fit_voters(samples: Samples, recipe: HiDANetRecipe) -> Voters:

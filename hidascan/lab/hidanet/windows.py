@@ -34,21 +34,13 @@ EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
 
 @dataclass(frozen=True)
 class Window:
-    """One training window.
+    """One training window."""
 
-    Attributes:
-        pixels: (448, 448, 3) or (224, 224, 3) uint8 RGB.
-        mask: (H, W) bool, true where pixels are AI-made.
-        kind: Kind of window, one of KINDS.
-        source: Source of the image, which determines the fold.
-        maker: Generator or editing method of the AI pixels, or kind of retouch.
-    """
-
-    pixels: np.ndarray
-    mask: np.ndarray
-    kind: str
-    source: str
-    maker: str
+    pixels: np.ndarray  # (448, 448, 3) or (224, 224, 3) uint8 RGB
+    mask: np.ndarray  # (H, W) bool, true where pixels are AI-made
+    kind: str  # one of KINDS
+    source: str  # source of the image, which determines the fold
+    maker: str  # generator or editing method of the AI pixels, or kind of retouch
 
 
 class WindowMaker:

@@ -57,19 +57,12 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class Bench:
-    """A benchmark.
-
-    Attributes:
-        layout: Name of the layout.
-        rows: Rows, sorted by name.
-        unreadable: Number of unreadable files, which are omitted.
-        notes: Missing parts, one line each.
-    """
+    """A benchmark."""
 
     layout: str
-    rows: list[BenchRow]
-    unreadable: int
-    notes: list[str] = field(default_factory=list)
+    rows: list[BenchRow]  # sorted by name
+    unreadable: int  # unreadable files, which are omitted
+    notes: list[str] = field(default_factory=list)  # missing parts, one line each
 
 
 def score(layout: str, images: list[LabelledImage], scores: np.ndarray) -> Bench:

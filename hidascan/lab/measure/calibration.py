@@ -233,17 +233,11 @@ def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Labelled:
-    """One labelled image with the finding of a scan.
+    """One labelled image with the finding of a scan."""
 
-    Attributes:
-        label: 1 for AI or edited by AI, 0 for real.
-        fold: Fold of its source, 0..5.
-        finding: Finding with score and regions.
-    """
-
-    label: int
-    fold: int
-    finding: Finding
+    label: int  # 1 for AI or edited by AI, 0 for real
+    fold: int  # fold of its source, 0..5
+    finding: Finding  # with score and regions
 
 
 def join_labels(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[Labelled]:

@@ -30,23 +30,16 @@ _EXAMPLE = "examples/pasted/rocket.jpg"  # from the root of the repository
 
 @dataclass(frozen=True)
 class CardSpec:
-    """Inputs of a card's measurements.
+    """Inputs of a card's measurements."""
 
-    Attributes:
-        table: Path of a table of held-out sources.
-        recipe: Recipe of the weights.
-        cache: Cache folder with the features of training.
-        images: Number of images of `table`, for each slower section.
-        measured: Results shared by sections.
-    """
-
-    table: str | Path
+    table: str | Path  # held-out sources
     recipe: Any
-    cache: Path
+    cache: Path  # cache folder with the features of training
+    # Number of images of `table`, for each slower section.
     images: dict[str, int] = field(
         default_factory=lambda: {"quality": 20, "robustness": 64, "speed": 27, "perturbed": 300}
     )
-    measured: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)  # results shared by sections
 
     def some(self, section: str) -> list[LabelledImage]:
         """Return the images of the table for a slower section, evenly spread."""

@@ -24,23 +24,14 @@ _KNOWS = "knows its errors"
 
 @dataclass(frozen=True)
 class Compared:
-    """Scores of one detector.
-
-    Attributes:
-        name: Name of the detector in the comparison.
-        images: Scored images.
-        scores: (n,) p(AI), NaN for unreadable files.
-        uncertainties: (n,) standard deviations of scores, NaN if not estimated.
-        cost: Cost per image; None for an outside system.
-        budget: Training budget, in words.
-    """
+    """Scores of one detector."""
 
     name: str
     images: list[LabelledImage]
-    scores: np.ndarray
-    uncertainties: np.ndarray
-    cost: Cost | None = None
-    budget: str = ""
+    scores: np.ndarray  # (n,) p(AI), NaN for unreadable files
+    uncertainties: np.ndarray  # (n,) standard deviations of scores, NaN if not estimated
+    cost: Cost | None = None  # cost per image; None for an outside system
+    budget: str = ""  # training budget, in words
 
     def readable(self) -> tuple[list[LabelledImage], np.ndarray, np.ndarray, np.ndarray]:
         """Return images, labels, scores and uncertainties of readable files."""

@@ -68,14 +68,9 @@ def folds_of(number: int, count: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class EntryTrainer:
-    """Trains and scores entries.
+    """Trains and scores entries."""
 
-    Attributes:
-        workspace: Cache, device and precision of the trainings.
-        options: Options of the scans.
-    """
-
-    workspace: Workspace
+    workspace: Workspace  # cache, device and precision of the trainings
     options: ScanOptions
 
     def weights(self, entry: Entry, without: tuple[int, ...] = ()) -> Path:

@@ -58,21 +58,13 @@ class PerturbationFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracy under perturbations, and stability of verdicts.
+    """Accuracy under perturbations, and stability of verdicts."""
 
-    Attributes:
-        images: Number of images.
-        perturbations: Figures of each perturbation.
-        flips: Share of images, 0..1, with both ai and real among their verdicts, untouched and over STABILITY.
-        flips_real: Share of flips among real images, 0..1.
-        flips_ai: Share of flips among AI images, 0..1.
-    """
-
-    images: int
-    perturbations: list[PerturbationFigures]
-    flips: float
-    flips_real: float
-    flips_ai: float
+    images: int  # number of images
+    perturbations: list[PerturbationFigures]  # figures of each perturbation
+    flips: float  # share of images, 0..1, with both ai and real among their verdicts, untouched and over STABILITY
+    flips_real: float  # share of flips among real images, 0..1
+    flips_ai: float  # share of flips among AI images, 0..1
 
 
 def scan_changed(

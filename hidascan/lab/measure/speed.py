@@ -97,19 +97,12 @@ def compare_precisions(scanner: Scanner, paths: list[str]) -> tuple[float, float
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of an image of SIZE, with all views of the detector.
+    """Cost of an image of SIZE, with all views of the detector."""
 
-    Attributes:
-        parameters: Number of parameters, including frozen parts.
-        trained: Number of trained parameters.
-        gflops: Floating-point operations, in 10^9; a multiply-add counts as two.
-        milliseconds: Median time from pixels to finding, ms.
-    """
-
-    parameters: int
-    trained: int
-    gflops: float
-    milliseconds: float
+    parameters: int  # number of parameters, including frozen parts
+    trained: int  # number of trained parameters
+    gflops: float  # floating-point operations, in 10^9; a multiply-add counts as two
+    milliseconds: float  # median time from pixels to finding, ms
 
 
 def cost_of(weights: Path, scanner: Scanner) -> Cost:

@@ -37,18 +37,12 @@ _GRID = 16  # pixels: the blocks of a JPEG with 4:2:0
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: its views or encoded rows, and its label.
+    """One image: its views or encoded rows, and its label."""
 
-    Attributes:
-        label: 1 if any pixel is AI-made, else 0.
-        views: Views of the sample.
-        encoded: Encoded rows of the views.
-        shares: (V, h, w) shares of AI-made pixels in each cell of the views, 0..1; None with a thumbnail.
-    """
-
-    label: int
+    label: int  # 1 if any pixel is AI-made, else 0
     views: Views | None = None
     encoded: Encoded | None = None
+    # (V, h, w) shares of AI-made pixels in each cell of the views, 0..1; None with a thumbnail.
     shares: np.ndarray | None = None
 
     @property
@@ -158,19 +152,12 @@ class CachedSamples(SampleDrawer):
 
 @dataclass(frozen=True)
 class Stratum:
-    """Windows of both classes with a size and a range of JPEG qualities in common.
+    """Windows of both classes with a size and a range of JPEG qualities in common."""
 
-    Attributes:
-        side: Side of the samples cut from them, pixels.
-        qualities: Qualities of its JPEG windows; none if all windows of the packs are lossless.
-        samplers: Samplers of real and of AI windows.
-        count: Number of windows of the rarer class.
-    """
-
-    side: int
-    qualities: tuple[int, ...]
-    samplers: tuple[BalancedSampler, BalancedSampler]
-    count: int
+    side: int  # side of the samples cut from them, pixels
+    qualities: tuple[int, ...]  # qualities of its JPEG windows; none if all windows of the packs are lossless
+    samplers: tuple[BalancedSampler, BalancedSampler]  # of real and of AI windows
+    count: int  # number of windows of the rarer class
 
 
 class PackedSamples:
