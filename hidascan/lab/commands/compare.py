@@ -91,14 +91,13 @@ def _report(title: str, found: list[Compared], outside: list[str], images: list[
         if not equals:
             raise UsageError(f"--outside {text}: expected NAME=FILE")
         found = [*found, comparison.read_outside(name, Path(file), images)]
-    rows = [comparison.row_of(one) for one in found]
     sources = len({image.source for image in images})
-    text = f"{title}: {len(images)} images of {sources} sources.\n\n{comparison.as_markdown(rows)}\n\n{comparison.by_kind(found)}"
+    text = f"{title}: {len(images)} images of {sources} sources.\n\n{comparison.as_markdown(found)}\n\n{comparison.by_kind(found)}"
     print(text, end="\n\n", flush=True)
     path.with_suffix(".txt").write_text("".join(f"{image.path}\n" for image in images), encoding="utf-8")
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    comparison.write_csv(path.with_suffix(".csv"), rows)
-    comparison.plot_cost(rows, path)
+    comparison.write_csv(path.with_suffix(".csv"), found)
+    comparison.plot_cost(found, path)
     comparison.plot_kinds(found, path.with_name(f"{path.name}-by-kind"))
 
 

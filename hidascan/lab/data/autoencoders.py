@@ -66,12 +66,9 @@ def load_autoencoder(
 ) -> Autoencoder:
     """Load an autoencoder.
 
-    Args:
-        where: FOLDER/NAME, where NAME is taesd, taesdxl, taef1 or taef2 and FOLDER holds NAME_encoder.safetensors and
-            NAME_decoder.safetensors; the file of an autoencoder trained by hidalab; or "diffusers:NAME" for an
-            AutoencoderKL or AutoencoderTiny by name or folder.
-        dtype: Precision of the autoencoder.
-        device: Device of the autoencoder.
+    `where` is FOLDER/NAME, where NAME is taesd, taesdxl, taef1 or taef2 and FOLDER holds NAME_encoder.safetensors and
+    NAME_decoder.safetensors; the file of an autoencoder trained by hidalab; or "diffusers:NAME" for an AutoencoderKL or
+    AutoencoderTiny by name or folder.
 
     Raises:
         RecipeError: If it is none of these.

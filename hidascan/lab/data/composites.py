@@ -89,11 +89,10 @@ class CompositeMaker:
             scale = float(np.exp(rng.uniform(np.log(lowest), np.log(1.25))))
             pixels = resize(np.ascontiguousarray(pixels), scale, rng)
         framed = Composite(pixels, np.full(pixels.shape[:2], bool(sampler.label)))
-        return framed if rng.random() < self.spec.whole else _within(framed, self._window_side(rng), rng)
-
-    def _window_side(self, rng: np.random.Generator) -> int:
+        if rng.random() < self.spec.whole:
+            return framed
         low, high = self.spec.window_side
-        return int(np.exp(rng.uniform(np.log(low), np.log(high))))
+        return _within(framed, int(np.exp(rng.uniform(np.log(low), np.log(high)))), rng)
 
     def _reconstruct(self, composite: Composite, rng: np.random.Generator) -> Composite:
         if not self.autoencoders:
@@ -110,8 +109,8 @@ class CompositeMaker:
             donor = self._reconstruct(composite, rng)
         else:
             donor = self._frame(self.ai, rng)
-            height, width = (min(a, b) for a, b in zip(composite.mask.shape, donor.mask.shape, strict=True))
-            composite, donor = _corner(composite, height, width), _corner(donor, height, width)
+            rows, columns = (slice(min(sides)) for sides in zip(composite.mask.shape, donor.mask.shape, strict=True))
+            composite, donor = (_cut(one, (rows, columns)) for one in (composite, donor))
         height, width = composite.mask.shape
         region = random_region(height, width, self.spec.swap_share, rng)
         if rng.random() < 0.25:
@@ -141,12 +140,11 @@ def _without_history(composite: Composite, rng: np.random.Generator) -> Composit
 
 def _within(composite: Composite, side: int, rng: np.random.Generator) -> Composite:
     """Cut out a random window of at most `side` pixels per side."""
-    window = random_window(composite.mask.shape, side, rng)
-    return replace(composite, pixels=composite.pixels[window], mask=composite.mask[window])
+    return _cut(composite, random_window(composite.mask.shape, side, rng))
 
 
-def _corner(composite: Composite, height: int, width: int) -> Composite:
-    return replace(composite, pixels=composite.pixels[:height, :width], mask=composite.mask[:height, :width])
+def _cut(composite: Composite, window: tuple[slice, slice]) -> Composite:
+    return Composite(composite.pixels[window], composite.mask[window])
 
 
 def random_region(height: int, width: int, share: tuple[float, float], rng: np.random.Generator) -> np.ndarray:

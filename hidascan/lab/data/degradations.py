@@ -151,10 +151,6 @@ def _any_resize(rng: np.random.Generator) -> Perturbation:
     return resized
 
 
-def _saved(rng: np.random.Generator) -> list[Perturbation]:
-    return [_save(rng, 75, 98)]
-
-
 def _site(rng: np.random.Generator) -> list[Perturbation]:
     """Draw a site builder: resizing to a width, and strong compression."""
     return [partial(perturb.fit, longest=int(rng.choice([640, 800, 1024, 1280, 1600]))), _save(rng, 50, 85, webp=0.5)]
@@ -220,7 +216,7 @@ def _gammas(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 _KINDS: tuple[tuple[float, Callable[[np.random.Generator], list[Perturbation]]], ...] = (  # and their shares
-    (0.25, _saved),
+    (0.25, lambda rng: [_save(rng, 75, 98)]),
     (0.20, _site),
     (0.15, _network),
     (0.10, _messenger),

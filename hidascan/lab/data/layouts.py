@@ -72,12 +72,7 @@ def read_levels(folder: Path, levels: tuple[str, ...], name: str = "", file: str
     """Read the images of a layout; none if it does not match.
 
     Without a level of classes, folders with a name such as `real` hold photos that every generator is compared with.
-
-    Args:
-        folder: Folder of the benchmark.
-        levels: Levels of the layout.
-        name: Name of the generator, if no level gives it.
-        file: Regular expression for the names of the files.
+    `name` is that of the generator, if no level gives it; `file` is a regular expression for the names of the files.
     """
     images = []
     for place, named_by in _descend(folder, levels, {}):

@@ -218,10 +218,9 @@ def _cut(image: LabelledImage, side: int) -> tuple[Window, bytes] | None:
         return None
     rng = np.random.default_rng(zlib.crc32(str(image.path).encode()))
     window = random_window(decoded.pixels.shape, side, rng)
-    part, data = decoded.pixels[window], _whole_file(image.path, decoded)
-    left, top = (0, 0) if data is None else (window[1].start, window[0].start)
-    if data is None:
-        data = _lossless(part)
+    part, whole = decoded.pixels[window], _whole_file(image.path, decoded)
+    left, top = (window[1].start, window[0].start) if whole else (0, 0)
+    data = whole or _lossless(part)
     quality = 0 if decoded.jpeg is None else decoded.jpeg.quality
     box = (left, top, part.shape[1], part.shape[0])
     placed: dict[str, Any] = {"size": len(data), "checksum": zlib.crc32(data), "box": box}

@@ -31,10 +31,11 @@ from hidascan.scanner import Scanner
 
 __all__ = ["SECTIONS", "Recipe", "cross_validate", "report_heatmaps", "train", "train_for_comparison", "train_part"]
 
-VERDICT, HEATMAP = "verdict", "heatmap"  # parts that can be trained alone
 _FROZEN = ("backbone",)
-_OF_HEATMAP = ("cell_taps", "cell_filters", "residual_filters", "localiser_dim", "dropout")
-_OF_VERDICT = ("taps", "components", "landmarks", "quality_dim", "dim", "heads", "dropout")
+_PARTS = {  # parts that can be trained alone, and their settings of the network
+    "verdict": ("taps", "components", "landmarks", "quality_dim", "dim", "heads", "dropout"),
+    "heatmap": ("cell_taps", "cell_filters", "residual_filters", "localiser_dim", "dropout"),
+}
 
 
 def train(recipe: Recipe, out: Path, workspace: Workspace) -> None:
@@ -50,18 +51,17 @@ def train(recipe: Recipe, out: Path, workspace: Workspace) -> None:
 
 
 def train_part(part: str, recipe: Recipe, out: Path, workspace: Workspace, weights: Path) -> None:
-    """Train VERDICT or HEATMAP alone, take all other parts from finished `weights`, and write the new ones to `out`.
+    """Train "verdict" or "heatmap" alone, take all other parts from finished `weights`, and write the new ones to `out`.
 
     Raises:
         RecipeError: If the network of these weights differs from the recipe's in more than this part.
     """
     finished, header = load_detector(weights)
-    fields = _OF_VERDICT if part == VERDICT else _OF_HEATMAP
-    ours = {name: getattr(recipe.network, name) for name in fields}
+    ours = {name: getattr(recipe.network, name) for name in _PARTS[part]}
     if not isinstance(finished, HiDANet) or dataclasses.replace(finished.config, **ours) != recipe.network:
         raise RecipeError(f"{weights}: the network differs from the recipe's in more than the {part}")
     network = _without_backbone(recipe)
-    if part == VERDICT:
+    if part == "verdict":
         for name in ("residuals", "token_filters", "localiser", "heatmap"):
             setattr(network, name, getattr(finished, name))
         calibration = _train_verdict(network, recipe, workspace)

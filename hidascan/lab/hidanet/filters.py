@@ -7,10 +7,8 @@ traces that our autoencoders do not leave, a photo and a generated image. Pairs 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +22,14 @@ from hidascan.errors import ImageError, RecipeError
 from hidascan.geometry import ViewPlan
 from hidascan.image.decode import decode
 from hidascan.image.views import cut_views
-from hidascan.lab.data.autoencoders import Autoencoder, load_autoencoder
+from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, random_window, resize
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import BalancedSampler, fold_of, tables_sha256
 from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, build_autoencoders, trained_path
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
-from hidascan.lab.training.artifacts import (
-    Workspace,
-    claim_folder,
-    fingerprint,
-    load_artifact,
-    missing_shards,
-    save_artifact,
-)
+from hidascan.lab.training import artifacts
+from hidascan.lab.training.artifacts import Workspace, fingerprint
 
 _PER_SHARD = 40
 _KINDS = ("given", "trained", "generated")  # origin of the second image, and prefix of the shards
@@ -71,7 +63,7 @@ def build_pairs(recipe: HiDANetRecipe, workspace: Workspace) -> None:
     spec, folder = recipe.localiser.pairs, workspace.cache / "pairs"
     decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed, makers_of(recipe)]
     made_by = fingerprint(what="pairs", decides=decides, tables=tables_sha256(recipe.data.tables))
-    claim_folder(folder, made_by)
+    artifacts.claim_folder(folder, made_by)
     included = [image for image in read_images(*recipe.data.tables) if fold_of(image.source) != spec.held_out_fold]
     photos, generated = (BalancedSampler(included, label, spec.group_power) for label in (0, 1))
     autoencoders = _load_autoencoders(recipe, photos, workspace)
@@ -79,23 +71,24 @@ def build_pairs(recipe: HiDANetRecipe, workspace: Workspace) -> None:
     for place, (kind, count) in enumerate(zip(_KINDS, spec.counts, strict=True)):
         if count and not makers[place]:
             raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but no autoencoder for them exists")
-        for path, numbers in missing_shards(folder, count, _PER_SHARD, f"{kind} pairs", f"{kind}-"):
+        for path, numbers in artifacts.missing_shards(folder, count, _PER_SHARD, f"{kind} pairs", f"{kind}-"):
             seeds = [[recipe.seed, spec.seed + place, number] for number in numbers]
             made = zip(*(_make_pair(photos, makers[place], spec, seed) for seed in seeds), strict=True)
             sides = dict(zip(("photos", "copies"), made, strict=True))
-            save_artifact(path, {side: torch.from_numpy(np.stack(pixels)) for side, pixels in sides.items()})
+            artifacts.save_artifact(path, {side: torch.from_numpy(np.stack(pixels)) for side, pixels in sides.items()})
 
 
 def _load_autoencoders(recipe: HiDANetRecipe, photos: BalancedSampler, workspace: Workspace) -> list[list[Maker]]:
     """Train those of the recipe, unless they exist; return the given autoencoders, and these."""
     folder = workspace.cache / "autoencoders"
     build_autoencoders(recipe.autoencoders, photos, folder, workspace)
+
+    def maker(path: str) -> Maker:
+        autoencoder = load_autoencoder(path, workspace.dtype, workspace.device)
+        return lambda photo, rng: autoencoder.reconstruct(photo, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
+
     paths = recipe.data.autoencoders, [str(trained_path(folder, one)) for one in _usable(recipe)]
-    return [[_by(load_autoencoder(path, workspace.dtype, workspace.device)) for path in kind] for kind in paths]
-
-
-def _by(autoencoder: Autoencoder) -> Maker:
-    return lambda photo, rng: autoencoder.reconstruct(photo, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
+    return [[maker(path) for path in kind] for kind in paths]
 
 
 def _make_pair(
@@ -125,11 +118,7 @@ def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) 
 
 
 class Pairs:
-    """A folder of pairs, ordered by kind, each with a degradation.
-
-    Attributes:
-        makers: Maker of each pair.
-    """
+    """A folder of pairs, ordered by kind, each with a degradation; `makers` are their makers."""
 
     def __init__(self, recipe: HiDANetRecipe, folder: Path):
         """Index the shards of a folder."""
@@ -206,11 +195,11 @@ def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
     degraded = [spec.filter, spec.saves, spec.jpeg_quality]
     made = [recipe.seed, drawn, degraded, makers_of(recipe), recipe.autoencoders, tables_sha256(recipe.data.tables)]
     made_by = fingerprint(what="residual filters", made=made, ridge=recipe.localiser.ridge)
-    found = load_artifact(path, made_by)
+    found = artifacts.load_artifact(path, made_by)
     if found is None:
         statistics = measure_statistics(Pairs(recipe, cache / "pairs"))
         found = fit_residual_filters(statistics, recipe.localiser.ridge).state_dict()
-        save_artifact(path, found, made_by)
+        artifacts.save_artifact(path, found, made_by)
     filters = ResidualFilters(found["filters"].shape[1])
     filters.load_state_dict(found)
     if filters.filters.shape[1] != recipe.network.residual_filters:
@@ -257,17 +246,18 @@ def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilter
     targets = [((band.covariance + overall) / 2, band.shift) if band else (overall, shift) for band in bands]
     targets.append((overall, shift))
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
-    columns = [_discriminant(within, between, kind, ridge) for kind in kinds for within, between in targets]
+    columns = [_discriminants(within, between[:, None], kind, ridge) for kind in kinds for within, between in targets]
     makers = sorted({maker for _, maker in statistics.moments})
     if len(makers) > 1:
         each = [_total([part for (_, by), part in statistics.moments.items() if by == maker]) for maker in makers]
-        columns += [_discriminant(overall, one.shift, kinds[-1], ridge) for one in each if one]
-    weights = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
+        shifts = torch.stack([one.shift for one in each if one], dim=1)
+        columns.append(_discriminants(overall, shifts, kinds[-1], ridge))
+    weights = torch.cat([*columns, torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     return _filled(statistics, weights, overall, mean)
 
 
 def _total(parts: list[Moments]) -> Moments | None:
-    return reduce(operator.add, parts) if parts else None
+    return sum(parts[1:], parts[0]) if parts else None
 
 
 def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tensor) -> ResidualFilters:
@@ -279,11 +269,11 @@ def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tenso
     return filters
 
 
-def _discriminant(covariance: Tensor, shift: Tensor, kind: slice, ridge: float) -> Tensor:
-    """Fit one filter (F,), zero outside the features `kind`."""
-    weights = torch.zeros(len(shift))
-    regular = covariance[kind, kind].double() + ridge * torch.eye(len(shift[kind])).double()
-    weights[kind] = torch.linalg.solve(regular, shift[kind].double()).float()
+def _discriminants(covariance: Tensor, shifts: Tensor, kind: slice, ridge: float) -> Tensor:
+    """Fit a filter for each column of `shifts` (F, n), zero outside the features `kind`: (F, n)."""
+    weights = torch.zeros(shifts.shape)
+    regular = covariance[kind, kind].double() + ridge * torch.eye(len(shifts[kind])).double()
+    weights[kind] = torch.linalg.solve(regular, shifts[kind].double()).float()
     return weights
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,12 +132,12 @@ def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace
         "repainted by an autoencoder of the training": [one for one in kinds[REPAINTED] if not one.new_maker],
         "pasted from a generated image": kinds[PASTED],
     }
-    yield _forged_as_markdown(parts, thresholds)
-    yield "Edits as published, by method:\n\n" + _forged_as_markdown(_by_maker(as_published), thresholds)
-    yield "Repainted by held-out autoencoders:\n\n" + _forged_as_markdown(_by_maker(repainted), thresholds)
+    yield _as_markdown(parts, thresholds, _FORGED)
+    yield "Edits as published, by method:\n\n" + _as_markdown(_by_maker(as_published), thresholds, _FORGED)
+    yield "Repainted by held-out autoencoders:\n\n" + _as_markdown(_by_maker(repainted), thresholds, _FORGED)
     whole = {kind: kinds[kind] for kind in (UNTOUCHED, RETOUCHED, GENERATED)}
-    yield "Wholly real and wholly generated windows:\n\n" + _honest_as_markdown(whole, thresholds)
-    yield "Retouched without AI:\n\n" + _honest_as_markdown(_by_maker(kinds[RETOUCHED]), thresholds)
+    yield "Wholly real and wholly generated windows:\n\n" + _as_markdown(whole, thresholds, _HONEST)
+    yield "Retouched without AI:\n\n" + _as_markdown(_by_maker(kinds[RETOUCHED]), thresholds, _HONEST)
 
 
 def _by_maker(located: list[Located]) -> dict[str, list[Located]]:
@@ -145,25 +145,25 @@ def _by_maker(located: list[Located]) -> dict[str, list[Located]]:
     return {maker: [one for one in located if one.maker == maker] for maker in makers}
 
 
-def _forged_as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds) -> str:
+def _as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds, columns: tuple[str, ...]) -> str:
     rows = []
     for name, located in parts.items():
-        marked, wanted = [one.marked(thresholds) for one in located], [one.shares >= 0.5 for one in located]
-        overlap = [(a & b).sum() / max(1, (a | b).sum()) for a, b in zip(marked, wanted, strict=True)]
-        figures = [one.auc for one in located], overlap, [float(cells.any()) for cells in marked]
-        rows.append([name, len(located), *map(_mean, figures)])
-    return markdown.table(["", "n", "token AUC", "IoU", "with a region"], rows)
+        marked = [(one, one.marked(thresholds)) for one in located]
+        figures = ([_FIGURES[column](one, cells) for one, cells in marked] for column in columns)
+        rows.append([name, len(located), *(float(np.nanmean(values)) if values else "" for values in figures)])
+    return markdown.table(["", "n", *columns], rows)
 
 
-def _honest_as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds) -> str:
-    rows = []
-    for name, located in parts.items():
-        marked = [one.marked(thresholds) for one in located]
-        rows.append(
-            [name, len(located), _mean([float(cells.any()) for cells in marked]), _mean([c.mean() for c in marked])]
-        )
-    return markdown.table(["", "n", "with a region", "mean marked area"], rows)
+def _iou(located: Located, marked: np.ndarray) -> float:
+    wanted = located.shares >= 0.5
+    return float((marked & wanted).sum() / max(1, (marked | wanted).sum()))
 
 
-def _mean(values: Sequence[float]) -> float | str:
-    return float(np.nanmean(values)) if values else ""
+# Figures of a window and the mask (h, w) of its marked cells, by column.
+_FIGURES: dict[str, Callable[[Located, np.ndarray], float]] = {
+    "token AUC": lambda located, marked: located.auc,
+    "IoU": _iou,
+    "with a region": lambda located, marked: float(marked.any()),
+    "mean marked area": lambda located, marked: float(marked.mean()),
+}
+_FORGED, _HONEST = ("token AUC", "IoU", "with a region"), ("with a region", "mean marked area")

@@ -31,14 +31,8 @@ from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import BalancedSampler, read_edits, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, LocaliserSpec, recipe_backbone, token_settings
 from hidascan.lab.hidanet.windows import KINDS, WindowMaker
-from hidascan.lab.training.artifacts import (
-    Workspace,
-    claim_folder,
-    fingerprint,
-    load_artifact,
-    missing_shards,
-    save_artifact,
-)
+from hidascan.lab.training import artifacts
+from hidascan.lab.training.artifacts import Workspace, fingerprint
 from hidascan.lab.training.losses import localisation_loss
 from hidascan.lab.training.trainer import Trainer
 
@@ -57,25 +51,19 @@ class WindowCells(NamedTuple):
 
 
 class WindowStore:
-    """A folder with the cells of all windows of a `WindowMaker`.
-
-    Attributes:
-        about: Kind, source and maker of each window.
-        mean: (T * C,) mean of the tokens.
-        spread: (T * C,) standard deviation of the tokens.
-    """
+    """A folder with the cells of all windows of a `WindowMaker`."""
 
     def __init__(self, folder: Path):
         """Open all shards of a folder."""
         self._places: list[tuple[Any, int]] = []
-        self.about: list[tuple[str, str, str]] = []
+        self.about: list[tuple[str, str, str]] = []  # kind, source and maker of each window
         for path in sorted(folder.glob("[0-9]*.safetensors")):
             file = safe_open(path, framework="pt")
             windows = json.loads(file.metadata()["about"])
             self._places += [(file, place) for place in range(len(windows))]
             self.about += [(kind, source, maker) for kind, source, maker in windows]
         standard = load_file(folder / "standard.safetensors")
-        self.mean, self.spread = standard["mean"], standard["spread"]
+        self.mean, self.spread = standard["mean"], standard["spread"]  # (T * C,) of the tokens
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -95,9 +83,9 @@ def build_window_cells(
     Raises:
         RecipeError: If the folder belongs to another recipe.
     """
-    claim_folder(folder, made_by)
+    artifacts.claim_folder(folder, made_by)
     mean, spread = _standard(maker, backbone, folder / "standard.safetensors", made_by)
-    for path, numbers in missing_shards(folder, len(maker), _SHARD, "windows"):
+    for path, numbers in artifacts.missing_shards(folder, len(maker), _SHARD, "windows"):
         tensors: dict[str, Tensor] = {}
         abouts = []
         for place, number in enumerate(numbers):  # not ahead: autoencoders and backbone use the same cores
@@ -107,18 +95,18 @@ def build_window_cells(
             tensors[f"{place}/residuals"] = _joined(residuals(_patches(window.pixels))).half()
             tensors[f"{place}/shares"] = torch.from_numpy(cell_shares(window.mask, CELL)).float()
             abouts.append((window.kind, window.source, window.maker))
-        save_artifact(path, tensors, made_by, about=json.dumps(abouts))
+        artifacts.save_artifact(path, tensors, made_by, about=json.dumps(abouts))
     return WindowStore(folder)
 
 
 def _standard(maker: WindowMaker, backbone: FrozenViT, path: Path, made_by: str) -> tuple[Tensor, Tensor]:
     """Measure or read mean and spread (T * C,) of the tokens of cells."""
-    found = load_artifact(path, made_by)
+    found = artifacts.load_artifact(path, made_by)
     if found is None:
         numbers = np.linspace(0, len(maker) - 1, min(_FOR_SPREAD, len(maker))).astype(int).tolist()
         cells = torch.cat([_tokens(backbone, maker[number].pixels).flatten(0, 1) for number in numbers])
         found = {"mean": cells.mean(0), "spread": cells.std(0) + _LEAST}
-        save_artifact(path, found, made_by)
+        artifacts.save_artifact(path, found, made_by)
     return found["mean"], found["spread"]
 
 
@@ -207,11 +195,7 @@ class _Learner(nn.Module):
 
 
 def train_localiser(
-    recipe: HiDANetRecipe,
-    store: WindowStore,
-    state: Path,
-    hidden: Collection[int] = (),
-    name: str = "",
+    recipe: HiDANetRecipe, store: WindowStore, state: Path, hidden: Collection[int] = (), name: str = ""
 ) -> TrainedTFL:
     """Train TFL on windows; resume after the last complete epoch in `state`, if any.
 

@@ -29,14 +29,8 @@ from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
 from hidascan.lab.measure.metrics import source_weights
-from hidascan.lab.training.artifacts import (
-    Workspace,
-    claim_folder,
-    fingerprint,
-    missing_shards,
-    read_shards,
-    save_artifact,
-)
+from hidascan.lab.training import artifacts
+from hidascan.lab.training.artifacts import Workspace, fingerprint
 from hidascan.lab.training.trainer import read_ahead
 
 _SHARD = 40  # images
@@ -91,14 +85,12 @@ def verdict_samples(recipe: HiDANetRecipe, workspace: Workspace) -> Samples:
 
 
 def sample_images(recipe: HiDANetRecipe, cap: int) -> list[LabelledImage]:
-    """Return at most `cap` images of each group of a source, from all tables, in the order of sampling."""
-    return _broadest_first(capped(read_images(*recipe.data.tables), cap))
+    """Return at most `cap` images of each group of a source, from all tables.
 
-
-def _broadest_first(images: list[LabelledImage]) -> list[LabelledImage]:
-    """Order images by rounds of two per group of a source, so that an incomplete cache covers all sources."""
+    They are ordered by rounds of two per group of a source, so that an incomplete cache covers all sources.
+    """
+    images, rounds = capped(read_images(*recipe.data.tables), cap), []
     seen: Counter[tuple[str, str, int]] = Counter()
-    rounds = []
     for image in images:
         key = (image.source, image.group, image.label)
         rounds.append(seen[key] // 2)
@@ -124,11 +116,11 @@ def delivered_samples(
         backbone=token_settings(recipe),
         tables=tables_sha256(recipe.data.tables),
     )
-    claim_folder(folder, made_by)
+    artifacts.claim_folder(folder, made_by)
     backbone = recipe_backbone(recipe, recipe.network.taps, workspace)
-    for path, numbers in missing_shards(folder, len(images), _SHARD, f"features {name}"):
-        save_artifact(path, _encode(_cut(images, deliveries, numbers), backbone), made_by)
-    return _samples(read_shards(folder), images)
+    for path, numbers in artifacts.missing_shards(folder, len(images), _SHARD, f"features {name}"):
+        artifacts.save_artifact(path, _encode(_cut(images, deliveries, numbers), backbone), made_by)
+    return _samples(artifacts.read_shards(folder), images)
 
 
 @dataclass(frozen=True)

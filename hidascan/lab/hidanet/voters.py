@@ -135,15 +135,11 @@ class Views:
         patches = nn.utils.rnn.pad_sequence([one[1:] for one in views], batch_first=True)
         return cls(torch.stack([one[0] for one in views]), patches, torch.arange(patches.shape[1]) >= counts[:, None])
 
-    def only(self, chosen: Tensor) -> Views:
-        """Return the samples with these numbers (n,), or for which a mask (S,) is true."""
-        return Views(self.thumbnail[chosen], self.patches[chosen], self.padding[chosen])
-
-    def thin(self, alone: Tensor) -> Views:
-        """Mask all patches but the first of the samples for which alone (S,) is true."""
-        padding = self.padding.clone()
+    def only(self, chosen: Tensor, alone: Tensor) -> Views:
+        """Return the samples with these numbers (n,); mask all patches but the first where alone (n,) is true."""
+        padding = self.padding[chosen]
         padding[alone, 1:] = True
-        return Views(self.thumbnail, self.patches, padding)
+        return Views(self.thumbnail[chosen], self.patches[chosen], padding)
 
     def logits(self, head: FusionHead) -> Tensor:
         """Return the logits (S,) of a head."""
@@ -163,7 +159,7 @@ def train_fusion(views: Views, samples: Samples, recipe: HiDANetRecipe) -> Fusio
     ai_share = float(((weights * truth).sum() / weights.sum()).clamp(0.01, 0.99))  # a class may be missing
 
     def losses(chosen: Tensor) -> Losses:
-        logits = views.only(chosen).thin(torch.rand(len(chosen)) < spec.thinned).logits(head)
+        logits = views.only(chosen, torch.rand(len(chosen)) < spec.thinned).logits(head)
         return {"cls": classification_loss(logits, truth[chosen], ai_share, spec.label_smoothing, weights[chosen])}
 
     return fit(head, spec, len(truth), losses)
@@ -205,13 +201,9 @@ def fit_voters(samples: Samples, recipe: HiDANetRecipe) -> Voters:
 def predict_out_of_fold(
     samples: Samples, recipe: HiDANetRecipe, included: Tensor | None = None, folds: Iterable[int] | None = None
 ) -> OutOfFold:
-    """Predict samples by cross-validation over sources.
+    """Predict samples by cross-validation over sources, those of other `folds` with logits of 0.
 
-    Args:
-        samples: Samples of all folds.
-        recipe: Recipe of the voters.
-        included: (S,) bool, true for samples to fit to; None for all.
-        folds: Folds whose samples are predicted, the others keep logits of 0; None for all.
+    `included` (S,) bool is true for samples to fit to; None for all, as for `folds`.
     """
     chosen = samples.folds.unique().tolist() if folds is None else list(folds)
     fitted = torch.ones_like(samples.as_published) if included is None else included

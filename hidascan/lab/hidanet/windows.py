@@ -6,7 +6,7 @@ Real edits matter most: TFL hardly generalises to generators that it was not tra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -164,7 +164,7 @@ class WindowMaker:
         if any(lost):
             saved = np.pad(saved, ((0, lost[0]), (0, lost[1]), (0, 0)), mode="symmetric")
             mask = np.pad(mask[lost[0] :, lost[1] :], ((0, lost[0]), (0, lost[1])), mode="symmetric")
-        return Window(saved, mask, window.kind, window.source, window.maker)
+        return replace(window, pixels=saved, mask=mask)
 
 
 def _resized(

@@ -59,14 +59,8 @@ def calibrate(
 def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
     """Calibrate weights by out-of-fold scores of networks with the same training, but without the images' sources.
 
-    So weights trained on every source are calibrated on held-out ones. They are named after the file. Returns the
-    figures of `calibrate`.
-
-    Args:
-        weights: Path of uncalibrated weights without a heatmap, trained on all sources.
-        images: Scored images.
-        scores: (n,) sigmoids of raw logits; NaN for unreadable files.
-        out: Path of the calibrated weights.
+    So weights without a heatmap, trained on every source, are calibrated on held-out ones. They are named after `out`.
+    `scores` (n,) are sigmoids of raw logits; NaN for unreadable files. Returns the figures of `calibrate`.
     """
     kept = np.flatnonzero(~np.isnan(scores))
     known, sure = [images[place] for place in kept], np.clip(scores[kept], 1e-7, 1 - 1e-7)
@@ -74,12 +68,7 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
 
 
 def _write(
-    weights: Path,
-    out: Path,
-    images: list[LabelledImage],
-    logits: np.ndarray,
-    localisation: float,
-    record: dict[str, Any],
+    weights: Path, out: Path, images: list[LabelledImage], logits: np.ndarray, threshold: float, record: dict[str, Any]
 ) -> dict[str, float]:
     """Write weights with a calibration fitted to the logits (n,) of images; return its cross-fitted figures."""
     labels = np.array([image.label for image in images])
@@ -88,7 +77,7 @@ def _write(
     header = dataclasses.replace(
         header,
         name=header.name if out == weights else out.stem,
-        calibration=dataclasses.replace(fit_calibration(labels, logits), localisation=localisation),
+        calibration=dataclasses.replace(fit_calibration(labels, logits), localisation=threshold),
         training=header.training | {"calibration": {"images": len(images), **record, **figures}},
     )
     save_trained(out, detector, header)
@@ -145,12 +134,8 @@ def cross_fitted_verdicts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and verdicts (m,), each fold by a calibration fitted to the others.
 
-    Args:
-        labels: (n,) 0 or 1.
-        logits: (n,) raw logits.
-        folds: (n,) fold numbers.
-        profile: Profile of the verdicts.
-        scored: Logits (m,) and folds (m,) to score; None for those of the fit.
+    They are fitted to labels (n,), raw logits (n,) and fold numbers (n,). `scored` are logits (m,) and folds (m,) to
+    score; None for those of the fit.
     """
     own_logits, own_folds = scored or (logits, folds)
     scores, verdicts = np.zeros(len(own_logits)), np.full(len(own_logits), "inconclusive")
@@ -166,16 +151,10 @@ def cross_fitted_verdicts(
 def measure_reliability(
     labels: np.ndarray, logits: np.ndarray, folds: np.ndarray, as_published: np.ndarray
 ) -> dict[str, Reliability]:
-    """Measure the error rates of cross-fitted verdicts in each profile, on images as published and as delivered.
+    """Measure the error rates of cross-fitted verdicts by profile, on images as published and as delivered.
 
-    Args:
-        labels: (n,) 0 or 1.
-        logits: (n,) raw logits, out of fold.
-        folds: (n,) fold numbers.
-        as_published: (n,) bool, true for images as published, false for delivered copies.
-
-    Returns:
-        Error rates by profile; empty if a class is missing.
+    All arguments are (n,): labels, raw logits out of fold, fold numbers, and bool, true for images as published. There are
+    no rates if a class is missing.
     """
     parts = [mask & (labels == label) for mask in (as_published, ~as_published) for label in (0, 1)]
     if not all(part.any() for part in parts) or not _can_be_cross_fitted(labels, folds):
@@ -183,16 +162,13 @@ def measure_reliability(
     measured = {}
     for profile in ERRORS:
         verdicts = cross_fitted_verdicts(labels, logits, folds, profile=profile)[1]
-        rates = [
-            ErrorRates(_share(verdicts[real] == "ai"), _share(verdicts[ai] == "real"), int(real.sum()), int(ai.sum()))
-            for real, ai in (parts[:2], parts[2:])
-        ]
+        rates = []
+        for real, ai in (parts[:2], parts[2:]):
+            wrong = verdicts[real] == "ai", verdicts[ai] == "real"
+            false_alarms, misses = (round(float(part.mean()), 4) for part in wrong)
+            rates.append(ErrorRates(false_alarms, misses, int(real.sum()), int(ai.sum())))
         measured[profile] = Reliability(*rates)
     return measured
-
-
-def _share(found: np.ndarray) -> float:
-    return round(float(found.mean()), 4)
 
 
 def fit_calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,39 +40,28 @@ class Compared:
         images = [image for image, one in zip(self.images, kept.tolist(), strict=True) if one]
         return images, np.array([image.label for image in images]), self.scores[kept], self.uncertainties[kept]
 
-
-@dataclass(frozen=True)
-class Row:
-    """Figures of one detector by column; `_KNOWS` is the AUC of its uncertainty as a predictor of its errors at 0.5."""
-
-    name: str
-    figures: dict[str, float]
-    cost: Cost | None
-    budget: str
-
-
-def row_of(compared: Compared) -> Row:
-    """Compute the figures of a detector."""
-    images, labels, scores, uncertainties = compared.readable()
-    low, high = interval_over_sources(auc, labels, scores, [image.source for image in images])
-    wrong = ((scores >= 0.5) != labels).astype(int)
-    figures = {name: column(labels, scores) for name, column in COLUMNS.items()} | {
-        "TPR at 1 % FPR": tpr_at_fpr(labels, scores, 0.01),
-        "TPR at 5 % FPR": tpr_at_fpr(labels, scores, 0.05),
-        "AUC low": low,
-        "AUC high": high,
-        _KNOWS: float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties),
-    }
-    return Row(compared.name, figures, compared.cost, compared.budget)
+    @cached_property
+    def figures(self) -> dict[str, float]:
+        """Figures by column; `_KNOWS` is the AUC of the uncertainty as a predictor of errors at 0.5."""
+        images, labels, scores, uncertainties = self.readable()
+        low, high = interval_over_sources(auc, labels, scores, [image.source for image in images])
+        wrong = ((scores >= 0.5) != labels).astype(int)
+        return {name: column(labels, scores) for name, column in COLUMNS.items()} | {
+            "TPR at 1 % FPR": tpr_at_fpr(labels, scores, 0.01),
+            "TPR at 5 % FPR": tpr_at_fpr(labels, scores, 0.05),
+            "AUC low": low,
+            "AUC high": high,
+            _KNOWS: float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties),
+        }
 
 
-def as_markdown(rows: list[Row]) -> str:
+def as_markdown(compared: list[Compared]) -> str:
     """Return the comparison as a table, best AUC first and in bold."""
-    knowing = any(not np.isnan(row.figures[_KNOWS]) for row in rows)
+    knowing = any(not np.isnan(row.figures[_KNOWS]) for row in compared)
     head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["predicts its errors"] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
-    for row in sorted(rows, key=lambda row: -row.figures["AUC"]):
+    for row in sorted(compared, key=lambda row: -row.figures["AUC"]):
         numbers: list[object] = [row.figures[name] for name in _SHOWN]
         numbers.insert(1, f"{row.figures['AUC low']:.3f} to {row.figures['AUC high']:.3f}")
         if knowing:
@@ -123,13 +113,13 @@ def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]
     return found
 
 
-def write_csv(path: Path, rows: list[Row]) -> None:
+def write_csv(path: Path, compared: list[Compared]) -> None:
     """Write the comparison as CSV."""
     columns, costs = [*_SHOWN, "AUC low", "AUC high", _KNOWS], [field.name for field in dataclasses.fields(Cost)]
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["detector", *columns, *costs, "trained with"])
-        for row in rows:
+        for row in compared:
             cost = [""] * len(costs) if row.cost is None else dataclasses.astuple(row.cost)
             out.writerow([row.name, *(row.figures[name] for name in columns), *cost, row.budget])
 
@@ -152,11 +142,11 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def plot_cost(rows: list[Row], path: Path) -> None:
+def plot_cost(compared: list[Compared], path: Path) -> None:
     """Plot AUC, with its interval, against milliseconds per image, as `path`.png and `path`.svg."""
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(9, 6))
-    for row, name in zip(rows, short_names([row.name for row in rows]), strict=True):
+    for row, name in zip(compared, short_names([row.name for row in compared]), strict=True):
         if row.cost is None:
             axes.axhline(row.figures["AUC"], linestyle=":", color="grey")
             axes.annotate(name, (0.01, row.figures["AUC"]), xycoords=("axes fraction", "data"), va="bottom")

@@ -37,6 +37,13 @@ def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) 
     return float(np.mean([(called_ai[labels == label] == label).mean() for label in np.unique(labels)]))
 
 
+def share_right(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
+    """Return the share of images of one class on its side of 0.5, 0..1; NaN without images."""
+    of_class = scores[labels == label]
+    right = of_class >= 0.5 if label else of_class < 0.5
+    return float(right.mean()) if len(right) else float("nan")
+
+
 def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, fpr: float) -> float:
     """Compute the true-positive rate at the lowest threshold whose false-positive rate is at most `fpr`."""
     false_positives, true_positives = _roc_curve(labels, scores)

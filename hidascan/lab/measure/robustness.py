@@ -18,31 +18,19 @@ from hidascan.image.decode import decode
 from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, noise, shrink
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
+from hidascan.lab.measure.metrics import auc, balanced_accuracy, share_right, tpr_at_fpr
 from hidascan.lab.training.trainer import read_ahead
 from hidascan.scanner import Scanner
 
 UNTOUCHED = "unchanged"
 # Perturbations that should not flip a verdict between ai and real.
 STABILITY = (
-    "JPEG 90",
-    "JPEG 75",
-    "JPEG 40",
-    "WebP 80",
-    "resize 0.75",
-    "resize 0.5",
-    "centre 60 %",
-    "letterbox",
-    "messenger",
-    "photo network",
-    "news network",
-)
+    "JPEG 90", "JPEG 75", "JPEG 40", "WebP 80", "resize 0.75", "resize 0.5", "centre 60 %", "letterbox",
+    "messenger", "photo network", "news network",
+)  # fmt: skip
 QUALITIES = (30, 50, 70, 80, 90, 95)
 MASKED = "masked share"
 _MASK_SIDE = 32  # side of masked squares, pixels
-
-Levels = dict[float, Perturbation]
-Points = list[tuple[float, float]]
 
 
 class PerturbationFigures(NamedTuple):
@@ -164,7 +152,7 @@ def _resized(pixels: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
-CURVES: dict[str, Levels] = {
+CURVES: dict[str, dict[float, Perturbation]] = {
     "JPEG quality": {q: partial(jpeg, quality=q) for q in (100, 90, 80, 70, 60, 50, 40)},
     "blur, sigma": {s: partial(blur, sigma=s) for s in (0.5, 1.0, 1.5, 2.0, 2.5)},
     "resize": {s: partial(_resized, scale=s) for s in (0.6, 0.8, 1.0, 1.2, 1.4)},
@@ -173,18 +161,13 @@ CURVES: dict[str, Levels] = {
 }
 
 
-def measure_curves(scanner: Scanner, images: list[LabelledImage]) -> dict[str, Points]:
-    """Return the AUC by strength, for each of CURVES; for masking, the share of AI images that stay over 0.5."""
+def measure_curves(scanner: Scanner, images: list[LabelledImage]) -> dict[str, list[tuple[float, float]]]:
+    """Return (strength, AUC) of each level of CURVES; for masking, the share of AI images at or over 0.5."""
     changes = [change for levels in CURVES.values() for change in levels.values()]
     labels, findings = scan_changed(scanner, images, changes, scanner.header.name)
     columns = iter(np.array([[float(finding.score or 0.0) for finding in row] for row in findings]).T)
-    curves: dict[str, Points] = {}
-    for name, levels in CURVES.items():
-        measure = _recall if name == MASKED else auc
-        curves[name] = [(strength, measure(labels, next(columns))) for strength in levels]
-    return curves
-
-
-def _recall(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the share of AI images at or over 0.5."""
-    return float((scores[labels == 1] >= 0.5).mean())
+    measures = {name: partial(share_right, label=1) if name == MASKED else auc for name in CURVES}
+    return {
+        name: [(strength, measures[name](labels, next(columns))) for strength in levels]
+        for name, levels in CURVES.items()
+    }

@@ -103,19 +103,10 @@ def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 class ResultFile:
-    """Results by path, appended as JSON lines.
-
-    Attributes:
-        known: Row of each path.
-    """
+    """Results by path, appended as JSON lines; `known` is the row of each path."""
 
     def __init__(self, path: Path | None, run: str):
-        """Open the file.
-
-        Args:
-            path: Path of the file; None to store nothing.
-            run: Key of weights and format, as a file may hold several runs.
-        """
+        """Open the file, None to store nothing; `run` is a key of weights and format, as it may hold several runs."""
         self._path, self._run = path, run
         lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
         rows = [row for line in lines if (row := _parsed(line)).get("run") == run]

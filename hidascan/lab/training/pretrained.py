@@ -21,10 +21,8 @@ TIMM = "timm"  # or "timm:NAME", such as timm:resnet50.tv_in1k
 def start_from_pretrained(detector: Detector, where: str) -> None:
     """Load pre-trained weights into every timm network that a detector trains, except its classifier.
 
-    Args:
-        detector: Newly built detector.
-        where: "timm" for the network's default weights, "timm:NAME", or a state file: safetensors, or a pickle of
-            tensors only.
+    `where` is "timm" for the network's default weights, "timm:NAME", or a state file: safetensors, or a pickle of tensors
+    only.
 
     Raises:
         RecipeError: If the detector trains no timm network, or the weights are unavailable or do not fit.
@@ -82,12 +80,7 @@ def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
 
 
 def write_backbone(name: str, where: str, out: Path) -> None:
-    """Write a frozen ViT for `data.backbone` of recipes, in half precision.
-
-    Args:
-        name: Name in timm, as in `network.backbone` of recipes.
-        where: As in `start_from_pretrained`.
-        out: Path of the backbone file.
+    """Write a frozen ViT for `data.backbone` of recipes, in half precision; `where` as in `start_from_pretrained`.
 
     Raises:
         RecipeError: If the weights are unavailable, or lack a tensor of the network.

@@ -21,13 +21,13 @@ from hidascan.errors import HidascanError, RecipeError
 from hidascan.geometry import CELL, PATCH, Box, ViewPlan
 from hidascan.image.perturb import compress
 from hidascan.image.views import Views, cut_views, mirror_to
-from hidascan.lab.data.autoencoders import Autoencoder
+from hidascan.lab.data.autoencoders import Autoencoder, load_autoencoder
 from hidascan.lab.data.composites import Composite, CompositeMaker, cell_shares
 from hidascan.lab.data.degradations import Degradation, degrade, draw_delivery, jpeg_of, random_window
-from hidascan.lab.data.packs import SIDES, DecodedWindows, Window
-from hidascan.lab.data.tables import BalancedSampler, LabelledImage
-from hidascan.lab.training.artifacts import load_artifact, save_artifact
-from hidascan.lab.training.recipe import EndToEndRecipe
+from hidascan.lab.data.packs import SIDES, DecodedWindows, Window, read_packs
+from hidascan.lab.data.tables import BalancedSampler, LabelledImage, fold_of, tables_sha256
+from hidascan.lab.training.artifacts import Workspace, fingerprint, load_artifact, save_artifact
+from hidascan.lab.training.recipe import EndToEndRecipe, images_of
 
 _KEPT_PATCHES = 4  # cached per image
 _QUALITIES = ((1, 84), (85, 94), (95, 100))  # ranges of the samples from packs
@@ -55,11 +55,7 @@ class SampleDrawer:
     """Samples by number; each has its own random generator, so that it can be drawn again."""
 
     def __init__(
-        self,
-        recipe: EndToEndRecipe,
-        plan: ViewPlan,
-        images: list[LabelledImage],
-        autoencoders: tuple[Autoencoder, ...] = (),
+        self, recipe: EndToEndRecipe, plan: ViewPlan, images: list[LabelledImage], autoencoders: tuple[Autoencoder, ...]
     ):
         """Set up; `autoencoders` are for pairs and swaps.
 
@@ -223,10 +219,24 @@ def strata_of(windows: list[Window], group_power: float) -> list[Stratum]:
     return found
 
 
-def is_cacheable(plan: ViewPlan, side: int) -> bool:
-    """Return whether cached samples, with crops of a side, contain the views of a plan."""
+Samples = SampleDrawer | PackedSamples
+
+
+def open_samples(recipe: EndToEndRecipe, plan: ViewPlan, workspace: Workspace, keep: bool) -> Samples:
+    """Open the samples of a recipe, from its packs or its tables; with `keep`, those of tables are cached, if possible."""
+    spec, data = recipe.training, recipe.data
+    if data.packs:
+        packs = read_packs(Path(data.packs))
+        windows = [window for window in packs.windows if fold_of(window.source) not in data.excluded]
+        return PackedSamples(recipe, plan, windows, DecodedWindows(packs, workspace.cache))
+    autoencoders = [load_autoencoder(path, workspace.dtype, workspace.device) for path in data.autoencoders]
+    arguments = recipe, plan, images_of(recipe), tuple(autoencoders)
     few = isinstance(plan.patches, int) and plan.patches <= _KEPT_PATCHES
-    return plan.side in (None, side) and (few or wants_crop(plan))
+    if not keep or plan.side not in (None, spec.side) or not (few or wants_crop(plan)):
+        return SampleDrawer(*arguments)
+    decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, data.autoencoders, *data.excluded]
+    made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(data.tables))
+    return CachedSamples(workspace.cache, made_by, *arguments)
 
 
 def wants_crop(plan: ViewPlan) -> bool:
