@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
+from hidascan.errors import UsageError
 from hidascan.lab.commands import Cache, Minutes, Packs, Recipe, Table, Views, open_scanner, open_workspace
+from hidascan.options import ScanOptions
 
 if TYPE_CHECKING:
     from hidascan.lab.data.tables import LabelledImage
@@ -68,7 +70,6 @@ def compare(
 
 def _trainer(cache: Path, device: str, precision: str, patches: int | None = None) -> EntryTrainer:
     from hidascan.lab.measure.entries import EntryTrainer
-    from hidascan.options import ScanOptions
 
     workspace = open_workspace(cache, device, precision)
     return EntryTrainer(workspace, ScanOptions(device=str(workspace.device), precision=precision, patches=patches))
@@ -83,7 +84,6 @@ def _known_images(entry: Entry) -> list[LabelledImage]:
 
 
 def _report(title: str, found: list[Compared], outside: list[str], images: list[LabelledImage], path: Path) -> None:
-    from hidascan.errors import UsageError
     from hidascan.lab.measure import comparison
 
     for text in outside:

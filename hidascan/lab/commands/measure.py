@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
+from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.commands import Autoencoder, Cache, Recipe, Table, Weights, open_scanner, open_workspace
+from hidascan.options import ScanOptions
 
 if TYPE_CHECKING:
     from hidascan.lab.data.tables import EditedImage, LabelledImage
@@ -51,7 +53,6 @@ def agree(
 ) -> None:
     """Fit the rule by which a heatmap region contradicts the verdict `real`, and cross-validate it over sources."""
     from hidascan.detectors.checkpoint import load_detector
-    from hidascan.errors import UsageError
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.measure.calibration import cross_fitted_odds, fit_region_odds, join_labels, recalibrate
     from hidascan.runners.verify import read_rows
@@ -99,7 +100,6 @@ def localise(
     """Measure localisation of autoencoded regions in photos by token AUC: one line per JPEG quality."""
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.detectors.weights import find_weights
-    from hidascan.errors import UsageError
     from hidascan.lab.data.autoencoders import load_autoencoder
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
@@ -207,7 +207,6 @@ def card(
     """Measure the figures in model cards, and write them between the marks."""
     from hidascan.lab.measure.card import CardSpec, fill_cards
     from hidascan.lab.training.recipe import read_recipe, training_module
-    from hidascan.options import ScanOptions
 
     spec = read_recipe(recipe)
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
@@ -231,7 +230,6 @@ def bench(
     For detection GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark,
     ForenSynths, Community Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
     """
-    from hidascan.errors import RecipeError
     from hidascan.lab.data.layouts import read_edited, read_layout, read_real
     from hidascan.lab.data.tables import spread
 
@@ -271,7 +269,6 @@ def _detection(
 
 
 def _edited(name: str, images: list[EditedImage], scanner: Scanner) -> None:
-    from hidascan.errors import UsageError
     from hidascan.lab.measure.localisation import edited_as_markdown, measure_edited
 
     if not scanner.detector.has_heatmap:
@@ -288,7 +285,6 @@ def _task(detector: str, name: str) -> Any:
     Raises:
         UsageError: If it has none of this name.
     """
-    from hidascan.errors import UsageError
     from hidascan.lab.training.recipe import training_module
 
     function = getattr(training_module(detector), name, None)

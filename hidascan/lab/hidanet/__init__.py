@@ -89,7 +89,7 @@ def _train_verdict(network: HiDANet, recipe: Recipe, workspace: Workspace) -> Ca
     qualities = quality_samples(recipe, samples, workspace.cache)
     network.quality = train_quality(qualities, recipe.network.quality_dim, recipe.quality)
     out_of_fold = predict_out_of_fold(samples, recipe)
-    heatmaps.fit_patch_threshold(network.heatmap, heatmaps.largest_patch_votes(samples, out_of_fold))
+    heatmaps.fit_patch_threshold(network.heatmap, samples, out_of_fold)
     labels, logits = samples.labels.numpy(), out_of_fold.predictions.logits.double().numpy()
     reliability = measure_reliability(labels, logits, samples.folds.numpy(), samples.as_published.numpy())
     return dataclasses.replace(fit_calibration(labels, logits), reliability=reliability)

@@ -12,7 +12,7 @@ import torch
 from hidascan.detectors.hidanet.heatmap import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
 from hidascan.detectors.hidanet.residuals import ResidualFilters
 from hidascan.lab.data.tables import fold_of
-from hidascan.lab.hidanet.localiser import TrainedTFL, WindowStore, train_localiser, window_store
+from hidascan.lab.hidanet.localiser import WindowStore, train_localiser, window_store
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.samples import Samples
 from hidascan.lab.hidanet.voters import OutOfFold
@@ -56,21 +56,17 @@ def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -
     found: dict[int, Located] = {}
     for fold in range(FOLDS):
         unknown = set(autoencoders[fold::FOLDS])
-        by_source = [number for number, (_, source, _) in enumerate(store.about) if fold_of(source) % FOLDS == fold]
-        by_maker = [
-            number for number, (kind, _, maker) in enumerate(store.about) if kind == REPAINTED and maker in unknown
-        ]
+        about = list(enumerate(store.about))
+        by_source = [number for number, (_, source, _) in about if fold_of(source) % FOLDS == fold]
+        by_maker = [number for number, (kind, _, maker) in about if kind == REPAINTED and maker in unknown]
         if by_source:
             state, hidden = cache / f"tfl-{fold}.state", {*by_source, *by_maker}
             trained = train_localiser(recipe, store, state, hidden, f"fold {fold}")
-            found |= {number: _located(trained, store, number, unknown) for number in by_source}
+            for number in by_source:
+                (kind, _, maker), cells = store.about[number], store[number]
+                logits = trained.logits(cells.tokens, cells.residuals).numpy()
+                found[number] = Located(number, kind, maker, maker in unknown, logits, cells.shares.numpy())
     return [found[number] for number in sorted(found)]
-
-
-def _located(trained: TrainedTFL, store: WindowStore, number: int, unknown: set[str]) -> Located:
-    (kind, _, maker), cells = store.about[number], store[number]
-    logits = trained.logits(cells.tokens, cells.residuals).numpy()
-    return Located(number, kind, maker, maker in unknown, logits, cells.shares.numpy())
 
 
 def fit_heatmap_thresholds(thresholds: HeatmapThresholds, real: Sequence[np.ndarray]) -> None:
@@ -95,24 +91,19 @@ def region_odds(thresholds: HeatmapThresholds, forged: Sequence[np.ndarray], rea
     return likelihood_ratio(*found)
 
 
-def fit_patch_threshold(thresholds: HeatmapThresholds, votes: np.ndarray) -> None:
-    """Set the threshold of the kernel vote from which a patch is marked as a whole.
+def fit_patch_threshold(thresholds: HeatmapThresholds, samples: Samples, out_of_fold: OutOfFold) -> None:
+    """Set the threshold of the kernel vote from which a patch is marked as a whole; do nothing without real images.
 
-    `votes` (n,) are the largest of a patch in each of n real images, out of fold; nothing is set without any.
+    It is fitted to the largest vote of a patch in each real image as published, out of fold.
     """
-    if len(votes):
-        thresholds.evidence.fill_(float(np.quantile(votes, 1 - _EVIDENCE)))
-
-
-def largest_patch_votes(samples: Samples, out_of_fold: OutOfFold) -> np.ndarray:
-    """Return the largest kernel vote of a patch in each real image as published, out of fold."""
     wanted = samples.as_published & (samples.labels == 0)
     largest = []
     for number in torch.nonzero(wanted)[:, 0].tolist():
         probe, views = out_of_fold.voters[int(samples.folds[number])].probe, samples.views[number].float()
         tokens = probe.tokens(views)
         largest.append(float(probe.patch_votes(tokens[:1], tokens[1:]).max()) if len(views) > 1 else -1.0)
-    return np.array(largest)
+    if largest:
+        thresholds.evidence.fill_(float(np.quantile(largest, 1 - _EVIDENCE)))
 
 
 def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: Workspace) -> Iterator[str]:

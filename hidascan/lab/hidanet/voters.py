@@ -39,7 +39,9 @@ def fit_kernel_probe(samples: Samples, recipe: HiDANetRecipe) -> KernelProbe:
     probe.share.copy_(torch.tensor(spec.share))
     probe.gamma.fill_(spec.gamma)
     seen = summarise(probe, samples)
-    chosen = _landmarks(weights, network.landmarks, spec.seed)
+    # Drawn with probabilities proportional to weights, without repetition if there are enough samples.
+    draw, again = torch.Generator().manual_seed(spec.seed), network.landmarks > len(weights)
+    chosen = torch.multinomial(weights, network.landmarks, replacement=again, generator=draw).sort().values
     probe.set_landmarks(thumbnail=seen.thumbnail[chosen], patches=seen.patches[chosen])
     values, among = probe.token_kernel(seen), probe.token_kernel(probe.landmarks)
     target = samples.labels.float()[:, None] * 2 - 1
@@ -94,12 +96,6 @@ def _fit_projection(projection: Projection, samples: Samples, weights: Tensor, s
     scales = variances.clamp_min(1e-4 * float(variances.max())) ** spec.emphasis
     scales = scales / (2 * (variances * scales.square()).sum()).sqrt()
     projection.project_on(importance[:, None] * vectors * scales)
-
-
-def _landmarks(weights: Tensor, count: int, seed: int) -> Tensor:
-    """Draw samples with probabilities proportional to their weights, without repetition if there are enough."""
-    draw, again = torch.Generator().manual_seed(seed), count > len(weights)
-    return torch.multinomial(weights, count, replacement=again, generator=draw).sort().values
 
 
 def _ridge(values: Tensor, among: Tensor, weights: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:

@@ -61,22 +61,18 @@ def score(layout: str, images: list[LabelledImage], scores: np.ndarray) -> Bench
     """Score images by p(AI) (n,), NaN for unreadable files."""
     readable = ~np.isnan(scores)
     labels, sources = np.array([image.label for image in images]), np.array([image.source for image in images])
-    rows, notes = [], []
+    columns, rows, notes = SCORED.get(layout, tuple(COLUMNS)), [], []
     for name in sorted(set(sources) - {SHARED}, key=_in_order):
         here = readable & ((sources == name) | (sources == SHARED))
         truth, found = labels[here], scores[here]
-        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), _figures(layout, truth, found)))
+        figures = {name: COLUMNS[name](truth, found) if len(truth) else float("nan") for name in columns}
+        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), figures))
         notes += [f"{name}: no {kind} images" for kind, label in (("real", 0), ("AI", 1)) if label not in truth]
     return Bench(layout, rows, int((~readable).sum()), notes)
 
 
 def _in_order(name: str) -> tuple[bool, str]:
     return name.startswith("W>"), name  # the bucket of the largest images is last
-
-
-def _figures(layout: str, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    wanted = SCORED.get(layout, tuple(COLUMNS))
-    return {name: COLUMNS[name](labels, scores) if len(labels) else float("nan") for name in wanted}
 
 
 def as_markdown(bench: Bench, *aligned: Bench) -> str:

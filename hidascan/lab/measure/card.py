@@ -105,7 +105,7 @@ def _summary(scanner: Scanner, spec: CardSpec) -> str:
     names = ("auc", "verdict_ai_on_real", "verdict_ai_on_ai")
     cells = [f"{figures[name]:.3f} ({intervals[name][0]:.3f} to {intervals[name][1]:.3f})" for name in names]
     per_second = f"{speed.scan_views_per_second:.1f} patches and thumbnails per second"
-    cells.append(f"{per_second} on {speed.device} in {speed.dtype}")
+    cells.append(f"{per_second} on {scanner.device} in {_dtype(scanner)}")
     return markdown.table(["AUC", "real images called `ai`", "AI images called `ai`", "speed"], [cells])
 
 
@@ -131,11 +131,15 @@ def _speed(scanner: Scanner, spec: CardSpec) -> str:
     speeds = (speed.scan_views_per_second, speed.limit_views_per_second, speed.ratio)
     row = [speed.views, *map(str, speeds), f"{speed.peak_memory_mb / 1000:.2f} GB"]
     return (
-        f"{len(paths)} images on {speed.device} in {speed.dtype}, {speed.batch_size} views per batch.\n\n"
+        f"{len(paths)} images on {scanner.device} in {_dtype(scanner)}, {scanner.batch_size} views per batch.\n\n"
         f"{markdown.table(head, [row])}\n\n"
-        f"Scores in {speed.dtype} against fp32 on the same images: mean difference {mean:.4f}, largest "
+        f"Scores in {_dtype(scanner)} against fp32 on the same images: mean difference {mean:.4f}, largest "
         f"{largest:.4f}; verdicts that differ: {verdicts}."
     )
+
+
+def _dtype(scanner: Scanner) -> str:
+    return str(scanner.dtype).removeprefix("torch.")
 
 
 def _panel(scanner: Scanner, spec: CardSpec) -> str:

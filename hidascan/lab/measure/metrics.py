@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
+_ROUNDS = 500  # of the bootstrap
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -69,19 +70,17 @@ def _has_both(labels: np.ndarray) -> bool:
 
 
 def interval_over_sources(
-    metric: Metric, labels: np.ndarray, scores: np.ndarray, sources: Sequence[str], rounds: int = 500, seed: int = 0
+    metric: Metric, labels: np.ndarray, scores: np.ndarray, sources: Sequence[str]
 ) -> tuple[float, float]:
     """Return the 95 % interval of a metric by bootstrap over sources, as images of one source are not independent.
 
     Real and AI sources are drawn separately, so that both classes are always present.
     """
-    rng, values = np.random.default_rng(seed), []
-    members = [
-        [np.flatnonzero((labels == label) & (np.asarray(sources) == s)) for s in sorted(set(sources))]
-        for label in (0, 1)
-    ]
+    rng, values = np.random.default_rng(0), []
+    places = [np.asarray(sources) == source for source in sorted(set(sources))]
+    members = [[np.flatnonzero((labels == label) & here) for here in places] for label in (0, 1)]
     groups = [[rows for rows in of_class if len(rows)] for of_class in members]
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         drawn = [of_class[i] for of_class in groups for i in rng.integers(0, len(of_class), len(of_class))]
         rows = np.concatenate(drawn)
         values.append(metric(labels[rows], scores[rows]))

@@ -89,22 +89,15 @@ def measure_robustness(scanner: Scanner, images: list[LabelledImage]) -> Robustn
 
 def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> Robustness:
     """Compute figures from scores and verdicts (n, len(names)) of images with labels (n,); UNTOUCHED is in `names`."""
-    rows = [_figures(name, labels, score[:, i], verdict[:, i]) for i, name in enumerate(names)]
+    rows = []
+    for name, scores, verdicts in zip(names, score.T, verdict.T, strict=True):
+        figures = auc(labels, scores), balanced_accuracy(labels, scores, 0.5), tpr_at_fpr(labels, scores, 0.05)
+        shares = (verdicts[labels == 0] == "ai").mean(), (verdicts == "inconclusive").mean()
+        rows.append(PerturbationFigures(name, *figures, *map(float, shares)))
     stable = [i for i, name in enumerate(names) if name in (UNTOUCHED, *STABILITY)]
     flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
     shares = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
     return Robustness(len(labels), rows, *shares)
-
-
-def _figures(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray) -> PerturbationFigures:
-    return PerturbationFigures(
-        name,
-        auc(labels, scores),
-        balanced_accuracy(labels, scores, 0.5),
-        tpr_at_fpr(labels, scores, 0.05),
-        float((verdicts[labels == 0] == "ai").mean()),
-        float((verdicts == "inconclusive").mean()),
-    )
 
 
 def as_markdown(robustness: Robustness) -> str:

@@ -33,9 +33,6 @@ class SpeedFigures:
     """
 
     views: int
-    batch_size: int
-    dtype: str
-    device: str
     scan_views_per_second: float
     limit_views_per_second: float
     ratio: float
@@ -51,16 +48,8 @@ def measure_speed(scanner: Scanner, paths: list[str], rounds: int) -> SpeedFigur
         scans.append(speed)
         limits.append(limit(scanner, min(views, _LIMIT_VIEWS)))
     scan, bare = statistics.median(scans), statistics.median(limits)
-    return SpeedFigures(
-        views,
-        scanner.batch_size,
-        str(scanner.dtype).removeprefix("torch."),
-        str(scanner.device),
-        round(scan, 2),
-        round(bare, 2),
-        round(scan / bare, 4),
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return SpeedFigures(views, round(scan, 2), round(bare, 2), round(scan / bare, 4), peak)
 
 
 def limit(scanner: Scanner, views: int) -> float:
