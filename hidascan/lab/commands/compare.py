@@ -54,7 +54,7 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)
     if folds:
         chosen = spread(_known_images(entries[0]), images)
-        found = [trainer.out_of_fold(entry, chosen, folds) for entry in entries]
+        found = [trainer.score(entry, chosen, folds) for entry in entries]
         _report("out of fold", found, outside or [], chosen, out / "out-of-fold")
         if ship is not None:
             ship.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def compare(
                 print(f"{path}: {json.dumps(figures)}")
     if table is not None:
         chosen = read_images(table)
-        found = [trainer.on_table(entry, chosen) for entry in entries]
+        found = [trainer.score(entry, chosen) for entry in entries]
         _report(table.parent.name, found, outside or [], chosen, out / table.parent.name)
 
 

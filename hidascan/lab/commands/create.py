@@ -130,7 +130,7 @@ def packs(
 
     chosen = capped(read_images(*tables), cap)
     made, skipped = make_packs(chosen, out, side)
-    small, unreadable = f"{skipped.small} too small (a side under 320 px)", f"{skipped.unreadable} unreadable"
+    small, unreadable = f"{skipped['small']} too small (a side under 320 px)", f"{skipped['unreadable']} unreadable"
     print(f"{out}: {len(made.windows)} windows; skipped in this run: {small}, {unreadable}", file=sys.stderr)
 
 

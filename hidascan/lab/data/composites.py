@@ -95,8 +95,6 @@ class CompositeMaker:
         return _within(framed, int(np.exp(rng.uniform(np.log(low), np.log(high)))), rng)
 
     def _reconstruct(self, composite: Composite, rng: np.random.Generator) -> Composite:
-        if not self.autoencoders:
-            raise ValueError("pairs and swaps need an autoencoder")
         noise = float(rng.choice([0.0, 0.05, 0.15]))
         autoencoder = self.autoencoders[rng.integers(len(self.autoencoders)) if len(self.autoencoders) > 1 else 0]
         pixels = autoencoder.reconstruct(np.ascontiguousarray(composite.pixels), noise, rng)

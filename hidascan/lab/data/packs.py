@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,22 +57,17 @@ class Packs:
     digest: str
 
 
-@dataclass
-class Skipped:
-    """Numbers of images without a window: unreadable ones, and those with a side under the smallest of SIDES."""
-
-    unreadable: int = 0
-    small: int = 0
-
-
-def make_packs(images: list[LabelledImage], folder: Path, side: int) -> tuple[Packs, Skipped]:
+def make_packs(images: list[LabelledImage], folder: Path, side: int) -> tuple[Packs, Counter[str]]:
     """Cut a window out of each image, at a position given by a hash of its path; continue unfinished packs.
+
+    Returns:
+        The packs; and the number of images without a window, "unreadable" or "small", with a side under the first of SIDES.
 
     Raises:
         RecipeError: If the folder has packs of other images.
     """
     names = [[str(image.path), image.label, image.group, image.source] for image in images]
-    made_by, skipped = fingerprint(what="packs", side=side, images=names), Skipped()
+    made_by, skipped = fingerprint(what="packs", side=side, images=names), Counter[str]()
     folder.mkdir(parents=True, exist_ok=True)
     index, unfinished = folder / _INDEX, folder / _UNFINISHED
     if not index.exists():
@@ -191,7 +187,7 @@ def _check_made_by(index: Path, made_by: str) -> None:
         raise RecipeError(f"{index.parent}: contains packs of other images or options; choose another folder")
 
 
-def _windows(images: list[LabelledImage], side: int, skipped: Skipped) -> Iterator[tuple[Window, bytes]]:
+def _windows(images: list[LabelledImage], side: int, skipped: Counter[str]) -> Iterator[tuple[Window, bytes]]:
     """Yield windows and their encoded pictures, in the order of the images."""
 
     def load(number: int) -> tuple[Window, bytes] | HidascanError | None:
@@ -203,10 +199,10 @@ def _windows(images: list[LabelledImage], side: int, skipped: Skipped) -> Iterat
     bar = tqdm(images, desc="packing", disable=None)
     for image, cut in zip(bar, read_ahead(load, len(images), 8, _WORKERS), strict=True):
         if isinstance(cut, HidascanError):
-            skipped.unreadable += 1
+            skipped["unreadable"] += 1
             tqdm.write(f"skipped: {image.path}: {cut}")
         elif cut is None:
-            skipped.small += 1
+            skipped["small"] += 1
         else:
             yield cut
 

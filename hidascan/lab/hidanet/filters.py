@@ -18,9 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors.hidanet.residuals import FEATURES, PROFILES, ResidualFilters, residual_features
-from hidascan.errors import ImageError, RecipeError
+from hidascan.errors import RecipeError
 from hidascan.geometry import ViewPlan
-from hidascan.image.decode import decode
 from hidascan.image.views import cut_views
 from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, random_window, resize
@@ -28,6 +27,7 @@ from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import BalancedSampler, fold_of, tables_sha256
 from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, build_autoencoders, trained_path
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
+from hidascan.lab.hidanet.samples import decode_or_skip
 from hidascan.lab.training import artifacts
 from hidascan.lab.training.artifacts import Workspace, fingerprint
 
@@ -103,15 +103,10 @@ def _make_pair(
 def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
     """Cut a window aligned with the 8x8 blocks of the image, or with those of the shrunken image."""
     while True:
-        path = sampler.draw(rng).path
-        try:
-            pixels = decode(path).pixels
-        except ImageError as error:
-            tqdm.write(f"skipped: {path}: {error}")
+        decoded = decode_or_skip(sampler.draw(rng))
+        if decoded is None or min(decoded.pixels.shape[:2]) < spec.side:
             continue
-        shortest = min(pixels.shape[:2])
-        if shortest < spec.side:
-            continue
+        pixels, shortest = decoded.pixels, min(decoded.pixels.shape[:2])
         if rng.random() < spec.resize and shortest >= 2 * spec.side:
             pixels = resize(np.ascontiguousarray(pixels), float(rng.uniform(spec.side / shortest, 1)), rng)
         return np.ascontiguousarray(pixels[random_window(pixels.shape, spec.side, rng, grid=8)])

@@ -34,7 +34,8 @@ def fit_kernel_probe(samples: Samples, recipe: HiDANetRecipe) -> KernelProbe:
     weights = torch.where(samples.as_published, 1.0, spec.delivered)
     samples, weights = samples.only(weights > 0), weights[weights > 0]
     probe = KernelProbe(samples.thumbnail.shape[1], network.components, network.landmarks)
-    weights = _balanced(weights, samples.labels)
+    ai = samples.labels == 1
+    weights = weights / torch.where(ai, weights[ai].sum(), weights[~ai].sum()) * len(ai) / 2  # S / 2 in each class
     _fit_projection(probe.tokens, samples, weights, spec)
     probe.share.copy_(torch.tensor(spec.share))
     probe.gamma.fill_(spec.gamma)
@@ -66,12 +67,6 @@ def _fit_kinds(probe: KernelProbe, samples: Samples, values: Tensor, among: Tens
 def summarise(probe: KernelProbe, samples: Samples) -> Summary:
     """Project the tokens of samples."""
     return Summary(probe.tokens(samples.thumbnail), probe.tokens(samples.patches))
-
-
-def _balanced(weights: Tensor, labels: Tensor) -> Tensor:
-    """Scale weights (S,) so that those of each class sum to S / 2."""
-    shares = torch.where(labels == 1, weights[labels == 1].sum(), weights[labels == 0].sum())
-    return weights / shares * len(labels) / 2
 
 
 def _fit_projection(projection: Projection, samples: Samples, weights: Tensor, spec: KernelSpec) -> None:

@@ -96,8 +96,8 @@ def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: n
         rows.append(PerturbationFigures(name, *figures, *map(float, shares)))
     stable = [i for i, name in enumerate(names) if name in (UNTOUCHED, *STABILITY)]
     flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
-    shares = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
-    return Robustness(len(labels), rows, *shares)
+    flipped = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
+    return Robustness(len(labels), rows, *flipped)
 
 
 def as_markdown(robustness: Robustness) -> str:

@@ -33,7 +33,7 @@ from hidascan.lab.training.pretrained import start_from_pretrained
 from hidascan.lab.training.recipe import EndToEndRecipe as Recipe
 from hidascan.lab.training.recipe import EndToEndSpec, write_weights
 from hidascan.lab.training.samples import Sample, Samples, open_samples, split_by_image, views_of, wants_crop
-from hidascan.lab.training.trainer import Loader, Trainer, read_ahead
+from hidascan.lab.training.trainer import Trainer, read_ahead
 
 _PER_SHARD = 100  # samples
 _CONTRASTED = 512  # cells per batch in PCL
@@ -54,19 +54,22 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
     first = trainer.resume(_made_by(recipe), workspace.cache / f"{out.stem}.state")
-    loader = _loader(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
+    batches = _batches(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
 
     def epoch(number: int) -> dict[str, float]:
         torch.manual_seed(recipe.seed * 1000 + number)
-        started, waited, views = time.perf_counter(), loader.waited, trainer.views
-        for batch in tqdm(loader.take(spec.steps), total=spec.steps, desc=f"epoch {number + 1}", disable=None):
+        started, waited, views = time.perf_counter(), 0.0, trainer.views
+        for _ in tqdm(range(spec.steps), desc=f"epoch {number + 1}", disable=None):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
             losses = _losses(spec, detector, frozen, batch, workspace)
             trainer.step(losses, sum(sample.count for sample in batch))
             if trainer.out_of_time:
                 break
         seconds = time.perf_counter() - started
         speed = {"views_per_second": round((trainer.views - views) / seconds, 1)}
-        return {"views": trainer.views, **speed, "waiting": round((loader.waited - waited) / seconds, 3)}
+        return {"views": trainer.views, **speed, "waiting": round(waited / seconds, 3)}
 
     trainer.run(first, epoch)
     _write(recipe, trainer, list(frozen), out, workspace)
@@ -100,10 +103,10 @@ def _epochs(spec: EndToEndSpec, detector: Detector) -> int:
     return math.ceil(spec.views / (spec.steps * spec.batch * per_image)) if spec.views else spec.epochs
 
 
-def _loader(
+def _batches(
     recipe: Recipe, first: int, stop: int, samples: Samples, encoded: list[Sample] | None
-) -> Loader[list[Sample]]:
-    """Load the batches of the steps from `first` to `stop`: samples newly drawn, or chosen from the encoded ones."""
+) -> Iterator[list[Sample]]:
+    """Yield the batches of the steps from `first` to `stop`: samples newly drawn, or chosen from the encoded ones."""
     size = recipe.training.batch
 
     def batch(place: int) -> list[Sample]:
@@ -114,7 +117,7 @@ def _loader(
 
     # Drawing from packs is safe in several threads.
     workers = max(1, (os.cpu_count() or 1) - 1) if recipe.data.packs else 1
-    return Loader(batch, stop - first, workers)
+    return read_ahead(batch, stop - first, workers + 1, workers)
 
 
 def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:

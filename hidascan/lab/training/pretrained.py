@@ -27,16 +27,12 @@ def start_from_pretrained(detector: Detector, where: str) -> None:
     Raises:
         RecipeError: If the detector trains no timm network, or the weights are unavailable or do not fit.
     """
-    targets = _networks(detector)
+    frozen = {part for whole in detector.modules() if isinstance(whole, FrozenViT) for part in whole.modules()}
+    targets = [part for part in detector.modules() if hasattr(part, "pretrained_cfg") and part not in frozen]
     if not targets:
         raise RecipeError(f"data.pretrained: {type(detector).__name__} does not train a timm network")
     for network in targets:
         _fill(network, _state_of(network, where), where)
-
-
-def _networks(detector: Detector) -> list[Any]:
-    frozen = {part for whole in detector.modules() if isinstance(whole, FrozenViT) for part in whole.modules()}
-    return [module for module in detector.modules() if hasattr(module, "pretrained_cfg") and module not in frozen]
 
 
 def _state_of(network: Any, where: str) -> dict[str, Tensor]:

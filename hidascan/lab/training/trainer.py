@@ -153,22 +153,6 @@ def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2, worker
             yield ready
 
 
-class Loader(Generic[Loaded]):
-    """Batches that threads load ahead of a training; `waited` is the time that it waited for them, seconds."""
-
-    def __init__(self, load: Callable[[int], Loaded], count: int, workers: int):
-        """Load the batches 0 to `count` - 1."""
-        self._batches, self.waited = read_ahead(load, count, workers + 1, workers), 0.0
-
-    def take(self, count: int) -> Iterator[Loaded]:
-        """Yield the next `count` batches."""
-        for _ in range(count):
-            started = time.perf_counter()
-            batch = next(self._batches)
-            self.waited += time.perf_counter() - started
-            yield batch
-
-
 def _ema_with_warmup(ema: float) -> Callable[[Any, Any, Any], None]:
     """Return an exponential average with decay min(ema, (1 + n) / (10 + n)) after n steps.
 
