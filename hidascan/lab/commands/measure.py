@@ -280,11 +280,7 @@ def _edited(name: str, images: list[EditedImage], scanner: Scanner) -> None:
 
 
 def _task(detector: str, name: str) -> Any:
-    """Return a function of a detector's training module.
-
-    Raises:
-        UsageError: If it has none of this name.
-    """
+    """Return a function of a detector's training module; UsageError if it has none of this name."""
     from hidascan.lab.training.recipe import training_module
 
     function = getattr(training_module(detector), name, None)

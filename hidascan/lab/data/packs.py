@@ -167,9 +167,8 @@ def _resume(folder: Path, made_by: str) -> list[Window]:
     whole = [line for line in lines[1:] if line.endswith(b"\n")]
     windows = [_window(line) for line in whole]
     held = (folder / _BLOB).stat().st_size
-    while windows and windows[-1].offset + windows[-1].size > held:
-        windows.pop()
-        whole.pop()
+    complete = sum(window.offset + window.size <= held for window in windows)
+    windows, whole = windows[:complete], whole[:complete]
     with unfinished.open("r+b") as rows, (folder / _BLOB).open("r+b") as blob:
         rows.truncate(sum(len(line) for line in [lines[0], *whole]))
         blob.truncate(windows[-1].offset + windows[-1].size if windows else 0)

@@ -158,20 +158,10 @@ class Moments:
         pairs = ((self.sum, other.sum), (self.squares, other.squares), (self.shifts, other.shifts))
         return Moments(self.count + other.count, *(mine + theirs for mine, theirs in pairs))
 
-    @property
-    def mean(self) -> Tensor:
-        """Mean over all windows, (F,)."""
-        return self.sum / self.count
-
-    @property
-    def shift(self) -> Tensor:
-        """Mean of copies minus mean of photos, (F,)."""
-        return self.shifts / self.count
-
-    @property
-    def covariance(self) -> Tensor:
-        """Covariance of windows, (F, F)."""
-        return self.squares / self.count - torch.outer(self.mean, self.mean)
+    def figures(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the covariance (F, F) of windows, the mean (F,) of copies minus that of photos, and the mean (F,)."""
+        mean = self.sum / self.count
+        return self.squares / self.count - torch.outer(mean, mean), self.shifts / self.count, mean
 
 
 @dataclass(frozen=True)
@@ -234,25 +224,21 @@ def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilter
     and the strengths unchanged. Pairs with generated images are used only for the filter of that maker, as their content
     differs.
     """
-    matched = [(band, part) for (band, by), part in statistics.moments.items() if by != GENERATED]
-    bands = [_total([part for at, part in matched if at == band]) for band in range(_BANDS)]
-    known = [(band.covariance, band.shift, band.mean) for band in bands if band]
-    overall, shift, mean = (sum(values) / len(known) for values in zip(*known, strict=True))
-    targets = [((band.covariance + overall) / 2, band.shift) if band else (overall, shift) for band in bands]
-    targets.append((overall, shift))
+    moments = statistics.moments.items()
+    bands = [[part for (at, by), part in moments if at == band and by != GENERATED] for band in range(_BANDS)]
+    known = {band: sum(parts[1:], parts[0]).figures() for band, parts in enumerate(bands) if parts}
+    overall, shift, mean = (sum(values) / len(known) for values in zip(*known.values(), strict=True))
+    figures = [known.get(band, (overall, shift, mean)) for band in range(_BANDS)]
+    targets = [*(((within + overall) / 2, between) for within, between, _ in figures), (overall, shift)]
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
     columns = [_discriminants(within, between[:, None], kind, ridge) for kind in kinds for within, between in targets]
-    makers = sorted({maker for _, maker in statistics.moments})
+    makers = sorted({maker for (_, maker), _ in moments})
     if len(makers) > 1:
-        each = [_total([part for (_, by), part in statistics.moments.items() if by == maker]) for maker in makers]
-        shifts = torch.stack([one.shift for one in each if one], dim=1)
+        by_maker = [[part for (_, by), part in moments if by == maker] for maker in makers]
+        shifts = torch.stack([sum(parts[1:], parts[0]).figures()[1] for parts in by_maker], dim=1)
         columns.append(_discriminants(overall, shifts, kinds[-1], ridge))
     weights = torch.cat([*columns, torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     return _filled(statistics, weights, overall, mean)
-
-
-def _total(parts: list[Moments]) -> Moments | None:
-    return sum(parts[1:], parts[0]) if parts else None
 
 
 def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tensor) -> ResidualFilters:

@@ -77,10 +77,8 @@ def outcome(trajectories: list[Trajectory], calibration: Calibration, settling: 
         rule = calibration.rule(profile)
         settled = settled_by(rule)
         for place, trajectory in enumerate(trajectories):
-            logit, patches = next(
-                ((step[0], step[2]) for step in trajectory.steps if settled(*step)),
-                (trajectory.logit, trajectory.patches),
-            )
+            last = trajectory.logit, trajectory.patches
+            logit, patches = next(((step[0], step[2]) for step in trajectory.steps if settled(*step)), last)
             scores = rule.score(logit), rule.score(trajectory.logit)
             verdicts = {rule.verdict(score) for score in scores}
             differ.append(len(verdicts) > 1)
