@@ -145,10 +145,10 @@ def test_scores_are_stored_and_a_broken_run_resumes(tmp_path, npr, monkeypatch):
 
 
 def watch_paths(monkeypatch, seen: list) -> None:
-    from hidascan.lab.measure import detection
+    from hidascan.scanner import Scanner
 
-    scan = detection._as_published
-    monkeypatch.setattr(detection, "_as_published", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
+    scan = Scanner.scan
+    monkeypatch.setattr(Scanner, "scan", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
 
 
 def test_a_limit_is_spread_over_all(tmp_path, npr):

@@ -244,20 +244,17 @@ def bench(
     layout, images = read_layout(folder)
     if real is not None:
         images = [*images, *read_real(real)]
-    _detection(
-        layout, spread(images, limit or len(images)), open_scanner(weights, device, precision), align_format, keep
-    )
+    images = spread(images, limit or len(images))
+    _detection(layout, images, open_scanner(weights, device, precision), align_format, keep)
 
 
-def _detection(
-    layout: str, images: list[LabelledImage], scanner: Scanner, align_format: bool, keep: Path | None
-) -> None:
+def _detection(layout: str, images: list[LabelledImage], scanner: Scanner, align: bool, keep: Path | None) -> None:
     from hidascan.lab.measure import bench
     from hidascan.lab.measure.detection import ALIGNED_QUALITY, scan_scores
     from hidascan.lab.training.artifacts import ResultFile
 
     paths, found = [str(image.path) for image in images], []
-    for aligned in (False, True) if align_format else (False,):
+    for aligned in (False, True) if align else (False,):
         run = f"{scanner.header.name} {scanner.run.digest}" + (f" JPEG {ALIGNED_QUALITY}" if aligned else "")
         found.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
     print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")

@@ -108,11 +108,7 @@ class DecodedWindows:
     """Pixels of all windows, decoded once into a file that is mapped into memory."""
 
     def __init__(self, packs: Packs, cache: Path):
-        """Map the pixels, decoding them first unless an earlier training did.
-
-        Raises:
-            RecipeError: If a window is damaged.
-        """
+        """Map the pixels, decoding them first unless an earlier training did; RecipeError if a window is damaged."""
         self._starts, total = {}, 0
         for window in packs.windows:
             self._starts[window.offset] = total

@@ -155,11 +155,7 @@ class BalancedSampler:
     """Draws images of one class, each (group, source) of n images with weight n ** power, to limit big sources."""
 
     def __init__(self, images: list[LabelledImage], label: int, power: float):
-        """Group the images of a class.
-
-        Raises:
-            RecipeError: If there are none.
-        """
+        """Group the images of a class; RecipeError if there are none."""
         by_group = defaultdict(list)
         for image in images:
             if image.label == label:

@@ -203,9 +203,8 @@ def _differences(x: Tensor) -> Tensor:
 
 def _discriminator() -> nn.Sequential:
     """Build a discriminator: (B, 3, H, W) -> a map, above 0 for photos."""
-    layers: list[nn.Module] = []
-    for inner, outer in ((3, 32), (32, 64), (64, 64)):
-        layers += [nn.Conv2d(inner, outer, 4, 2, 1), nn.LeakyReLU(0.2)]
+    sizes = (3, 32), (32, 64), (64, 64)
+    layers = [layer for both in sizes for layer in (nn.Conv2d(*both, 4, 2, 1), nn.LeakyReLU(0.2))]
     return nn.Sequential(*layers, nn.Conv2d(64, 1, 3, 1, 1))
 
 

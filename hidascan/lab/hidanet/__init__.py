@@ -24,7 +24,7 @@ from hidascan.lab.hidanet.samples import verdict_samples
 from hidascan.lab.hidanet.voters import Voters, fit_voters, predict_out_of_fold
 from hidascan.lab.hidanet.windows import EDIT, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure.calibration import fit_calibration, measure_reliability
-from hidascan.lab.measure.card import CardSpec, Section
+from hidascan.lab.measure.card import CardSpec, Sections
 from hidascan.lab.training.artifacts import Workspace
 from hidascan.lab.training.recipe import write_weights
 from hidascan.scanner import Scanner
@@ -139,4 +139,4 @@ def _where(scanner: Scanner, spec: CardSpec) -> str:
     return "\n\n".join(report_heatmaps(spec.recipe, cast(HiDANet, scanner.detector).residuals, workspace))
 
 
-SECTIONS: dict[str, Section] = {"cross_validation": _cross_validation, "where": _where}  # of a model card
+SECTIONS: Sections = {"cross_validation": _cross_validation, "where": _where}  # of a model card

@@ -30,6 +30,7 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
 from hidascan.lab.hidanet.samples import decode_or_skip
 from hidascan.lab.training import artifacts
 from hidascan.lab.training.artifacts import Workspace, fingerprint
+from hidascan.looking import tensors_of
 
 _PER_SHARD = 40
 _KINDS = ("given", "trained", "generated")  # origin of the second image, and prefix of the shards
@@ -212,8 +213,8 @@ def measure_statistics(pairs: Pairs) -> Statistics:
 def _patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
     """Cut (H, W, 3) uint8 into patches (K, 3, 224, 224) uint8; return them and their corners (K, 2)."""
     views = cut_views(pixels, ViewPlan(thumbnail=False))
-    corners = torch.tensor([[box.top, box.left] for box in views.boxes])
-    return torch.from_numpy(np.stack(views.pixels)).permute(0, 3, 1, 2), corners
+    patches, where = tensors_of(views, range(len(views)))
+    return patches, where.corners
 
 
 def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilters:

@@ -28,7 +28,6 @@ from hidascan.lab.data.degradations import draw_delivery
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
-from hidascan.lab.measure.metrics import source_weights
 from hidascan.lab.training import artifacts
 from hidascan.lab.training.artifacts import Workspace, fingerprint
 from hidascan.lab.training.trainer import read_ahead
@@ -69,11 +68,6 @@ class Samples:
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         lists = {name: [parts[name][number] for number in chosen] for name in ("images", "views")}
         return Samples(**{name: part[mask] for name, part in parts.items() if name not in lists} | lists)
-
-    def source_weights(self) -> Tensor:
-        """Return weights (S,) that give a source of n samples the weight sqrt(n)."""
-        names = [f"{image.source} {image.group}" for image in self.images]
-        return torch.from_numpy(source_weights(self.labels.numpy(), names)).float().sqrt()
 
 
 def verdict_samples(recipe: HiDANetRecipe, workspace: Workspace) -> Samples:

@@ -17,6 +17,7 @@ from hidascan.detectors.hidanet.fusion import FusionHead
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Predictions, Projection, Summary
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
 from hidascan.lab.hidanet.samples import Samples
+from hidascan.lab.measure.metrics import source_weights
 from hidascan.lab.training.losses import Losses, classification_loss
 from hidascan.lab.training.trainer import fit
 
@@ -143,7 +144,9 @@ class Views:
 
 def train_fusion(views: Views, samples: Samples, recipe: HiDANetRecipe) -> FusionHead:
     """Train FAM and its classifier on the views of samples, which fit into memory."""
-    spec, network, weights = recipe.fusion, recipe.network, samples.source_weights()
+    spec, network = recipe.fusion, recipe.network
+    names = [f"{image.source} {image.group}" for image in samples.images]
+    weights = torch.from_numpy(source_weights(samples.labels.numpy(), names)).float().sqrt()  # sqrt(n) for n samples
     torch.manual_seed(spec.seed)
     head = FusionHead(views.thumbnail.shape[1], network.dim, network.heads, spec.dropout, spec.hidden)
     truth = samples.labels.float()

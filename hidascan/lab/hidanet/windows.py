@@ -94,7 +94,8 @@ class WindowMaker:
         first = place < len(self._edits)
         if not first and min(mask.shape) > 1.3 * SIDE and rng.random() < 0.4:
             pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / min(mask.shape), 1)), rng)
-        cut = max((_crop(pixels, mask, rng) for _ in range(12)), key=lambda both: _mixed(both[1]))
+        cuts = [_crop(pixels, mask, rng) for _ in range(12)]
+        cut = max(cuts, key=lambda both: min(both[1].mean(), 1 - both[1].mean()))  # of edited and other pixels
         window = Window(*cut, EDIT, edit.source, edit.group)
         return window if first else self._delivered(window, rng)
 
@@ -179,12 +180,6 @@ def _crop(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tup
     side = SIDE if min(mask.shape) >= SIDE else PATCH
     window = random_window(mask.shape, side, rng, grid=8)
     return np.ascontiguousarray(pixels[window]), mask[window]
-
-
-def _mixed(mask: np.ndarray) -> float:
-    """Return the share of the rarer kind of pixels in a window, 0..0.5."""
-    share = float(mask.mean())
-    return min(share, 1 - share)
 
 
 def _reconstructed(

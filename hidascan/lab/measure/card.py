@@ -25,6 +25,7 @@ from hidascan.report.terminal import Terminal
 from hidascan.scanner import Scanner
 
 _MARKS = re.compile(r"(<!-- hidalab card: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_IMAGES = {"quality": 20, "robustness": 64, "speed": 27, "perturbed": 300}  # numbers for the slower sections
 _EXAMPLE = "examples/pasted/rocket.jpg"  # from the root of the repository
 
 
@@ -35,10 +36,7 @@ class CardSpec:
     table: str | Path  # held-out sources
     recipe: Any
     cache: Path  # cache folder with the features of training
-    # Number of images of `table`, for each slower section.
-    images: dict[str, int] = field(
-        default_factory=lambda: {"quality": 20, "robustness": 64, "speed": 27, "perturbed": 300}
-    )
+    images: dict[str, int] = field(default_factory=_IMAGES.copy)  # of `table`, by section
     measured: dict[str, Any] = field(default_factory=dict)  # results shared by sections
 
     def some(self, section: str) -> list[LabelledImage]:
@@ -47,14 +45,11 @@ class CardSpec:
 
 
 Section = Callable[[Scanner, CardSpec], str]
+Sections = dict[str, Section]
 
 
 def fill_cards(
-    cards: list[Path],
-    options: ScanOptions,
-    spec: CardSpec,
-    only: tuple[str, ...] = (),
-    more: dict[str, Section] | None = None,
+    cards: list[Path], options: ScanOptions, spec: CardSpec, only: tuple[str, ...] = (), more: Sections | None = None
 ) -> None:
     """Measure the sections with marks in cards, or `only` some, each once, and write them one by one.
 
@@ -153,7 +148,7 @@ def _panel(scanner: Scanner, spec: CardSpec) -> str:
     return f"```\n$ hidascan {_EXAMPLE}\n{out.getvalue()}```"
 
 
-SECTIONS: dict[str, Section] = {
+SECTIONS: Sections = {
     "panel": _panel,
     "summary": _summary,
     "detection": _detection,

@@ -74,17 +74,12 @@ def scan_scores(scanner: Scanner, paths: list[str], aligned: bool, results: Resu
         (n, 2): p(AI), NaN for an unreadable file, and its uncertainty, NaN if not estimated.
     """
     missing = [path for path in dict.fromkeys(paths) if path not in results.known]
-    found = _saved_again(scanner, missing) if aligned else _as_published(scanner, missing)
+    found = _saved_again(scanner, missing) if aligned else ((one.path, one) for one in scanner.scan(missing))
     for path, finding in tqdm(found, total=len(missing), desc=scanner.header.name, disable=None):
         score, uncertainty = (None, None) if finding is None else (finding.score, finding.uncertainty)
         results.add(path, score=score, uncertainty=uncertainty)
     rows = [results.known[path] for path in paths]
     return np.array([[row["score"], row.get("uncertainty")] for row in rows], float).reshape(-1, 2)
-
-
-def _as_published(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding]]:
-    for finding in scanner.scan(paths):
-        yield finding.path, finding
 
 
 def _saved_again(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding | None]]:
@@ -170,9 +165,8 @@ def figures_as_markdown(evaluation: Evaluation) -> str:
     if intervals := evaluation.intervals:
         rows.append(["{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else "" for name in FIGURES])
     n, missing = int(evaluation.figures["n"]), int(evaluation.figures.get("missing", 0))
-    return f"{n} images, {missing} of them unreadable; below each figure its 95 % interval over sources.\n\n" + (
-        markdown.table(list(FIGURES.values()), rows)
-    )
+    table = markdown.table(list(FIGURES.values()), rows)
+    return f"{n} images, {missing} of them unreadable; below each figure its 95 % interval over sources.\n\n{table}"
 
 
 def as_markdown(evaluation: Evaluation) -> str:

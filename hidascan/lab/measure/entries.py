@@ -124,5 +124,4 @@ def _holds(path: Path, recipe: Any) -> bool:
         header = load_detector(path)[1]
     except CheckpointError:
         return False
-    plain = lambda value: json.loads(json.dumps(value))  # noqa: E731
-    return bool(header.training.get("recipe") == plain(dataclasses.asdict(recipe)))
+    return bool(header.training.get("recipe") == json.loads(json.dumps(dataclasses.asdict(recipe))))

@@ -81,10 +81,8 @@ def measure_robustness(scanner: Scanner, images: list[LabelledImage]) -> Robustn
     """Scan every image untouched and under each of PERTURBATIONS."""
     changes = [lambda pixels: pixels, *PERTURBATIONS.values()]
     labels, findings = scan_changed(scanner, images, changes, "robustness")
-    scores, verdicts = (
-        np.array([[getattr(f, name) for f in row] for row in findings]) for name in ("score", "verdict")
-    )
-    return tabulate([UNTOUCHED, *PERTURBATIONS], labels, scores, verdicts)
+    score, verdict = ([[getattr(one, name) for one in row] for row in findings] for name in ("score", "verdict"))
+    return tabulate([UNTOUCHED, *PERTURBATIONS], labels, np.array(score), np.array(verdict))
 
 
 def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> Robustness:

@@ -11,7 +11,6 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors import detector_class
-from hidascan.detectors.backbones.frozen import FrozenViT
 from hidascan.detectors.base import Detector, Encoded
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.errors import RecipeError, UsageError
@@ -49,10 +47,12 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     samples = open_samples(recipe, detector.plan.limited(recipe.training.patches), workspace, keep)
     encoded = _encoded(recipe, samples, detector, workspace) if detector.frozen_encoder else None
     frozen = detector.frozen_parts()
-    for name in frozen:  # while trained parts are copied, averaged and saved
+    for name in frozen:
         delattr(detector, name)
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
+    for name, part in frozen.items():  # not as submodules, which would be trained, averaged and saved
+        object.__setattr__(detector, name, part)
     first = trainer.resume(_made_by(recipe), workspace.cache / f"{out.stem}.state")
     batches = _batches(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
 
@@ -63,7 +63,7 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
             asked = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - asked
-            losses = _losses(spec, detector, frozen, batch, workspace)
+            losses = _losses(spec, detector, batch, workspace)
             trainer.step(losses, sum(sample.count for sample in batch))
             if trainer.out_of_time:
                 break
@@ -130,16 +130,13 @@ def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
     return detector
 
 
-def _losses(
-    spec: EndToEndSpec, detector: Detector, frozen: dict[str, FrozenViT], samples: list[Sample], workspace: Workspace
-) -> Losses:
+def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], workspace: Workspace) -> Losses:
     """Compute L_cls of a batch, with balanced classes on average, and the other losses of the recipe."""
     device, dtype, losses = workspace.device, workspace.dtype, Losses()
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32 and not detector.frozen_encoder):
         if samples[0].encoded is None:
             views, where = views_of(samples, device)
-            with _attached(detector, frozen):
-                rows = detector.encode_cells(views) if spec.contrast > 0 else detector.encode(views, where)
+            rows = detector.encode_cells(views) if spec.contrast > 0 else detector.encode(views, where)
             if rows is None:
                 raise RecipeError("training.contrast: this detector encodes no cells")
             if "cells" in rows:
@@ -154,18 +151,6 @@ def _losses(
     if divergence is not None:  # the ELBO, over all samples of the training
         losses["kl"] = divergence / (spec.epochs * spec.steps * spec.batch)
     return losses
-
-
-@contextmanager
-def _attached(detector: Detector, frozen: dict[str, FrozenViT]) -> Iterator[None]:
-    """Attach frozen parts while views are encoded."""
-    for name, part in frozen.items():
-        setattr(detector, name, part)
-    try:
-        yield
-    finally:
-        for name in frozen:
-            delattr(detector, name)
 
 
 def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:

@@ -57,11 +57,7 @@ class SampleDrawer:
     def __init__(
         self, recipe: EndToEndRecipe, plan: ViewPlan, images: list[LabelledImage], autoencoders: tuple[Autoencoder, ...]
     ):
-        """Set up; `autoencoders` are for pairs and swaps.
-
-        Raises:
-            RecipeError: If there are pairs or swaps but no autoencoder, or a class has no image.
-        """
+        """Set up; RecipeError if there are pairs or swaps but no autoencoder, or a class has no image."""
         sampling, spec = recipe.sampling, recipe.training
         if (sampling.pair or sampling.swap) and not autoencoders:
             raise RecipeError("sampling.pair and sampling.swap need data.autoencoders")
@@ -160,16 +156,12 @@ class PackedSamples:
     """Samples by number, drawn from decoded windows; each has its own random generator."""
 
     def __init__(self, recipe: EndToEndRecipe, plan: ViewPlan, windows: list[Window], decoded: DecodedWindows):
-        """Set up; of the recipe's sampling, only the shares of classes are used.
-
-        Raises:
-            RecipeError: If there are pairs or swaps, or the classes have no size and quality in common.
-        """
+        """Set up; RecipeError if there are pairs or swaps, or the classes have no size and quality in common."""
         sampling, spec = recipe.sampling, recipe.training
         if sampling.pair or sampling.swap:
             raise RecipeError("sampling.pair and sampling.swap need data.tables, not data.packs")
         self._decoded, self._plan, self._side, self._seed = decoded, plan, spec.side, recipe.seed
-        self._ai_share = sampling.ai / (sampling.real + sampling.ai)
+        self._ai_share = sampling.ai / (sampling.real + sampling.ai)  # all that is used of the recipe's sampling
         self._strata = strata_of(windows, spec.group_power)
         counts = np.array([stratum.count for stratum in self._strata], float)
         self._shares = counts / counts.sum()
