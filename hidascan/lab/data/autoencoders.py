@@ -24,13 +24,7 @@ _POOLED = ("taef2",)  # names whose blocks have a pool branch
 class Autoencoder:
     """A pair of encoder and decoder, for images in 0..1 with sides that are multiples of 16."""
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        dtype: torch.dtype = torch.bfloat16,
-        device: torch.device | str = "cpu",
-    ):
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, dtype: torch.dtype, device: torch.device | str):
         self.dtype, self.device = dtype, device
         self.encoder, self.decoder = (
             part.eval().to(device, dtype).to(memory_format=torch.channels_last) for part in (encoder, decoder)

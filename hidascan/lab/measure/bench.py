@@ -24,7 +24,6 @@ SCORED = {  # columns in the papers of a layout; for other layouts, all
     "Synthbuster": ("AUC", "balanced accuracy"),
     "generators": ("accuracy", "AP"),
 }
-ROW_NAMES = {"HiRes-50K": "bucket"}
 
 
 COLUMNS: dict[str, Column] = {
@@ -78,7 +77,7 @@ def _in_order(name: str) -> tuple[bool, str]:
 def as_markdown(bench: Bench, *aligned: Bench) -> str:
     """Return the table of a benchmark, with aligned formats in additional columns, if measured."""
     columns = SCORED.get(bench.layout, tuple(COLUMNS))
-    head = [ROW_NAMES.get(bench.layout, "generator"), "real", "AI"]
+    head = ["bucket" if bench.layout == "HiRes-50K" else "generator", "real", "AI"]
     for name in columns:
         head += [name, *(f"{name}, formats aligned" for _ in aligned)]
     cells, values = [], []

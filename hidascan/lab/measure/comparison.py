@@ -133,19 +133,16 @@ def read_outside(name: str, path: Path, images: list[LabelledImage]) -> Compared
     return Compared(name, images, scores, np.full(len(images), np.nan), budget="as published")
 
 
-def _pyplot() -> Any:
-    import matplotlib
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
+    return Figure(figsize=(width, height))
 
 
 def plot_cost(compared: list[Compared], path: Path) -> None:
     """Plot AUC, with its interval, against milliseconds per image, as `path`.png and `path`.svg."""
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(9, 6))
+    figure = _figure(9, 6)
+    axes = figure.subplots()
     for row, name in zip(compared, short_names([row.name for row in compared]), strict=True):
         if row.cost is None:
             axes.axhline(row.figures["AUC"], linestyle=":", color="grey")
@@ -163,11 +160,10 @@ def plot_cost(compared: list[Compared], path: Path) -> None:
 
 def plot_kinds(compared: list[Compared], path: Path) -> None:
     """Plot the share on its side of 0.5, with a group of bars for each family of AI images and domain of real ones."""
-    pyplot = _pyplot()
     parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
-    figure, axes = pyplot.subplots(figsize=(max(8, 1.1 * len(kinds)), 4.5))
-    width = 0.85 / len(parts)
+    figure, width = _figure(max(8, 1.1 * len(kinds)), 4.5), 0.85 / len(parts)
+    axes = figure.subplots()
     for number, (name, part) in enumerate(zip(short_names([one.name for one in compared]), parts, strict=True)):
         places = np.arange(len(kinds)) + (number - (len(parts) - 1) / 2) * width
         axes.bar(places, [part.get(kind, (0.0, 0))[0] for kind in kinds], width, label=name)
@@ -179,8 +175,8 @@ def plot_kinds(compared: list[Compared], path: Path) -> None:
 
 def plot_curves(curves: dict[str, dict[str, list[tuple[float, float]]]], path: Path) -> None:
     """Plot a panel per perturbation, a line per detector; curves[perturbation][detector] lists (strength, figure)."""
-    pyplot = _pyplot()
-    figure, panels = pyplot.subplots(1, len(curves), figsize=(4 * len(curves), 3.6), squeeze=False)
+    figure = _figure(4 * len(curves), 3.6)
+    panels = figure.subplots(1, len(curves), squeeze=False)
     for axes, (perturbation, lines) in zip(panels[0], curves.items(), strict=True):
         for name, points in lines.items():
             strengths, figures = np.array(points).T
@@ -196,4 +192,3 @@ def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     for suffix in (".png", ".svg"):
         figure.savefig(path.with_suffix(suffix), dpi=120)
-    _pyplot().close(figure)

@@ -47,8 +47,7 @@ class Evaluation:
 
 def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | None = None) -> Evaluation:
     """Scan every image of a table into a report; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
-    by_path = {}
-    paths = (str(image.path) for image in images)
+    by_path, paths = {}, (str(image.path) for image in images)
     for finding in tqdm(scanner.scan(paths), total=len(images), desc="detection", disable=None):
         by_path[finding.path] = finding
         if report is not None:
@@ -57,8 +56,7 @@ def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | 
     findings = [by_path[str(image.path)] for image in images]
     pairs = [(image.label, finding) for image, finding in zip(images, findings, strict=True)]
     scores = np.array([found.score if found.status == "ok" else 1.0 - label for label, found in pairs])
-    wrong = ("ai", "real")
-    verdicts = np.array([found.verdict if found.status == "ok" else wrong[label] for label, found in pairs])
+    verdicts = np.array([found.verdict if found.status == "ok" else ("ai", "real")[label] for label, found in pairs])
     qualities = [(found.jpeg_quality_estimated, found.jpeg_quality) for found in findings]
     errors = [abs(estimate - header) for estimate, header in qualities if estimate is not None and header is not None]
     more: dict[str, float] = {"missing": sum(finding.status != "ok" for finding in findings)}
@@ -68,10 +66,9 @@ def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | 
 
 
 def scan_scores(scanner: Scanner, paths: list[str], aligned: bool, results: ResultFile) -> np.ndarray:
-    """Return the scores of files; scan those that are not stored yet, saved as JPEG 96 first if `aligned`.
+    """Return (n, 2): p(AI) of each file, NaN if it is unreadable, and its uncertainty, NaN if not estimated.
 
-    Returns:
-        (n, 2): p(AI), NaN for an unreadable file, and its uncertainty, NaN if not estimated.
+    Files that are not stored yet are scanned, saved as JPEG 96 first if `aligned`.
     """
     missing = [path for path in dict.fromkeys(paths) if path not in results.known]
     found = _saved_again(scanner, missing) if aligned else ((one.path, one) for one in scanner.scan(missing))

@@ -28,8 +28,7 @@ def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
     """Return weights (n,) that give all sources of a class equal weight, for any number of images."""
     keys = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    weights: np.ndarray = 1.0 / counts[place]
-    return weights
+    return 1.0 / counts[place]
 
 
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:

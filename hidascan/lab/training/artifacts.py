@@ -67,10 +67,9 @@ def load_artifact(path: Path, made_by: str) -> dict[str, Tensor] | None:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get(_KEY) != made_by:
                 return None
-        tensors: dict[str, Tensor] = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError):
         return None
-    return tensors
 
 
 def missing_shards(folder: Path, count: int, size: int, what: str, prefix: str = "") -> Iterator[tuple[Path, range]]:

@@ -42,26 +42,24 @@ def _state_of(network: Any, where: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RecipeError(f"data.pretrained: {path}: no such file") from None
     except Exception as error:  # torch.load raises almost any exception for a broken file
         reason = "not a safetensors file" if isinstance(error, SafetensorError) else type(error).__name__
         raise RecipeError(f"data.pretrained: {path}: cannot be read ({reason})") from None
-    return state
 
 
 def _from_hub(name: str) -> dict[str, Tensor]:
     import timm
 
     try:
-        state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+        return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub client raises errors of several libraries
         reason = next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
         raise RecipeError(
             f"data.pretrained: timm's {name} cannot be downloaded ({reason}); use a file instead"
         ) from None
-    return state
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
