@@ -45,8 +45,7 @@ def train(recipe: Recipe, out: Path, workspace: Workspace) -> None:
     build_pairs(recipe, workspace)
     network.residuals = residual_filters(recipe, workspace.cache)
     odds = _train_tfl(network, recipe, workspace)
-    calibration = _train_verdict(network, recipe, workspace)
-    calibration = dataclasses.replace(calibration, region_odds=odds)
+    calibration = dataclasses.replace(_train_verdict(network, recipe, workspace), region_odds=odds)
     write_weights(recipe, network, _FROZEN, out, _training_record(recipe), calibration)
 
 
@@ -64,8 +63,8 @@ def train_part(part: str, recipe: Recipe, out: Path, workspace: Workspace, weigh
     if part == "verdict":
         for name in ("residuals", "token_filters", "localiser", "heatmap"):
             setattr(network, name, getattr(finished, name))
-        calibration = _train_verdict(network, recipe, workspace)
-        calibration = dataclasses.replace(calibration, region_odds=header.calibration.region_odds)
+        odds = header.calibration.region_odds
+        calibration = dataclasses.replace(_train_verdict(network, recipe, workspace), region_odds=odds)
     else:
         for name in ("residuals", "probe", "fusion", "quality", "vote", "heatmap"):
             setattr(network, name, getattr(finished, name))

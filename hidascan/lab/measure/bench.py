@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
@@ -53,7 +53,7 @@ class Bench:
     layout: str
     rows: list[BenchRow]  # sorted by name
     unreadable: int  # unreadable files, which are omitted
-    notes: list[str] = field(default_factory=list)  # missing parts, one line each
+    notes: list[str]  # missing parts, one line each
 
 
 def score(layout: str, images: list[LabelledImage], scores: np.ndarray) -> Bench:

@@ -34,8 +34,7 @@ class Workspace:
 
 def fingerprint(**what: Any) -> str:
     """Return a digest of all inputs of an artifact: dataclasses, numbers, texts, and lists of these."""
-    text = json.dumps(what, sort_keys=True, default=dataclasses.asdict)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=dataclasses.asdict).encode()).hexdigest()
 
 
 def claim_folder(folder: Path, made_by: str) -> None:
