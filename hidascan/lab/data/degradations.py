@@ -18,6 +18,7 @@ from hidascan.image.perturb import Compression, Perturbation
 
 KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 _MAX_SIDE = 1600  # of an enlargement, pixels
+_Draw = Callable[[np.random.Generator], Perturbation]
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,6 @@ def _filtered(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
     return pixels
 
 
-Draw = Callable[[np.random.Generator], Perturbation]
-
-
 def draw_delivery(rng: np.random.Generator) -> Perturbation:
     """Draw a delivery: a deterministic function of pixels (H, W, 3) uint8."""
     kind = _KINDS[int(rng.choice(len(_KINDS), p=[share for share, _ in _KINDS]))][1]
@@ -119,7 +117,7 @@ def _in_turn(pixels: np.ndarray, steps: list[Perturbation]) -> np.ndarray:
     return pixels
 
 
-def _sometimes(rng: np.random.Generator, probability: float, draw: Draw) -> list[Perturbation]:
+def _sometimes(rng: np.random.Generator, probability: float, draw: _Draw) -> list[Perturbation]:
     return [draw(rng)] if rng.random() < probability else []
 
 
