@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES
 from hidascan.detectors.hidanet.network import SURE
-from hidascan.image.perturb import PERTURBATIONS
+from hidascan.image.perturb import PERTURBATIONS, Perturbation
 from hidascan.lab.data.tables import FOLDS, LabelledImage, spread
 from hidascan.lab.hidanet.quality import errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
@@ -110,8 +110,7 @@ def _measure_perturbed(
     """Predict `count` images, spread over all, unchanged and under each of PERTURBATIONS, without their sources."""
     as_published = [image for image, kept in zip(samples.images, samples.as_published.tolist(), strict=True) if kept]
     chosen = spread(sorted(as_published, key=lambda image: (image.source, str(image.path))), count)
-    deliveries = [Delivery("as it is", _PATCHES)]
-    deliveries += [Delivery(name, _PATCHES, lambda rng, how=how: how) for name, how in PERTURBATIONS.items()]
+    deliveries = [Delivery("as it is", _PATCHES), *(_always(name, how) for name, how in PERTURBATIONS.items())]
     copies = delivered_samples(recipe, chosen, deliveries, f"perturbed-{count}", workspace)
     known = samples.labels.numpy(), out_of_fold.predictions.logits.double().numpy(), samples.folds.numpy()
     scored = predict_by_fold(out_of_fold.voters, copies).logits.double().numpy(), copies.folds.numpy()
@@ -119,6 +118,10 @@ def _measure_perturbed(
     scores, verdicts = (part.reshape(shape) for part in cross_fitted_verdicts(*known, scored=scored))
     labels = copies.labels.numpy().reshape(shape)[:, 0]
     return robustness.tabulate([robustness.UNTOUCHED, *PERTURBATIONS], labels, scores, verdicts)
+
+
+def _always(name: str, perturb: Perturbation) -> Delivery:
+    return Delivery(name, _PATCHES, lambda rng: perturb)
 
 
 def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -> str:
