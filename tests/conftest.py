@@ -22,7 +22,7 @@ from hidascan import cli
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector, save_backbone, save_trained, sha256_of
 from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
-from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_networks
+from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, build_networks
 from hidascan.lab.training.recipe import read_recipe
 from tests.goldens.record import EXAMPLES, GENERATED, scan
 from tests.lab import RECIPE, table_of, train_into

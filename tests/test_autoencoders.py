@@ -10,19 +10,17 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from hidascan.errors import RecipeError
-from hidascan.lab.data.autoencoders import load_autoencoder
-from hidascan.lab.data.autoencoders.tiny import decoder, encoder
-from hidascan.lab.data.autoencoders.trained import AutoencoderSpec, build_autoencoders, trained_path
+from hidascan.lab.data.autoencoders import load_autoencoder, tiny_decoder, tiny_encoder
 from hidascan.lab.data.tables import BalancedSampler, read_table
-from hidascan.lab.hidanet.filters import fit_residual_filters, measure_statistics
-from hidascan.lab.hidanet.pairs import Pairs, build_pairs
+from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, build_autoencoders, trained_path
+from hidascan.lab.hidanet.filters import Pairs, build_pairs, fit_residual_filters, measure_statistics
 from tests.conftest import picture
 from tests.lab import SHARED, on_cpu
 
 
 def test_an_autoencoder_preserves_the_shape(tmp_path):
     torch.manual_seed(0)
-    for name, network in (("encoder", encoder("taef2")), ("decoder", decoder("taef2"))):
+    for name, network in (("encoder", tiny_encoder("taef2")), ("decoder", tiny_decoder("taef2"))):
         save_file(network.half().state_dict(), tmp_path / f"taef2_{name}.safetensors")
     autoencoder = load_autoencoder(tmp_path / "taef2")
     for size in ((64, 64), (61, 83)):

@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.cli import app
-from hidascan.lab.data.layouts import read_images, read_layout
-from hidascan.lab.data.layouts.edited import read_edited
+from hidascan.lab.data.layouts import read_edited, read_images, read_layout
 from hidascan.lab.measure import bench
 from hidascan.lab.measure.metrics import average_precision
 from tests.conftest import picture, save_picture
@@ -146,10 +145,10 @@ def test_scores_are_stored_and_a_broken_run_resumes(tmp_path, npr, monkeypatch):
 
 
 def watch_paths(monkeypatch, seen: list) -> None:
-    from hidascan.lab.measure import scores
+    from hidascan.scanner import Scanner
 
-    scan = scores._as_published
-    monkeypatch.setattr(scores, "_as_published", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
+    scan = Scanner.scan
+    monkeypatch.setattr(Scanner, "scan", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
 
 
 def test_a_limit_is_spread_over_all(tmp_path, npr):

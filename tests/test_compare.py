@@ -13,7 +13,7 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import RecipeError
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
-from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, row_of, short_names
+from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, short_names
 from hidascan.lab.measure.entries import folds_of, read_entry
 from hidascan.lab.measure.robustness import CURVES, mask_cells
 from hidascan.lab.training.recipe import training_module
@@ -93,12 +93,12 @@ def test_figures_are_those_of_the_scores():
     right = np.arange(10) % 2
     scores = np.where(np.arange(10) == 1, 0.2, right)
     uncertain = compared("one", scores, np.where(np.arange(10) == 1, 0.4, 0.1))
-    row = row_of(uncertain)
-    assert row.figures["accuracy"] == 0.9 and row.figures["fake accuracy"] == 0.8 and row.figures["real accuracy"] == 1
-    assert row.figures["knows its errors"] == 1 and row.figures["AUC"] == 1
-    unread = row_of(compared("two", np.where(np.arange(10) == 1, np.nan, right)))
+    found = uncertain.figures
+    assert found["accuracy"] == 0.9 and found["fake accuracy"] == 0.8 and found["real accuracy"] == 1
+    assert found["knows its errors"] == 1 and found["AUC"] == 1
+    unread = compared("two", np.where(np.arange(10) == 1, np.nan, right))
     assert unread.figures["accuracy"] == 1 and np.isnan(unread.figures["knows its errors"])
-    assert "| **one** |" in as_markdown([row]) and "| AI | flux | 5 | 0.80 | **1.00** |" in by_kind(
+    assert "| **one** |" in as_markdown([uncertain]) and "| AI | flux | 5 | 0.80 | **1.00** |" in by_kind(
         [uncertain, compared("two", right)]
     )
 

@@ -15,7 +15,8 @@ from hidascan.lab.cli import app
 from hidascan.lab.data.tables import fold_of
 from hidascan.lab.measure.metrics import auc
 from hidascan.lab.training import end_to_end, trainer
-from hidascan.lab.training.recipe import read_recipe
+from hidascan.lab.training.recipe import images_of, read_recipe
+from hidascan.lab.training.samples import open_samples
 from tests.conftest import OURS, picture
 from tests.lab import on_cpu, table_of
 
@@ -126,12 +127,12 @@ def test_a_training_resumes_after_a_kill_with_equal_results(folder, tiny_weights
 
 def test_sources_kept_for_calibration_are_not_drawn(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "npr")
-    drawn, apart = (end_to_end.images_of(recipe, for_training) for for_training in (True, False))
+    drawn, apart = (images_of(recipe, for_training) for for_training in (True, False))
     kept = {source for source in SOURCES if fold_of(source) == 0}
     assert {image.source for image in apart} == kept and {image.source for image in drawn} == {*SOURCES} - kept
     assert len(drawn) + len(apart) == 24
     without = replace(recipe, data=replace(recipe.data, calibration_fold=-1))
-    assert len(end_to_end.images_of(without)) == 24
+    assert len(images_of(without)) == 24
 
 
 def test_a_frozen_encoder_encodes_once_per_backbone(folder, tiny_weights, monkeypatch):
@@ -171,8 +172,8 @@ def test_cached_samples_equal_drawn_ones(folder, tiny_weights):
     for detector, change in (("npr", {}), ("spai", {}), ("vit", {})):
         recipe = recipe_of(folder, tiny_weights, detector)
         recipe = replace(recipe, training=replace(recipe.training, side=224), **change)
-        plan = end_to_end.detector_class(detector)(recipe.network)
-        drawers = [end_to_end._drawer(recipe, plan, on_cpu(folder), keep) for keep in (False, True)]
+        plan = end_to_end.detector_class(detector)(recipe.network).plan.limited(recipe.training.patches)
+        drawers = [open_samples(recipe, plan, on_cpu(folder), keep) for keep in (False, True)]
         for number in (0, 1, 7):
             drawn, kept, again = (drawer[number] for drawer in (drawers[0], drawers[1], drawers[1]))
             for other in (kept, again):

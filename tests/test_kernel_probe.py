@@ -11,14 +11,13 @@ from hidascan.detectors.hidanet.filters import FEATURES
 from hidascan.detectors.hidanet.kernel_probe import Summary
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.cli import app
-from hidascan.lab.data.deliveries import draw_delivery
+from hidascan.lab.data.degradations import draw_delivery
 from hidascan.lab.data.tables import LabelledImage, capped
-from hidascan.lab.hidanet import ablations
-from hidascan.lab.hidanet.kernel_probe import fit_kernel_probe, summarise
+from hidascan.lab.hidanet import cross_validation
 from hidascan.lab.hidanet.quality import QualitySamples, errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
 from hidascan.lab.hidanet.samples import Samples, verdict_samples
-from hidascan.lab.hidanet.voters import predict_out_of_fold
+from hidascan.lab.hidanet.voters import fit_kernel_probe, predict_out_of_fold, summarise
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
 from tests.lab import on_cpu
@@ -155,22 +154,22 @@ def test_sources_alike_is_the_auc_of_one_image_a_source():
 
 
 def test_steps_hide_the_thumbnail_or_patches_from_fam(monkeypatch):
-    monkeypatch.setattr(ablations, "STEPS", ablations.STEPS[-2:])
+    monkeypatch.setattr(cross_validation, "STEPS", cross_validation.STEPS[-2:])
     samples = samples_of()
     noise = torch.randn(len(samples.views), 2, 8, generator=torch.Generator().manual_seed(1))
     views = tuple(torch.cat([one[:1], other]) for one, other in zip(samples.views, noise, strict=True))
     half = torch.arange(len(views)) // (2 * SOURCES) % 2 == 0
     in_thumbnail = replace(samples, views=views, patches=noise.mean(1), as_published=half)  # two patches of noise
     out_of_fold = predict_out_of_fold(in_thumbnail, RECIPE)
-    table = ablations.steps_as_markdown(in_thumbnail, RECIPE, out_of_fold).splitlines()[2:]
+    table = cross_validation.steps_as_markdown(in_thumbnail, RECIPE, out_of_fold).splitlines()[2:]
     figures = {row.split(" | ")[0].strip("| "): float(row.split(" | ")[1]) for row in table}
     assert figures.pop("FAM alone, without thumbnail") < 0.6
     assert len(figures) == 3 and min(figures.values()) > 0.9  # without patches, at most 1 of 2 patches, both votes
 
 
 def test_hidalab_cv_writes_every_table(lab, monkeypatch):
-    monkeypatch.setattr(ablations, "STEPS", ablations.STEPS[-4:])
-    monkeypatch.setattr(ablations, "_LEAST", 1)
+    monkeypatch.setattr(cross_validation, "STEPS", cross_validation.STEPS[-4:])
+    monkeypatch.setattr(cross_validation, "_LEAST", 1)
     table = lab.recipe.data.tables[0]
     recipe = table.replace("table.tsv", "recipe.toml")
     ran = CliRunner().invoke(app, ["cv", recipe, "--cache", str(lab.cache), "--precision", "fp32", "--perturbed", "5"])

@@ -19,15 +19,14 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.cli import app
+from hidascan.lab.data.composites import cell_shares, random_region, swap_region
 from hidascan.lab.data.degradations import DegradationSpec, degrade, draw_degradation
-from hidascan.lab.data.forgeries import cell_shares, random_region, swap_region
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import FOLDS, BalancedSampler, LabelledImage, fold_of, read_table
+from hidascan.lab.hidanet import train_part
+from hidascan.lab.hidanet.filters import Pairs, build_pairs
 from hidascan.lab.hidanet.heatmaps import report_heatmaps
-from hidascan.lab.hidanet.localiser import train_localiser
-from hidascan.lab.hidanet.pairs import Pairs, build_pairs
-from hidascan.lab.hidanet.train import train_part
-from hidascan.lab.hidanet.window_cells import window_store
+from hidascan.lab.hidanet.localiser import train_localiser, window_store
 from hidascan.lab.measure.calibration import (
     ERRORS,
     calibrate,

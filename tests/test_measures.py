@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
@@ -26,6 +26,7 @@ from tests.conftest import picture, save_picture
 from tests.lab import on_cpu, table_of
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0, 1]), st.integers(0, 20), st.integers(1, 9)), min_size=2))
 def test_metrics_are_those_of_scikit_learn(rows):
     labels, scores, weights = (np.array(column) for column in zip(*rows, (0, 3, 1), (1, 3, 2), strict=True))
@@ -37,6 +38,7 @@ def test_metrics_are_those_of_scikit_learn(rows):
         assert tpr_at_fpr(labels, scores, fpr) == true_positives[false_positives <= fpr].max()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_letterbox_only_adds_borders(height, width):
     pixels = picture(height, width)

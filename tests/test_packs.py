@@ -20,8 +20,8 @@ from hidascan.lab.data import packs as packs_module
 from hidascan.lab.data.packs import DecodedWindows, read_packs
 from hidascan.lab.data.tables import fold_of
 from hidascan.lab.measure.metrics import auc
-from hidascan.lab.training.packed_samples import PackedSamples
 from hidascan.lab.training.recipe import EndToEndRecipe
+from hidascan.lab.training.samples import PackedSamples
 from tests.conftest import picture
 from tests.lab import table_of
 

@@ -15,7 +15,7 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
 from hidascan.lab.cli import app
-from hidascan.lab.measure.agreement import Labelled, cross_fitted, fit_region_odds
+from hidascan.lab.measure.calibration import Labelled, cross_fitted_odds, fit_region_odds
 from hidascan.regions import Region, scope_of
 from tests.conftest import picture, save_picture
 from tests.lab import table_of
@@ -145,7 +145,7 @@ def test_a_rule_moves_hardly_any_real_images():
     calibration = Calibration(thresholds=dict.fromkeys(Calibration().thresholds, (0.5, 0.9)))
     odds = fit_region_odds(real + ai, calibration)
     assert 7 < odds < 9  # the ratio is 28, but from 9 on ten real images of a score of 0.1 lose `real`
-    figures = cross_fitted(real + ai, calibration)
+    figures = cross_fitted_odds(real + ai, calibration)
     assert figures["real_moved"] == 0 and figures["ai_called_real_by_score"] == 1 and figures["ai_moved"] == 0.6
     assert fit_region_odds(ai, calibration) is None
 

@@ -11,11 +11,10 @@ from safetensors.torch import load_file
 from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.errors import RecipeError
 from hidascan.lab.data.autoencoders import load_autoencoder
-from hidascan.lab.data.forgeries import match_tone, poisson_blend
-from hidascan.lab.data.layouts.edited import EditedImage
-from hidascan.lab.data.tables import BalancedSampler, LabelledImage
+from hidascan.lab.data.composites import match_tone, poisson_blend
+from hidascan.lab.data.tables import BalancedSampler, EditedImage, LabelledImage
+from hidascan.lab.hidanet.localiser import QUANTUM, build_window_cells
 from hidascan.lab.hidanet.recipe import WindowSpec
-from hidascan.lab.hidanet.window_cells import QUANTUM, build_window_cells
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED, WindowMaker
 from tests.conftest import picture, save_picture
 from tests.lab import on_cpu

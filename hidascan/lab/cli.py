@@ -15,27 +15,12 @@ from hidascan.printable import printable
 _EXTRA = ("matplotlib", "sklearn")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 COMMANDS = (
-    create.train,
-    create.calibrate,
-    compare.settle,
-    create.backbone,
-    measure.evaluate,
-    measure.agree,
-    measure.quality,
-    measure.localise,
-    measure.robustness,
-    measure.tde,
-    measure.cv,
-    measure.heatmaps,
-    measure.card,
-    measure.bench,
-    compare.compare,
-    compare.curves,
-    create.packs,
-    create.forge,
-    create.detectors,
-    reference.reference,
-)
+    create.train, create.calibrate, compare.settle, create.backbone,
+    measure.evaluate, measure.agree, measure.quality, measure.localise, measure.robustness, measure.tde, measure.cv,
+    measure.heatmaps, measure.card, measure.bench,
+    compare.compare, compare.curves,
+    create.packs, create.forge, create.detectors, reference.reference,
+)  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
 

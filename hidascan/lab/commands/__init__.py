@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from hidascan.options import ScanOptions
+
 if TYPE_CHECKING:
     from hidascan.lab.training.artifacts import Workspace
     from hidascan.scanner import Scanner
@@ -26,7 +28,6 @@ Minutes = Annotated[Optional[float], typer.Option(min=0.01, help="Maximum durati
 
 def open_scanner(weights: str, device: str, precision: str, patches: int | None = None) -> Scanner:
     """Load a scanner; with `patches`, it examines no more of them per image."""
-    from hidascan.options import ScanOptions
     from hidascan.scanner import Scanner
 
     return Scanner(ScanOptions(weights, device=device, precision=precision, patches=patches))

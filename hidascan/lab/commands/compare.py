@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
+from hidascan.errors import UsageError
 from hidascan.lab.commands import Cache, Minutes, Packs, Recipe, Table, Views, open_scanner, open_workspace
+from hidascan.options import ScanOptions
 
 if TYPE_CHECKING:
     from hidascan.lab.data.tables import LabelledImage
@@ -52,7 +54,7 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)
     if folds:
         chosen = spread(_known_images(entries[0]), images)
-        found = [trainer.out_of_fold(entry, chosen, folds) for entry in entries]
+        found = [trainer.score(entry, chosen, folds) for entry in entries]
         _report("out of fold", found, outside or [], chosen, out / "out-of-fold")
         if ship is not None:
             ship.mkdir(parents=True, exist_ok=True)
@@ -62,13 +64,12 @@ def compare(
                 print(f"{path}: {json.dumps(figures)}")
     if table is not None:
         chosen = read_images(table)
-        found = [trainer.on_table(entry, chosen) for entry in entries]
+        found = [trainer.score(entry, chosen) for entry in entries]
         _report(table.parent.name, found, outside or [], chosen, out / table.parent.name)
 
 
 def _trainer(cache: Path, device: str, precision: str, patches: int | None = None) -> EntryTrainer:
     from hidascan.lab.measure.entries import EntryTrainer
-    from hidascan.options import ScanOptions
 
     workspace = open_workspace(cache, device, precision)
     return EntryTrainer(workspace, ScanOptions(device=str(workspace.device), precision=precision, patches=patches))
@@ -83,7 +84,6 @@ def _known_images(entry: Entry) -> list[LabelledImage]:
 
 
 def _report(title: str, found: list[Compared], outside: list[str], images: list[LabelledImage], path: Path) -> None:
-    from hidascan.errors import UsageError
     from hidascan.lab.measure import comparison
 
     for text in outside:
@@ -91,14 +91,13 @@ def _report(title: str, found: list[Compared], outside: list[str], images: list[
         if not equals:
             raise UsageError(f"--outside {text}: expected NAME=FILE")
         found = [*found, comparison.read_outside(name, Path(file), images)]
-    rows = [comparison.row_of(one) for one in found]
     sources = len({image.source for image in images})
-    text = f"{title}: {len(images)} images of {sources} sources.\n\n{comparison.as_markdown(rows)}\n\n{comparison.by_kind(found)}"
+    text = f"{title}: {len(images)} images of {sources} sources.\n\n{comparison.as_markdown(found)}\n\n{comparison.by_kind(found)}"
     print(text, end="\n\n", flush=True)
     path.with_suffix(".txt").write_text("".join(f"{image.path}\n" for image in images), encoding="utf-8")
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    comparison.write_csv(path.with_suffix(".csv"), rows)
-    comparison.plot_cost(rows, path)
+    comparison.write_csv(path.with_suffix(".csv"), found)
+    comparison.plot_cost(found, path)
     comparison.plot_kinds(found, path.with_name(f"{path.name}-by-kind"))
 
 

@@ -10,7 +10,9 @@ from typing import Annotated, Literal, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
+from hidascan.errors import UsageError
 from hidascan.lab.commands import Autoencoder, Cache, Minutes, Packs, Recipe, Views, open_workspace
+from hidascan.options import ScanOptions
 
 Part = Literal["verdict", "heatmap"]
 
@@ -28,7 +30,6 @@ def train(
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
     """Train the detector that a recipe names, write its weights, and calibrate them. Resumes an interrupted run."""
-    from hidascan.errors import UsageError
     from hidascan.lab.training.end_to_end import with_packs
     from hidascan.lab.training.recipe import read_recipe, training_module
 
@@ -73,12 +74,10 @@ def calibrate(
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
     """Fit temperature and thresholds on held-out images; figures are cross-fitted by source."""
-    from hidascan.errors import UsageError
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import tables_sha256
     from hidascan.lab.measure import calibration
     from hidascan.lab.training.recipe import images_of, read_recipe
-    from hidascan.options import ScanOptions
 
     if (table is None) == (recipe is None):
         raise UsageError("calibrate needs either a table or --recipe")
@@ -108,7 +107,7 @@ def forge(
 
     from hidascan.image.decode import decode
     from hidascan.lab.data.autoencoders import load_autoencoder
-    from hidascan.lab.data.forgeries import repaint_region
+    from hidascan.lab.data.composites import repaint_region
 
     rng = np.random.default_rng(seed)
     pixels, mask = repaint_region(decode(image).pixels, load_autoencoder(autoencoder), share, rng)
@@ -131,7 +130,7 @@ def packs(
 
     chosen = capped(read_images(*tables), cap)
     made, skipped = make_packs(chosen, out, side)
-    small, unreadable = f"{skipped.small} too small (a side under 320 px)", f"{skipped.unreadable} unreadable"
+    small, unreadable = f"{skipped['small']} too small (a side under 320 px)", f"{skipped['unreadable']} unreadable"
     print(f"{out}: {len(made.windows)} windows; skipped in this run: {small}, {unreadable}", file=sys.stderr)
 
 

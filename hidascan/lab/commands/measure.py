@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from hidascan.arguments import Device, Precision
+from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.commands import Autoencoder, Cache, Recipe, Table, Weights, open_scanner, open_workspace
+from hidascan.options import ScanOptions
 
 if TYPE_CHECKING:
-    from hidascan.lab.data.layouts.edited import EditedImage
-    from hidascan.lab.data.tables import LabelledImage
+    from hidascan.lab.data.tables import EditedImage, LabelledImage
     from hidascan.scanner import Scanner
 
 Images = Annotated[int, typer.Option(help="Number of images, spread evenly over the table.")]
@@ -52,17 +53,15 @@ def agree(
 ) -> None:
     """Fit the rule by which a heatmap region contradicts the verdict `real`, and cross-validate it over sources."""
     from hidascan.detectors.checkpoint import load_detector
-    from hidascan.errors import UsageError
     from hidascan.lab.data.layouts import read_images
-    from hidascan.lab.measure.agreement import cross_fitted, fit_region_odds, join
-    from hidascan.lab.measure.calibration import recalibrate
+    from hidascan.lab.measure.calibration import cross_fitted_odds, fit_region_odds, join_labels, recalibrate
     from hidascan.runners.verify import read_rows
 
-    labelled = join(read_rows(report), read_images(table))
+    labelled = join_labels(read_rows(report), read_images(table))
     if len({one.label for one in labelled}) < 2:
         raise UsageError(f"{report}: the rule needs real and AI images of {table}, each with a heatmap")
     calibration = load_detector(weights)[1].calibration
-    print(json.dumps(cross_fitted(labelled, calibration)))
+    print(json.dumps(cross_fitted_odds(labelled, calibration)))
     odds = fit_region_odds(labelled, calibration)
     print(json.dumps({"region_odds": odds}))
     if write:
@@ -101,7 +100,6 @@ def localise(
     """Measure localisation of autoencoded regions in photos by token AUC: one line per JPEG quality."""
     from hidascan.detectors import find_weights
     from hidascan.detectors.checkpoint import load_detector
-    from hidascan.errors import UsageError
     from hidascan.lab.data.autoencoders import load_autoencoder
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
@@ -209,7 +207,6 @@ def card(
     """Measure the figures in model cards, and write them between the marks."""
     from hidascan.lab.measure.card import CardSpec, fill_cards
     from hidascan.lab.training.recipe import read_recipe, training_module
-    from hidascan.options import ScanOptions
 
     spec = read_recipe(recipe)
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
@@ -233,9 +230,7 @@ def bench(
     For detection GenImage, Tiny-GenImage, Chameleon, DRCT-2M, HiRes-50K, Synthbuster, AIGCDetectBenchmark,
     ForenSynths, Community Forensics and WildRF; for localisation AutoSplice, CocoGlide, BR-Gen and TGIF.
     """
-    from hidascan.errors import RecipeError
-    from hidascan.lab.data.layouts import read_layout, read_real
-    from hidascan.lab.data.layouts.edited import read_edited
+    from hidascan.lab.data.layouts import read_edited, read_layout, read_real
     from hidascan.lab.data.tables import spread
 
     if not folder.is_dir():
@@ -249,21 +244,19 @@ def bench(
     layout, images = read_layout(folder)
     if real is not None:
         images = [*images, *read_real(real)]
-    _detection(
-        layout, spread(images, limit or len(images)), open_scanner(weights, device, precision), align_format, keep
-    )
+    images = spread(images, limit or len(images))
+    _detection(layout, images, open_scanner(weights, device, precision), align_format, keep)
 
 
-def _detection(
-    layout: str, images: list[LabelledImage], scanner: Scanner, align_format: bool, keep: Path | None
-) -> None:
+def _detection(layout: str, images: list[LabelledImage], scanner: Scanner, align: bool, keep: Path | None) -> None:
     from hidascan.lab.measure import bench
-    from hidascan.lab.measure.scores import ALIGNED_QUALITY, ResultFile, scan
+    from hidascan.lab.measure.detection import ALIGNED_QUALITY, scan_scores
+    from hidascan.lab.training.artifacts import ResultFile
 
     paths, found = [str(image.path) for image in images], []
-    for aligned in (False, True) if align_format else (False,):
+    for aligned in (False, True) if align else (False,):
         run = f"{scanner.header.name} {scanner.run.digest}" + (f" JPEG {ALIGNED_QUALITY}" if aligned else "")
-        found.append(bench.score(layout, images, scan(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
+        found.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
     print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")
     print(bench.as_markdown(*found))
     if others := bench.published_as_markdown(layout):
@@ -273,7 +266,6 @@ def _detection(
 
 
 def _edited(name: str, images: list[EditedImage], scanner: Scanner) -> None:
-    from hidascan.errors import UsageError
     from hidascan.lab.measure.localisation import edited_as_markdown, measure_edited
 
     if not scanner.detector.has_heatmap:
@@ -285,12 +277,7 @@ def _edited(name: str, images: list[EditedImage], scanner: Scanner) -> None:
 
 
 def _task(detector: str, name: str) -> Any:
-    """Return a function of a detector's training module.
-
-    Raises:
-        UsageError: If it has none of this name.
-    """
-    from hidascan.errors import UsageError
+    """Return a function of a detector's training module; UsageError if it has none of this name."""
     from hidascan.lab.training.recipe import training_module
 
     function = getattr(training_module(detector), name, None)

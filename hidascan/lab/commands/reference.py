@@ -28,7 +28,8 @@ def man_page() -> str:
     command: Any = typer.main.get_command(commands.app)
     first, *more = command.help.replace("\n\n", "\0").split("\0")
     lines = [f'.TH HIDASCAN 1 "" "hidascan {__version__.partition("+")[0]}"']
-    lines += [".SH NAME", f"hidascan \\- {_troff(_uncapitalised(' '.join(first.split()).rstrip('.')))}"]
+    name = " ".join(first.split()).rstrip(".")
+    lines += [".SH NAME", f"hidascan \\- {_troff(name[:1].lower() + name[1:])}"]
     lines += [".SH SYNOPSIS", ".B hidascan", "[OPTIONS] PATH..."]
     for name, other in command.commands.items():
         lines += [".br", f".B hidascan {name}", f"[OPTIONS] {other.params[0].name.upper()}"]
@@ -50,21 +51,19 @@ def man_page() -> str:
 def _man_options(command: Any) -> list[str]:
     lines = []
     for parameter in command.params:
-        if parameter.name in ("help", "install_completion", "show_completion"):
-            continue
-        flag = getattr(parameter, "is_flag", False)
-        metavar = "" if flag else parameter.metavar or parameter.name.upper()
-        names = [name for name in parameter.opts if name.startswith("-")]
-        what = ", ".join(_troff(name) for name in names) or _troff(metavar)
-        lines += [".TP", f"\\fB{what}\\fR" + (f" \\fI{_troff(metavar)}\\fR" if names and metavar else "")]
-        default = _default(parameter)
-        text = (parameter.help or "").split("  [default")[0]
-        lines.append(_troff(text) + (f" Default: {_troff(default)}." if default else ""))
+        if parameter.name not in ("help", "install_completion", "show_completion"):
+            names, metavar, text, default = _parts(parameter)
+            what = ", ".join(_troff(name) for name in names) or _troff(metavar)
+            lines += [".TP", f"\\fB{what}\\fR" + (f" \\fI{_troff(metavar)}\\fR" if names and metavar else "")]
+            lines.append(_troff(text) + (f" Default: {_troff(default)}." if default else ""))
     return lines
 
 
-def _uncapitalised(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _parts(parameter: Any) -> tuple[list[str], str, str, str]:
+    """Return the names of an option, its metavar, its help, and its default."""
+    metavar = parameter.metavar or ("" if getattr(parameter, "is_flag", False) else parameter.name.upper())
+    names = [name for name in parameter.opts if name.startswith("-")]
+    return names, metavar, (parameter.help or "").split("  [default")[0], _default(parameter)
 
 
 def _troff(text: str) -> str:
@@ -101,11 +100,9 @@ def _placeholders() -> str:
 
 
 def _row(parameter: Any) -> str:
-    metavar = parameter.metavar or ("" if getattr(parameter, "is_flag", False) else parameter.name.upper())
-    names = [name for name in parameter.opts if name.startswith("-")] or [""]
-    what = ", ".join([*(f"`{name}`" for name in names[:-1]), f"`{f'{names[-1]} {metavar}'.strip()}`"])
-    text = (parameter.help or "").split("  [default")[0]
-    return f"| {_cell(what)} | {_cell(text)} | {_default(parameter)} |"
+    names, metavar, text, default = _parts(parameter)
+    what = ", ".join(f"`{name}`" for name in [*names[:-1], f"{(names or [''])[-1]} {metavar}".strip()])
+    return f"| {_cell(what)} | {_cell(text)} | {default} |"
 
 
 def _default(parameter: Any) -> str:

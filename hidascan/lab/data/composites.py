@@ -1,9 +1,10 @@
-"""Draw training samples before degradation: an image, a reconstruction, or a composite of two (RPS)."""
+"""Forge regions of images (RPS, blending), and draw training samples: an image, its reconstruction, or a forgery."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from hidascan.geometry import PATCH
@@ -11,7 +12,6 @@ from hidascan.image.decode import decode
 from hidascan.image.perturb import Compression, compress
 from hidascan.lab.data.autoencoders import Autoencoder
 from hidascan.lab.data.degradations import Degradation, DegradationSpec, draw_degradation, random_window, resize
-from hidascan.lab.data.forgeries import random_region, swap_region
 from hidascan.lab.data.tables import BalancedSampler
 
 
@@ -37,12 +37,7 @@ class SamplingSpec(DegradationSpec):
 
 @dataclass(frozen=True)
 class Composite:
-    """Pixels before degradation.
-
-    Attributes:
-        pixels: (H, W, 3) uint8.
-        mask: (H, W) bool, true for AI-made pixels.
-    """
+    """Pixels (H, W, 3) uint8 before degradation, and a mask (H, W) bool of the AI-made ones."""
 
     pixels: np.ndarray
     mask: np.ndarray
@@ -94,15 +89,12 @@ class CompositeMaker:
             scale = float(np.exp(rng.uniform(np.log(lowest), np.log(1.25))))
             pixels = resize(np.ascontiguousarray(pixels), scale, rng)
         framed = Composite(pixels, np.full(pixels.shape[:2], bool(sampler.label)))
-        return framed if rng.random() < self.spec.whole else _within(framed, self._window_side(rng), rng)
-
-    def _window_side(self, rng: np.random.Generator) -> int:
+        if rng.random() < self.spec.whole:
+            return framed
         low, high = self.spec.window_side
-        return int(np.exp(rng.uniform(np.log(low), np.log(high))))
+        return _within(framed, int(np.exp(rng.uniform(np.log(low), np.log(high)))), rng)
 
     def _reconstruct(self, composite: Composite, rng: np.random.Generator) -> Composite:
-        if not self.autoencoders:
-            raise ValueError("pairs and swaps need an autoencoder")
         noise = float(rng.choice([0.0, 0.05, 0.15]))
         autoencoder = self.autoencoders[rng.integers(len(self.autoencoders)) if len(self.autoencoders) > 1 else 0]
         pixels = autoencoder.reconstruct(np.ascontiguousarray(composite.pixels), noise, rng)
@@ -115,8 +107,8 @@ class CompositeMaker:
             donor = self._reconstruct(composite, rng)
         else:
             donor = self._frame(self.ai, rng)
-            height, width = (min(a, b) for a, b in zip(composite.mask.shape, donor.mask.shape, strict=True))
-            composite, donor = _corner(composite, height, width), _corner(donor, height, width)
+            rows, columns = (slice(min(sides)) for sides in zip(composite.mask.shape, donor.mask.shape, strict=True))
+            composite, donor = (_cut(one, (rows, columns)) for one in (composite, donor))
         height, width = composite.mask.shape
         region = random_region(height, width, self.spec.swap_share, rng)
         if rng.random() < 0.25:
@@ -146,9 +138,81 @@ def _without_history(composite: Composite, rng: np.random.Generator) -> Composit
 
 def _within(composite: Composite, side: int, rng: np.random.Generator) -> Composite:
     """Cut out a random window of at most `side` pixels per side."""
-    window = random_window(composite.mask.shape, side, rng)
-    return replace(composite, pixels=composite.pixels[window], mask=composite.mask[window])
+    return _cut(composite, random_window(composite.mask.shape, side, rng))
 
 
-def _corner(composite: Composite, height: int, width: int) -> Composite:
-    return replace(composite, pixels=composite.pixels[:height, :width], mask=composite.mask[:height, :width])
+def _cut(composite: Composite, window: tuple[slice, slice]) -> Composite:
+    return Composite(composite.pixels[window], composite.mask[window])
+
+
+def random_region(height: int, width: int, share: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Draw an (H, W) bool mask: a rectangle or ellipse at a random position, with a share of the area in `share`."""
+    area = rng.uniform(*share) * height * width
+    ellipse = rng.random() < 0.4
+    box_area = area * 4 / np.pi if ellipse else area
+    aspect = np.exp(rng.uniform(-0.5, 0.5))
+    box_height = int(np.clip(np.sqrt(box_area * aspect), 8, height))
+    box_width = int(np.clip(box_area / box_height, 8, width))
+    top = int(rng.integers(0, height - box_height + 1))
+    left = int(rng.integers(0, width - box_width + 1))
+    mask = np.zeros((height, width), np.uint8)
+    if ellipse:
+        centre = (left + box_width // 2, top + box_height // 2)
+        cv2.ellipse(mask, centre, (box_width // 2, box_height // 2), 0, 0, 360, 1, -1)
+    else:
+        mask[top : top + box_height, left : left + box_width] = 1
+    return mask.astype(bool)
+
+
+def repaint_region(
+    pixels: np.ndarray, autoencoder: Autoencoder, share: tuple[float, float], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pass a random region of `share` of the area through an autoencoder and paste it back.
+
+    Returns:
+        Pixels (H, W, 3) uint8 and the mask (H, W) bool of the region.
+    """
+    mask = random_region(pixels.shape[0], pixels.shape[1], share, rng)
+    return swap_region(pixels, autoencoder.reconstruct(np.ascontiguousarray(pixels)), mask), mask
+
+
+def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness: float = 0.0) -> np.ndarray:
+    """Copy the pixels of `donor` into `base`, (H, W, 3) uint8, within a mask (H, W): random patch swap (RPS) of HiDA-Net.
+
+    `softness` is the sigma of the feathered border, pixels; 0 for a hard border.
+    """
+    if not softness:
+        return np.where(mask[..., None], donor, base)
+    share = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), softness)[..., None]
+    return np.rint(donor * share + base * (1 - share)).astype(np.uint8)
+
+
+def match_tone(donor: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Match the mean and, within limits, the contrast of each channel of `donor` to `base`; both (H, W, 3) uint8."""
+    means, spreads = zip(*((part.mean((0, 1)), part.std((0, 1)) + 1) for part in (donor, base)), strict=True)
+    matched = (donor - means[0]) * np.clip(spreads[1] / spreads[0], 0.6, 1.6) + means[1]
+    return np.rint(matched).clip(0, 255).astype(np.uint8)
+
+
+def poisson_blend(base: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Copy the gradients of `donor` into `base` within a mask ("Poisson Image Editing", SIGGRAPH 2003).
+
+    Regions keep two pixels of distance to the image border, as the equation requires boundary values.
+    """
+    inner = np.zeros(mask.shape, np.uint8)
+    inner[2:-2, 2:-2] = 255 * mask[2:-2, 2:-2]
+    left, top, width, height = cv2.boundingRect(inner)
+    if not width:
+        return base
+    centre = (left + (width - 1) // 2, top + (height - 1) // 2)
+    box = (slice(top, top + height), slice(left, left + width))
+    source, chosen = (np.ascontiguousarray(part[box]) for part in (donor, inner))
+    return cv2.seamlessClone(source, base, chosen, centre, cv2.NORMAL_CLONE)
+
+
+def cell_shares(mask: np.ndarray, cell: int) -> np.ndarray:
+    """Return the share of true pixels of a mask (H, W) in each cell, (ceil(H / cell), ceil(W / cell))."""
+    rows, cols = (np.arange(0, side, cell) for side in mask.shape)
+    sums = np.add.reduceat(np.add.reduceat(mask.astype(np.float64), rows, axis=0), cols, axis=1)
+    heights, widths = (np.diff([*starts, side]) for starts, side in zip((rows, cols), mask.shape, strict=True))
+    return sums / np.outer(heights, widths)

@@ -1,37 +1,34 @@
-"""Cut, resize, filter and compress training images, with equal distributions for both classes.
+"""Cut, resize, filter and compress training images, and simulate delivery, with equal distributions for both classes.
 
-Otherwise, training would yield a compression detector.
+Otherwise, training would yield a detector of compression. A degradation filters and saves; a delivery is what sites,
+networks, messengers, screens and editors do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 
 from hidascan.image import perturb
-from hidascan.image.perturb import Compression
+from hidascan.image.perturb import Compression, Perturbation
 
 KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+_MAX_SIDE = 1600  # of an enlargement, pixels
+_Draw = Callable[[np.random.Generator], Perturbation]
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """One drawn degradation, which can be applied to an image and to its reconstruction.
+    """One drawn degradation, which can be applied to an image and to its reconstruction."""
 
-    Attributes:
-        filter: "none", "blur", "sharpen" or "noise".
-        strength: Strength of the filter.
-        saves: Compressions, in order.
-        shift: Pixels cropped at the top and left between saves, so that the block grids do not align.
-        noise_seed: Random seed of the noise.
-    """
-
-    filter: str
+    filter: str  # "none", "blur", "sharpen" or "noise"
     strength: float
-    saves: tuple[Compression, ...]
-    shift: tuple[int, int]
+    saves: tuple[Compression, ...]  # in order
+    shift: tuple[int, int]  # pixels cropped at the top and left between saves, so that the block grids do not align
     noise_seed: int
 
 
@@ -105,3 +102,123 @@ def _filtered(pixels: np.ndarray, degradation: Degradation) -> np.ndarray:
     if degradation.filter == "noise":
         return perturb.noise(pixels, degradation.strength, degradation.noise_seed)
     return pixels
+
+
+def draw_delivery(rng: np.random.Generator) -> Perturbation:
+    """Draw a delivery: a deterministic function of pixels (H, W, 3) uint8."""
+    kind = _KINDS[int(rng.choice(len(_KINDS), p=[share for share, _ in _KINDS]))][1]
+    steps = [*_sometimes(rng, 0.15, _turn), *_sometimes(rng, 0.2, _any_resize), *kind(rng)]
+    return partial(_in_turn, steps=steps)
+
+
+def _in_turn(pixels: np.ndarray, steps: list[Perturbation]) -> np.ndarray:
+    for step in steps:
+        pixels = step(np.ascontiguousarray(pixels))
+    return pixels
+
+
+def _sometimes(rng: np.random.Generator, probability: float, draw: _Draw) -> list[Perturbation]:
+    return [draw(rng)] if rng.random() < probability else []
+
+
+def _turn(rng: np.random.Generator) -> Perturbation:
+    return partial(perturb.turn, quarters=int(rng.integers(1, 4)))
+
+
+def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> Perturbation:
+    """Draw a save with a quality between `low` and `high`, as JPEG, WebP or, rarely, AVIF."""
+    quality = int(rng.integers(low, high + 1))
+    if rng.random() < webp:
+        return partial(perturb.compress, save=Compression("WEBP", quality))
+    if rng.random() < webp / 4:
+        return partial(perturb.compress, save=Compression("AVIF", max(30, quality - 20)))
+    return partial(perturb.compress, save=jpeg_of(quality, rng))
+
+
+def _any_resize(rng: np.random.Generator) -> Perturbation:
+    """Draw a resize to 0.35..1.2 of the size, to sides of at least 224 pixels."""
+    scale, kernel = float(np.exp(rng.uniform(np.log(0.35), np.log(1.2)))), int(rng.choice(KERNELS))
+
+    def resized(pixels: np.ndarray) -> np.ndarray:
+        factor = max(scale, min(1.0, 224 / min(pixels.shape[:2])))
+        height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
+        if factor < 0.7 and kernel != cv2.INTER_AREA:
+            pixels = perturb.blur(pixels, 0.35 / factor)
+        return cv2.resize(pixels, (width, height), interpolation=kernel)
+
+    return resized
+
+
+def _site(rng: np.random.Generator) -> list[Perturbation]:
+    """Draw a site builder: resizing to a width, and strong compression."""
+    return [partial(perturb.fit, longest=int(rng.choice([640, 800, 1024, 1280, 1600]))), _save(rng, 50, 85, webp=0.5)]
+
+
+def _network(rng: np.random.Generator) -> list[Perturbation]:
+    """Draw a social network: resizing, sometimes sharpening, JPEG."""
+    fitted = partial(perturb.fit, longest=int(rng.choice([720, 1080, 1200, 2048])))
+    sharpened = _sometimes(rng, 0.5, lambda rng: partial(perturb.sharpen, strength=float(rng.uniform(0.1, 0.6))))
+    return [fitted, *sharpened, _save(rng, 68, 88, webp=0.1)]
+
+
+def _messenger(rng: np.random.Generator) -> list[Perturbation]:
+    """Draw a messenger, sometimes with forwarding."""
+    fitted = partial(perturb.fit, longest=int(rng.choice([1024, 1280, 1600])))
+    again = [_cut_off(rng), *_sometimes(rng, 0.3, _any_resize), _save(rng, 55, 80, webp=0.0)]
+    return [fitted, _save(rng, 60, 82, webp=0.0), *(again if rng.random() < 0.5 else [])]
+
+
+def _cut_off(rng: np.random.Generator) -> Perturbation:
+    """Draw a crop of a few pixels at the top and left, so that the block grids of two saves do not align."""
+    top, left = (int(n) for n in rng.integers(0, 8, 2))
+    return lambda pixels: pixels[top:, left:] if min(pixels.shape[:2]) > 16 else pixels
+
+
+def _screen(rng: np.random.Generator) -> list[Perturbation]:
+    shown = partial(perturb.screenshot, scale=float(rng.uniform(0.4, 1.3)))
+    aspects = [9 / 16, 3 / 4, 16 / 9]
+    bars = _sometimes(rng, 0.3, lambda rng: partial(perturb.letterbox, aspect=float(rng.choice(aspects))))
+    return [partial(perturb.fit, longest=1920), shown, *bars, *_sometimes(rng, 0.4, lambda rng: _save(rng, 70, 95))]
+
+
+def _enlarged(rng: np.random.Generator) -> list[Perturbation]:
+    """Draw an enlargement by 1.5..4 of a sufficiently small part."""
+    scale, kernel = float(rng.uniform(1.5, 4.0)), int(rng.choice(KERNELS[1:]))
+
+    def enlarge(pixels: np.ndarray) -> np.ndarray:
+        part = pixels[: int(_MAX_SIDE / scale), : int(_MAX_SIDE / scale)]
+        size = (round(part.shape[1] * scale), round(part.shape[0] * scale))
+        return cv2.resize(np.ascontiguousarray(part), size, interpolation=kernel)
+
+    return [enlarge, *_sometimes(rng, 0.7, lambda rng: _save(rng, 65, 95))]
+
+
+def _edited(rng: np.random.Generator) -> list[Perturbation]:
+    """Draw an editor's filter: sharpening, smooth skin, contrast, noise, blur, grain or a preset of tones."""
+    edit: list[Perturbation] = [
+        partial(perturb.sharpen, strength=float(rng.uniform(0.3, 1.5))),
+        partial(perturb.smooth_skin, strength=float(rng.uniform(8, 30))),
+        partial(perturb.local_contrast, limit=float(rng.uniform(1.0, 3.0))),
+        partial(perturb.noise, sigma=float(rng.uniform(1.0, 6.0)), seed=int(rng.integers(2**31))),
+        partial(perturb.blur, sigma=float(rng.uniform(0.4, 1.5))),
+        partial(perturb.grain, sigma=float(rng.uniform(2.0, 9.0)), seed=int(rng.integers(2**31))),
+        partial(perturb.tone, gammas=_gammas(rng), contrast=float(rng.uniform(0.8, 1.25))),
+    ]
+    return [edit[int(rng.integers(len(edit)))], *_sometimes(rng, 0.7, lambda rng: _save(rng, 75, 97))]
+
+
+def _gammas(rng: np.random.Generator) -> tuple[float, float, float]:
+    common, tint = rng.uniform(-0.25, 0.25), rng.uniform(-0.08, 0.08, 3)
+    red, green, blue = np.exp(common + tint).tolist()
+    return red, green, blue
+
+
+_KINDS: tuple[tuple[float, Callable[[np.random.Generator], list[Perturbation]]], ...] = (  # and their shares
+    (0.25, lambda rng: [_save(rng, 75, 98)]),
+    (0.20, _site),
+    (0.15, _network),
+    (0.10, _messenger),
+    (0.08, _screen),
+    (0.10, _enlarged),
+    (0.12, _edited),
+)

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,54 +38,36 @@ _WORKERS = 2
 
 @dataclass(frozen=True)
 class Window(LabelledImage):
-    """One window.
+    """One window."""
 
-    Attributes:
-        offset: Position of the encoded picture in the blob, bytes.
-        size: Size of the encoded picture, bytes.
-        checksum: CRC-32 of the encoded picture.
-        box: Left, top, width and height of the window in the encoded picture, pixels.
-        quality: JPEG quality of the last save, 1..100; 0 for other formats.
-    """
-
-    offset: int = 0
-    size: int = 0
-    checksum: int = 0
+    offset: int = 0  # position of the encoded picture in the blob, bytes
+    size: int = 0  # size of the encoded picture, bytes
+    checksum: int = 0  # CRC-32 of the encoded picture
+    # Left, top, width and height of the window in the encoded picture, pixels.
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
-    quality: int = 0
+    quality: int = 0  # JPEG quality of the last save, 1..100; 0 for other formats
 
 
 @dataclass(frozen=True)
 class Packs:
-    """The index of a folder of packs.
-
-    Attributes:
-        folder: Folder of both files.
-        windows: Rows of the index.
-        digest: SHA-256 of the index, which holds a checksum of each window.
-    """
+    """The index of a folder of packs; `digest` is its SHA-256, which covers a checksum of each window."""
 
     folder: Path
     windows: list[Window]
     digest: str
 
 
-@dataclass
-class Skipped:
-    """Numbers of images without a window: unreadable ones, and those with a side under the smallest of SIDES."""
-
-    unreadable: int = 0
-    small: int = 0
-
-
-def make_packs(images: list[LabelledImage], folder: Path, side: int) -> tuple[Packs, Skipped]:
+def make_packs(images: list[LabelledImage], folder: Path, side: int) -> tuple[Packs, Counter[str]]:
     """Cut a window out of each image, at a position given by a hash of its path; continue unfinished packs.
+
+    Returns:
+        The packs; and the number of images without a window, "unreadable" or "small", with a side under the first of SIDES.
 
     Raises:
         RecipeError: If the folder has packs of other images.
     """
     names = [[str(image.path), image.label, image.group, image.source] for image in images]
-    made_by, skipped = fingerprint(what="packs", side=side, images=names), Skipped()
+    made_by, skipped = fingerprint(what="packs", side=side, images=names), Counter[str]()
     folder.mkdir(parents=True, exist_ok=True)
     index, unfinished = folder / _INDEX, folder / _UNFINISHED
     if not index.exists():
@@ -125,11 +108,7 @@ class DecodedWindows:
     """Pixels of all windows, decoded once into a file that is mapped into memory."""
 
     def __init__(self, packs: Packs, cache: Path):
-        """Map the pixels, decoding them first unless an earlier training did.
-
-        Raises:
-            RecipeError: If a window is damaged.
-        """
+        """Map the pixels, decoding them first unless an earlier training did; RecipeError if a window is damaged."""
         self._starts, total = {}, 0
         for window in packs.windows:
             self._starts[window.offset] = total
@@ -184,9 +163,8 @@ def _resume(folder: Path, made_by: str) -> list[Window]:
     whole = [line for line in lines[1:] if line.endswith(b"\n")]
     windows = [_window(line) for line in whole]
     held = (folder / _BLOB).stat().st_size
-    while windows and windows[-1].offset + windows[-1].size > held:
-        windows.pop()
-        whole.pop()
+    complete = sum(window.offset + window.size <= held for window in windows)
+    windows, whole = windows[:complete], whole[:complete]
     with unfinished.open("r+b") as rows, (folder / _BLOB).open("r+b") as blob:
         rows.truncate(sum(len(line) for line in [lines[0], *whole]))
         blob.truncate(windows[-1].offset + windows[-1].size if windows else 0)
@@ -204,7 +182,7 @@ def _check_made_by(index: Path, made_by: str) -> None:
         raise RecipeError(f"{index.parent}: contains packs of other images or options; choose another folder")
 
 
-def _windows(images: list[LabelledImage], side: int, skipped: Skipped) -> Iterator[tuple[Window, bytes]]:
+def _windows(images: list[LabelledImage], side: int, skipped: Counter[str]) -> Iterator[tuple[Window, bytes]]:
     """Yield windows and their encoded pictures, in the order of the images."""
 
     def load(number: int) -> tuple[Window, bytes] | HidascanError | None:
@@ -216,10 +194,10 @@ def _windows(images: list[LabelledImage], side: int, skipped: Skipped) -> Iterat
     bar = tqdm(images, desc="packing", disable=None)
     for image, cut in zip(bar, read_ahead(load, len(images), 8, _WORKERS), strict=True):
         if isinstance(cut, HidascanError):
-            skipped.unreadable += 1
+            skipped["unreadable"] += 1
             tqdm.write(f"skipped: {image.path}: {cut}")
         elif cut is None:
-            skipped.small += 1
+            skipped["small"] += 1
         else:
             yield cut
 
@@ -231,10 +209,9 @@ def _cut(image: LabelledImage, side: int) -> tuple[Window, bytes] | None:
         return None
     rng = np.random.default_rng(zlib.crc32(str(image.path).encode()))
     window = random_window(decoded.pixels.shape, side, rng)
-    part, data = decoded.pixels[window], _whole_file(image.path, decoded)
-    left, top = (0, 0) if data is None else (window[1].start, window[0].start)
-    if data is None:
-        data = _lossless(part)
+    part, whole = decoded.pixels[window], _whole_file(image.path, decoded)
+    left, top = (window[1].start, window[0].start) if whole else (0, 0)
+    data = whole or _lossless(part)
     quality = 0 if decoded.jpeg is None else decoded.jpeg.quality
     box = (left, top, part.shape[1], part.shape[0])
     placed: dict[str, Any] = {"size": len(data), "checksum": zlib.crc32(data), "box": box}

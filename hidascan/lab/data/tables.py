@@ -1,4 +1,4 @@
-"""Label tables: images with labels, groups, sources, families and domains; and the choice of some of them."""
+"""Tables of images: labels, groups, sources, families, domains, and masks of edits; and the choice of some of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hidascan.errors import RecipeError
+from hidascan.image.decode import decode
 
 FOLDS = 6
 # Groups of the tables by family: generators of one architecture or maker, which new detectors tend to miss together.
@@ -41,23 +42,25 @@ _DOMAIN_OF = {"hn_digital_art": "artwork", "hn_scans": "document", "hn_screens":
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One row of a label table.
-
-    Attributes:
-        path: Path of the file.
-        label: 1 for AI, 0 for real.
-        group: Generator, or kind of real image.
-        source: Collection of the image; images of one source share more than their label.
-        domain: Kind of picture: photo, artwork, render, screenshot, document; "" if unclear.
-        family: Family of the generator; "" for real images, and if unknown.
-    """
+    """One row of a label table."""
 
     path: Path
-    label: int
-    group: str
-    source: str
-    domain: str = ""
-    family: str = ""
+    label: int  # 1 for AI, 0 for real
+    group: str  # generator, or kind of real image
+    source: str  # collection of the image; images of one source share more than their label
+    domain: str = ""  # kind of picture: photo, artwork, render, screenshot, document; "" if unclear
+    family: str = ""  # family of the generator; "" for real images, and if unknown
+
+
+@dataclass(frozen=True)
+class EditedImage:
+    """An image of a localisation benchmark, or of a table of edits."""
+
+    path: Path
+    mask: Path | None  # path of the mask of the edited area, white on black; None for an unedited image
+    group: str  # group that the papers average over: JPEG level, model or split; or the method of the edit
+    source: str = ""  # collection of the image; "" if unknown
+    regenerated: bool = False  # whether the whole image was regenerated, and the mask is only the requested area
 
 
 def read_table(table: str | Path) -> list[LabelledImage]:
@@ -66,19 +69,40 @@ def read_table(table: str | Path) -> list[LabelledImage]:
     Raises:
         RecipeError: If the table is missing, lacks a column, or holds a label other than 0 and 1.
     """
-    try:
-        with Path(table).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
-        raise RecipeError(f"{table}: {error.strerror}") from None
+    rows = _read_rows(Path(table), {"path", "label", "group", "source"})
     if not rows:
         raise RecipeError(f"{table}: the table is empty")
-    missing = {"path", "label", "group", "source"} - rows[0].keys()
-    if missing:
-        raise RecipeError(f"{table}: column missing: {', '.join(sorted(missing))}")
     if any(row["label"] not in ("0", "1") for row in rows):
         raise RecipeError(f"{table}: labels must be 0 (real) or 1 (AI)")
     return [_image(Path(table).parent, row) for row in rows]
+
+
+def read_edits(table: Path) -> list[EditedImage]:
+    """Read a TSV with the columns path and mask, relative to its folder, group, and optionally source.
+
+    Raises:
+        RecipeError: If the table is missing or lacks a column.
+    """
+    rows, folder = _read_rows(table, {"path", "mask", "group"}), table.parent
+    return [
+        EditedImage(folder / row["path"], folder / row["mask"], row["group"], row.get("source") or "") for row in rows
+    ]
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask, (H, W) bool, true in the edited area."""
+    return decode(path).pixels[..., 0] >= 128
+
+
+def _read_rows(table: Path, columns: set[str]) -> list[dict[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except OSError as error:
+        raise RecipeError(f"{table}: {error.strerror}") from None
+    if rows and (missing := columns - rows[0].keys()):
+        raise RecipeError(f"{table}: column missing: {', '.join(sorted(missing))}")
+    return rows
 
 
 def _image(base: Path, row: dict[str, str]) -> LabelledImage:
@@ -131,11 +155,7 @@ class BalancedSampler:
     """Draws images of one class, each (group, source) of n images with weight n ** power, to limit big sources."""
 
     def __init__(self, images: list[LabelledImage], label: int, power: float):
-        """Group the images of a class.
-
-        Raises:
-            RecipeError: If there are none.
-        """
+        """Group the images of a class; RecipeError if there are none."""
         by_group = defaultdict(list)
         for image in images:
             if image.label == label:

@@ -1,11 +1,17 @@
-"""Cross-validation over sources: figures of verdicts out of fold, by domain, family and source.
+"""Cross-validation over sources: figures of verdicts out of fold, by domain, family and source; and ablations.
 
 Folds are given by a hash of the source. Features, kernels, penalties and thresholds are chosen by these figures alone.
+Ablations refit the verdict without a family or domain, and with fewer sources or parts.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +21,20 @@ from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES
 from hidascan.detectors.hidanet.network import SURE
 from hidascan.image.perturb import PERTURBATIONS, Perturbation
 from hidascan.lab.data.tables import FOLDS, LabelledImage, spread
-from hidascan.lab.hidanet.ablations import held_out_as_markdown, steps_as_markdown
 from hidascan.lab.hidanet.quality import errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.samples import Delivery, Samples, delivered_samples, verdict_samples
 from hidascan.lab.hidanet.voters import OutOfFold, predict_by_fold, predict_out_of_fold
 from hidascan.lab.measure import detection, markdown, robustness
 from hidascan.lab.measure.calibration import cross_fitted_verdicts
+from hidascan.lab.measure.metrics import auc, interval_over_sources, source_weights, tpr_at_fpr
 from hidascan.lab.training.artifacts import Workspace
 
 _WORST = 12  # sources in the table of the worst
 _PATCHES = 1  # per perturbed copy; a scan examines all
+_LEAST = 10  # minimum number of held-out images
+_FOLDS = 2  # folds that are predicted for each value, those with most of its images; each fold needs its own voters
+_FAM_ALONE = 1e4  # weight beside which the kernel's vote is negligible
 
 
 def cross_validate(
@@ -113,3 +122,103 @@ def _measure_perturbed(
 
 def _always(name: str, perturb: Perturbation) -> Delivery:
     return Delivery(name, _PATCHES, lambda rng: perturb)
+
+
+def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -> str:
+    """Hold out each "family" of AI images or "domain" of real ones, and compare them with the other class in their folds."""
+    values = np.array([getattr(image, column) for image in samples.images])
+    label = 1 if column == "family" else 0
+    rows = []
+    for value in sorted(set(values) - {""}):
+        members = torch.from_numpy(values == value) & (samples.labels == label)
+        folds = [fold for fold, _ in Counter(samples.folds[members].tolist()).most_common(_FOLDS)]
+        here = samples.as_published & torch.isin(samples.folds, torch.tensor(folds))
+        tested, images = here & (members | (samples.labels != label)), int((members & here).sum())
+        if images >= _LEAST:
+            logits = predict_out_of_fold(samples, recipe, ~members, folds).predictions.logits[tested].numpy()
+            truth = samples.labels[tested].numpy()
+            rows.append([value, images, auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)])
+    worst = markdown.lowest([row[2] for row in rows])
+    return markdown.table([f"{column} held out", "images", "AUC", "TPR at 5 % FPR"], rows, worst)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the table of steps: a verdict with fewer sources, parts or views."""
+
+    name: str
+    kernel: dict[str, Any] = field(default_factory=dict)  # changed settings of the kernel probe
+    vote: float = 0.0  # weight of FAM's logit
+    sources: float = 1.0  # share of the sources to fit to, those with the lowest hashes
+    thumbnail: bool = True  # False gives all samples the same thumbnail
+    patches: int | None = None  # maximum number per sample; 0 gives all samples the same patch
+
+
+STEPS = (
+    Step("a kernel on images as published, a quarter of the sources", sources=0.25),
+    Step("a kernel, half of the sources", sources=0.5),
+    Step("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
+    Step("a kernel on the patches", {"share": (0.0, 1.0)}),
+    Step("all taps and components with equal weights", {"tap_weights": (), "emphasis": 0.0}),
+    Step("fitted only to images as published", {"delivered": 0.0}),
+    Step("fitted to delivered images with equal weight", {"delivered": 1.0}),
+    Step("a kernel on thumbnail and patches side by side"),
+    Step("FAM alone", vote=_FAM_ALONE),
+    Step("FAM alone, without thumbnail", vote=_FAM_ALONE, thumbnail=False),
+    Step("FAM alone, without patches", vote=_FAM_ALONE, patches=0),
+)
+
+
+def steps_as_markdown(samples: Samples, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
+    """Measure each step on the same folds; the last row is the recipe itself, by `out_of_fold`."""
+    hashes, rows = np.array([zlib.crc32(image.source.encode()) / 2**32 for image in samples.images]), []
+    most = max(len(view) - 1 for view in samples.views)
+    counts = [1 << power for power in range(most.bit_length()) if 1 << power < most]
+    fewer = [Step(f"FAM alone, at most {count} of {most} patches", vote=_FAM_ALONE, patches=count) for count in counts]
+    for step in (*STEPS, *fewer):
+        kernel = dataclasses.replace(recipe.kernel, **step.kernel)
+        fusion = dataclasses.replace(recipe.fusion, vote=step.vote)
+        changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
+        included = torch.from_numpy(hashes < step.sources)
+        logits = predict_out_of_fold(_visible(samples, step), changed, included).predictions.logits
+        rows.append([step.name, *_step_figures(samples, logits.numpy())])
+    rows.append(["kernel and FAM", *_step_figures(samples, out_of_fold.predictions.logits.numpy())])
+    of_each = ["sources weighted equally", "TPR at 5 % FPR"]
+    head = ["step", "AUC", "95 % over sources", *of_each, "delivered: AUC", of_each[0], "TPR at 5 %"]
+    return markdown.table(head, rows)
+
+
+def _visible(samples: Samples, step: Step) -> Samples:
+    """Hide the views that a step does without: a thumbnail or patch that all samples share tells nothing."""
+    if step.thumbnail and step.patches is None:
+        return samples
+    thumbnails, views = samples.thumbnail, [view[1:] for view in samples.views]
+    if not step.thumbnail:
+        thumbnails = thumbnails.mean(0).expand_as(thumbnails)
+    if step.patches == 0:
+        views = [samples.patches.mean(0)[None]] * len(views)
+    elif step.patches is not None:
+        views = [_spread_rows(view, step.patches) for view in views]
+    patches = torch.stack([view.float().mean(0) for view in views])
+    joined = [torch.cat([one[None], view.float()]).half() for one, view in zip(thumbnails, views, strict=True)]
+    return dataclasses.replace(samples, views=joined, thumbnail=thumbnails, patches=patches)
+
+
+def _spread_rows(rows: Tensor, count: int) -> Tensor:
+    """Return at most `count` of the rows (n, F), spread over all."""
+    count = min(count, len(rows))
+    return rows[((torch.arange(count) + 0.5) * len(rows) / count).long()]
+
+
+def _step_figures(samples: Samples, logits: np.ndarray) -> list[float | str]:
+    """Return AUC, its interval, AUC with equal weight of sources and TPR as published; and without interval delivered."""
+    labels, as_published = samples.labels.numpy(), samples.as_published.numpy()
+    sources = np.array([image.source for image in samples.images])
+    cells: list[float | str] = []
+    for mask in (as_published, ~as_published):
+        truth, part, names = labels[mask], logits[mask], sources[mask].tolist()
+        weighted = auc(truth, part, source_weights(truth, names))
+        cells += [auc(truth, part), weighted, tpr_at_fpr(truth, part, 0.05)]
+        if mask is as_published:
+            cells.insert(1, "{:.3f} to {:.3f}".format(*interval_over_sources(auc, truth, part, names)))
+    return cells

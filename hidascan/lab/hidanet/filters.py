@@ -1,18 +1,19 @@
-"""Fit the residual filters: linear discriminants of photos and their reconstructions, in closed form.
+"""Fit the residual filters: linear discriminants of photos and the second images of pairs, in closed form.
 
 Gradient descent would find such faint directions only after very long training; the covariance matrix yields them
-directly.
+directly. A pair is a photo and its reconstruction by an autoencoder, so that content does not reveal the class; or, for
+traces that our autoencoders do not leave, a photo and a generated image. Pairs are cached.
 """
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,12 +21,20 @@ from hidascan.detectors.hidanet.filters import FEATURES, PROFILES, ResidualFilte
 from hidascan.errors import RecipeError
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views
-from hidascan.lab.data.degradations import Degradation
-from hidascan.lab.data.tables import tables_sha256
-from hidascan.lab.hidanet.pairs import GENERATED, Pairs, makers_of
-from hidascan.lab.hidanet.recipe import HiDANetRecipe
-from hidascan.lab.training.artifacts import fingerprint, load_artifact, save_artifact
+from hidascan.lab.data.autoencoders import load_autoencoder
+from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, random_window, resize
+from hidascan.lab.data.layouts import read_images
+from hidascan.lab.data.tables import BalancedSampler, fold_of, tables_sha256
+from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, build_autoencoders, trained_path
+from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
+from hidascan.lab.hidanet.samples import decode_or_skip
+from hidascan.lab.training import artifacts
+from hidascan.lab.training.artifacts import Workspace, fingerprint
+from hidascan.looking import tensors_of
 
+_PER_SHARD = 40
+_KINDS = ("given", "trained", "generated")  # origin of the second image, and prefix of the shards
+GENERATED = _KINDS[2]
 _BANDS = 4  # of compression
 _WINDOW = 7  # cells: half a patch
 _FOR_STATISTICS = 60  # pairs for the standardisation of features
@@ -33,22 +42,112 @@ _LEAST = 1e-3  # added to spreads: some features hardly vary
 
 STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are passed through unchanged
 
+Maker = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # photo -> second image of its pair
+
+
+def makers_of(recipe: HiDANetRecipe) -> dict[str, tuple[str, ...]]:
+    """Return the names of the makers of each kind of pair, which take turns, without those held out."""
+    given = tuple(Path(where).name for where in recipe.data.autoencoders)
+    return dict(zip(_KINDS, (given, tuple(one.name for one in _usable(recipe)), (GENERATED,)), strict=True))
+
+
+def _usable(recipe: HiDANetRecipe) -> list[AutoencoderSpec]:
+    return [one for one in recipe.autoencoders if not one.held_out]
+
+
+def build_pairs(recipe: HiDANetRecipe, workspace: Workspace) -> None:
+    """Train the autoencoders and make the pairs, in folders of the cache, unless they exist.
+
+    Raises:
+        RecipeError: If the folders belong to another recipe, or the recipe asks for pairs of missing autoencoders.
+    """
+    spec, folder = recipe.localiser.pairs, workspace.cache / "pairs"
+    decides = [spec.seed, spec.held_out_fold, spec.side, spec.group_power, spec.resize, recipe.seed, makers_of(recipe)]
+    made_by = fingerprint(what="pairs", decides=decides, tables=tables_sha256(recipe.data.tables))
+    artifacts.claim_folder(folder, made_by)
+    included = [image for image in read_images(*recipe.data.tables) if fold_of(image.source) != spec.held_out_fold]
+    photos, generated = (BalancedSampler(included, label, spec.group_power) for label in (0, 1))
+    autoencoders = _load_autoencoders(recipe, photos, workspace)
+    makers: list[list[Maker]] = [*autoencoders, [lambda _, rng: _window(generated, spec, rng)]]
+    for place, (kind, count) in enumerate(zip(_KINDS, spec.counts, strict=True)):
+        if count and not makers[place]:
+            raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but no autoencoder for them exists")
+        for path, numbers in artifacts.missing_shards(folder, count, _PER_SHARD, f"{kind} pairs", f"{kind}-"):
+            seeds = [[recipe.seed, spec.seed + place, number] for number in numbers]
+            made = zip(*(_make_pair(photos, makers[place], spec, seed) for seed in seeds), strict=True)
+            sides = dict(zip(("photos", "copies"), made, strict=True))
+            artifacts.save_artifact(path, {side: torch.from_numpy(np.stack(pixels)) for side, pixels in sides.items()})
+
+
+def _load_autoencoders(recipe: HiDANetRecipe, photos: BalancedSampler, workspace: Workspace) -> list[list[Maker]]:
+    """Train those of the recipe, unless they exist; return the given autoencoders, and these."""
+    folder = workspace.cache / "autoencoders"
+    build_autoencoders(recipe.autoencoders, photos, folder, workspace)
+
+    def maker(path: str) -> Maker:
+        autoencoder = load_autoencoder(path, workspace.dtype, workspace.device)
+        return lambda photo, rng: autoencoder.reconstruct(photo, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
+
+    paths = recipe.data.autoencoders, [str(trained_path(folder, one)) for one in _usable(recipe)]
+    return [[maker(path) for path in kind] for kind in paths]
+
+
+def _make_pair(
+    photos: BalancedSampler, makers: list[Maker], spec: PairSpec, seed: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a window of a photo, (side, side, 3) uint8, and make the second image with the next maker."""
+    rng = np.random.default_rng(seed)
+    photo = _window(photos, spec, rng)
+    return photo, makers[seed[-1] % len(makers)](photo, rng)
+
+
+def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
+    """Cut a window aligned with the 8x8 blocks of the image, or with those of the shrunken image."""
+    while True:
+        decoded = decode_or_skip(sampler.draw(rng))
+        if decoded is None or min(decoded.pixels.shape[:2]) < spec.side:
+            continue
+        pixels, shortest = decoded.pixels, min(decoded.pixels.shape[:2])
+        if rng.random() < spec.resize and shortest >= 2 * spec.side:
+            pixels = resize(np.ascontiguousarray(pixels), float(rng.uniform(spec.side / shortest, 1)), rng)
+        return np.ascontiguousarray(pixels[random_window(pixels.shape, spec.side, rng, grid=8)])
+
+
+class Pairs:
+    """A folder of pairs, ordered by kind, each with a degradation; `makers` are their makers."""
+
+    def __init__(self, recipe: HiDANetRecipe, folder: Path):
+        """Index the shards of a folder."""
+        self._seed, self._spec = recipe.seed, recipe.localiser.pairs
+        self.makers: list[str] = []
+        self._places = []
+        for kind, makers in makers_of(recipe).items():
+            for path in sorted(folder.glob(f"{kind}-*.safetensors")):
+                file, first = safe_open(path, framework="np"), int(path.stem.removeprefix(f"{kind}-"))
+                for place in range(file.get_slice("photos").get_shape()[0]):
+                    self._places.append((file, place))
+                    self.makers.append(makers[(first + place) % len(makers)])
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self._places)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, Degradation]:
+        """Return photo and second image, (H, W, 3) uint8 each, with the same degradation, and the degradation."""
+        degradation = draw_degradation(np.random.default_rng([self._seed, 10, number]), self._spec)
+        file, place = self._places[number]
+        photo, copy = (degrade(file.get_slice(side)[place], degradation) for side in ("photos", "copies"))
+        return photo, copy, degradation
+
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of the features of windows, which can be added up.
+    """Moments of the features of windows, which can be added up."""
 
-    Attributes:
-        count: Number of windows.
-        sum: (F,) sum over windows.
-        squares: (F, F) sum of outer products.
-        shifts: (F,) twice the sum of copies minus photos.
-    """
-
-    count: int
-    sum: Tensor
-    squares: Tensor
-    shifts: Tensor
+    count: int  # number of windows
+    sum: Tensor  # (F,) sum over windows
+    squares: Tensor  # (F, F) sum of outer products
+    shifts: Tensor  # (F,) twice the sum of copies minus photos
 
     @classmethod
     def of(cls, photo: Tensor, copy: Tensor) -> Moments:
@@ -60,35 +159,19 @@ class Moments:
         pairs = ((self.sum, other.sum), (self.squares, other.squares), (self.shifts, other.shifts))
         return Moments(self.count + other.count, *(mine + theirs for mine, theirs in pairs))
 
-    @property
-    def mean(self) -> Tensor:
-        """Mean over all windows, (F,)."""
-        return self.sum / self.count
-
-    @property
-    def shift(self) -> Tensor:
-        """Mean of copies minus mean of photos, (F,)."""
-        return self.shifts / self.count
-
-    @property
-    def covariance(self) -> Tensor:
-        """Covariance of windows, (F, F)."""
-        return self.squares / self.count - torch.outer(self.mean, self.mean)
+    def figures(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the covariance (F, F) of windows, the mean (F,) of copies minus that of photos, and the mean (F,)."""
+        mean = self.sum / self.count
+        return self.squares / self.count - torch.outer(mean, mean), self.shifts / self.count, mean
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics to which filters are fitted.
+    """Statistics to which filters are fitted."""
 
-    Attributes:
-        mean: (F,) mean of cells.
-        spread: (F,) standard deviation of cells.
-        moments: Moments by band of compression and maker.
-    """
-
-    mean: Tensor
-    spread: Tensor
-    moments: dict[tuple[int, str], Moments]
+    mean: Tensor  # (F,) mean of cells
+    spread: Tensor  # (F,) standard deviation of cells
+    moments: dict[tuple[int, str], Moments]  # by band of compression and maker
 
 
 def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
@@ -98,11 +181,11 @@ def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
     degraded = [spec.filter, spec.saves, spec.jpeg_quality]
     made = [recipe.seed, drawn, degraded, makers_of(recipe), recipe.autoencoders, tables_sha256(recipe.data.tables)]
     made_by = fingerprint(what="residual filters", made=made, ridge=recipe.localiser.ridge)
-    found = load_artifact(path, made_by)
+    found = artifacts.load_artifact(path, made_by)
     if found is None:
         statistics = measure_statistics(Pairs(recipe, cache / "pairs"))
         found = fit_residual_filters(statistics, recipe.localiser.ridge).state_dict()
-        save_artifact(path, found, made_by)
+        artifacts.save_artifact(path, found, made_by)
     filters = ResidualFilters(found["filters"].shape[1])
     filters.load_state_dict(found)
     if filters.filters.shape[1] != recipe.network.residual_filters:
@@ -121,7 +204,7 @@ def measure_statistics(pairs: Pairs) -> Statistics:
     moments: dict[tuple[int, str], Moments] = {}
     for number, maker in enumerate(tqdm(pairs.makers, desc="statistics of pairs", disable=None)):
         photo, copy, degradation = pairs[number]
-        part = Moments.of(*(_windows(standard.standard(*_patches_of(side))) for side in (photo, copy)))
+        part = Moments.of(*(_quarters(standard.standard(*_patches_of(side))) for side in (photo, copy)))
         key = _band(degradation), maker
         moments[key] = moments[key] + part if key in moments else part
     return Statistics(standard.mean, standard.spread, moments)
@@ -130,8 +213,8 @@ def measure_statistics(pairs: Pairs) -> Statistics:
 def _patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
     """Cut (H, W, 3) uint8 into patches (K, 3, 224, 224) uint8; return them and their corners (K, 2)."""
     views = cut_views(pixels, ViewPlan(thumbnail=False))
-    corners = torch.tensor([[box.top, box.left] for box in views.boxes])
-    return torch.from_numpy(np.stack(views.pixels)).permute(0, 3, 1, 2), corners
+    patches, where = tensors_of(views, range(len(views)))
+    return patches, where.corners
 
 
 def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilters:
@@ -142,24 +225,21 @@ def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilter
     and the strengths unchanged. Pairs with generated images are used only for the filter of that maker, as their content
     differs.
     """
-    matched = [(band, part) for (band, by), part in statistics.moments.items() if by != GENERATED]
-    bands = [_total([part for at, part in matched if at == band]) for band in range(_BANDS)]
-    known = [(band.covariance, band.shift, band.mean) for band in bands if band]
-    overall, shift, mean = (sum(values) / len(known) for values in zip(*known, strict=True))
-    targets = [((band.covariance + overall) / 2, band.shift) if band else (overall, shift) for band in bands]
-    targets.append((overall, shift))
+    moments = statistics.moments.items()
+    bands = [[part for (at, by), part in moments if at == band and by != GENERATED] for band in range(_BANDS)]
+    known = {band: sum(parts[1:], parts[0]).figures() for band, parts in enumerate(bands) if parts}
+    overall, shift, mean = (sum(values) / len(known) for values in zip(*known.values(), strict=True))
+    figures = [known.get(band, (overall, shift, mean)) for band in range(_BANDS)]
+    targets = [*(((within + overall) / 2, between) for within, between, _ in figures), (overall, shift)]
     kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
-    columns = [_discriminant(within, between, kind, ridge) for kind in kinds for within, between in targets]
-    makers = sorted({maker for _, maker in statistics.moments})
+    columns = [_discriminants(within, between[:, None], kind, ridge) for kind in kinds for within, between in targets]
+    makers = sorted({maker for (_, maker), _ in moments})
     if len(makers) > 1:
-        each = [_total([part for (_, by), part in statistics.moments.items() if by == maker]) for maker in makers]
-        columns += [_discriminant(overall, one.shift, kinds[-1], ridge) for one in each if one]
-    weights = torch.cat([torch.stack(columns, dim=1), torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
+        by_maker = [[part for (_, by), part in moments if by == maker] for maker in makers]
+        shifts = torch.stack([sum(parts[1:], parts[0]).figures()[1] for parts in by_maker], dim=1)
+        columns.append(_discriminants(overall, shifts, kinds[-1], ridge))
+    weights = torch.cat([*columns, torch.eye(FEATURES)[:, STRENGTHS]], dim=1)
     return _filled(statistics, weights, overall, mean)
-
-
-def _total(parts: list[Moments]) -> Moments | None:
-    return reduce(operator.add, parts) if parts else None
 
 
 def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tensor) -> ResidualFilters:
@@ -171,11 +251,11 @@ def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tenso
     return filters
 
 
-def _discriminant(covariance: Tensor, shift: Tensor, kind: slice, ridge: float) -> Tensor:
-    """Fit one filter (F,), zero outside the features `kind`."""
-    weights = torch.zeros(len(shift))
-    regular = covariance[kind, kind].double() + ridge * torch.eye(len(shift[kind])).double()
-    weights[kind] = torch.linalg.solve(regular, shift[kind].double()).float()
+def _discriminants(covariance: Tensor, shifts: Tensor, kind: slice, ridge: float) -> Tensor:
+    """Fit a filter for each column of `shifts` (F, n), zero outside the features `kind`: (F, n)."""
+    weights = torch.zeros(shifts.shape)
+    regular = covariance[kind, kind].double() + ridge * torch.eye(len(shifts[kind])).double()
+    weights[kind] = torch.linalg.solve(regular, shifts[kind].double()).float()
     return weights
 
 
@@ -187,7 +267,7 @@ def _band(degradation: Degradation) -> int:
     return 1 if lowest >= 93 else 2 if lowest >= 84 else 3
 
 
-def _windows(features: Tensor) -> Tensor:
+def _quarters(features: Tensor) -> Tensor:
     """Average (B, 14, 14, FEATURES) over the quarters of views: (4 B, FEATURES)."""
     blocks = features.unflatten(2, (-1, _WINDOW)).unflatten(1, (-1, _WINDOW))
     return blocks.mean((2, 4)).flatten(0, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,13 @@ import torch
 from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.detectors.hidanet.localiser import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
 from hidascan.lab.data.tables import fold_of
-from hidascan.lab.hidanet.localiser import TrainedTFL, train_localiser
+from hidascan.lab.hidanet.localiser import WindowStore, train_localiser, window_store
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.samples import Samples
 from hidascan.lab.hidanet.voters import OutOfFold
-from hidascan.lab.hidanet.window_cells import WindowStore, window_store
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.agreement import likelihood_ratio
+from hidascan.lab.measure.calibration import likelihood_ratio
 from hidascan.lab.measure.metrics import auc
 from hidascan.lab.training.artifacts import Workspace
 
@@ -31,23 +30,14 @@ _EVIDENCE = 0.005  # share of real images with a patch that is marked as a whole
 
 @dataclass(frozen=True)
 class Located:
-    """Logits of a window by a TFL that was trained without its source.
+    """Logits of a window by a TFL that was trained without its source."""
 
-    Attributes:
-        number: Index of the window.
-        kind: Kind of window, one of `windows.KINDS`.
-        maker: Generator or editing method of the AI pixels, or kind of retouch.
-        new_maker: Whether the autoencoder was held out, too.
-        logits: (h, w) logits of the cells.
-        shares: (h, w) shares of AI-made pixels in the cells.
-    """
-
-    number: int
-    kind: str
-    maker: str
-    new_maker: bool
-    logits: np.ndarray
-    shares: np.ndarray
+    number: int  # index of the window
+    kind: str  # one of `windows.KINDS`
+    maker: str  # generator or editing method of the AI pixels, or kind of retouch
+    new_maker: bool  # whether the autoencoder was held out, too
+    logits: np.ndarray  # (h, w) logits of the cells
+    shares: np.ndarray  # (h, w) shares of AI-made pixels in the cells
 
     @property
     def auc(self) -> float:
@@ -66,21 +56,17 @@ def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -
     found: dict[int, Located] = {}
     for fold in range(FOLDS):
         unknown = set(autoencoders[fold::FOLDS])
-        by_source = [number for number, (_, source, _) in enumerate(store.about) if fold_of(source) % FOLDS == fold]
-        by_maker = [
-            number for number, (kind, _, maker) in enumerate(store.about) if kind == REPAINTED and maker in unknown
-        ]
+        about = list(enumerate(store.about))
+        by_source = [number for number, (_, source, _) in about if fold_of(source) % FOLDS == fold]
+        by_maker = [number for number, (kind, _, maker) in about if kind == REPAINTED and maker in unknown]
         if by_source:
             state, hidden = cache / f"tfl-{fold}.state", {*by_source, *by_maker}
             trained = train_localiser(recipe, store, state, hidden, f"fold {fold}")
-            found |= {number: _located(trained, store, number, unknown) for number in by_source}
+            for number in by_source:
+                (kind, _, maker), cells = store.about[number], store[number]
+                logits = trained.logits(cells.tokens, cells.residuals).numpy()
+                found[number] = Located(number, kind, maker, maker in unknown, logits, cells.shares.numpy())
     return [found[number] for number in sorted(found)]
-
-
-def _located(trained: TrainedTFL, store: WindowStore, number: int, unknown: set[str]) -> Located:
-    (kind, _, maker), cells = store.about[number], store[number]
-    logits = trained.logits(cells.tokens, cells.residuals).numpy()
-    return Located(number, kind, maker, maker in unknown, logits, cells.shares.numpy())
 
 
 def fit_heatmap_thresholds(thresholds: HeatmapThresholds, real: Sequence[np.ndarray]) -> None:
@@ -105,24 +91,19 @@ def region_odds(thresholds: HeatmapThresholds, forged: Sequence[np.ndarray], rea
     return likelihood_ratio(*found)
 
 
-def fit_patch_threshold(thresholds: HeatmapThresholds, votes: np.ndarray) -> None:
-    """Set the threshold of the kernel vote from which a patch is marked as a whole.
+def fit_patch_threshold(thresholds: HeatmapThresholds, samples: Samples, out_of_fold: OutOfFold) -> None:
+    """Set the threshold of the kernel vote from which a patch is marked as a whole; do nothing without real images.
 
-    `votes` (n,) are the largest of a patch in each of n real images, out of fold; nothing is set without any.
+    It is fitted to the largest vote of a patch in each real image as published, out of fold.
     """
-    if len(votes):
-        thresholds.evidence.fill_(float(np.quantile(votes, 1 - _EVIDENCE)))
-
-
-def largest_patch_votes(samples: Samples, out_of_fold: OutOfFold) -> np.ndarray:
-    """Return the largest kernel vote of a patch in each real image as published, out of fold."""
     wanted = samples.as_published & (samples.labels == 0)
     largest = []
     for number in torch.nonzero(wanted)[:, 0].tolist():
         probe, views = out_of_fold.voters[int(samples.folds[number])].probe, samples.views[number].float()
         tokens = probe.tokens(views)
         largest.append(float(probe.patch_votes(tokens[:1], tokens[1:]).max()) if len(views) > 1 else -1.0)
-    return np.array(largest)
+    if largest:
+        thresholds.evidence.fill_(float(np.quantile(largest, 1 - _EVIDENCE)))
 
 
 def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: Workspace) -> Iterator[str]:
@@ -142,12 +123,12 @@ def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace
         "repainted by an autoencoder of the training": [one for one in kinds[REPAINTED] if not one.new_maker],
         "pasted from a generated image": kinds[PASTED],
     }
-    yield _forged_as_markdown(parts, thresholds)
-    yield "Edits as published, by method:\n\n" + _forged_as_markdown(_by_maker(as_published), thresholds)
-    yield "Repainted by held-out autoencoders:\n\n" + _forged_as_markdown(_by_maker(repainted), thresholds)
+    yield _as_markdown(parts, thresholds, _FORGED)
+    yield "Edits as published, by method:\n\n" + _as_markdown(_by_maker(as_published), thresholds, _FORGED)
+    yield "Repainted by held-out autoencoders:\n\n" + _as_markdown(_by_maker(repainted), thresholds, _FORGED)
     whole = {kind: kinds[kind] for kind in (UNTOUCHED, RETOUCHED, GENERATED)}
-    yield "Wholly real and wholly generated windows:\n\n" + _honest_as_markdown(whole, thresholds)
-    yield "Retouched without AI:\n\n" + _honest_as_markdown(_by_maker(kinds[RETOUCHED]), thresholds)
+    yield "Wholly real and wholly generated windows:\n\n" + _as_markdown(whole, thresholds, _HONEST)
+    yield "Retouched without AI:\n\n" + _as_markdown(_by_maker(kinds[RETOUCHED]), thresholds, _HONEST)
 
 
 def _by_maker(located: list[Located]) -> dict[str, list[Located]]:
@@ -155,25 +136,25 @@ def _by_maker(located: list[Located]) -> dict[str, list[Located]]:
     return {maker: [one for one in located if one.maker == maker] for maker in makers}
 
 
-def _forged_as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds) -> str:
+def _as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds, columns: tuple[str, ...]) -> str:
     rows = []
     for name, located in parts.items():
-        marked, wanted = [one.marked(thresholds) for one in located], [one.shares >= 0.5 for one in located]
-        overlap = [(a & b).sum() / max(1, (a | b).sum()) for a, b in zip(marked, wanted, strict=True)]
-        figures = [one.auc for one in located], overlap, [float(cells.any()) for cells in marked]
-        rows.append([name, len(located), *map(_mean, figures)])
-    return markdown.table(["", "n", "token AUC", "IoU", "with a region"], rows)
+        marked = [(one, one.marked(thresholds)) for one in located]
+        figures = ([_FIGURES[column](one, cells) for one, cells in marked] for column in columns)
+        rows.append([name, len(located), *(float(np.nanmean(values)) if values else "" for values in figures)])
+    return markdown.table(["", "n", *columns], rows)
 
 
-def _honest_as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds) -> str:
-    rows = []
-    for name, located in parts.items():
-        marked = [one.marked(thresholds) for one in located]
-        rows.append(
-            [name, len(located), _mean([float(cells.any()) for cells in marked]), _mean([c.mean() for c in marked])]
-        )
-    return markdown.table(["", "n", "with a region", "mean marked area"], rows)
+def _iou(located: Located, marked: np.ndarray) -> float:
+    wanted = located.shares >= 0.5
+    return float((marked & wanted).sum() / max(1, (marked | wanted).sum()))
 
 
-def _mean(values: Sequence[float]) -> float | str:
-    return float(np.nanmean(values)) if values else ""
+# Figures of a window and the mask (h, w) of its marked cells, by column.
+_FIGURES: dict[str, Callable[[Located, np.ndarray], float]] = {
+    "token AUC": lambda located, marked: located.auc,
+    "IoU": _iou,
+    "with a region": lambda located, marked: float(marked.any()),
+    "mean marked area": lambda located, marked: float(marked.mean()),
+}
+_FORGED, _HONEST = ("token AUC", "IoU", "with a region"), ("with a region", "mean marked area")

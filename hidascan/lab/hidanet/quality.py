@@ -34,19 +34,12 @@ _FACTORS = ((0.4, 0.6), (0.6, 0.8), (0.8, 1.0))  # of a resize, in the rows of t
 
 @dataclass(frozen=True)
 class QualitySamples:
-    """Samples of known JPEG quality.
+    """Samples of known JPEG quality."""
 
-    Attributes:
-        residuals: (n, FEATURES) float16, averaged over two patches.
-        qualities: (n,) float32, JPEG quality 1..100.
-        resized: (n,) float32, factor of the resize after the save; 1 for none.
-        folds: (n,) folds of the sources.
-    """
-
-    residuals: Tensor
-    qualities: Tensor
-    resized: Tensor
-    folds: Tensor
+    residuals: Tensor  # (n, FEATURES) float16, averaged over two patches
+    qualities: Tensor  # (n,) float32, JPEG quality 1..100
+    resized: Tensor  # (n,) float32, factor of the resize after the save; 1 for none
+    folds: Tensor  # (n,) folds of the sources
 
     def only(self, mask: Tensor) -> QualitySamples:
         """Return the samples for which mask (n,) bool is true."""

@@ -24,19 +24,12 @@ from hidascan.geometry import ViewPlan
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.perturb import Perturbation
 from hidascan.image.views import cut_views
-from hidascan.lab.data.deliveries import draw_delivery
+from hidascan.lab.data.degradations import draw_delivery
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
-from hidascan.lab.measure.metrics import source_weights
-from hidascan.lab.training.artifacts import (
-    Workspace,
-    claim_folder,
-    fingerprint,
-    missing_shards,
-    read_shards,
-    save_artifact,
-)
+from hidascan.lab.training import artifacts
+from hidascan.lab.training.artifacts import Workspace, fingerprint
 from hidascan.lab.training.trainer import read_ahead
 
 _SHARD = 40  # images
@@ -45,48 +38,29 @@ _BATCH = 16  # views per pass through the backbone
 
 @dataclass(frozen=True)
 class Delivery:
-    """A simulated delivery, applied to every image.
+    """A simulated delivery, applied to every image."""
 
-    Attributes:
-        name: Unique name.
-        patches: Number of patches per image, in addition to the thumbnail.
-        draw: Function that draws a perturbation with the random generator of an image; None for the image as published.
-    """
-
-    name: str
-    patches: int
+    name: str  # unique
+    patches: int  # number of patches per image, in addition to the thumbnail
+    # Function that draws a perturbation with the random generator of an image; None for the image as published.
     draw: Callable[[np.random.Generator], Perturbation] | None = None
 
 
 @dataclass(frozen=True)
 class Samples:
-    """S samples, each an image under a delivery.
-
-    Attributes:
-        images: Image of each sample.
-        views: Frozen [CLS] tokens (1 + K, T * C) of the views of each sample, the thumbnail first.
-        thumbnail: (S, T * C) tokens of the thumbnails.
-        patches: (S, T * C) tokens averaged over the patches.
-        residuals: (S, FEATURES) residual features averaged over the patches.
-        labels: (S,) 0 for real, 1 for AI.
-        folds: (S,) folds of the sources.
-        as_published: (S,) bool, true for images as published, false for delivered copies.
-        qualities: (S,) JPEG qualities 1..100 in the headers of unchanged JPEGs, else NaN.
-        domains: (S,) indices into DOMAINS, -1 for others.
-        families: (S,) indices into FAMILIES, -1 for others.
-    """
+    """S samples, each an image under a delivery."""
 
     images: Sequence[LabelledImage]
-    views: Sequence[Tensor]
-    thumbnail: Tensor
-    patches: Tensor
-    residuals: Tensor
-    labels: Tensor
-    folds: Tensor
-    as_published: Tensor
-    qualities: Tensor
-    domains: Tensor
-    families: Tensor
+    views: Sequence[Tensor]  # frozen [CLS] tokens (1 + K, T * C) of the views of each sample, the thumbnail first
+    thumbnail: Tensor  # (S, T * C) tokens of the thumbnails
+    patches: Tensor  # (S, T * C) tokens averaged over the patches
+    residuals: Tensor  # (S, FEATURES) residual features averaged over the patches
+    labels: Tensor  # (S,) 0 for real, 1 for AI
+    folds: Tensor  # (S,) folds of the sources
+    as_published: Tensor  # (S,) bool, true for images as published, false for delivered copies
+    qualities: Tensor  # (S,) JPEG qualities 1..100 in the headers of unchanged JPEGs, else NaN
+    domains: Tensor  # (S,) indices into DOMAINS, -1 for others
+    families: Tensor  # (S,) indices into FAMILIES, -1 for others
 
     def only(self, mask: Tensor) -> Samples:
         """Return the samples for which mask (S,) bool is true."""
@@ -94,11 +68,6 @@ class Samples:
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         lists = {name: [parts[name][number] for number in chosen] for name in ("images", "views")}
         return Samples(**{name: part[mask] for name, part in parts.items() if name not in lists} | lists)
-
-    def source_weights(self) -> Tensor:
-        """Return weights (S,) that give a source of n samples the weight sqrt(n)."""
-        names = [f"{image.source} {image.group}" for image in self.images]
-        return torch.from_numpy(source_weights(self.labels.numpy(), names)).float().sqrt()
 
 
 def verdict_samples(recipe: HiDANetRecipe, workspace: Workspace) -> Samples:
@@ -110,14 +79,12 @@ def verdict_samples(recipe: HiDANetRecipe, workspace: Workspace) -> Samples:
 
 
 def sample_images(recipe: HiDANetRecipe, cap: int) -> list[LabelledImage]:
-    """Return at most `cap` images of each group of a source, from all tables, in the order of sampling."""
-    return _broadest_first(capped(read_images(*recipe.data.tables), cap))
+    """Return at most `cap` images of each group of a source, from all tables.
 
-
-def _broadest_first(images: list[LabelledImage]) -> list[LabelledImage]:
-    """Order images by rounds of two per group of a source, so that an incomplete cache covers all sources."""
+    They are ordered by rounds of two per group of a source, so that an incomplete cache covers all sources.
+    """
+    images, rounds = capped(read_images(*recipe.data.tables), cap), []
     seen: Counter[tuple[str, str, int]] = Counter()
-    rounds = []
     for image in images:
         key = (image.source, image.group, image.label)
         rounds.append(seen[key] // 2)
@@ -143,11 +110,11 @@ def delivered_samples(
         backbone=token_settings(recipe),
         tables=tables_sha256(recipe.data.tables),
     )
-    claim_folder(folder, made_by)
+    artifacts.claim_folder(folder, made_by)
     backbone = recipe_backbone(recipe, recipe.network.taps, workspace)
-    for path, numbers in missing_shards(folder, len(images), _SHARD, f"features {name}"):
-        save_artifact(path, _encode(_cut(images, deliveries, numbers), backbone), made_by)
-    return _samples(read_shards(folder), images)
+    for path, numbers in artifacts.missing_shards(folder, len(images), _SHARD, f"features {name}"):
+        artifacts.save_artifact(path, _encode(_cut(images, deliveries, numbers), backbone), made_by)
+    return _samples(artifacts.read_shards(folder), images)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Real edits matter most: TFL hardly generalises to generators that it was not tra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -17,10 +17,9 @@ from hidascan.geometry import PATCH
 from hidascan.image.decode import decode
 from hidascan.image.perturb import blur, compress, sharpen
 from hidascan.lab.data.autoencoders import Autoencoder
+from hidascan.lab.data.composites import match_tone, poisson_blend, random_region, swap_region
 from hidascan.lab.data.degradations import degrade, draw_degradation, draw_jpeg, random_window, resize
-from hidascan.lab.data.forgeries import match_tone, poisson_blend, random_region, swap_region
-from hidascan.lab.data.layouts.edited import EditedImage, read_mask
-from hidascan.lab.data.tables import BalancedSampler
+from hidascan.lab.data.tables import BalancedSampler, EditedImage, read_mask
 from hidascan.lab.hidanet.recipe import WindowSpec
 
 SIDE = 2 * PATCH  # side of a large window, pixels; a small one is a single patch
@@ -35,21 +34,13 @@ EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
 
 @dataclass(frozen=True)
 class Window:
-    """One training window.
+    """One training window."""
 
-    Attributes:
-        pixels: (448, 448, 3) or (224, 224, 3) uint8 RGB.
-        mask: (H, W) bool, true where pixels are AI-made.
-        kind: Kind of window, one of KINDS.
-        source: Source of the image, which determines the fold.
-        maker: Generator or editing method of the AI pixels, or kind of retouch.
-    """
-
-    pixels: np.ndarray
-    mask: np.ndarray
-    kind: str
-    source: str
-    maker: str
+    pixels: np.ndarray  # (448, 448, 3) or (224, 224, 3) uint8 RGB
+    mask: np.ndarray  # (H, W) bool, true where pixels are AI-made
+    kind: str  # one of KINDS
+    source: str  # source of the image, which determines the fold
+    maker: str  # generator or editing method of the AI pixels, or kind of retouch
 
 
 class WindowMaker:
@@ -103,7 +94,8 @@ class WindowMaker:
         first = place < len(self._edits)
         if not first and min(mask.shape) > 1.3 * SIDE and rng.random() < 0.4:
             pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / min(mask.shape), 1)), rng)
-        cut = max((_crop(pixels, mask, rng) for _ in range(12)), key=lambda both: _mixed(both[1]))
+        cuts = [_crop(pixels, mask, rng) for _ in range(12)]
+        cut = max(cuts, key=lambda both: min(both[1].mean(), 1 - both[1].mean()))  # of edited and other pixels
         window = Window(*cut, EDIT, edit.source, edit.group)
         return window if first else self._delivered(window, rng)
 
@@ -173,7 +165,7 @@ class WindowMaker:
         if any(lost):
             saved = np.pad(saved, ((0, lost[0]), (0, lost[1]), (0, 0)), mode="symmetric")
             mask = np.pad(mask[lost[0] :, lost[1] :], ((0, lost[0]), (0, lost[1])), mode="symmetric")
-        return Window(saved, mask, window.kind, window.source, window.maker)
+        return replace(window, pixels=saved, mask=mask)
 
 
 def _resized(
@@ -188,12 +180,6 @@ def _crop(pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tup
     side = SIDE if min(mask.shape) >= SIDE else PATCH
     window = random_window(mask.shape, side, rng, grid=8)
     return np.ascontiguousarray(pixels[window]), mask[window]
-
-
-def _mixed(mask: np.ndarray) -> float:
-    """Return the share of the rarer kind of pixels in a window, 0..0.5."""
-    share = float(mask.mean())
-    return min(share, 1 - share)
 
 
 def _reconstructed(

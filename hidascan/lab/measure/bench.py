@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import numpy as np
 
 from hidascan.lab.data.layouts import SHARED
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc, average_precision
+from hidascan.lab.measure.metrics import auc, average_precision, share_right
 
 Column = Callable[[np.ndarray, np.ndarray], float]
 SCORED = {  # columns in the papers of a layout; for other layouts, all
@@ -25,23 +24,15 @@ SCORED = {  # columns in the papers of a layout; for other layouts, all
     "Synthbuster": ("AUC", "balanced accuracy"),
     "generators": ("accuracy", "AP"),
 }
-ROW_NAMES = {"HiRes-50K": "bucket"}
-
-
-def _share(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
-    """Return the share of images of one class on its side of 0.5, 0..1; NaN without images."""
-    of_class = scores[labels == label]
-    right = of_class >= 0.5 if label else of_class < 0.5
-    return float(right.mean()) if len(right) else float("nan")
 
 
 COLUMNS: dict[str, Column] = {
     "accuracy": lambda labels, scores: float(((scores >= 0.5) == labels).mean()),
     "AP": average_precision,
     "AUC": auc,
-    "real accuracy": lambda labels, scores: _share(labels, scores, 0),
-    "fake accuracy": lambda labels, scores: _share(labels, scores, 1),
-    "balanced accuracy": lambda labels, scores: (_share(labels, scores, 0) + _share(labels, scores, 1)) / 2,
+    "real accuracy": lambda labels, scores: share_right(labels, scores, 0),
+    "fake accuracy": lambda labels, scores: share_right(labels, scores, 1),
+    "balanced accuracy": lambda labels, scores: (share_right(labels, scores, 0) + share_right(labels, scores, 1)) / 2,
 }
 
 
@@ -57,30 +48,24 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class Bench:
-    """A benchmark.
-
-    Attributes:
-        layout: Name of the layout.
-        rows: Rows, sorted by name.
-        unreadable: Number of unreadable files, which are omitted.
-        notes: Missing parts, one line each.
-    """
+    """A benchmark."""
 
     layout: str
-    rows: list[BenchRow]
-    unreadable: int
-    notes: list[str] = field(default_factory=list)
+    rows: list[BenchRow]  # sorted by name
+    unreadable: int  # unreadable files, which are omitted
+    notes: list[str]  # missing parts, one line each
 
 
 def score(layout: str, images: list[LabelledImage], scores: np.ndarray) -> Bench:
     """Score images by p(AI) (n,), NaN for unreadable files."""
     readable = ~np.isnan(scores)
     labels, sources = np.array([image.label for image in images]), np.array([image.source for image in images])
-    rows, notes = [], []
+    columns, rows, notes = SCORED.get(layout, tuple(COLUMNS)), [], []
     for name in sorted(set(sources) - {SHARED}, key=_in_order):
         here = readable & ((sources == name) | (sources == SHARED))
         truth, found = labels[here], scores[here]
-        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), _figures(layout, truth, found)))
+        figures = {name: COLUMNS[name](truth, found) if len(truth) else float("nan") for name in columns}
+        rows.append(BenchRow(name, int((truth == 0).sum()), int((truth == 1).sum()), figures))
         notes += [f"{name}: no {kind} images" for kind, label in (("real", 0), ("AI", 1)) if label not in truth]
     return Bench(layout, rows, int((~readable).sum()), notes)
 
@@ -89,20 +74,14 @@ def _in_order(name: str) -> tuple[bool, str]:
     return name.startswith("W>"), name  # the bucket of the largest images is last
 
 
-def _figures(layout: str, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    wanted = SCORED.get(layout, tuple(COLUMNS))
-    return {name: COLUMNS[name](labels, scores) if len(labels) else float("nan") for name in wanted}
-
-
-def as_markdown(bench: Bench, aligned: Bench | None = None) -> str:
+def as_markdown(bench: Bench, *aligned: Bench) -> str:
     """Return the table of a benchmark, with aligned formats in additional columns, if measured."""
     columns = SCORED.get(bench.layout, tuple(COLUMNS))
-    head = [ROW_NAMES.get(bench.layout, "generator"), "real", "AI"]
+    head = ["bucket" if bench.layout == "HiRes-50K" else "generator", "real", "AI"]
     for name in columns:
-        head += [name] if aligned is None else [name, f"{name}, formats aligned"]
-    sides = [bench.rows] if aligned is None else [bench.rows, aligned.rows]
+        head += [name, *(f"{name}, formats aligned" for _ in aligned)]
     cells, values = [], []
-    for row in zip(*sides, strict=True):
+    for row in zip(bench.rows, *(one.rows for one in aligned), strict=True):
         numbers = [side.figures[name] for name in columns for side in row]
         values.append(numbers)
         cells.append([row[0].name, str(row[0].real), str(row[0].ai), *map(_per_cent, numbers)])
@@ -117,20 +96,14 @@ def _per_cent(value: float) -> str:
     return "" if np.isnan(value) else f"{100 * value:.2f}"
 
 
-def published(benchmark: str) -> list[dict[str, Any]]:
-    """Return the published figures of a benchmark, one row per method."""
-    text = resources.files("hidascan.lab.measure").joinpath("published.toml").read_text(encoding="utf-8")
-    return [row for row in tomllib.loads(text)["figures"] if row["benchmark"] == benchmark]
-
-
 def published_as_markdown(benchmark: str) -> str:
     """Return a table of the published figures of a benchmark, best first; "" if there are none."""
-    rows = sorted(published(benchmark), key=lambda row: -row["accuracy"])
+    text = resources.files("hidascan.lab.measure").joinpath("published.toml").read_text(encoding="utf-8")
+    figures = [row for row in tomllib.loads(text)["figures"] if row["benchmark"] == benchmark]
+    rows = sorted(figures, key=lambda row: -row["accuracy"])
     if not rows:
         return ""
-    cells = [
-        [row["system"], row["trained_on"], f"{row['accuracy']:.2f}", f"{row['AP']:.2f}" if "AP" in row else ""]
-        for row in rows
-    ]
-    head = ["system", "trained on", "accuracy, mean", "AP, mean"]
-    return f"Published, by other systems under their own training (per cent):\n\n{markdown.table(head, cells)}"
+    numbers = ([float(row[name]) if name in row else "" for name in ("accuracy", "AP")] for row in rows)
+    cells = [[row["system"], row["trained_on"], *shown] for row, shown in zip(rows, numbers, strict=True)]
+    table = markdown.table(["system", "trained on", "accuracy, mean", "AP, mean"], cells, digits=2)
+    return f"Published, by other systems under their own training (per cent):\n\n{table}"

@@ -1,9 +1,11 @@
-"""Fit temperature, shift and thresholds to raw logits of held-out images."""
+"""Fit a calibration to held-out images: temperature, shift, thresholds, and the odds of a heatmap region."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hidascan.calibration import ERRORS, Calibration, ErrorRates, Reliability
 from hidascan.detectors.base import Detector
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import RecipeError
+from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.lab.data.tables import LabelledImage, fold_of
@@ -27,6 +30,8 @@ _C = 1000.0  # inverse of the penalty, which keeps the slope finite for separabl
 _FLATTEST = 0.05  # minimum slope, in standard deviations of the logit
 _SHARES = np.linspace(0, 1, 401)
 _FALSE_AREA = 0.02  # share of the cells of real images that reaches the localisation threshold
+_FALSE_REGIONS = 0.005  # maximum share of real images that lose their verdict of `real` by a region
+_STEP = 1.1  # factor by which odds are lowered
 
 
 def calibrate(
@@ -54,14 +59,8 @@ def calibrate(
 def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
     """Calibrate weights by out-of-fold scores of networks with the same training, but without the images' sources.
 
-    So weights trained on every source are calibrated on held-out ones. They are named after the file. Returns the
-    figures of `calibrate`.
-
-    Args:
-        weights: Path of uncalibrated weights without a heatmap, trained on all sources.
-        images: Scored images.
-        scores: (n,) sigmoids of raw logits; NaN for unreadable files.
-        out: Path of the calibrated weights.
+    So weights without a heatmap, trained on every source, are calibrated on held-out ones. They are named after `out`.
+    `scores` (n,) are sigmoids of raw logits; NaN for unreadable files. Returns the figures of `calibrate`.
     """
     kept = np.flatnonzero(~np.isnan(scores))
     known, sure = [images[place] for place in kept], np.clip(scores[kept], 1e-7, 1 - 1e-7)
@@ -69,12 +68,7 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
 
 
 def _write(
-    weights: Path,
-    out: Path,
-    images: list[LabelledImage],
-    logits: np.ndarray,
-    localisation: float,
-    record: dict[str, Any],
+    weights: Path, out: Path, images: list[LabelledImage], logits: np.ndarray, threshold: float, record: dict[str, Any]
 ) -> dict[str, float]:
     """Write weights with a calibration fitted to the logits (n,) of images; return its cross-fitted figures."""
     labels = np.array([image.label for image in images])
@@ -83,7 +77,7 @@ def _write(
     header = dataclasses.replace(
         header,
         name=header.name if out == weights else out.stem,
-        calibration=dataclasses.replace(fit_calibration(labels, logits), localisation=localisation),
+        calibration=dataclasses.replace(fit_calibration(labels, logits), localisation=threshold),
         training=header.training | {"calibration": {"images": len(images), **record, **figures}},
     )
     save_trained(out, detector, header)
@@ -140,12 +134,8 @@ def cross_fitted_verdicts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and verdicts (m,), each fold by a calibration fitted to the others.
 
-    Args:
-        labels: (n,) 0 or 1.
-        logits: (n,) raw logits.
-        folds: (n,) fold numbers.
-        profile: Profile of the verdicts.
-        scored: Logits (m,) and folds (m,) to score; None for those of the fit.
+    They are fitted to labels (n,), raw logits (n,) and fold numbers (n,). `scored` are logits (m,) and folds (m,) to
+    score; None for those of the fit.
     """
     own_logits, own_folds = scored or (logits, folds)
     scores, verdicts = np.zeros(len(own_logits)), np.full(len(own_logits), "inconclusive")
@@ -161,16 +151,10 @@ def cross_fitted_verdicts(
 def measure_reliability(
     labels: np.ndarray, logits: np.ndarray, folds: np.ndarray, as_published: np.ndarray
 ) -> dict[str, Reliability]:
-    """Measure the error rates of cross-fitted verdicts in each profile, on images as published and as delivered.
+    """Measure the error rates of cross-fitted verdicts by profile, on images as published and as delivered.
 
-    Args:
-        labels: (n,) 0 or 1.
-        logits: (n,) raw logits, out of fold.
-        folds: (n,) fold numbers.
-        as_published: (n,) bool, true for images as published, false for delivered copies.
-
-    Returns:
-        Error rates by profile; empty if a class is missing.
+    All arguments are (n,): labels, raw logits out of fold, fold numbers, and bool, true for images as published. There are
+    no rates if a class is missing.
     """
     parts = [mask & (labels == label) for mask in (as_published, ~as_published) for label in (0, 1)]
     if not all(part.any() for part in parts) or not _can_be_cross_fitted(labels, folds):
@@ -178,16 +162,13 @@ def measure_reliability(
     measured = {}
     for profile in ERRORS:
         verdicts = cross_fitted_verdicts(labels, logits, folds, profile=profile)[1]
-        rates = [
-            ErrorRates(_share(verdicts[real] == "ai"), _share(verdicts[ai] == "real"), int(real.sum()), int(ai.sum()))
-            for real, ai in (parts[:2], parts[2:])
-        ]
+        rates = []
+        for real, ai in (parts[:2], parts[2:]):
+            wrong = verdicts[real] == "ai", verdicts[ai] == "real"
+            false_alarms, misses = (round(float(part.mean()), 4) for part in wrong)
+            rates.append(ErrorRates(false_alarms, misses, int(real.sum()), int(ai.sum())))
         measured[profile] = Reliability(*rates)
     return measured
-
-
-def _share(found: np.ndarray) -> float:
-    return round(float(found.mean()), 4)
 
 
 def fit_calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
@@ -224,3 +205,71 @@ def _platt(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     if slope < _FLATTEST:
         slope, offset = _FLATTEST, 0.0
     return slope / spread, offset - slope / spread * centre
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One labelled image with the finding of a scan."""
+
+    label: int  # 1 for AI or edited by AI, 0 for real
+    fold: int  # fold of its source, 0..5
+    finding: Finding  # with score and regions
+
+
+def join_labels(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[Labelled]:
+    """Pair findings with labels by path; omit findings without a label or a heatmap."""
+    known = {str(image.path): image for image in images}
+    found = [finding for finding in findings if finding.path in known and finding.ai_area is not None]
+    return [Labelled(known[one.path].label, fold_of(known[one.path].source), one) for one in found]
+
+
+def likelihood_ratio(forged: Collection[bool], real: Collection[bool]) -> float:
+    """Return the ratio of the shares of images with a region; by Laplace's rule of succession, never 0 or infinite."""
+    return ((sum(forged) + 1) / (len(forged) + 2)) / ((sum(real) + 1) / (len(real) + 2))
+
+
+def loses_real(labelled: list[Labelled], calibration: Calibration, odds: float) -> np.ndarray:
+    """Return (n,) bool: whether a region moves each image from `real` to `inconclusive`, in the balanced profile."""
+    rule = dataclasses.replace(calibration, region_odds=odds).rule("balanced")
+    scores = [(one.finding.score or 0.0, one.finding.regions) for one in labelled]
+    moved = [bool(regions) and rule.verdict(score) == "real" and rule.contradicts(score) for score, regions in scores]
+    return np.array(moved, bool)
+
+
+def fit_region_odds(labelled: list[Labelled], calibration: Calibration) -> float | None:
+    """Fit the factor by which a region raises the odds of AI, lowered until at most 0.5 % of real images lose `real`.
+
+    Returns:
+        The odds; None without real images.
+    """
+    parts = [[one for one in labelled if one.label == label] for label in (1, 0)]
+    if not parts[1]:
+        return None
+    odds = likelihood_ratio(*([bool(one.finding.regions) for one in part] for part in parts))
+    while odds > 1 and loses_real(parts[1], calibration, odds).mean() > _FALSE_REGIONS:
+        odds /= _STEP
+    return odds
+
+
+def cross_fitted_odds(labelled: list[Labelled], calibration: Calibration) -> dict[str, float]:
+    """Evaluate each fold of sources by a rule fitted to the others.
+
+    Returns:
+        Number of images; shares of real and AI images moved by the rule; share of AI images called `real` by score.
+    """
+    labels, moved = np.array([one.label for one in labelled]), np.zeros(len(labelled), bool)
+    folds = np.array([one.fold for one in labelled])
+    for fold in np.unique(folds):
+        odds = fit_region_odds([one for one in labelled if one.fold != fold], calibration)
+        here = np.flatnonzero(folds == fold)
+        if odds is not None:
+            moved[here] = loses_real([labelled[place] for place in here], calibration, odds)
+    balanced = calibration.rule("balanced")
+    called = np.array([balanced.verdict(one.finding.score or 0.0) == "real" for one in labelled])
+    return {
+        "real": int((labels == 0).sum()),
+        "real_moved": round(float(moved[labels == 0].mean()), 5),
+        "ai": int((labels == 1).sum()),
+        "ai_called_real_by_score": round(float(called[labels == 1].mean()), 4),
+        "ai_moved": round(float(moved[labels == 1].mean()), 4),
+    }

@@ -25,28 +25,19 @@ from hidascan.report.terminal import Terminal
 from hidascan.scanner import Scanner
 
 _MARKS = re.compile(r"(<!-- hidalab card: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_IMAGES = {"quality": 20, "robustness": 64, "speed": 27, "perturbed": 300}  # numbers for the slower sections
 _EXAMPLE = "examples/pasted/rocket.jpg"  # from the root of the repository
 
 
 @dataclass(frozen=True)
 class CardSpec:
-    """Inputs of a card's measurements.
+    """Inputs of a card's measurements."""
 
-    Attributes:
-        table: Path of a table of held-out sources.
-        recipe: Recipe of the weights.
-        cache: Cache folder with the features of training.
-        images: Number of images of `table`, for each slower section.
-        measured: Results shared by sections.
-    """
-
-    table: str | Path
+    table: str | Path  # held-out sources
     recipe: Any
-    cache: Path
-    images: dict[str, int] = field(
-        default_factory=lambda: {"quality": 20, "robustness": 64, "speed": 27, "perturbed": 300}
-    )
-    measured: dict[str, Any] = field(default_factory=dict)
+    cache: Path  # cache folder with the features of training
+    images: dict[str, int] = field(default_factory=_IMAGES.copy)  # of `table`, by section
+    measured: dict[str, Any] = field(default_factory=dict)  # results shared by sections
 
     def some(self, section: str) -> list[LabelledImage]:
         """Return the images of the table for a slower section, evenly spread."""
@@ -54,14 +45,11 @@ class CardSpec:
 
 
 Section = Callable[[Scanner, CardSpec], str]
+Sections = dict[str, Section]
 
 
 def fill_cards(
-    cards: list[Path],
-    options: ScanOptions,
-    spec: CardSpec,
-    only: tuple[str, ...] = (),
-    more: dict[str, Section] | None = None,
+    cards: list[Path], options: ScanOptions, spec: CardSpec, only: tuple[str, ...] = (), more: Sections | None = None
 ) -> None:
     """Measure the sections with marks in cards, or `only` some, each once, and write them one by one.
 
@@ -112,7 +100,7 @@ def _summary(scanner: Scanner, spec: CardSpec) -> str:
     names = ("auc", "verdict_ai_on_real", "verdict_ai_on_ai")
     cells = [f"{figures[name]:.3f} ({intervals[name][0]:.3f} to {intervals[name][1]:.3f})" for name in names]
     per_second = f"{speed.scan_views_per_second:.1f} patches and thumbnails per second"
-    cells.append(f"{per_second} on {speed.device} in {speed.dtype}")
+    cells.append(f"{per_second} on {scanner.device} in {_dtype(scanner)}")
     return markdown.table(["AUC", "real images called `ai`", "AI images called `ai`", "speed"], [cells])
 
 
@@ -138,11 +126,15 @@ def _speed(scanner: Scanner, spec: CardSpec) -> str:
     speeds = (speed.scan_views_per_second, speed.limit_views_per_second, speed.ratio)
     row = [speed.views, *map(str, speeds), f"{speed.peak_memory_mb / 1000:.2f} GB"]
     return (
-        f"{len(paths)} images on {speed.device} in {speed.dtype}, {speed.batch_size} views per batch.\n\n"
+        f"{len(paths)} images on {scanner.device} in {_dtype(scanner)}, {scanner.batch_size} views per batch.\n\n"
         f"{markdown.table(head, [row])}\n\n"
-        f"Scores in {speed.dtype} against fp32 on the same images: mean difference {mean:.4f}, largest "
+        f"Scores in {_dtype(scanner)} against fp32 on the same images: mean difference {mean:.4f}, largest "
         f"{largest:.4f}; verdicts that differ: {verdicts}."
     )
+
+
+def _dtype(scanner: Scanner) -> str:
+    return str(scanner.dtype).removeprefix("torch.")
 
 
 def _panel(scanner: Scanner, spec: CardSpec) -> str:
@@ -156,7 +148,7 @@ def _panel(scanner: Scanner, spec: CardSpec) -> str:
     return f"```\n$ hidascan {_EXAMPLE}\n{out.getvalue()}```"
 
 
-SECTIONS: dict[str, Section] = {
+SECTIONS: Sections = {
     "panel": _panel,
     "summary": _summary,
     "detection": _detection,

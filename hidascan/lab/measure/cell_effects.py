@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from hidascan.detectors.base import Positions
 from hidascan.finding import Attribution
 from hidascan.geometry import Box
 from hidascan.image.views import cut_views
+from hidascan.looking import tensors_of
 from hidascan.scanner import Scanner
 
 _BATCH = 16  # views
@@ -25,46 +26,30 @@ def measure_cell_effects(scanner: Scanner, pixels: np.ndarray, grid: int) -> lis
 
     Pixels are (H, W, 3) uint8. Cells of overlapping patches stay separate; those of a thumbnail cover the whole image.
     """
-    detector, cut, device = scanner.detector, cut_views(pixels, scanner.plan), scanner.device
-    views = [torch.from_numpy(np.ascontiguousarray(view)).permute(2, 0, 1) for view in cut.pixels]
-
-    def encode(batch: list[Tensor], number: int) -> dict[str, Tensor]:
-        box, thumbnail = cut.boxes[number], cut.thumbnail and number == 0
-        thumbnails = torch.tensor([thumbnail] * len(batch), device=device)
-        corners = torch.tensor([[box.top, box.left]] * len(batch), device=device)
-        return scanner.encode(torch.stack(batch).to(device), Positions(thumbnails, corners))
-
-    parts = [encode([view], number) for number, view in enumerate(views)]
+    detector, views = scanner.detector, cut_views(pixels, scanner.plan)
+    parts = [scanner.encode(*tensors_of(views, [number], scanner.device)) for number in range(len(views))]
     whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     logit = detector.decide(whole).logit
-    effects, places = [], [(row, column) for row in range(grid) for column in range(grid)]
-    for number, view in enumerate(tqdm(views, desc="tde", unit=" views", disable=None)):
+    effects, places = [], list(itertools.product(range(grid), repeat=2))
+    for number, view in enumerate(tqdm(views.boxes, desc="tde", unit=" views", disable=None)):
         for first in range(0, len(places), _BATCH):
             here = places[first : first + _BATCH]
-            rows = encode([_without(view, grid, *place) for place in here], number)
-            for copy, place in enumerate(here):
+            copies, where = tensors_of(views, [number] * len(here), scanner.device)
+            for copy, place in zip(copies, here, strict=True):
+                left, top, width, height = _cell(Box(0, 0, copy.shape[2], copy.shape[1]), grid, *place)
+                copy[:, top : top + height, left : left + width] = 0
+            rows = scanner.encode(copies, where)
+            for row, place in enumerate(here):
                 changed = {name: tensor.clone() for name, tensor in whole.items()}
                 for name, tensor in changed.items():
-                    tensor[number] = rows[name][copy]
+                    tensor[number] = rows[name][row]
                 effect = float(logit - detector.decide(changed).logit)
-                effects.append(Attribution(*_part(cut.boxes[number], grid, *place), effect))
+                effects.append(Attribution(*_cell(view, grid, *place), effect))
     return effects
 
 
-def _edges(length: int, grid: int, place: int) -> tuple[int, int]:
-    return place * length // grid, (place + 1) * length // grid
-
-
-def _without(view: Tensor, grid: int, row: int, column: int) -> Tensor:
-    """Return a view (3, H, W) with one black cell."""
-    top, bottom = _edges(view.shape[1], grid, row)
-    left, right = _edges(view.shape[2], grid, column)
-    copy = view.clone()
-    copy[:, top:bottom, left:right] = 0
-    return copy
-
-
-def _part(box: Box, grid: int, row: int, column: int) -> Box:
-    top, bottom = _edges(box.height, grid, row)
-    left, right = _edges(box.width, grid, column)
-    return Box(box.left + left, box.top + top, right - left, bottom - top)
+def _cell(view: Box, grid: int, row: int, column: int) -> Box:
+    """Return the box of a cell of a view."""
+    top, bottom = (view.height * place // grid for place in (row, row + 1))
+    left, right = (view.width * place // grid for place in (column, column + 1))
+    return Box(view.left + left, view.top + top, right - left, bottom - top)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,14 @@ _KNOWS = "knows its errors"
 
 @dataclass(frozen=True)
 class Compared:
-    """Scores of one detector.
-
-    Attributes:
-        name: Name of the detector in the comparison.
-        images: Scored images.
-        scores: (n,) p(AI), NaN for unreadable files.
-        uncertainties: (n,) standard deviations of scores, NaN if not estimated.
-        cost: Cost per image; None for an outside system.
-        budget: Training budget, in words.
-    """
+    """Scores of one detector."""
 
     name: str
     images: list[LabelledImage]
-    scores: np.ndarray
-    uncertainties: np.ndarray
-    cost: Cost | None = None
-    budget: str = ""
+    scores: np.ndarray  # (n,) p(AI), NaN for unreadable files
+    uncertainties: np.ndarray  # (n,) standard deviations of scores, NaN if not estimated
+    cost: Cost | None = None  # cost per image; None for an outside system
+    budget: str = ""  # training budget, in words
 
     def readable(self) -> tuple[list[LabelledImage], np.ndarray, np.ndarray, np.ndarray]:
         """Return images, labels, scores and uncertainties of readable files."""
@@ -48,39 +40,28 @@ class Compared:
         images = [image for image, one in zip(self.images, kept.tolist(), strict=True) if one]
         return images, np.array([image.label for image in images]), self.scores[kept], self.uncertainties[kept]
 
-
-@dataclass(frozen=True)
-class Row:
-    """Figures of one detector by column; `_KNOWS` is the AUC of its uncertainty as a predictor of its errors at 0.5."""
-
-    name: str
-    figures: dict[str, float]
-    cost: Cost | None
-    budget: str
-
-
-def row_of(compared: Compared) -> Row:
-    """Compute the figures of a detector."""
-    images, labels, scores, uncertainties = compared.readable()
-    low, high = interval_over_sources(auc, labels, scores, [image.source for image in images])
-    wrong = ((scores >= 0.5) != labels).astype(int)
-    figures = {name: column(labels, scores) for name, column in COLUMNS.items()} | {
-        "TPR at 1 % FPR": tpr_at_fpr(labels, scores, 0.01),
-        "TPR at 5 % FPR": tpr_at_fpr(labels, scores, 0.05),
-        "AUC low": low,
-        "AUC high": high,
-        _KNOWS: float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties),
-    }
-    return Row(compared.name, figures, compared.cost, compared.budget)
+    @cached_property
+    def figures(self) -> dict[str, float]:
+        """Figures by column; `_KNOWS` is the AUC of the uncertainty as a predictor of errors at 0.5."""
+        images, labels, scores, uncertainties = self.readable()
+        low, high = interval_over_sources(auc, labels, scores, [image.source for image in images])
+        wrong = ((scores >= 0.5) != labels).astype(int)
+        return {name: column(labels, scores) for name, column in COLUMNS.items()} | {
+            "TPR at 1 % FPR": tpr_at_fpr(labels, scores, 0.01),
+            "TPR at 5 % FPR": tpr_at_fpr(labels, scores, 0.05),
+            "AUC low": low,
+            "AUC high": high,
+            _KNOWS: float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties),
+        }
 
 
-def as_markdown(rows: list[Row]) -> str:
+def as_markdown(compared: list[Compared]) -> str:
     """Return the comparison as a table, best AUC first and in bold."""
-    knowing = any(not np.isnan(row.figures[_KNOWS]) for row in rows)
+    knowing = any(not np.isnan(row.figures[_KNOWS]) for row in compared)
     head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["predicts its errors"] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
-    for row in sorted(rows, key=lambda row: -row.figures["AUC"]):
+    for row in sorted(compared, key=lambda row: -row.figures["AUC"]):
         numbers: list[object] = [row.figures[name] for name in _SHOWN]
         numbers.insert(1, f"{row.figures['AUC low']:.3f} to {row.figures['AUC high']:.3f}")
         if knowing:
@@ -132,13 +113,13 @@ def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]
     return found
 
 
-def write_csv(path: Path, rows: list[Row]) -> None:
+def write_csv(path: Path, compared: list[Compared]) -> None:
     """Write the comparison as CSV."""
     columns, costs = [*_SHOWN, "AUC low", "AUC high", _KNOWS], [field.name for field in dataclasses.fields(Cost)]
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["detector", *columns, *costs, "trained with"])
-        for row in rows:
+        for row in compared:
             cost = [""] * len(costs) if row.cost is None else dataclasses.astuple(row.cost)
             out.writerow([row.name, *(row.figures[name] for name in columns), *cost, row.budget])
 
@@ -152,20 +133,17 @@ def read_outside(name: str, path: Path, images: list[LabelledImage]) -> Compared
     return Compared(name, images, scores, np.full(len(images), np.nan), budget="as published")
 
 
-def _pyplot() -> Any:
-    import matplotlib
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
+    return Figure(figsize=(width, height))
 
 
-def plot_cost(rows: list[Row], path: Path) -> None:
+def plot_cost(compared: list[Compared], path: Path) -> None:
     """Plot AUC, with its interval, against milliseconds per image, as `path`.png and `path`.svg."""
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(9, 6))
-    for row, name in zip(rows, short_names([row.name for row in rows]), strict=True):
+    figure = _figure(9, 6)
+    axes = figure.subplots()
+    for row, name in zip(compared, short_names([row.name for row in compared]), strict=True):
         if row.cost is None:
             axes.axhline(row.figures["AUC"], linestyle=":", color="grey")
             axes.annotate(name, (0.01, row.figures["AUC"]), xycoords=("axes fraction", "data"), va="bottom")
@@ -182,11 +160,10 @@ def plot_cost(rows: list[Row], path: Path) -> None:
 
 def plot_kinds(compared: list[Compared], path: Path) -> None:
     """Plot the share on its side of 0.5, with a group of bars for each family of AI images and domain of real ones."""
-    pyplot = _pyplot()
     parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
-    figure, axes = pyplot.subplots(figsize=(max(8, 1.1 * len(kinds)), 4.5))
-    width = 0.85 / len(parts)
+    figure, width = _figure(max(8, 1.1 * len(kinds)), 4.5), 0.85 / len(parts)
+    axes = figure.subplots()
     for number, (name, part) in enumerate(zip(short_names([one.name for one in compared]), parts, strict=True)):
         places = np.arange(len(kinds)) + (number - (len(parts) - 1) / 2) * width
         axes.bar(places, [part.get(kind, (0.0, 0))[0] for kind in kinds], width, label=name)
@@ -198,8 +175,8 @@ def plot_kinds(compared: list[Compared], path: Path) -> None:
 
 def plot_curves(curves: dict[str, dict[str, list[tuple[float, float]]]], path: Path) -> None:
     """Plot a panel per perturbation, a line per detector; curves[perturbation][detector] lists (strength, figure)."""
-    pyplot = _pyplot()
-    figure, panels = pyplot.subplots(1, len(curves), figsize=(4 * len(curves), 3.6), squeeze=False)
+    figure = _figure(4 * len(curves), 3.6)
+    panels = figure.subplots(1, len(curves), squeeze=False)
     for axes, (perturbation, lines) in zip(panels[0], curves.items(), strict=True):
         for name, points in lines.items():
             strengths, figures = np.array(points).T
@@ -215,4 +192,3 @@ def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     for suffix in (".png", ".svg"):
         figure.savefig(path.with_suffix(suffix), dpi=120)
-    _pyplot().close(figure)

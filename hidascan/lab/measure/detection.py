@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
+from hidascan.errors import HidascanError
+from hidascan.finding import Finding
+from hidascan.image.decode import decode
+from hidascan.image.perturb import jpeg
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import (
-    Metric,
-    auc,
-    balanced_accuracy,
-    interval_over_sources,
-    source_weights,
-    tpr_at_fpr,
-)
+from hidascan.lab.measure import markdown, metrics
+from hidascan.lab.training.artifacts import ResultFile
+from hidascan.lab.training.trainer import read_ahead
 from hidascan.report.csv_report import CsvReport
 from hidascan.scanner import Scanner
+
+ALIGNED_QUALITY = 96  # JPEG quality at which both classes are saved again
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,12 @@ class Evaluation:
 
     figures: dict[str, float]
     groups: list[GroupFigures]
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def worst(self) -> GroupFigures:
-        """Return the group with the smallest share of correct verdicts, if possible one of 5 images or more."""
-        large = [g for g in self.groups if g.count >= 5] or self.groups
-        return min(large, key=lambda g: g.right)
+    intervals: dict[str, tuple[float, float]]
 
 
 def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | None = None) -> Evaluation:
     """Scan every image of a table into a report; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
-    by_path = {}
-    paths = (str(image.path) for image in images)
+    by_path, paths = {}, (str(image.path) for image in images)
     for finding in tqdm(scanner.scan(paths), total=len(images), desc="detection", disable=None):
         by_path[finding.path] = finding
         if report is not None:
@@ -62,8 +56,7 @@ def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | 
     findings = [by_path[str(image.path)] for image in images]
     pairs = [(image.label, finding) for image, finding in zip(images, findings, strict=True)]
     scores = np.array([found.score if found.status == "ok" else 1.0 - label for label, found in pairs])
-    wrong = ("ai", "real")
-    verdicts = np.array([found.verdict if found.status == "ok" else wrong[label] for label, found in pairs])
+    verdicts = np.array([found.verdict if found.status == "ok" else ("ai", "real")[label] for label, found in pairs])
     qualities = [(found.jpeg_quality_estimated, found.jpeg_quality) for found in findings]
     errors = [abs(estimate - header) for estimate, header in qualities if estimate is not None and header is not None]
     more: dict[str, float] = {"missing": sum(finding.status != "ok" for finding in findings)}
@@ -72,46 +65,65 @@ def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | 
     return evaluate_scores(images, scores, verdicts, more)
 
 
+def scan_scores(scanner: Scanner, paths: list[str], aligned: bool, results: ResultFile) -> np.ndarray:
+    """Return (n, 2): p(AI) of each file, NaN if it is unreadable, and its uncertainty, NaN if not estimated.
+
+    Files that are not stored yet are scanned, saved as JPEG 96 first if `aligned`.
+    """
+    missing = [path for path in dict.fromkeys(paths) if path not in results.known]
+    found = _saved_again(scanner, missing) if aligned else ((one.path, one) for one in scanner.scan(missing))
+    for path, finding in tqdm(found, total=len(missing), desc=scanner.header.name, disable=None):
+        score, uncertainty = (None, None) if finding is None else (finding.score, finding.uncertainty)
+        results.add(path, score=score, uncertainty=uncertainty)
+    rows = [results.known[path] for path in paths]
+    return np.array([[row["score"], row.get("uncertainty")] for row in rows], float).reshape(-1, 2)
+
+
+def _saved_again(scanner: Scanner, paths: list[str]) -> Iterator[tuple[str, Finding | None]]:
+    def load(number: int) -> tuple[str, np.ndarray | None]:
+        try:
+            return paths[number], jpeg(decode(paths[number]).pixels, ALIGNED_QUALITY)
+        except HidascanError:
+            return paths[number], None
+
+    for path, pixels in read_ahead(load, len(paths), ahead=4):
+        yield path, None if pixels is None else scanner.scan_array(pixels)
+
+
 def evaluate_scores(
     images: list[LabelledImage], scores: np.ndarray, verdicts: np.ndarray, more: dict[str, float] | None = None
 ) -> Evaluation:
-    """Evaluate scores (n,) and verdicts (n,) of images; `more` are additional figures."""
+    """Evaluate scores (n,) and verdicts (n,) of images; `more` are additional figures.
+
+    The intervals are by bootstrap over sources; there are none if a class is missing.
+    """
     labels, sources = np.array([image.label for image in images]), [image.source for image in images]
-    figures = _figures(labels, scores, verdicts, sources) | {name: round(x, 4) for name, x in (more or {}).items()}
+    measures = _measures(scores, verdicts)
+    main = {name: metric(labels, values) for name, (metric, values) in measures.items()}
+    alike = metrics.auc(labels, scores, metrics.source_weights(labels, sources))
+    figures = {"auc": main["auc"], "auc_sources_alike": alike} | main
+    figures |= {"brier": float(((scores - labels) ** 2).mean())} | (more or {})
+    counts = {"n": len(labels), "ai": int(labels.sum())}
+    intervals = {}
+    if len(set(labels.tolist())) == 2:
+        for name, (metric, values) in measures.items():
+            intervals[name] = metrics.interval_over_sources(metric, labels, values, sources)
     groups = figures_by(images, scores, verdicts, lambda image: (image.group, image.source))
-    return Evaluation(figures, groups, _intervals(labels, scores, verdicts, sources))
+    return Evaluation(counts | {name: round(value, 4) for name, value in figures.items()}, groups, intervals)
 
 
-def _metrics(scores: np.ndarray, verdicts: np.ndarray) -> dict[str, tuple[Metric, np.ndarray]]:
+def _measures(scores: np.ndarray, verdicts: np.ndarray) -> dict[str, tuple[metrics.Metric, np.ndarray]]:
     """Return the main figures by name: the metric, and the values (n,) that it takes beside the labels."""
     is_ai, is_open = (verdicts == "ai").astype(float), (verdicts == "inconclusive").astype(float)
     return {
-        "auc": (auc, scores),
-        "balanced_accuracy_at_half": (lambda y, s: balanced_accuracy(y, s, 0.5), scores),
-        "tpr_at_1pct_fpr": (lambda y, s: tpr_at_fpr(y, s, 0.01), scores),
-        "tpr_at_5pct_fpr": (lambda y, s: tpr_at_fpr(y, s, 0.05), scores),
+        "auc": (metrics.auc, scores),
+        "balanced_accuracy_at_half": (lambda y, s: metrics.balanced_accuracy(y, s, 0.5), scores),
+        "tpr_at_1pct_fpr": (lambda y, s: metrics.tpr_at_fpr(y, s, 0.01), scores),
+        "tpr_at_5pct_fpr": (lambda y, s: metrics.tpr_at_fpr(y, s, 0.05), scores),
         "verdict_ai_on_ai": (lambda y, v: float(v[y == 1].mean()), is_ai),
         "verdict_ai_on_real": (lambda y, v: float(v[y == 0].mean()), is_ai),
         "inconclusive": (lambda y, v: float(v.mean()), is_open),
     }
-
-
-def _figures(labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sources: list[str]) -> dict[str, float]:
-    main = {name: metric(labels, values) for name, (metric, values) in _metrics(scores, verdicts).items()}
-    alike = {"auc": main["auc"], "auc_sources_alike": auc(labels, scores, source_weights(labels, sources))}
-    figures = alike | main | {"brier": float(((scores - labels) ** 2).mean())}
-    counts = {"n": len(labels), "ai": int(labels.sum())}
-    return counts | {name: round(value, 4) for name, value in figures.items()}
-
-
-def _intervals(
-    labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray, sources: list[str]
-) -> dict[str, tuple[float, float]]:
-    """Return intervals of the main figures by bootstrap over sources; empty if a class is missing."""
-    if len(set(labels.tolist())) < 2:
-        return {}
-    metrics = _metrics(scores, verdicts)
-    return {name: interval_over_sources(metric, labels, of, sources) for name, (metric, of) in metrics.items()}
 
 
 def figures_by(
@@ -150,15 +162,15 @@ def figures_as_markdown(evaluation: Evaluation) -> str:
     if intervals := evaluation.intervals:
         rows.append(["{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else "" for name in FIGURES])
     n, missing = int(evaluation.figures["n"]), int(evaluation.figures.get("missing", 0))
-    return f"{n} images, {missing} of them unreadable; below each figure its 95 % interval over sources.\n\n" + (
-        markdown.table(list(FIGURES.values()), rows)
-    )
+    table = markdown.table(list(FIGURES.values()), rows)
+    return f"{n} images, {missing} of them unreadable; below each figure its 95 % interval over sources.\n\n{table}"
 
 
 def as_markdown(evaluation: Evaluation) -> str:
-    """Return the table by group, with the worst group in bold."""
-    worst = evaluation.groups.index(evaluation.worst())
-    return groups_as_markdown(evaluation.groups, ["group", "source"], worst)
+    """Return the table by group, with the worst group in bold, if possible one of 5 images or more."""
+    groups = evaluation.groups
+    worst = min([group for group in groups if group.count >= 5] or groups, key=lambda group: group.right)
+    return groups_as_markdown(groups, ["group", "source"], groups.index(worst))
 
 
 def groups_as_markdown(groups: list[GroupFigures], names: list[str], bold: int | None, digits: int = 3) -> str:

@@ -17,9 +17,9 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import CheckpointError, RecipeError
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared
-from hidascan.lab.measure.scores import ResultFile, scan
+from hidascan.lab.measure.detection import scan_scores
 from hidascan.lab.measure.speed import cost_of
-from hidascan.lab.training.artifacts import Workspace, fingerprint
+from hidascan.lab.training.artifacts import ResultFile, Workspace, fingerprint
 from hidascan.lab.training.recipe import read_recipe, training_module
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
@@ -68,14 +68,9 @@ def folds_of(number: int, count: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class EntryTrainer:
-    """Trains and scores entries.
+    """Trains and scores entries."""
 
-    Attributes:
-        workspace: Cache, device and precision of the trainings.
-        options: Options of the scans.
-    """
-
-    workspace: Workspace
+    workspace: Workspace  # cache, device and precision of the trainings
     options: ScanOptions
 
     def weights(self, entry: Entry, without: tuple[int, ...] = ()) -> Path:
@@ -99,37 +94,26 @@ class EntryTrainer:
         weights = str(self.weights(entry, without))
         return Scanner(dataclasses.replace(self.options, weights=weights, patches=patches))
 
-    def out_of_fold(self, entry: Entry, images: list[LabelledImage], count: int) -> Compared:
-        """Score images by networks that were not trained on their sources."""
-        scores = np.full((len(images), 2), np.nan)
-        parts = [folds_of(number, count) for number in range(count)]
+    def score(self, entry: Entry, images: list[LabelledImage], count: int = 0) -> Compared:
+        """Score images in `count` folds, by networks not trained on their sources; without folds, by one of all sources."""
+        scores, patches = np.full((len(images), 2), np.nan), self.options.patches
+        parts = [folds_of(number, count) for number in range(count)] or [()]
         for part in parts:
-            here = [number for number, image in enumerate(images) if fold_of(image.source) in part]
-            scores[here] = self._scores(entry, part, [images[number] for number in here])
-        return self._compared(entry, images, scores, parts[0])
+            here = [number for number, image in enumerate(images) if not part or fold_of(image.source) in part]
+            scanner = self.scanner(entry, part, patches)
+            results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", f"{scanner.run.digest} {patches}")
+            scores[here] = scan_scores(scanner, [str(images[number].path) for number in here], False, results)
+        scanner = self.scanner(entry, parts[0])
+        cost = cost_of(self.weights(entry, parts[0]), scanner)
+        return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, _budget(entry, scanner.header.training))
 
-    def on_table(self, entry: Entry, images: list[LabelledImage]) -> Compared:
-        """Score images by a network trained on all sources."""
-        return self._compared(entry, images, self._scores(entry, (), images), ())
 
-    def _scores(self, entry: Entry, without: tuple[int, ...], images: list[LabelledImage]) -> np.ndarray:
-        patches = self.options.patches
-        scanner = self.scanner(entry, without, patches)
-        results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", f"{scanner.run.digest} {patches}")
-        return scan(scanner, [str(image.path) for image in images], False, results)
-
-    def _compared(
-        self, entry: Entry, images: list[LabelledImage], scores: np.ndarray, without: tuple[int, ...]
-    ) -> Compared:
-        scanner = self.scanner(entry, without)
-        trained = scanner.header.training
-        budget = "see its recipe"
-        if "views" in trained:
-            budget = "{views:,} views, {minutes} min on {machine}".format(**trained)
-        if entry.recipe.data.pretrained:
-            budget += f", from {entry.recipe.data.pretrained}"
-        cost = cost_of(self.weights(entry, without), scanner)
-        return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, budget)
+def _budget(entry: Entry, trained: dict[str, Any]) -> str:
+    """Return the training budget in words, by the header of the weights."""
+    budget = "see its recipe"
+    if "views" in trained:
+        budget = "{views:,} views, {minutes} min on {machine}".format(**trained)
+    return budget + (f", from {entry.recipe.data.pretrained}" if entry.recipe.data.pretrained else "")
 
 
 def _holds(path: Path, recipe: Any) -> bool:
@@ -140,5 +124,4 @@ def _holds(path: Path, recipe: Any) -> bool:
         header = load_detector(path)[1]
     except CheckpointError:
         return False
-    plain = lambda value: json.loads(json.dumps(value))  # noqa: E731
-    return bool(header.training.get("recipe") == plain(dataclasses.asdict(recipe)))
+    return bool(header.training.get("recipe") == json.loads(json.dumps(dataclasses.asdict(recipe))))

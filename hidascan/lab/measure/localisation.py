@@ -17,9 +17,8 @@ from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.image.views import cut_views
 from hidascan.lab.data.autoencoders import Autoencoder
-from hidascan.lab.data.forgeries import cell_shares, repaint_region
-from hidascan.lab.data.layouts.edited import EditedImage, read_mask
-from hidascan.lab.data.tables import LabelledImage
+from hidascan.lab.data.composites import cell_shares, repaint_region
+from hidascan.lab.data.tables import EditedImage, LabelledImage, read_mask
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc
 from hidascan.looking import tensors_of
@@ -34,13 +33,12 @@ def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
         ValueError: If the detector has no heatmap.
     """
     views = cut_views(pixels, detector.plan)
-    if views.grid is None or not detector.has_heatmap:
-        raise ValueError("the detector has no heatmap")
     device, numbers = next(detector.parameters()).device, range(len(views))
     with torch.inference_mode():
         batches = [numbers[first : first + _BATCH] for first in numbers[::_BATCH]]
         parts = [detector.encode(*tensors_of(views, batch, device)) for batch in batches]
-        located = detector.locate({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, views.grid)
+        rows = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        located = detector.locate(rows, views.grid) if views.grid is not None else None
     if located is None:
         raise ValueError("the detector has no heatmap")
     return located.cpu().numpy()
@@ -54,15 +52,9 @@ def measure_localisation(
     share: tuple[float, float],
     qualities: Sequence[int],
 ) -> list[dict[str, float]]:
-    """Measure the heatmaps of photos with one region repainted, at each JPEG quality of the final save.
+    """Measure the heatmaps of photos with one region repainted, at each JPEG quality 1..100 of the final save.
 
-    Args:
-        detector: Detector with a heatmap.
-        threshold: Localisation threshold, 0..1.
-        images: Photos.
-        autoencoder: Autoencoder that repaints.
-        share: Minimum and maximum share of the area, 0..1.
-        qualities: JPEG qualities, 1..100.
+    The threshold is that of the heatmap, 0..1; `share` is the minimum and maximum area of the region, 0..1.
 
     Returns:
         For each quality: token AUC over the cells of all images, its mean over images, mean IoU, and of the unedited
@@ -135,14 +127,10 @@ def _compare_pixels(detector: Detector, threshold: float, image: EditedImage) ->
     if mask.shape != hot.shape:
         raise HidascanError(f"{image.mask}: the mask and its image differ in size")
     both, either = float((hot & mask).sum()), float((hot | mask).sum())
-    f1 = 2 * both / max(1.0, both + either)
-    iou, pixel_auc = both / max(1.0, either), _pixel_auc(mask, heat)
-    return EditedFigures(image, f1, iou, pixel_auc, float(cells.max()), float(hot.mean()))
-
-
-def _pixel_auc(mask: np.ndarray, heat: np.ndarray) -> float:
+    f1, iou = 2 * both / max(1.0, both + either), both / max(1.0, either)
     every = max(1, int(np.sqrt(mask.size / 250_000)))  # sampling step, for speed
-    return auc(mask[::every, ::every].ravel().astype(int), heat[::every, ::every].ravel())
+    pixel_auc = auc(mask[::every, ::every].ravel().astype(int), heat[::every, ::every].ravel())
+    return EditedFigures(image, f1, iou, pixel_auc, float(cells.max()), float(hot.mean()))
 
 
 def edited_as_markdown(measured: list[EditedFigures]) -> str:

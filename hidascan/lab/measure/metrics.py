@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
+_ROUNDS = 500  # of the bootstrap
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -27,14 +28,20 @@ def source_weights(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
     """Return weights (n,) that give all sources of a class equal weight, for any number of images."""
     keys = [f"{label} {source}" for label, source in zip(labels, sources, strict=True)]
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    weights: np.ndarray = 1.0 / counts[place]
-    return weights
+    return 1.0 / counts[place]
 
 
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     """Compute the mean of the shares of AI images at or over, and of real ones under the threshold."""
     called_ai = scores >= threshold
     return float(np.mean([(called_ai[labels == label] == label).mean() for label in np.unique(labels)]))
+
+
+def share_right(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
+    """Return the share of images of one class on its side of 0.5, 0..1; NaN without images."""
+    of_class = scores[labels == label]
+    right = of_class >= 0.5 if label else of_class < 0.5
+    return float(right.mean()) if len(right) else float("nan")
 
 
 def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, fpr: float) -> float:
@@ -62,19 +69,17 @@ def _has_both(labels: np.ndarray) -> bool:
 
 
 def interval_over_sources(
-    metric: Metric, labels: np.ndarray, scores: np.ndarray, sources: Sequence[str], rounds: int = 500, seed: int = 0
+    metric: Metric, labels: np.ndarray, scores: np.ndarray, sources: Sequence[str]
 ) -> tuple[float, float]:
     """Return the 95 % interval of a metric by bootstrap over sources, as images of one source are not independent.
 
     Real and AI sources are drawn separately, so that both classes are always present.
     """
-    rng, values = np.random.default_rng(seed), []
-    members = [
-        [np.flatnonzero((labels == label) & (np.asarray(sources) == s)) for s in sorted(set(sources))]
-        for label in (0, 1)
-    ]
+    rng, values = np.random.default_rng(0), []
+    places = [np.asarray(sources) == source for source in sorted(set(sources))]
+    members = [[np.flatnonzero((labels == label) & here) for here in places] for label in (0, 1)]
     groups = [[rows for rows in of_class if len(rows)] for of_class in members]
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         drawn = [of_class[i] for of_class in groups for i in rng.integers(0, len(of_class), len(of_class))]
         rows = np.concatenate(drawn)
         values.append(metric(labels[rows], scores[rows]))

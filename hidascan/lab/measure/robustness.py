@@ -18,31 +18,19 @@ from hidascan.image.decode import decode
 from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, noise, shrink
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
+from hidascan.lab.measure.metrics import auc, balanced_accuracy, share_right, tpr_at_fpr
 from hidascan.lab.training.trainer import read_ahead
 from hidascan.scanner import Scanner
 
 UNTOUCHED = "unchanged"
 # Perturbations that should not flip a verdict between ai and real.
 STABILITY = (
-    "JPEG 90",
-    "JPEG 75",
-    "JPEG 40",
-    "WebP 80",
-    "resize 0.75",
-    "resize 0.5",
-    "centre 60 %",
-    "letterbox",
-    "messenger",
-    "photo network",
-    "news network",
-)
+    "JPEG 90", "JPEG 75", "JPEG 40", "WebP 80", "resize 0.75", "resize 0.5", "centre 60 %", "letterbox",
+    "messenger", "photo network", "news network",
+)  # fmt: skip
 QUALITIES = (30, 50, 70, 80, 90, 95)
 MASKED = "masked share"
 _MASK_SIDE = 32  # side of masked squares, pixels
-
-Levels = dict[float, Perturbation]
-Points = list[tuple[float, float]]
 
 
 class PerturbationFigures(NamedTuple):
@@ -58,21 +46,13 @@ class PerturbationFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracy under perturbations, and stability of verdicts.
+    """Accuracy under perturbations, and stability of verdicts."""
 
-    Attributes:
-        images: Number of images.
-        perturbations: Figures of each perturbation.
-        flips: Share of images, 0..1, with both ai and real among their verdicts, untouched and over STABILITY.
-        flips_real: Share of flips among real images, 0..1.
-        flips_ai: Share of flips among AI images, 0..1.
-    """
-
-    images: int
-    perturbations: list[PerturbationFigures]
-    flips: float
-    flips_real: float
-    flips_ai: float
+    images: int  # number of images
+    perturbations: list[PerturbationFigures]  # figures of each perturbation
+    flips: float  # share of images, 0..1, with both ai and real among their verdicts, untouched and over STABILITY
+    flips_real: float  # share of flips among real images, 0..1
+    flips_ai: float  # share of flips among AI images, 0..1
 
 
 def scan_changed(
@@ -101,30 +81,21 @@ def measure_robustness(scanner: Scanner, images: list[LabelledImage]) -> Robustn
     """Scan every image untouched and under each of PERTURBATIONS."""
     changes = [lambda pixels: pixels, *PERTURBATIONS.values()]
     labels, findings = scan_changed(scanner, images, changes, "robustness")
-    scores, verdicts = (
-        np.array([[getattr(f, name) for f in row] for row in findings]) for name in ("score", "verdict")
-    )
-    return tabulate([UNTOUCHED, *PERTURBATIONS], labels, scores, verdicts)
+    score, verdict = ([[getattr(one, name) for one in row] for row in findings] for name in ("score", "verdict"))
+    return tabulate([UNTOUCHED, *PERTURBATIONS], labels, np.array(score), np.array(verdict))
 
 
 def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: np.ndarray) -> Robustness:
     """Compute figures from scores and verdicts (n, len(names)) of images with labels (n,); UNTOUCHED is in `names`."""
-    rows = [_figures(name, labels, score[:, i], verdict[:, i]) for i, name in enumerate(names)]
+    rows = []
+    for name, scores, verdicts in zip(names, score.T, verdict.T, strict=True):
+        figures = auc(labels, scores), balanced_accuracy(labels, scores, 0.5), tpr_at_fpr(labels, scores, 0.05)
+        shares = (verdicts[labels == 0] == "ai").mean(), (verdicts == "inconclusive").mean()
+        rows.append(PerturbationFigures(name, *figures, *map(float, shares)))
     stable = [i for i, name in enumerate(names) if name in (UNTOUCHED, *STABILITY)]
     flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
-    shares = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
-    return Robustness(len(labels), rows, *shares)
-
-
-def _figures(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray) -> PerturbationFigures:
-    return PerturbationFigures(
-        name,
-        auc(labels, scores),
-        balanced_accuracy(labels, scores, 0.5),
-        tpr_at_fpr(labels, scores, 0.05),
-        float((verdicts[labels == 0] == "ai").mean()),
-        float((verdicts == "inconclusive").mean()),
-    )
+    flipped = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
+    return Robustness(len(labels), rows, *flipped)
 
 
 def as_markdown(robustness: Robustness) -> str:
@@ -172,7 +143,7 @@ def _resized(pixels: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
-CURVES: dict[str, Levels] = {
+CURVES: dict[str, dict[float, Perturbation]] = {
     "JPEG quality": {q: partial(jpeg, quality=q) for q in (100, 90, 80, 70, 60, 50, 40)},
     "blur, sigma": {s: partial(blur, sigma=s) for s in (0.5, 1.0, 1.5, 2.0, 2.5)},
     "resize": {s: partial(_resized, scale=s) for s in (0.6, 0.8, 1.0, 1.2, 1.4)},
@@ -181,18 +152,13 @@ CURVES: dict[str, Levels] = {
 }
 
 
-def measure_curves(scanner: Scanner, images: list[LabelledImage]) -> dict[str, Points]:
-    """Return the AUC by strength, for each of CURVES; for masking, the share of AI images that stay over 0.5."""
+def measure_curves(scanner: Scanner, images: list[LabelledImage]) -> dict[str, list[tuple[float, float]]]:
+    """Return (strength, AUC) of each level of CURVES; for masking, the share of AI images at or over 0.5."""
     changes = [change for levels in CURVES.values() for change in levels.values()]
     labels, findings = scan_changed(scanner, images, changes, scanner.header.name)
     columns = iter(np.array([[float(finding.score or 0.0) for finding in row] for row in findings]).T)
-    curves: dict[str, Points] = {}
-    for name, levels in CURVES.items():
-        measure = _recall if name == MASKED else auc
-        curves[name] = [(strength, measure(labels, next(columns))) for strength in levels]
-    return curves
-
-
-def _recall(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the share of AI images at or over 0.5."""
-    return float((scores[labels == 1] >= 0.5).mean())
+    measures = {name: partial(share_right, label=1) if name == MASKED else auc for name in CURVES}
+    return {
+        name: [(strength, measures[name](labels, next(columns))) for strength in levels]
+        for name, levels in CURVES.items()
+    }

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from hidascan.calibration import Calibration
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.measure.scores import ResultFile
+from hidascan.lab.training.artifacts import ResultFile
 from hidascan.looking import settled_by, until_settled
 from hidascan.options import PROFILES
 from hidascan.scanner import Scanner
@@ -26,36 +26,23 @@ _FLOORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Trajectory of the logit of one image.
-
-    Attributes:
-        path: Path of the image.
-        steps: (logit, standard error, number of patches examined, number of all patches) after each chunk but the last.
-        logit: Logit of all patches.
-        patches: Number of all patches.
-    """
+    """Trajectory of the logit of one image."""
 
     path: str
+    # (logit, standard error, number of patches examined, number of all patches) after each chunk but the last.
     steps: list[tuple[float, float, int, int]]
-    logit: float
-    patches: int
+    logit: float  # logit of all patches
+    patches: int  # number of all patches
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Results of an early-stopping rule on many images, in all profiles.
+    """Results of an early-stopping rule on many images, in all profiles."""
 
-    Attributes:
-        differ: Share of verdicts that differ from those of all patches, 0..1.
-        reversed: Number of verdicts reversed between ai and real.
-        seen: (n,) patches examined per image, in the balanced profile.
-        error: (n,) distance of the score from that of all patches, in the balanced profile.
-    """
-
-    differ: float
-    reversed: int
-    seen: np.ndarray
-    error: np.ndarray
+    differ: float  # share of verdicts that differ from those of all patches, 0..1
+    reversed: int  # number of verdicts reversed between ai and real
+    seen: np.ndarray  # (n,) patches examined per image, in the balanced profile
+    error: np.ndarray  # (n,) distance of the score from that of all patches, in the balanced profile
 
 
 def record_trajectories(scanner: Scanner, images: list[LabelledImage], kept: Path) -> list[Trajectory]:
@@ -90,10 +77,8 @@ def outcome(trajectories: list[Trajectory], calibration: Calibration, settling: 
         rule = calibration.rule(profile)
         settled = settled_by(rule)
         for place, trajectory in enumerate(trajectories):
-            logit, patches = next(
-                ((step[0], step[2]) for step in trajectory.steps if settled(*step)),
-                (trajectory.logit, trajectory.patches),
-            )
+            last = trajectory.logit, trajectory.patches
+            logit, patches = next(((step[0], step[2]) for step in trajectory.steps if settled(*step)), last)
             scores = rule.score(logit), rule.score(trajectory.logit)
             verdicts = {rule.verdict(score) for score in scores}
             differ.append(len(verdicts) > 1)

@@ -33,9 +33,6 @@ class SpeedFigures:
     """
 
     views: int
-    batch_size: int
-    dtype: str
-    device: str
     scan_views_per_second: float
     limit_views_per_second: float
     ratio: float
@@ -51,16 +48,8 @@ def measure_speed(scanner: Scanner, paths: list[str], rounds: int) -> SpeedFigur
         scans.append(speed)
         limits.append(limit(scanner, min(views, _LIMIT_VIEWS)))
     scan, bare = statistics.median(scans), statistics.median(limits)
-    return SpeedFigures(
-        views,
-        scanner.batch_size,
-        str(scanner.dtype).removeprefix("torch."),
-        str(scanner.device),
-        round(scan, 2),
-        round(bare, 2),
-        round(scan / bare, 4),
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return SpeedFigures(views, round(scan, 2), round(bare, 2), round(scan / bare, 4), peak)
 
 
 def limit(scanner: Scanner, views: int) -> float:
@@ -97,19 +86,12 @@ def compare_precisions(scanner: Scanner, paths: list[str]) -> tuple[float, float
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of an image of SIZE, with all views of the detector.
+    """Cost of an image of SIZE, with all views of the detector."""
 
-    Attributes:
-        parameters: Number of parameters, including frozen parts.
-        trained: Number of trained parameters.
-        gflops: Floating-point operations, in 10^9; a multiply-add counts as two.
-        milliseconds: Median time from pixels to finding, ms.
-    """
-
-    parameters: int
-    trained: int
-    gflops: float
-    milliseconds: float
+    parameters: int  # number of parameters, including frozen parts
+    trained: int  # number of trained parameters
+    gflops: float  # floating-point operations, in 10^9; a multiply-add counts as two
+    milliseconds: float  # median time from pixels to finding, ms
 
 
 def cost_of(weights: Path, scanner: Scanner) -> Cost:

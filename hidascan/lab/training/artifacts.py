@@ -1,4 +1,4 @@
-"""Artifacts of training, written atomically and tied to their recipe by a fingerprint."""
+"""Artifacts of training and results of scans: stored at once, tied to their inputs, reused by an interrupted run."""
 
 from __future__ import annotations
 
@@ -34,14 +34,7 @@ class Workspace:
 
 def fingerprint(**what: Any) -> str:
     """Return a digest of all inputs of an artifact: dataclasses, numbers, texts, and lists of these."""
-    text = json.dumps(what, sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} has no fingerprint")
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=dataclasses.asdict).encode()).hexdigest()
 
 
 def claim_folder(folder: Path, made_by: str) -> None:
@@ -73,10 +66,9 @@ def load_artifact(path: Path, made_by: str) -> dict[str, Tensor] | None:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get(_KEY) != made_by:
                 return None
-        tensors: dict[str, Tensor] = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError):
         return None
-    return tensors
 
 
 def missing_shards(folder: Path, count: int, size: int, what: str, prefix: str = "") -> Iterator[tuple[Path, range]]:
@@ -100,3 +92,29 @@ def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     if not shards:
         raise RecipeError(f"{folder}: no image of the tables is readable and large enough")
     return {name: torch.cat([shard[name] for shard in shards]) for name in shards[0]}
+
+
+class ResultFile:
+    """Results by path, appended as JSON lines; `known` is the row of each path."""
+
+    def __init__(self, path: Path | None, run: str):
+        """Open the file, None to store nothing; `run` is a key of weights and format, as it may hold several runs."""
+        self._path, self._run = path, run
+        lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+        rows = [row for line in lines if (row := _parsed(line)).get("run") == run]
+        self.known: dict[str, dict[str, Any]] = {row["path"]: row for row in rows}
+
+    def add(self, path: str, **results: Any) -> None:
+        """Store the results of a file."""
+        self.known[path] = {"run": self._run, "path": path, **results}
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self.known[path]) + "\n")
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """Parse a line; return nothing if it was truncated by a kill."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {}

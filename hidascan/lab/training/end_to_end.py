@@ -11,7 +11,6 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +20,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidascan.detectors import detector_class
-from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Detector, Encoded
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.errors import RecipeError, UsageError
-from hidascan.lab.data.autoencoders import load_autoencoder
-from hidascan.lab.data.packs import DecodedWindows, read_packs
+from hidascan.lab.data.packs import read_packs
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.training.artifacts import Workspace, fingerprint, missing_shards, read_shards, save_artifact
 from hidascan.lab.training.losses import Losses, classification_loss, contrastive_loss
-from hidascan.lab.training.packed_samples import PackedSamples
 from hidascan.lab.training.pretrained import start_from_pretrained
 from hidascan.lab.training.recipe import EndToEndRecipe as Recipe
-from hidascan.lab.training.recipe import EndToEndSpec, images_of, write_weights
-from hidascan.lab.training.samples import (
-    CachedSamples,
-    Sample,
-    SampleDrawer,
-    is_cacheable,
-    split_by_image,
-    views_of,
-    wants_crop,
-)
-from hidascan.lab.training.trainer import Loader, Trainer, read_ahead
+from hidascan.lab.training.recipe import EndToEndSpec, write_weights
+from hidascan.lab.training.samples import Sample, Samples, open_samples, split_by_image, views_of, wants_crop
+from hidascan.lab.training.trainer import Trainer, read_ahead
 
 _PER_SHARD = 100  # samples
 _CONTRASTED = 512  # cells per batch in PCL
-
-Samples = SampleDrawer | PackedSamples
 
 
 def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -> None:
@@ -58,27 +44,32 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, workspace.dtype).to(workspace.device)
-    samples = _drawer(recipe, detector, workspace, keep)
+    samples = open_samples(recipe, detector.plan.limited(recipe.training.patches), workspace, keep)
     encoded = _encoded(recipe, samples, detector, workspace) if detector.frozen_encoder else None
     frozen = detector.frozen_parts()
-    for name in frozen:  # while trained parts are copied, averaged and saved
+    for name in frozen:
         delattr(detector, name)
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
+    for name, part in frozen.items():  # not as submodules, which would be trained, averaged and saved
+        object.__setattr__(detector, name, part)
     first = trainer.resume(_made_by(recipe), workspace.cache / f"{out.stem}.state")
-    loader = _loader(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
+    batches = _batches(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
 
     def epoch(number: int) -> dict[str, float]:
         torch.manual_seed(recipe.seed * 1000 + number)
-        started, waited, views = time.perf_counter(), loader.waited, trainer.views
-        for batch in tqdm(loader.take(spec.steps), total=spec.steps, desc=f"epoch {number + 1}", disable=None):
-            losses = _losses(spec, detector, frozen, batch, workspace)
+        started, waited, views = time.perf_counter(), 0.0, trainer.views
+        for _ in tqdm(range(spec.steps), desc=f"epoch {number + 1}", disable=None):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
+            losses = _losses(spec, detector, batch, workspace)
             trainer.step(losses, sum(sample.count for sample in batch))
             if trainer.out_of_time:
                 break
         seconds = time.perf_counter() - started
         speed = {"views_per_second": round((trainer.views - views) / seconds, 1)}
-        return {"views": trainer.views, **speed, "waiting": round((loader.waited - waited) / seconds, 3)}
+        return {"views": trainer.views, **speed, "waiting": round(waited / seconds, 3)}
 
     trainer.run(first, epoch)
     _write(recipe, trainer, list(frozen), out, workspace)
@@ -99,14 +90,10 @@ def with_packs(recipe: Any, packs: Path | None, views: int | None, minutes: floa
         return recipe
     if not isinstance(recipe, Recipe):
         raise UsageError(f"--packs, --views and --minutes are not available for the detector {recipe.detector}")
-    data: dict[str, Any] = {} if packs is None else {"packs": str(packs)}
+    data = recipe.data if packs is None else dataclasses.replace(recipe.data, packs=str(packs))
     budget: dict[str, Any] = {"views": views, "minutes": minutes}
     budget = {name: value for name, value in budget.items() if value is not None}
-    return dataclasses.replace(
-        recipe,
-        data=dataclasses.replace(recipe.data, **data),
-        training=dataclasses.replace(recipe.training, **budget),
-    )
+    return dataclasses.replace(recipe, data=data, training=dataclasses.replace(recipe.training, **budget))
 
 
 def _epochs(spec: EndToEndSpec, detector: Detector) -> int:
@@ -116,12 +103,21 @@ def _epochs(spec: EndToEndSpec, detector: Detector) -> int:
     return math.ceil(spec.views / (spec.steps * spec.batch * per_image)) if spec.views else spec.epochs
 
 
-def _loader(
+def _batches(
     recipe: Recipe, first: int, stop: int, samples: Samples, encoded: list[Sample] | None
-) -> Loader[list[Sample]]:
-    """Load the batches of the steps from `first` to `stop`; drawing from packs is safe in several threads."""
+) -> Iterator[list[Sample]]:
+    """Yield the batches of the steps from `first` to `stop`: samples newly drawn, or chosen from the encoded ones."""
+    size = recipe.training.batch
+
+    def batch(place: int) -> list[Sample]:
+        if encoded is None:
+            return [samples[number] for number in range((first + place) * size, (first + place + 1) * size)]
+        rng = np.random.default_rng([recipe.seed, 5, first + place])
+        return [encoded[number] for number in rng.integers(0, len(encoded), size)]
+
+    # Drawing from packs is safe in several threads.
     workers = max(1, (os.cpu_count() or 1) - 1) if recipe.data.packs else 1
-    return Loader(lambda number: _batch(recipe, first + number, samples, encoded), stop - first, workers)
+    return read_ahead(batch, stop - first, workers + 1, workers)
 
 
 def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
@@ -134,40 +130,15 @@ def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
     return detector
 
 
-def _drawer(recipe: Recipe, detector: Detector, workspace: Workspace, keep: bool) -> Samples:
-    """Open the samples of a recipe, from its packs or its tables; samples of tables are cached on request."""
-    spec, data, plan = recipe.training, recipe.data, detector.plan.limited(recipe.training.patches)
-    if data.packs:
-        packs = read_packs(Path(data.packs))
-        windows = [window for window in packs.windows if not data.excludes(window.source)]
-        return PackedSamples(recipe, plan, windows, DecodedWindows(packs, workspace.cache))
-    autoencoders = [load_autoencoder(path, workspace.dtype, workspace.device) for path in data.autoencoders]
-    arguments = recipe, plan, images_of(recipe), tuple(autoencoders)
-    if not keep or not is_cacheable(plan, spec.side):
-        return SampleDrawer(*arguments)
-    decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, data.autoencoders, *_excluded_folds(recipe)]
-    made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(data.tables))
-    return CachedSamples(workspace.cache, made_by, *arguments)
-
-
-def _batch(recipe: Recipe, number: int, drawer: Samples, encoded: list[Sample] | None) -> list[Sample]:
-    """Return the samples of a step: newly drawn, or from the encoded ones."""
-    size = recipe.training.batch
-    if encoded is None:
-        return [drawer[number * size + place] for place in range(size)]
-    rng = np.random.default_rng([recipe.seed, 5, number])
-    return [encoded[place] for place in rng.integers(0, len(encoded), size)]
-
-
-def _losses(
-    spec: EndToEndSpec, detector: Detector, frozen: dict[str, FrozenViT], samples: list[Sample], workspace: Workspace
-) -> Losses:
+def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], workspace: Workspace) -> Losses:
     """Compute L_cls of a batch, with balanced classes on average, and the other losses of the recipe."""
     device, dtype, losses = workspace.device, workspace.dtype, Losses()
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32 and not detector.frozen_encoder):
         if samples[0].encoded is None:
-            with _attached(detector, frozen):
-                rows = _encode(detector, samples, device, spec.contrast > 0)
+            views, where = views_of(samples, device)
+            rows = detector.encode_cells(views) if spec.contrast > 0 else detector.encode(views, where)
+            if rows is None:
+                raise RecipeError("training.contrast: this detector encodes no cells")
             if "cells" in rows:
                 losses["contrast"] = spec.contrast * _contrast(rows.pop("cells"), samples, spec.margin)
             images = split_by_image(rows, [sample.count for sample in samples])
@@ -180,28 +151,6 @@ def _losses(
     if divergence is not None:  # the ELBO, over all samples of the training
         losses["kl"] = divergence / (spec.epochs * spec.steps * spec.batch)
     return losses
-
-
-@contextmanager
-def _attached(detector: Detector, frozen: dict[str, FrozenViT]) -> Iterator[None]:
-    """Attach frozen parts while views are encoded."""
-    for name, part in frozen.items():
-        setattr(detector, name, part)
-    try:
-        yield
-    finally:
-        for name in frozen:
-            delattr(detector, name)
-
-
-def _encode(detector: Detector, samples: list[Sample], device: torch.device, with_cells: bool) -> Encoded:
-    views, where = views_of(samples, device)
-    if not with_cells:
-        return detector.encode(views, where)
-    rows = detector.encode_cells(views)
-    if rows is None:
-        raise RecipeError("training.contrast: this detector encodes no cells")
-    return rows
 
 
 def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
@@ -244,19 +193,14 @@ def _sample_settings(recipe: Recipe) -> list[object]:
     network = dataclasses.asdict(recipe.network)
     encoder = {name: network[name] for name in ("backbone", "taps", "side") if name in network}
     frozen = sha256_of(backbone) if backbone.is_file() else ""
-    tables = _data_sha256(recipe)
-    drawn = [spec.patches, spec.side, spec.group_power, *_excluded_folds(recipe), recipe.data.autoencoders]
-    return [recipe.detector, recipe.seed, encoder, frozen, tables, recipe.sampling, drawn]
+    drawn = [spec.patches, spec.side, spec.group_power, *recipe.data.excluded, recipe.data.autoencoders]
+    return [recipe.detector, recipe.seed, encoder, frozen, _data_sha256(recipe), recipe.sampling, drawn]
 
 
 def _data_sha256(recipe: Recipe) -> str:
     """Return a SHA-256 of the packs, or of the tables, that a recipe trains on."""
     packs = recipe.data.packs
     return read_packs(Path(packs)).digest if packs else tables_sha256(recipe.data.tables)
-
-
-def _excluded_folds(recipe: Recipe) -> list[int]:
-    return [recipe.data.calibration_fold, *recipe.data.without_folds]
 
 
 def _made_by(recipe: Recipe) -> str:

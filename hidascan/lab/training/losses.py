@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Losses = dict[str, Tensor]  # name -> weighted loss ()
+_SPREAD = 2.0  # standard deviation of the soft labels of L_qfe, in steps of quality
+_ABSOLUTE = 0.05  # weight of its absolute error
 
 
 def classification_loss(
@@ -34,18 +36,16 @@ def localisation_loss(logits: Tensor, shares: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, shares)
 
 
-def quality_loss(logits: Tensor, qualities: Tensor, spread: float = 2.0, absolute: float = 0.05) -> Tensor:
+def quality_loss(logits: Tensor, qualities: Tensor) -> Tensor:
     """Compute L_qfe: cross-entropy with soft labels around the true quality, and the absolute error of the mean.
 
     Args:
         logits: (B, 100) of the qualities 1..100.
         qualities: (B,) true qualities.
-        spread: Standard deviation of the soft labels, in steps of quality.
-        absolute: Weight of the absolute error.
     """
     classes = torch.arange(1.0, logits.shape[1] + 1, device=logits.device)
-    target = (-(classes - qualities[:, None]).square() / (2 * spread**2)).softmax(1)
-    return F.cross_entropy(logits, target) + absolute * F.l1_loss(logits.softmax(1) @ classes, qualities)
+    target = (-(classes - qualities[:, None]).square() / (2 * _SPREAD**2)).softmax(1)
+    return F.cross_entropy(logits, target) + _ABSOLUTE * F.l1_loss(logits.softmax(1) @ classes, qualities)
 
 
 def contrastive_loss(tokens: Tensor, shares: Tensor, margin: float = 1.0) -> Tensor:

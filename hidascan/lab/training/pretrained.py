@@ -21,24 +21,18 @@ TIMM = "timm"  # or "timm:NAME", such as timm:resnet50.tv_in1k
 def start_from_pretrained(detector: Detector, where: str) -> None:
     """Load pre-trained weights into every timm network that a detector trains, except its classifier.
 
-    Args:
-        detector: Newly built detector.
-        where: "timm" for the network's default weights, "timm:NAME", or a state file: safetensors, or a pickle of
-            tensors only.
+    `where` is "timm" for the network's default weights, "timm:NAME", or a state file: safetensors, or a pickle of tensors
+    only.
 
     Raises:
         RecipeError: If the detector trains no timm network, or the weights are unavailable or do not fit.
     """
-    targets = _networks(detector)
+    frozen = {part for whole in detector.modules() if isinstance(whole, FrozenViT) for part in whole.modules()}
+    targets = [part for part in detector.modules() if hasattr(part, "pretrained_cfg") and part not in frozen]
     if not targets:
         raise RecipeError(f"data.pretrained: {type(detector).__name__} does not train a timm network")
     for network in targets:
         _fill(network, _state_of(network, where), where)
-
-
-def _networks(detector: Detector) -> list[Any]:
-    frozen = {part for whole in detector.modules() if isinstance(whole, FrozenViT) for part in whole.modules()}
-    return [module for module in detector.modules() if hasattr(module, "pretrained_cfg") and module not in frozen]
 
 
 def _state_of(network: Any, where: str) -> dict[str, Tensor]:
@@ -48,26 +42,24 @@ def _state_of(network: Any, where: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RecipeError(f"data.pretrained: {path}: no such file") from None
     except Exception as error:  # torch.load raises almost any exception for a broken file
         reason = "not a safetensors file" if isinstance(error, SafetensorError) else type(error).__name__
         raise RecipeError(f"data.pretrained: {path}: cannot be read ({reason})") from None
-    return state
 
 
 def _from_hub(name: str) -> dict[str, Tensor]:
     import timm
 
     try:
-        state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+        return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub client raises errors of several libraries
         reason = next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
         raise RecipeError(
             f"data.pretrained: timm's {name} cannot be downloaded ({reason}); use a file instead"
         ) from None
-    return state
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
@@ -82,12 +74,7 @@ def _fill(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
 
 
 def write_backbone(name: str, where: str, out: Path) -> None:
-    """Write a frozen ViT for `data.backbone` of recipes, in half precision.
-
-    Args:
-        name: Name in timm, as in `network.backbone` of recipes.
-        where: As in `start_from_pretrained`.
-        out: Path of the backbone file.
+    """Write a frozen ViT for `data.backbone` of recipes, in half precision; `where` as in `start_from_pretrained`.
 
     Raises:
         RecipeError: If the weights are unavailable, or lack a tensor of the network.

@@ -40,9 +40,10 @@ class DataSpec:
     calibration_fold: int = -1  # or a fold, 0..5, of the sources of `tables`, which is excluded from training
     without_folds: tuple[int, ...] = ()  # further folds excluded from training, for measuring
 
-    def excludes(self, source: str) -> bool:
-        """Return whether a source is excluded from training."""
-        return fold_of(source) in (self.calibration_fold, *self.without_folds)
+    @property
+    def excluded(self) -> tuple[int, ...]:
+        """Folds that are excluded from training."""
+        return self.calibration_fold, *self.without_folds
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,11 @@ class EndToEndRecipe(Recipe):
 
 def images_of(recipe: Recipe, for_training: bool = True) -> list[LabelledImage]:
     """Return the images for training, or those of the calibration fold."""
-    return [image for image in read_images(*recipe.data.tables) if recipe.data.excludes(image.source) != for_training]
+    return [
+        image
+        for image in read_images(*recipe.data.tables)
+        if (fold_of(image.source) in recipe.data.excluded) != for_training
+    ]
 
 
 def training_module(detector: str) -> ModuleType:

@@ -1,4 +1,9 @@
-"""Draw labelled images for training any detector, degrade both classes in the same way, and cut them by its plan."""
+"""Draw labelled images for training any detector, degrade both classes in the same way, and cut them by its plan.
+
+Images come from tables, or from packs, so that neither size, file format nor JPEG grid reveals the class: a draw first
+chooses a size and a range of JPEG qualities, from a distribution that both classes share, and only then a class and one
+of its windows. Lossless windows get a JPEG history of that range; half of the samples are delivered.
+"""
 
 from __future__ import annotations
 
@@ -14,32 +19,30 @@ from tqdm import tqdm
 from hidascan.detectors.base import Encoded, Positions
 from hidascan.errors import HidascanError, RecipeError
 from hidascan.geometry import CELL, PATCH, Box, ViewPlan
+from hidascan.image.perturb import compress
 from hidascan.image.views import Views, cut_views, mirror_to
-from hidascan.lab.data.autoencoders import Autoencoder
-from hidascan.lab.data.composites import Composite, CompositeMaker
-from hidascan.lab.data.degradations import Degradation, degrade, random_window
-from hidascan.lab.data.forgeries import cell_shares
-from hidascan.lab.data.tables import BalancedSampler, LabelledImage
-from hidascan.lab.training.artifacts import load_artifact, save_artifact
-from hidascan.lab.training.recipe import EndToEndRecipe
+from hidascan.lab.data.autoencoders import Autoencoder, load_autoencoder
+from hidascan.lab.data.composites import Composite, CompositeMaker, cell_shares
+from hidascan.lab.data.degradations import Degradation, degrade, draw_delivery, jpeg_of, random_window
+from hidascan.lab.data.packs import SIDES, DecodedWindows, Window, read_packs
+from hidascan.lab.data.tables import BalancedSampler, LabelledImage, fold_of, tables_sha256
+from hidascan.lab.training.artifacts import Workspace, fingerprint, load_artifact, save_artifact
+from hidascan.lab.training.recipe import EndToEndRecipe, images_of
 
 _KEPT_PATCHES = 4  # cached per image
+_QUALITIES = ((1, 84), (85, 94), (95, 100))  # ranges of the samples from packs
+_DELIVERED = 0.5  # share of the samples from packs
+_GRID = 16  # pixels: the blocks of a JPEG with 4:2:0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: its views or encoded rows, and its label.
+    """One image: its views or encoded rows, and its label."""
 
-    Attributes:
-        label: 1 if any pixel is AI-made, else 0.
-        views: Views of the sample.
-        encoded: Encoded rows of the views.
-        shares: (V, h, w) shares of AI-made pixels in each cell of the views, 0..1; None with a thumbnail.
-    """
-
-    label: int
+    label: int  # 1 if any pixel is AI-made, else 0
     views: Views | None = None
     encoded: Encoded | None = None
+    # (V, h, w) shares of AI-made pixels in each cell of the views, 0..1; None with a thumbnail.
     shares: np.ndarray | None = None
 
     @property
@@ -52,17 +55,9 @@ class SampleDrawer:
     """Samples by number; each has its own random generator, so that it can be drawn again."""
 
     def __init__(
-        self,
-        recipe: EndToEndRecipe,
-        plan: ViewPlan,
-        images: list[LabelledImage],
-        autoencoders: tuple[Autoencoder, ...] = (),
+        self, recipe: EndToEndRecipe, plan: ViewPlan, images: list[LabelledImage], autoencoders: tuple[Autoencoder, ...]
     ):
-        """Set up; `autoencoders` are for pairs and swaps.
-
-        Raises:
-            RecipeError: If there are pairs or swaps but no autoencoder, or a class has no image.
-        """
+        """Set up; RecipeError if there are pairs or swaps but no autoencoder, or a class has no image."""
         sampling, spec = recipe.sampling, recipe.training
         if (sampling.pair or sampling.swap) and not autoencoders:
             raise RecipeError("sampling.pair and sampling.swap need data.autoencoders")
@@ -147,10 +142,93 @@ class CachedSamples(SampleDrawer):
         return Sample(label, views, shares=shares)
 
 
-def is_cacheable(plan: ViewPlan, side: int) -> bool:
-    """Return whether cached samples, with crops of a side, contain the views of a plan."""
+@dataclass(frozen=True)
+class Stratum:
+    """Windows of both classes with a size and a range of JPEG qualities in common."""
+
+    side: int  # side of the samples cut from them, pixels
+    qualities: tuple[int, ...]  # qualities of its JPEG windows; none if all windows of the packs are lossless
+    samplers: tuple[BalancedSampler, BalancedSampler]  # of real and of AI windows
+    count: int  # number of windows of the rarer class
+
+
+class PackedSamples:
+    """Samples by number, drawn from decoded windows; each has its own random generator."""
+
+    def __init__(self, recipe: EndToEndRecipe, plan: ViewPlan, windows: list[Window], decoded: DecodedWindows):
+        """Set up; RecipeError if there are pairs or swaps, or the classes have no size and quality in common."""
+        sampling, spec = recipe.sampling, recipe.training
+        if sampling.pair or sampling.swap:
+            raise RecipeError("sampling.pair and sampling.swap need data.tables, not data.packs")
+        self._decoded, self._plan, self._side, self._seed = decoded, plan, spec.side, recipe.seed
+        self._ai_share = sampling.ai / (sampling.real + sampling.ai)  # all that is used of the recipe's sampling
+        self._strata = strata_of(windows, spec.group_power)
+        counts = np.array([stratum.count for stratum in self._strata], float)
+        self._shares = counts / counts.sum()
+
+    def __getitem__(self, number: int) -> Sample:
+        """Draw a sample."""
+        rng = np.random.default_rng([self._seed, 8, number])
+        stratum = self._strata[rng.choice(len(self._strata), p=self._shares)]
+        label = int(rng.random() < self._ai_share)
+        window = stratum.samplers[label].draw(rng)
+        assert isinstance(window, Window)
+        stored = self._decoded.pixels(window)
+        pixels = stored[random_window(stored.shape, stratum.side + _GRID, rng)]
+        if rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        if not window.quality and stratum.qualities:
+            pixels = compress(pixels, jpeg_of(int(rng.choice(stratum.qualities)), rng))
+        pixels = pixels[random_window(pixels.shape, stratum.side, rng)]
+        if rng.random() < _DELIVERED:
+            pixels = draw_delivery(rng)(np.ascontiguousarray(pixels))
+        mask = np.full(pixels.shape[:2], bool(label))
+        return cut_for_training(pixels, mask, rng, self._plan, self._side)
+
+
+def strata_of(windows: list[Window], group_power: float) -> list[Stratum]:
+    """Divide windows by size and JPEG quality; a window is in every stratum that it fits.
+
+    Raises:
+        RecipeError: If a class is missing, or the classes have nothing in common.
+    """
+    for label in (0, 1):
+        BalancedSampler([*windows], label, group_power)
+    ranges = _QUALITIES if any(window.quality for window in windows) else ((0, 0),)
+    found = []
+    for side in SIDES:
+        fitting = [window for window in windows if min(window.box[2:]) >= side]
+        for low, high in ranges:
+            members = [window for window in fitting if not window.quality or low <= window.quality <= high]
+            qualities = tuple(window.quality for window in members if window.quality)
+            ai = sum(window.label for window in members)
+            count = min(ai, len(members) - ai)
+            if count and (qualities or not high):
+                real, generated = (BalancedSampler([*members], label, group_power) for label in (0, 1))
+                found.append(Stratum(side, qualities, (real, generated), count))
+    if not found:
+        raise RecipeError("the packs contain no real and AI images of a common size and JPEG quality")
+    return found
+
+
+Samples = SampleDrawer | PackedSamples
+
+
+def open_samples(recipe: EndToEndRecipe, plan: ViewPlan, workspace: Workspace, keep: bool) -> Samples:
+    """Open the samples of a recipe, from its packs or its tables; with `keep`, those of tables are cached, if possible."""
+    spec, data = recipe.training, recipe.data
+    if data.packs:
+        packs = read_packs(Path(data.packs))
+        windows = [window for window in packs.windows if fold_of(window.source) not in data.excluded]
+        return PackedSamples(recipe, plan, windows, DecodedWindows(packs, workspace.cache))
+    autoencoders = [load_autoencoder(path, workspace.dtype, workspace.device) for path in data.autoencoders]
+    arguments = recipe, plan, images_of(recipe), tuple(autoencoders)
     few = isinstance(plan.patches, int) and plan.patches <= _KEPT_PATCHES
-    return plan.side in (None, side) and (few or wants_crop(plan))
+    if not keep or plan.side not in (None, spec.side) or not (few or wants_crop(plan)):
+        return SampleDrawer(*arguments)
+    decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, data.autoencoders, *data.excluded]
+    made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(data.tables))
+    return CachedSamples(workspace.cache, made_by, *arguments)
 
 
 def wants_crop(plan: ViewPlan) -> bool:

@@ -35,22 +35,12 @@ class TrainerSpec:
 
 
 class Trainer(Generic[Trained]):
-    """Minimises the losses of `module` with AdamW; `averaged` holds the EMA weights.
-
-    Attributes:
-        views: Number of views so far, with those before an interruption.
-    """
+    """Minimises the losses of `module` with AdamW; `averaged` holds the EMA weights."""
 
     def __init__(self, module: Trained, spec: TrainerSpec, steps_per_epoch: int, minutes: float = 0.0):
-        """Set up.
-
-        Args:
-            module: Module to train.
-            spec: Optimiser settings.
-            steps_per_epoch: Number of steps per epoch.
-            minutes: Maximum duration, which shortens the schedule, too; 0 for none.
-        """
-        self.module, self.spec, self.views = module, spec, 0
+        """Set up; `minutes` is the maximum duration, which shortens the schedule, too; 0 for none."""
+        self.module, self.spec = module, spec
+        self.views = 0  # so far, with those before an interruption
         self._minutes, self._earlier, self._started = minutes, 0.0, 0.0
         average = _ema_with_warmup(spec.ema)
         self._averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=average, use_buffers=True)
@@ -140,13 +130,9 @@ class Trainer(Generic[Trained]):
 
 
 def fit(module: Trained, spec: TrainerSpec, count: int, losses: Callable[[torch.Tensor], Losses]) -> Trained:
-    """Train a module on samples that fit into memory, and return it with the averaged weights.
+    """Train a module on `count` samples that fit into memory, and return it with the averaged weights.
 
-    Args:
-        module: Module to train.
-        spec: Optimiser settings.
-        count: Number of samples.
-        losses: Function of the numbers of the samples of a batch that returns its losses.
+    `losses` returns the losses of a batch, by the numbers of its samples.
     """
     trainer = Trainer(module, spec, math.ceil(count / spec.batch))
     module.train()
@@ -165,26 +151,6 @@ def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2, worker
             if number + ahead < count:
                 queue.append(reader.submit(load, number + ahead))
             yield ready
-
-
-class Loader(Generic[Loaded]):
-    """Batches that threads load ahead of a training.
-
-    Attributes:
-        waited: Time that the training waited for them, seconds.
-    """
-
-    def __init__(self, load: Callable[[int], Loaded], count: int, workers: int):
-        """Load the batches 0 to `count` - 1."""
-        self._batches, self.waited = read_ahead(load, count, workers + 1, workers), 0.0
-
-    def take(self, count: int) -> Iterator[Loaded]:
-        """Yield the next `count` batches."""
-        for _ in range(count):
-            started = time.perf_counter()
-            batch = next(self._batches)
-            self.waited += time.perf_counter() - started
-            yield batch
 
 
 def _ema_with_warmup(ema: float) -> Callable[[Any, Any, Any], None]:

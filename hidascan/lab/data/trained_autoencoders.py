@@ -55,9 +55,8 @@ class _Residual(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.conv = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1)
-        )
+        convs = [nn.Conv2d(width, width, 3, 1, 1) for _ in range(2)]
+        self.conv = nn.Sequential(nn.SiLU(), convs[0], nn.SiLU(), convs[1])
         nn.init.zeros_(next(self.conv[-1].parameters()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -168,9 +167,8 @@ def _train(spec: AutoencoderSpec, photos: BalancedSampler, workspace: Workspace)
     device, bf16 = workspace.device, workspace.dtype == torch.bfloat16
     both = nn.ModuleList(build_networks(spec)).to(device).to(memory_format=torch.channels_last)
     critic = _discriminator().to(device).to(memory_format=torch.channels_last)
-    optimisers = [
-        torch.optim.Adam(part.parameters(), spec.lr / slower, (0.9, 0.99)) for part, slower in ((both, 1), (critic, 4))
-    ]
+    parts = (both, spec.lr), (critic, spec.lr / 4)
+    optimisers = [torch.optim.Adam(part.parameters(), lr, (0.9, 0.99)) for part, lr in parts]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimisers[0], spec.lr, total_steps=spec.steps, pct_start=0.1)
     error = 0.0
     bar = tqdm(_batches(spec, photos), total=spec.steps, desc=f"autoencoder {spec.name}", disable=None)
@@ -205,9 +203,8 @@ def _differences(x: Tensor) -> Tensor:
 
 def _discriminator() -> nn.Sequential:
     """Build a discriminator: (B, 3, H, W) -> a map, above 0 for photos."""
-    layers: list[nn.Module] = []
-    for inner, outer in ((3, 32), (32, 64), (64, 64)):
-        layers += [nn.Conv2d(inner, outer, 4, 2, 1), nn.LeakyReLU(0.2)]
+    sizes = (3, 32), (32, 64), (64, 64)
+    layers = [layer for both in sizes for layer in (nn.Conv2d(*both, 4, 2, 1), nn.LeakyReLU(0.2))]
     return nn.Sequential(*layers, nn.Conv2d(64, 1, 3, 1, 1))
 
 

@@ -1,10 +1,11 @@
-"""Read labelled images from a table, or from a folder in the layout of a detection benchmark.
+"""Read labelled images from a table, or images of a benchmark from a folder in its published layout.
 
 Suffixes and folder names are matched regardless of case.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,9 +13,7 @@ from pathlib import Path
 
 from hidascan.errors import RecipeError
 from hidascan.image.formats import suffixes
-from hidascan.lab.data.tables import LabelledImage, read_table
-
-Reader = Callable[[Path], "list[LabelledImage] | None"]
+from hidascan.lab.data.tables import EditedImage, LabelledImage, read_table
 
 CLASSES = {
     "0_real": 0, "real": 0, "nature": 0, "authentic": 0,
@@ -39,7 +38,7 @@ def read_images(*tables: str | Path) -> list[LabelledImage]:
 
 
 def read_layout(where: str | Path) -> tuple[str, list[LabelledImage]]:
-    """Return the name of the first layout that matches a folder, and its images.
+    """Return the name of the first detection layout that matches a folder, and its images.
 
     Raises:
         RecipeError: If the folder is missing, or no layout matches.
@@ -48,22 +47,32 @@ def read_layout(where: str | Path) -> tuple[str, list[LabelledImage]]:
     if not path.is_dir():
         raise RecipeError(f"{path}: no such folder")
     for name, reader in LAYOUTS.items():
-        images = reader(path)
-        if images:
+        if images := reader(path):
             return name, images
     raise RecipeError(f"{path}: no known layout ({', '.join(LAYOUTS)}); expected {EXPECTED}")
+
+
+def read_edited(folder: Path) -> tuple[str, list[EditedImage]] | None:
+    """Return the name of the first localisation layout that matches a folder, and its images; None without a match.
+
+    Raises:
+        RecipeError: If a table that pairs images with masks cannot be read.
+    """
+    for name, reader in EDITED.items():
+        try:
+            images = reader(folder)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise RecipeError(f"{folder}: {name}: its table cannot be read ({error})") from None
+        if images:
+            return name, images
+    return None
 
 
 def read_levels(folder: Path, levels: tuple[str, ...], name: str = "", file: str = ".*") -> list[LabelledImage]:
     """Read the images of a layout; none if it does not match.
 
     Without a level of classes, folders with a name such as `real` hold photos that every generator is compared with.
-
-    Args:
-        folder: Folder of the benchmark.
-        levels: Levels of the layout.
-        name: Name of the generator, if no level gives it.
-        file: Regular expression for the names of the files.
+    `name` is that of the generator, if no level gives it; `file` is a regular expression for the names of the files.
     """
     images = []
     for place, named_by in _descend(folder, levels, {}):
@@ -105,10 +114,88 @@ def _descend(folder: Path, levels: tuple[str, ...], groups: dict[str, str]) -> I
                 yield from _descend(entry, levels[1:], groups | match.groupdict())
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Return all files below a folder with the suffix of an image, sorted."""
+def read_autosplice(folder: Path) -> list[EditedImage]:
+    """Read `Authentic/`, `Forged_JPEG{100,90,75}/` and `Mask/`; the mask of `12_3.jpg` is `12_mask.png`."""
+    authentic, masks = named(folder, "authentic"), named(folder, "mask")
+    if authentic is None or masks is None:
+        return []
+    by_name = {path.name.lower(): path for path in files_below(masks)}
+    images = _untouched(authentic, "Authentic")
+    for place in folders_of(folder):
+        if place.name.lower().startswith("forged"):
+            images += _edited(place, lambda stem: by_name.get(f"{stem.split('_')[0].lower()}_mask.png"), place.name)
+    return images
+
+
+def read_cocoglide(folder: Path) -> list[EditedImage]:
+    """Read `real/`, `fake/` and `mask/`, paired by the rows of `table.csv`, regardless of column names."""
+    places = {name: named(folder, name) for name in ("real", "fake", "mask")}
+    table = next((path for path in folder.iterdir() if path.name.lower() == "table.csv"), None)
+    if table is None or None in places.values():
+        return []
+    files = {name: {path.name: path for path in files_below(place)} for name, place in places.items() if place}
+    images = []
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        for cells in csv.reader(file):
+            names = [Path(cell.strip()).name for cell in cells]
+            of = {kind: next((known[name] for name in names if name in known), None) for kind, known in files.items()}
+            if of["real"]:
+                images.append(EditedImage(of["real"], None, "real"))
+            if of["fake"] and of["mask"]:
+                images.append(EditedImage(of["fake"], of["mask"], "fake"))
+    return images
+
+
+def read_br_gen(folder: Path) -> list[EditedImage]:
+    """Read `<split>/{Au,Tp,Gt}` of BR-Gen: unedited images, edited ones, and masks of the same names."""
+    images = []
+    for split in folders_of(folder):
+        authentic, tampered, truth = (named(split, name) for name in ("au", "tp", "gt"))
+        if tampered is not None and truth is not None:
+            masks = {path.stem: path for path in files_below(truth)}
+            images += _edited(tampered, masks.get, split.name)
+            images += _untouched(authentic, split.name)
+    return images
+
+
+def read_tgif(folder: Path) -> list[EditedImage]:
+    """Read the split `testing` of `masks`, `original`, `<model>-sp` and `<model>-fr` of TGIF.
+
+    Masks have the same names; `sp` images are spliced back into the photo, `fr` images are fully regenerated.
+    """
+    masks, originals = named(folder, "masks"), named(folder, "original")
+    if masks is None or originals is None:
+        return []
+    by_name = {path.stem: path for path in files_below(named(masks, "testing"))}
+
+    def mask_of(stem: str) -> Path | None:
+        return by_name.get(stem) or by_name.get(stem.split("_")[0])
+
+    images = _untouched(named(originals, "testing"), "original")
+    for place in folders_of(folder):
+        if place.name.lower().endswith(("-sp", "-fr")):
+            regenerated = place.name.lower().endswith("-fr")
+            images += _edited(named(place, "testing"), mask_of, place.name, regenerated)
+    return images
+
+
+def _untouched(place: Path | None, group: str) -> list[EditedImage]:
+    return [EditedImage(path, None, group) for path in files_below(place)]
+
+
+def _edited(
+    place: Path | None, mask_of: Callable[[str], Path | None], group: str, regenerated: bool = False
+) -> list[EditedImage]:
+    """Read the images below a folder that have a mask; `mask_of` returns it by the stem of their name."""
+    pairs = [(path, mask_of(path.stem)) for path in files_below(place)]
+    return [EditedImage(path, mask, group, regenerated=regenerated) for path, mask in pairs if mask is not None]
+
+
+def files_below(folder: Path | None) -> list[Path]:
+    """Return all files below a folder with the suffix of an image, sorted; none without a folder."""
     known = suffixes()
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in known and path.is_file())
+    paths = folder.rglob("*") if folder else ()
+    return sorted(path for path in paths if path.suffix.lower() in known and path.is_file())
 
 
 def folders_of(folder: Path) -> list[Path]:
@@ -121,7 +208,7 @@ def named(folder: Path, name: str) -> Path | None:
     return next((entry for entry in folders_of(folder) if entry.name.lower() == name), None)
 
 
-LAYOUTS: dict[str, Reader] = {  # the first match counts, so specific layouts come first
+LAYOUTS: dict[str, Callable[[Path], list[LabelledImage]]] = {  # the first match counts, so specific ones come first
     # Without the training sets.
     "GenImage": partial(read_levels, levels=(GENERATOR, r"imagenet_(ai_)?(\d{4}_)?\w+", "val", CLASS)),
     "Tiny-GenImage": partial(read_levels, levels=(r"imagenet_(ai_)?(\d{4}_)?(?P<generator>\w+)", "val", CLASS)),
@@ -136,3 +223,9 @@ LAYOUTS: dict[str, Reader] = {  # the first match counts, so specific layouts co
     "generators": partial(read_levels, levels=(GENERATOR, DEPTH, CLASS)),
 }
 EXPECTED = f"folders named {', '.join(CLASSES)}, imagenet_*/val, train2017 or val2017, or files named r*.png"
+EDITED: dict[str, Callable[[Path], list[EditedImage]]] = {  # localisation
+    "AutoSplice": read_autosplice,
+    "CocoGlide": read_cocoglide,
+    "BR-Gen": read_br_gen,
+    "TGIF": read_tgif,
+}
