@@ -17,25 +17,6 @@ _FINE, _COARSE = (0.3, 0.5), (0.05, 0.15)  # bands of frequency, cycles per pixe
 _LEAST = 0.0045
 
 
-def content_problem(pixels: np.ndarray) -> str:
-    """Return the reason why a picture (H, W, 3) uint8 cannot be classified; "" if it can."""
-    height, width = pixels.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        return f"nothing to judge: {width}x{height} pixels are too few (at least {MIN_SIDE} per side needed)"
-    if _structure(pixels) < _MIN_STRUCTURE:
-        return "nothing to judge: the picture is blank"
-    return ""
-
-
-def _structure(pixels: np.ndarray) -> float:
-    """Return the share, 0..1, of neighbouring pixels that differ in some channel, along rows or columns."""
-    height, width = pixels.shape[:2]
-    rows = pixels[:: max(1, height // _LINES)].astype(np.int16)
-    cols = pixels[:, :: max(1, width // _LINES)].astype(np.int16)
-    steps = (np.diff(rows, axis=1), np.diff(cols, axis=0))
-    return max(float((np.abs(step) >= _STEP).any(axis=2).mean()) for step in steps)
-
-
 def detail_problem(pixels: np.ndarray) -> str:
     """Return a note if fine detail is missing along rows and columns, as after enlarging to twice the size; else "".
 
@@ -56,3 +37,22 @@ def _fine_share(lines: np.ndarray) -> float:
     frequency = np.fft.rfftfreq(length)
     fine, coarse = (power[(low <= frequency) & (frequency < high)].mean() for low, high in (_FINE, _COARSE))
     return float(fine / max(coarse, 1e-9))
+
+
+def content_problem(pixels: np.ndarray) -> str:
+    """Return the reason why a picture (H, W, 3) uint8 cannot be classified; "" if it can."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        return f"nothing to judge: {width}x{height} pixels are too few (at least {MIN_SIDE} per side needed)"
+    if _structure(pixels) < _MIN_STRUCTURE:
+        return "nothing to judge: the picture is blank"
+    return ""
+
+
+def _structure(pixels: np.ndarray) -> float:
+    """Return the share, 0..1, of neighbouring pixels that differ in some channel, along rows or columns."""
+    height, width = pixels.shape[:2]
+    rows = pixels[:: max(1, height // _LINES)].astype(np.int16)
+    cols = pixels[:, :: max(1, width // _LINES)].astype(np.int16)
+    steps = (np.diff(rows, axis=1), np.diff(cols, axis=0))
+    return max(float((np.abs(step) >= _STEP).any(axis=2).mean()) for step in steps)
