@@ -25,6 +25,7 @@ from hidascan.image.png_scan import PngFile
 from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.claims import read_claims
+from hidascan.image.provenance.fields import fields_of
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
@@ -102,10 +103,10 @@ def decode(
             with Image.open(io.BytesIO(readable), formats=pillow_names()) as image:
                 admit = before_load if rows is None else lambda pixels: None  # it was called before the repair
                 decoded = _decode_opened(image, readable, max_pixels, admit)
-                xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-                manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, xmp)
+                fields = fields_of(image, data)  # after loading, as a PNG may have text after its pixels
+                manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, fields)
                 pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
-                claims = read_claims(image, data, manifest)  # after loading, as a PNG may have text after its pixels
+                claims = read_claims(image, fields, manifest)
                 has_camera = any((claim.kind, claim.source) == ("camera", "exif") for claim in claims)
                 return replace(
                     decoded,
