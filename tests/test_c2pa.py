@@ -285,6 +285,30 @@ def test_recorded_results_of_an_ingredient_validate_no_signature(signer, tmp_pat
     assert one.signature == "valid"
 
 
+@pytest.mark.parametrize(
+    ("status", "signature"),
+    [
+        ({"code": "assertion.dataHash.match"}, "unverified"),
+        ({"code": "claimSignature.validated", "success": True}, "unverified"),
+        ({"code": "signingCredential.trusted"}, "unverified"),
+        ({"code": "assertion.dataHash.mismatch"}, "broken"),
+    ],
+)
+def test_the_list_of_results_of_version_1_holds_passed_checks_too(signer, tmp_path, monkeypatch, status, signature):
+    data = signed(signer, "composite", [("photo.jpg", "parentOf", signed(signer, "digitalCapture"))])
+
+    def record(report):
+        (one,) = report["manifests"][report["active_manifest"]]["ingredients"]
+        del one["validation_results"]
+        one["validation_status"] = [status]
+
+    report_with(monkeypatch, record)
+    (tmp_path / "root.pem").write_bytes(signer.root)
+    for trust in (None, str(tmp_path / "root.pem")):
+        (one,) = read(tmp_path, data, trust=trust).manifest.ingredients
+        assert one.signature == signature
+
+
 def test_an_ingredient_that_was_changed_is_broken_and_what_it_went_into_is_not(signer, tmp_path):
     photo = signed(signer, "digitalCapture")
     before = signed(signer, "composite", [("photo.jpg", "parentOf", changed(photo))])
@@ -294,6 +318,25 @@ def test_an_ingredient_that_was_changed_is_broken_and_what_it_went_into_is_not(s
         image = read(tmp_path, data)
         assert (image.manifest.signature, image.manifest.ingredients[0].signature) == ("unverified", "broken")
         assert image.notes == ("Content Credentials of an ingredient, photo.jpg, are invalid",)
+
+
+def test_a_file_that_was_changed_after_an_update_of_its_manifest_is_broken(signer, tmp_path):
+    import c2pa
+
+    settings, out = c2pa.Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}}), io.BytesIO()
+    builder = c2pa.Builder({"assertions": []}, context=c2pa.Context(settings))
+    builder.set_intent(c2pa.C2paBuilderIntent.UPDATE)
+    builder.sign(signer, "image/jpeg", io.BytesIO(signed(signer, "digitalCapture")), out)
+    assert read(tmp_path, out.getvalue()).manifest.signature == "unverified"
+    image = read(tmp_path, changed(out.getvalue()))
+    assert image.manifest.signature == "broken"
+    assert any("invalid: the file was changed after signing" in note for note in image.notes)
+
+
+def test_inputs_of_a_generator_are_no_parts_of_the_picture(signer, tmp_path):
+    reference = ("reference.jpg", "inputTo", signed(signer, "trainedAlgorithmicMedia"))
+    image = read(tmp_path, signed(signer, "digitalArt", [reference]))
+    assert [one.kind for one in image.claims] == ["software"] and len(image.manifest.ingredients) == 1
 
 
 XMP = (

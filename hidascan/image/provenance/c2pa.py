@@ -21,7 +21,7 @@ from hidascan.image.provenance.containers import holds_manifest
 from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.statements import plain
-from hidascan.image.provenance.validation import ManifestTree, means_change
+from hidascan.image.provenance.validation import BINDINGS, ManifestTree, means_change
 
 # No host is allowed, as the library would fetch documents that identity assertions name.
 _OFFLINE: dict[str, dict[str, Any]] = {
@@ -47,7 +47,6 @@ _WORDS = {
     "claimSignature.mismatch": "the signature does not match",
     "assertion.hashedURI.mismatch": "the manifest was changed after signing",
 }
-_BINDINGS = ("assertion.dataHash.", "assertion.bmffHash.", "assertion.boxesHash.")
 _EXPECTED = "signingCredential.untrusted"
 
 
@@ -238,7 +237,7 @@ def _problem(ingredient: Manifest) -> str:
 
 def _in_words(code: str, beside: bool) -> str:
     words = _WORDS.get(code, "")
-    if code.startswith(_BINDINGS) and means_change(code, True):
+    if code.startswith(BINDINGS) and means_change(code, True):
         words = "the sidecar belongs to another file, or this file was changed" if beside else "the file was changed"
         words += " after signing"
     return f"{words} ({code})" if words else code

@@ -199,8 +199,9 @@ def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
 
 
 def _of_ingredients(manifest: Manifest, of_whole: bool) -> Iterator[Claim]:
-    of_whole = of_whole and len(manifest.ingredients) == 1 and not any(map(_is_camera, manifest.statements))
-    for one in manifest.ingredients:
+    contained = [one for one in manifest.ingredients if one.relationship != "inputTo"]  # inputs: prompts, references
+    of_whole = of_whole and len(contained) == 1 and not any(map(_is_camera, manifest.statements))
+    for one in contained:
         whole = of_whole and one.relationship == "parentOf"
         for claim in _of_one_manifest(one):
             if claim.kind != "software":
