@@ -693,6 +693,53 @@ def test_a_caption_that_only_states_how_the_picture_was_made_counts(tmp_path, wo
     assert read(tmp_path, "a.jpg", exif=tags({0x010E: words}))[0][:4] == ("ai", name, "text", part)
 
 
+@pytest.mark.parametrize(
+    "name", ["Anna via Midjourney", "Anna and Midjourney", "Anna (Midjourney)", "Anna, using DALL-E 3"]
+)
+def test_a_person_may_be_named_beside_a_generator(tmp_path, name):
+    properties = f"<dc:creator>{name}</dc:creator><photoshop:Credit>{name}</photoshop:Credit>"
+    found = [claim[::2] for claim in read(tmp_path, "a.jpg", xmp=packet(properties))]
+    assert found == [("ai", "tag", "XMP photoshop:Credit"), ("ai", "text", "XMP dc:creator")]
+    for other in ("Anna, not Midjourney", "Anna without Midjourney", "Anna via Flickr", "Sora and Luma"):
+        assert read(tmp_path, "a.jpg", xmp=packet(properties.replace(name, other))) == []
+
+
+@pytest.mark.parametrize("field", ["dc:contributor", "dc:source", "photoshop:AuthorsPosition", "IPTC By-line Title"])
+def test_further_fields_of_authors_may_name_a_generator(tmp_path, field):
+    xmp = packet(f"<{field}>Midjourney</{field}>") if ":" in field else b""
+    data = jpeg((0xED, iptc((85, b"Midjourney")))) if not xmp else b""
+    found = claims_in(written(tmp_path, "a.jpg", data)) if data else read(tmp_path, "a.jpg", xmp=xmp)
+    assert [claim[:3] for claim in found] == [("ai", "Midjourney", "text")]
+
+
+@pytest.mark.parametrize("field", ["photoshop:CaptionWriter", "xmpRights:UsageTerms"])
+def test_who_wrote_a_caption_did_not_make_the_picture(tmp_path, field):
+    space = 'xmlns:xmpRights="http://ns.adobe.com/xap/1.0/rights/"'
+    for words, wanted in (("ChatGPT", []), ("Made with Midjourney", [("ai", "Midjourney", "text")])):
+        found = read(tmp_path, "a.jpg", xmp=packet(f"<{field}>{words}</{field}>", space))
+        assert [claim[:3] for claim in found] == wanted
+        path = written(tmp_path, "b.jpg", jpeg((0xED, iptc((122, words.encode())))))
+        assert [claim[:3] for claim in claims_in(path)] == wanted
+
+
+def test_the_writer_of_a_prompt_alone_is_a_weak_claim(tmp_path):
+    xmp = packet("<Iptc4xmpExt:AIPromptWriterName>Anna</Iptc4xmpExt:AIPromptWriterName>")
+    assert [claim[:3] for claim in read(tmp_path, "a.jpg", xmp=xmp)] == [("ai", "an AI system", "text")]
+
+
+@pytest.mark.parametrize(
+    ("software", "is_claim"),
+    [
+        ("AI generated;txt2img;flux", True), ("AI generated: yes", True), ("AI generated image by Foo 2", True),
+        ("Foo (AI generated)", True), ("An AI generated image was the inspiration", False), ("AI-generated captions by Foo", False),
+        ("AI generated content prohibited", False), ("Stable Diffusion was not used", False),
+    ],
+)  # fmt: skip
+def test_software_counts_as_ai_if_a_clause_only_states_that(tmp_path, software, is_claim):
+    kinds = [claim[0] for claim in read(tmp_path, "a.jpg", exif=tags({0x0131: software}))]
+    assert kinds == (["ai"] if is_claim else ["software"])
+
+
 @pytest.mark.parametrize("credit", ["OpenAI DALL·E 3", "Anna / Midjourney"])
 def test_a_credit_may_name_a_company_or_a_person_beside_the_generator(tmp_path, credit):
     found = read(tmp_path, "a.jpg", xmp=packet(f"<photoshop:Credit>{credit}</photoshop:Credit>"))

@@ -67,11 +67,8 @@ def _of_software(field: Field) -> Iterator[Claim]:
 
 
 def _by_catalogue(field: Field) -> Iterator[Claim]:
-    text = _line(field.text)
-    for one in re.split(r";| / ", text) if field.kind in ("creator", "credit") else [text]:
-        if (tool := tool_in(one, field.kind)) and tool.means != "software":
-            yield _by_tool(field, tool)
-            return
+    if (tool := tool_in(_line(field.text), field.kind)) and tool.means != "software":
+        yield _by_tool(field, tool)
 
 
 def _of_source_type(field: Field) -> Iterator[Claim]:
@@ -131,7 +128,11 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
         return
     text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
     detail = "; ".join(f"{field.name.rpartition(':')[2]}: {shown(field.text, 80)}" for field in by_kind.values())
-    claim = _claim(system or next(iter(by_kind.values())), "ai", text, bool(terms) and ("ai", False) not in terms)
+    strength = (
+        "text" if [*by_kind] == ["ai prompt writer"] else "tag"
+    )  # the name of a person is often filled in for all
+    part = bool(terms) and ("ai", False) not in terms
+    claim = _claim(system or next(iter(by_kind.values())), "ai", text, part, strength)
     yield replace(claim, detail=shown(detail))
 
 
