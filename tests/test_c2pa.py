@@ -420,6 +420,27 @@ def test_a_readable_sidecar_is_preferred_and_another_kind_of_file_is_reported(si
     assert read(tmp_path, plain()).notes == ("Content Credentials are from the sidecar a.c2pa",)
 
 
+def test_the_sidecar_is_read_if_the_embedded_manifest_is_unreadable(signer, tmp_path):
+    (tmp_path / "a.c2pa").write_bytes(signed(signer, "digitalCapture", beside=True))
+    unreadable = plain()[:2] + b"\xff\xeb\0\x20" + bytes(30) + plain()[2:]
+    image = read(tmp_path, unreadable)
+    assert image.claims[0].kind == "camera" and image.notes[:2] == (
+        "Content Credentials cannot be read: damaged",
+        "Content Credentials are from the sidecar a.c2pa",
+    )
+    (tmp_path / "a.c2pa").write_bytes(b"")
+    notes = read(tmp_path, plain(xmp=REMOTE)).notes
+    assert len(notes) == 2 and "empty" in notes[0] and "stored remotely" in notes[1]
+
+
+def test_a_signer_without_an_organisation_is_named(signer, tmp_path, monkeypatch):
+    def without_organisation(report):
+        del report["manifests"][report["active_manifest"]]["signature_info"]["issuer"]
+
+    report_with(monkeypatch, without_organisation)
+    assert read(tmp_path, signed(signer, "digitalCapture")).manifest.signer == "A studio"
+
+
 def test_an_overwritten_manifest_is_reported(signer, tmp_path):
     data = signed(signer, "digitalCapture")
     start = data.index(b"\xff\xeb")

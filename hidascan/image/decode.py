@@ -29,7 +29,7 @@ from hidascan.image.provenance.fields import fields_of
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
-from hidascan.image.signatures import describe, raw_photo
+from hidascan.image.signatures import describe, raw_photo, without_padding
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -91,7 +91,7 @@ def decode(
     Raises:
         ImageError: If the file cannot be read; the message is the reason.
     """
-    data = _read_file(Path(path))
+    data, skipped = without_padding(_read_file(Path(path)))
     if not data:
         raise ImageError("the file is empty")
     try:
@@ -114,7 +114,7 @@ def decode(
                     claims=claims,
                     manifest=manifest,
                     capture=capture_of(image, has_camera),
-                    notes=(*damage, *decoded.notes, *manifest_notes),
+                    notes=(*skipped, *damage, *decoded.notes, *manifest_notes),
                     trace=jpeg_trace(pixels) if traced else None,
                 )
     except ImageError:

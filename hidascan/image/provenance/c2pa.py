@@ -71,7 +71,7 @@ def read_manifest(
     trust: str | None = None,
     fields: Iterable[Field] = (),
 ) -> tuple[Manifest | None, tuple[str, ...]]:
-    """Read the manifest of a file: the embedded one, or else the sidecar.
+    """Read the manifest of a file: the embedded one, or else, or if that is unreadable, the sidecar.
 
     Args:
         data: Content of the file.
@@ -83,15 +83,17 @@ def read_manifest(
     Returns:
         The manifest, None if missing or unreadable, and notes for the reader.
     """
-    if holds_manifest(data, format):
-        manifest, notes = _read(data, format, None, trust)
-        if sidecar:
-            notes = (f"{_NAME} are embedded in the file; the sidecar {plain(sidecar.name)} was ignored", *notes)
-        return manifest, notes
-    if sidecar:
-        return _read_sidecar(data, format, sidecar, trust)
-    addresses = (plain(field.text) for field in fields if field.kind == "manifest address" and not field.of_part)
-    return None, tuple(islice(filter(None, map(_elsewhere, addresses)), 1))
+    embedded = holds_manifest(data, format)
+    manifest, notes = _read(data, format, None, trust) if embedded else (None, ())
+    if manifest and sidecar:
+        notes = (f"{_NAME} are embedded in the file; the sidecar {plain(sidecar.name)} was ignored", *notes)
+    elif sidecar:
+        manifest, further = _read_sidecar(data, format, sidecar, trust)
+        notes += further
+    if manifest is None and not embedded:
+        addresses = (plain(field.text) for field in fields if field.kind == "manifest address" and not field.of_part)
+        notes += tuple(islice(filter(None, map(_elsewhere, addresses)), 1))
+    return manifest, notes
 
 
 def _elsewhere(address: str) -> str:

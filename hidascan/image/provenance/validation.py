@@ -188,7 +188,7 @@ class ManifestTree:
             title=title or plain(found.get("title")),
             relationship=relationship,
             signature=self._validation.signature(label),
-            signer=plain(signature_info.get("issuer")),
+            signer=plain(signature_info.get("issuer")) or plain(signature_info.get("common_name")),
             agents=tuple(dict.fromkeys(filter(None, agents))),
             source_types=tuple(dict.fromkeys(one.source_type for one in statements if one.source_type)),
             actions=tuple(dict.fromkeys(name.removeprefix("c2pa.") for name in actions_of(found)[:_MAX_STATEMENTS])),
