@@ -626,8 +626,10 @@ EXTENT = {  # actions, assertions, source type of the parent ("" for none) -> ag
     "a generated picture, opened by its generator": ([OPENED, {"action": "c2pa.converted", "softwareAgent": "ChatGPT"}], {}, "trainedAlgorithmicMedia", ("ChatGPT", False)),
     "a generated picture, cropped": ([OPENED, {"action": "c2pa.cropped"}], {}, "trainedAlgorithmicMedia", ("A painter", False)),
     "a generated picture, in which more was generated": ([OPENED, EDITED | {"digitalSourceType": GENERATED}], {}, "trainedAlgorithmicMedia", ("tests", False)),
+    "a parameter names the tool": ([CAPTURED, EDITED | {"parameters": {"name": "Generative Remove"}}], {}, "", ("Photoshop Generative Fill", True)),
     "a converter acted last": ([created("trainedAlgorithmicMedia", softwareAgent=None), {"action": "c2pa.converted", "softwareAgent": "ImageMagick"}], {}, "", ("tests", False)),
     "a description names the tool": ([created("trainedAlgorithmicMedia", softwareAgent=None) | MADE_BY_GOOGLE], {}, "", ("Google AI", False)),
+    "a description names an edit": ([BY_DESIGN, EDITED | {"description": "Edited with Google AI"}], {}, "", ("Edited with Google AI", True)),
     "a type with a language": ([BY_DESIGN | {"digitalSourceType": GENERATED + "?lang=en"}], {}, "", ("A painter", False)),
     "an artwork in the picture": ([CAPTURED], {"cawg.metadata": {"Iptc4xmpExt:ArtworkOrObject": [METADATA]}}, "", ("tests", True)),
     "an AI system in metadata": ([BY_DESIGN], {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "A model"}}, "", ("A model", False)),
@@ -654,6 +656,8 @@ def test_signed_metadata_names_the_camera(signer, tmp_path, label):
 
     names = {"tiff:Make": "NIKON CORPORATION", "exif:Model": "NIKON Z 6_3"}
     assert claims(OPENED | {"digitalSourceType": IPTC + "digitalCapture"}, names) == [("camera", "NIKON Z 6_3")]
+    by_an_app = {"softwareAgent": "An app", "digitalSourceType": IPTC + "digitalCapture"}
+    assert claims(OPENED | by_an_app, names) == [("camera", "NIKON Z 6_3")]
     assert claims(OPENED, names) == [("camera", "NIKON Z 6_3")]
     assert claims(OPENED, {"Iptc4xmpExt:AISystemUsed": "none", "tiff:Make": "Fooocus"}) == [("ai", "Fooocus")]
 

@@ -219,6 +219,7 @@ def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
         part, statement = min(ai, key=lambda pair: (pair[0], not pair[1].source_type))
         yield _signed_claim("ai", manifest, statement, part)
     if cameras:
+        cameras.sort(key=lambda one: not one.field.endswith(_MODEL))  # an app may have acted
         name = next((one.agent for one in cameras if one.agent), "")
         yield _signed_claim("camera", manifest, replace(cameras[0], agent=name))
     if not ai and not cameras and manifest.statements:

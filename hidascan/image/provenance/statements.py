@@ -80,16 +80,18 @@ def _of_actions(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
 def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
     field = f"C2PA action {plain(action.get('action'))}".strip()
     agent = _name(action.get("softwareAgent")) or _by_index(agents, action.get("softwareAgentIndex"))
-    tool = None if agent else tool_in(plain(action.get("description")), "credit")  # "Created by Google Generative AI."
-    agent = tool.name if tool else agent
+    description = plain(action.get("description"))
+    if not agent and (tool := tool_in(description, "credit")):  # "Created by Google Generative AI."
+        agent = description if tool.means == "ai-edit" else tool.name
     yield Statement(field, _source_type(action.get("digitalSourceType")), agent)
     parameters = action.get("parameters")
     if isinstance(parameters, dict):
         for key, value in parameters.items():
+            place = f"{field}, {plain(key)}"
             if key.lower().endswith("digitalsourcetype") and (source_type := _source_type(value)):
-                yield Statement(
-                    f"{field}, {plain(key)}", source_type, plain(parameters.get("com.adobe.details")) or agent
-                )
+                yield Statement(place, source_type, plain(parameters.get("com.adobe.details")) or agent)
+            elif tool := tool_in(plain(value), "credit"):  # "Generative Remove"
+                yield Statement(place, agent=tool.name)
 
 
 def _by_index(agents: list[Any], index: object) -> str:
