@@ -109,7 +109,7 @@ def signed_with(
         settings |= {"verify": {"verify_trust": True}, "trust": {"user_anchors": trust.decode()}}
     builder = c2pa.Builder(manifest, context=c2pa.Context(c2pa.Settings.from_dict(settings)))
     for title, relationship, data in ingredients:
-        description = json.dumps({"title": title, "relationship": relationship})
+        description = json.dumps({"title": title, "relationship": relationship, "label": title})  # named in actions
         builder.add_ingredient(description, "image/jpeg", io.BytesIO(data))
     if beside:
         builder.set_no_embed()
@@ -157,7 +157,7 @@ def test_a_damaged_manifest_costs_no_pixels(signer, tmp_path):
     assert decode(tmp_path / "a.jpg").pixels.shape == (240, 300, 3)
 
 
-@pytest.mark.parametrize("name", ["a.c2pa", "a.jpg.c2pa"])
+@pytest.mark.parametrize("name", ["a.c2pa", "a.jpg.c2pa", "a.C2PA", "a.jpg.C2PA"])
 def test_a_manifest_beside_the_file_is_read(signer, tmp_path, name):
     (tmp_path / "a.jpg").write_bytes(plain())
     assert not decode(tmp_path / "a.jpg").claims
@@ -285,6 +285,30 @@ def test_recorded_results_of_an_ingredient_validate_no_signature(signer, tmp_pat
     assert one.signature == "valid"
 
 
+@pytest.mark.parametrize(
+    ("status", "signature"),
+    [
+        ({"code": "assertion.dataHash.match"}, "unverified"),
+        ({"code": "claimSignature.validated", "success": True}, "unverified"),
+        ({"code": "signingCredential.trusted"}, "unverified"),
+        ({"code": "assertion.dataHash.mismatch"}, "broken"),
+    ],
+)
+def test_the_list_of_results_of_version_1_holds_passed_checks_too(signer, tmp_path, monkeypatch, status, signature):
+    data = signed(signer, "composite", [("photo.jpg", "parentOf", signed(signer, "digitalCapture"))])
+
+    def record(report):
+        (one,) = report["manifests"][report["active_manifest"]]["ingredients"]
+        del one["validation_results"]
+        one["validation_status"] = [status]
+
+    report_with(monkeypatch, record)
+    (tmp_path / "root.pem").write_bytes(signer.root)
+    for trust in (None, str(tmp_path / "root.pem")):
+        (one,) = read(tmp_path, data, trust=trust).manifest.ingredients
+        assert one.signature == signature
+
+
 def test_an_ingredient_that_was_changed_is_broken_and_what_it_went_into_is_not(signer, tmp_path):
     photo = signed(signer, "digitalCapture")
     before = signed(signer, "composite", [("photo.jpg", "parentOf", changed(photo))])
@@ -294,6 +318,25 @@ def test_an_ingredient_that_was_changed_is_broken_and_what_it_went_into_is_not(s
         image = read(tmp_path, data)
         assert (image.manifest.signature, image.manifest.ingredients[0].signature) == ("unverified", "broken")
         assert image.notes == ("Content Credentials of an ingredient, photo.jpg, are invalid",)
+
+
+def test_a_file_that_was_changed_after_an_update_of_its_manifest_is_broken(signer, tmp_path):
+    import c2pa
+
+    settings, out = c2pa.Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}}), io.BytesIO()
+    builder = c2pa.Builder({"assertions": []}, context=c2pa.Context(settings))
+    builder.set_intent(c2pa.C2paBuilderIntent.UPDATE)
+    builder.sign(signer, "image/jpeg", io.BytesIO(signed(signer, "digitalCapture")), out)
+    assert read(tmp_path, out.getvalue()).manifest.signature == "unverified"
+    image = read(tmp_path, changed(out.getvalue()))
+    assert image.manifest.signature == "broken"
+    assert any("invalid: the file was changed after signing" in note for note in image.notes)
+
+
+def test_inputs_of_a_generator_are_no_parts_of_the_picture(signer, tmp_path):
+    reference = ("reference.jpg", "inputTo", signed(signer, "trainedAlgorithmicMedia"))
+    image = read(tmp_path, signed(signer, "digitalArt", [reference]))
+    assert [one.kind for one in image.claims] == ["software"] and len(image.manifest.ingredients) == 1
 
 
 XMP = (
@@ -369,11 +412,78 @@ def test_an_unusable_sidecar_is_reported(signer, tmp_path, sidecar):
     )
 
 
+def test_a_readable_sidecar_is_preferred_and_another_kind_of_file_is_reported(signer, tmp_path):
+    (tmp_path / "a.jpg.c2pa").write_bytes(b'{"active_manifest": ""}')
+    note = "Content Credentials in the sidecar a.jpg.c2pa cannot be read: not a C2PA manifest"
+    assert read(tmp_path, plain()).notes == (note,)
+    (tmp_path / "a.c2pa").write_bytes(signed(signer, "digitalCapture", beside=True))
+    assert read(tmp_path, plain()).notes == ("Content Credentials are from the sidecar a.c2pa",)
+
+
+def test_the_sidecar_is_read_if_the_embedded_manifest_is_unreadable(signer, tmp_path):
+    (tmp_path / "a.c2pa").write_bytes(signed(signer, "digitalCapture", beside=True))
+    unreadable = plain()[:2] + b"\xff\xeb\0\x20" + bytes(30) + plain()[2:]
+    image = read(tmp_path, unreadable)
+    assert image.claims[0].kind == "camera" and image.notes[:2] == (
+        "Content Credentials cannot be read: damaged",
+        "Content Credentials are from the sidecar a.c2pa",
+    )
+    (tmp_path / "a.c2pa").write_bytes(b"")
+    notes = read(tmp_path, plain(xmp=REMOTE)).notes
+    assert len(notes) == 2 and "empty" in notes[0] and "stored remotely" in notes[1]
+
+
+def test_a_signer_without_an_organisation_is_named(signer, tmp_path, monkeypatch):
+    def without_organisation(report):
+        del report["manifests"][report["active_manifest"]]["signature_info"]["issuer"]
+
+    report_with(monkeypatch, without_organisation)
+    assert read(tmp_path, signed(signer, "digitalCapture")).manifest.signer == "A studio"
+
+
+def test_an_overwritten_manifest_is_reported(signer, tmp_path):
+    data = signed(signer, "digitalCapture")
+    start = data.index(b"\xff\xeb")
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    for kept in (4, 12, 20):
+        overwritten = data[: start + kept] + bytes(end - start - kept) + data[end:]
+        assert read(tmp_path, overwritten).notes == ("Content Credentials cannot be read: damaged",)
+
+
+ADDRESSES = {
+    "self#jumbf=/c2pa/urn:uuid:1": "named in the XMP are missing from the file",
+    "HTTPS://example.org/a": "are stored remotely and were not fetched: HTTPS://example.org/a",
+    "a.c2pa": "are in another file, which was not read: a.c2pa",
+    "sold in 1990, see https://example.org": "",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_the_address_of_a_manifest_in_xmp_is_reported(tmp_path, address):
+    note = ADDRESSES[address] and f"Content Credentials {ADDRESSES[address]}"
+    assert read(tmp_path, plain(xmp=XMP.format(address).encode())).notes == ((note,) if note else ())
+
+
+def test_the_address_is_found_in_a_gif_as_the_library_writes_it(signer, tmp_path):
+    import c2pa
+
+    base, out = io.BytesIO(), io.BytesIO()
+    PIXELS.crop((0, 0, 16, 16)).save(base, "GIF")
+    settings = c2pa.Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}})
+    made = {"assertions": [{"label": "c2pa.actions", "data": {"actions": [created("digitalArt")]}}]}
+    builder = c2pa.Builder(made, context=c2pa.Context(settings))
+    builder.set_remote_url("https://example.org/a")
+    builder.set_no_embed()
+    builder.sign(signer, "image/gif", base, out)
+    notes = read(tmp_path, out.getvalue(), "a.gif").notes
+    assert notes[-1] == "Content Credentials are stored remotely and were not fetched: https://example.org/a"
+
+
 def test_an_unreadable_manifest_is_reported_with_the_reason(signer, tmp_path):
     data = signed(signer, "digitalCapture")
     store, label = data.index(b"c2pa.assertions"), data.index(b"urn:c2pa:")
     damaged = {
-        "unexpected end of file": data[:store] + b"\0" * 200 + data[store + 200 :],
+        "damaged (unexpected end of file)": data[:store] + b"\0" * 200 + data[store + 200 :],
         "the label of the manifest is damaged": data[:label] + b"a/b/c/d/e/" + data[label + 10 :],
         "damaged": data.replace(b"c2pa", b"none", 1),
     }
@@ -401,7 +511,8 @@ def test_reports_without_a_manifest_or_with_cycles_are_handled(signer, tmp_path,
 
 
 GENERATED, FILLED = IPTC + "trainedAlgorithmicMedia", IPTC + "compositeWithTrainedAlgorithmicMedia"
-OPENED, EDITED = {"action": "c2pa.opened"}, {"action": "c2pa.edited"}
+OPENED = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parent.jpg"]}}
+PLACED, EDITED = {"action": "c2pa.placed"}, {"action": "c2pa.edited"}
 BY_DESIGN = created("digitalCreation")
 PARAMETERS = {"com.adobe.digitalSourceType": GENERATED, "com.adobe.details": "A model"}
 DECLARED = {  # actions, adjacent data, assertions -> agent, field, whether it is about a part
@@ -444,13 +555,13 @@ DECLARED = {  # actions, adjacent data, assertions -> agent, field, whether it i
                 "e:DigitalSourceType": GENERATED,
             }
         },
-        ("A painter", "C2PA assertion c2pa.metadata", False),
+        ("tests", "C2PA assertion c2pa.metadata", False),
     ),
     "by IPTC": (
         [BY_DESIGN],
         {},
         {"stds.iptc": {"Iptc4xmpExt:DigitalSourceType": ["digsrctype:trainedAlgorithmicMedia"]}},
-        ("A painter", "C2PA assertion stds.iptc", False),
+        ("tests", "C2PA assertion stds.iptc", False),
     ),
     "by disclosure": (
         [BY_DESIGN],
@@ -469,7 +580,7 @@ DECLARED = {  # actions, adjacent data, assertions -> agent, field, whether it i
         [BY_DESIGN, EDITED | {"digitalSourceType": FILLED}],
         {},
         {},
-        ("A painter", "C2PA action c2pa.edited", True),
+        ("tests", "C2PA action c2pa.edited", True),
     ),
 }
 
@@ -495,6 +606,60 @@ def test_other_statements_give_no_ai_claim(signer, tmp_path, case):
     actions, more, found = NOT_DECLARED[case]
     assertions = [{"label": label, "data": data} for label, data in found.items()]
     assert [one.kind for one in read(tmp_path, signed_with(signer, actions, more, assertions)).claims] != ["ai"]
+
+
+CONTEXT = {
+    "@context": {
+        "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+        "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+        "tiff": "http://ns.adobe.com/tiff/1.0/",
+        "exif": "http://ns.adobe.com/exif/1.0/",
+    }
+}
+CAPTURED, MADE_BY_GOOGLE = created("digitalCapture"), {"description": "Created by Google Generative AI."}
+METADATA = {"Iptc4xmpExt:DigitalSourceType": GENERATED}
+EXTENT = {  # actions, assertions, source type of the parent ("" for none) -> agent, whether it is about a part
+    "an edit of a photo, by the type of what was added": ([OPENED, EDITED | {"digitalSourceType": GENERATED}], {}, "digitalCapture", ("tests", True)),
+    "an edit of a drawing": ([BY_DESIGN, EDITED | {"digitalSourceType": GENERATED}], {}, "", ("tests", True)),
+    "an edit of an empty file": ([created("empty"), EDITED | {"digitalSourceType": GENERATED}], {}, "", ("tests", False)),
+    "a placed picture, by parameters": ([BY_DESIGN, PLACED | {"parameters": PARAMETERS | {"ingredientIds": ["part.jpg"]}}], {}, "", ("A model", True)),
+    "a generated picture, opened by its generator": ([OPENED, {"action": "c2pa.converted", "softwareAgent": "ChatGPT"}], {}, "trainedAlgorithmicMedia", ("ChatGPT", False)),
+    "a generated picture, cropped": ([OPENED, {"action": "c2pa.cropped"}], {}, "trainedAlgorithmicMedia", ("A painter", False)),
+    "a generated picture, in which more was generated": ([OPENED, EDITED | {"digitalSourceType": GENERATED}], {}, "trainedAlgorithmicMedia", ("tests", False)),
+    "a parameter names the tool": ([CAPTURED, EDITED | {"parameters": {"name": "Generative Remove"}}], {}, "", ("Photoshop Generative Fill", True)),
+    "a converter acted last": ([created("trainedAlgorithmicMedia", softwareAgent=None), {"action": "c2pa.converted", "softwareAgent": "ImageMagick"}], {}, "", ("tests", False)),
+    "a description names the tool": ([created("trainedAlgorithmicMedia", softwareAgent=None) | MADE_BY_GOOGLE], {}, "", ("Google AI", False)),
+    "a description names an edit": ([BY_DESIGN, EDITED | {"description": "Edited with Google AI"}], {}, "", ("Edited with Google AI", True)),
+    "a type with a language": ([BY_DESIGN | {"digitalSourceType": GENERATED + "?lang=en"}], {}, "", ("A painter", False)),
+    "an artwork in the picture": ([CAPTURED], {"cawg.metadata": {"Iptc4xmpExt:ArtworkOrObject": [METADATA]}}, "", ("tests", True)),
+    "an AI system in metadata": ([BY_DESIGN], {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "A model"}}, "", ("A model", False)),
+    "a credit in metadata": ([BY_DESIGN], {"cawg.metadata": {"photoshop:Credit": "Made with Google AI"}}, "", ("Google AI", False)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EXTENT)
+def test_a_claim_names_who_acted_and_whether_a_part_or_the_whole_was_generated(signer, tmp_path, case):
+    actions, found, parent, wanted = EXTENT[case]
+    assertions = [{"label": label, "data": CONTEXT | data, "kind": "Json"} for label, data in found.items()]
+    ingredients = [("parent.jpg", "parentOf", signed(signer, parent))] if parent else []
+    ingredients += [("part.jpg", "componentOf", plain())] if actions[-1]["action"] == "c2pa.placed" else []
+    claim = read(tmp_path, signed_with(signer, actions, None, assertions, ingredients)).claims[0]
+    assert (claim.kind, claim.text, claim.part) == ("ai", *wanted)
+
+
+@pytest.mark.parametrize("label", ["stds.exif", "c2pa.metadata"])
+def test_signed_metadata_names_the_camera(signer, tmp_path, label):
+    def claims(action, data) -> list[tuple[str, str]]:
+        assertion = {"label": label, "data": CONTEXT | data, "kind": "Json"}
+        data = signed_with(signer, [action], assertions=[assertion], ingredients=[("parent.jpg", "parentOf", plain())])
+        return [(one.kind, one.text) for one in read(tmp_path, data).claims]
+
+    names = {"tiff:Make": "NIKON CORPORATION", "exif:Model": "NIKON Z 6_3"}
+    assert claims(OPENED | {"digitalSourceType": IPTC + "digitalCapture"}, names) == [("camera", "NIKON Z 6_3")]
+    by_an_app = {"softwareAgent": "An app", "digitalSourceType": IPTC + "digitalCapture"}
+    assert claims(OPENED | by_an_app, names) == [("camera", "NIKON Z 6_3")]
+    assert claims(OPENED, names) == [("camera", "NIKON Z 6_3")]
+    assert claims(OPENED, {"Iptc4xmpExt:AISystemUsed": "none", "tiff:Make": "Fooocus"}) == [("ai", "Fooocus")]
 
 
 def test_a_photo_with_a_generated_part_is_a_claim_of_both(signer, tmp_path):

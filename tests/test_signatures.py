@@ -162,6 +162,21 @@ def tiff(tags, below=(), order="<"):
     return data + b"".join(directory([short(tag, value) for tag, value in one.items()]) for one in below)
 
 
+def chained(tags, following):
+    """A TIFF of `tiff`, with another directory behind its first one."""
+    data = bytearray(tiff(tags))
+    count = struct.unpack_from("<H", data, 128)[0]
+    struct.pack_into("<I", data, 130 + 12 * count, len(data))
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in sorted(following.items()))
+    return bytes(data) + struct.pack("<H", len(following)) + entries + bytes(4)
+
+
+def by_a_camera(tags):
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, "TIFF", tiffinfo={271: "SONY", **tags})
+    return out.getvalue()
+
+
 RAW = {
     "Adobe DNG": tiff({50706: b"\1\4\0\0"}),
     "Adobe DNG, big-endian": tiff({50706: b"\1\6\0\0"}, order=">"),
@@ -170,6 +185,8 @@ RAW = {
     "colour filter array behind a preview": tiff({}, [{256: 99, 262: 32803}]),
     "packed as Sony does behind a preview": tiff({}, [{256: 99, 259: 32767}]),
     "packed as Nikon does, big-endian": tiff({}, [{256: 99, 259: 34713}], order=">"),
+    "a directory behind a preview": chained({254: 1}, {256: 99, 262: 32803}),
+    "a preview of a camera alone": by_a_camera({254: 1}),
     "Canon CR2": b"II*\0\x10\0\0\0CR\2\0" + tiff({})[12:],
 }
 
@@ -180,6 +197,29 @@ def test_a_raw_photo_is_refused_under_any_name(tmp_path, kind, suffix):
     (tmp_path / f"a.{suffix}").write_bytes(RAW[kind])
     with pytest.raises(ImageError, match=r"this is a RAW photo \(.*\): RAW is not supported; scan an exported"):
         decode(tmp_path / f"a.{suffix}")
+
+
+def test_a_reduced_picture_of_a_scanner_and_a_full_one_of_a_camera_are_no_raw_photos(tmp_path):
+    for data in (by_a_camera({}), tiff({254: 1})):
+        (tmp_path / "a.tif").write_bytes(data)
+        assert decode(tmp_path / "a.tif").pixels.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
+@pytest.mark.parametrize("before", [b"\r\n", b"\xef\xbb\xbf", b"\0" * 9, b" \n" * 99])
+def test_a_picture_behind_blank_bytes_is_read(tmp_path, format_name, before):
+    image = Image.fromarray(picture(48, 64))
+    image.save(tmp_path / "a", format_name)
+    (tmp_path / "b").write_bytes(before + (tmp_path / "a").read_bytes())
+    assert (decode(tmp_path / "b").pixels == decode(tmp_path / "a").pixels).all()
+    assert decode(tmp_path / "b").notes == (f"{len(before)} blank bytes before the picture were skipped",)
+
+
+def test_the_start_of_a_picture_behind_other_bytes_is_named(tmp_path):
+    Image.fromarray(picture(48, 64)).save(tmp_path / "a", "JPEG")
+    (tmp_path / "b").write_bytes(b"Content-Type: image/jpeg\r\n\r\n" + (tmp_path / "a").read_bytes())
+    with pytest.raises(ImageError, match=r"unknown data; a JPEG starts at byte 28$"):
+        decode(tmp_path / "b")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -186,6 +186,9 @@ def test_the_notes_that_the_card_reads_are_those_that_a_scan_writes(hidascan, tm
 
     from tests.conftest import picture
 
+    line = np.zeros((100, 100, 3), np.uint8)
+    line[50] = 255
+    assert content_problem(line).startswith("nothing to judge") and content_problem(line.swapaxes(0, 1))
     assert content_problem(np.zeros((100, 100, 3), np.uint8)).startswith("nothing to judge")
     Image.fromarray(picture(300, 300)).save(tmp_path / "a.jpg", quality=60)
     Image.open(tmp_path / "a.jpg").save(tmp_path / "b.png")

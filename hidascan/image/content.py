@@ -50,9 +50,12 @@ def content_problem(pixels: np.ndarray) -> str:
 
 
 def _structure(pixels: np.ndarray) -> float:
-    """Return the share, 0..1, of neighbouring pixels that differ in some channel, along rows or columns."""
+    """Return the share, 0..1, of neighbouring pixels that differ in some channel, along rows or columns.
+
+    Of both, it is the smaller one: a picture that changes in one direction only, such as a line on black, shows nothing.
+    """
     height, width = pixels.shape[:2]
     rows = pixels[:: max(1, height // _LINES)].astype(np.int16)
     cols = pixels[:, :: max(1, width // _LINES)].astype(np.int16)
     steps = (np.diff(rows, axis=1), np.diff(cols, axis=0))
-    return max(float((np.abs(step) >= _STEP).any(axis=2).mean()) for step in steps)
+    return min(float((np.abs(step) >= _STEP).any(axis=2).mean()) for step in steps)

@@ -24,10 +24,11 @@ from hidascan.image.png_scan import PngFile
 from hidascan.image.provenance.c2pa import read_manifest, sidecar_of
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.claims import read_claims
+from hidascan.image.provenance.fields import fields_of
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
-from hidascan.image.signatures import describe, raw_photo
+from hidascan.image.signatures import describe, raw_photo, without_padding
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -89,7 +90,7 @@ def decode(
     Raises:
         ImageError: If the file cannot be read; the message is the reason.
     """
-    data = _read_file(Path(path))
+    data, skipped = without_padding(_read_file(Path(path)))
     if not data:
         raise ImageError("the file is empty")
     try:
@@ -101,10 +102,10 @@ def decode(
             with Image.open(io.BytesIO(readable), formats=pillow_names()) as image:
                 admit = before_load if rows is None else lambda pixels: None  # it was called before the repair
                 decoded = _decode_opened(image, readable, max_pixels, admit)
-                xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-                manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, xmp)
+                fields = fields_of(image, data)  # after loading, as a PNG may have text after its pixels
+                manifest, manifest_notes = read_manifest(data, decoded.format, sidecar_of(Path(path)), trust, fields)
                 pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
-                claims = read_claims(image, data, manifest)  # after loading, as a PNG may have text after its pixels
+                claims = read_claims(image, fields, manifest)
                 has_camera = any((claim.kind, claim.source) == ("camera", "exif") for claim in claims)
                 return replace(
                     decoded,
@@ -112,7 +113,7 @@ def decode(
                     claims=claims,
                     manifest=manifest,
                     capture=capture_of(image, has_camera),
-                    notes=(*damage, *decoded.notes, *manifest_notes),
+                    notes=(*skipped, *damage, *decoded.notes, *manifest_notes),
                     trace=jpeg_trace(pixels) if traced else None,
                 )
     except ImageError:

@@ -16,6 +16,12 @@ _EXPORT = "export it as PNG, TIFF or JPEG first"
 _RAW = "RAW is not supported; scan an exported JPEG or TIFF"
 _HEAD = 4096  # bytes of a file that are examined
 
+# Formats of which a picture can be found behind other bytes.
+_START = re.compile(
+    rb"\xff\xd8\xff[\xc0-\xef]|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0[\x08-\xff]\0|MM\0\*\0\0", re.DOTALL
+)
+_PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
+
 
 class Signature(NamedTuple):
     """One kind of file.
@@ -167,9 +173,10 @@ _TEXTS = (
 )
 
 _DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
+_SUBFILE_TYPE = 254  # bit 0: a reduced version of another picture
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
-_MAX_SUB_IFDS = 16
+_MAX_SUB_IFDS = 16  # and directories behind the first one
 _MAKERS = {
     "nikon": "Nikon NEF",
     "sony": "Sony ARW",
@@ -207,11 +214,24 @@ def describe(data: bytes) -> str:
             return _sentence(kind)
     text = _text(head)
     if text is None:
-        return "not a known image format: encrypted, damaged or unknown data"
+        start = _START.search(head)
+        inside = f"; {_name(data[start.start() :])} starts at byte {start.start()}" if start else ""
+        return f"not a known image format: encrypted, damaged or unknown data{inside}"
     for kind in _TEXTS:
         if _matches(kind.pattern, text):
             return _sentence(kind)
     return "this is plain text, not an image" if text else "only whitespace, not an image"
+
+
+def without_padding(data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return a file without blank bytes before the picture, such as empty lines by a server, and a note if it had any."""
+    size = _padding(data[:_HEAD])
+    return (data[size:], (f"{size} blank bytes before the picture were skipped",)) if size else (data, ())
+
+
+def _padding(head: bytes) -> int:
+    match = _PADDING.match(head)
+    return match.end() if match and _START.match(head, match.end()) else 0
 
 
 def raw_photo(data: bytes) -> str:
@@ -230,31 +250,41 @@ def raw_photo(data: bytes) -> str:
         return ""
     if _DNG_VERSION in first:
         return _sentence(_raw(b"", "Adobe DNG"))
-    if not any(_is_of_a_sensor(tags) for tags in (first, *others)):
-        return ""
     make = str(first.get(_MAKE, "")).lower()
-    maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "unknown maker")
-    return _sentence(_raw(b"", maker))
+    maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "")
+    only_preview = maker and all(tags.get(_SUBFILE_TYPE, 0) & 1 for tags in (first, *others))
+    if only_preview or any(_is_of_a_sensor(tags) for tags in (first, *others)):
+        return _sentence(_raw(b"", maker or "unknown maker"))
+    return ""
 
 
 def _directories(data: bytes) -> tuple[Any, list[Any]]:
-    """Return the tags of the first directory of a TIFF, and those of its subdirectories."""
+    """Return the tags of the first directory of a TIFF, and those of the next ones and of subdirectories."""
     header = data[: 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8]
-    file, first = io.BytesIO(data), ImageFileDirectory_v2(header)
-    file.seek(first.next)
-    first.load(file)
+    file = io.BytesIO(data)
+
+    def directory(offset: int) -> Any:
+        tags = ImageFileDirectory_v2(header)
+        file.seek(offset)
+        tags.load(file)
+        return tags
+
+    first = directory(ImageFileDirectory_v2(header).next)
     offsets = first.get(_SUB_IFDS, ())
-    others = []
-    for offset in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MAX_SUB_IFDS]:
-        other = ImageFileDirectory_v2(header)
-        file.seek(int(offset))
-        other.load(file)
-        others.append(other)
+    others = [directory(int(one)) for one in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MAX_SUB_IFDS]]
+    following = first
+    while following.next and len(others) < _MAX_SUB_IFDS:
+        following = directory(following.next)
+        others.append(following)
     return first, others
 
 
 def _is_of_a_sensor(tags: Any) -> bool:
     return tags.get(_PHOTOMETRIC) in _SENSOR_VALUES or tags.get(_COMPRESSION) in _SENSOR_PACKINGS
+
+
+def _name(data: bytes) -> str:
+    return next((f"a {name}" for pattern, name in _SUPPORTED if _matches(pattern, data)), "a picture")
 
 
 def _matches(pattern: bytes, head: bytes) -> bool:

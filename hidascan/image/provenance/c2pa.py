@@ -9,29 +9,34 @@ from __future__ import annotations
 import functools
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hidascan.errors import UsageError
 from hidascan.image.formats import mime_type
-from hidascan.image.provenance.containers import holds_manifest, remote_manifest
+from hidascan.image.provenance.containers import holds_manifest
+from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.statements import plain
-from hidascan.image.provenance.validation import ManifestTree, means_change
+from hidascan.image.provenance.validation import BINDINGS, ManifestTree, means_change
 
 # No host is allowed, as the library would fetch documents that identity assertions name.
 _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": []},
 }
+_SUFFIXES = (".c2pa", ".C2PA")
 _SIDECAR_BYTES = 50_000_000
+_JUMBF = b"jumb"  # type of the box of a manifest
 _MAX_NOTES = 5  # on ingredients
 _NAME = "Content Credentials"
 _REASONS = {  # replacements for misleading messages of the library
     "could not generate a trusted time stamp": "the signature is damaged",
     "C2PA provenance not found in XMP": "the label of the manifest is damaged",
+    "more than one manifest store detected": "the file holds several of them",
     "prerelease content detected": "written before version 1.0 of C2PA, which is no longer supported",
 }
 _WORDS = {
@@ -42,7 +47,6 @@ _WORDS = {
     "claimSignature.mismatch": "the signature does not match",
     "assertion.hashedURI.mismatch": "the manifest was changed after signing",
 }
-_BINDINGS = ("assertion.dataHash.", "assertion.bmffHash.", "assertion.boxesHash.")
 _EXPECTED = "signingCredential.untrusted"
 
 
@@ -65,46 +69,71 @@ def read_manifest(
     format: str,
     sidecar: Sidecar | None = None,
     trust: str | None = None,
-    xmp: bytes | str | None = None,
+    fields: Iterable[Field] = (),
 ) -> tuple[Manifest | None, tuple[str, ...]]:
-    """Read the manifest of a file: the embedded one, or else the sidecar.
+    """Read the manifest of a file: the embedded one, or else, or if that is unreadable, the sidecar.
 
     Args:
         data: Content of the file.
         format: Pillow's name of the format.
         sidecar: Manifest beside the file.
         trust: Path of a PEM file of certificates that are trusted as signers.
-        xmp: XMP packet of the file, which may name a remote manifest.
+        fields: Metadata fields of the file; XMP may name the address of a manifest.
 
     Returns:
         The manifest, None if missing or unreadable, and notes for the reader.
     """
-    if holds_manifest(data, format):
-        manifest, notes = _read(data, format, None, trust)
-        if sidecar:
-            notes = (f"{_NAME} are embedded in the file; the sidecar {plain(sidecar.name)} was ignored", *notes)
-        return manifest, notes
-    if sidecar:
-        return _read_sidecar(data, format, sidecar, trust)
-    url = plain(remote_manifest(data, format, xmp))
-    return None, (f"{_NAME} are stored remotely and were not fetched: {url}",) if url else ()
+    embedded = holds_manifest(data, format)
+    manifest, notes = _read(data, format, None, trust) if embedded else (None, ())
+    if manifest and sidecar:
+        notes = (f"{_NAME} are embedded in the file; the sidecar {plain(sidecar.name)} was ignored", *notes)
+    elif sidecar:
+        manifest, further = _read_sidecar(data, format, sidecar, trust)
+        notes += further
+    if manifest is None and not embedded:
+        addresses = (plain(field.text) for field in fields if field.kind == "manifest address" and not field.of_part)
+        notes += tuple(islice(filter(None, map(_elsewhere, addresses)), 1))
+    return manifest, notes
+
+
+def _elsewhere(address: str) -> str:
+    """Return a note on the manifest at an address; "" if it is no address, as the field may also hold a history."""
+    if address.lower().startswith("self#jumbf"):
+        return f"{_NAME} named in the XMP are missing from the file"
+    if re.match(r"https?://\S+$", address, re.IGNORECASE):
+        return f"{_NAME} are stored remotely and were not fetched: {address}"
+    return (
+        f"{_NAME} are in another file, which was not read: {address}"
+        if re.search(r"\.c2pa$", address, re.IGNORECASE)
+        else ""
+    )
 
 
 def sidecar_of(path: Path) -> Sidecar | None:
-    """Read the manifest beside a file; None if there is none."""
-    for beside in (Path(f"{path}.c2pa"), path.with_suffix(".c2pa")):
-        try:
-            if beside == path or not beside.is_file():
-                continue
-            if beside.stat().st_size > _SIDECAR_BYTES:
-                return Sidecar(beside.name, problem=f"larger than {_SIDECAR_BYTES // 1_000_000} MB")
-            content = beside.read_bytes()
-            return Sidecar(beside.name, content, "" if content else "empty")
-        except OSError as error:
-            return Sidecar(beside.name, problem=(error.strerror or str(error)).lower())
-        except ValueError:
-            continue
-    return None
+    """Read the manifest beside a file, the first readable one; None if there is none."""
+    beside = [Path(f"{path}{suffix}") for suffix in _SUFFIXES]
+    try:
+        beside += [path.with_suffix(suffix) for suffix in _SUFFIXES]
+    except ValueError:  # a path without a name
+        return None
+    found = [sidecar for one in beside if one != path and (sidecar := _sidecar(one))]
+    return next((sidecar for sidecar in found if not sidecar.problem), found[0] if found else None)
+
+
+def _sidecar(path: Path) -> Sidecar | None:
+    try:
+        if not path.is_file():
+            return None
+        if path.stat().st_size > _SIDECAR_BYTES:
+            return Sidecar(path.name, problem=f"larger than {_SIDECAR_BYTES // 1_000_000} MB")
+        content = path.read_bytes()
+    except OSError as error:
+        return Sidecar(path.name, problem=(error.strerror or str(error)).lower())
+    except ValueError:  # a NUL in the name
+        return None
+    if not content.strip(b"\0"):
+        return Sidecar(path.name, problem="only zero bytes" if content else "empty")
+    return Sidecar(path.name, content, "" if content[4:8] == _JUMBF else "not a C2PA manifest")
 
 
 def check_trust(path: str) -> None:
@@ -186,7 +215,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (KeyError, TypeError, AttributeError, RecursionError)):
         return "the manifest is malformed"
     message = plain(str(error).rpartition(": ")[2]) or type(error).__name__
-    return _REASONS.get(message, message)
+    return _REASONS.get(message, f"damaged ({message})")
 
 
 def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
@@ -210,7 +239,7 @@ def _problem(ingredient: Manifest) -> str:
 
 def _in_words(code: str, beside: bool) -> str:
     words = _WORDS.get(code, "")
-    if code.startswith(_BINDINGS) and means_change(code, True):
+    if code.startswith(BINDINGS) and means_change(code, True):
         words = "the sidecar belongs to another file, or this file was changed" if beside else "the file was changed"
         words += " after signing"
     return f"{words} ({code})" if words else code

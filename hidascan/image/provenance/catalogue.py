@@ -18,6 +18,8 @@ MEANS = ("ai", "ai-edit", "software")
 _PATH = Path(__file__).with_name("catalogue.toml")
 _OF_TOOLS = ("software", "agent")  # written by tools: a name anywhere in the value counts
 _WHOLE = ("credit", "creator", "comment")  # also written by people: the name must be the whole value, or in a phrase
+_OF_PEOPLE = ("credit", "creator")  # several names, such as "Anna via NAME"
+_ACTORS, _ACTORS_TOGETHER = re.compile(r"[;,(]| / "), re.compile(r"[;,(]| / |\s(?:via|using|and|und|et|y|&|\+)\s")
 _MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
@@ -25,6 +27,9 @@ _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 _NEGATIONS = frozenset({"not", "no", "non", "without", "never", "kein", "keine", "nicht", "ohne", "sans", "sin", "t"})
 # The whole rest after a name, as in "AI generated: no".
 _DENIALS = frozenset({"no", "none", "false", "never", "off", "0"})
+_NOT_USED = re.compile(r"\s*(?:(?:is|was|were)\s+)?(?:not|never)\s+(?:be\w+\s+)?(?:used|involved)\b", re.IGNORECASE)
+_CLAUSES = re.compile(r"[;,|()\[\]/\n]|\s[-–—]\s")
+_YES, _BY = re.compile(r"\s*[:=]\s*(?:yes|true|1)\s*$", re.IGNORECASE), re.compile(r"\s(?:by|with|using|via)\s")
 _NEGATION_WORDS = 6  # before a name, in which a negation applies to it
 _SUFFIXES = frozenset(
     {
@@ -95,11 +100,16 @@ def tool_in(text: str, where: str) -> Tool | None:
         lead, means = catalogue.lead(text)
         named = text[lead:]
         tool = _anywhere(text, names) or _whole(named, alone)
+        if tool is None or tool.means == "software":
+            tool = next(filter(None, map(catalogue.statement, _CLAUSES.split(text))), tool)
         return _as_edit(tool) if tool and means == "ai-edit" else tool
-    if len(text) > _MAX_PHRASE_LENGTH:
-        return None
-    whole = _whole(text, names) if where in _WHOLE else None
-    return whole or catalogue.phrase(text, names, alone if where == "credit" else {})
+    allowed = alone if where == "credit" else {}
+    for one in (text, *_ACTORS.split(text), *_ACTORS_TOGETHER.split(text)) if where in _OF_PEOPLE else (text,):
+        if len(one) > _MAX_PHRASE_LENGTH:
+            continue
+        if tool := (_whole(one, names) if where in _WHOLE else None) or catalogue.phrase(one, names, allowed):
+            return tool
+    return None
 
 
 class _Catalogue:
@@ -155,6 +165,11 @@ class _Catalogue:
             return _whole(text[:end], names)
         return None
 
+    def statement(self, clause: str) -> Tool | None:
+        """Return the tool of a clause such as "AI generated: yes" or "AI generated image by NAME"."""
+        clause = _YES.sub("", clause)
+        return self.phrase(clause, {}, {}) or self.phrase(_BY.split(clause)[0], {}, {})
+
     def _after_start(self, tokens: list[_Token]) -> int:
         return next((at for at, token in enumerate(tokens) if token.text not in self._start), 0)
 
@@ -171,6 +186,7 @@ def _anywhere(text: str, names: _Names) -> Tool | None:
         size = _longest(tokens[first:], names)
         before, after = tokens[max(0, first - _NEGATION_WORDS) : first], tokens[first + size :]
         denied = len(after) == 1 and after[0].text in _DENIALS
+        denied |= bool(size and _NOT_USED.match(text, tokens[first + size - 1].end))
         if size and not denied and not _NEGATIONS & {*_texts(before)}:
             found.append(names[_texts(tokens[first : first + size])])
     return next((tool for tool in found if tool.means != "software"), found[0] if found else None)

@@ -13,10 +13,11 @@ from PIL import Image
 
 from hidascan.image.provenance.catalogue import Tool, meaning_of, term_of, tool_in
 from hidascan.image.provenance.claim import Claim
-from hidascan.image.provenance.fields import PNG_TEXT, Field, fields_of
+from hidascan.image.provenance.fields import PNG_TEXT, Field
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.image.provenance.statements import AI_ASSERTIONS
 from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_signed_by_xai
+from hidascan.image.provenance.tags import camera_name
 from hidascan.image.provenance.texts import read_stealth
 
 _NAME, _DETAIL = 80, 200  # maximum number of characters shown
@@ -29,12 +30,13 @@ _NOT_USED = re.compile(
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
+_ASSERTION, _MODEL = "C2PA assertion ", ", Model"
+_CREATED, _OPENED, _PLACED = "C2PA action c2pa.created", "C2PA action c2pa.opened", "C2PA action c2pa.placed"
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
 
 
-def read_claims(image: Image.Image, data: bytes, manifest: Manifest | None) -> tuple[Claim, ...]:
-    """Return all claims in a loaded image, the bytes of its file and its C2PA manifest, strongest first."""
-    fields = fields_of(image, data)
+def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | None) -> tuple[Claim, ...]:
+    """Return all claims in a loaded image, its metadata fields and its C2PA manifest, strongest first."""
     claims = [_fit_to_show(claim) for claim in _of_manifest(manifest)]
     structures = {field: name for field in fields if (name := generator_of(field.text))}
     claims += (_claim(field, "ai", name) for field, name in structures.items())
@@ -65,11 +67,8 @@ def _of_software(field: Field) -> Iterator[Claim]:
 
 
 def _by_catalogue(field: Field) -> Iterator[Claim]:
-    text = _line(field.text)
-    for one in re.split(r";| / ", text) if field.kind in ("creator", "credit") else [text]:
-        if (tool := tool_in(one, field.kind)) and tool.means != "software":
-            yield _by_tool(field, tool)
-            return
+    if (tool := tool_in(_line(field.text), field.kind)) and tool.means != "software":
+        yield _by_tool(field, tool)
 
 
 def _of_source_type(field: Field) -> Iterator[Claim]:
@@ -103,9 +102,7 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
             yield _by_tool(*tools[0])
         make, model = (shown(field.text, _NAME) if field in known and field else "" for field in named)
         if known and not tools and all(_is_name(field.text) for field in known) and (make or model):
-            brand = make.split()[0].lower() if make else ""
-            text = model if model.lower().startswith(brand) and model else f"{make} {model}".strip()
-            yield Claim("camera", source, text, field=known[-1].name, strength="tag")
+            yield Claim("camera", source, camera_name(make, model), field=known[-1].name, strength="tag")
             return
 
 
@@ -131,7 +128,11 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
         return
     text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
     detail = "; ".join(f"{field.name.rpartition(':')[2]}: {shown(field.text, 80)}" for field in by_kind.values())
-    claim = _claim(system or next(iter(by_kind.values())), "ai", text, bool(terms) and ("ai", False) not in terms)
+    strength = (
+        "text" if [*by_kind] == ["ai prompt writer"] else "tag"
+    )  # the name of a person is often filled in for all
+    part = bool(terms) and ("ai", False) not in terms
+    claim = _claim(system or next(iter(by_kind.values())), "ai", text, part, strength)
     yield replace(claim, detail=shown(detail))
 
 
@@ -188,31 +189,47 @@ def shown(text: str, longest: int = _DETAIL) -> str:
 
 
 def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
-    """Yield the claims of a manifest on its file, and on generated or photographed ingredients."""
+    """Yield the claims of a manifest on its file, and on generated or photographed ingredients.
+
+    What a generated picture was edited from is about all of it, unless another picture went into it too.
+    """
     if manifest is None:
         return
     yield from _of_one_manifest(manifest)
-    for one in manifest.all_ingredients():
+    yield from _of_ingredients(manifest, True)
+
+
+def _of_ingredients(manifest: Manifest, of_whole: bool) -> Iterator[Claim]:
+    contained = [one for one in manifest.ingredients if one.relationship != "inputTo"]  # inputs: prompts, references
+    of_whole = of_whole and len(contained) == 1 and not any(map(_is_camera, manifest.statements))
+    for one in contained:
+        whole = of_whole and one.relationship == "parentOf"
         for claim in _of_one_manifest(one):
             if claim.kind != "software":
-                yield replace(claim, part=True, detail=f"{f'an ingredient, {one.title}'.rstrip(', ')}: {claim.detail}")
+                detail = f"{f'an ingredient, {one.title}'.rstrip(', ')}: {claim.detail}"
+                yield replace(claim, part=claim.part or not (whole and claim.kind == "ai"), detail=detail)
+        yield from _of_ingredients(one, whole)
 
 
 def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
     """Yield the strongest AI claim, a camera claim, or else a software claim."""
-    ai = [(_is_part(one, manifest), one) for one in manifest.statements if _is_ai(one)]
-    camera = next(filter(_is_camera, manifest.statements), None)
+    ai = _ai_statements(manifest)
+    cameras = [one for one in manifest.statements if _is_camera(one)]
     if ai:
         part, statement = min(ai, key=lambda pair: (pair[0], not pair[1].source_type))
         yield _signed_claim("ai", manifest, statement, part)
-    if camera:
-        yield _signed_claim("camera", manifest, camera)
-    if not ai and not camera:
-        yield _signed_claim("software", manifest, Statement("C2PA claim generator"))
+    if cameras:
+        cameras.sort(key=lambda one: not one.field.endswith(_MODEL))  # an app may have acted
+        name = next((one.agent for one in cameras if one.agent), "")
+        yield _signed_claim("camera", manifest, replace(cameras[0], agent=name))
+    if not ai and not cameras and manifest.statements:
+        named = (one for one in reversed(manifest.statements) if one.agent)
+        yield _signed_claim("software", manifest, next(named, manifest.statements[0]))
 
 
 def _signed_claim(kind: str, manifest: Manifest, statement: Statement, part: bool = False) -> Claim:
-    text = statement.agent or next(reversed(manifest.agents), "") or manifest.signer or "unnamed"
+    """Return a claim; without an agent, the software that wrote the manifest acted."""
+    text = statement.agent or next(iter(manifest.agents), "") or manifest.signer or "unnamed"
     signed = f"signed by {manifest.signer or 'an unnamed signer'}"
     return Claim(
         kind=kind,
@@ -226,27 +243,56 @@ def _signed_claim(kind: str, manifest: Manifest, statement: Statement, part: boo
     )
 
 
+def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
+    """Return the statements of a manifest on AI, and whether each is about part of the picture."""
+    generated = [one for one in manifest.statements if _is_ai(one)]
+    edited = bool(generated) and _had_picture(manifest)
+    drawn = any(
+        one.field == _CREATED and one.source_type not in ("", "empty") for one in manifest.statements if not _is_ai(one)
+    )
+    return [(_is_part(one, edited, drawn), one) for one in generated]
+
+
+def _had_picture(manifest: Manifest) -> bool:
+    """Return whether a file was made from a photo, or from another picture that was not generated."""
+    parents = [one for one in manifest.ingredients if one.relationship == "parentOf"]
+    opened = any(not _is_generated(one) for one in parents) if parents else "opened" in manifest.actions
+    return opened or any(map(_is_camera, manifest.statements))
+
+
+def _is_generated(manifest: Manifest) -> bool:
+    return any(not claim.part for claim in _of_manifest(manifest) if claim.kind == "ai")
+
+
 def _is_camera(statement: Statement) -> bool:
-    return meaning_of(statement.source_type)[0] == "camera"
+    named = statement.field.endswith(_MODEL) and not _is_ai(statement)
+    return named or meaning_of(statement.source_type)[0] == "camera"
 
 
 def _is_ai(statement: Statement) -> bool:
     kind, _ = meaning_of(statement.source_type)
     declared = statement.field.startswith(tuple(f"C2PA assertion {label}" for label in AI_ASSERTIONS))
+    declared |= statement.field.endswith(":AISystemUsed") and not _NOT_USED.fullmatch(statement.agent.strip(" ."))
     return kind == "ai" or declared or (not kind and _tool_means(statement) in ("ai", "ai-edit"))
 
 
-def _is_part(statement: Statement, manifest: Manifest) -> bool:
-    """Return whether a statement is about part of the picture, such as a generative fill or a placed image.
+def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:
+    """Return whether a statement on AI is about part of the picture, such as a generative fill or a placed image.
 
-    Without a type, a generator that worked on an opened picture or a photo changed it; any other made all of it.
+    Args:
+        statement: Statement on AI.
+        edited: Whether the file was made from a picture that was not generated.
+        drawn: Whether it began as something else that was not generated.
     """
     kind, part = meaning_of(statement.source_type)
-    if kind == "ai":
-        return part or statement.field == "C2PA action c2pa.placed"
-    had_picture = any(one.relationship == "parentOf" for one in manifest.ingredients)
-    had_picture |= "opened" in manifest.actions or any(map(_is_camera, manifest.statements))
-    return had_picture or _tool_means(statement) == "ai-edit"
+    place, _, property_name = statement.field.partition(", ")
+    if part or place == _PLACED or _tool_means(statement) == "ai-edit":
+        return True
+    if not kind:
+        return edited
+    if place.startswith(_ASSERTION):
+        return bool(property_name)  # a region, or an artwork in the picture
+    return (edited or drawn) and place not in (_CREATED, _OPENED)
 
 
 def _tool_means(statement: Statement) -> str:

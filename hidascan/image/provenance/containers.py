@@ -5,7 +5,6 @@ Searching for "c2pa" would also match captions and URLs, for which loading the l
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable, Iterator
 
@@ -14,10 +13,6 @@ _TIFF_TAG = 0xCD41
 _GIF_EXTENSION = b"\x21\xff\x0bC2PA_GIF"
 _MAX_DIRECTORIES, _MAX_TAGS = 32, 1000
 _BARE_MARKERS = (0x01, *range(0xD0, 0xD9))  # JPEG markers without a length
-_PREFIX = re.compile(rb"xmlns:([\w.-]{1,40})\s*=\s*[\"']http://purl\.org/dc/terms/[\"']")
-_PROVENANCE = rb":provenance(?:\s*=\s*[\"']|[^>]{0,200}?(?:resource\s*=\s*[\"']|>))\s*(https?://[^\"'<>\s]{1,2000})"
-_UNREAD_XMP = ("GIF", "WEBP", "HEIF", "AVIF")  # formats in which Pillow misses some packets
-_XMP_BYTES = 1_000_000
 
 
 def holds_manifest(data: bytes, format: str) -> bool:
@@ -31,22 +26,6 @@ def holds_manifest(data: bytes, format: str) -> bool:
     return search is not None and search(data)
 
 
-def remote_manifest(data: bytes, format: str, xmp: bytes | str | None) -> str:
-    """Return the URL of a remote manifest in XMP; "" if there is none.
-
-    Args:
-        data: Content of the file, for packets that Pillow misses.
-        format: Pillow's name of the format.
-        xmp: Packet found by Pillow.
-    """
-    packet = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp or b"")
-    if not packet and format in _UNREAD_XMP and (start := data.find(b"<x:xmpmeta")) >= 0:
-        packet = data[start : start + _XMP_BYTES].partition(b"</x:xmpmeta>")[0]
-    prefix = _PREFIX.search(packet[:_XMP_BYTES])
-    found = prefix and re.search(re.escape(prefix[1]) + _PROVENANCE, packet[:_XMP_BYTES])
-    return found[1].decode("utf-8", "replace").replace("&amp;", "&") if found else ""
-
-
 def _in_jpeg(data: bytes) -> bool:
     at = 2
     while 0 <= at < len(data) - 4:
@@ -57,11 +36,18 @@ def _in_jpeg(data: bytes) -> bool:
             at += 2
         elif marker in (0xDA, 0xD9):
             return False
-        elif marker == 0xEB and data[at + 4 : at + 6] == b"JP" and b"c2pa" in data[at : at + 2 + size]:
+        elif marker == 0xEB and _is_c2pa(data[at + 4 : at + 2 + size]):
             return True
         else:
             at += 2 + max(size, 2)
     return False
+
+
+def _is_c2pa(segment: bytes) -> bool:
+    """Return whether a segment APP11 holds a manifest, or one that was overwritten so that its kind is lost."""
+    kind, part, box, inner = segment[:2], segment[4:8], segment[12:16], segment[20:24]
+    overwritten = box == bytes(4) or (box == b"jumb" and inner != b"jumd" and part == b"\0\0\0\1")
+    return not segment.strip(b"\0") or (kind == b"JP" and (b"c2pa" in segment or overwritten))
 
 
 def _in_png(data: bytes) -> bool:

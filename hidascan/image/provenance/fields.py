@@ -28,7 +28,7 @@ _EXIF = {
 }  # fmt: skip
 _IPTC = {
     5: ("Title", "text"), 25: ("Keywords", "text"), 40: ("Instructions", "text"), 65: ("Program", "software"),
-    80: ("By-line", "creator"), 105: ("Headline", "text"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
+    80: ("By-line", "creator"), 85: ("By-line Title", "creator"), 122: ("Writer", "text"), 105: ("Headline", "text"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
     116: ("Copyright", "text"), 120: ("Caption", "text"),
 }  # fmt: skip
 _XMP = {
@@ -36,7 +36,9 @@ _XMP = {
     "photoshop:Credit": "credit", "photoshop:Source": "credit", "dc:creator": "creator", "exif:UserComment": "comment",
     "dc:title": "text", "dc:description": "text", "dc:subject": "text", "dc:rights": "text", "photoshop:Headline": "text",
     "photoshop:Instructions": "text", "tiff:ImageDescription": "text", "tiff:Artist": "creator", "tiff:Make": "make",
-    "tiff:Model": "model",
+    "tiff:Model": "model", "dcterms:provenance": "manifest address",
+    "dc:contributor": "creator", "dc:source": "creator", "photoshop:AuthorsPosition": "creator",
+    "plus:ImageCreatorName": "creator", "photoshop:CaptionWriter": "text", "xmpRights:UsageTerms": "text",
 }  # fmt: skip
 # These have the same meaning in any namespace.
 _XMP_ANYWHERE = {
@@ -51,6 +53,7 @@ _PNG = {
 }  # fmt: skip
 _XMP_KEY, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+_UNREAD_XMP = ("WEBP", "HEIF", "AVIF")
 _EXTENSION_HEAD = 40  # GUID, full length, offset
 _MAX_EXTENDED = 4_000_000
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
@@ -65,7 +68,8 @@ class Field:
         source: "exif", "xmp", "iptc", "png" or "comment".
         name: Display name, such as "EXIF Software" or "XMP dc:creator".
         kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "make" or "model" of a camera;
-            "source type", "ai system" and similar ones of IPTC; "structure", in which only a structure counts.
+            "source type", "ai system" and similar ones of IPTC; "manifest address", of C2PA; "structure", in which only a
+            structure counts.
         text: Full content.
         of_part: Whether it is about an ingredient, a region or an artwork in this file, or about one editing step.
     """
@@ -106,6 +110,12 @@ class _File:
     @cached_property
     def gif_texts(self) -> list[tuple[str, bytes]]:
         return list(gif_texts(self._data)) if self.image.format == "GIF" else []
+
+    @cached_property
+    def unread_xmp(self) -> list[bytes]:
+        """Return the first packet in a format of which Pillow misses some."""
+        start = self._data.find(b"<x:xmpmeta") if self.image.format in _UNREAD_XMP else -1
+        return [self._data[start : start + _MAX_EXTENDED].partition(b"</x:xmpmeta>")[0]] if start >= 0 else []
 
     def segments(self, kind: str) -> list[bytes]:
         """Return the contents of the segments of a JPEG, such as APP1 or COM."""
@@ -149,8 +159,12 @@ def _of_exif(file: _File) -> Iterator[Field]:
 def _of_xmp(file: _File) -> Iterator[Field]:
     for packet in dict.fromkeys(_packets(file)):
         for name, value, of_part in properties_of(packet):
-            kind = _XMP.get(name) or _XMP_ANYWHERE.get(name.rpartition(":")[2], "structure")
-            yield Field("xmp", f"XMP {name}", kind, value, of_part)
+            yield Field("xmp", f"XMP {name}", kind_of_property(name), value, of_part)
+
+
+def kind_of_property(name: str) -> str:
+    """Return the kind of field of an XMP property, such as "credit" for "photoshop:Credit"."""
+    return _XMP.get(name) or _XMP_ANYWHERE.get(name.rpartition(":")[2], "structure")
 
 
 def _packets(file: _File) -> Iterator[bytes]:
@@ -161,6 +175,7 @@ def _packets(file: _File) -> Iterator[bytes]:
     found += [text for key, text in file.png_texts if key == _XMP_KEY]
     found += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
     found += [text for kind, text in file.gif_texts if kind == "xmp"]
+    found += [] if any(found) else file.unread_xmp
     yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in found if one)
 
 

@@ -32,7 +32,7 @@ class Manifest:
         signature: "valid", by a signer on the user's trust list; "unverified", without known changes, but by an
             untrusted or unchecked signer; "broken", if the file was changed after signing or the signature is wrong;
             "" for an ingredient without a manifest.
-        signer: Name of the issuer; "" if none.
+        signer: Organisation, or else name, in the signer's certificate; "" if none.
         agents: Software and devices, the claim generator first.
         source_types: IPTC digital source types of all statements, such as trainedAlgorithmicMedia.
         actions: Actions without their prefix, such as created or edited.

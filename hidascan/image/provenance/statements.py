@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hidascan.image.provenance.catalogue import term_of, tool_in
+from hidascan.image.provenance.fields import kind_of_property
 from hidascan.image.provenance.manifest import Statement
+from hidascan.image.provenance.tags import camera_name
 
 _MAX_LENGTH = 200
 _MAX_ACTIONS, _MAX_RELATED, _MAX_VALUES = 500, 20, 500
+_PARTS = ("ArtworkOrObject", "ImageRegion", "regionOfInterest", "Ingredients", "hasPart")  # about less than the picture
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
 _GENERATOR = "com.adobe.generative-ai"
 _DISCLOSURE = "c2pa.ai-disclosure"
-_SCHEMA_ORG = "DigitalSource"  # suffix of schema.org's names of the same types
 AI_ASSERTIONS = (_GENERATOR, _DISCLOSURE)
 
 
@@ -39,8 +42,7 @@ def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
         if _is_actions(label):
             yield from _of_actions(data, _list(manifest.get("claim_generator_info")))
         elif label.startswith(_METADATA):
-            for source_type in _source_types(data):
-                yield Statement(f"C2PA assertion {label}", source_type)
+            yield from _of_metadata(f"C2PA assertion {label}", data)
         elif label.startswith(AI_ASSERTIONS):
             agent = next((text for key in ("description", "modelName", "name") if (text := plain(data.get(key)))), "")
             yield Statement(f"C2PA assertion {label}", agent=agent)
@@ -78,14 +80,18 @@ def _of_actions(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
 def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
     field = f"C2PA action {plain(action.get('action'))}".strip()
     agent = _name(action.get("softwareAgent")) or _by_index(agents, action.get("softwareAgentIndex"))
+    description = plain(action.get("description"))
+    if not agent and (tool := tool_in(description, "credit")):  # "Created by Google Generative AI."
+        agent = description if tool.means == "ai-edit" else tool.name
     yield Statement(field, _source_type(action.get("digitalSourceType")), agent)
     parameters = action.get("parameters")
     if isinstance(parameters, dict):
         for key, value in parameters.items():
+            place = f"{field}, {plain(key)}"
             if key.lower().endswith("digitalsourcetype") and (source_type := _source_type(value)):
-                yield Statement(
-                    f"{field}, {plain(key)}", source_type, plain(parameters.get("com.adobe.details")) or agent
-                )
+                yield Statement(place, source_type, plain(parameters.get("com.adobe.details")) or agent)
+            elif tool := tool_in(plain(value), "credit"):  # "Generative Remove"
+                yield Statement(place, agent=tool.name)
 
 
 def _by_index(agents: list[Any], index: object) -> str:
@@ -96,31 +102,58 @@ def _name(agent: object) -> str:
     return plain(agent.get("name")) if isinstance(agent, dict) else plain(agent)
 
 
-def _source_types(data: dict[str, Any]) -> Iterator[str]:
-    """Yield the digital source types of a metadata assertion, at any depth."""
-    waiting: list[Any] = [data]
+def _of_metadata(field: str, data: dict[str, Any]) -> Iterator[Statement]:
+    """Yield source types, generators and the camera in a metadata assertion.
+
+    The name of a property follows in the field, except for the source type of the whole picture.
+    """
+    camera = {"make": "", "model": ""}
+    for outer, name, value in _properties(data):
+        kind, text = _kind(name), plain(value)
+        if kind == "source type" and _source_type(value):
+            yield Statement(f"{field}, {outer}" if outer else field, _source_type(value))
+        elif outer or not text:
+            continue
+        elif kind in ("make", "model"):
+            camera[kind] = camera[kind] or text
+        elif kind == "ai system":
+            yield Statement(f"{field}, {plain(name)}", agent=text)
+        elif kind in ("software", "credit", "creator") and (tool := tool_in(text, kind)):
+            yield Statement(f"{field}, {plain(name)}", agent=tool.name)
+    if any(camera.values()):
+        yield Statement(f"{field}, Model", agent=camera_name(**camera))
+
+
+def _kind(name: str) -> str:
+    """Return the kind of a property; EXIF, TIFF and schema.org spell some of them in several ways."""
+    local = name.rpartition(":")[2]
+    if local.lower().endswith(("digitalsourcetype", "digitalsourcefiletype")):
+        return "source type"
+    return local.lower() if local in ("Make", "Model") else kind_of_property(name)
+
+
+def _properties(data: dict[str, Any]) -> Iterator[tuple[str, str, object]]:
+    """Yield (outer property that is about a part, name, value) of the values in a metadata assertion, at any depth."""
+    waiting: list[tuple[str, str, Any]] = [("", "", data)]
     for _ in range(_MAX_VALUES):
         if not waiting:
             return
-        value = waiting.pop(0)
-        waiting += value if isinstance(value, list) else ()
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                if key.lower().endswith("digitalsourcetype"):
-                    yield from filter(None, (_source_type(one) for one in _list(inner)))
-                else:
-                    waiting.append(inner)
+        outer, name, value = waiting.pop(0)
+        if isinstance(value, list):
+            waiting += [(outer, name, one) for one in value]
+        elif isinstance(value, dict) and not {"@id", "@value", "id"} & value.keys():
+            outer = outer or (plain(name) if name.endswith(_PARTS) else "")
+            waiting += [(outer, key, one) for key, one in value.items()]
+        else:
+            yield outer, name, value
 
 
 def _source_type(value: object) -> str:
     """Return the term of a URI, a QCode, or a bare term: trainedAlgorithmicMedia."""
     if isinstance(value, dict):
         value = value.get("@id") or value.get("@value") or value.get("id")
-    term = plain(value).rstrip("/").replace("#", "/").replace(":", "/").rsplit("/", 1)[-1].strip()
-    if term.endswith(_SCHEMA_ORG) and len(term) > len(_SCHEMA_ORG):
-        term = term.removesuffix(_SCHEMA_ORG)
-        term = term[0].lower() + term[1:]
-    return term
+    text = plain(value)
+    return term_of(text) or text.rstrip("/").replace("#", "/").replace(":", "/").rsplit("/", 1)[-1].strip()
 
 
 def _list(value: object) -> list[Any]:

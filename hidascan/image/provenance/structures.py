@@ -16,7 +16,8 @@ _JSON_CHARACTERS = 4_000_000
 _LABELLED = frozenset({"ContentProducer", "ProduceID", "ContentPropagator", "PropagateID"})  # keys of an AIGC label
 # ComfyUI writes `workflow:{...}`, services `AIGC{...}`.
 _LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)")
-_STEPS, _SETTINGS_NAMED = re.compile(r"\bSteps: ?\d+"), ("Sampler:", "CFG scale:", "Schedule type:")
+_STEPS = re.compile(r"\bSteps: ?\d+\s*(?:[,;]|$)", re.MULTILINE)
+_SETTINGS_NAMED = ("Sampler:", "CFG scale:", "Schedule type:", "Guidance Scale:")
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -46,15 +47,17 @@ _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Fooocus", frozenset({"base_model", "performance"})),
     ("Fooocus", frozenset({"base_model", "adm_guidance"})),
     ("Draw Things", frozenset({"c", "sampler", "seed", "steps"})),
+    ("Ideogram", frozenset({"prompt", "magic_prompt_option"})),
     ("NovelAI", frozenset({"signed_hash", "prompt"})),
     ("NovelAI", frozenset({"uc", "sampler"})),
     ("NovelAI", frozenset({"request_type", "uncond_scale"})),
 )
-_PROMPTS = frozenset({"prompt", "full_prompt", "positive_prompt", "positiveprompt"})
+# In lower case, without "_".
+_PROMPTS = frozenset({"prompt", "fullprompt", "positiveprompt"})
 _SETTINGS = frozenset(
     {
-        "num_inference_steps", "steps", "cfg", "cfg_scale", "cfgscale", "guidance_scale", "guidance", "sampler", "sampler_name",
-        "scheduler", "negative_prompt", "negativeprompt", "seed", "base_model", "model_hash", "model", "num_steps",
+        "numinferencesteps", "inferencesteps", "steps", "numsteps", "cfg", "cfgscale", "guidancescale", "guidance", "sampler",
+        "samplername", "scheduler", "schedulertype", "negativeprompt", "seed", "basemodel", "modelhash", "model",
     }
 )  # fmt: skip
 _NEEDED_SETTINGS = 3
@@ -82,11 +85,15 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     label = _unpacked(values if wrapped is None else wrapped)
     if str(label.get("Label")) == "1" and (wrapped is not None or _LABELLED & label.keys()):
         return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 mean "possibly" and "suspected"
-    keys = {str(key).lower() for key in values}
-    name = next((name for name, marks in _MARKS if marks <= keys), "")
-    if not name and keys & _PROMPTS and len(keys & _SETTINGS) >= _NEEDED_SETTINGS:
-        return "a diffusion model"
-    return name
+    keys = {str(key).lower(): value for key, value in values.items()}
+    if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
+        return name
+    settings = {key.replace("_", "") for key in keys}
+    if not settings & _PROMPTS:
+        return ""
+    if (tool := tool_in(str(keys.get("model", "")), "software")) and tool.means != "software":
+        return tool.name
+    return "a diffusion model" if len(settings & _SETTINGS) >= _NEEDED_SETTINGS else ""
 
 
 def is_signed_by_xai(description: str, artist: str) -> bool:

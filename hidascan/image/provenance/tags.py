@@ -190,5 +190,11 @@ def capture_of(image: Image.Image, has_camera: bool) -> Capture | None:
     return None if capture == Capture() else capture
 
 
+def camera_name(make: str, model: str) -> str:
+    """Return the name of a camera, without its brand twice."""
+    brand = make.split()[0].lower() if make else ""
+    return model if model and model.lower().startswith(brand) else f"{make} {model}".strip()
+
+
 def _stated(value: Any) -> str:
     return printable(value.strip("\0 \r\n\t"))[:_MAX_STATED] if isinstance(value, str) else ""

@@ -106,11 +106,15 @@ def _extensions(data: bytes) -> Iterator[tuple[str, bytes]]:
         if data[at] == _EXTENSION and data[at + 1] == _COMMENT:
             yield "comment", b"".join(_blocks(data, start))[:_MAX_GIF_BYTES]
         elif data[at] == _EXTENSION and data[at + 1] == _APPLICATION and data.startswith(_XMP, start):
-            packet = data[
-                start + len(_XMP) : min(end, start + _MAX_GIF_BYTES)
-            ]  # not in sub-blocks: its trailer marks the end
-            yield "xmp", packet.partition(_XMP_TRAILER)[0]
+            yield "xmp", _xmp_packet(data, start + len(_XMP), end)
         at, left = end, left - blocks
+
+
+def _xmp_packet(data: bytes, start: int, end: int) -> bytes:
+    """Return an XMP packet; it is not in sub-blocks, as its trailer marks the end, but c2pa-rs splits it all the same."""
+    end = min(end, start + _MAX_GIF_BYTES)
+    packet = data[start:end] if data.startswith(b"<", start) else b"".join(_blocks(data[:end] + b"\0", start))
+    return packet.partition(_XMP_TRAILER)[0]
 
 
 def _palette_bytes(flags: int) -> int:

@@ -20,6 +20,8 @@ from hidascan.image.provenance.statements import actions_of, generator_of, plain
 _MANIFEST_OF = re.compile(r"(?:^|/)c2pa/([^/]+)")
 _TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
 _SIGNED = "claimSignature.validated"
+_PASSED = (".validated", ".match", ".trusted", ".insideValidity", ".notRevoked", ".accessible")  # as recorded
+BINDINGS = ("assertion.dataHash.", "assertion.bmffHash.", "assertion.boxesHash.")  # of a manifest to its file
 
 _CHANGED = frozenset(
     (
@@ -71,12 +73,14 @@ class Validation:
         self._recorded: defaultdict[str, Codes] = defaultdict(Codes)
         active = str(report.get("active_manifest"))
         _sort(report.get("validation_results"), active, self._found)
+        self._found[active].failure |= dict.fromkeys(_failed_bindings(report))
         for manifest in report["manifests"].values():
             for ingredient in manifest.get("ingredients") or ():
                 label = str(ingredient.get("active_manifest"))
                 _sort(ingredient.get("validation_results"), label, self._recorded)
-                for status in ingredient.get("validation_status") or ():
-                    self._recorded[_label(status, label)].add("failure", plain(status.get("code")))
+                for status in ingredient.get("validation_status") or ():  # of version 1: also of passed checks
+                    if not status.get("success") and not (code := plain(status.get("code"))).endswith(_PASSED):
+                        self._recorded[_label(status, label)].add("failure", code)
         self._recorded.pop(active, None)  # its codes are all from this machine
 
     def codes(self, label: str) -> tuple[str, ...]:
@@ -124,6 +128,13 @@ def _refuted(code: str, success: set[str]) -> bool:
     """Return whether a check that passed on this machine contradicts a recorded failure."""
     against = {_UNTRUSTED: _TRUSTED, "claimSignature.mismatch": _SIGNED}
     return against.get(code) in success
+
+
+def _failed_bindings(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the failed bindings of the file; those of an update are listed for the manifest that it updates."""
+    failures = (report.get("validation_results") or {}).get("activeManifest", {}).get("failure") or ()
+    codes = (plain(status.get("code")) for status in failures)
+    yield from (code for code in codes if code.startswith(BINDINGS))
 
 
 def _sort(results: Any, label: str, into: defaultdict[str, Codes]) -> None:
@@ -177,7 +188,7 @@ class ManifestTree:
             title=title or plain(found.get("title")),
             relationship=relationship,
             signature=self._validation.signature(label),
-            signer=plain(signature_info.get("issuer")),
+            signer=plain(signature_info.get("issuer")) or plain(signature_info.get("common_name")),
             agents=tuple(dict.fromkeys(filter(None, agents))),
             source_types=tuple(dict.fromkeys(one.source_type for one in statements if one.source_type)),
             actions=tuple(dict.fromkeys(name.removeprefix("c2pa.") for name in actions_of(found)[:_MAX_STATEMENTS])),

@@ -23,6 +23,7 @@ _PREFIXES = {
     "http://ns.adobe.com/xap/1.0/mm/": "xmpMM",
     "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#": "stEvt",
     "http://purl.org/dc/elements/1.1/": "dc",
+    "http://purl.org/dc/terms/": "dcterms",
     "http://www.w3.org/1999/02/22-rdf-syntax-ns#": "rdf",
     "adobe:ns:meta/": "x",
 }
