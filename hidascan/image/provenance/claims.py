@@ -128,9 +128,8 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
         return
     text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
     detail = "; ".join(f"{field.name.rpartition(':')[2]}: {shown(field.text, 80)}" for field in by_kind.values())
-    strength = (
-        "text" if [*by_kind] == ["ai prompt writer"] else "tag"
-    )  # the name of a person is often filled in for all
+    # A person's name is often filled in for all pictures of a batch.
+    strength = "text" if [*by_kind] == ["ai prompt writer"] else "tag"
     part = bool(terms) and ("ai", False) not in terms
     claim = _claim(system or next(iter(by_kind.values())), "ai", text, part, strength)
     yield replace(claim, detail=shown(detail))
