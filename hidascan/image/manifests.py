@@ -211,7 +211,7 @@ def _refuse_table(line: str, column: str, called: str) -> None:
 
 
 def _text(name: str, column: str) -> Iterator[str]:
-    """Yield the non-empty cells of a column of a CSV or TSV file."""
+    """Yield the cells of a column of a CSV or TSV file; "" for a row that lacks its path, none for a blank row."""
     with open(name, "rb") as file:
         head = file.peek(_BLOCK)
         if kind := kind_from_head(head):
@@ -228,9 +228,18 @@ def _text(name: str, column: str) -> Iterator[str]:
             names = list(rows.fieldnames or ())
             rows.fieldnames = [one.strip() for one in names]
             _check(name, column, rows.fieldnames)
-            yield from (readable_name(row[column]) for row in rows if row[column] and not row[column].isspace())
+            yield from (_path_of(row, column) for row in rows if any(map(_has_text, row.values())))
         except csv.Error as error:
             raise UsageError(f"--files-from {name}: line {rows.line_num}: {error}") from None
+
+
+def _has_text(cell: str | list[str] | None) -> bool:
+    """Return whether a cell has text; surplus cells of a row are a list, missing ones None."""
+    return bool("".join(cell or "").strip())
+
+
+def _path_of(row: dict[str, str], column: str) -> str:
+    return readable_name(row[column]) if _has_text(row[column]) else ""
 
 
 def _first_line(lines: Iterator[str]) -> str:
@@ -253,7 +262,7 @@ def _parquet(name: str, column: str) -> Iterator[str]:
     with ParquetFile(name) as file:
         _check(name, column, file.schema_arrow.names)
         for batch in file.iter_batches(columns=[column]):
-            yield from (str(value) for value in batch.column(0).to_pylist() if value)
+            yield from (str(value or "") for value in batch.column(0).to_pylist())
 
 
 def _check(name: str, column: str, columns: list[str]) -> None:
