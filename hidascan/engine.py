@@ -44,7 +44,14 @@ class Engine:
     """
 
     def __init__(self, look: Callable[[Views], Look], encode: EncodeViews, device: torch.device, batch_size: int):
-        """Set up: `look` begins to look at an image; `encode`, a `detector.runtime(...)`, gets `batch_size` views."""
+        """Set up.
+
+        Args:
+            look: Begins to look at an image.
+            encode: Encoder of batches of views: `detector.runtime(...)`.
+            device: Device of the encoder.
+            batch_size: Views per batch.
+        """
         self.look, self.batch_size = look, batch_size
         self.runner = BatchRunner(encode, device)
 

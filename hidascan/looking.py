@@ -70,8 +70,16 @@ def until_settled(
 ) -> Look:
     """Examine a few views spread over the image, and as many again until the verdict is settled.
 
-    With a rule `alarm`, suspects are examined in addition. They are not a fair sample of the image: they can trigger a
-    full scan, but do not change its logit. The detector is on its device, and glances at `batch_size` views at once.
+    Suspects are examined in addition. They are not a fair sample of the image: they can trigger a full scan, but do not
+    change its logit.
+
+    Args:
+        views: Views of the image.
+        detector: On its device.
+        settled: Early-stopping rule.
+        alarm: Rule by which a suspicious patch requires a full scan; None to look for no suspects.
+        device: Device of the detector.
+        batch_size: Views a glance.
     """
     order = _spread(views)
     suspects = _suspects(views, order, detector, device, batch_size) if alarm else []
@@ -106,8 +114,13 @@ def settled_by(rule: Rule) -> Settled:
 def error_margin(settling: tuple[float, float], error: float, seen: int, total: int) -> float:
     """Return how far the logit of all `total` patches may be from that of the `seen`.
 
-    Both parts vanish as all are seen, as the error of a sample without replacement does. `settling` are factors of the
-    standard error by `jackknife_error`, and of the rest where patches agree by chance.
+    Both parts vanish as all are seen, as the error of a sample without replacement does.
+
+    Args:
+        settling: Factors of the error, and of the rest where patches agree by chance.
+        error: Standard error of `jackknife_error`.
+        seen: Number of patches seen.
+        total: Number of all patches.
     """
     factor, floor = settling
     return factor * error * math.sqrt(1 - seen / total) + floor * math.sqrt(1 / seen - 1 / total)

@@ -180,7 +180,11 @@ class Scanner:
         yield from self._findings(prefetch(prepare, files, threads, pixels), on_batch, watch, options_of)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
-        """Scan pixels (H, W, 3) uint8 RGB in memory; `name` is the path in the finding.
+        """Scan pixels in memory.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+            name: Path in the finding.
 
         Raises:
             UsageError: For any other array.

@@ -24,8 +24,12 @@ TOLERANCE = 0.005  # of scores, as machines round differently
 def verify(report: Path, sample: int, base: Path, weights: str | None, device: str) -> int:
     """Verify a report: print each difference and a summary, and return the number of differences.
 
-    All files are hashed again, and `sample` unchanged ones, spread evenly over the report, are scanned again, by the
-    weights that the report names if `weights` is None. Relative paths start from `base`.
+    Args:
+        report: Report in JSON lines; all its files are hashed again.
+        sample: Number of unchanged files to scan again, spread evenly over the report.
+        base: Base folder of relative paths.
+        weights: Weights for scanning again; None for those that the report names.
+        device: Device for scanning again.
 
     Raises:
         UsageError: If the report cannot be read.
