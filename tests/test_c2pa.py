@@ -13,6 +13,8 @@ from PIL import Image
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.formats import mime_type
+from hidascan.image.provenance import claims
+from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.report.jsonl_report import json_schema
 from tests.conftest import picture
 
@@ -448,6 +450,7 @@ def test_an_overwritten_manifest_is_reported(signer, tmp_path):
     for kept in (4, 12, 20):
         overwritten = data[: start + kept] + bytes(end - start - kept) + data[end:]
         assert read(tmp_path, overwritten).notes == ("Content Credentials cannot be read: damaged",)
+    assert read(tmp_path, data[:start] + b"\xff\xeb\0\2" + data[end:]).notes == ()  # a segment without content
 
 
 ADDRESSES = {
@@ -508,6 +511,36 @@ def test_reports_without_a_manifest_or_with_cycles_are_handled(signer, tmp_path,
         assert 1 < len(list(image.manifest.all_ingredients())) <= 100
     else:
         assert image.notes == ("Content Credentials cannot be read: the manifest is malformed",)
+
+
+def test_odd_values_in_a_report_lose_no_statements(signer, tmp_path, monkeypatch):
+    def change(report):
+        report["manifests"][report["active_manifest"]]["assertions"] += [
+            None,
+            "text",
+            {"label": "c2pa.actions", "data": 1},
+        ]
+        report["validation_results"] = {"activeManifest": None}
+
+    report_with(monkeypatch, change)
+    assert read(tmp_path, signed(signer, "trainedAlgorithmicMedia")).claims[0].kind == "ai"
+
+
+def test_a_long_history_of_edits_is_read_quickly(monkeypatch):
+    asked = []
+    find = claims.tool_in
+    monkeypatch.setattr(claims, "tool_in", lambda *what: asked.append(what) or find(*what))
+    manifest = Manifest(statements=(Statement("C2PA action c2pa.created", agent="Adobe Photoshop 26.1"),))
+    for version in range(12):
+        fills = [
+            Statement("C2PA action c2pa.edited", agent=f"Photoshop Generative Fill {version}.{n}") for n in range(40)
+        ]
+        manifest = Manifest(
+            relationship="parentOf", statements=tuple(fills), ingredients=(manifest,), actions=("opened",)
+        )
+    (claim, *_) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
+    assert claim.kind == "ai" and claim.part
+    assert len(asked) <= 12 * 40 + 1  # once for each statement
 
 
 GENERATED, FILLED = IPTC + "trainedAlgorithmicMedia", IPTC + "compositeWithTrainedAlgorithmicMedia"
@@ -593,21 +626,6 @@ def test_ai_is_found_wherever_a_manifest_declares_it(signer, tmp_path, case):
     assert (claim.kind, claim.text, claim.field, claim.part) == ("ai", *wanted)
 
 
-NOT_DECLARED = {
-    "what others may train": ([created("digitalCapture")], {}, {"c2pa.training-mining": {"entries": {"c2pa.ai_generative_training": {"use": "allowed"}}}}),
-    "a template of no action": ([created("digitalCapture")], {"templates": [{"action": "c2pa.edited", "digitalSourceType": FILLED}]}, {}),
-    "an algorithm without a model": ([created("algorithmicMedia")], {}, {}),
-    "an index of no agent": ([created("digitalCapture") | {"softwareAgentIndex": 9}], {}, {}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", NOT_DECLARED)
-def test_other_statements_give_no_ai_claim(signer, tmp_path, case):
-    actions, more, found = NOT_DECLARED[case]
-    assertions = [{"label": label, "data": data} for label, data in found.items()]
-    assert [one.kind for one in read(tmp_path, signed_with(signer, actions, more, assertions)).claims] != ["ai"]
-
-
 CONTEXT = {
     "@context": {
         "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
@@ -616,6 +634,28 @@ CONTEXT = {
         "exif": "http://ns.adobe.com/exif/1.0/",
     }
 }
+NOT_DECLARED = {
+    "what others may train": ([created("digitalCapture")], {}, {"c2pa.training-mining": {"entries": {"c2pa.ai_generative_training": {"use": "allowed"}}}}),
+    "a template of no action": ([created("digitalCapture")], {"templates": [{"action": "c2pa.edited", "digitalSourceType": FILLED}]}, {}),
+    "an algorithm without a model": ([created("algorithmicMedia")], {}, {}),
+    "history of another file": ([created("digitalCapture")], {}, {"c2pa.metadata": {"xmpMM:DerivedFrom": {"xmp:CreatorTool": "Midjourney"}}}),
+    "no AI system": ([created("digitalCapture")], {}, {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "unknown"}}),
+    "an index of no agent": ([created("digitalCapture") | {"softwareAgentIndex": 9}], {}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_DECLARED)
+def test_other_statements_give_no_ai_claim(signer, tmp_path, case):
+    actions, more, found = NOT_DECLARED[case]
+    assertions = [
+        {"label": label, "data": CONTEXT | data, "kind": "Json"}
+        if "metadata" in label
+        else {"label": label, "data": data}
+        for label, data in found.items()
+    ]
+    assert not any(one.kind == "ai" for one in read(tmp_path, signed_with(signer, actions, more, assertions)).claims)
+
+
 CAPTURED, MADE_BY_GOOGLE = created("digitalCapture"), {"description": "Created by Google Generative AI."}
 METADATA = {"Iptc4xmpExt:DigitalSourceType": GENERATED}
 EXTENT = {  # actions, assertions, source type of the parent ("" for none) -> agent, whether it is about a part
@@ -633,6 +673,10 @@ EXTENT = {  # actions, assertions, source type of the parent ("" for none) -> ag
     "a type with a language": ([BY_DESIGN | {"digitalSourceType": GENERATED + "?lang=en"}], {}, "", ("A painter", False)),
     "an artwork in the picture": ([CAPTURED], {"cawg.metadata": {"Iptc4xmpExt:ArtworkOrObject": [METADATA]}}, "", ("tests", True)),
     "an AI system in metadata": ([BY_DESIGN], {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "A model"}}, "", ("A model", False)),
+    "a type beside an identifier": ([BY_DESIGN], {"c2pa.metadata": {"x:a": {"@id": "", **METADATA}}}, "", ("tests", False)),
+    "a credit as a value of JSON-LD": ([BY_DESIGN], {"cawg.metadata": {"photoshop:Credit": {"@value": "Made with Google AI"}}}, "", ("Google AI", False)),
+    "a credit in a list of JSON-LD": ([BY_DESIGN], {"cawg.metadata": {"dc:creator": {"@list": ["Midjourney"]}}}, "", ("Midjourney", False)),
+    "another picture in the metadata": ([CAPTURED], {"c2pa.metadata": {"xmpMM:Pantry": [METADATA]}}, "", ("tests", True)),
     "a credit in metadata": ([BY_DESIGN], {"cawg.metadata": {"photoshop:Credit": "Made with Google AI"}}, "", ("Google AI", False)),
 }  # fmt: skip
 

@@ -616,7 +616,20 @@ def test_a_generator_named_by_make_and_model_together_is_no_camera(tmp_path):
     assert read(tmp_path, "a.jpg", exif=tags({0x010F: "Google", 0x0110: "Gemini"}))[0][:2] == ("ai", "Gemini")
 
 
-@pytest.mark.parametrize("value", ["Not used", "no AI used", "keine", "unknown", "None."])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Not used",
+        "no AI used",
+        "keine",
+        "unknown",
+        "None.",
+        "No AI systems were used in this image",
+        "keine KI",
+        "n.a.",
+        "off!",
+    ],
+)
 def test_iptc_2025_may_state_that_no_ai_system_was_used(tmp_path, value):
     for name in ("AISystemUsed", "AIPromptInformation"):
         assert read(tmp_path, "a.jpg", xmp=packet(f"<Iptc4xmpExt:{name}>{value}</Iptc4xmpExt:{name}>")) == []

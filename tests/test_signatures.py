@@ -212,7 +212,7 @@ def test_a_picture_behind_blank_bytes_is_read(tmp_path, format_name, before):
     image.save(tmp_path / "a", format_name)
     (tmp_path / "b").write_bytes(before + (tmp_path / "a").read_bytes())
     assert (decode(tmp_path / "b").pixels == decode(tmp_path / "a").pixels).all()
-    assert decode(tmp_path / "b").notes == (f"{len(before)} blank bytes before the picture were skipped",)
+    assert decode(tmp_path / "b").notes == (f"blank bytes before the picture were skipped: {len(before)}",)
 
 
 def test_the_start_of_a_picture_behind_other_bytes_is_named(tmp_path):

@@ -52,7 +52,7 @@ def content_problem(pixels: np.ndarray) -> str:
 def _structure(pixels: np.ndarray) -> float:
     """Return the share, 0..1, of neighbouring pixels that differ in some channel, along rows or columns.
 
-    Of both, it is the smaller one: a picture that changes in one direction only, such as a line on black, shows nothing.
+    The smaller of the two: a picture that changes in one direction only, such as a line on black, shows nothing.
     """
     height, width = pixels.shape[:2]
     rows = pixels[:: max(1, height // _LINES)].astype(np.int16)

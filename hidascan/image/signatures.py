@@ -226,7 +226,7 @@ def describe(data: bytes) -> str:
 def without_padding(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Return a file without blank bytes before the picture, such as empty lines by a server, and a note if it had any."""
     size = _padding(data[:_HEAD])
-    return (data[size:], (f"{size} blank bytes before the picture were skipped",)) if size else (data, ())
+    return (data[size:], (f"blank bytes before the picture were skipped: {size}",)) if size else (data, ())
 
 
 def _padding(head: bytes) -> int:

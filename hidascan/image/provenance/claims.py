@@ -5,6 +5,7 @@ A claim never changes the score. Only C2PA is signed; anyone can add or remove t
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,8 +24,9 @@ from hidascan.image.provenance.texts import read_stealth
 _NAME, _DETAIL = 80, 200  # maximum number of characters shown
 _MAX_CLAIMS = 100
 _NOT_USED = re.compile(
-    r"|-|0|false|n/?a|(?:none?|not?|never|without|kein\w*|aucune?|ningun[oa]?)"
-    r"(?:\s+(?:ai|any|tools?|systems?|was|used|applicable|verwendet))*",
+    r"|-|0|false|off|null|n\.?/?a|nein|无|なし"
+    r"|(?:none?|not?|never|without|kein\w*|aucune?|ningun[oa]?|nessun\w*|nenhum\w*)(?:\s+(?:generative|ai|ia|ki|any|tools?"
+    r"|systems?|was|were|used|applicable|specified|disclosed|in|this|image|picture|photo|verwendet))*",
     re.IGNORECASE,
 )
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
@@ -113,18 +115,14 @@ def _is_name(text: str) -> bool:
 def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     """Yield the AI system of IPTC 2025; it made only a part unless the source type is fully AI."""
     found = {field.kind: field for field in reversed(fields)}
-    by_kind = {
-        kind: found[kind]
-        for kind in _AI_KINDS
-        if kind in found and found[kind].text.strip(" .").lower() not in _UNKNOWN
-    }
+    by_kind = {kind: found[kind] for kind in _AI_KINDS if kind in found and not _is_unknown(found[kind].text)}
     if not by_kind:
         return
     system, version = by_kind.get("ai system"), by_kind.get("ai version")
-    if system and _NOT_USED.fullmatch(system.text.strip(" .")):
+    if system and _states_nothing(system.text):
         return
     terms = {meaning_of(term) for field in fields if field.kind == "source type" if (term := term_of(field.text))}
-    if not system and all(_NOT_USED.fullmatch(field.text.strip(" .")) for field in by_kind.values()):
+    if not system and all(_states_nothing(field.text) for field in by_kind.values()):
         return
     text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
     detail = "; ".join(f"{field.name.rpartition(':')[2]}: {shown(field.text, 80)}" for field in by_kind.values())
@@ -133,6 +131,15 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     part = bool(terms) and ("ai", False) not in terms
     claim = _claim(system or next(iter(by_kind.values())), "ai", text, part, strength)
     yield replace(claim, detail=shown(detail))
+
+
+def _is_unknown(text: str) -> bool:
+    return text.strip(" .!").lower() in _UNKNOWN
+
+
+def _states_nothing(text: str) -> bool:
+    """Return whether the name of an AI system says that there was none, or that it is unknown."""
+    return _is_unknown(text) or _NOT_USED.fullmatch(text.strip(" .!")) is not None
 
 
 def _of_xai(fields: list[Field]) -> Iterator[Claim]:
@@ -259,6 +266,7 @@ def _had_picture(manifest: Manifest) -> bool:
     return opened or any(map(_is_camera, manifest.statements))
 
 
+@functools.lru_cache(maxsize=256)  # a parent is asked for again by each of its descendants
 def _is_generated(manifest: Manifest) -> bool:
     return any(not claim.part for claim in _of_manifest(manifest) if claim.kind == "ai")
 
@@ -271,7 +279,7 @@ def _is_camera(statement: Statement) -> bool:
 def _is_ai(statement: Statement) -> bool:
     kind, _ = meaning_of(statement.source_type)
     declared = statement.field.startswith(tuple(f"C2PA assertion {label}" for label in AI_ASSERTIONS))
-    declared |= statement.field.endswith(":AISystemUsed") and not _NOT_USED.fullmatch(statement.agent.strip(" ."))
+    declared |= statement.field.endswith("AISystemUsed") and not _states_nothing(statement.agent)
     return kind == "ai" or declared or (not kind and _tool_means(statement) in ("ai", "ai-edit"))
 
 
@@ -294,6 +302,7 @@ def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:
     return (edited or drawn) and place not in (_CREATED, _OPENED)
 
 
+@functools.lru_cache(maxsize=1024)
 def _tool_means(statement: Statement) -> str:
     tool = tool_in(statement.agent, "agent")
     return tool.means if tool else ""

@@ -47,7 +47,8 @@ def _is_c2pa(segment: bytes) -> bool:
     """Return whether a segment APP11 holds a manifest, or one that was overwritten so that its kind is lost."""
     kind, part, box, inner = segment[:2], segment[4:8], segment[12:16], segment[20:24]
     overwritten = box == bytes(4) or (box == b"jumb" and inner != b"jumd" and part == b"\0\0\0\1")
-    return not segment.strip(b"\0") or (kind == b"JP" and (b"c2pa" in segment or overwritten))
+    emptied = bool(segment) and not segment.strip(b"\0")
+    return emptied or (kind == b"JP" and (b"c2pa" in segment or overwritten))
 
 
 def _in_png(data: bytes) -> bool:

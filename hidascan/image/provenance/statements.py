@@ -12,7 +12,12 @@ from hidascan.image.provenance.tags import camera_name
 
 _MAX_LENGTH = 200
 _MAX_ACTIONS, _MAX_RELATED, _MAX_VALUES = 500, 20, 500
-_PARTS = ("ArtworkOrObject", "ImageRegion", "regionOfInterest", "Ingredients", "hasPart")  # about less than the picture
+# About less than the picture, or about another one.
+_PARTS = (
+    "ArtworkOrObject", "ImageRegion", "Regions", "regionOfInterest", "Ingredients", "hasPart", "Pantry", "DerivedFrom",
+    "History",
+)  # fmt: skip
+_OF_VALUES = frozenset({"@id", "@value", "@type", "@language", "id"})  # keys of a value in JSON-LD
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
 _GENERATOR = "com.adobe.generative-ai"
 _DISCLOSURE = "c2pa.ai-disclosure"
@@ -56,7 +61,7 @@ def plain(value: object) -> str:
 
 def _assertions(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for assertion in _list(manifest.get("assertions")):
-        data = assertion.get("data")
+        data = assertion.get("data") if isinstance(assertion, dict) else None
         if isinstance(data, dict):
             yield plain(assertion.get("label")), data
 
@@ -109,7 +114,7 @@ def _of_metadata(field: str, data: dict[str, Any]) -> Iterator[Statement]:
     """
     camera = {"make": "", "model": ""}
     for outer, name, value in _properties(data):
-        kind, text = _kind(name), plain(value)
+        kind, text = _kind(name), plain(_of_json_ld(value))
         if kind == "source type" and _source_type(value):
             yield Statement(f"{field}, {outer}" if outer else field, _source_type(value))
         elif outer or not text:
@@ -141,19 +146,24 @@ def _properties(data: dict[str, Any]) -> Iterator[tuple[str, str, object]]:
         outer, name, value = waiting.pop(0)
         if isinstance(value, list):
             waiting += [(outer, name, one) for one in value]
-        elif isinstance(value, dict) and not {"@id", "@value", "id"} & value.keys():
+        elif isinstance(value, dict) and not value.keys() <= _OF_VALUES:
             outer = outer or (plain(name) if name.endswith(_PARTS) else "")
-            waiting += [(outer, key, one) for key, one in value.items()]
+            waiting += [
+                (outer, name if key == "@list" else key, one) for key, one in value.items() if key != "@context"
+            ]
         else:
             yield outer, name, value
 
 
 def _source_type(value: object) -> str:
     """Return the term of a URI, a QCode, or a bare term: trainedAlgorithmicMedia."""
-    if isinstance(value, dict):
-        value = value.get("@id") or value.get("@value") or value.get("id")
-    text = plain(value)
+    text = plain(_of_json_ld(value))
     return term_of(text) or text.rstrip("/").replace("#", "/").replace(":", "/").rsplit("/", 1)[-1].strip()
+
+
+def _of_json_ld(value: object) -> object:
+    """Return the value that a dict of JSON-LD wraps; any other value unchanged."""
+    return value.get("@id") or value.get("@value") or value.get("id") if isinstance(value, dict) else value
 
 
 def _list(value: object) -> list[Any]:

@@ -132,7 +132,7 @@ def _refuted(code: str, success: set[str]) -> bool:
 
 def _failed_bindings(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the failed bindings of the file; those of an update are listed for the manifest that it updates."""
-    failures = (report.get("validation_results") or {}).get("activeManifest", {}).get("failure") or ()
+    failures = ((report.get("validation_results") or {}).get("activeManifest") or {}).get("failure") or ()
     codes = (plain(status.get("code")) for status in failures)
     yield from (code for code in codes if code.startswith(BINDINGS))
 
