@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        device = torch.device("meta")  # refused below, like any other kind
+        device = torch.device("meta")  # a kind that is refused below
     if device.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(f"--device {name}: unknown device; choose auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -28,7 +28,7 @@ NOTABLE = 0.2  # log-odds of the score: influence of a patch from which it is sh
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone of the scale of scores, 0..1: from `low` to `high`, exclusive but for 1, they have one verdict."""
+    """A zone of the scale of scores: those from `low` to below `high` (to 1 in the last zone) have one verdict."""
 
     name: str
     verdict: str

@@ -200,9 +200,16 @@ def test_a_raw_photo_is_refused_under_any_name(tmp_path, kind, suffix):
 
 
 def test_a_reduced_picture_of_a_scanner_and_a_full_one_of_a_camera_are_no_raw_photos(tmp_path):
-    for data in (by_a_camera({}), tiff({254: 1})):
+    for data in (by_a_camera({}), by_a_camera({254: 0.5}), tiff({254: 1})):
         (tmp_path / "a.tif").write_bytes(data)
         assert decode(tmp_path / "a.tif").pixels.shape == (8, 8, 3)
+
+
+def test_a_jpeg_that_begins_with_a_comment_is_read_behind_blank_bytes(tmp_path):
+    data = io.BytesIO()
+    Image.fromarray(picture(48, 64)).save(data, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(b"\r\n\xff\xd8\xff\xfe\0\4hi" + data.getvalue()[2:])
+    assert decode(tmp_path / "a.jpg").notes == ("blank bytes before the picture were skipped: 2",)
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])

@@ -1,6 +1,6 @@
 """Decode in separate processes: a file that crashes or hangs its decoder costs only its own row.
 
-The process gets one JSON line per file on stdin; it writes JSON lines to stdout, and pixels after the line with their
+Each process gets one JSON line per file on stdin; it writes JSON lines to stdout, and pixels after the line with their
 shape. Pickle is not used, as files may be hostile.
 """
 

@@ -18,7 +18,7 @@ _HEAD = 4096  # bytes of a file that are examined
 
 # Formats of which a picture can be found behind other bytes.
 _START = re.compile(
-    rb"\xff\xd8\xff[\xc0-\xef]|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0[\x08-\xff]\0|MM\0\*\0\0", re.DOTALL
+    rb"\xff\xd8\xff[\xc0-\xef\xfe]|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0[\x08-\xff]\0|MM\0\*\0\0", re.DOTALL
 )
 _PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
 
@@ -252,10 +252,15 @@ def raw_photo(data: bytes) -> str:
         return _sentence(_raw(b"", "Adobe DNG"))
     make = str(first.get(_MAKE, "")).lower()
     maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "")
-    only_preview = maker and all(tags.get(_SUBFILE_TYPE, 0) & 1 for tags in (first, *others))
+    only_preview = maker and all(_is_reduced(tags) for tags in (first, *others))
     if only_preview or any(_is_of_a_sensor(tags) for tags in (first, *others)):
         return _sentence(_raw(b"", maker or "unknown maker"))
     return ""
+
+
+def _is_reduced(tags: Any) -> bool:
+    kind = tags.get(_SUBFILE_TYPE, 0)
+    return isinstance(kind, int) and bool(kind & 1)
 
 
 def _directories(data: bytes) -> tuple[Any, list[Any]]:

@@ -1,7 +1,7 @@
 """Findings in a folder of shards, part-000000.csv and so on, with a manifest once they are complete.
 
-Each shard is written atomically, with rows in order of completion. `key` is the position of a row in the inputs; sort
-by it to restore their order. During a scan, the mark .started.json holds the settings; the manifest replaces it.
+Each shard is written atomically, with rows in order of completion. `key` is the position of a file among the
+inputs; sort by it to restore their order. During a scan, the mark .started.json holds the settings; the manifest replaces it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fit the residual filters: linear discriminants of photos and the second images of pairs, in closed form.
 
 Gradient descent would find such faint directions only after very long training; the covariance matrix yields them
-directly. A pair is a photo and its reconstruction by an autoencoder, so that content does not reveal the class; or, for
+directly. A pair is a photo and its reconstruction by an autoencoder, which differ only in the traces of a decoder; or, for
 traces that our autoencoders do not leave, a photo and a generated image. Pairs are cached.
 """
 

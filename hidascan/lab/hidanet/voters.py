@@ -146,7 +146,9 @@ def train_fusion(views: Views, samples: Samples, recipe: HiDANetRecipe) -> Fusio
     """Train FAM and its classifier on the views of samples, which fit into memory."""
     spec, network = recipe.fusion, recipe.network
     names = [f"{image.source} {image.group}" for image in samples.images]
-    weights = torch.from_numpy(source_weights(samples.labels.numpy(), names)).float().sqrt()  # sqrt(n) for n samples
+    weights = (
+        torch.from_numpy(source_weights(samples.labels.numpy(), names)).float().sqrt()
+    )  # a source of n weighs sqrt(n) in all
     torch.manual_seed(spec.seed)
     head = FusionHead(views.thumbnail.shape[1], network.dim, network.heads, spec.dropout, spec.hidden)
     truth = samples.labels.float()

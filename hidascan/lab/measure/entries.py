@@ -103,6 +103,7 @@ class EntryTrainer:
             scanner = self.scanner(entry, part, patches)
             results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", f"{scanner.run.digest} {patches}")
             scores[here] = scan_scores(scanner, [str(images[number].path) for number in here], False, results)
+            del scanner  # before the next network is loaded
         scanner = self.scanner(entry, parts[0])
         cost = cost_of(self.weights(entry, parts[0]), scanner)
         return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, _budget(entry, scanner.header.training))

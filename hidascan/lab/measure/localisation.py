@@ -33,14 +33,15 @@ def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
         ValueError: If the detector has no heatmap.
     """
     views = cut_views(pixels, detector.plan)
+    if views.grid is None or not detector.has_heatmap:
+        raise ValueError("the detector has no heatmap")
     device, numbers = next(detector.parameters()).device, range(len(views))
     with torch.inference_mode():
         batches = [numbers[first : first + _BATCH] for first in numbers[::_BATCH]]
         parts = [detector.encode(*tensors_of(views, batch, device)) for batch in batches]
         rows = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        located = detector.locate(rows, views.grid) if views.grid is not None else None
-    if located is None:
-        raise ValueError("the detector has no heatmap")
+        located = detector.locate(rows, views.grid)
+    assert located is not None
     return located.cpu().numpy()
 
 

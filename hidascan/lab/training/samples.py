@@ -1,8 +1,8 @@
 """Draw labelled images for training any detector, degrade both classes in the same way, and cut them by its plan.
 
-Images come from tables, or from packs, so that neither size, file format nor JPEG grid reveals the class: a draw first
+Images come from tables or packs. From packs, neither size, file format nor JPEG grid reveals the class: a draw first
 chooses a size and a range of JPEG qualities, from a distribution that both classes share, and only then a class and one
-of its windows. Lossless windows get a JPEG history of that range; half of the samples are delivered.
+of its windows. Lossless windows get a JPEG history of that range; half of these samples are delivered.
 """
 
 from __future__ import annotations
