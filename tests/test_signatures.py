@@ -200,7 +200,8 @@ def test_a_raw_photo_is_refused_under_any_name(tmp_path, kind, suffix):
 
 
 def test_a_reduced_picture_of_a_scanner_and_a_full_one_of_a_camera_are_no_raw_photos(tmp_path):
-    for data in (by_a_camera({}), by_a_camera({254: 0.5}), tiff({254: 1})):
+    of_text = by_a_camera({254: 1}).replace(struct.pack("<HHI", 254, 4, 1), struct.pack("<HHI", 254, 2, 4))
+    for data in (by_a_camera({}), of_text, tiff({254: 1})):
         (tmp_path / "a.tif").write_bytes(data)
         assert decode(tmp_path / "a.tif").pixels.shape == (8, 8, 3)
 
