@@ -224,8 +224,8 @@ class _Catalogue:
             return None
         stated, *by = _BY.split(clause, maxsplit=1)
         if by and (not _GENERATED.search(stated) or by[0].startswith("hand")):
-            return None  # "AI created with Adobe Illustrator" is about a file in its format
-        return self.phrase(stated, {}, {})
+            stated = ""  # "AI created with Adobe Illustrator" is about a file in its format
+        return self.phrase(clause, {}, {}) or self.phrase(stated, {}, {})
 
     def _after_start(self, tokens: list[_Token]) -> int:
         return next((at for at, token in enumerate(tokens) if token.text not in self._start), 0)
