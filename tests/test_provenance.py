@@ -887,6 +887,19 @@ def test_more_people_studios_and_places_are_no_generators(text):
     assert generators_in(text, PEOPLE) == {""}
 
 
+def test_glasses_with_a_camera_are_no_generator(tmp_path):
+    camera = tags({0x010F: "Meta AI", 0x0110: "Ray-Ban Meta Smart Glasses"})
+    assert [claim[0] for claim in read(tmp_path, "a.jpg", exif=camera)] == ["camera"]
+    assert generators_in("Meta AI", ("software", "credit")) == {"Meta AI"}
+
+
+def test_companies_and_other_software_of_the_catalogue_are_its_words():
+    content = catalogue.tomllib.loads(Path(catalogue.__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
+    for company in content["companies"]:
+        assert generators_in(company, ("credit",)) != {""} and generators_in(f"Anna, {company}", PEOPLE) == {""}
+    assert all(tool_in(name, "software").means == "software" for name in content["software"])
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

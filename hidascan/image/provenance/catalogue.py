@@ -44,14 +44,12 @@ _NOT_USED = re.compile(
     r"(?:be\w+\s+)?(?:used|involved|verwendet)\b",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(r"[?？][\s\W]*$")
+_QUESTION = re.compile(r"[?？]\W*$")
 # Between two words of a name that belong to separate ones.
 _APART = re.compile(r"[^\w\s.·•・()\-]|[.\-]\s|\s[.\-]")
 _CLAUSES = re.compile(r"[;,|()\[\]/\n]|\s[-–—]\s")
-_YES, _BY = (
-    re.compile(r"\s*[:=]\s*(?:yes|true|1)\s*$", re.IGNORECASE),
-    re.compile(r"\s(?:by|with|using|via)\s", re.IGNORECASE),
-)
+_YES = re.compile(r"\s*[:=]\s*(?:yes|true|1)\s*$", re.IGNORECASE)
+_BY = re.compile(r"\s(?:by|with|using|via)\s", re.IGNORECASE)
 _GENERATED = re.compile(r"\bgenerated\b", re.IGNORECASE)
 _NEGATION_WORDS = 6  # before a name, in which a negation applies to it
 _SUFFIXES = frozenset(
@@ -123,6 +121,7 @@ def tool_in(text: str, where: str) -> Tool | None:
 
 
 def _in_tools_words(text: str, where: str) -> Tool | None:
+    """Return the tool named anywhere in a text that a tool wrote, or "AI" if one of its clauses only states that."""
     catalogue = _catalogue()
     lead, means = catalogue.lead(text)
     tool = _anywhere(text, catalogue.names[where]) or _whole(text[lead:], catalogue.alone)
@@ -132,6 +131,7 @@ def _in_tools_words(text: str, where: str) -> Tool | None:
 
 
 def _in_peoples_words(text: str, where: str) -> Tool | None:
+    """Return the tool that is the whole of a text, of a phrase, or of one of several names."""
     if "?" in text or "？" in text:
         return None
     catalogue = _catalogue()
