@@ -17,8 +17,9 @@ from PIL.PngImagePlugin import PngInfo
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.provenance import catalogue
-from hidascan.image.provenance.catalogue import meaning_of, term_of
+from hidascan.image.provenance.catalogue import meaning_of, term_of, tool_in
 from hidascan.image.provenance.claim import Claim, claim_strength, conflict
+from hidascan.image.provenance.structures import generator_of
 from hidascan.summary import claim_in_words, claims_by_statement
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED
@@ -771,3 +772,187 @@ def test_people_and_studios_are_no_generators(tmp_path, words):
 def test_a_graph_is_found_in_any_text_of_exif(tmp_path, tag):
     assert read(tmp_path, "a.jpg", exif=tags({}, {tag: f"workflow:{WORKFLOW}"}))[0][:2] == ("ai", "ComfyUI")
     assert read(tmp_path, "b.jpg", exif=tags({}, {tag: "Made with Midjourney"})) == []
+
+
+PEOPLE, TOOLS = ("credit", "creator"), ("software", "agent")
+
+
+def generators_in(text: str, kinds: tuple[str, ...]) -> set[str]:
+    """Names of the generators that a text states in any of these kinds of fields; "" for none."""
+    tools = (tool_in(text, kind) for kind in kinds)
+    return {tool.name if tool and tool.means != "software" else "" for tool in tools}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Done without using DALL-E", ""), ("not via Midjourney", ""), ("Not Midjourney, DALL-E, or Firefly", ""),
+        ("never using ChatGPT", ""), ("No AI (Midjourney, DALL-E)", ""), ("It is not (Midjourney)", ""),
+        ("Anna T. Smith via Midjourney", "Midjourney"), ("Foo (AI generated)", "AI"), ("Anna, DALL-E 3.0", "DALL-E"),
+    ],
+)  # fmt: skip
+def test_a_negation_in_a_credit_is_about_all_its_names(text, name):
+    assert generators_in(text, PEOPLE) == {name}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AI generated (no)", "AI generated; no", "AI generated | no", "AI generated; 0", "KI generiert (nein)", "no, AI generated",
+        "AI generated/edited: no",
+    ],
+)  # fmt: skip
+def test_a_negation_in_a_software_tag_is_about_all_its_clauses(text):
+    assert generators_in(text, TOOLS) == {""}
+    assert generators_in("AI generated;Foo 2.0", TOOLS) == {"AI"}
+
+
+@pytest.mark.parametrize("text", ["(AI generated?)", "“AI generated?”", "AI生成？"])
+def test_a_question_states_nothing_in_any_field(text):
+    assert generators_in(text, catalogue.FIELDS) == {""}
+    assert generators_in("AI generated? (unsure)", PEOPLE + TOOLS) == {""}
+    assert generators_in("AI生成", catalogue.FIELDS) == {"AI"}
+
+
+@pytest.mark.parametrize("title", ["Head of Design, OpenAI", "Prompt engineer, Midjourney"])
+def test_a_job_title_is_not_what_made_the_picture(tmp_path, title):
+    xmp = packet(f"<photoshop:AuthorsPosition>{title}</photoshop:AuthorsPosition>")
+    assert read(tmp_path, "a.jpg", xmp=xmp) == []
+    assert claims_in(written(tmp_path, "a.jpg", jpeg((0xED, iptc((85, title.encode())))))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Sam Altman (OpenAI)", ""), ("Handout via OpenAI", ""), ("Jane, Stability AI", ""), ("Anna / Black Forest Labs", ""),
+        ("Anna (Google DeepMind)", ""), ("Jane, Meta AI", ""), ("OpenAI", "OpenAI"), ("Made with Google AI, Anna", "Google AI"),
+        ("Anna (OpenAI DALL-E 3)", "DALL-E"),
+    ],
+)  # fmt: skip
+def test_a_company_beside_a_person_is_an_employer(text, name):
+    assert generators_in(text, PEOPLE) == {name}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("captions via ChatGPT", ""), ("Translated via ChatGPT", ""), ("Keywording using ChatGPT", ""),
+        ("Photo Anna, caption (ChatGPT)", ""), ("alt text: Anna, ChatGPT", ""), ("Anna via ChatGPT", "ChatGPT"),
+        ("Anna (Text to Image by Adobe)", "Adobe Firefly"),
+    ],
+)  # fmt: skip
+def test_who_wrote_the_words_did_not_make_the_picture(text, name):
+    assert generators_in(text, PEOPLE) == {name}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Foto Imagen 2 de 4", ""), ("Imagen 3 (Madrid)", ""), ("Imagen 4", "Imagen"), ("imagen-4.0-generate-001", "Imagen"),
+        ("Adobe Photoshop, Google Imagen 3", "Imagen"),
+    ],
+)  # fmt: skip
+def test_imagen_is_spanish_for_an_image(text, name):
+    assert generators_in(text, TOOLS) == {name}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Midjourney (not used)", "Midjourney: not used", "Midjourney has not been used", "Midjourney wasn't used",
+        "Midjourney nicht verwendet", "Generative Fill: disabled", "Stable Diffusion: nein", "DALL-E 3: off; Foo",
+        "senza Midjourney", "zonder Midjourney", "sem Midjourney", "inte Midjourney", "aucun Midjourney",
+        "neither Midjourney nor DALL-E",
+    ],
+)  # fmt: skip
+def test_a_tool_that_was_not_used_is_no_claim(text):
+    assert generators_in(text, TOOLS) == {""}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("AI created with Adobe Illustrator", ""), ("AI made with Adobe Illustrator", ""), ("AI generated by hand", ""),
+        ("AI created", "AI"), ("AI generated with Foo 2", "AI"), ("DALL-E 3.0", "DALL-E"), ("Midjourney, no watermark", "Midjourney"),
+    ],
+)  # fmt: skip
+def test_ai_is_also_the_format_of_illustrator(text, name):
+    assert generators_in(text, TOOLS) == {name}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('{"prompt": "Describe this image", "model": "gpt-4o"}', ""), ('{"prompt": "caption it", "model": "gemini-2.5-flash"}', ""),
+        ('{"prompt": "caption it", "model": "openai/gpt-4o"}', ""), ('{"source": "Leonardo"}', ""), ('{"source": "Freepik"}', ""),
+        ('{"prompt": "a cat", "model": "gemini-2.5-flash-image"}', "Gemini"), ('{"prompt": "a cat", "model": "dall-e-3"}', "DALL-E"),
+        ('{"source": "Stable Diffusion XL 9CC2F394"}', "Stable Diffusion"),
+    ],
+)  # fmt: skip
+def test_a_log_of_a_chat_and_a_source_are_no_parameters(text, name):
+    assert generator_of(text) == name
+
+
+@pytest.mark.parametrize(
+    "text", ["Hunyuan, Shanxi", "Magic Media", "Anna / Kolors", "Dreamina", "Lucid Realism", "Wan Ai", "Flux Pro"]
+)
+def test_more_people_studios_and_places_are_no_generators(text):
+    assert generators_in(text, PEOPLE) == {""}
+
+
+def test_glasses_with_a_camera_are_no_generator(tmp_path):
+    camera = tags({0x010F: "Meta AI", 0x0110: "Ray-Ban Meta Smart Glasses"})
+    assert [claim[0] for claim in read(tmp_path, "a.jpg", exif=camera)] == ["camera"]
+    assert generators_in("Meta AI", ("software", "credit")) == {"Meta AI"}
+
+
+def test_companies_and_other_software_of_the_catalogue_are_its_words():
+    content = catalogue.tomllib.loads(Path(catalogue.__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
+    for company in content["companies"]:
+        assert generators_in(company, ("credit",)) != {""} and generators_in(f"Anna, {company}", PEOPLE) == {""}
+    assert all(tool_in(name, "software").means == "software" for name in content["software"])
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Flux Pro Audio", ""), ("Canon Flux Pro", ""), ("Swift Playground v2", ""), ("Doubao IME", ""), ("Luma3DS", ""),
+        ("Google Vertex AI Vision", ""), ("Google AI Core", ""), ("Google Gemini Nano HDR", ""), ("OpenAI CLIP", ""),
+        ("Ray-Ban Meta AI", ""), ("Midjourney Detector", ""), ("Flux Pro 1.1 Ultra", "Flux"), ("Playground v2.5", "Playground AI"),
+        ("Doubao", "Seedream"), ("Hunyuan", "Hunyuan"), ("Kolors", "Kling"), ("Dreamina 3.0", "Dreamina"),
+        ("Google Gemini Nano Banana", "Gemini"), ("OpenAI CLIP, Midjourney", "Midjourney"),
+    ],
+)  # fmt: skip
+def test_software_named_like_a_generator_is_none(text, name):
+    assert generators_in(text, TOOLS) == {name}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Canva (AI generated: no)", ""), ("Picsart; AI features: off", ""), ("Photoroom, AI background off", ""),
+        ("Fotor - AI: disabled", ""), ("Meta: AI training prohibited", ""), ("Jane Luma; AI Denoise", ""),
+        ("Canva (Magic Media)", "Canva Magic Media"), ("Foo (Firefly Image 3)", "Adobe Firefly"),
+        ("stable-diffusion_xl", "Stable Diffusion"), ("DALL•E", "DALL-E"),
+    ],
+)  # fmt: skip
+def test_the_words_of_a_name_stand_together(text, name):
+    assert generators_in(text, TOOLS) == {name}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Anna VIA MIDJOURNEY", "Midjourney"), ("Anna/Midjourney", "Midjourney"), ("Anna | Midjourney", "Midjourney"),
+        ("Anna - Midjourney", "Midjourney"), ("Image: Midjourney", "Midjourney"), ("AI-generated image by Midjourney", "Midjourney"),
+        ("https://example.com/Midjourney/1", ""), ("example.com/Midjourney", ""), ("Inspiration: Midjourney", ""),
+    ],
+)  # fmt: skip
+def test_a_generator_may_stand_beside_a_person_in_any_usual_way(text, name):
+    assert generators_in(text, PEOPLE) == {name}
+
+
+@pytest.mark.parametrize("text", ["This image has been generated by AI", "AI generated: yes"])
+def test_a_caption_may_state_ai_in_more_ways(text):
+    assert generators_in(text, ("comment", "text")) == {"AI"}
+    assert generators_in(text.replace("yes", "no").replace("has", "has not"), ("comment", "text")) == {""}

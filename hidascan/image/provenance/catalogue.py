@@ -19,17 +19,38 @@ _PATH = Path(__file__).with_name("catalogue.toml")
 _OF_TOOLS = ("software", "agent")  # written by tools: a name anywhere in the value counts
 _WHOLE = ("credit", "creator", "comment")  # also written by people: the name must be the whole value, or in a phrase
 _OF_PEOPLE = ("credit", "creator")  # several names, such as "Anna via NAME"
-_ACTORS, _ACTORS_TOGETHER = re.compile(r"[;,(]| / "), re.compile(r"[;,(]| / |\s(?:via|using|and|und|et|y|&|\+)\s")
+_BESIDE = r"[;,|/(]|\s[-–—]\s|^(?:image|photo|picture|illustration|artwork|art|credit)\s*:"
+_ACTORS = re.compile(_BESIDE, re.IGNORECASE)
+_ACTORS_TOGETHER = re.compile(rf"{_BESIDE}|\s(?:via|using|and|und|et|y|&|\+)\s", re.IGNORECASE)
+_ADDRESS = re.compile(r"\S+://\S+|\S+\.\w{2,}/\S*")
+# What a generator did for a picture other than to make it, such as "captions via ChatGPT".
+_OTHER_ROLE = re.compile(r"\b(?:(?:caption|keyword|translat)\w*|alt|text(?! to image))\b", re.IGNORECASE)
 _MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
-_NEGATIONS = frozenset({"not", "no", "non", "without", "never", "kein", "keine", "nicht", "ohne", "sans", "sin", "t"})
-# The whole rest after a name, as in "AI generated: no".
-_DENIALS = frozenset({"no", "none", "false", "never", "off", "0"})
-_NOT_USED = re.compile(r"\s*(?:(?:is|was|were)\s+)?(?:not|never)\s+(?:be\w+\s+)?(?:used|involved)\b", re.IGNORECASE)
+# Before a name, as in "without NAME".
+_NEGATION = re.compile(
+    r"n['’]t\b|\b(?:not|no|non|without|never|neither|nor|kein|keine|nicht|ohne|sans|aucune?|sin|senza|sem|zonder|inte)\b",
+    re.IGNORECASE,
+)
+_DENIALS = r"(?:no|nein|none|never|false|off|disabled|(?<![\w.])0(?![\w.]))"
+_DENIAL = re.compile(rf"\b{_DENIALS}\b", re.IGNORECASE)
+# After a name, perhaps with a version, as in "NAME 2: no" and "NAME (not used)".
+_AFTER_VERSION = r"(?:[\s\-]*v?\d[\w.]*)?"
+_DENIED = re.compile(rf"{_AFTER_VERSION}\W*\b{_DENIALS}\s*(?:$|[;,|)/])", re.IGNORECASE)
+_NOT_USED = re.compile(
+    rf"{_AFTER_VERSION}[\s:=(\-–—]*(?:(?:is|was|were|has|have|wurde)\s*)?(?:n['’]t|not|never|nicht)\s+"
+    r"(?:be\w+\s+)?(?:used|involved|verwendet)\b",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(r"[?？]\W*$")
+# Between two words of a name that belong to separate ones.
+_APART = re.compile(r"[^\w\s.·•・()\-]|[.\-]\s|\s[.\-]")
 _CLAUSES = re.compile(r"[;,|()\[\]/\n]|\s[-–—]\s")
-_YES, _BY = re.compile(r"\s*[:=]\s*(?:yes|true|1)\s*$", re.IGNORECASE), re.compile(r"\s(?:by|with|using|via)\s")
+_YES = re.compile(r"\s*[:=]\s*(?:yes|true|1)\s*$", re.IGNORECASE)
+_BY = re.compile(r"\s(?:by|with|using|via)\s", re.IGNORECASE)
+_GENERATED = re.compile(r"\bgenerated\b", re.IGNORECASE)
 _NEGATION_WORDS = 6  # before a name, in which a negation applies to it
 _SUFFIXES = frozenset(
     {
@@ -79,6 +100,7 @@ class Tool:
 
 class _Token(NamedTuple):
     text: str
+    start: int
     end: int
 
 
@@ -92,24 +114,47 @@ def tool_in(text: str, where: str) -> Tool | None:
         text: Content of a metadata field.
         where: Kind of the field, one of FIELDS; a tool counts only in the kinds listed in its row.
     """
-    catalogue, text = _catalogue(), text[:_MAX_LENGTH].strip().rstrip(".!")
-    if text.endswith("?"):  # a question states nothing
+    text = text[:_MAX_LENGTH].strip().rstrip(".!")
+    if _QUESTION.search(text):  # a question states nothing
         return None
-    names, alone = catalogue.names[where], catalogue.alone
-    if where in _OF_TOOLS:
-        lead, means = catalogue.lead(text)
-        named = text[lead:]
-        tool = _anywhere(text, names) or _whole(named, alone)
-        if tool is None or tool.means == "software":
-            tool = next(filter(None, map(catalogue.statement, _CLAUSES.split(text))), tool)
-        return _as_edit(tool) if tool and means == "ai-edit" else tool
-    allowed = alone if where == "credit" else {}
-    for one in (text, *_ACTORS.split(text), *_ACTORS_TOGETHER.split(text)) if where in _OF_PEOPLE else (text,):
+    return _in_tools_words(text, where) if where in _OF_TOOLS else _in_peoples_words(text, where)
+
+
+def _in_tools_words(text: str, where: str) -> Tool | None:
+    """Return the tool named anywhere in a text that a tool wrote, or "AI" if one of its clauses only states that."""
+    catalogue = _catalogue()
+    lead, means = catalogue.lead(text)
+    tool = _anywhere(text, catalogue.names[where]) or _whole(text[lead:], catalogue.alone)
+    if (tool is None or tool.means == "software") and not _is_negative(text):
+        tool = next(filter(None, map(catalogue.statement, _CLAUSES.split(text))), tool)
+    return _as_edit(tool) if tool and means == "ai-edit" else tool
+
+
+def _in_peoples_words(text: str, where: str) -> Tool | None:
+    """Return the tool that is the whole of a text, of a phrase, or of one of several names."""
+    if "?" in text or "？" in text:
+        return None
+    catalogue = _catalogue()
+    names, allowed = catalogue.names[where], catalogue.alone if where == "credit" else {}
+    parts = _actors(text) if where in _OF_PEOPLE else []
+    for one, whole in ((text, names), *((part, catalogue.beside[where]) for part in parts)):
         if len(one) > _MAX_PHRASE_LENGTH:
             continue
-        if tool := (_whole(one, names) if where in _WHOLE else None) or catalogue.phrase(one, names, allowed):
+        if tool := (_whole(one, whole) if where in _WHOLE else None) or catalogue.phrase(one, names, allowed):
             return tool
     return None
+
+
+def _actors(text: str) -> list[str]:
+    """Return the names in a text such as "Anna via NAME"; none if that could change what it states."""
+    if _is_negative(text) or _OTHER_ROLE.search(text):
+        return []
+    text = _ADDRESS.sub(" ", text)
+    return [*_ACTORS.split(text), *_ACTORS_TOGETHER.split(text)]
+
+
+def _is_negative(text: str) -> bool:
+    return bool(_NEGATION.search(text) or _DENIAL.search(text))
 
 
 class _Catalogue:
@@ -124,6 +169,13 @@ class _Catalogue:
             for where in row.get("fields", FIELDS):
                 self.names[where] |= {_key(word): tool for word in row["words"]}
             self.alone |= {_key(word): tool for word in row.get("alone", ())}
+        self.names |= {
+            where: self.names[where] | {_key(word): Tool(word, "software") for word in content["software"]}
+            for where in _OF_TOOLS
+        }
+        companies = {_key(word) for word in content["companies"]}
+        # The names that count beside others: "Anna, OpenAI" only says where Anna works.
+        self.beside = {where: _without(companies, self.names[where]) for where in _OF_PEOPLE}
         self._leads = {
             _key(lead): means
             for verbs, elsewhere, means in (("made", "made_elsewhere", "ai"), ("edited", "edited_elsewhere", "ai-edit"))
@@ -139,7 +191,7 @@ class _Catalogue:
         """Return the end of a lead such as "Made with" or "This image was edited by", and its meaning."""
         tokens = list(_tokens(text))
         for first in (0, self._after_start(tokens)):
-            if size := _longest(tokens[first:], self._leads):
+            if size := _longest(text, tokens[first:], self._leads):
                 return tokens[first + size - 1].end, self._leads[_texts(tokens[first : first + size])]
         return 0, ""
 
@@ -148,6 +200,7 @@ class _Catalogue:
 
         Names in `alone` count only after "with", as "by" may introduce a person.
         """
+        text = _YES.sub("", text)
         end, means = self.lead(text)
         if means:
             named = text[end:].strip().removeprefix("the ")
@@ -167,8 +220,12 @@ class _Catalogue:
 
     def statement(self, clause: str) -> Tool | None:
         """Return the tool of a clause such as "AI generated: yes" or "AI generated image by NAME"."""
-        clause = _YES.sub("", clause)
-        return self.phrase(clause, {}, {}) or self.phrase(_BY.split(clause)[0], {}, {})
+        if _QUESTION.search(clause):
+            return None
+        stated, *by = _BY.split(clause, maxsplit=1)
+        if by and (not _GENERATED.search(stated) or by[0].startswith("hand")):
+            stated = ""  # "AI created with Adobe Illustrator" is about a file in its format
+        return self.phrase(clause, {}, {}) or self.phrase(stated, {}, {})
 
     def _after_start(self, tokens: list[_Token]) -> int:
         return next((at for at, token in enumerate(tokens) if token.text not in self._start), 0)
@@ -181,30 +238,47 @@ def _catalogue() -> _Catalogue:
 
 def _anywhere(text: str, names: _Names) -> Tool | None:
     """Return the first tool named as a whole word and not negated, generators before other software."""
-    tokens, found = list(_tokens(text)), []
-    for first in range(len(tokens)):
-        size = _longest(tokens[first:], names)
-        before, after = tokens[max(0, first - _NEGATION_WORDS) : first], tokens[first + size :]
-        denied = len(after) == 1 and after[0].text in _DENIALS
-        denied |= bool(size and _NOT_USED.match(text, tokens[first + size - 1].end))
-        if size and not denied and not _NEGATIONS & {*_texts(before)}:
+    tokens, found, first = list(_tokens(text)), [], 0
+    while first < len(tokens):
+        size = _longest(text, tokens[first:], names)
+        if size and not _is_negated(text, tokens[max(0, first - _NEGATION_WORDS) : first + size], size):
             found.append(names[_texts(tokens[first : first + size])])
+        first += size or 1
     return next((tool for tool in found if tool.means != "software"), found[0] if found else None)
+
+
+def _is_negated(text: str, tokens: list[_Token], size: int) -> bool:
+    """Return whether the words before the last `size` ones, or what follows them, deny these."""
+    end = tokens[-1].end
+    before = text[tokens[0].start : tokens[-size].start]
+    return bool(_NEGATION.search(before) or _DENIED.match(text, end) or _NOT_USED.match(text, end))
 
 
 def _whole(text: str, names: _Names) -> Tool | None:
     """Return the tool whose name, optionally with a version, is the whole text."""
     text = text.strip()
     tokens = list(_tokens(text))
-    size = _longest(tokens, names)
+    size = _longest(text, tokens, names)
     if not size or text[: tokens[0].end].lower() != tokens[0].text:
         return None
     return names[_texts(tokens[:size])] if _is_version(text[tokens[size - 1].end :]) else None
 
 
-def _longest(tokens: list[_Token], names: dict[tuple[str, ...], Any]) -> int:
+def _longest(text: str, tokens: list[_Token], names: dict[tuple[str, ...], Any]) -> int:
     """Return the number of tokens of the longest name at the start; 0 for none."""
-    return next((size for size in range(min(8, len(tokens)), 0, -1) if _texts(tokens[:size]) in names), 0)
+    sizes = range(min(8, len(tokens)), 0, -1)
+    return next((n for n in sizes if _texts(tokens[:n]) in names and _is_one_name(text, tokens[0], tokens[n - 1])), 0)
+
+
+def _is_one_name(text: str, first: _Token, last: _Token) -> bool:
+    """Return whether no punctuation separates the words of a name; brackets may, if they close with it."""
+    inside = text[first.start : last.end]
+    closed = text[first.start : last.end + 1].count(")") >= inside.count("(")
+    return closed and not _APART.search(inside)
+
+
+def _without(keys: set[tuple[str, ...]], names: _Names) -> _Names:
+    return {key: tool for key, tool in names.items() if key not in keys}
 
 
 def _is_version(rest: str) -> bool:
@@ -219,7 +293,7 @@ def _as_edit(tool: Tool) -> Tool:
 
 def _tokens(text: str) -> Iterator[_Token]:
     for match in _TOKEN.finditer(text):
-        yield _Token(match.group().lower(), match.end())
+        yield _Token(match.group().lower(), *match.span())
 
 
 def _texts(tokens: Iterable[_Token]) -> tuple[str, ...]:

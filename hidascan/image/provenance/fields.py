@@ -28,7 +28,7 @@ _EXIF = {
 }  # fmt: skip
 _IPTC = {
     5: ("Title", "text"), 25: ("Keywords", "text"), 40: ("Instructions", "text"), 65: ("Program", "software"),
-    80: ("By-line", "creator"), 85: ("By-line Title", "creator"), 122: ("Writer", "text"), 105: ("Headline", "text"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
+    80: ("By-line", "creator"), 85: ("By-line Title", "comment"), 122: ("Writer", "text"), 105: ("Headline", "text"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
     116: ("Copyright", "text"), 120: ("Caption", "text"),
 }  # fmt: skip
 _XMP = {
@@ -37,7 +37,7 @@ _XMP = {
     "dc:title": "text", "dc:description": "text", "dc:subject": "text", "dc:rights": "text", "photoshop:Headline": "text",
     "photoshop:Instructions": "text", "tiff:ImageDescription": "text", "tiff:Artist": "creator", "tiff:Make": "make",
     "tiff:Model": "model", "dcterms:provenance": "manifest address",
-    "dc:contributor": "creator", "dc:source": "creator", "photoshop:AuthorsPosition": "creator",
+    "dc:contributor": "creator", "dc:source": "creator", "photoshop:AuthorsPosition": "comment",
     "plus:ImageCreatorName": "creator", "photoshop:CaptionWriter": "text", "xmpRights:UsageTerms": "text",
 }  # fmt: skip
 # These have the same meaning in any namespace.

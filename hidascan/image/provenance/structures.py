@@ -31,7 +31,7 @@ _BROKEN_WORKFLOW = re.compile(r'"(?:widgets_values|last_node_id)"\s{0,9}:')
 _UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
 _SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/]{80,}={0,2}\s*")
 _OF_TOOLS = (
-    "software", "generator", "app", "app_id", "tool", "engine", "application", "version", "source", "metadata_scheme",
+    "software", "generator", "app", "app_id", "tool", "engine", "application", "version", "metadata_scheme",
 )  # fmt: skip
 # Sets of keys that are unique to one program.
 _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
@@ -61,6 +61,8 @@ _SETTINGS = frozenset(
     }
 )  # fmt: skip
 _NEEDED_SETTINGS = 3
+# These also describe pictures: the names of the models that make them contain "image".
+_CHATS = frozenset({"OpenAI", "ChatGPT", "gpt-image", "Meta AI", "Gemini", "Grok", "Qwen-Image", "GigaChat", "ERNIE"})
 
 
 def generator_of(text: str) -> str:
@@ -91,7 +93,9 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     settings = {key.replace("_", "") for key in keys}
     if not settings & _PROMPTS:
         return ""
-    if (tool := tool_in(str(keys.get("model", "")), "software")) and tool.means != "software":
+    model = str(keys.get("model", ""))
+    tool = tool_in(model, "software")
+    if tool and tool.means != "software" and (tool.name not in _CHATS or "image" in model.lower()):
         return tool.name
     return "a diffusion model" if len(settings & _SETTINGS) >= _NEEDED_SETTINGS else ""
 
@@ -131,7 +135,8 @@ def _of_json(text: str) -> str:
 
 def _tool_named(values: Mapping[str, Any]) -> str:
     keys = {str(key).lower(): str(value) for key, value in values.items()}
-    tools = (tool_in(keys[key], "software") for key in _OF_TOOLS if key in keys)
+    tools = [tool_in(keys[key], "software") for key in _OF_TOOLS if key in keys]
+    tools.append(tool_in(keys.get("source", ""), "comment"))  # of a dataset or a download, unless it names a generator
     return next((tool.name for tool in tools if tool and tool.means != "software"), "")
 
 
