@@ -46,7 +46,7 @@ _NOT_USED = re.compile(
 )
 _QUESTION = re.compile(r"[?？]\W*$")
 # Between two words of a name that belong to separate ones.
-_APART = re.compile(r"[^\w\s.·•・()\-]|[.\-]\s|\s[.\-]")
+_APART = re.compile(r"[^\w\s.·•・()/\-]|[./\-]\s|\s[./\-]")
 _CLAUSES = re.compile(r"[;,|()\[\]/\n]|\s[-–—]\s")
 _YES = re.compile(r"\s*[:=]\s*(?:yes|true|1)\s*$", re.IGNORECASE)
 _BY = re.compile(r"\s(?:by|with|using|via)\s", re.IGNORECASE)
