@@ -235,7 +235,7 @@ class Scanner:
                 finding = replace(finding, score=score, verdict=rule(job).verdict(score))
             return watch(finding, run, missing)
 
-        return report, self._look(preliminary=True)
+        return report, self.engine.look if self.options.fast else self._look(preliminary=True)
 
     def _complete(self, job: Job, output: ImageOutput | None, rule: Rule) -> Finding:
         finding = job.finding
