@@ -188,12 +188,10 @@ def test_a_training_keeps_to_its_budgets_and_resumes(folder, packs, tmp_path, hi
 
 
 def test_held_out_sources_are_not_drawn(folder, packs, tmp_path, hidalab, monkeypatch):
-    from hidascan.lab.training import end_to_end
+    from hidascan.lab.training import samples
 
     drawn = []
-    monkeypatch.setattr(
-        end_to_end, "PackedSamples", lambda recipe, plan, windows, decoded: drawn.extend(windows) or 1 / 0
-    )
+    monkeypatch.setattr(samples, "PackedSamples", lambda recipe, plan, windows, decoded: drawn.extend(windows) or 1 / 0)
     (tmp_path / "npr.toml").write_text(RECIPE.format(folder=folder, data=f'packs = "{packs}"\ncalibration_fold = 0'))
     with pytest.raises(ZeroDivisionError):
         hidalab("train", tmp_path / "npr.toml", "--cache", tmp_path, "--out", tmp_path / "a.safetensors")
