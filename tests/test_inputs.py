@@ -425,3 +425,9 @@ def test_a_row_of_a_table_without_its_path_is_not_lost(hidascan, tmp_path, monke
     (tmp_path / "t.csv").write_text(table)
     ran = hidascan("--files-from", "t.csv")
     assert ran.code == 3 and ran.out.count("\n") == 2 and "the path is empty" in ran.err
+
+
+def test_a_missing_path_in_a_parquet_table_is_kept(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"path": ["a.png", None, ""]}), tmp_path / "t.parquet")
+    assert list(paths_in(str(tmp_path / "t.parquet"), "path", False)) == ["a.png", "", ""]

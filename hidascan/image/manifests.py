@@ -255,6 +255,7 @@ def _separator(header: str, usual: str, column: str) -> str:
 
 
 def _parquet(name: str, column: str) -> Iterator[str]:
+    """Yield the values of a column of a Parquet file; "" for a row that lacks its path."""
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError:

@@ -97,16 +97,14 @@ def read_manifest(
 
 
 def _elsewhere(address: str) -> str:
-    """Return a note on the manifest at an address; "" if it is no address, as the field may also hold a history."""
+    """Return a note on the manifest at an address; "" for any other text, since such a field may also hold a history."""
     if address.lower().startswith("self#jumbf"):
         return f"{_NAME} named in the XMP are missing from the file"
     if re.match(r"https?://\S+$", address, re.IGNORECASE):
         return f"{_NAME} are stored remotely and were not fetched: {address}"
-    return (
-        f"{_NAME} are in another file, which was not read: {address}"
-        if re.search(r"\.c2pa$", address, re.IGNORECASE)
-        else ""
-    )
+    if address.lower().endswith(".c2pa"):
+        return f"{_NAME} are in another file, which was not read: {address}"
+    return ""
 
 
 def sidecar_of(path: Path) -> Sidecar | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FIELDS = ("software", "agent", "credit", "creator", "comment", "text")
-MEANS = ("ai", "ai-edit", "software")
 _PATH = Path(__file__).with_name("catalogue.toml")
 _OF_TOOLS = ("software", "agent")  # written by tools: a name anywhere in the value counts
 _WHOLE = ("credit", "creator", "comment")  # also written by people: the name must be the whole value, or in a phrase

@@ -268,6 +268,7 @@ def _had_picture(manifest: Manifest) -> bool:
 
 @functools.lru_cache(maxsize=256)  # a parent is asked for again by each of its descendants
 def _is_generated(manifest: Manifest) -> bool:
+    """Return whether the whole picture of a manifest was generated."""
     return any(not claim.part for claim in _of_manifest(manifest) if claim.kind == "ai")
 
 
@@ -288,8 +289,8 @@ def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:
 
     Args:
         statement: Statement on AI.
-        edited: Whether the file was made from a picture that was not generated.
-        drawn: Whether it began as something else that was not generated.
+        edited: Whether the file is an edit of a picture that was not generated.
+        drawn: Whether the file was created by other means, such as drawing, before AI was used.
     """
     kind, part = meaning_of(statement.source_type)
     place, _, property_name = statement.field.partition(", ")

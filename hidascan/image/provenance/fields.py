@@ -71,7 +71,7 @@ class Field:
             "source type", "ai system" and similar ones of IPTC; "manifest address", of C2PA; "structure", in which only a
             structure counts.
         text: Full content.
-        of_part: Whether it is about an ingredient, a region or an artwork in this file, or about one editing step.
+        of_part: Whether it describes an ingredient, a region, an artwork or one editing step instead of the whole picture.
     """
 
     source: str
