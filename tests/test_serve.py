@@ -414,6 +414,23 @@ class SlowScanner:
             yield finding
 
 
+def test_a_scanner_that_always_fails_answers_and_closes(run_info):
+    scans = []
+
+    def fail(paths, **options):
+        scans.append(paths)
+        raise RuntimeError("broken")
+
+    pool = ScanPool(SimpleNamespace(run=run_info, scan_files=fail), 9)
+    for future in [pool.submit("a.png"), pool.submit("b.png")]:
+        with pytest.raises(RuntimeError, match="broken"):
+            future.result(5)
+    closing = threading.Thread(target=pool.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive() and len(scans) <= 2
+
+
 def test_a_full_queue_is_answered_with_retry_after(tiny_weights, tmp_path):
     slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
     pool = ScanPool(slow, 2)

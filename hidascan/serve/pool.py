@@ -45,7 +45,7 @@ class ScanPool:
         self.scanner, self._most = scanner, waiting
         self._queue: Queue[str | None] = Queue()
         self._submitted: dict[str, _Submission] = {}  # neither done nor cancelled
-        self._lock, self._run, self._closed = threading.Lock(), 0, False
+        self._lock, self._run = threading.Lock(), 0
         self._thread = threading.Thread(target=self._work, name="scan", daemon=True)
         self._thread.start()
 
@@ -83,14 +83,13 @@ class ScanPool:
         with self._lock:
             self._submitted.pop(path, None)
 
-    def _paths(self, run: int) -> Iterator[str]:
-        while (path := self._queue.get()) is not None:
-            if run != self._run:  # this run has failed; the file belongs to the next one
-                self._queue.put(path)
-                return
+    def _paths(self, run: int, path: str | None) -> Iterator[str]:
+        """Yield a path and all that follow until the pool is closed or this run fails; the next run sees the last one."""
+        while path is not None and run == self._run:
             if path in self._submitted:
                 yield path
-        self._closed = True
+            path = self._queue.get()
+        self._queue.put(path)
 
     def _watch(self, finding: Finding, run: int, missing: int) -> bool:
         """Report the progress of a file; return whether it is still wanted."""
@@ -105,11 +104,10 @@ class ScanPool:
         return submission.options if submission else self.scanner.run.options
 
     def _work(self) -> None:
-        while not self._closed:
+        while (path := self._queue.get()) is not None:
             try:
-                for finding in self.scanner.scan_files(
-                    self._paths(self._run), watch=self._watch, options_of=self._options
-                ):
+                paths = self._paths(self._run, path)
+                for finding in self.scanner.scan_files(paths, watch=self._watch, options_of=self._options):
                     submission = self._submitted.get(finding.path)
                     if submission and submission.future.set_running_or_notify_cancel():
                         submission.future.set_result(finding)
