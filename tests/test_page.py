@@ -102,7 +102,7 @@ def test_pictures_that_are_picked_are_scanned_and_kept_for_download(service, tmp
 
 def test_accuse_fewer_is_the_profile_of_the_pictures_added_from_then_on(service, tmp_path):
     for name, fewer in (("a.png", False), ("b.png", True)):
-        service.get_by_label("Accuse fewer").set_checked(fewer)
+        service.get_by_label("Fewer false alarms").set_checked(fewer)
         service.locator("#pick").set_input_files(str(save_picture(tmp_path / name)))
     service.locator("#status", has_text="2 of 2 finished").wait_for(timeout=60_000)
     with service.expect_download() as got:

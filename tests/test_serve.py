@@ -199,7 +199,7 @@ def test_a_profile_that_cannot_be_met_is_refused(judge, tmp_path, options, profi
         answer = client.post(f"/v1/scan?profile={profile}", files=files(("a.png", png(tmp_path))))
         assert answer.status_code == 400 and message in answer.json()["error"]
         assert client.post("/v1/scan", files=files(("a.png", png(tmp_path)))).status_code == 200
-        assert ("Accuse fewer" in client.get("/").text) == (not options)
+        assert ("Fewer false alarms" in client.get("/").text) == (not options)
 
 
 def test_health_model_and_schema_are_served(client):

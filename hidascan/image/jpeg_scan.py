@@ -195,7 +195,7 @@ class _Damaged:
             return self._coarse()
         rows = longest_run(whole)
         if rows != Rows(0, height):
-            note = note_of(rows, height) + ("" if self._ends_early() else "; part of them may be wrong")
+            note = note_of(rows, height) + ("" if self._ends_early() else "; some of these rows may be wrong")
             return np.ascontiguousarray(first[rows.top : rows.bottom]), (note,)
         if self._ends_early():
             return first, (_NO_END,)

@@ -147,7 +147,7 @@ class PngFile:
         elif rows.bottom == header.height:
             note = "damaged: wrong checksum in IDAT; part of the picture may be wrong"
         else:
-            note = f"{note_of(rows, header.height)}; part of them may be wrong"
+            note = f"{note_of(rows, header.height)}; some of these rows may be wrong"
         known += bytes(max(0, header.size - len(known)))
         return RepairedPng(self._written(memoryview(known)[: header.size]), rows, note)
 

@@ -32,7 +32,8 @@ def man_page() -> str:
     lines += [".SH NAME", f"hidascan \\- {_troff(name[:1].lower() + name[1:])}"]
     lines += [".SH SYNOPSIS", ".B hidascan", "[OPTIONS] PATH..."]
     for name, other in command.commands.items():
-        lines += [".br", f".B hidascan {name}", f"[OPTIONS] {other.params[0].name.upper()}"]
+        wanted = [one.name.upper() for one in other.params if one.param_type_name == "argument"]
+        lines += [".br", f".B hidascan {name}", " ".join(["[OPTIONS]", *wanted])]
     lines += [".SH DESCRIPTION", *(f"{_troff(' '.join(part.split()))}\n.PP" for part in more)]
     lines += [".SH OPTIONS", *_man_options(command)]
     for name, other in command.commands.items():
@@ -62,8 +63,9 @@ def _man_options(command: Any) -> list[str]:
 def _parts(parameter: Any) -> tuple[list[str], str, str, str]:
     """Return the names of an option, its metavar, its help, and its default."""
     metavar = parameter.metavar or ("" if getattr(parameter, "is_flag", False) else parameter.name.upper())
-    names = [name for name in parameter.opts if name.startswith("-")]
-    return names, metavar, (parameter.help or "").split("  [default")[0], _default(parameter)
+    names = [name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("-")]
+    text, _, stated = (parameter.help or "").partition("  [default: ")
+    return names, metavar, text, stated.removesuffix("]") or _default(parameter)
 
 
 def _troff(text: str) -> str:
