@@ -22,6 +22,8 @@ def written_whole(path: str | os.PathLike[str], replace: bool = True) -> Iterato
     partial = _new_file_beside(target)
     try:
         yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # else a power cut could leave an empty file under the final name
         if replace:
             partial.replace(target)
         else:

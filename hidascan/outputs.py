@@ -38,6 +38,8 @@ def check_outputs(request: Request) -> None:
     for file, name in files:
         _check_name(file, f"--{name}")
         _check_place(file)
+        if reports.shards is not None and _identity(os.path.dirname(file) or ".") == _identity(reports.shards.folder):
+            raise UsageError(f"{file} is in the folder of --{reports.shards.form}; choose another folder")
     written = list(_written(files))
     _check_each_other(written, folders)
     _check_inputs(written, request)

@@ -32,6 +32,11 @@ class InputFiles:
         files = expand(self._named(survey), self.selection, survey, uris=self.uris)
         return self._listed_uris(files, survey) if self.uris else files
 
+    def folder(self) -> str:
+        """Return the folder that relative paths start from; "" if all paths are absolute."""
+        absolute = all(os.path.isabs(path) or is_uri(path) for path in self.paths)
+        return "" if absolute and not self.lists else os.getcwd()
+
     def repeatable(self) -> InputFiles:
         """Return the inputs without those that can be read only once."""
         paths = tuple(path for path in self.paths if path != STDIN)

@@ -241,7 +241,7 @@ class Scanner:
         finding = job.finding
         if output is None:  # unreadable, or not wanted any more
             return finding
-        if output.heatmap is not None:
+        if output.heatmap is not None and job.has_content:
             finding = self._located(finding, output.heatmap)
         decision = output.decision
         logit, quality = float(decision.logit), _number(decision.quality)
@@ -324,9 +324,12 @@ def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
     flips = {"ai", "real"} <= verdicts
     change = "; the verdicts conflict" if flips else "; verdict unchanged" if len(verdicts) == 1 else ""
     note = f"after re-saving, resizing and cropping: score {min(everything):.3f} to {max(everything):.3f}{change}"
+    if flips:
+        notes = tuple(one for one in finding.notes if one != conflict(finding.claims, finding.verdict))
+        scope = scope_of("inconclusive", finding.ai_area, finding.regions)
+        finding = replace(finding, verdict="inconclusive", scope=scope, family=None, notes=notes)
     return replace(
         finding,
-        verdict="inconclusive" if flips else finding.verdict,
         stress={name: round(score, 6) for name, score in scores.items()},
         notes=(*finding.notes, note),
         seconds=(finding.seconds or 0.0) + sum(copy.seconds or 0.0 for copy in copies.values()),

@@ -3,6 +3,7 @@
 import datetime
 import io
 import json
+import os
 import struct
 import zlib
 
@@ -208,7 +209,12 @@ def test_signers_on_a_list_of_the_users_are_trusted(hidascan, signer, tmp_path):
     assert signature() == "unverified"
     assert signature("--c2pa-trust", tmp_path / "root.pem") == "valid"
     (tmp_path / "no.pem").write_text("nothing")
-    for wrong, why in (("no.pem", "no PEM certificates found"), ("none.pem", "No such file")):
+    os.mkfifo(tmp_path / "pipe.pem")  # as of <(cat a.pem b.pem), which other processes cannot open
+    for wrong, why in (
+        ("no.pem", "no PEM certificates found"),
+        ("none.pem", "No such file"),
+        ("pipe.pem", "not a regular file"),
+    ):
         ran = hidascan(tmp_path / "a.jpg", "--c2pa-trust", tmp_path / wrong)
         assert ran.code == 2 and why in ran.err
 

@@ -197,7 +197,11 @@ def test_frozen_parts_must_match_the_network(copied):
 
 
 def test_weights_are_found_by_name_path_and_folder(copied, monkeypatch):
+    (copied.parent / "hidascan-b").mkdir()  # a folder of evidence may have any name
+    shutil.copy(copied, copied.parent / "hidascan-b")
+    monkeypatch.chdir(copied.parent)
     assert find_weights("hidascan-b").name == "hidascan-b.safetensors"
+    assert find_weights("./hidascan-b").name == "tiny.safetensors"
     assert find_weights(str(copied)) == copied and find_weights(str(copied.parent)) == copied
     save_file({"cached": torch.zeros(2)}, copied.parent / "cached.safetensors")
     (copied.parent / "broken.safetensors").write_bytes(b"no weights")

@@ -1,4 +1,5 @@
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageOps
 
@@ -74,6 +75,20 @@ def test_16_bit_colour_tiff_is_scaled_with_a_note(tmp_path):
     cv2.imwrite(str(tmp_path / "a.tif"), PIXELS[..., ::-1].astype(np.uint16) * 257)
     image = decode(tmp_path / "a.tif")
     assert (image.pixels == PIXELS).all() and "scaled to 8" in image.notes[0]
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif"])
+def test_10_bit_colour_has_a_note(tmp_path, suffix):
+    import cv2
+
+    deep, path = PIXELS.astype(np.uint16) * 257, tmp_path / f"a.{suffix}"
+    if suffix == "avif":
+        cv2.imwrite(str(path), deep >> 6, [cv2.IMWRITE_AVIF_DEPTH, 10])
+    else:
+        pillow_heif.from_bytes("RGB;16", (deep.shape[1], deep.shape[0]), deep.tobytes()).save(path)
+    assert decode(path).notes == ("more than 8 bits per channel, scaled to 8",)
+    Image.fromarray(PIXELS).save(path)
+    assert decode(path).notes == ()
 
 
 def test_transparency_is_put_on_white(tmp_path):

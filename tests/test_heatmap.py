@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hidascan.errors import ImageError
 from hidascan.finding import Attribution, Finding
 from hidascan.report.heatmap import contours, draw_attributions, draw_heatmap, heat_layer
+from hidascan.report.reporter import pixels_of
 from tests.conftest import picture, save_picture
 
 
@@ -126,3 +128,27 @@ def test_an_unwritable_heatmap_is_reported_and_the_scan_continues(hidascan, tmp_
     ran = hidascan(tmp_path / long, tmp_path / "b.png", "--heatmap", "--threshold", 1)
     assert ran.code == 3 and long in ran.err and len(ran.out.splitlines()) == 2
     assert names(here) == {"b.png.heatmap.png"}
+
+
+def test_a_damaged_picture_has_a_heatmap_of_its_intact_rows(hidascan, tmp_path, here):
+    data = save_picture(tmp_path / "a.jpg", 512, 512).read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) * 6 // 10])
+    ran = hidascan(tmp_path / "a.jpg", "--heatmap", "--threshold", 1)
+    assert ran.code == 0 and "no heatmap" not in ran.err and names(here) == {"a.jpg.heatmap.png"}
+
+
+def test_a_stream_is_not_read_twice():
+    with pytest.raises(ImageError, match="a pipe can be read only once"):
+        pixels_of(Finding("/dev/stdin", "ok", height=40, width=40))
+
+
+def test_a_row_comes_after_its_heatmap(hidascan, tmp_path, here, monkeypatch):
+    """A file with a row is not scanned again when the scan is resumed."""
+    save_picture(tmp_path / "a.png", 230, 230)
+
+    def interrupt(pixels, finding):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hidascan.report.heatmap.draw_heatmap", interrupt)
+    assert hidascan(tmp_path / "a.png", "--heatmap", "--jsonl", tmp_path / "out.jsonl").code == 130
+    assert not (tmp_path / "out.jsonl").read_text()

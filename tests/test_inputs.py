@@ -114,6 +114,7 @@ def test_folders_too_deep_for_a_path_have_a_row(tmp_path):
         (["notes", "sub/b.txt"], {}, "; 2 files of other types skipped (no suffix 1, .txt 1)"),
         (["a.png"], {"include": ("*.tif", "*.gif")}, "; none of 1 file matches --include *.tif or *.gif"),
         (["a.png", "sub/b.png"], {"exclude": ("a.*", "sub")}, "; 2 excluded by --exclude"),
+        (["a.png", "sub/b.png"], {"exclude": ("a.*", "sub/")}, "; 2 excluded by --exclude"),
         (["sub/a.png"], {"recurse": False}, "; 1 folder not searched (--no-recurse)"),
         (["a.heatmap.png"], {}, "; 1 hidascan heatmap skipped"),
         (["Thumbs.db", ".DS_Store"], {}, "; 2 system files skipped (.DS_Store, Thumbs.db)"),
@@ -162,6 +163,15 @@ def test_pictures_of_other_formats_are_never_skipped_silently(hidascan, tmp_path
     line = "3 pictures in unsupported formats skipped: .dng 2, .jxl 1"
     assert ran.err == f"hidascan: {line}\n" and ran.code == 0
     assert searched(tmp_path, include=("*.png",))[1] == searched(tmp_path, exclude=("*.[djDJ]*",))[1] == []
+
+
+def test_images_without_the_suffix_of_one_are_never_skipped_silently(tmp_path):
+    image = save_picture(tmp_path / "a.png", 40, 40)
+    for name in ("0f3a96", "b.jpg_large"):  # as in the cache of a browser, and from a web site
+        (tmp_path / name).write_bytes(image.read_bytes())
+    touch(tmp_path, "LICENSE", "notes.txt")
+    line = "2 images without the suffix of an image skipped (--include '*' scans all files)"
+    assert searched(tmp_path) == ([str(image)], [line])
 
 
 def test_files_of_systems_are_counted_in_folders_and_scanned_by_name(tmp_path):

@@ -1,6 +1,7 @@
 """Decoders in separate processes: results on valid and hostile files, and isolation of failures."""
 
 import csv
+import io
 import os
 import signal
 import sys
@@ -120,3 +121,16 @@ def test_a_relative_name_is_resolved_in_the_current_working_folder(tmp_path, mon
     save_picture(tmp_path / "there" / "a.png")
     monkeypatch.chdir(tmp_path / "there")
     assert pool.decode("a.png", 10**9).pixels.shape == (240, 300, 3)
+
+
+def test_a_large_file_has_memory_and_time_to_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a.tif").touch()
+    os.truncate(tmp_path / "a.tif", 3 << 30)
+    small = decode(save_picture(tmp_path / "b.png", 8, 8))
+    monkeypatch.setattr(isolation, "decode", lambda *given, **options: small)
+    memory, seconds = [], []
+    monkeypatch.setattr(isolation, "_allow_memory", memory.append)
+    monkeypatch.setattr(isolation, "_allow_seconds", seconds.append)
+    request = {"path": str(tmp_path / "a.tif"), "max_pixels": 10**9, "trust": None}
+    isolation._answer(request, io.BytesIO(), io.BytesIO(), 0)
+    assert memory[0] == 4 << 30 and seconds[0] > 600

@@ -116,7 +116,7 @@ REFUSED = [
     "in/a.png --jsonl in/hard.png", "in --jsonl report.jsonl", "--csv report.csv --jsonl report.csv in/a.png",
     "--csv new.txt --jsonl new.txt in", "--csv new.txt --jsonl ./new.txt in", "--csv new.csv -o gone.csv in",
     "-o x.csv -o x.csv in", "-o x.csv -o X.csv in", "--csv x --jsonl x.unfinished in", "--csv - -o /dev/stdout in",
-    "--csv new.csv in/a.png", "--csv x --xmp x in", "--csv none/ in", "--csv loop in", "--csv --jsonl x.jsonl in", "--xmp --csv in",
+    "--csv new.csv in/a.png", "--csv x --xmp x in", "--csv none/ in", "--csv loop in", "--parquet xmp --csv xmp/manifest.json in", "--csv --jsonl x.jsonl in", "--xmp --csv in",
 ]  # fmt: skip
 
 

@@ -100,6 +100,25 @@ def test_csv_and_jsonl_are_cut_back_to_the_rows_that_both_have(hidascan, folder,
     assert (without_time(one.read_text()), without_time(two.read_text())) == wanted
 
 
+def test_a_folder_may_be_spelled_differently(hidascan, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    mark_of(hidascan, folder, out, "csv", tmp_path / "out.csv.unfinished")
+    whole = out.read_text()
+    out.write_text("".join(whole.splitlines(keepends=True)[:4]))
+    hidascan(f"{folder}/../{folder.name}", "--csv", out, "--precision", "fp32", "--resume")
+    names = [row["path"].rpartition("/")[2] for row in csv.DictReader(out.read_text().splitlines())]
+    assert names == [row["path"].rpartition("/")[2] for row in csv.DictReader(whole.splitlines())]
+
+
+def test_relative_paths_are_not_resumed_in_another_folder(hidascan, folder, tmp_path, monkeypatch):
+    other, out = save_folder(tmp_path / "other"), tmp_path / "out.csv"
+    monkeypatch.chdir(folder)
+    mark_of(hidascan, ".", out, "csv", tmp_path / "out.csv.unfinished")
+    monkeypatch.chdir(other)
+    ran = hidascan(".", "--csv", out, "--precision", "fp32", "--resume")
+    assert ran.code == 2 and "with a different working folder" in ran.err
+
+
 @pytest.mark.parametrize(("option", "named"), [(("--threshold", "0.3"), "threshold"), (("--stress",), "stress")])
 def test_other_options_are_refused(hidascan, folder, tmp_path, option, named):
     out = tmp_path / "out.csv"
@@ -161,6 +180,8 @@ def test_a_folder_of_shards_is_resumed_without_a_cluster(hidascan, folder, tmp_p
     assert "already contains shards" in hidascan(folder, *options).err
     assert "with a different stress" in hidascan(folder, *options, "--resume", "--stress").err
     assert "not both" in hidascan(folder, *options, "--resume", "--csv", tmp_path / "out.csv").err
+    monkeypatch.chdir(folder)
+    assert "with a different working folder" in hidascan(".", *options, "--resume").err
     ran = hidascan(folder, *options, "--resume")
     assert len(ran.out.splitlines()) == 5 and ran.out.count("\t") == 10  # rows alone
     rows = [row for shard in shards_of(out) for row in read_shard(shard)]

@@ -119,6 +119,8 @@ def test_a_stress_test_is_inconclusive_if_copies_disagree(hidascan, tiny_weights
     middle = (scores[0] + scores[-1]) / 2
     flipped = next(Scanner(replace(options, threshold=middle)).scan([given]))
     assert flipped.verdict == "inconclusive" and "conflict" in flipped.notes[-1]
+    assert flipped.family is None and flipped.scope != "none"
+    assert not any(note.startswith("conflict: ") for note in flipped.notes)
     held = next(Scanner(replace(options, threshold=scores[0] / 2)).scan([given]))
     assert held.verdict == "ai" and "conflict" not in held.notes[-1]
     ran = hidascan(given, folder / "notes.txt", "--stress", "--jsonl", "-", "--precision", "fp32")

@@ -250,3 +250,21 @@ def test_a_tiff_of_any_mode_is_no_raw_photo(tmp_path, mode, big):
     image = Image.fromarray(picture(48, 64)).convert("L" if mode in ("I;16", "F") else mode).convert(mode)
     image.save(tmp_path / "a.tif", big_tiff=big)
     assert decode(tmp_path / "a.tif").format == "TIFF"
+
+
+def deep_jpeg():
+    data = saved("JPEG")
+    frame = data.index(b"\xff\xc0")
+    return data[: frame + 4] + b"\x0c" + data[frame + 5 :]
+
+
+@pytest.mark.parametrize("kind", ["float", "deep JPEG"])
+def test_an_intact_file_of_a_rare_kind_is_not_called_damaged(tmp_path, kind):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.tif"), picture(48, 64).astype(np.float32) / 255)
+    if kind == "deep JPEG":
+        (tmp_path / "a.tif").write_bytes(deep_jpeg())
+    expected = "this TIFF has 32 bits per channel and compression 1" if kind == "float" else "this JPEG has 12 bits"
+    with pytest.raises(ImageError, match=f"^{expected}.*, which is not supported: export it as PNG, TIFF or JPEG"):
+        decode(tmp_path / "a.tif")

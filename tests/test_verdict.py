@@ -56,6 +56,7 @@ def test_a_picture_without_content_is_inconclusive(scanner, tmp_path, name, suff
     image.save(tmp_path / f"a.{suffix}")
     (finding,) = scanner.scan([tmp_path / f"a.{suffix}"])
     assert finding.verdict == "inconclusive" and any(note.startswith("nothing to judge") for note in finding.notes)
+    assert finding.heatmap is None and not finding.regions and finding.ai_area is None
 
 
 @pytest.mark.parametrize(

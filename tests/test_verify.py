@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,23 @@ def test_incomparable_files_are_reported(report):
         "s3://bucket/b.jpg": "not verified: only local files are hashed again",
         rows[3]["path"]: "the report contains no hash for this file",
     } or found.keys() == {rows[0]["path"], "s3://bucket/b.jpg"}
+
+
+def test_a_time_that_no_calendar_has_is_unknown_and_ends_nothing(hidascan):
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("needs a file system that stores such a time")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        image = save_picture(Path(folder) / "a.png", 40, 40)
+        os.utime(image, (1, 300_000_000_000))
+        row = json.loads(hidascan(image, "--jsonl", "-").out)
+    assert row["status"] == "ok" and row["file"]["modified"] == ""
+
+
+def test_trusted_signers_are_not_needed_and_missing_weights_scan_nothing_again(hidascan, report, tiny_weights):
+    rows = [json.loads(line) for line in report.read_text().splitlines()]
+    for scan in ({"c2pa_trust": "gone.pem"}, {"weights_name": "gone"}):
+        report.write_text("".join(json.dumps(row | {"scan": row["scan"] | scan}) + "\n" for row in rows))
+        named = ["--weights", tiny_weights] if "c2pa_trust" in scan else ["--weights", "gone"]
+        ran = hidascan("verify", report, *named)
+        count = 4 if "c2pa_trust" in scan else 0
+        assert f"4 files hashed, {count} scanned again" in ran.out and ran.code == (count == 0)

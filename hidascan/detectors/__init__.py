@@ -69,13 +69,13 @@ def find_weights(name: str) -> Path:
     Raises:
         CheckpointError: If nothing is found.
     """
+    for folder in shipped_folders() if os.sep not in name else ():  # first: evidence may hold a folder of that name
+        if (folder / f"{name}.safetensors").is_file():
+            return folder / f"{name}.safetensors"
     if os.path.isdir(name):
         return _only_one(Path(name))
     if name.endswith(".safetensors") or os.sep in name:
         return Path(name)
-    for folder in shipped_folders():
-        if (folder / f"{name}.safetensors").is_file():
-            return folder / f"{name}.safetensors"
     shipped = sorted({path.stem for folder in shipped_folders() for path in trained_parts(folder)})
     raise CheckpointError(f"--weights {name}: no such weights; shipped: {', '.join(shipped) or 'none'}")
 

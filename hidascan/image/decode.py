@@ -174,7 +174,7 @@ def _decode_opened(
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
     before_load(image.width * image.height)
-    if _is_deep_colour(image):
+    if _is_deep_colour(image, data):
         notes.append(_SCALED)
     if format_name in ("JPEG", "MPO"):
         pixels, damage = decode_jpeg(data, image.mode)
@@ -218,8 +218,13 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
         return np.ascontiguousarray(_to_rgb(partial, notes)[rows.top : rows.bottom])
 
 
-def _is_deep_colour(image: Image.Image) -> bool:
-    """Return whether an image has 16-bit colour, of which Pillow keeps only the high bytes."""
+def _is_deep_colour(image: Image.Image, data: bytes) -> bool:
+    """Return whether an image has colour of more than 8 bits, of which Pillow keeps the high ones."""
+    if image.format == "AVIF":
+        settings = data.partition(b"av1C")[2]
+        return len(settings) > 2 and bool(settings[2] & 0x40)  # high_bitdepth
+    if image.info.get("bit_depth", 8) > 8:  # HEIC
+        return True
     tiles: Any = getattr(image, "tile", [])
     raw_modes = [tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in tiles]
     return image.mode.startswith(("RGB", "LA", "CMYK")) and any("16" in str(mode) for mode in raw_modes)

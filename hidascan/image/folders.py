@@ -64,6 +64,7 @@ class SkippedFiles:
     counts: Counter[SkipReason] = field(default_factory=Counter)  # numbers by reason, except OTHER_KIND
     others: Counter[str] = field(default_factory=Counter)  # number of files without the suffix of an image, by suffix
     system: Counter[str] = field(default_factory=Counter)  # number of files of operating systems, by pattern
+    unnamed: int = 0  # number of images among `others`, by their first bytes
 
     def add(self, skip_reason: SkipReason, name: str) -> None:
         """Count a file or folder."""
@@ -101,12 +102,14 @@ class Survey:
     # Numbers in other folders: of pictures in unsupported formats, by suffix; of files of operating systems, by pattern.
     pictures: Counter[str] = field(default_factory=Counter)
     system: Counter[str] = field(default_factory=Counter)
+    unnamed: int = 0  # number of images without the suffix of one
 
     def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
         """Add a searched folder; `found` states whether it has an image or an unreadable folder."""
         if found:
             self.pictures.update({kind: n for kind, n in skipped.others.items() if kind in UNSUPPORTED_PICTURES})
             self.system.update(skipped.system)
+            self.unnamed += skipped.unnamed
         else:
             reasons = [*skipped.parts(include)] or ["the folder is empty"]
             self.empty.append("; ".join([f"no images found in {folder}", *reasons]))
@@ -122,6 +125,8 @@ class Survey:
                 f"{_count(total, 'picture')} in {'unsupported formats' if total > 1 else 'an unsupported format'} "
                 f"skipped: {_by_kind(self.pictures)}"
             )
+        if self.unnamed:
+            yield f"{_count(self.unnamed, 'image')} without the suffix of an image skipped (--include '*' scans all files)"
         if self.system and not quiet:
             yield _system_line(self.system)
 

@@ -38,6 +38,7 @@ _PIPE_BYTES = 1 << 20
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # per decoder, as there may be one per core
 _SECONDS, _PIXELS_PER_SECOND = 10, 5e6
 _BYTES, _BYTES_PER_PIXEL = 1 << 30, 24
+_BYTES_PER_SECOND, _LARGEST = 5_000_000, 4 << 30  # of reading a file from a slow disk; of a file in memory
 
 
 @functools.cache
@@ -180,16 +181,18 @@ def serve() -> None:
 
 def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size: int) -> None:
     """Decode one file; memory for pixels is allocated only after the client admits them."""
+    stored = _size_of(request["path"])
+    allowed = size + _BYTES + stored
 
     def announce(pixels: int) -> None:
         _allow_seconds(0)
         _send(replies, {"pixels": pixels})
         requests.readline()
-        _allow_memory(size + _BYTES + _BYTES_PER_PIXEL * pixels)
+        _allow_memory(allowed + _BYTES_PER_PIXEL * pixels)
         _allow_seconds(_SECONDS + int(pixels / _PIXELS_PER_SECOND))
 
-    _allow_memory(size + _BYTES)
-    _allow_seconds(_SECONDS)
+    _allow_memory(allowed)
+    _allow_seconds(_SECONDS + stored // _BYTES_PER_SECOND)
     try:
         image = decode(request["path"], request["max_pixels"], announce, request["trust"], traced=True)
         names = [field.name for field in dataclasses.fields(image) if field.name != "pixels"]
@@ -201,6 +204,14 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
     except (ImageError, MemoryError) as error:
         _allow_seconds(0)
         _send(replies, {"error": str(error) or "not enough memory for an image of this size"})
+
+
+def _size_of(path: str) -> int:
+    """Return the size of a file in bytes, as far as memory for it is granted; 0 if it cannot be read."""
+    try:
+        return min(os.path.getsize(path), _LARGEST)
+    except (OSError, ValueError):
+        return 0
 
 
 def _send(replies: BinaryIO, message: dict[str, Any]) -> None:

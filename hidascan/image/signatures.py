@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -20,6 +21,8 @@ _HEAD = 4096  # bytes of a file that are examined
 _START = re.compile(
     rb"\xff\xd8\xff[\xc0-\xef\xfe]|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0[\x08-\xff]\0|MM\0\*\0\0", re.DOTALL
 )
+_DEEP_FRAME = re.compile(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", re.DOTALL)  # of a JPEG with more than 8 bits
+_FRAME_HEAD = 1 << 16  # bytes of a JPEG in which its frame is searched
 _PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
 
 
@@ -173,6 +176,7 @@ _TEXTS = (
 )
 
 _DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
+_SIZE, _BITS = {256, 257}, 258
 _SUBFILE_TYPE = 254  # bit 0: a reduced version of another picture
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
@@ -208,7 +212,8 @@ def describe(data: bytes) -> str:
         return "only zero bytes: the content was never written or copied"
     for pattern, name in _SUPPORTED:
         if _matches(pattern, head):
-            return ends_early(data) or f"damaged image: the header of this {name} file cannot be read"
+            damaged = f"damaged image: the header of this {name} file cannot be read"
+            return ends_early(data) or _unusual(name, data) or damaged
     for kind in _UNSUPPORTED:
         if _matches(kind.pattern, head):
             return _sentence(kind)
@@ -256,6 +261,19 @@ def raw_photo(data: bytes) -> str:
     if only_preview or any(_is_of_a_sensor(tags) for tags in (first, *others)):
         return _sentence(_raw(b"", maker or "unknown maker"))
     return ""
+
+
+def _unusual(name: str, data: bytes) -> str:
+    """Describe an intact TIFF or JPEG of a kind that no decoder reads; "" for any other file."""
+    kind = ""
+    if name == "JPEG" and (frame := _DEEP_FRAME.search(data[:_FRAME_HEAD])):
+        kind = f"{frame[1][0]} bits per channel"
+    elif name == "TIFF":
+        with suppress(Exception):  # a damaged directory
+            tags = _directories(data)[0]
+            depth, packing = max(tags.get(_BITS, (1,))), tags.get(_COMPRESSION, 1)
+            kind = f"{depth} bits per channel and compression {packing}" if set(tags) >= _SIZE else ""
+    return f"this {name} has {kind}, which is not supported: {_EXPORT}" if kind else ""
 
 
 def _is_reduced(tags: Any) -> bool:

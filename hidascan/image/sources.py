@@ -69,7 +69,8 @@ class Selection:
 
 
 def _matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
-    return any(fnmatch(below if "/" in pattern else name, pattern) for pattern in patterns)
+    plain = (pattern.rstrip("/") for pattern in patterns)  # "cache/" is a usual spelling of the folder "cache"
+    return any(fnmatch(below if "/" in pattern else name, pattern) for pattern in plain)
 
 
 def is_uri(path: str) -> bool:
@@ -167,6 +168,8 @@ class _Search:
             skipped.system[pattern] += 1
             return False
         skip_reason = self.selection.skip_reason(name, below)
+        if skip_reason is SkipReason.OTHER_KIND and _is_unnamed_image(os.path.join(place, name)):
+            skipped.unnamed += 1
         if skip_reason is not None:
             skipped.add(skip_reason, name)
         return skip_reason is None
@@ -221,8 +224,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _is_unnamed_image(path: str) -> bool:
+    """Return whether an image has no suffix, or one such as `.jpg_large`, as in caches and backups."""
+    suffix = os.path.splitext(path.lower())[1]
+    return (not suffix or suffix.startswith(tuple(suffixes()))) and _holds_an_image(path)
+
+
 def _holds_an_image(path: str) -> bool:
-    """Return whether a file named ._* is a picture, not metadata of macOS."""
+    """Return whether a file is a picture by its first bytes, whatever its name."""
     try:
         if not os.path.isfile(path):  # opening a pipe would block
             return False
@@ -263,7 +272,7 @@ class FileEvidence:
 
     sha256: str  # SHA-256 of the content, hex
     bytes: int  # size in bytes
-    modified: str  # time of the last change: ISO 8601, UTC, to the second; "" for an uploaded or fetched copy
+    modified: str  # time of the last change: ISO 8601, UTC, to the second; "" if unknown, as of an uploaded copy
 
 
 def evidence_of(path: str) -> FileEvidence | None:
@@ -276,5 +285,12 @@ def evidence_of(path: str) -> FileEvidence | None:
             changed = os.fstat(file.fileno()).st_mtime
     except OSError:
         return None
-    moment = datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds")
-    return FileEvidence(digest.hexdigest(), size, moment.replace("+00:00", "Z"))
+    return FileEvidence(digest.hexdigest(), size, _in_utc(changed))
+
+
+def _in_utc(seconds: float) -> str:
+    """Write a Unix time in ISO 8601; "" for one outside the years 1 to 9999, which some file systems store."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return ""

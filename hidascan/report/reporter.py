@@ -13,9 +13,11 @@ import numpy as np
 from hidascan.errors import HidascanError, ImageError, UsageError, reason_of
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.isolation import decoders
+from hidascan.image.sources import is_stream
 from hidascan.printable import ANY_TEXT
 
 HEAD = 1 << 16  # bytes of a file by which a report is recognised
+_MOST_DAMAGED = 4  # of a damaged picture, at least a quarter of the rows were scanned
 
 
 class Report(Protocol):
@@ -61,10 +63,12 @@ def pixels_of(finding: Finding) -> np.ndarray:
     """Decode a scanned image again: (H, W, 3) uint8 as stored.
 
     Raises:
-        ImageError: If the file has changed.
+        ImageError: If the file has changed, or was a stream.
     """
+    if is_stream(finding.path):
+        raise ImageError("a pipe can be read only once; save the image to a file first")
     height, width = finding.height or 0, finding.width or 0
-    pixels = decoders().decode(finding.path, height * width).pixels
+    pixels = decoders().decode(finding.path, _MOST_DAMAGED * height * width).pixels
     if pixels.shape[:2] != (height, width):
         raise ImageError("the file has changed since it was scanned")
     return pixels

@@ -16,6 +16,7 @@ from typing import Any
 from hidascan.atomic import written_whole
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
+from hidascan.image.sources import is_uri
 from hidascan.report import FORMATS, report_class
 from hidascan.report.reporter import HEAD
 
@@ -151,7 +152,7 @@ def changed_settings(mark: Path, made_by: Mapping[str, object]) -> str:
         before: Any = json.loads(mark.read_text(encoding="utf-8"))
     except ValueError:
         before = {}
-    return ", ".join(key for key in made_by if before.get(key) != made_by[key])
+    return ", ".join(key for key in made_by if before.get(key, "") != made_by[key])
 
 
 def is_own(path: Path, keys: Collection[str] = MARK_KEYS) -> bool:
@@ -167,6 +168,11 @@ def head_of(file: str) -> bytes:
     """Return the first bytes of a file, by which a report is recognised."""
     with open(file, "rb") as stream:
         return stream.read(HEAD)
+
+
+def place_of(path: str) -> str:
+    """Return a path that is equal for all spellings of a file's path, such as `a.jpg` and `./a.jpg`."""
+    return path if is_uri(path) else os.path.abspath(path)
 
 
 def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[Finding, int]] | None:

@@ -163,8 +163,8 @@ class ShardReport:
         earlier: Results of the interrupted scan that is continued.
     """
 
-    def __init__(self, shards: Shards, run: RunInfo, resume: bool = False):
-        """Open the folder.
+    def __init__(self, shards: Shards, run: RunInfo, working_folder: str = "", resume: bool = False):
+        """Open the folder; relative paths of files start from the working folder, if there are any.
 
         Raises:
             UsageError: If the folder has rows and the scan is not resumed, or was started with other settings.
@@ -172,7 +172,7 @@ class ShardReport:
         self._folder, self._run, self._started = Path(shards.folder), run, time.time()
         self._verdicts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        made_by = {**run.fingerprint(), "format": shards.form}
+        made_by = {**run.fingerprint(), "format": shards.form, "working folder": working_folder}
         del made_by["precision"]  # may differ between machines of a cluster; the rows have it
         check_folder(shards.folder, resume)
         existing, mark = shards_of(self._folder), self._folder / _STARTED

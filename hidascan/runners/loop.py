@@ -75,21 +75,23 @@ class Run:
         wanted, again = self.request.reports, self.request.resume
         if wanted.has_heatmaps and not info.has_heatmap:
             raise UsageError(f"--heatmap: the detector {info.detector} of these weights produces no heatmap")
-        earlier = resume.begin(self._resumable, info.fingerprint(), again)
+        folder = self.request.inputs.folder()
+        earlier = resume.begin(self._resumable, {**info.fingerprint(), "working folder": folder}, again)
         for report in _opened(wanted, info, earlier.resuming):
             self._add_report(report)
         if wanted.shards is not None:
-            self._shards = ShardReport(wanted.shards, info, again)
+            self._shards = ShardReport(wanted.shards, info, folder, again)
             self._add_report(self._shards)
             earlier = self._shards.earlier
-        self._earlier, self._found_ai, self._failed = earlier.paths, earlier.found_ai, earlier.failed
+        self._earlier = {resume.place_of(path) for path in earlier.paths}
+        self._found_ai, self._failed = earlier.found_ai, earlier.failed
         self.progress = ScanProgress(hidden=wanted.quiet)
         self._stack.callback(self.progress.close)  # the first to be closed, as reports may print
 
     def files(self) -> Iterator[File]:
         """Yield the files without a row; the key is the position among all inputs, the same if a scan is resumed."""
         for key, path in enumerate(self.request.inputs.files(self._survey)):
-            if path not in self._earlier:
+            if resume.place_of(path) not in self._earlier:
                 yield key, path
 
     def add(self, finding: Finding) -> None:
@@ -136,17 +138,18 @@ def _runner(name: str) -> Findings:
 
 
 def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
+    # Heatmaps and sidecars first: a file that has a row is not scanned again when the scan is resumed.
+    heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw),) * wanted.has_heatmaps
+    yield from heatmaps
+    if wanted.xmp is not None:
+        yield XmpReport(wanted.xmp, info)
     for file, name in wanted.files:
         settings = {"case": wanted.case} if wanted.case and name == "html" else {}
         yield report_class(name)(file, info, append, **settings)
-    heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw),) * wanted.has_heatmaps
     if wanted.lines and wanted.line_format is None and sys.stdout.isatty():
         yield Terminal(info, wanted.verbose, heatmaps)
     elif wanted.lines:
         yield FormattedLines(PLAIN if wanted.line_format is None else wanted.line_format)
-    if wanted.xmp is not None:
-        yield XmpReport(wanted.xmp, info)
-    yield from heatmaps
 
 
 def _check_working_folder() -> None:

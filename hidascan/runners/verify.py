@@ -43,14 +43,21 @@ def verify(report: Path, sample: int, base: Path, weights: str | None, device: s
     there = [row for row in rows if row.path not in gone]
     count = min(sample, len(there))
     chosen = [there[number * len(there) // count] for number in range(count)]
+    scanned = 0
     with tqdm(total=count, desc="scanning", disable=None) as bar:
-        for line in _changed_scores(chosen, base, weights, device, bar.update):
+
+        def on_row() -> None:
+            nonlocal scanned
+            scanned += 1
+            bar.update()
+
+        for line in _changed_scores(chosen, base, weights, device, on_row):
             print(printable(line))
             found += 1
     differences, hashed = len(changed) + found, sum(row.file is not None for row in rows)
     unread = f" ({len(rows) - hashed} unreadable, without a hash)" if hashed < len(rows) else ""
     counted = f"{differences or 'no'} difference{'s' * (differences != 1)}"
-    print(f"{hashed} files hashed{unread}, {count} scanned again: {counted}")
+    print(f"{hashed} files hashed{unread}, {scanned} scanned again: {counted}")
     return differences
 
 
@@ -139,7 +146,8 @@ def _changed_scores(
 
 def _options(scan: Mapping[str, Any], weights: str | None, device: str) -> ScanOptions:
     known = {field.name for field in fields(ScanOptions)}
-    options = {name: value for name, value in scan.items() if name in known and name not in ("weights", "precision")}
+    known -= {"weights", "precision", "c2pa_trust"}  # trusted signers change no score, and their file may be elsewhere
+    options = {name: value for name, value in scan.items() if name in known}
     precision = {"float32": "fp32", "bfloat16": "bf16"}.get(str(scan.get("precision")), "auto")
     name = weights or str(scan.get("weights_name", ""))
     return ScanOptions(**{**options, "weights": name, "precision": precision, "device": device})

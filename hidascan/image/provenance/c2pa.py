@@ -140,6 +140,8 @@ def check_trust(path: str) -> None:
     Raises:
         UsageError: If it cannot be read, or has no certificate.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise UsageError(f"--c2pa-trust {path}: not a regular file; each decoder reads it")
     try:
         if "-----BEGIN CERTIFICATE-----" not in Path(path).read_text(encoding="ascii", errors="replace"):
             raise UsageError(f"--c2pa-trust {path}: no PEM certificates found")
