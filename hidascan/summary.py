@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from hidascan.calibration import ERRORS
 from hidascan.finding import Finding, RunInfo
+from hidascan.image.provenance.catalogue import CAMERA, OTHERS
 from hidascan.image.provenance.claim import Claim, claim_strength
 from hidascan.regions import WHOLE, Region, place_of
 
@@ -195,7 +196,8 @@ def _claims(finding: Finding) -> str:
     if finding.c2pa is not None and finding.c2pa.signature == "broken":
         return "the file's Content Credentials are broken: it was changed after signing, or the signature is wrong"
     if not finding.claims:
-        return "the file contains no origin data"
+        unread = any(note.startswith("Content Credentials") for note in finding.notes)
+        return "the file's Content Credentials could not be read" if unread else "the file contains no origin data"
     claim = finding.claims[0]
     name = f"“{claim.text[:_NAME]}” ({claim_strength(claim)})"
     if claim.kind == "ai":
@@ -205,7 +207,11 @@ def _claims(finding: Finding) -> str:
     if claim.kind == "camera":
         start = "the file, however," if finding.verdict == "ai" else "the file"
         signed = claim.strength in ("trusted", "signed") and claim.signature != "broken"
-        return f"{start} names a camera: {name}{'' if signed else ', which is easily faked'}"
+        what = "names a camera for a part of the picture:" if claim.part else "names a camera:"
+        what = "declares its source as" if claim.text in CAMERA else what
+        return f"{start} {what} {name}{'' if signed else ', which is easily faked'}"
+    if claim.text in OTHERS:
+        return f"the file declares its source as {name}"
     return f"the file names software: {name}, which says nothing about AI"
 
 
@@ -340,4 +346,4 @@ def claims_by_statement(finding: Finding) -> Iterator[Claim]:
 
 def claim_in_words(claim: Claim) -> str:
     """Summarise a claim: `ai: ComfyUI`, or `ai (part of the picture): Adobe Firefly`."""
-    return f"{claim.kind}{' (part of the picture)' if claim.part and claim.kind == 'ai' else ''}: {claim.text}"
+    return f"{claim.kind}{' (part of the picture)' if claim.part else ''}: {claim.text}"

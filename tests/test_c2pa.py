@@ -15,6 +15,7 @@ from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.formats import mime_type
 from hidascan.image.provenance import claims
+from hidascan.image.provenance.claim import conflict
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.report.jsonl_report import json_schema
 from tests.conftest import picture
@@ -645,6 +646,7 @@ NOT_DECLARED = {
     "a template of no action": ([created("digitalCapture")], {"templates": [{"action": "c2pa.edited", "digitalSourceType": FILLED}]}, {}),
     "an algorithm without a model": ([created("algorithmicMedia")], {}, {}),
     "history of another file": ([created("digitalCapture")], {}, {"c2pa.metadata": {"xmpMM:DerivedFrom": {"xmp:CreatorTool": "Midjourney"}}}),
+    "an edit by hand, in an app with AI": ([created("digitalCapture"), EDITED | {"digitalSourceType": IPTC + "humanEdits", "softwareAgent": "Adobe Firefly"}], {}, {}),
     "no AI system": ([created("digitalCapture")], {}, {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "unknown"}}),
     "an index of no agent": ([created("digitalCapture") | {"softwareAgentIndex": 9}], {}, {}),
 }  # fmt: skip
@@ -710,6 +712,21 @@ def test_signed_metadata_names_the_camera(signer, tmp_path, label):
     assert claims(OPENED | by_an_app, names) == [("camera", "NIKON Z 6_3")]
     assert claims(OPENED, names) == [("camera", "NIKON Z 6_3")]
     assert claims(OPENED, {"Iptc4xmpExt:AISystemUsed": "none", "tiff:Make": "Fooocus"}) == [("ai", "Fooocus")]
+
+
+@pytest.mark.parametrize("action", ["converted", "cropped", "published"])
+def test_a_photo_that_an_ai_app_only_converted_is_a_photo(signer, tmp_path, action):
+    acted = {"action": f"c2pa.{action}", "softwareAgent": "ChatGPT"}
+    parent = ("parent.jpg", "parentOf", signed(signer, "digitalCapture"))
+    claims = read(tmp_path, signed_with(signer, [OPENED, acted], ingredients=[parent])).claims
+    assert ("camera", False) in [(one.kind, one.part) for one in claims] and not any(one.kind == "ai" for one in claims)
+
+
+def test_the_camera_of_a_placed_photo_is_not_that_of_the_picture(signer, tmp_path):
+    placed = PLACED | {"parameters": {"ingredientIds": ["part.jpg"]}}
+    part = ("part.jpg", "componentOf", signed(signer, "digitalCapture"))
+    (claim, *_) = read(tmp_path, signed_with(signer, [BY_DESIGN, placed], ingredients=[part])).claims
+    assert (claim.kind, claim.part) == ("camera", True) and not conflict((claim,), "ai")
 
 
 def test_a_photo_with_a_generated_part_is_a_claim_of_both(signer, tmp_path):

@@ -30,10 +30,10 @@ _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 # Before a name, as in "without NAME".
 _NEGATION = re.compile(
-    r"n['’]t\b|\b(?:not|no|non|without|never|neither|nor|kein|keine|nicht|ohne|sans|aucune?|sin|senza|sem|zonder|inte)\b",
+    r"n['’]t\b|\b(?:not|no(?!\.?\s*\d)|non|without|never|neither|nor|kein|keine|nicht|ohne|sans|aucune?|sin|senza|sem|zonder|inte)\b",
     re.IGNORECASE,
 )
-_DENIALS = r"(?:no|nein|none|never|false|off|disabled|(?<![\w.])0(?![\w.]))"
+_DENIALS = r"(?:no(?!\.?\s*\d)|nein|none|never|false|off|disabled|(?<![\w.\-])0(?![\w.]))"
 _DENIAL = re.compile(rf"\b{_DENIALS}\b", re.IGNORECASE)
 # After a name, perhaps with a version, as in "NAME 2: no" and "NAME (not used)".
 _AFTER_VERSION = r"(?:[\s\-]*v?\d[\w.]*)?"
@@ -50,10 +50,14 @@ _CLAUSES = re.compile(r"[;,|()\[\]/\n]|\s[-–—]\s")
 _YES = re.compile(r"\s*[:=]\s*(?:yes|true|1)\s*$", re.IGNORECASE)
 _BY = re.compile(r"\s(?:by|with|using|via)\s", re.IGNORECASE)
 _GENERATED = re.compile(r"\bgenerated\b", re.IGNORECASE)
+# A setting that is not about AI, such as "upscaler: none" beside "AI generated".
+_OTHER_SETTING = re.compile(rf"\s*(?P<name>[^:=;,|()]{{1,40}})[:=]\s*{_DENIALS}\s*", re.IGNORECASE)
+_ABOUT_AI = re.compile(r"\b(?:ai|ki|ia|generated|generiert|created|made|edited)\b", re.IGNORECASE)
+_LIBRARY = re.compile(r"\s[\w.\-]{0,40}c2pa[\w.\-]{0,40}/", re.IGNORECASE)  # "Recraft/1.0 c2pa-rs/0.49"
 _NEGATION_WORDS = 6  # before a name, in which a negation applies to it
 _SUFFIXES = frozenset(
     {
-        "ai", "alpha", "app", "api", "beta", "dev", "diffusion", "edit", "fast", "flash", "full", "generator", "hd", "image",
+        "ai", "alpha", "app", "api", "beta", "dev", "diffusion", "edit", "fast", "flash", "full", "generate", "generator", "hd", "image",
         "large", "lite", "max", "medium", "mini", "model", "mre", "plus", "preview", "pro", "quality", "schnell", "standard",
         "turbo", "ultra", "version", "xl",
     }
@@ -72,12 +76,16 @@ OTHERS = frozenset(
         "humanEdits", "minorHumanEdits", "print", "screenCapture", "softwareImage", "virtualRecording",
     }
 )  # fmt: skip
-_TERMS = {term.lower(): term for term in AI_WHOLE | AI_PART | CAMERA | OTHERS}
+_TERMS = {term.lower(): term for term in AI_WHOLE | AI_PART | CAMERA | OTHERS} | {  # and IPTC's labels of two of them
+    "createdusinggenerativeai": "trainedAlgorithmicMedia",
+    "editedusinggenerativeai": "compositeWithTrainedAlgorithmicMedia",
+}
 _LISTS = re.compile(
     r"(?:https?://)?(?:www\.)?(?:cv\.)?(?:iptc|c2pa)\.org/(?:newscodes/)?digitalsourcetype[/#:]", re.IGNORECASE
 )
 _C2PA = re.compile(r"\s*(?:https?://)?(?:www\.)?c2pa\.org/digitalsourcetype/(\w{1,60})", re.IGNORECASE)
 _QCODE = re.compile(r"(?:digsrctype|iptc|c2pa):|(?:https?://)?schema\.org/", re.IGNORECASE)
+_OTHER_LISTS = re.compile(r"urn:iptc:|\S+/digsrctype/", re.IGNORECASE)
 _SCHEMA_ORG = re.compile(r"DigitalSource$", re.IGNORECASE)  # suffix of schema.org's names of the same types
 _SEPARATORS = re.compile(r"[\s_\-]+")
 
@@ -113,7 +121,9 @@ def tool_in(text: str, where: str) -> Tool | None:
         text: Content of a metadata field.
         where: Kind of the field, one of FIELDS; a tool counts only in the kinds listed in its row.
     """
-    text = text[:_MAX_LENGTH].strip().rstrip(".!")
+    text = text[:_MAX_LENGTH].strip().rstrip(".!。！")
+    if where == "agent" and (library := _LIBRARY.search(text)):
+        text = text[: library.start()]
     if _QUESTION.search(text):  # a question states nothing
         return None
     return _in_tools_words(text, where) if where in _OF_TOOLS else _in_peoples_words(text, where)
@@ -153,7 +163,14 @@ def _actors(text: str) -> list[str]:
 
 
 def _is_negative(text: str) -> bool:
-    return bool(_NEGATION.search(text) or _DENIAL.search(text))
+    """Return whether a text denies something about AI; "AI generated; upscaler: none" does not."""
+    clauses = (clause for clause in re.split(r"[;,|(]", text) if not _is_other_setting(clause))
+    return any(_NEGATION.search(clause) or _DENIAL.search(clause) for clause in clauses)
+
+
+def _is_other_setting(clause: str) -> bool:
+    setting = _OTHER_SETTING.fullmatch(clause)
+    return setting is not None and not _ABOUT_AI.search(setting["name"])
 
 
 class _Catalogue:
@@ -202,9 +219,7 @@ class _Catalogue:
         text = _YES.sub("", text)
         end, means = self.lead(text)
         if means:
-            named = text[end:].strip().removeprefix("the ")
-            allowed = names | alone if text[:end].lower().endswith(("with", "using")) else names
-            tool = Tool("AI", "ai") if _key(named) in self._ai else _whole(named, allowed)
+            tool = self._maker(text[:end].lower(), text[end:].strip().removeprefix("the "), names, alone)
             return _as_edit(tool) if tool and means == "ai-edit" else tool
         tokens = list(_tokens(text))
         if tokens and tokens[-1].text in self._nouns:
@@ -216,6 +231,20 @@ class _Catalogue:
             end = tokens[-3].end if len(tokens) > 2 and tokens[-2].text == "ai" else tokens[-2].end
             return _whole(text[:end], names)
         return None
+
+    def _maker(self, lead: str, named: str, names: _Names, alone: _Names) -> Tool | None:
+        """Return the tool named after a lead; only "generated" may stand before a name that people have, too."""
+        words = _key(lead)
+        generated = any(word.startswith(("gener", "génér", "gerad")) for word in words)
+        if generated:
+            names = names | self.names["agent"] | self.alone
+        elif lead.endswith(("with", "using")):
+            names = names | alone
+        is_person = named == "Ai" and lead.endswith("by") and not generated
+        if _key(named) in self._ai and not is_person:
+            return Tool("AI", "ai")
+        states_ai = words[:2] == ("ai", "generated") and named and not _is_negative(named)
+        return _whole(named, names) or (Tool("AI", "ai") if states_ai and not named.startswith("hand") else None)
 
     def statement(self, clause: str) -> Tool | None:
         """Return the tool of a clause such as "AI generated: yes" or "AI generated image by NAME"."""
@@ -308,7 +337,9 @@ def term_of(value: str) -> str:
 
     C2PA's own terms are returned unchanged.
     """
-    value = value[:200].strip()
+    value = value[:200].strip(" <>\t\r\n")
+    if _OTHER_LISTS.match(value):
+        value = re.split(r"[/#:]", value.rstrip("/#"))[-1]
     term = _QCODE.sub("", _LISTS.sub("", value, count=1), count=1).partition("?")[0].rstrip("/#")
     term = _SCHEMA_ORG.sub("", term)
     known = _TERMS.get(_SEPARATORS.sub("", term).lower(), "")

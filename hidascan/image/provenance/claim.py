@@ -25,7 +25,7 @@ class Claim:
         signature: C2PA status "valid", "unverified" (intact, but the signer is not trusted) or "broken"; "" without a
             signature.
         detail: Text of the field, or details of the statement.
-        part: Whether it is about part of the picture, such as a generative fill.
+        part: Whether it is about part of the picture, such as a generative fill or a placed photo.
         field: Name of the field, such as "EXIF Software" or "C2PA action c2pa.created".
         strength: "trusted", signed by a signer on the user's trust list; "signed", by any other; "tag", written by a
             tool in its own field or structure; or "text", plain words.
@@ -61,9 +61,9 @@ def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
     if not claims:
         return ""
     first = claims[0]
-    if verdict == "ai" and first.kind == "camera":
-        return f"conflict: the file names a camera ({first.short()}), but its pixels look generated"
+    if verdict == "ai" and first.kind == "camera" and not first.part:
+        return f"conflict: the file states that it comes from a camera ({first.short()}), but its pixels look AI-made"
     if verdict == "real" and first.kind == "ai":
-        what = "a part" if all(claim.part for claim in claims if claim.kind == "ai") else "itself"
-        return f"conflict: the file declares {what} generated ({first.short()}), but its pixels show no trace"
+        what = "a part of it" if all(claim.part for claim in claims if claim.kind == "ai") else "it"
+        return f"conflict: the file states that {what} is AI-made ({first.short()}), but its pixels show no trace of AI"
     return ""

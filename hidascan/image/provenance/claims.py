@@ -29,11 +29,25 @@ _NOT_USED = re.compile(
     r"|systems?|was|were|used|applicable|specified|disclosed|in|this|image|picture|photo|verwendet))*",
     re.IGNORECASE,
 )
+# The beginning of "No AI was used", "Not AI-generated", "none - real photo"; the end of "The tool was not used".
+_DENIED = re.compile(
+    r"(?:no|none|not|never|without|n\.?/?a|kein\w*|aucun\w*|sans|sin|senza|sem)\b[\s,;:()–—-]*"
+    r"(?:(?:generative|artificial|ai|ia|ki|human|real|photo\w*|tools?|used)\b|$)",
+    re.IGNORECASE,
+)
+_NOT_USED_AFTER = re.compile(r"\b(?:did not use\b.*|(?:not|never|nicht) (?:been )?used|human[ -]made)$", re.IGNORECASE)
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
 _ASSERTION, _MODEL = "C2PA assertion ", ", Model"
 _CREATED, _OPENED, _PLACED = "C2PA action c2pa.created", "C2PA action c2pa.opened", "C2PA action c2pa.placed"
+# What an app does to a picture without making pixels.
+_MECHANICAL = frozenset(
+    {
+        "converted", "cropped", "resized", "resized.proportional", "transcoded", "repackaged", "published",
+        "orientation", "redacted",
+    }
+)  # fmt: skip
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
 
 
@@ -45,10 +59,18 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
     plain = [field for field in fields if field not in structures]
     for field in plain:
         claims += _BY_KIND[field.kind](field) if field.kind in _BY_KIND else ()
-    claims += [*_of_camera(plain), *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
+    cameras = [*_of_camera(plain)]
+    if cameras:
+        claims = [replace(one, kind="software") if _is_of_glasses(one) else one for one in claims]
+    claims += [*cameras, *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
     if not any(field.source == "png" for field in structures):
         claims += _of_png_keys(plain)
     return tuple(sorted(_without_duplicates(claims), key=Claim.rank)[:_MAX_CLAIMS])
+
+
+def _is_of_glasses(claim: Claim) -> bool:
+    """Return whether a claim is that of Meta's glasses, which name a camera, too; a generator names none."""
+    return (claim.text, claim.field) == ("Meta AI", "EXIF Software")
 
 
 def _without_duplicates(claims: list[Claim]) -> list[Claim]:
@@ -76,6 +98,8 @@ def _by_catalogue(field: Field) -> Iterator[Claim]:
 def _of_source_type(field: Field) -> Iterator[Claim]:
     if (term := term_of(field.text)) and term != "empty":  # C2PA's term for a file without content
         kind, part = meaning_of(term)
+        if field.of_part and kind != "ai":
+            return  # a photographed or drawn part says nothing about the picture
         yield _claim(field, kind or "software", term, part or field.of_part)
 
 
@@ -128,7 +152,8 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     detail = "; ".join(f"{field.name.rpartition(':')[2]}: {shown(field.text, 80)}" for field in by_kind.values())
     # A person's name is often filled in for all pictures of a batch.
     strength = "text" if [*by_kind] == ["ai prompt writer"] else "tag"
-    part = bool(terms) and ("ai", False) not in terms
+    tool = tool_in(system.text, "agent") if system else None
+    part = ("ai", False) not in terms if terms else bool(tool and tool.means == "ai-edit")
     claim = _claim(system or next(iter(by_kind.values())), "ai", text, part, strength)
     yield replace(claim, detail=shown(detail))
 
@@ -139,7 +164,9 @@ def _is_unknown(text: str) -> bool:
 
 def _states_nothing(text: str) -> bool:
     """Return whether the name of an AI system says that there was none, or that it is unknown."""
-    return _is_unknown(text) or _NOT_USED.fullmatch(text.strip(" .!")) is not None
+    text = text.strip(" .!-()[]")
+    patterns = (_NOT_USED.fullmatch, _DENIED.match, _NOT_USED_AFTER.search)
+    return not text or _is_unknown(text) or any(pattern(text) for pattern in patterns)
 
 
 def _of_xai(fields: list[Field]) -> Iterator[Claim]:
@@ -205,16 +232,18 @@ def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
     yield from _of_ingredients(manifest, True)
 
 
-def _of_ingredients(manifest: Manifest, of_whole: bool) -> Iterator[Claim]:
+def _of_ingredients(manifest: Manifest, of_whole: bool, placed: bool = False) -> Iterator[Claim]:
+    """Yield the claims of ingredients: with `of_whole`, those on AI may be about the whole picture; cameras if not placed."""
     contained = [one for one in manifest.ingredients if one.relationship != "inputTo"]  # inputs: prompts, references
     of_whole = of_whole and len(contained) == 1 and not any(map(_is_camera, manifest.statements))
     for one in contained:
         whole = of_whole and one.relationship == "parentOf"
+        inside = placed or one.relationship != "parentOf"
         for claim in _of_one_manifest(one):
             if claim.kind != "software":
                 detail = f"{f'an ingredient, {one.title}'.rstrip(', ')}: {claim.detail}"
-                yield replace(claim, part=claim.part or not (whole and claim.kind == "ai"), detail=detail)
-        yield from _of_ingredients(one, whole)
+                yield replace(claim, part=claim.part or (not whole if claim.kind == "ai" else inside), detail=detail)
+        yield from _of_ingredients(one, whole, inside)
 
 
 def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
@@ -253,6 +282,9 @@ def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
     """Return the statements of a manifest on AI, and whether each is about part of the picture."""
     generated = [one for one in manifest.statements if _is_ai(one)]
     edited = bool(generated) and _had_picture(manifest)
+    done = {*manifest.actions} - {"opened"}
+    if edited and done and done <= _MECHANICAL:  # an app such as ChatGPT only converted a photo
+        generated = [one for one in generated if _declares_ai(one)]
     drawn = any(
         one.field == _CREATED and one.source_type not in ("", "empty") for one in manifest.statements if not _is_ai(one)
     )
@@ -279,9 +311,15 @@ def _is_camera(statement: Statement) -> bool:
 
 def _is_ai(statement: Statement) -> bool:
     kind, _ = meaning_of(statement.source_type)
+    by_hand = statement.source_type in ("humanEdits", "minorHumanEdits")
+    return _declares_ai(statement) or (not kind and not by_hand and _tool_means(statement) in ("ai", "ai-edit"))
+
+
+def _declares_ai(statement: Statement) -> bool:
+    """Return whether a statement declares AI, by more than the name of a tool."""
     declared = statement.field.startswith(tuple(f"C2PA assertion {label}" for label in AI_ASSERTIONS))
     declared |= statement.field.endswith("AISystemUsed") and not _states_nothing(statement.agent)
-    return kind == "ai" or declared or (not kind and _tool_means(statement) in ("ai", "ai-edit"))
+    return meaning_of(statement.source_type)[0] == "ai" or declared
 
 
 def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:

@@ -19,7 +19,7 @@ _MAX_PER_KIND, _MAX_CHARACTERS = 200, 8_000_000
 PNG_TEXT = "PNG text "
 _EXIF = {
     0x000B: ("ProcessingSoftware", "software"), 0x0131: ("Software", "software"), 0xA43A: ("RAWDevelopingSoftware", "software"),
-    0xA43B: ("ImageEditingSoftware", "software"), 0xA43C: ("MetadataEditingSoftware", "software"),
+    0xA43B: ("ImageEditingSoftware", "software"), 0xA43C: ("MetadataEditingSoftware", "text"),
     0x010F: ("Make", "make"), 0x0110: ("Model", "model"), 0x013B: ("Artist", "creator"), 0x9C9D: ("XPAuthor", "creator"),
     0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"), 0x9286: ("UserComment", "comment"),
     0x9C9C: ("XPComment", "comment"), 0x010D: ("DocumentName", "text"), 0x010E: ("ImageDescription", "text"),
@@ -56,6 +56,7 @@ _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.ad
 _UNREAD_XMP = ("WEBP", "HEIF", "AVIF")
 _EXTENSION_HEAD = 40  # GUID, full length, offset
 _MAX_EXTENDED = 4_000_000
+_MAX_TRAILER = 400_000  # bytes
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
 _IPTC_TAG, _PHOTOSHOP_TAG, _IPTC_RESOURCE = 33723, 34377, 0x0404
 
@@ -97,11 +98,11 @@ class _File:
     """A loaded image and the bytes of its file."""
 
     def __init__(self, image: Image.Image, data: bytes):
-        self.image, self._data = image, data
+        self.image, self.data = image, data
 
     @cached_property
     def png_texts(self) -> list[tuple[str, bytes]]:
-        return list(png_texts(self._data)) if self.image.format == "PNG" else []
+        return list(png_texts(self.data)) if self.image.format == "PNG" else []
 
     @cached_property
     def profiles(self) -> list[bytes]:
@@ -109,13 +110,13 @@ class _File:
 
     @cached_property
     def gif_texts(self) -> list[tuple[str, bytes]]:
-        return list(gif_texts(self._data)) if self.image.format == "GIF" else []
+        return list(gif_texts(self.data)) if self.image.format == "GIF" else []
 
     @cached_property
     def unread_xmp(self) -> list[bytes]:
         """Return the first packet in a format of which Pillow misses some."""
-        start = self._data.find(b"<x:xmpmeta") if self.image.format in _UNREAD_XMP else -1
-        return [self._data[start : start + _MAX_EXTENDED].partition(b"</x:xmpmeta>")[0]] if start >= 0 else []
+        start = self.data.find(b"<x:xmpmeta") if self.image.format in _UNREAD_XMP else -1
+        return [self.data[start : start + _MAX_EXTENDED].partition(b"</x:xmpmeta>")[0]] if start >= 0 else []
 
     def segments(self, kind: str) -> list[bytes]:
         """Return the contents of the segments of a JPEG, such as APP1 or COM."""
@@ -224,11 +225,21 @@ def _of_png(file: _File) -> Iterator[Field]:
 
 
 def _of_comments(file: _File) -> Iterator[Field]:
+    for name, body in getattr(file.image, "applist", ()):
+        if name.startswith("APP") and body.startswith((b"AIGC{", b'{"AIGC"')):  # China's label without a container
+            yield Field("comment", f"JPEG {name}", "structure", _decoded(body))
     for body in file.segments("COM"):
         yield Field("comment", "JPEG comment", "comment", _decoded(body))
     for kind, text in file.gif_texts:
         if kind == "comment":
             yield Field("comment", "GIF comment", "comment", _decoded(text))
+
+
+def _of_samsung(file: _File) -> Iterator[Field]:
+    """Yield the mark of an edit by Galaxy AI behind a JPEG."""
+    _, found, edit = file.data[-_MAX_TRAILER:].rpartition(b"PhotoEditor_Re_Edit_Data")
+    if found and file.data.endswith(b"SEFT") and re.search(rb'"genAIType"\s{0,9}:\s{0,9}"?[1-9]', edit):
+        yield Field("comment", "Samsung trailer, genAIType", "software", "Galaxy AI")
 
 
 def _decoded(value: bytes) -> str:
@@ -244,4 +255,5 @@ _READERS: tuple[Callable[[_File], Iterator[Field]], ...] = (
     _of_iptc,
     _of_png,
     _of_comments,
+    _of_samsung,
 )

@@ -14,6 +14,7 @@ from hidascan.image.provenance.catalogue import tool_in
 
 _JSON_CHARACTERS = 4_000_000
 _LABELLED = frozenset({"ContentProducer", "ProduceID", "ContentPropagator", "PropagateID"})  # keys of an AIGC label
+_OF_A_SERVICE = frozenset({"ServiceProvider", "ServiceUser"})  # keys of Tencent's label
 # ComfyUI writes `workflow:{...}`, services `AIGC{...}`.
 _LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)")
 _STEPS = re.compile(r"\bSteps: ?\d+\s*(?:[,;]|$)", re.MULTILINE)
@@ -35,6 +36,7 @@ _OF_TOOLS = (
 )  # fmt: skip
 # Sets of keys that are unique to one program.
 _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("Higgsfield", frozenset({"hf-job-id"})),
     ("SwarmUI", frozenset({"sui_image_params"})),
     ("SwarmUI", frozenset({"swarm_version"})),
     ("Easy Diffusion", frozenset({"use_stable_diffusion_model"})),
@@ -62,7 +64,13 @@ _SETTINGS = frozenset(
 )  # fmt: skip
 _NEEDED_SETTINGS = 3
 # These also describe pictures: the names of the models that make them contain "image".
-_CHATS = frozenset({"OpenAI", "ChatGPT", "gpt-image", "Meta AI", "Gemini", "Grok", "Qwen-Image", "GigaChat", "ERNIE"})
+_CHATS = frozenset(
+    {
+        "OpenAI", "ChatGPT", "gpt-image", "Meta AI", "Gemini", "Grok", "Qwen-Image", "GigaChat", "ERNIE", "Seedream",
+        "Hunyuan", "Le Chat",
+    }
+)  # fmt: skip
+_OF_IMAGES = ("image", "seedream", "seededit")  # in names of their models that make pictures
 
 
 def generator_of(text: str) -> str:
@@ -85,17 +93,26 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
         return "ComfyUI"
     wrapped = next((value for key, value in values.items() if str(key).upper() == "AIGC"), None)
     label = _unpacked(values if wrapped is None else wrapped)
-    if str(label.get("Label")) == "1" and (wrapped is not None or _LABELLED & label.keys()):
+    by_law = str(label.get("Label")) == "1" and (wrapped is not None or _LABELLED & label.keys())
+    of_service = str(_unpacked(values.get("aigc_info")).get("aigc_label_type")) in ("1", "2")
+    if by_law or of_service or (wrapped is not None and label.keys() >= _OF_A_SERVICE):
         return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 mean "possibly" and "suspected"
     keys = {str(key).lower(): value for key, value in values.items()}
     if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
         return name
+    export = _unpacked(keys.get("data"))  # of CapCut, which also exports edited photos
+    if (export.get("product"), export.get("exportType")) == ("dreamina", "generation"):
+        return "Dreamina"
     settings = {key.replace("_", "") for key in keys}
     if not settings & _PROMPTS:
         return ""
     model = str(keys.get("model", ""))
     tool = tool_in(model, "software")
-    if tool and tool.means != "software" and (tool.name not in _CHATS or "image" in model.lower()):
+    if (
+        tool
+        and tool.means != "software"
+        and (tool.name not in _CHATS or any(word in model.lower() for word in _OF_IMAGES))
+    ):
         return tool.name
     return "a diffusion model" if len(settings & _SETTINGS) >= _NEEDED_SETTINGS else ""
 
