@@ -325,7 +325,7 @@ def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
     change = "; the verdicts conflict" if flips else "; verdict unchanged" if len(verdicts) == 1 else ""
     note = f"after re-saving, resizing and cropping: score {min(everything):.3f} to {max(everything):.3f}{change}"
     if flips:
-        notes = tuple(one for one in finding.notes if one != conflict(finding.claims, finding.verdict))
+        notes = tuple(one for one in finding.notes if one != conflict(finding.claims, finding.verdict or ""))
         scope = scope_of("inconclusive", finding.ai_area, finding.regions)
         finding = replace(finding, verdict="inconclusive", scope=scope, family=None, notes=notes)
     return replace(
