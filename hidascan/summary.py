@@ -196,8 +196,7 @@ def _claims(finding: Finding) -> str:
     if finding.c2pa is not None and finding.c2pa.signature == "broken":
         return "the file's Content Credentials are broken: it was changed after signing, or the signature is wrong"
     if not finding.claims:
-        unread = any(note.startswith("Content Credentials") for note in finding.notes)
-        return "the file's Content Credentials could not be read" if unread else "the file contains no origin data"
+        return _no_claims(finding)
     claim = finding.claims[0]
     name = f"“{claim.text[:_NAME]}” ({claim_strength(claim)})"
     if claim.kind == "ai":
@@ -213,6 +212,15 @@ def _claims(finding: Finding) -> str:
     if claim.text in OTHERS:
         return f"the file declares its source as {name}"
     return f"the file names software: {name}, which says nothing about AI"
+
+
+def _no_claims(finding: Finding) -> str:
+    """Describe a file without claims; it may still have other data, or Content Credentials that could not be used."""
+    if finding.c2pa is None and any(note.startswith("Content Credentials") for note in finding.notes):
+        return "the file's Content Credentials could not be used"
+    if finding.c2pa is not None or finding.capture is not None:
+        return "the file names no generator, camera or software"
+    return "the file contains no origin data"
 
 
 def _outweighs(claim: Claim, finding: Finding) -> bool:

@@ -13,6 +13,7 @@ from hidascan.image.content import content_problem
 from hidascan.image.jpeg_history import JpegSave, JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
+from hidascan.image.provenance.tags import Capture
 from hidascan.options import ScanOptions
 from hidascan.regions import Region, find_regions, outlines, place_of, scope_of, turned
 from hidascan.summary import FAILED, HEADLINES, PART, heatmap_in_words, percent, summary, zones
@@ -120,6 +121,25 @@ def test_the_card_never_contradicts_its_row(finding):
 def test_an_unreadable_file_has_its_reason_and_no_result():
     card = summary(Finding("a", "error", error="the file is empty"), RUN)
     assert (card.headline, card.sentence, card.zones, card.reliability) == (FAILED, "The file is empty.", (), "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "the file contains no origin data"),
+        ({"notes": ("Content Credentials cannot be read: damaged",)}, "Content Credentials could not be used"),
+        ({"notes": ("Content Credentials are invalid: the sidecar belongs to another file",)}, "could not be used"),
+        ({"notes": ("Content Credentials are from the sidecar a.c2pa",), "c2pa": Manifest()}, "names no generator, camera or"),
+        ({"capture": Capture(taken="2026:01:01 10:00:00")}, "names no generator, camera or software"),
+        ({"claims": (Claim("camera", "xmp", "negativeFilm"),)}, "declares its source as “negativeFilm”"),
+        ({"claims": (Claim("camera", "c2pa", "Leica M11", part=True),)}, "a camera for a part of the picture: “Leica M11”"),
+        ({"claims": (Claim("software", "xmp", "humanEdits"),)}, "declares its source as “humanEdits”"),
+    ],
+)  # fmt: skip
+def test_origin_data_is_described_as_what_it_is(changes, said):
+    finding = replace(finding_of("real", "cold", "silent", "no JPEG"), **changes)
+    words = summary(finding, RUN).sentence
+    assert said in words and ("no origin data" in words) == (not changes)
 
 
 @pytest.mark.parametrize(("profile", "said"), [("low-fpr", "2 of 1,000"), ("balanced", "1 of 100"), ("high-recall", "10 of 100")])  # fmt: skip

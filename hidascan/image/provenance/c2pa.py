@@ -166,6 +166,8 @@ def _read_sidecar(
     if problem:
         return None, (f"{_NAME} in the sidecar {name} cannot be read: {problem}",)
     manifest, notes = _read(data, format, sidecar, trust)
+    if manifest and any(code.startswith(BINDINGS) and means_change(code, True) for code in manifest.codes):
+        return None, notes  # nothing else ties it to this file
     return manifest, (f"{_NAME} are from the sidecar {name}", *notes) if manifest else notes
 
 

@@ -29,13 +29,18 @@ _NOT_USED = re.compile(
     r"|systems?|was|were|used|applicable|specified|disclosed|in|this|image|picture|photo|verwendet))*",
     re.IGNORECASE,
 )
-# The beginning of "No AI was used", "Not AI-generated", "none - real photo"; the end of "The tool was not used".
+# The beginning of "No AI was used", "Not AI-generated", "none - real photo".
 _DENIED = re.compile(
-    r"(?:no|none|not|never|without|n\.?/?a|kein\w*|aucun\w*|sans|sin|senza|sem)\b[\s,;:()–—-]*"
+    r"(?:no|none|not|never|without|n\.?/?a|kein\w*|aucun\w*|ohne|sans|sin|senza|sem|zonder)\b[\s,;:()–—-]*"
     r"(?:(?:generative|artificial|ai|ia|ki|human|real|photo\w*|tools?|used)\b|$)",
     re.IGNORECASE,
 )
-_NOT_USED_AFTER = re.compile(r"\b(?:did not use\b.*|(?:not|never|nicht) (?:been )?used|human[ -]made)$", re.IGNORECASE)
+# The end of "The tool was not used", "A photo, no AI", "This was not made with AI".
+_NOT_USED_AFTER = re.compile(
+    r"\bdid not use\b|\b(?:(?:not|never|nicht) (?:been )?used|human[ -]made|no ai"
+    r"|not (?:made|created|generated|edited) (?:with|by|using) (?:any )?ai)$",
+    re.IGNORECASE,
+)
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools

@@ -95,7 +95,8 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     label = _unpacked(values if wrapped is None else wrapped)
     by_law = str(label.get("Label")) == "1" and (wrapped is not None or _LABELLED & label.keys())
     of_service = str(_unpacked(values.get("aigc_info")).get("aigc_label_type")) in ("1", "2")
-    if by_law or of_service or (wrapped is not None and label.keys() >= _OF_A_SERVICE):
+    unnumbered = wrapped is not None and "Label" not in label and label.keys() >= _OF_A_SERVICE
+    if by_law or of_service or unnumbered:
         return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 mean "possibly" and "suspected"
     keys = {str(key).lower(): value for key, value in values.items()}
     if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
@@ -108,11 +109,8 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
         return ""
     model = str(keys.get("model", ""))
     tool = tool_in(model, "software")
-    if (
-        tool
-        and tool.means != "software"
-        and (tool.name not in _CHATS or any(word in model.lower() for word in _OF_IMAGES))
-    ):
+    makes_images = any(word in model.lower() for word in _OF_IMAGES)
+    if tool and tool.means != "software" and (tool.name not in _CHATS or makes_images):
         return tool.name
     return "a diffusion model" if len(settings & _SETTINGS) >= _NEEDED_SETTINGS else ""
 
