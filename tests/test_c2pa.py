@@ -433,8 +433,9 @@ def test_a_readable_sidecar_is_preferred_and_another_kind_of_file_is_reported(si
 
 
 def test_the_sidecar_is_read_if_the_embedded_manifest_is_unreadable(signer, tmp_path):
-    (tmp_path / "a.c2pa").write_bytes(signed(signer, "digitalCapture", beside=True))
     unreadable = plain()[:2] + b"\xff\xeb\0\x20" + bytes(30) + plain()[2:]
+    sidecar = signed_with(signer, [created("digitalCapture")], base=unreadable, beside=True)
+    (tmp_path / "a.c2pa").write_bytes(sidecar)
     image = read(tmp_path, unreadable)
     assert image.claims[0].kind == "camera" and image.notes[:2] == (
         "Content Credentials cannot be read: damaged",
