@@ -37,7 +37,7 @@ from hidascan.lab.measure.calibration import (
 from hidascan.lab.measure.detection import evaluate
 from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
-from hidascan.lab.training.recipe import read_recipe
+from hidascan.lab.training.recipe import DataSpec, Recipe, images_of, read_recipe
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED, on_cpu, table_of, train_into
 
@@ -337,6 +337,11 @@ def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weight
         "not toml at all [",
         'base = "no_such_file.toml"\ndetector = "npr"',
         'base = "r.toml"\ndetector = "npr"',
+        'detector = "npr"\n[training]\nlr = "1e-3"',
+        'detector = "npr"\n[data]\ntables = "labels.tsv"',
+        'detector = "npr"\ntraining = 3',
+        'detector = "npr"\n[sampling]\nai = 0.6',
+        'detector = "npr"\n[sampling]\nsaves = [0.5, 0.0, 0.0, 0.0]',
     ],
 )
 def test_malformed_recipes_are_refused(tmp_path, text):
@@ -354,6 +359,21 @@ def test_a_recipe_inherits_what_it_does_not_set(tmp_path):
     recipe = read_recipe(tmp_path / "npr.toml")
     assert (recipe.seed, recipe.data.autoencoders, recipe.data.calibration_fold) == (3, ("b", "c"), 2)
     assert (recipe.training.epochs, recipe.training.batch) == (7, 6)
+
+
+def test_a_recipe_inherits_the_other_values_of_a_table_in_a_table(tmp_path):
+    (tmp_path / "base.toml").write_text('detector = "hidanet"\n[localiser.pairs]\nside = 96\ncounts = [1, 2, 3]\n')
+    (tmp_path / "own.toml").write_text('base = "base.toml"\n[localiser.pairs]\ncounts = [4, 5, 6]\n')
+    pairs = read_recipe(tmp_path / "own.toml").localiser.pairs
+    assert (pairs.side, pairs.counts) == (96, (4, 5, 6))
+
+
+def test_only_the_calibration_fold_calibrates(tmp_path):
+    rows = [(f"{n}.png", n % 2, "any", f"source {n}") for n in range(24)]
+    data = DataSpec((str(table_of(tmp_path, rows)),), calibration_fold=0, without_folds=(1, 2))
+    images = {training: images_of(Recipe(data=data), training) for training in (True, False)}
+    found = {training: {fold_of(image.source) for image in kept} for training, kept in images.items()}
+    assert found == {True: {3, 4, 5}, False: {0}}
 
 
 def test_every_recipe_in_the_repository_can_be_read():
