@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import load_detector
-from hidascan.errors import RecipeError
+from hidascan.errors import HidascanError, RecipeError
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, short_names
@@ -77,6 +77,22 @@ def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_pa
     assert header.name == "npr" and result["out_of_fold"] and result["images"] == 24
     below, above = header.calibration.thresholds["balanced"]
     assert below <= 0.5 <= above and header.calibration != Calibration()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--folds", "0"], "--folds 0 needs --table"),
+        (["--ship", "x"], "recipes of different names"),
+        (["--outside", "theirs=none.csv"], "expected NAME=FILE"),
+        (["--outside", "theirs={folder}/table.tsv"], "columns path and score"),
+        (["--table", "none.tsv"], "none.tsv"),
+    ],
+)
+def test_compare_refuses_its_options_before_it_trains(recipes, tmp_path, options, complaint):
+    paths = [f"{recipes}/npr.toml", f"{recipes}/npr.toml@seed=1", "--cache", str(tmp_path), "--out", str(tmp_path)]
+    ran = CliRunner().invoke(app, ["compare", *paths, *(option.format(folder=recipes) for option in options)])
+    assert isinstance(ran.exception, HidascanError) and complaint in str(ran.exception)
 
 
 def compared(name: str, scores, uncertainties=None) -> Compared:

@@ -18,15 +18,18 @@ from hidascan import Scanner, ScanOptions
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.errors import RecipeError, UsageError
-from hidascan.lab.cli import app
+from hidascan.lab.cli import app, main
 from hidascan.lab.data.composites import cell_shares, random_region, swap_region
 from hidascan.lab.data.degradations import DegradationSpec, degrade, draw_degradation
 from hidascan.lab.data.layouts import read_images
-from hidascan.lab.data.tables import FOLDS, BalancedSampler, LabelledImage, fold_of, read_table
+from hidascan.lab.data.tables import FOLDS, BalancedSampler, EditedImage, LabelledImage, fold_of, read_table
+from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, _batches
 from hidascan.lab.hidanet import train_part
-from hidascan.lab.hidanet.filters import Pairs, build_pairs
+from hidascan.lab.hidanet.filters import Pairs, _window, build_pairs
 from hidascan.lab.hidanet.heatmaps import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser, window_store
+from hidascan.lab.hidanet.recipe import PairSpec, WindowSpec
+from hidascan.lab.hidanet.windows import WindowMaker
 from hidascan.lab.measure.calibration import (
     ERRORS,
     calibrate,
@@ -34,10 +37,11 @@ from hidascan.lab.measure.calibration import (
     localisation_threshold,
     measure_reliability,
 )
-from hidascan.lab.measure.detection import evaluate
+from hidascan.lab.measure.detection import evaluate, evaluate_scores
 from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
-from hidascan.lab.training.recipe import read_recipe
+from hidascan.lab.measure.robustness import tabulate
+from hidascan.lab.training.recipe import DataSpec, Recipe, images_of, read_recipe
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED, on_cpu, table_of, train_into
 
@@ -72,12 +76,65 @@ def test_figures_agree_with_the_reference_script(hidascan, tiny_weights, tmp_pat
         ("path\tlabel\n", "is empty"),
         ("path\tlabel\na\t1\n", "column missing"),
         ("path\tlabel\tgroup\tsource\na\t2\tb\tc\n", "labels"),
+        ("path\tlabel\tgroup\tsource\na\t1\tb\n", "too few columns"),
+        ("path\tlabel\tgroup\tsource\n\xe9\t1\tb\tc\n", "not a table in UTF-8"),
     ],
 )
 def test_malformed_tables_are_refused(tmp_path, text, complaint):
-    (tmp_path / "t.tsv").write_text(text)
+    (tmp_path / "t.tsv").write_text(text, encoding="latin-1")
     with pytest.raises(RecipeError, match=complaint):
         read_table(tmp_path / "t.tsv")
+
+
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "t.tsv").write_text("path\tlabel\tgroup\tsource\na\t1\tb\tc\n", encoding="utf-8-sig")
+    assert read_table(tmp_path / "t.tsv")[0].source == "c"
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_images_of_one_class_have_the_figures_that_can_be_measured(label, recwarn):
+    images, scores = [LabelledImage(Path("a.png"), label, "g", "s")] * 3, np.array([0.1, 0.5, 0.9])
+    figures = evaluate_scores(images, scores, np.array(["real", "inconclusive", "ai"])).figures
+    known = {name for name in ("verdict_ai_on_real", "verdict_ai_on_ai") if figures[name] == figures[name]}
+    assert known == {("verdict_ai_on_real", "verdict_ai_on_ai")[label]} and np.isnan(figures["tpr_at_1pct_fpr"])
+    robust = tabulate(["unchanged"], np.array([label] * 3), scores[:, None], np.array([["ai"]] * 3))
+    assert np.isnan(robust.perturbations[0].tpr_5) and not recwarn.list
+
+
+def test_sampling_gives_up_where_no_image_is_large_enough(tmp_path, monkeypatch):
+    for name in ("hidanet.filters", "hidanet.windows", "data.trained_autoencoders"):
+        monkeypatch.setattr(f"hidascan.lab.{name}.TRIES", 3)
+    images = [LabelledImage(save_picture(tmp_path / "a.png", 100, 100), label, "g", "s") for label in (0, 1)]
+    real, ai = (BalancedSampler(images, label, 0.5) for label in (0, 1))
+    for draw in (
+        lambda: _window(real, PairSpec(), np.random.default_rng(0)),
+        lambda: WindowMaker(WindowSpec(counts=(0, 0, 0, 1, 0)), 0, [], real, ai, {})[0],
+        lambda: next(_batches(AutoencoderSpec(), real)),
+    ):
+        with pytest.raises(RecipeError, match="images in a row are unreadable or smaller than"):
+            draw()
+
+
+def test_an_edit_that_differs_from_its_mask_in_size_is_refused(tmp_path):
+    image, mask = (save_picture(tmp_path / f"{side}.png", 240, side) for side in (240, 260))
+    maker = WindowMaker(WindowSpec(), 0, [EditedImage(image, mask, "g")], None, None, {})
+    with pytest.raises(RecipeError, match="not as large as its mask"):
+        maker[0]
+
+
+def test_hidanet_refuses_folds_that_its_training_would_ignore(lab, tmp_path):
+    data = replace(lab.recipe.data, calibration_fold=0)
+    with pytest.raises(RecipeError, match="out of fold"):
+        train_into(replace(lab.recipe, data=data), tmp_path, tmp_path / "out.safetensors")
+
+
+def test_a_failed_system_call_costs_one_line(tmp_path, monkeypatch, capsys):
+    command = ["hidalab", "forge", str(tmp_path / "none.png"), str(tmp_path / "no" / "out.jpg"), "--autoencoder", "x"]
+    monkeypatch.setattr("sys.argv", command)
+    monkeypatch.setattr("hidascan.lab.cli.app", lambda **_: open(tmp_path / "no" / "out.jpg", "wb"))
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == f"hidalab: {tmp_path}/no/out.jpg: no such file or directory\n"
 
 
 def test_a_big_source_does_not_dominate_a_small_one(tmp_path):
@@ -248,7 +305,8 @@ def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_pa
     saved = Pairs(with_pairs(recipe, replace(pairs, saves=(0, 0, 1, 0))), tmp_path / "pairs")[1]
     assert saved[0].shape == saved[1].shape and len(saved[2].saves) == 2
     build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), on_cpu(tmp_path))
-    assert (tmp_path / "pairs" / "given-000040.safetensors").exists()
+    more = Pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), tmp_path / "pairs")
+    assert len(more) == 45 and len(Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")) == 2
     with pytest.raises(RecipeError, match="different recipe"):
         build_pairs(replace(recipe, seed=5), on_cpu(tmp_path))
 
@@ -289,16 +347,14 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
 
 
 def test_localisation_is_measured_without_omitted_groups(autoencoder, tiny_weights, tmp_path):
-    from typer.testing import CliRunner
-
-    from hidascan.lab.cli import app
-
     for number in range(2):
         save_picture(tmp_path / f"{number}.png", 96, 128, seed=number)
     (tmp_path / "chart.png").write_bytes(b"cannot be read, so must not be")
     rows = [("0.png", 0, "photos", "a"), ("1.png", 0, "photos", "b"), ("chart.png", 0, "charts", "c")]
     table = table_of(tmp_path, rows)
     options = ["--autoencoder", autoencoder, "--without", "charts", "--weights", tiny_weights]
+    nothing = CliRunner().invoke(app, [str(a) for a in ("localise", table, *options, "--without", "photos")])
+    assert isinstance(nothing.exception, UsageError) and "no real image" in str(nothing.exception)
     ran = CliRunner().invoke(app, [str(a) for a in ("localise", table, *options)], catch_exceptions=False)
     figures = json.loads(ran.stdout.splitlines()[-1])
     assert figures["images"] == 2
@@ -337,6 +393,11 @@ def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weight
         "not toml at all [",
         'base = "no_such_file.toml"\ndetector = "npr"',
         'base = "r.toml"\ndetector = "npr"',
+        'detector = "npr"\n[training]\nlr = "1e-3"',
+        'detector = "npr"\n[data]\ntables = "labels.tsv"',
+        'detector = "npr"\ntraining = 3',
+        'detector = "npr"\n[sampling]\nai = 0.6',
+        'detector = "npr"\n[sampling]\nsaves = [0.5, 0.0, 0.0, 0.0]',
     ],
 )
 def test_malformed_recipes_are_refused(tmp_path, text):
@@ -354,6 +415,21 @@ def test_a_recipe_inherits_what_it_does_not_set(tmp_path):
     recipe = read_recipe(tmp_path / "npr.toml")
     assert (recipe.seed, recipe.data.autoencoders, recipe.data.calibration_fold) == (3, ("b", "c"), 2)
     assert (recipe.training.epochs, recipe.training.batch) == (7, 6)
+
+
+def test_a_recipe_inherits_the_other_values_of_a_table_in_a_table(tmp_path):
+    (tmp_path / "base.toml").write_text('detector = "hidanet"\n[localiser.pairs]\nside = 96\ncounts = [1, 2, 3]\n')
+    (tmp_path / "own.toml").write_text('base = "base.toml"\n[localiser.pairs]\ncounts = [4, 5, 6]\n')
+    pairs = read_recipe(tmp_path / "own.toml").localiser.pairs
+    assert (pairs.side, pairs.counts) == (96, (4, 5, 6))
+
+
+def test_only_the_calibration_fold_calibrates(tmp_path):
+    rows = [(f"{n}.png", n % 2, "any", f"source {n}") for n in range(24)]
+    data = DataSpec((str(table_of(tmp_path, rows)),), calibration_fold=0, without_folds=(1, 2))
+    images = {training: images_of(Recipe(data=data), training) for training in (True, False)}
+    found = {training: {fold_of(image.source) for image in kept} for training, kept in images.items()}
+    assert found == {True: {3, 4, 5}, False: {0}}
 
 
 def test_every_recipe_in_the_repository_can_be_read():

@@ -8,9 +8,10 @@ Tiny-GenImage report. Difference: our thumbnail shrinks by area averaging.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from hidascan.detectors.backbones import check_timm_name, create_model
 from hidascan.detectors.base import DetectorConfig, SingleView
@@ -37,16 +38,5 @@ class Swin(SingleView):
         check_timm_name(config.model)
         if not config.model.startswith("swin_"):
             raise CheckpointError(f"{config.model[:40]!r} is not a timm Swin")
-        self.network = _LogitOf(create_model(config.model, outputs=1, img_size=config.side))
-
-
-class _LogitOf(nn.Module):
-    """Drops the last axis of a network with one output."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.network(x)[:, 0]
-        return logits
+        network = create_model(config.model, outputs=1, img_size=config.side)
+        self.network = nn.Sequential(OrderedDict(network=network, logit=nn.Flatten(0)))  # (B, 1) -> (B,)

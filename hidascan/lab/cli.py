@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from hidascan.errors import ExitCode, HidascanError
+from hidascan.errors import ExitCode, HidascanError, reason_of
 from hidascan.lab.commands import compare, create, measure, reference
 from hidascan.printable import printable
 
@@ -46,9 +46,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.USAGE_OR_MODEL)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            text = "no space left on device; free some space, then run the same command again"
+        elif error.filename is not None:
+            text = f"{os.fsdecode(error.filename)}: {reason_of(error)}"
+        else:
             raise
-        print("hidalab: no space left on device; free some space, then run the same command again", file=sys.stderr)
+        print(f"hidalab: {printable(text)}", file=sys.stderr)
         sys.exit(ExitCode.USAGE_OR_MODEL)
 
 

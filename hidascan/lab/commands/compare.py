@@ -45,27 +45,35 @@ def compare(
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
     from hidascan.lab.measure.calibration import calibrate_by_scores
+    from hidascan.lab.measure.comparison import read_outside
     from hidascan.lab.measure.entries import Entry, read_entry
     from hidascan.lab.training.end_to_end import with_packs
 
     read = [read_entry(text) for text in recipes]
     entries = [Entry(one.name, with_packs(one.recipe, packs, views, minutes)) for one in read]
+    names = [entry.name.partition("@")[0] for entry in entries]
+    if not folds and table is None:
+        raise UsageError("--folds 0 needs --table")
+    if ship is not None and (not folds or len(set(names)) < len(names)):
+        raise UsageError("--ship needs --folds, and recipes of different names")
+    scored = [] if table is None else read_images(table)  # all inputs are read before hours of training
+    others = [read_outside(text) for text in outside or []]
     trainer = _trainer(cache, device, precision, patches)
     out.mkdir(parents=True, exist_ok=True)
     if folds:
         chosen = spread(_known_images(entries[0]), images)
         found = [trainer.score(entry, chosen, folds) for entry in entries]
-        _report("out of fold", found, outside or [], chosen, out / "out-of-fold")
+        _report("out of fold", [*found, *(other(chosen) for other in others)], out / "out-of-fold")
         if ship is not None:
             ship.mkdir(parents=True, exist_ok=True)
-            for entry, one in zip(entries, found, strict=True):
-                path = ship / f"{entry.name.partition('@')[0]}.safetensors"
+            for entry, name, one in zip(entries, names, found, strict=True):
+                path = ship / f"{name}.safetensors"
                 figures = calibrate_by_scores(trainer.weights(entry), one.images, one.scores, path)
                 print(f"{path}: {json.dumps(figures)}")
     if table is not None:
-        chosen = read_images(table)
-        found = [trainer.score(entry, chosen) for entry in entries]
-        _report(table.parent.name, found, outside or [], chosen, out / table.parent.name)
+        found = [trainer.score(entry, scored) for entry in entries]
+        name = table.resolve().parent.name.replace(".", "-") or "table"  # `_report` appends suffixes
+        _report(name, [*found, *(other(scored) for other in others)], out / name)
 
 
 def _trainer(cache: Path, device: str, precision: str, patches: int | None = None) -> EntryTrainer:
@@ -83,14 +91,10 @@ def _known_images(entry: Entry) -> list[LabelledImage]:
     return capped(read_images(*entry.recipe.data.tables), 4)
 
 
-def _report(title: str, found: list[Compared], outside: list[str], images: list[LabelledImage], path: Path) -> None:
+def _report(title: str, found: list[Compared], path: Path) -> None:
     from hidascan.lab.measure import comparison
 
-    for text in outside:
-        name, equals, file = text.partition("=")
-        if not equals:
-            raise UsageError(f"--outside {text}: expected NAME=FILE")
-        found = [*found, comparison.read_outside(name, Path(file), images)]
+    images = found[0].images
     sources = len({image.source for image in images})
     text = f"{title}: {len(images)} images of {sources} sources.\n\n{comparison.as_markdown(found)}\n\n{comparison.by_kind(found)}"
     print(text, end="\n\n", flush=True)
@@ -120,7 +124,7 @@ def curves(
     chosen, found = spread(read_images(table), images), {}
     for name in weights:
         scanner = open_scanner(name, device, precision, patches)
-        found[scanner.header.name] = measure_curves(scanner, chosen)
+        found[name if scanner.header.name in found else scanner.header.name] = measure_curves(scanner, chosen)
     out.mkdir(parents=True, exist_ok=True)
     plot_curves({curve: {name: points[curve] for name, points in found.items()} for curve in CURVES}, out / "curves")
     for curve, levels in CURVES.items():

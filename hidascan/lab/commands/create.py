@@ -36,7 +36,8 @@ def train(
     if (only is None) != (rest_of is None):
         raise UsageError("--only and --rest-of belong together")
     spec, workspace = with_packs(read_recipe(recipe), packs, views, minutes), open_workspace(cache, device, precision)
-    cache.mkdir(parents=True, exist_ok=True)
+    for folder in (cache, out.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     module = training_module(spec.detector)
     if only is not None:
         if not hasattr(module, "train_part"):
@@ -48,7 +49,7 @@ def train(
         calibrate(out, Path(spec.data.calibration), device=device, precision=precision)
     elif spec.data.calibration_fold >= 0:
         missing = [table for table in spec.data.tables if not Path(table).exists()]
-        if packs and missing:
+        if getattr(spec.data, "packs", "") and missing:
             print(f"not calibrated: {missing[0]} is missing; run hidalab calibrate later", file=sys.stderr)
             return
         calibrate(out, None, recipe, device, precision)

@@ -42,7 +42,7 @@ def evaluate(
             report.close()
     print(detection.as_markdown(evaluation))
     print(json.dumps({"intervals": {name: [round(x, 4) for x in pair] for name, pair in evaluation.intervals.items()}}))
-    print(json.dumps(evaluation.figures))
+    print(json.dumps({name: value for name, value in evaluation.figures.items() if value == value}))  # no NaN in JSON
 
 
 def agree(
@@ -109,6 +109,8 @@ def localise(
     if not detector.has_heatmap:
         raise UsageError(f"localise: the detector {header.architecture} of these weights produces no heatmap")
     photos = [image for image in read_images(table) if not image.label and image.group not in (without or ())]
+    if not photos:
+        raise UsageError(f"{table}: no real image is left")
     chosen, painter = spread(photos, images), load_autoencoder(autoencoder)
     for row in measure_localisation(detector, header.calibration.localisation, chosen, painter, share, jpeg):
         print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in row.items()}}))
@@ -189,8 +191,10 @@ def heatmaps(
 
     spec = read_recipe(recipe)
     report = _task(spec.detector, "report_heatmaps")
-    residuals = load_detector(find_weights(weights))[0].residuals
-    for part in report(spec, residuals, open_workspace(cache, device, precision)):
+    detector, header = load_detector(find_weights(weights))
+    if header.architecture != spec.detector:
+        raise UsageError(f"{weights}: weights of {header.architecture}, but the recipe is one of {spec.detector}")
+    for part in report(spec, detector.residuals, open_workspace(cache, device, precision)):
         print(part, end="\n\n", flush=True)
 
 
@@ -209,6 +213,8 @@ def card(
     from hidascan.lab.training.recipe import read_recipe, training_module
 
     spec = read_recipe(recipe)
+    if table is None and not spec.data.calibration:
+        raise UsageError("pass --table: the recipe names no calibration table")
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
     sections = getattr(training_module(spec.detector), "SECTIONS", None)
     options = ScanOptions(weights, device=device, precision=precision)
@@ -238,8 +244,7 @@ def bench(
     edited = read_edited(folder)
     if edited is not None:
         name, pairs = edited
-        chosen = pairs[:: max(1, len(pairs) // limit)][:limit] if limit else pairs
-        _edited(name, chosen, open_scanner(weights, device, precision))
+        _edited(name, spread(pairs, limit or len(pairs)), open_scanner(weights, device, precision))
         return
     layout, images = read_layout(folder)
     if real is not None:

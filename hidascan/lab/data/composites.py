@@ -34,6 +34,12 @@ class SamplingSpec(DegradationSpec):
     filter: float = 0.15
     saves: tuple[float, float, float, float] = (0.25, 0.50, 0.12, 0.13)
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for probabilities that do not sum to 1."""
+        super().__post_init__()
+        if abs(self.real + self.ai + self.pair + self.swap - 1) > 1e-8:
+            raise ValueError("real, ai, pair and swap must sum to 1")
+
 
 @dataclass(frozen=True)
 class Composite:

@@ -40,6 +40,11 @@ class DegradationSpec:
     saves: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)  # none, JPEG, two JPEGs, WebP
     jpeg_quality: tuple[int, int] = (30, 100)
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for probabilities that do not sum to 1."""
+        if abs(sum(self.saves) - 1) > 1e-8:
+            raise ValueError("saves must sum to 1")
+
 
 def draw_degradation(rng: np.random.Generator, spec: DegradationSpec) -> Degradation:
     """Draw a degradation."""

@@ -87,7 +87,7 @@ def read_packs(folder: Path) -> Packs:
     """Read the index of finished packs.
 
     Raises:
-        RecipeError: If packs are missing, unfinished or damaged.
+        RecipeError: If packs are missing, unfinished, damaged or empty.
     """
     if not (folder / _INDEX).exists():
         if (folder / _UNFINISHED).exists():
@@ -101,6 +101,8 @@ def read_packs(folder: Path) -> Packs:
         raise _damaged(folder, str(error)) from None
     if held < max((window.offset + window.size for window in windows), default=0):
         raise _damaged(folder, f"{_BLOB} is truncated")
+    if not windows:
+        raise RecipeError(f"{folder}: the packs contain no window")
     return Packs(folder, windows, hashlib.sha256(data).hexdigest())
 
 

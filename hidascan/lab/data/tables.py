@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from hidascan.errors import RecipeError
 from hidascan.image.decode import decode
 
 FOLDS = 6
+TRIES = 1000  # images drawn in a row before a sampling gives up
 # Groups of the tables by family: generators of one architecture or maker, which new detectors tend to miss together.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "gan": ("progan", "stylegan2_faces"),
@@ -37,6 +39,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _FAMILY_OF = {group: family for family, groups in FAMILIES.items() for group in groups}
+Image = TypeVar("Image")
 _DOMAIN_OF = {"hn_digital_art": "artwork", "hn_scans": "document", "hn_screens": "screenshot"}
 
 
@@ -96,12 +99,16 @@ def read_mask(path: Path) -> np.ndarray:
 
 def _read_rows(table: Path, columns: set[str]) -> list[dict[str, str]]:
     try:
-        with table.open(newline="", encoding="utf-8") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
     except OSError as error:
         raise RecipeError(f"{table}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RecipeError(f"{table}: not a table in UTF-8 ({error})") from None
     if rows and (missing := columns - rows[0].keys()):
         raise RecipeError(f"{table}: column missing: {', '.join(sorted(missing))}")
+    if any(row[name] is None for row in rows for name in columns):
+        raise RecipeError(f"{table}: a row has too few columns")
     return rows
 
 
@@ -114,7 +121,7 @@ def _image(base: Path, row: dict[str, str]) -> LabelledImage:
     return LabelledImage(base / row["path"], label, group, row["source"], *kinds)
 
 
-def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
+def spread(images: list[Image], count: int) -> list[Image]:
     """Take `count` images at even steps, so that every source is represented; all if there are fewer."""
     count = min(count, len(images))
     return [images[i * len(images) // count] for i in range(count)]
@@ -149,6 +156,11 @@ def tables_sha256(tables: Iterable[str | Path]) -> str:
 def fold_of(source: str) -> int:
     """Return the fold, 0..5, of a source, by a hash of its name, so that no source is in two folds."""
     return int.from_bytes(_digest(source)[:4], "big") % FOLDS
+
+
+def no_image(side: int) -> RecipeError:
+    """Return the error of TRIES draws without an image with sides of at least `side` pixels."""
+    return RecipeError(f"{TRIES} images in a row are unreadable or smaller than {side} px: check the tables")
 
 
 class BalancedSampler:

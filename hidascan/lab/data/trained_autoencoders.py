@@ -23,7 +23,7 @@ from tqdm import tqdm
 from hidascan.errors import ImageError, RecipeError
 from hidascan.image.decode import decode
 from hidascan.lab.data.degradations import random_window, resize
-from hidascan.lab.data.tables import BalancedSampler
+from hidascan.lab.data.tables import TRIES, BalancedSampler, no_image
 from hidascan.lab.training.artifacts import Workspace, fingerprint, save_artifact
 from hidascan.lab.training.trainer import read_ahead
 
@@ -214,13 +214,17 @@ def _batches(spec: AutoencoderSpec, photos: BalancedSampler) -> Iterator[Tensor]
 
     def load(_: int) -> Tensor:
         windows: list[np.ndarray] = []
-        while len(windows) < spec.batch:
+        for _ in range(TRIES):
+            if len(windows) == spec.batch:
+                break
             try:
                 pixels = decode(photos.draw(rng).path).pixels
             except ImageError:
                 continue
             if min(pixels.shape[:2]) >= _WINDOW:
                 windows += _windows(pixels, min(per_photo, spec.batch - len(windows)), rng)
+        if len(windows) < spec.batch:
+            raise no_image(_WINDOW)
         return torch.from_numpy(np.stack(windows)).permute(0, 3, 1, 2).float() / 255
 
     return read_ahead(load, spec.steps)

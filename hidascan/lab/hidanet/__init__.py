@@ -39,7 +39,13 @@ _PARTS = {  # parts that can be trained alone, and their settings of the network
 
 
 def train(recipe: Recipe, out: Path, workspace: Workspace) -> None:
-    """Compute what is missing in the cache, train, resuming after the last complete epoch, and write the weights."""
+    """Compute what is missing in the cache, train, resuming after the last complete epoch, and write the weights.
+
+    Raises:
+        RecipeError: If the recipe excludes folds.
+    """
+    if recipe.data.excluded != (-1,):
+        raise RecipeError("HiDA-Net is calibrated out of fold: omit data.calibration_fold and data.without_folds")
     torch.manual_seed(recipe.seed)
     network = _without_backbone(recipe)
     build_pairs(recipe, workspace)

@@ -24,7 +24,7 @@ from hidascan.image.views import cut_views
 from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, random_window, resize
 from hidascan.lab.data.layouts import read_images
-from hidascan.lab.data.tables import BalancedSampler, fold_of, tables_sha256
+from hidascan.lab.data.tables import TRIES, BalancedSampler, fold_of, no_image, tables_sha256
 from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, build_autoencoders, trained_path
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
 from hidascan.lab.hidanet.samples import decode_or_skip
@@ -72,6 +72,9 @@ def build_pairs(recipe: HiDANetRecipe, workspace: Workspace) -> None:
     for place, (kind, count) in enumerate(zip(_KINDS, spec.counts, strict=True)):
         if count and not makers[place]:
             raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but no autoencoder for them exists")
+        for path in folder.glob(f"{kind}-*.safetensors"):
+            if _held(path) < min(_PER_SHARD, count - _first(path)):
+                path.unlink()  # the last of fewer pairs
         for path, numbers in artifacts.missing_shards(folder, count, _PER_SHARD, f"{kind} pairs", f"{kind}-"):
             seeds = [[recipe.seed, spec.seed + place, number] for number in numbers]
             made = zip(*(_make_pair(photos, makers[place], spec, seed) for seed in seeds), strict=True)
@@ -103,7 +106,7 @@ def _make_pair(
 
 def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
     """Cut a window aligned with the 8x8 blocks of the image, or with those of the shrunken image."""
-    while True:
+    for _ in range(TRIES):
         decoded = decode_or_skip(sampler.draw(rng))
         if decoded is None or min(decoded.pixels.shape[:2]) < spec.side:
             continue
@@ -111,6 +114,18 @@ def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) 
         if rng.random() < spec.resize and shortest >= 2 * spec.side:
             pixels = resize(np.ascontiguousarray(pixels), float(rng.uniform(spec.side / shortest, 1)), rng)
         return np.ascontiguousarray(pixels[random_window(pixels.shape, spec.side, rng, grid=8)])
+    raise no_image(spec.side)
+
+
+def _first(path: Path) -> int:
+    """Return the number of the first pair of a shard."""
+    return int(path.stem.partition("-")[2])
+
+
+def _held(path: Path) -> int:
+    """Return the number of pairs in a shard."""
+    with safe_open(path, framework="np") as file:
+        return int(file.get_slice("photos").get_shape()[0])
 
 
 class Pairs:
@@ -121,10 +136,10 @@ class Pairs:
         self._seed, self._spec = recipe.seed, recipe.localiser.pairs
         self.makers: list[str] = []
         self._places = []
-        for kind, makers in makers_of(recipe).items():
+        for (kind, makers), count in zip(makers_of(recipe).items(), self._spec.counts, strict=True):
             for path in sorted(folder.glob(f"{kind}-*.safetensors")):
-                file, first = safe_open(path, framework="np"), int(path.stem.removeprefix(f"{kind}-"))
-                for place in range(file.get_slice("photos").get_shape()[0]):
+                file, first = safe_open(path, framework="np"), _first(path)
+                for place in range(min(_held(path), count - first)):
                     self._places.append((file, place))
                     self.makers.append(makers[(first + place) % len(makers)])
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.hidanet.filters import LARGEST, ResidualFilters, TokenFilters
 from hidascan.detectors.hidanet.localiser import CellLocaliser
+from hidascan.errors import RecipeError
 from hidascan.geometry import CELL, PATCH
 from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.composites import cell_shares
@@ -52,8 +53,9 @@ class WindowCells(NamedTuple):
 class WindowStore:
     """A folder with the cells of all windows of a `WindowMaker`."""
 
-    def __init__(self, folder: Path):
-        """Open all shards of a folder."""
+    def __init__(self, folder: Path, made_by: str):
+        """Open all shards of a folder with a fingerprint."""
+        self.made_by = made_by
         self._places: list[tuple[Any, int]] = []
         self.about: list[tuple[str, str, str]] = []  # kind, source and maker of each window
         for path in sorted(folder.glob("[0-9]*.safetensors")):
@@ -95,7 +97,7 @@ def build_window_cells(
             tensors[f"{place}/shares"] = torch.from_numpy(cell_shares(window.mask, CELL)).float()
             abouts.append((window.kind, window.source, window.maker))
         artifacts.save_artifact(path, tensors, made_by, about=json.dumps(abouts))
-    return WindowStore(folder)
+    return WindowStore(folder, made_by)
 
 
 def _standard(maker: WindowMaker, backbone: FrozenViT, path: Path, made_by: str) -> tuple[Tensor, Tensor]:
@@ -131,12 +133,18 @@ def _joined(cells: Tensor) -> Tensor:
 
 
 def window_store(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: Workspace) -> WindowStore:
-    """Compute or read the cells of the windows of a recipe."""
+    """Compute or read the cells of the windows of a recipe.
+
+    Raises:
+        RecipeError: If it asks for repainted windows without autoencoders, or the folder belongs to another recipe.
+    """
     device, dtype = workspace.device, workspace.dtype
     images = read_images(*recipe.data.tables)
     spec, edits = recipe.localiser.windows, [edit for table in recipe.data.edits for edit in read_edits(Path(table))]
     real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
     autoencoders = {Path(where).name: load_autoencoder(where, dtype, device) for where in recipe.data.autoencoders}
+    if spec.counts[0] and not autoencoders:
+        raise RecipeError("localiser.windows.counts asks for repainted windows, but data.autoencoders is empty")
     maker = WindowMaker(spec, recipe.seed, edits, real, ai, autoencoders)
     backbone = recipe_backbone(recipe, recipe.network.cell_taps, workspace)
     filters = hashlib.sha256(residuals.filters.numpy().tobytes()).hexdigest()
@@ -213,7 +221,7 @@ def train_localiser(
             losses = [_losses(learner, *part) for part in batches.batch(step)]
             trainer.step({key: torch.stack([one[key] for one in losses]).sum() for key in losses[0]})
 
-    made_by = fingerprint(what="TFL", network=network, spec=spec, seed=recipe.seed, windows=len(store), shown=name)
+    made_by = fingerprint(what="TFL", network=network, spec=spec, seed=recipe.seed, windows=store.made_by, shown=name)
     trainer.run(trainer.resume(made_by, state), epoch)
     return trainer.averaged.trained(store)
 

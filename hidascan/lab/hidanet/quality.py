@@ -69,7 +69,8 @@ def _made_samples(images: list[LabelledImage], draws: int, folder: Path) -> dict
         made = [sample for number in numbers for sample in _samples_of(images[number], draws)]
         columns = zip(QualitySamples.__annotations__, zip(*made, strict=True), strict=bool(made))
         shard = {name: torch.stack([torch.as_tensor(value) for value in column]) for name, column in columns}
-        save_artifact(path, shard, made_by)
+        if shard:
+            save_artifact(path, shard, made_by)
     return read_shards(folder)
 
 

@@ -30,7 +30,7 @@ class PairSpec(DegradationSpec):
 
     counts: tuple[int, int, int] = (640, 0, 0)  # by given autoencoders, by autoencoders trained here, generated
     seed: int = 20
-    held_out_fold: int = -1  # fold of sources without pairs, used for the threshold of the heatmap
+    held_out_fold: int = -1  # fold of sources without pairs; -1 for none
     side: int = 448  # pixels
     group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
     resize: float = 0.3  # probability that a large photo is shrunk first

@@ -113,7 +113,8 @@ def delivered_samples(
     artifacts.claim_folder(folder, made_by)
     backbone = recipe_backbone(recipe, recipe.network.taps, workspace)
     for path, numbers in artifacts.missing_shards(folder, len(images), _SHARD, f"features {name}"):
-        artifacts.save_artifact(path, _encode(_cut(images, deliveries, numbers), backbone), made_by)
+        if features := _encode(_cut(images, deliveries, numbers), backbone):  # none while a disk is not mounted
+            artifacts.save_artifact(path, features, made_by)
     return _samples(artifacts.read_shards(folder), images)
 
 

@@ -12,14 +12,14 @@ from functools import partial
 import cv2
 import numpy as np
 
-from hidascan.errors import ImageError
+from hidascan.errors import ImageError, RecipeError
 from hidascan.geometry import PATCH
 from hidascan.image.decode import decode
 from hidascan.image.perturb import blur, compress, sharpen
 from hidascan.lab.data.autoencoders import Autoencoder
 from hidascan.lab.data.composites import match_tone, poisson_blend, random_region, swap_region
 from hidascan.lab.data.degradations import degrade, draw_degradation, draw_jpeg, random_window, resize
-from hidascan.lab.data.tables import BalancedSampler, EditedImage, read_mask
+from hidascan.lab.data.tables import TRIES, BalancedSampler, EditedImage, no_image, read_mask
 from hidascan.lab.hidanet.recipe import WindowSpec
 
 SIDE = 2 * PATCH  # side of a large window, pixels; a small one is a single patch
@@ -79,18 +79,21 @@ class WindowMaker:
             UNTOUCHED: lambda: self._window(self._real, rng),
             GENERATED: lambda: self._window(self._ai, rng),
         }
-        while True:
+        for _ in range(TRIES):
             try:
                 window = draws[kind]()
             except ImageError:
                 continue
             return self._delivered(window, rng)
+        raise no_image(PATCH)
 
     def _edit(self, place: int, rng: np.random.Generator) -> Window:
         """Cut a window at the border of a real edit; the first draw of each edit is not degraded."""
         edit = self._edits[place % len(self._edits)]
         assert edit.mask is not None  # tables of edits name one for each image
         pixels, mask = decode(edit.path).pixels, read_mask(edit.mask)
+        if mask.shape != pixels.shape[:2] or min(mask.shape) < PATCH:
+            raise RecipeError(f"{edit.path}: smaller than {PATCH} px, or not as large as its mask")
         first = place < len(self._edits)
         if not first and min(mask.shape) > 1.3 * SIDE and rng.random() < 0.4:
             pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / min(mask.shape), 1)), rng)

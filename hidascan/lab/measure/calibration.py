@@ -43,7 +43,7 @@ def calibrate(
     `images_sha256`, that of the tables of images, whose sources must be held out.
 
     Raises:
-        RecipeError: If no image can be read.
+        RecipeError: If no image of a class can be read.
     """
     by_path = {str(image.path): image for image in images}
     scanner = Scanner(dataclasses.replace(options, weights=str(weights)))
@@ -52,6 +52,8 @@ def calibrate(
     if not logits:
         raise RecipeError(f"{weights}: no readable image to calibrate on")
     known = [by_path[path] for path in logits]
+    if len({image.label for image in known}) < 2:
+        raise RecipeError(f"{weights}: calibration needs real and AI images; add sources")
     threshold = localisation_threshold(load_detector(weights)[0], [image for image in known if not image.label])
     return _write(weights, weights, known, np.array([*logits.values()]), threshold, {"images_sha256": images_sha256})
 

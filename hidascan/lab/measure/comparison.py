@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hidascan.errors import RecipeError
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.bench import COLUMNS
@@ -124,13 +126,27 @@ def write_csv(path: Path, compared: list[Compared]) -> None:
             out.writerow([row.name, *(row.figures[name] for name in columns), *cost, row.budget])
 
 
-def read_outside(name: str, path: Path, images: list[LabelledImage]) -> Compared:
-    """Read the scores of an outside system: CSV or TSV with the columns path and score, paths as in `images`."""
-    text = path.read_text(encoding="utf-8-sig")
-    rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
-    known = {row["path"]: float(row["score"]) for row in rows if row["score"] not in ("", None)}
-    scores = np.array([known.get(str(image.path), np.nan) for image in images])
-    return Compared(name, images, scores, np.full(len(images), np.nan), budget="as published")
+def read_outside(text: str) -> Callable[[list[LabelledImage]], Compared]:
+    """Read NAME=FILE, the scores of an outside system; return a function that looks up those of images.
+
+    The file is a CSV or TSV with the columns path and score.
+
+    Raises:
+        RecipeError: If it cannot be read.
+    """
+    name, _, file = text.partition("=")
+    try:
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+        rows = csv.DictReader(lines, delimiter="\t" if "\t" in lines[0] else ",")
+        known = {row["path"]: float(row["score"]) for row in rows if row["score"] not in ("", None)}
+    except (OSError, LookupError, ValueError) as error:
+        raise RecipeError(f"{text}: expected NAME=FILE, with the columns path and score ({error})") from None
+
+    def scores_of(images: list[LabelledImage]) -> Compared:
+        scores = np.array([known.get(str(image.path), np.nan) for image in images])
+        return Compared(name, images, scores, np.full(len(images), np.nan), budget="as published")
+
+    return scores_of
 
 
 def _figure(width: float, height: float) -> Any:

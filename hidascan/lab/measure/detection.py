@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -49,10 +49,10 @@ def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | 
     """Scan every image of a table into a report; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
     by_path, paths = {}, (str(image.path) for image in images)
     for finding in tqdm(scanner.scan(paths), total=len(images), desc="detection", disable=None):
-        by_path[finding.path] = finding
         if report is not None:
             with tqdm.external_write_mode():
                 report.add(finding)
+        by_path[finding.path] = replace(finding, heatmap=None)  # heatmaps of all images would fill the memory
     findings = [by_path[str(image.path)] for image in images]
     pairs = [(image.label, finding) for image, finding in zip(images, findings, strict=True)]
     scores = np.array([found.score if found.status == "ok" else 1.0 - label for label, found in pairs])
@@ -120,8 +120,8 @@ def _measures(scores: np.ndarray, verdicts: np.ndarray) -> dict[str, tuple[metri
         "balanced_accuracy_at_half": (lambda y, s: metrics.balanced_accuracy(y, s, 0.5), scores),
         "tpr_at_1pct_fpr": (lambda y, s: metrics.tpr_at_fpr(y, s, 0.01), scores),
         "tpr_at_5pct_fpr": (lambda y, s: metrics.tpr_at_fpr(y, s, 0.05), scores),
-        "verdict_ai_on_ai": (lambda y, v: float(v[y == 1].mean()), is_ai),
-        "verdict_ai_on_real": (lambda y, v: float(v[y == 0].mean()), is_ai),
+        "verdict_ai_on_ai": (lambda y, v: metrics.share(v[y == 1]), is_ai),
+        "verdict_ai_on_real": (lambda y, v: metrics.share(v[y == 0]), is_ai),
         "inconclusive": (lambda y, v: float(v.mean()), is_open),
     }
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hidascan.detectors.checkpoint import load_detector
-from hidascan.errors import CheckpointError, RecipeError
+from hidascan.errors import CheckpointError
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared
 from hidascan.lab.measure.detection import scan_scores
@@ -40,25 +39,7 @@ def read_entry(text: str) -> Entry:
         RecipeError: For an unreadable recipe or an invalid change.
     """
     path, *changes = text.split("@")
-    recipe = read_recipe(Path(path))
-    for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals:
-            raise RecipeError(f"{text}: expected NAME=VALUE, not {change!r}")
-        try:
-            recipe = _changed(recipe, name.split("."), tomllib.loads(f"value = {value}")["value"])
-        except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError) as error:
-            raise RecipeError(f"{text}: {change}: {error}") from None
-    return Entry("@".join([Path(path).stem, *changes]), recipe)
-
-
-def _changed(part: Any, names: list[str], value: Any) -> Any:
-    if len(names) > 1:
-        value = _changed(getattr(part, names[0]), names[1:], value)
-    known = {field.name for field in dataclasses.fields(part)}
-    if names[0] not in known:
-        raise AttributeError(f"unknown {names[0]!r}; choose from {', '.join(sorted(known))}")
-    return dataclasses.replace(part, **{names[0]: tuple(value) if isinstance(value, list) else value})
+    return Entry("@".join([Path(path).stem, *changes]), read_recipe(Path(path), changes))
 
 
 def folds_of(number: int, count: int) -> tuple[int, ...]:

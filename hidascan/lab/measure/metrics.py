@@ -41,11 +41,18 @@ def share_right(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
     """Return the share of images of one class on its side of 0.5, 0..1; NaN without images."""
     of_class = scores[labels == label]
     right = of_class >= 0.5 if label else of_class < 0.5
-    return float(right.mean()) if len(right) else float("nan")
+    return share(right)
+
+
+def share(chosen: np.ndarray) -> float:
+    """Return the share of true values of (n,), 0..1; NaN of none."""
+    return float(chosen.mean()) if len(chosen) else float("nan")
 
 
 def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, fpr: float) -> float:
-    """Compute the true-positive rate at the lowest threshold whose false-positive rate is at most `fpr`."""
+    """Compute the true-positive rate at the lowest threshold whose false-positive rate is at most `fpr`; NaN if a class is missing."""
+    if not _has_both(labels):
+        return float("nan")
     false_positives, true_positives = _roc_curve(labels, scores)
     return float(true_positives[false_positives <= fpr].max())
 

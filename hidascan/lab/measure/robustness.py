@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from hidascan.image.decode import decode
 from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, noise, shrink
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc, balanced_accuracy, share_right, tpr_at_fpr
+from hidascan.lab.measure.metrics import auc, balanced_accuracy, share, share_right, tpr_at_fpr
 from hidascan.lab.training.trainer import read_ahead
 from hidascan.scanner import Scanner
 
@@ -58,7 +58,11 @@ class Robustness:
 def scan_changed(
     scanner: Scanner, images: list[LabelledImage], changes: Sequence[Perturbation], what: str
 ) -> tuple[np.ndarray, list[list[Finding]]]:
-    """Scan every image under each change; return the labels (n,) and findings of the readable ones."""
+    """Scan every image under each change; return the labels (n,) and findings, without heatmaps, of the readable ones.
+
+    Raises:
+        RecipeError: If there are none.
+    """
 
     def load(number: int) -> list[tuple[str, np.ndarray]]:
         try:
@@ -73,7 +77,9 @@ def scan_changed(
     for image, copies in zip(bar, read_ahead(load, len(images)), strict=True):
         if copies:
             labels.append(image.label)
-            findings.append(list(scanner.scan_arrays(copies)))
+            findings.append([replace(one, heatmap=None) for one in scanner.scan_arrays(copies)])
+    if not findings:
+        raise RecipeError("no image of the table is readable")
     return np.array(labels), findings
 
 
@@ -90,11 +96,11 @@ def tabulate(names: list[str], labels: np.ndarray, score: np.ndarray, verdict: n
     rows = []
     for name, scores, verdicts in zip(names, score.T, verdict.T, strict=True):
         figures = auc(labels, scores), balanced_accuracy(labels, scores, 0.5), tpr_at_fpr(labels, scores, 0.05)
-        shares = (verdicts[labels == 0] == "ai").mean(), (verdicts == "inconclusive").mean()
-        rows.append(PerturbationFigures(name, *figures, *map(float, shares)))
+        shares = share(verdicts[labels == 0] == "ai"), share(verdicts == "inconclusive")
+        rows.append(PerturbationFigures(name, *figures, *shares))
     stable = [i for i, name in enumerate(names) if name in (UNTOUCHED, *STABILITY)]
     flips = (verdict[:, stable] == "ai").any(1) & (verdict[:, stable] == "real").any(1)
-    flipped = (float(part.mean()) for part in (flips, flips[labels == 0], flips[labels == 1]))
+    flipped = (share(part) for part in (flips, flips[labels == 0], flips[labels == 1]))
     return Robustness(len(labels), rows, *flipped)
 
 

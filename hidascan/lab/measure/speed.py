@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import statistics
 import time
 from dataclasses import dataclass
@@ -41,6 +40,8 @@ class SpeedFigures:
 
 def measure_speed(scanner: Scanner, paths: list[str], rounds: int) -> SpeedFigures:
     """Measure scan and network alone alternately, in one process, with the same batch size and dtype."""
+    import resource  # here, as Windows has none
+
     limit(scanner, 1)  # warm up
     scans, limits, views = [], [], 0
     for _ in range(rounds):

@@ -193,7 +193,8 @@ def _sample_settings(recipe: Recipe) -> list[object]:
     network = dataclasses.asdict(recipe.network)
     encoder = {name: network[name] for name in ("backbone", "taps", "side") if name in network}
     frozen = sha256_of(backbone) if backbone.is_file() else ""
-    drawn = [spec.patches, spec.side, spec.group_power, *recipe.data.excluded, recipe.data.autoencoders]
+    patches = min(spec.patches, network.get("crops", spec.patches))
+    drawn = [patches, spec.side, spec.group_power, *recipe.data.excluded, recipe.data.autoencoders]
     return [recipe.detector, recipe.seed, encoder, frozen, _data_sha256(recipe), recipe.sampling, drawn]
 
 

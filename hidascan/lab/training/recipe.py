@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import tomllib
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -93,11 +93,11 @@ class EndToEndRecipe(Recipe):
 
 def images_of(recipe: Recipe, for_training: bool = True) -> list[LabelledImage]:
     """Return the images for training, or those of the calibration fold."""
-    return [
-        image
-        for image in read_images(*recipe.data.tables)
-        if (fold_of(image.source) in recipe.data.excluded) != for_training
-    ]
+    data = recipe.data
+    images = [(image, fold_of(image.source)) for image in read_images(*data.tables)]
+    if for_training:
+        return [image for image, fold in images if fold not in data.excluded]
+    return [image for image, fold in images if fold == data.calibration_fold]
 
 
 def training_module(detector: str) -> ModuleType:
@@ -109,21 +109,27 @@ def training_module(detector: str) -> ModuleType:
     return importlib.import_module(TRAINERS.get(detector, "hidascan.lab.training.end_to_end"))
 
 
-def read_recipe(path: Path) -> Any:
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Any:
     """Read a TOML recipe, with what it inherits, into the `Recipe` of the detector's training module.
 
+    `changes` are lines of TOML that replace values, such as `network.crops = 4`.
+
     Raises:
-        RecipeError: For a missing file, invalid TOML, an unknown detector or key, or a value out of range.
+        RecipeError: For a missing file, invalid TOML, an unknown detector or key, or a value of a wrong type or out of range.
     """
-    raw = _with_base(Path(path))
+    where = "@".join([str(path), *changes])
+    try:
+        raw = _merged(_with_base(Path(path)), tomllib.loads("\n".join(changes)))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where}: {error}") from None
     detector = raw.get("detector")
     if not isinstance(detector, str):
-        raise RecipeError(f'{path}: missing detector, such as detector = "npr"')
+        raise RecipeError(f'{where}: missing detector, such as detector = "npr"')
     try:
         network = config_from(detector_class(detector).Config, raw.pop("network", {}))
-        recipe = _filled(training_module(detector).Recipe, raw, str(path))
-    except (CheckpointError, TypeError, ValueError) as error:
-        raise RecipeError(f"{path}: {error}") from None
+        recipe = _filled(training_module(detector).Recipe, raw, where)
+    except (AttributeError, CheckpointError, TypeError, ValueError) as error:
+        raise RecipeError(f"{where}: {error}") from None
     return dataclasses.replace(recipe, network=network)
 
 
@@ -140,9 +146,13 @@ def _with_base(path: Path, inheriting: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = raw.pop("base", None)
     if base is None:
         return raw
-    inherited = _with_base(path.parent / str(base), (*inheriting, path.resolve()))
-    tables = {key: inherited[key] | value for key, value in raw.items() if isinstance(value, dict) and key in inherited}
-    return inherited | raw | tables
+    return _merged(_with_base(path.parent / str(base), (*inheriting, path.resolve())), raw)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return `own` over `base`; tables are merged at every depth, other values replaced."""
+    both = {key for key in base.keys() & own.keys() if isinstance(base[key], dict) and isinstance(own[key], dict)}
+    return base | own | {key: _merged(base[key], own[key]) for key in both}
 
 
 def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
@@ -153,9 +163,12 @@ def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
         raise RecipeError(f"{where}: unknown key: {', '.join(sorted(unknown))}")
     filled = {}
     for name, value in values.items():
-        inner = next(iter(typing.get_args(hints[name])), None)
+        hint, inner = hints[name], next(iter(typing.get_args(hints[name])), None)
+        wanted = list if inner is not None else dict if dataclasses.is_dataclass(hint) else hint
+        if type(value) is not wanted and (wanted, type(value)) != (float, int):
+            raise RecipeError(f"{where}: {name} must be {wanted.__name__}, not {value!r:.40}")
         if isinstance(value, dict):
-            value = _filled(hints[name], value, f"{where}: [{name}]")
+            value = _filled(hint, value, f"{where}: [{name}]")
         elif isinstance(value, list) and dataclasses.is_dataclass(inner):
             value = [_filled(typing.cast(type, inner), entry, f"{where}: [[{name}]]") for entry in value]
         filled[name] = tuple(value) if isinstance(value, list) else value

@@ -223,8 +223,8 @@ def open_samples(recipe: EndToEndRecipe, plan: ViewPlan, workspace: Workspace, k
         return PackedSamples(recipe, plan, windows, DecodedWindows(packs, workspace.cache))
     autoencoders = [load_autoencoder(path, workspace.dtype, workspace.device) for path in data.autoencoders]
     arguments = recipe, plan, images_of(recipe), tuple(autoencoders)
-    few = isinstance(plan.patches, int) and plan.patches <= _KEPT_PATCHES
-    if not keep or plan.side not in (None, spec.side) or not (few or wants_crop(plan)):
+    stored = plan.patches in (0, _KEPT_PATCHES)  # fewer would be the first rows of a grid, at the top of the image
+    if not keep or plan.side not in (None, spec.side) or not (stored or wants_crop(plan)):
         return SampleDrawer(*arguments)
     decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, data.autoencoders, *data.excluded]
     made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(data.tables))

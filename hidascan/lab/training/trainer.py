@@ -97,7 +97,7 @@ class Trainer(Generic[Trained]):
         """
         self._made_by, self._path = made_by, state
         state.parent.mkdir(parents=True, exist_ok=True)
-        saved = torch.load(state, weights_only=True) if state.exists() else {}
+        saved = torch.load(state, map_location="cpu", weights_only=True) if state.exists() else {}
         if saved.get("made_by") != made_by:
             return 0
         for part, values in zip(self._parts(), saved["parts"], strict=True):
