@@ -11,12 +11,13 @@ import torch
 from typer.testing import CliRunner
 
 from hidascan import Scanner, ScanOptions
+from hidascan.geometry import ViewPlan
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import fold_of
 from hidascan.lab.measure.metrics import auc
 from hidascan.lab.training import end_to_end, trainer
 from hidascan.lab.training.recipe import images_of, read_recipe
-from hidascan.lab.training.samples import open_samples
+from hidascan.lab.training.samples import CachedSamples, SampleDrawer, open_samples
 from tests.conftest import OURS, picture
 from tests.lab import on_cpu, table_of
 
@@ -123,6 +124,15 @@ def test_a_training_resumes_after_a_kill_with_equal_results(folder, tiny_weights
         run(recipe, folder, "broken")
     monkeypatch.setattr(trainer, "_log", log)
     assert logits(run(recipe, folder, "broken")) == pytest.approx(logits(whole), abs=1e-3)
+
+
+def test_networks_of_other_crops_are_not_trained_on_the_same_samples(folder, tiny_weights):
+    recipe = recipe_of(folder, tiny_weights, "glass")
+    crops = [replace(recipe, network=replace(recipe.network, crops=count)) for count in (1, 2, 3)]
+    one, two, three = (end_to_end._sample_settings(changed) for changed in crops)
+    assert one != two == three  # `training.patches` are 2
+    for count, kind in ((2, SampleDrawer), (4, CachedSamples)):  # the first 2 of 4 patches are those at the top
+        assert type(open_samples(recipe, ViewPlan(64, patches=count), on_cpu(folder), keep=True)) is kind
 
 
 def test_sources_kept_for_calibration_are_not_drawn(folder, tiny_weights):

@@ -28,6 +28,7 @@ from hidascan.lab.hidanet import train_part
 from hidascan.lab.hidanet.filters import Pairs, _window, build_pairs
 from hidascan.lab.hidanet.heatmaps import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser, window_store
+from hidascan.lab.hidanet.quality import _made_samples
 from hidascan.lab.hidanet.recipe import PairSpec, WindowSpec
 from hidascan.lab.hidanet.windows import WindowMaker
 from hidascan.lab.measure.calibration import (
@@ -40,10 +41,11 @@ from hidascan.lab.measure.calibration import (
 from hidascan.lab.measure.detection import evaluate, evaluate_scores
 from hidascan.lab.measure.localisation import heatmap_of
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, tpr_at_fpr
-from hidascan.lab.measure.robustness import tabulate
+from hidascan.lab.measure.robustness import scan_changed, tabulate
 from hidascan.lab.training.recipe import DataSpec, Recipe, images_of, read_recipe
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED, on_cpu, table_of, train_into
+from tests.test_detectors import save_random
 
 
 def test_figures_by_hand():
@@ -129,12 +131,37 @@ def test_hidanet_refuses_folds_that_its_training_would_ignore(lab, tmp_path):
 
 
 def test_a_failed_system_call_costs_one_line(tmp_path, monkeypatch, capsys):
-    command = ["hidalab", "forge", str(tmp_path / "none.png"), str(tmp_path / "no" / "out.jpg"), "--autoencoder", "x"]
-    monkeypatch.setattr("sys.argv", command)
-    monkeypatch.setattr("hidascan.lab.cli.app", lambda **_: open(tmp_path / "no" / "out.jpg", "wb"))
+    path = tmp_path / "no/out.jpg"
+    monkeypatch.setattr("hidascan.lab.cli.app", lambda **_: path.write_bytes(b""))
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err == f"hidalab: {tmp_path}/no/out.jpg: no such file or directory\n"
+    assert capsys.readouterr().err == f"hidalab: {path}: no such file or directory\n"
+
+
+def test_images_that_cannot_be_read_are_tried_again_by_the_next_run(tmp_path):
+    missing = [LabelledImage(tmp_path / "none.png", 0, "g", "s")]
+    for read in (lambda: _made_samples(missing, 1, tmp_path / "cache"), lambda: scan_changed(None, missing, [], "x")):
+        with pytest.raises(RecipeError, match=r"no image of the tables? is readable"):
+            read()
+    assert not [*(tmp_path / "cache").glob("*.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["card", "{folder}/npr.toml", "card.md"], "pass --table"),
+        (
+            ["heatmaps", "{folder}/hidanet.toml", "--cache", "x", "--weights", "{weights}"],
+            "the recipe is one of hidanet",
+        ),
+    ],
+)
+def test_recipes_that_do_not_fit_a_command_are_refused(tmp_path, command, complaint):
+    for detector in ("npr", "hidanet"):
+        (tmp_path / f"{detector}.toml").write_text(f'detector = "{detector}"\n')
+    weights = save_random(tmp_path, "npr")
+    ran = CliRunner().invoke(app, [part.format(folder=tmp_path, weights=weights) for part in command])
+    assert isinstance(ran.exception, UsageError) and complaint in str(ran.exception)
 
 
 def test_a_big_source_does_not_dominate_a_small_one(tmp_path):
@@ -277,7 +304,7 @@ def test_one_part_is_trained_alone_and_the_rest_is_kept(lab, tmp_path, part, kep
 
 def test_only_one_part_needs_weights_for_the_rest(tmp_path):
     ran = CliRunner().invoke(app, ["train", "none.toml", "--cache", str(tmp_path), "--out", "x", "--only", "verdict"])
-    assert isinstance(ran.exception, UsageError) and "belong together" in str(ran.exception)
+    assert isinstance(ran.exception, UsageError) and "given together" in str(ran.exception)
 
 
 def test_error_rates_are_counted_on_published_and_delivered_images_apart():
@@ -375,6 +402,8 @@ def test_a_calibration_is_written_into_the_weights(recipe, tmp_path, tiny_weight
     table = table_of(folder, [(f"{n}.png", n % 2, "any", f"source{n % 6}") for n in range(16)])
     figures = calibrate(weights, read_table(table), ScanOptions(precision="fp32"))
     assert 0 <= figures["cross_fitted_balanced_accuracy"] <= 1
+    with pytest.raises(RecipeError, match="real and AI"):
+        calibrate(weights, [image for image in read_table(table) if image.label], ScanOptions(precision="fp32"))
     before, after = (Scanner(ScanOptions(str(w), precision="fp32")) for w in (tiny_weights, weights))
     assert after.header.calibration != before.header.calibration
     finding, same = (s.scan_array(picture(240, 240)) for s in (before, after))

@@ -154,6 +154,8 @@ def test_missing_and_damaged_packs_are_one_line(folder, packs, tmp_path, hidalab
         last = text.splitlines()[-1]
         assert code == 2 and last.startswith(f"hidalab: {damaged}: damaged packs (") and reason in last
         assert "Traceback" not in text and last.endswith("delete them and make them again")
+    (damaged / "index.jsonl").write_bytes(index.splitlines(keepends=True)[0])
+    assert hidalab(*command, "--packs", damaged)[1] == f"hidalab: {damaged}: the packs contain no window\n"
 
 
 def test_a_training_keeps_to_its_budgets_and_resumes(folder, packs, tmp_path, hidalab, monkeypatch):

@@ -66,7 +66,7 @@ def test_unavailable_weights_are_reported_in_one_line(tmp_path, state, monkeypat
 
 def test_a_detector_without_a_network_of_timms_is_refused():
     kind = detector_class("npr")
-    with pytest.raises(RecipeError, match="NPR does not train a timm network"):
+    with pytest.raises(RecipeError, match="NPR has no timm network"):
         start_from_pretrained(kind(kind.Config(width=8)), "timm")
 
 

@@ -81,7 +81,7 @@ def test_cells_match_the_network_and_a_killed_run_resumes(maker, tmp_path, recip
     recipe = replace(recipe, network=replace(recipe.network, cell_taps=(1,)))
     backbone, filters = recipe_backbone(recipe, recipe.network.cell_taps, on_cpu(tmp_path)), ResidualFilters(3)
     store = build_window_cells(maker(), backbone, filters, tmp_path / "windows", "one")
-    assert len(store) == len(maker()) and store.about[0] == (EDIT, "somewhere", "by hand")
+    assert len(store) == len(maker()) and store.made_by == "one" and store.about[0] == (EDIT, "somewhere", "by hand")
     cells, window = store[0], maker()[0]
     assert cells.tokens.shape == (28, 28, backbone.dim) and cells.residuals.shape == (28, 28, 3)
     share = window.mask[16:32, 32:48].mean()

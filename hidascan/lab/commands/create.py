@@ -34,14 +34,14 @@ def train(
     from hidascan.lab.training.recipe import read_recipe, training_module
 
     if (only is None) != (rest_of is None):
-        raise UsageError("--only and --rest-of belong together")
+        raise UsageError("--only and --rest-of must be given together")
     spec, workspace = with_packs(read_recipe(recipe), packs, views, minutes), open_workspace(cache, device, precision)
     for folder in (cache, out.parent):
         folder.mkdir(parents=True, exist_ok=True)
     module = training_module(spec.detector)
     if only is not None:
         if not hasattr(module, "train_part"):
-            raise UsageError(f"--only: no part of the detector {spec.detector} is trained alone")
+            raise UsageError(f"--only: the parts of detector {spec.detector} cannot be trained separately")
         module.train_part(only, spec, out, workspace, rest_of)
         return
     module.train(spec, out, workspace)

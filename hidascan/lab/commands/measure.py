@@ -161,7 +161,7 @@ def tde(
 def cv(
     recipe: Recipe,
     cache: Cache,
-    steps: Annotated[bool, typer.Option(help="Also measure the contribution of each step of the head.")] = True,
+    steps: Annotated[bool, typer.Option(help="Also measure the contribution of each part of the verdict.")] = True,
     perturbed: Annotated[
         int, typer.Option(help="Number of images that are also scanned under every perturbation.")
     ] = 0,

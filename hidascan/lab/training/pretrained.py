@@ -30,7 +30,9 @@ def start_from_pretrained(detector: Detector, where: str) -> None:
     frozen = {part for whole in detector.modules() if isinstance(whole, FrozenViT) for part in whole.modules()}
     targets = [part for part in detector.modules() if hasattr(part, "pretrained_cfg") and part not in frozen]
     if not targets:
-        raise RecipeError(f"data.pretrained: {type(detector).__name__} does not train a timm network")
+        raise RecipeError(
+            f"data.pretrained: {type(detector).__name__} has no timm network, so it cannot start from pretrained weights"
+        )
     for network in targets:
         _fill(network, _state_of(network, where), where)
 
