@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from typer.testing import CliRunner
 
 from hidascan.detectors.checkpoint import save_backbone
 from hidascan.errors import RecipeError
+from hidascan.finding import Finding
 from hidascan.image.perturb import PERTURBATIONS, letterbox, shrink
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
@@ -66,7 +66,7 @@ def test_a_flip_is_ai_and_real_in_one_image_over_the_perturbations_that_count(tm
         def scan_arrays(self, arrays):
             for _ in arrays:
                 verdict = next(verdicts)
-                yield SimpleNamespace(score=scores[verdict], verdict=verdict)
+                yield Finding("a", "ok", verdict=verdict, score=scores[verdict])
 
     found = measure_robustness(FixedScanner(), images)
     assert (found.flips, found.flips_real, found.flips_ai) == (0.25, 0.5, 0.0)
