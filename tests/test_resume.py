@@ -110,6 +110,16 @@ def test_a_folder_may_be_spelled_differently(hidascan, folder, tmp_path):
     assert names == [row["path"].rpartition("/")[2] for row in csv.DictReader(whole.splitlines())]
 
 
+def test_a_path_through_a_link_is_another_file(hidascan, folder, tmp_path):
+    save_picture(tmp_path / "other/9.png", 230, 230)
+    (folder / "link").symlink_to(save_picture(tmp_path / "other/below/a.png").parent)
+    out = tmp_path / "out.csv"
+    mark_of(hidascan, folder, out, "csv", tmp_path / "out.csv.unfinished")
+    save_picture(folder / "9.png", 230, 230)
+    hidascan(folder, folder / "link/../9.png", "--csv", out, "--precision", "fp32", "--resume")
+    assert out.read_text().count("9.png") == 2
+
+
 def test_relative_paths_are_not_resumed_in_another_folder(hidascan, folder, tmp_path, monkeypatch):
     other, out = save_folder(tmp_path / "other"), tmp_path / "out.csv"
     monkeypatch.chdir(folder)

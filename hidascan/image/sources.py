@@ -94,7 +94,7 @@ def expand(
         if not isinstance(place, Unreadable) and os.path.isdir(place):
             found = _search(place, selection, survey)
         else:
-            found = iter([(place, _key(place))])
+            found = iter([(place, path_key(place))])
         for path, key in found:
             if key not in seen:
                 seen.add(key)
@@ -118,7 +118,7 @@ def _on_this_machine(given: str) -> str:
     return os.fsdecode(unquote_to_bytes(os.fsencode(slash + path)))
 
 
-def _key(path: str) -> str:
+def path_key(path: str) -> str:
     """Return a key that is equal for all spellings of a path, such as `a.jpg` and `./a.jpg`."""
     plain = os.path.abspath(path)
     if ".." not in path:
@@ -149,7 +149,7 @@ class _Search:
         waiting = [(folder, "")]
         while waiting:
             place, below = waiting.pop()
-            key = _key(place)
+            key = path_key(place)
             if self.selection.follow_links and not _is_first_visit(place, visited):
                 continue
             folders, files, problem = _entries(place)

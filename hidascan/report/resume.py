@@ -16,7 +16,7 @@ from typing import Any
 from hidascan.atomic import written_whole
 from hidascan.errors import UsageError
 from hidascan.finding import Finding
-from hidascan.image.sources import is_uri
+from hidascan.image.sources import is_uri, path_key
 from hidascan.report import FORMATS, report_class
 from hidascan.report.reporter import HEAD
 
@@ -171,8 +171,8 @@ def head_of(file: str) -> bytes:
 
 
 def place_of(path: str) -> str:
-    """Return a path that is equal for all spellings of a file's path, such as `a.jpg` and `./a.jpg`."""
-    return path if is_uri(path) else os.path.abspath(path)
+    """Return a URI, or a key that is equal for all spellings of a path."""
+    return path if is_uri(path) else path_key(path)
 
 
 def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[Finding, int]] | None:

@@ -238,7 +238,13 @@ def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
 
 
 def _of_ingredients(manifest: Manifest, of_whole: bool, placed: bool = False) -> Iterator[Claim]:
-    """Yield the claims of ingredients: with `of_whole`, those on AI may be about the whole picture; cameras if not placed."""
+    """Yield the claims of the ingredients of a manifest, and of theirs.
+
+    Args:
+        manifest: Manifest with ingredients.
+        of_whole: Whether an AI claim of its only parent is about the whole picture.
+        placed: Whether it belongs to an ingredient that was placed into the picture; then its camera took only a part.
+    """
     contained = [one for one in manifest.ingredients if one.relationship != "inputTo"]  # inputs: prompts, references
     of_whole = of_whole and len(contained) == 1 and not any(map(_is_camera, manifest.statements))
     for one in contained:
@@ -332,8 +338,8 @@ def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:
 
     Args:
         statement: Statement on AI.
-        edited: Whether the file is an edit of a picture that was not generated.
-        drawn: Whether the file was created by other means, such as drawing, before AI was used.
+        edited: Whether the file was edited from a picture that was not AI-generated.
+        drawn: Whether the picture was made in another way, such as by drawing, before AI was used on it.
     """
     kind, part = meaning_of(statement.source_type)
     place, _, property_name = statement.field.partition(", ")
