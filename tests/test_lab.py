@@ -296,7 +296,7 @@ def test_one_part_is_trained_alone_and_the_rest_is_kept(lab, tmp_path, part, kep
     pairs = zip(getattr(before, kept).state_dict().values(), getattr(after, kept).state_dict().values(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs) and part in header.training
     assert float(after.vote) == (0.25 if part == "verdict" else 0.5)
-    assert bool(header.calibration.reliability) == (part == "verdict")
+    assert header.calibration.reliability and set(header.training) == {"verdict", "heatmap"}
     with pytest.raises(RecipeError, match=f"in more than the {part}"):
         other = replace(recipe, network=replace(recipe.network, side=448))
         train_part(part, other, out, on_cpu(lab.cache), lab.weights)

@@ -75,9 +75,9 @@ def train_part(part: str, recipe: Recipe, out: Path, workspace: Workspace, weigh
         for name in ("residuals", "probe", "fusion", "quality", "vote", "heatmap"):
             setattr(network, name, getattr(finished, name))
         odds = _train_tfl(network, recipe, workspace)
-        calibration = dataclasses.replace(header.calibration, region_odds=odds, reliability={})  # of other verdicts
-    training = header.training | {part: _training_record(recipe)}
-    write_weights(recipe, network, _FROZEN, out, training, calibration)
+        calibration = dataclasses.replace(header.calibration, region_odds=odds)
+    records = {name: header.training.get(name, header.training) for name in _PARTS}  # one record if trained as a whole
+    write_weights(recipe, network, _FROZEN, out, records | {part: _training_record(recipe)}, calibration)
 
 
 def _without_backbone(recipe: Recipe) -> HiDANet:
@@ -94,9 +94,10 @@ def _train_verdict(network: HiDANet, recipe: Recipe, workspace: Workspace) -> Ca
     qualities = quality_samples(recipe, samples, workspace.cache)
     network.quality = train_quality(qualities, recipe.network.quality_dim, recipe.quality)
     out_of_fold = predict_out_of_fold(samples, recipe)
-    heatmaps.fit_patch_threshold(network.heatmap, samples, out_of_fold)
-    labels, logits = samples.labels.numpy(), out_of_fold.predictions.logits.double().numpy()
-    reliability = measure_reliability(labels, logits, samples.folds.numpy(), samples.as_published.numpy())
+    heatmaps.fit_patch_threshold(network.heatmap, out_of_fold)
+    measured, logits = out_of_fold.samples, out_of_fold.predictions.logits.double().numpy()
+    labels = measured.labels.numpy()
+    reliability = measure_reliability(labels, logits, measured.folds.numpy(), measured.as_published.numpy())
     return dataclasses.replace(fit_calibration(labels, logits), reliability=reliability)
 
 
