@@ -11,13 +11,13 @@ from hidascan.detectors.hidanet.filters import FEATURES
 from hidascan.detectors.hidanet.kernel_probe import Summary
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.cli import app
-from hidascan.lab.data.degradations import draw_delivery
+from hidascan.lab.data.degradations import draw_delivery, draw_hard_delivery
 from hidascan.lab.data.tables import LabelledImage, capped
 from hidascan.lab.hidanet import cross_validation
 from hidascan.lab.hidanet.quality import QualitySamples, errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
 from hidascan.lab.hidanet.samples import Samples, verdict_samples
-from hidascan.lab.hidanet.voters import fit_kernel_probe, predict_out_of_fold, summarise
+from hidascan.lab.hidanet.voters import Views, fit_kernel_probe, predict_out_of_fold, summarise, train_fusion
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
 from tests.lab import on_cpu
@@ -52,6 +52,7 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
         labels=labels,
         folds=sources % 6,
         as_published=torch.ones(count, dtype=torch.bool),
+        hard=torch.zeros(count, dtype=torch.bool),
         qualities=qualities,
         domains=torch.zeros(count).long(),
         families=families,
@@ -127,16 +128,28 @@ def test_a_probe_decides_on_images_one_by_one_as_on_all():
         assert torch.allclose(whole[7], part[0], atol=2e-3)
 
 
-def test_a_delivery_does_the_same_each_time_and_differs_from_draw_to_draw():
+@pytest.mark.parametrize("draw", [draw_delivery, draw_hard_delivery])
+def test_a_delivery_does_the_same_each_time_and_differs_from_draw_to_draw(draw):
     pixels, results = picture(300, 420), []
     for seed in range(30):
-        delivery = draw_delivery(np.random.default_rng(seed))
+        delivery = draw(np.random.default_rng(seed))
         once, again = delivery(pixels), delivery(pixels)
         assert once.dtype == np.uint8 and once.ndim == 3 and min(once.shape[:2]) >= 100
         assert np.array_equal(once, again)
         results.append(once.tobytes())
     assert len(set(results)) >= 28
-    assert draw_delivery(np.random.default_rng(1))(picture(1, 1)).size
+    assert all(draw(np.random.default_rng(seed))(picture(1, 1)).size for seed in range(1, 30))
+
+
+def test_hard_copies_change_the_fit_of_fam_alone_and_are_not_measured():
+    samples, hard = samples_of(), torch.arange(240) % 5 == 0
+    marked = replace(samples, hard=hard, as_published=~hard)
+    kernel, without = (fit_kernel_probe(part, RECIPE) for part in (marked, samples.only(~hard)))
+    assert torch.equal(kernel.coefficients, without.coefficients)
+    fam = [train_fusion(Views.of(kernel, part), part, RECIPE) for part in (marked, samples.only(~hard))]
+    assert any((a != b).any() for a, b in zip(*(head.parameters() for head in fam), strict=True))
+    found = predict_out_of_fold(marked, RECIPE, folds=(0,))
+    assert len(found.samples.images) == len(found.predictions.logits) == 192 and not found.samples.hard.any()
 
 
 def test_a_cap_limits_each_group_in_any_order(tmp_path):

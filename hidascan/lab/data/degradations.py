@@ -116,6 +116,33 @@ def draw_delivery(rng: np.random.Generator) -> Perturbation:
     return partial(_in_turn, steps=steps)
 
 
+def draw_hard_delivery(rng: np.random.Generator) -> Perturbation:
+    """Draw a delivery that costs a detector most: a preview, a small or blurred copy, noise, a second save, bars."""
+    small = partial(perturb.fit, longest=int(rng.integers(200, 481)))
+    shrunk = partial(_shrink, scale=float(rng.uniform(0.2, 0.6)), kernel=int(rng.choice(KERNELS)))
+    steps: list[list[Perturbation]] = [
+        [small, _save(rng, 60, 92)],
+        [shrunk, *_sometimes(rng, 0.5, lambda rng: _save(rng, 65, 95))],
+        [
+            partial(perturb.blur, sigma=float(rng.uniform(0.8, 2.5))),
+            *_sometimes(rng, 0.5, lambda rng: _save(rng, 70, 95)),
+        ],
+        [partial(perturb.noise, sigma=float(rng.uniform(3.0, 8.0)), seed=int(rng.integers(2**31))), _save(rng, 75, 97)],
+        [_save(rng, 60, 90, webp=0.0), shrunk, _save(rng, 60, 90, webp=0.0)],
+        [partial(perturb.letterbox, aspect=float(rng.choice([9 / 16, 3 / 4, 1, 16 / 9]))), _save(rng, 65, 92)],
+    ]
+    return partial(_in_turn, steps=steps[int(rng.choice(len(steps), p=_HARD_SHARES))])
+
+
+def _shrink(pixels: np.ndarray, scale: float, kernel: int) -> np.ndarray:
+    """Resize to `scale`, to sides of at least 128 pixels, after a low-pass filter unless by area averaging."""
+    factor = max(scale, min(1.0, 128 / min(pixels.shape[:2])))
+    height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    if kernel != cv2.INTER_AREA:
+        pixels = perturb.blur(pixels, 0.35 / factor)
+    return cv2.resize(pixels, (width, height), interpolation=kernel)
+
+
 def _in_turn(pixels: np.ndarray, steps: list[Perturbation]) -> np.ndarray:
     for step in steps:
         pixels = step(np.ascontiguousarray(pixels))
@@ -218,6 +245,7 @@ def _gammas(rng: np.random.Generator) -> tuple[float, float, float]:
     return red, green, blue
 
 
+_HARD_SHARES = (0.25, 0.25, 0.15, 0.1, 0.15, 0.1)
 _KINDS: tuple[tuple[float, Callable[[np.random.Generator], list[Perturbation]]], ...] = (  # and their shares
     (0.25, lambda rng: [_save(rng, 75, 98)]),
     (0.20, _site),

@@ -49,24 +49,26 @@ def cross_validate(
     count, sources = int(samples.as_published.sum()), len({image.source for image in samples.images})
     yield f"{count} images of {sources} sources, {FOLDS} folds by source."
     out_of_fold = predict_out_of_fold(samples, recipe)
-    yield "\n\n".join(_verdicts(samples, out_of_fold))
+    yield "\n\n".join(_verdicts(out_of_fold))
     qualities = quality_samples(recipe, samples, workspace.cache)
     estimates = estimate_out_of_fold(qualities, recipe.network.quality_dim, recipe.quality)
     yield f"JPEG quality from the pixels alone (QFE):\n\n{errors_as_markdown(qualities, estimates)}"
-    found, published = out_of_fold.predictions, samples.as_published
-    yield _confusion("domain", DOMAINS, found.domains[published], samples.domains[published])
-    yield _confusion("family", FAMILIES, found.families[published], samples.families[published])
+    found, measured = out_of_fold.predictions, out_of_fold.samples
+    published = measured.as_published
+    yield _confusion("domain", DOMAINS, found.domains[published], measured.domains[published])
+    yield _confusion("family", FAMILIES, found.families[published], measured.families[published])
     if perturbed:
-        measured = _measure_perturbed(recipe, samples, out_of_fold, perturbed, workspace)
-        yield f"{measured.images} images under perturbations, out of fold:\n\n{robustness.as_markdown(measured)}"
+        measured_copies = _measure_perturbed(recipe, out_of_fold, perturbed, workspace)
+        yield f"{measured_copies.images} images under perturbations, out of fold:\n\n{robustness.as_markdown(measured_copies)}"
     for column in ("family", "domain"):
         yield held_out_as_markdown(samples, recipe, column)
     if steps:
         yield steps_as_markdown(samples, recipe, out_of_fold)
 
 
-def _verdicts(samples: Samples, out_of_fold: OutOfFold) -> Iterator[str]:
+def _verdicts(out_of_fold: OutOfFold) -> Iterator[str]:
     """Yield all tables of verdicts that are calibrated on the other folds."""
+    samples = out_of_fold.samples
     logits, as_published = out_of_fold.predictions.logits.double().numpy(), samples.as_published.numpy()
     scores, verdicts = cross_fitted_verdicts(samples.labels.numpy(), logits, samples.folds.numpy())
 
@@ -105,9 +107,10 @@ def _confusion(kind: str, names: tuple[str, ...], predictions: Tensor, truth: Te
 
 
 def _measure_perturbed(
-    recipe: HiDANetRecipe, samples: Samples, out_of_fold: OutOfFold, count: int, workspace: Workspace
+    recipe: HiDANetRecipe, out_of_fold: OutOfFold, count: int, workspace: Workspace
 ) -> robustness.Robustness:
     """Predict `count` images, spread over all, unchanged and under each of PERTURBATIONS, without their sources."""
+    samples = out_of_fold.samples
     as_published = [image for image, kept in zip(samples.images, samples.as_published.tolist(), strict=True) if kept]
     chosen = spread(sorted(as_published, key=lambda image: (image.source, str(image.path))), count)
     deliveries = [Delivery("as it is", _PATCHES), *(_always(name, how) for name, how in PERTURBATIONS.items())]
@@ -135,8 +138,8 @@ def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -
         here = samples.as_published & torch.isin(samples.folds, torch.tensor(folds))
         tested, images = here & (members | (samples.labels != label)), int((members & here).sum())
         if images >= _LEAST:
-            logits = predict_out_of_fold(samples, recipe, ~members, folds).predictions.logits[tested].numpy()
-            truth = samples.labels[tested].numpy()
+            found, tested = predict_out_of_fold(samples, recipe, ~members, folds), tested[~samples.hard]
+            logits, truth = found.predictions.logits[tested].numpy(), found.samples.labels[tested].numpy()
             rows.append([value, images, auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)])
     worst = markdown.lowest([row[2] for row in rows])
     return markdown.table([f"{column} held out", "images", "AUC", "TPR at 5 % FPR"], rows, worst)
@@ -180,9 +183,8 @@ def steps_as_markdown(samples: Samples, recipe: HiDANetRecipe, out_of_fold: OutO
         fusion = dataclasses.replace(recipe.fusion, vote=step.vote)
         changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
         included = torch.from_numpy(hashes < step.sources)
-        logits = predict_out_of_fold(_visible(samples, step), changed, included).predictions.logits
-        rows.append([step.name, *_step_figures(samples, logits.numpy())])
-    rows.append(["kernel and FAM", *_step_figures(samples, out_of_fold.predictions.logits.numpy())])
+        rows.append([step.name, *_step_figures(predict_out_of_fold(_visible(samples, step), changed, included))])
+    rows.append(["kernel and FAM", *_step_figures(out_of_fold)])
     of_each = ["sources weighted equally", "TPR at 5 % FPR"]
     head = ["step", "AUC", "95 % over sources", *of_each, "delivered: AUC", of_each[0], "TPR at 5 %"]
     return markdown.table(head, rows)
@@ -210,8 +212,9 @@ def _spread_rows(rows: Tensor, count: int) -> Tensor:
     return rows[((torch.arange(count) + 0.5) * len(rows) / count).long()]
 
 
-def _step_figures(samples: Samples, logits: np.ndarray) -> list[float | str]:
+def _step_figures(out_of_fold: OutOfFold) -> list[float | str]:
     """Return AUC, its interval, AUC with equal weight of sources and TPR as published; and without interval delivered."""
+    samples, logits = out_of_fold.samples, out_of_fold.predictions.logits.numpy()
     labels, as_published = samples.labels.numpy(), samples.as_published.numpy()
     sources = np.array([image.source for image in samples.images])
     cells: list[float | str] = []

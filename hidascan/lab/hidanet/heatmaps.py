@@ -14,7 +14,6 @@ from hidascan.detectors.hidanet.localiser import LARGE, SMALL, HeatmapThresholds
 from hidascan.lab.data.tables import fold_of
 from hidascan.lab.hidanet.localiser import WindowStore, train_localiser, window_store
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
-from hidascan.lab.hidanet.samples import Samples
 from hidascan.lab.hidanet.voters import OutOfFold
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure import markdown
@@ -91,13 +90,13 @@ def region_odds(thresholds: HeatmapThresholds, forged: Sequence[np.ndarray], rea
     return likelihood_ratio(*found)
 
 
-def fit_patch_threshold(thresholds: HeatmapThresholds, samples: Samples, out_of_fold: OutOfFold) -> None:
+def fit_patch_threshold(thresholds: HeatmapThresholds, out_of_fold: OutOfFold) -> None:
     """Set the threshold of the kernel vote from which a patch is marked as a whole; do nothing without real images.
 
     It is fitted to the largest vote of a patch in each real image as published, out of fold.
     """
+    samples, largest = out_of_fold.samples, []
     wanted = samples.as_published & (samples.labels == 0)
-    largest = []
     for number in torch.nonzero(wanted)[:, 0].tolist():
         probe, views = out_of_fold.voters[int(samples.folds[number])].probe, samples.views[number].float()
         tokens = probe.tokens(views)

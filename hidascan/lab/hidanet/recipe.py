@@ -105,6 +105,7 @@ class SampleSpec:
 
     cap: int = 16  # maximum number of images of a group of a source
     patches: tuple[int, ...] = (3, 2)  # number per image as published, and under each drawn delivery
+    hard: tuple[int, ...] = ()  # number under each drawn hard delivery, on which FAM alone is trained
     quality_cap: int = 4  # maximum number of images of a group of a source for QFE
     quality_draws: int = 6  # JPEGs per image for QFE
 

@@ -24,7 +24,7 @@ from hidascan.geometry import ViewPlan
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.perturb import Perturbation
 from hidascan.image.views import cut_views
-from hidascan.lab.data.degradations import draw_delivery
+from hidascan.lab.data.degradations import draw_delivery, draw_hard_delivery
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
@@ -34,6 +34,7 @@ from hidascan.lab.training.trainer import read_ahead
 
 _SHARD = 40  # images
 _BATCH = 16  # views per pass through the backbone
+_HARD = "hard"  # first word of the names of hard deliveries
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Samples:
     labels: Tensor  # (S,) 0 for real, 1 for AI
     folds: Tensor  # (S,) folds of the sources
     as_published: Tensor  # (S,) bool, true for images as published, false for delivered copies
+    hard: Tensor  # (S,) bool, true for copies under a hard delivery, which FAM alone is trained on
     qualities: Tensor  # (S,) JPEG qualities 1..100 in the headers of unchanged JPEGs, else NaN
     domains: Tensor  # (S,) indices into DOMAINS, -1 for others
     families: Tensor  # (S,) indices into FAMILIES, -1 for others
@@ -75,6 +77,9 @@ def verdict_samples(recipe: HiDANetRecipe, workspace: Workspace) -> Samples:
     images, (first, *drawn) = sample_images(recipe, recipe.samples.cap), recipe.samples.patches
     deliveries = [Delivery("as is", first)]
     deliveries += [Delivery("drawn" + " again" * time, count, draw_delivery) for time, count in enumerate(drawn)]
+    deliveries += [
+        Delivery(f"{_HARD} {time}", count, draw_hard_delivery) for time, count in enumerate(recipe.samples.hard)
+    ]
     return delivered_samples(recipe, images, deliveries, "probe", workspace)
 
 
@@ -115,7 +120,7 @@ def delivered_samples(
     for path, numbers in artifacts.missing_shards(folder, len(images), _SHARD, f"features {name}"):
         if features := _encode(_cut(images, deliveries, numbers), backbone):  # none while a disk is not mounted
             artifacts.save_artifact(path, features, made_by)
-    return _samples(artifacts.read_shards(folder), images)
+    return _samples(artifacts.read_shards(folder), images, deliveries)
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ def _encode(cuts: list[_Cut], backbone: FrozenViT) -> dict[str, Tensor]:
     }
 
 
-def _samples(features: dict[str, Tensor], images: list[LabelledImage]) -> Samples:
+def _samples(features: dict[str, Tensor], images: list[LabelledImage], deliveries: list[Delivery]) -> Samples:
     """Average features over the patches of each sample."""
     views = features["tokens"].flatten(1).split(features["views"].tolist())
     residuals = features["residuals"].split((features["views"] - 1).tolist())
@@ -198,6 +203,7 @@ def _samples(features: dict[str, Tensor], images: list[LabelledImage]) -> Sample
         labels=torch.tensor([image.label for image in sampled]),
         folds=torch.tensor([fold_of(image.source) for image in sampled]),
         as_published=features["delivery"] == 0,
+        hard=torch.tensor([delivery.name.startswith(_HARD) for delivery in deliveries])[features["delivery"]],
         qualities=features["quality"].float(),
         domains=_numbers([image.domain for image in sampled], DOMAINS),
         families=_numbers([image.family for image in sampled], FAMILIES),

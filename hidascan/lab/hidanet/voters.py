@@ -32,7 +32,7 @@ def fit_kernel_probe(samples: Samples, recipe: HiDANetRecipe) -> KernelProbe:
     Nystroem Computational Regularization", NeurIPS 2015).
     """
     network, spec = recipe.network, recipe.kernel
-    weights = torch.where(samples.as_published, 1.0, spec.delivered)
+    weights = torch.where(samples.as_published, 1.0, spec.delivered).where(~samples.hard, 0.0)
     samples, weights = samples.only(weights > 0), weights[weights > 0]
     probe = KernelProbe(samples.thumbnail.shape[1], network.components, network.landmarks)
     ai = samples.labels == 1
@@ -183,6 +183,7 @@ class Voters:
 class OutOfFold:
     """Predictions of S samples out of fold."""
 
+    samples: Samples  # without hard copies, which would not be representative
     predictions: Predictions  # each by voters fitted without the source of the sample
     voters: dict[int, Voters]  # by the fold that they were fitted without
 
@@ -206,7 +207,8 @@ def predict_out_of_fold(
     voters = {}
     for fold in tqdm(chosen, desc="folds", disable=None):
         voters[fold] = fit_voters(samples.only(fitted & (samples.folds != fold)), recipe)
-    return OutOfFold(predict_by_fold(voters, samples), voters)
+    measured = samples.only(~samples.hard)
+    return OutOfFold(measured, predict_by_fold(voters, measured), voters)
 
 
 def predict_by_fold(voters: dict[int, Voters], samples: Samples) -> Predictions:
