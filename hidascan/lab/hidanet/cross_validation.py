@@ -58,8 +58,8 @@ def cross_validate(
     yield _confusion("domain", DOMAINS, found.domains[published], measured.domains[published])
     yield _confusion("family", FAMILIES, found.families[published], measured.families[published])
     if perturbed:
-        measured_copies = _measure_perturbed(recipe, out_of_fold, perturbed, workspace)
-        yield f"{measured_copies.images} images under perturbations, out of fold:\n\n{robustness.as_markdown(measured_copies)}"
+        copies = _measure_perturbed(recipe, out_of_fold, perturbed, workspace)
+        yield f"{copies.images} images under perturbations, out of fold:\n\n{robustness.as_markdown(copies)}"
     for column in ("family", "domain"):
         yield held_out_as_markdown(samples, recipe, column)
     if steps:
