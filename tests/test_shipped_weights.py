@@ -64,6 +64,11 @@ def test_generated_images_are_called_ai_as_a_whole_and_by_a_few_patches(found):
     assert few.verdict == "ai"
 
 
+def test_fast_works_with_the_shipped_weights():
+    (found,) = Scanner(ScanOptions(fast=True)).scan([EXAMPLES / "generated/infinity_cat.webp"])
+    assert found.verdict == "ai"
+
+
 def test_loading_the_network_brings_in_no_second_framework():
     """timm, torchvision and torch's compiler would each take a second or so before the first verdict."""
     code = """

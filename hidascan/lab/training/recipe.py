@@ -189,3 +189,5 @@ def write_weights(
     rule = calibration or Calibration()
     save_trained(out, network, CheckpointHeader(out.stem, recipe.detector, recipe.network, parts, rule, training))
     tqdm.write(f"wrote {out}")
+    if calibration and calibration.settling is None:
+        tqdm.write("`hidascan --fast` refuses these weights until `hidalab settle` has fitted its stopping rule")
