@@ -25,7 +25,7 @@ class Claim:
         signature: C2PA status "valid", "unverified" (intact, but the signer is not trusted) or "broken"; "" without a
             signature.
         detail: Text of the field, or details of the statement.
-        part: Whether the claim concerns only a part of the picture, such as a generative fill or an inserted photo.
+        part: True if the claim concerns only part of the picture, such as a generative fill or an inserted photo.
         field: Name of the field, such as "EXIF Software" or "C2PA action c2pa.created".
         strength: "trusted", signed by a signer on the user's trust list; "signed", by any other; "tag", written by a
             tool in its own field or structure; or "text", plain words.

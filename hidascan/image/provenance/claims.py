@@ -242,8 +242,8 @@ def _of_ingredients(manifest: Manifest, of_whole: bool, placed: bool = False) ->
 
     Args:
         manifest: Manifest with ingredients.
-        of_whole: Whether the picture has a single parent, and an AI claim about that parent applies to the whole picture.
-        placed: Whether it belongs to an ingredient that was inserted into the picture, so that its camera captured only a part.
+        of_whole: True if the picture has a single parent, so that an AI claim about the parent covers the whole picture.
+        placed: True if the manifest belongs to an inserted ingredient, whose camera captured only part of the picture.
     """
     contained = [one for one in manifest.ingredients if one.relationship != "inputTo"]  # inputs: prompts, references
     of_whole = of_whole and len(contained) == 1 and not any(map(_is_camera, manifest.statements))
@@ -338,8 +338,8 @@ def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:
 
     Args:
         statement: Statement on AI.
-        edited: Whether the file is an edited version of a picture that was not AI-generated.
-        drawn: Whether the picture was drawn or made in some other way before AI was applied to it.
+        edited: True if the file is an edited version of a picture that AI did not generate.
+        drawn: True if the picture was drawn, or created in another way, before AI was applied.
     """
     kind, part = meaning_of(statement.source_type)
     place, _, property_name = statement.field.partition(", ")

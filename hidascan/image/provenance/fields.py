@@ -72,7 +72,7 @@ class Field:
             "source type", "ai system" and similar ones of IPTC; "manifest address", of C2PA; "structure", in which only a
             structure counts.
         text: Full content.
-        of_part: Whether the field describes an ingredient, a region, an artwork or an editing step instead of the whole picture.
+        of_part: True if the field describes an ingredient, a region, an artwork or an editing step, not the whole picture.
     """
 
     source: str

@@ -45,7 +45,7 @@ class Property(NamedTuple):
     Attributes:
         name: Name with the usual prefix, regardless of that in the packet, such as "xmp:CreatorTool".
         value: Value of the property.
-        of_part: Whether the field describes an ingredient, a region, an artwork or an editing step instead of the whole picture.
+        of_part: True if the field describes an ingredient, a region, an artwork or an editing step, not the whole picture.
     """
 
     name: str
