@@ -79,6 +79,27 @@ def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_pa
     assert below <= 0.5 <= above and header.calibration != Calibration()
 
 
+def test_one_training_without_a_fold_scores_its_images_and_a_table(recipes, tmp_path, monkeypatch):
+    trained = []
+    module = training_module("npr")
+    train = module.train_for_comparison
+    watched = lambda recipe, *rest: (trained.append(recipe.data.without_folds), train(recipe, *rest))  # noqa: E731
+    monkeypatch.setattr(module, "train_for_comparison", watched)
+    monkeypatch.setattr("hidascan.lab.measure.speed.SIZE", (240, 320))
+    table, out = recipes / "table.tsv", tmp_path / "out"
+    folds = [fold_of(row.split("\t")[3]) for row in table.read_text().splitlines()[1:]]
+    held = max(set(folds), key=folds.count)
+    command = ["compare", f"{recipes}/npr.toml", "--hold-out", held, "--table", table, "--precision", "fp32"]
+    command += ["--cache", tmp_path / "cache", "--out", out, "--ship", tmp_path / "shipped"]
+    ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    assert ran.exit_code == 0 and trained == [(held,)]
+    assert len((out / "held-out-fold.txt").read_text().splitlines()) == folds.count(held)
+    scored = next(path for path in out.glob("*.txt") if path.stem != "held-out-fold")
+    assert len(scored.read_text().splitlines()) == len(folds)
+    header = load_detector(tmp_path / "shipped/npr.safetensors")[1]
+    assert header.training["recipe"]["data"]["without_folds"] == [held]
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

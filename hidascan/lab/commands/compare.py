@@ -26,12 +26,13 @@ def compare(
     recipes: Annotated[list[str], typer.Argument(metavar="RECIPE[@NAME=VALUE]...", help="Recipes, optionally with changed values, such as recipes/glass.toml@network.crops=4.", show_default=False)],
     cache: Cache,
     out: Out,
-    table: Annotated[Optional[Path], typer.Option(help="Also train on all sources, and score this table.", show_default=False)] = None,
+    table: Annotated[Optional[Path], typer.Option(help="Also score this table, by networks trained on all sources unless --hold-out is given.", show_default=False)] = None,
     folds: Annotated[int, typer.Option(min=0, max=6, help="Number of folds of the cross-validation over sources; 0 for none.")] = 3,
     images: Annotated[int, typer.Option(min=2, help="Number of images to score out of fold, spread evenly over the recipes' tables.")] = 600,
+    hold_out: Annotated[Optional[int], typer.Option(min=0, max=5, metavar="FOLD", help="Instead of cross-validating, train once without this fold of sources, and score its images and --table by the same network.", show_default=False)] = None,
     patches: Patches = None,
     outside: Annotated[Optional[list[str]], typer.Option(metavar="NAME=FILE", help="Scores of another system: a CSV with columns path and score. May be repeated.", show_default=False)] = None,
-    ship: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Also train on all sources, calibrate with the out-of-fold scores, and write the weights to DIR.", show_default=False)] = None,
+    ship: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Also train on all sources, or without the fold of --hold-out, calibrate with the scores out of fold, and write the weights to DIR.", show_default=False)] = None,
     packs: Packs = None,
     views: Views = None,
     minutes: Minutes = None,
@@ -52,26 +53,31 @@ def compare(
     read = [read_entry(text) for text in recipes]
     entries = [Entry(one.name, with_packs(one.recipe, packs, views, minutes)) for one in read]
     names = [entry.name.partition("@")[0] for entry in entries]
-    if not folds and table is None:
-        raise UsageError("--folds 0 needs --table")
-    if ship is not None and (not folds or len(set(names)) < len(names)):
-        raise UsageError("--ship needs --folds, and recipes of different names")
+    if not folds and hold_out is None and table is None:
+        raise UsageError("--folds 0 needs --table or --hold-out")
+    if ship is not None and (not (folds or hold_out is not None) or len(set(names)) < len(names)):
+        raise UsageError("--ship needs --folds or --hold-out, and recipes of different names")
     scored = [] if table is None else read_images(table)  # all inputs are read before hours of training
     others = [read_outside(text) for text in outside or []]
     trainer = _trainer(cache, device, precision, patches)
     out.mkdir(parents=True, exist_ok=True)
-    if folds:
-        chosen = spread(_known_images(entries[0]), images)
-        found = [trainer.score(entry, chosen, folds) for entry in entries]
-        _report("out of fold", [*found, *(other(chosen) for other in others)], out / "out-of-fold")
+    without = () if hold_out is None else (hold_out,)
+    if without or folds:
+        chosen = spread(_known_images(entries[0], without), images)
+        if without:
+            found = [trainer.score(entry, chosen, without) for entry in entries]
+        else:
+            found = [trainer.score_out_of_fold(entry, chosen, folds) for entry in entries]
+        title = "held-out fold" if without else "out of fold"
+        _report(title, [*found, *(other(chosen) for other in others)], out / title.replace(" ", "-"))
         if ship is not None:
             ship.mkdir(parents=True, exist_ok=True)
             for entry, name, one in zip(entries, names, found, strict=True):
                 path = ship / f"{name}.safetensors"
-                figures = calibrate_by_scores(trainer.weights(entry), one.images, one.scores, path)
+                figures = calibrate_by_scores(trainer.weights(entry, without), one.images, one.scores, path)
                 print(f"{path}: {json.dumps(figures)}")
     if table is not None:
-        found = [trainer.score(entry, scored) for entry in entries]
+        found = [trainer.score(entry, scored, without) for entry in entries]
         name = table.resolve().parent.name.replace(".", "-") or "table"  # `_report` appends suffixes
         _report(name, [*found, *(other(scored) for other in others)], out / name)
 
@@ -83,12 +89,13 @@ def _trainer(cache: Path, device: str, precision: str, patches: int | None = Non
     return EntryTrainer(workspace, ScanOptions(device=str(workspace.device), precision=precision, patches=patches))
 
 
-def _known_images(entry: Entry) -> list[LabelledImage]:
-    """Return the images of a recipe's tables, at most 4 of each group of a source."""
+def _known_images(entry: Entry, folds: tuple[int, ...] = ()) -> list[LabelledImage]:
+    """Return the images of a recipe's tables, or those in some folds, at most 4 of each group of a source."""
     from hidascan.lab.data.layouts import read_images
-    from hidascan.lab.data.tables import capped
+    from hidascan.lab.data.tables import capped, fold_of
 
-    return capped(read_images(*entry.recipe.data.tables), 4)
+    images = capped(read_images(*entry.recipe.data.tables), 4)
+    return [image for image in images if not folds or fold_of(image.source) in folds]
 
 
 def _report(title: str, found: list[Compared], path: Path) -> None:

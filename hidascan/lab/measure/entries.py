@@ -75,18 +75,30 @@ class EntryTrainer:
         weights = str(self.weights(entry, without))
         return Scanner(dataclasses.replace(self.options, weights=weights, patches=patches))
 
-    def score(self, entry: Entry, images: list[LabelledImage], count: int = 0) -> Compared:
-        """Score images in `count` folds, by networks not trained on their sources; without folds, by one of all sources."""
-        scores, patches = np.full((len(images), 2), np.nan), self.options.patches
-        parts = [folds_of(number, count) for number in range(count)] or [()]
+    def score(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...] = ()) -> Compared:
+        """Score images by one network, trained without some folds."""
+        return self._compared(entry, images, self._scores(entry, images, without), without)
+
+    def score_out_of_fold(self, entry: Entry, images: list[LabelledImage], count: int) -> Compared:
+        """Score images in `count` folds, by networks not trained on their sources."""
+        scores, parts = np.full((len(images), 2), np.nan), [folds_of(number, count) for number in range(count)]
         for part in parts:
-            here = [number for number, image in enumerate(images) if not part or fold_of(image.source) in part]
-            scanner = self.scanner(entry, part, patches)
-            results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", f"{scanner.run.digest} {patches}")
-            scores[here] = scan_scores(scanner, [str(images[number].path) for number in here], False, results)
-            del scanner  # before the next network is loaded
-        scanner = self.scanner(entry, parts[0])
-        cost = cost_of(self.weights(entry, parts[0]), scanner)
+            here = [number for number, image in enumerate(images) if fold_of(image.source) in part]
+            scores[here] = self._scores(entry, [images[number] for number in here], part)
+        return self._compared(entry, images, scores, parts[0])
+
+    def _scores(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...]) -> np.ndarray:
+        """Return (n, 2) scores and uncertainties by a network trained without some folds."""
+        scanner = self.scanner(entry, without, self.options.patches)
+        run = f"{scanner.run.digest} {self.options.patches}"
+        results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", run)
+        return scan_scores(scanner, [str(image.path) for image in images], False, results)
+
+    def _compared(
+        self, entry: Entry, images: list[LabelledImage], scores: np.ndarray, without: tuple[int, ...]
+    ) -> Compared:
+        scanner = self.scanner(entry, without)
+        cost = cost_of(self.weights(entry, without), scanner)
         return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, _budget(entry, scanner.header.training))
 
 
