@@ -107,7 +107,7 @@ class Detector(nn.Module):
         Config: Frozen dataclass with the arguments of `__init__`.
         plan: Division of an image into views.
         has_heatmap: Whether `locate` returns a heatmap.
-        frozen_encoder: Whether `encode` has no trained parameters, so that training can encode each view once.
+        frozen_encoder: Whether `encode` begins with frozen layers, so that training can compute these once for each view.
     """
 
     Config: ClassVar[type[DetectorConfig]]
@@ -133,6 +133,14 @@ class Detector(nn.Module):
             Tensors with one row per view.
         """
         raise NotImplementedError
+
+    def encode_frozen(self, views: Tensor, where: Positions) -> Encoded:
+        """Compute the frozen layers of `encode`, which training caches; by default, all of it is frozen."""
+        return self.encode(views, where)
+
+    def encode_trained(self, rows: Encoded) -> Encoded:
+        """Apply the trained layers of `encode` to the result of `encode_frozen`; by default, there are none."""
+        return rows
 
     def decide(self, encoded: Encoded) -> Decision:
         """Decide on one image from the rows of its views, the thumbnail first; by default, by the mean "logit".

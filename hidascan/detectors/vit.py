@@ -35,6 +35,7 @@ class ViT(Detector):
     """A frozen ViT and an MLP."""
 
     Config = ViTConfig
+    frozen_encoder = True
 
     def __init__(self, config: ViTConfig):
         super().__init__(config)
@@ -43,12 +44,20 @@ class ViT(Detector):
         self.head = MLPHead(self.backbone.dim, config.dropout)
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
-        """Return the logit of each view."""
-        return {"logit": self.head(self.features(views)).float()}
+        """Return the logit of each view (B, 3, S, S) uint8."""
+        return self.encode_trained(self.encode_frozen(views, where))
 
-    def features(self, views: Tensor) -> Tensor:
-        """Return the MLP's input features (B, C) of views (B, 3, S, S) uint8."""
-        return self.backbone.cls(views)[:, 0]
+    def encode_frozen(self, views: Tensor, where: Positions) -> Encoded:
+        """Return "cls" (B, C): the [CLS] token of each view."""
+        return {"cls": self.backbone.cls(views)[:, 0]}
+
+    def encode_trained(self, rows: Encoded) -> Encoded:
+        """Return "logit" (B,) of each view."""
+        return {"logit": self.head(self.features(rows)).float()}
+
+    def features(self, rows: Encoded) -> Tensor:
+        """Return the MLP's input features (B, C)."""
+        return rows["cls"]
 
 
 class ViTCNN(ViT):
@@ -63,12 +72,16 @@ class ViTCNN(ViT):
         )
         self.shares = nn.Parameter(torch.ones(2))  # alpha of the ViT, beta of the CNN
 
-    def features(self, views: Tensor) -> Tensor:
-        """Return alpha * CLS + beta * CNN of views (B, 3, S, S) uint8: (B, C)."""
-        pixels = self.backbone.standard(views)
+    def encode_frozen(self, views: Tensor, where: Positions) -> Encoded:
+        """Return "cls" (B, C), and "pixels" (B, 3, S, S) uint8: the views themselves."""
+        return super().encode_frozen(views, where) | {"pixels": views}
+
+    def features(self, rows: Encoded) -> Tensor:
+        """Return alpha * CLS + beta * CNN (B, C)."""
+        pixels = self.backbone.standard(rows["pixels"])
         # The 1x1 convolution is linear, so it can follow the mean: equal results at a hundredth of the cost.
         seen = self.cnn[-1](self.cnn[:-1](pixels).mean((2, 3), keepdim=True)).flatten(1)
-        return self.shares[0] * super().features(views) + self.shares[1] * seen.float()
+        return self.shares[0] * rows["cls"] + self.shares[1] * seen.float()
 
 
 class MLPHead(nn.Module):

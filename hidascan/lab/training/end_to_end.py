@@ -1,6 +1,6 @@
 """Train any detector end to end by L_cls: draw images, degrade both classes in the same way, cut them by its plan.
 
-For a frozen encoder, views are encoded once and cached; only the rest is trained. Images come from label tables, or from
+Frozen first layers are computed once for each view, and cached; only the rest is trained. Images come from label tables, or from
 packs of windows, which are faster.
 """
 
@@ -141,9 +141,12 @@ def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], works
                 raise RecipeError("training.contrast: this detector encodes no cells")
             if "cells" in rows:
                 losses["contrast"] = spec.contrast * _contrast(rows.pop("cells"), samples, spec.margin)
-            images = split_by_image(rows, [sample.count for sample in samples])
         else:
-            images = [{k: v.to(device) for k, v in (sample.encoded or {}).items()} for sample in samples]
+            frozen = [sample.encoded or {} for sample in samples]
+            rows = detector.encode_trained(
+                {name: torch.cat([one[name] for one in frozen]).to(device) for name in frozen[0]}
+            )
+    images = split_by_image(rows, [sample.count for sample in samples])
     logits = torch.stack([detector.decide(image).logit for image in images]).float()
     labels = torch.tensor([float(sample.label) for sample in samples], device=device)
     losses["cls"] = classification_loss(logits, labels, 0.5, spec.label_smoothing)
@@ -162,7 +165,7 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
 
 
 def _encoded(recipe: Recipe, samples: Samples, detector: Detector, workspace: Workspace) -> list[Sample]:
-    """Encode samples once, in shards that allow resuming, and measure their statistics."""
+    """Compute the frozen layers for all samples, in shards that allow resuming, and measure their statistics."""
     count = recipe.training.samples
     made_by = fingerprint(what="encoded", recipe=_sample_settings(recipe), count=count)
     prefix = f"encoded-{made_by[:12]}-"
@@ -170,7 +173,7 @@ def _encoded(recipe: Recipe, samples: Samples, detector: Detector, workspace: Wo
         save_artifact(path, _encode_shard(samples, numbers, detector, workspace.device), made_by)
     tensors = read_shards(workspace.cache, prefix)
     labels, counts = tensors.pop("labels").tolist(), tensors.pop("counts").tolist()
-    rows = {name: part.float() for name, part in tensors.items()}
+    rows = {name: part.float() if part.is_floating_point() else part for name, part in tensors.items()}
     detector.measure({name: part.to(workspace.device) for name, part in rows.items()})
     parts = split_by_image(rows, counts)
     return [Sample(label, encoded=part) for label, part in zip(labels, parts, strict=True)]
@@ -181,8 +184,9 @@ def _encode_shard(samples: Samples, numbers: range, detector: Detector, device: 
     rows: list[Encoded] = []
     for place in tqdm(range(0, len(drawn), 4), desc="shard", disable=None, leave=False):
         with torch.inference_mode():
-            rows.append(detector.encode(*views_of(drawn[place : place + 4], device)))
-    tensors = {name: torch.cat([row[name].half().cpu() for row in rows]).clone() for name in rows[0]}
+            rows.append(detector.encode_frozen(*views_of(drawn[place : place + 4], device)))
+    joined = {name: torch.cat([row[name].cpu() for row in rows]) for name in rows[0]}
+    tensors = {name: (part.half() if part.is_floating_point() else part).clone() for name, part in joined.items()}
     tensors["labels"] = torch.tensor([sample.label for sample in drawn])
     tensors["counts"] = torch.tensor([sample.count for sample in drawn])
     return tensors
