@@ -1,11 +1,12 @@
 """The model card: measured figures are written between marks, and other text is unchanged."""
 
+import dataclasses
 import re
 import shutil
 
 import pytest
 
-from hidascan.errors import RecipeError
+from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.hidanet import SECTIONS as OF_HIDANET
 from hidascan.lab.measure.card import SECTIONS as OF_ALL
 from hidascan.lab.measure.card import CardSpec, fill_cards
@@ -49,6 +50,16 @@ def test_one_section_alone_leaves_the_others(spec, tiny_weights, tmp_path):
     fill_cards([card], ScanOptions(str(tiny_weights), precision="fp32"), spec, ("quality",), OF_HIDANET)
     text = card.read_text()
     assert "old quality" not in text and all(f"old {name}" in text for name in SECTIONS if name != "quality")
+
+
+def test_a_section_without_images_needs_no_table(spec, tiny_weights, tmp_path):
+    card, without = tmp_path / "CARD.md", dataclasses.replace(spec, table="")
+    card.write_text(CARD)
+    options = ScanOptions(str(tiny_weights), precision="fp32")
+    fill_cards([card], options, without, ("panel",), OF_HIDANET)
+    assert "old panel" not in card.read_text()
+    with pytest.raises(UsageError, match="pass --table"):
+        fill_cards([card], options, without, ("detection",), OF_HIDANET)
 
 
 def test_a_section_that_is_not_known_is_refused_before_anything_is_measured(spec, tmp_path):

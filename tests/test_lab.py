@@ -149,7 +149,6 @@ def test_images_that_cannot_be_read_are_tried_again_by_the_next_run(tmp_path):
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        (["card", "{folder}/npr.toml", "card.md"], "pass --table"),
         (
             ["heatmaps", "{folder}/hidanet.toml", "--cache", "x", "--weights", "{weights}"],
             "the recipe is one of hidanet",
@@ -360,14 +359,17 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
     mask = np.zeros((240, 260), np.uint8)
     mask[48:160, 64:200] = 255
     Image.fromarray(mask).save(folder / "edit.mask.png")
-    (folder / "edits.tsv").write_text("path\tmask\tgroup\tsource\nedit.png\tedit.mask.png\tby_hand\tme\n")
+    Image.fromarray(np.full((240, 260), 255, np.uint8)).save(folder / "all.mask.png")  # no real cell: no token AUC
+    rows = ("edit.png\tedit.mask.png\tby_hand\tme", "edit.png\tall.mask.png\tall_over\tme")
+    (folder / "edits.tsv").write_text("\n".join(["path\tmask\tgroup\tsource", *rows, ""]))
     recipe = replace(recipe, data=replace(recipe.data, edits=(str(folder / "edits.tsv"),)))
     residuals = ResidualFilters(recipe.network.residual_filters)
     text = "\n".join(report_heatmaps(recipe, residuals, on_cpu(tmp_path)))
     for row in (
-        "| edits as published | 1 |",
-        "| edits delivered | 3 |",
+        "| edits as published | 2 |",
+        "| edits delivered | 6 |",
         "| by_hand | 1 |",
+        "| all_over | 1 |  |",
         "| untouched | 4 |",
         "| repainted by a held-out autoencoder |",
     ):

@@ -213,8 +213,6 @@ def card(
     from hidascan.lab.training.recipe import read_recipe, training_module
 
     spec = read_recipe(recipe)
-    if table is None and not spec.data.calibration:
-        raise UsageError("pass --table: the recipe names no calibration table")
     wanted = CardSpec(table or spec.data.calibration, spec, cache)
     sections = getattr(training_module(spec.detector), "SECTIONS", None)
     options = ScanOptions(weights, device=device, precision=precision)

@@ -140,8 +140,14 @@ def _as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds,
     for name, located in parts.items():
         marked = [(one, one.marked(thresholds)) for one in located]
         figures = ([_FIGURES[column](one, cells) for one, cells in marked] for column in columns)
-        rows.append([name, len(located), *(float(np.nanmean(values)) if values else "" for values in figures)])
+        rows.append([name, len(located), *map(_mean, figures)])
     return markdown.table(["", "n", *columns], rows)
+
+
+def _mean(values: list[float]) -> float | str:
+    """Return the mean of all values except NaN; an empty cell of a table, if there is none."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else ""
 
 
 def _iou(located: Located, marked: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hidascan.errors import RecipeError
+from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, spread
 from hidascan.lab.measure import detection, markdown, robustness
@@ -33,15 +33,25 @@ _EXAMPLE = "examples/pasted/rocket.jpg"  # from the root of the repository
 class CardSpec:
     """Inputs of a card's measurements."""
 
-    table: str | Path  # held-out sources
+    table: str | Path  # held-out sources; "" for sections that measure no images
     recipe: Any
     cache: Path  # cache folder with the features of training
     images: dict[str, int] = field(default_factory=_IMAGES.copy)  # of `table`, by section
     measured: dict[str, Any] = field(default_factory=dict)  # results shared by sections
 
+    def every(self) -> list[LabelledImage]:
+        """Return all images of the table.
+
+        Raises:
+            UsageError: If there is no table.
+        """
+        if not self.table:
+            raise UsageError("pass --table: the recipe names no calibration table")
+        return read_images(self.table)
+
     def some(self, section: str) -> list[LabelledImage]:
         """Return the images of the table for a slower section, evenly spread."""
-        return spread(read_images(self.table), self.images[section])
+        return spread(self.every(), self.images[section])
 
 
 Section = Callable[[Scanner, CardSpec], str]
@@ -82,7 +92,7 @@ def _replace(card: Path, section: str, text: str) -> None:
 def _evaluated(scanner: Scanner, spec: CardSpec) -> detection.Evaluation:
     """Scan the table once for all sections."""
     if "detection" not in spec.measured:
-        spec.measured["detection"] = detection.evaluate(scanner, read_images(spec.table))
+        spec.measured["detection"] = detection.evaluate(scanner, spec.every())
     return spec.measured["detection"]
 
 
