@@ -144,11 +144,21 @@ def test_scores_are_stored_and_a_broken_run_resumes(tmp_path, npr, monkeypatch):
     assert len([line for line in kept.read_text().splitlines() if line.endswith("}")]) == 6
 
 
+def test_a_file_that_can_be_read_again_is_scored(tmp_path, npr):
+    tree, kept = grow(tmp_path / "tree", TREES["generators"]), tmp_path / "scores.jsonl"
+    lost = tree / "progan/cat/1_fake/00004.png"
+    content = lost.read_bytes()
+    lost.write_bytes(b"no picture")
+    assert "6 files, 1 of them unreadable" in run(tree, "--keep", kept, weights=npr).output
+    lost.write_bytes(content)
+    assert "6 files, 0 of them unreadable" in run(tree, "--keep", kept, weights=npr).output
+
+
 def watch_paths(monkeypatch, seen: list) -> None:
     from hidascan.scanner import Scanner
 
-    scan = Scanner.scan
-    monkeypatch.setattr(Scanner, "scan", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
+    scan = Scanner.scan_files
+    monkeypatch.setattr(Scanner, "scan_files", lambda scanner, paths: seen.extend(paths) or scan(scanner, paths))
 
 
 def test_a_limit_is_spread_over_all(tmp_path, npr):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import load_detector
-from hidascan.errors import HidascanError, RecipeError
+from hidascan.errors import HidascanError, RecipeError, UsageError
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, short_names
@@ -20,7 +20,7 @@ from hidascan.lab.training.recipe import training_module
 from tests.conftest import picture
 from tests.lab import on_cpu
 from tests.test_detectors import save_random
-from tests.test_end_to_end import NETWORKS, RECIPE, folder  # noqa: F401
+from tests.test_end_to_end import NETWORKS, RECIPE, SOURCES, folder  # noqa: F401
 
 
 @pytest.fixture
@@ -72,6 +72,10 @@ def test_compare_trains_once_without_test_sources_and_writes_all(recipes, tmp_pa
     assert float(rows[0]["gflops"]) > 0 and int(rows[0]["trained"]) == int(rows[0]["parameters"])
     again = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
     assert len(trained) == 6 and again.exit_code == 0
+    with (recipes / "table.tsv").open("a") as rows:
+        rows.write("0.png\t0\tg0\tseven\n")
+    again = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
+    assert len(trained) == 10 and again.exit_code == 0  # weights of other data are not reused
     header = load_detector(tmp_path / "shipped/npr.safetensors")[1]
     result = header.training["calibration"]
     assert header.name == "npr" and result["out_of_fold"] and result["images"] == 24
@@ -108,11 +112,16 @@ def test_one_training_without_a_fold_scores_its_images_and_a_table(recipes, tmp_
         (["--outside", "theirs=none.csv"], "expected NAME=FILE"),
         (["--outside", "theirs={folder}/table.tsv"], "columns path and score"),
         (["--table", "none.tsv"], "none.tsv"),
+        (["--hold-out", "{empty}"], "no real and AI images in this fold"),
+        (["--outside", "theirs={folder}/elsewhere.csv"], "no score of the compared images"),
     ],
 )
 def test_compare_refuses_its_options_before_it_trains(recipes, tmp_path, options, complaint):
     paths = [f"{recipes}/npr.toml", f"{recipes}/npr.toml@seed=1", "--cache", str(tmp_path), "--out", str(tmp_path)]
-    ran = CliRunner().invoke(app, ["compare", *paths, *(option.format(folder=recipes) for option in options)])
+    (recipes / "elsewhere.csv").write_text("path,score\nelsewhere.png,0.5\n")
+    (empty, *_) = {*range(FOLDS)} - {fold_of(source) for source in SOURCES}
+    given = [option.format(folder=recipes, empty=empty) for option in options]
+    ran = CliRunner().invoke(app, ["compare", *paths, *given])
     assert isinstance(ran.exception, HidascanError) and complaint in str(ran.exception)
 
 
@@ -175,6 +184,12 @@ def test_influential_cells_are_found(tmp_path, monkeypatch):
     result = json.loads(ran.output.splitlines()[-1])
     assert result["cells"] == 16 and result["strongest"]["effect"] > 0 and (tmp_path / "out.png").exists()
     assert {name: result["strongest"][name] for name in ("left", "top")} == {"left": 72, "top": 24}
+
+
+def test_a_detector_with_a_heatmap_is_not_shipped_by_compare(tmp_path):
+    command = ["compare", "recipes/hidascan-b.toml", "--ship", "x", "--cache", str(tmp_path), "--out", str(tmp_path)]
+    ran = CliRunner().invoke(app, command)
+    assert isinstance(ran.exception, UsageError) and "compare trains no heatmap" in str(ran.exception)
 
 
 def test_hidanet_is_compared_without_its_folds(lab, tiny_weights):

@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from hidascan import Scanner, ScanOptions
+from hidascan.detectors.checkpoint import load_detector
 from hidascan.geometry import ViewPlan
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import fold_of
@@ -52,6 +53,7 @@ NETWORKS = {
     "npr": "width = 8",
     "glass": f'backbone = "{OURS}"\ntaps = [1, 2]\ncrops = 2\ndropout = 0.0',
     "vit": f'backbone = "{OURS}"\ntap = 2\ndropout = 0.0',
+    "vit_cnn": f'backbone = "{OURS}"\ntap = 2\ndropout = 0.0',
     "ppl": f'backbone = "{OURS}"\ntap = 2\nadapted_depth = 2\nrank = 4\npatches = "all"',
     "spai": f'backbone = "{OURS}"\ntaps = [1, 2]\ndim = 32\nheads = 2\nhead_dim = 8\nwidening = 1\ndropout = 0.0',
     "resnet": 'model = "resnet10t"\nbayesian = true\nside = 64',
@@ -133,6 +135,36 @@ def test_networks_of_other_crops_are_not_trained_on_the_same_samples(folder, tin
     assert one != two == three  # `training.patches` are 2
     for count, kind in ((2, SampleDrawer), (4, CachedSamples)):  # the first 2 of 4 patches are those at the top
         assert type(open_samples(recipe, ViewPlan(64, patches=count), on_cpu(folder), keep=True)) is kind
+
+
+def test_frozen_layers_of_another_block_are_computed_anew(folder, tiny_weights):
+    recipe = recipe_of(folder, tiny_weights, "vit")
+    other = replace(recipe, network=replace(recipe.network, tap=1))
+    assert end_to_end._sample_settings(recipe) != end_to_end._sample_settings(other)
+
+
+def test_a_short_training_encodes_only_the_images_that_it_draws(folder, tiny_weights):
+    recipe = recipe_of(folder, tiny_weights, "vit")
+    recipe = replace(recipe, training=replace(recipe.training, epochs=1, steps=1, samples=1000))
+    record = load_detector(run(recipe, folder))[1].training
+    assert (record["encoded"], record["views"]) == (8, 8)
+
+
+def test_pairs_are_drawn_as_often_as_the_recipe_says(folder, tiny_weights):
+    recipe = recipe_of(folder, tiny_weights, "npr")
+    sampling = replace(recipe.sampling, real=0.35, ai=0.35, pair=0.3)
+    drawer = SampleDrawer(replace(recipe, sampling=sampling), ViewPlan(64), images_of(recipe), (None,))
+    kinds = []
+    for maker in (drawer._maker, drawer._single):
+        pair = maker.spec.pair
+        maker.draw = lambda rng, pair=pair: ([None] * (1 + (rng.random() < pair)), None, 0)
+    drawn = drawer._maker.draw
+    for number in range(0, 4000, 2):
+        rng = np.random.default_rng([recipe.seed, 6, number // 2])
+        kinds.append(len(drawn(rng)[0]) > 1)
+        drawer._drawn(number, 0)  # fails if the second draw is a pair again
+    assert np.mean(kinds) == pytest.approx(0.3, abs=0.04)
+    assert (drawer._single.spec.real, drawer._single.spec.pair) == (pytest.approx(0.5), 0)
 
 
 def test_sources_kept_for_calibration_are_not_drawn(folder, tiny_weights):

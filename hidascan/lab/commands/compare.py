@@ -52,18 +52,18 @@ def compare(
 
     read = [read_entry(text) for text in recipes]
     entries = [Entry(one.name, with_packs(one.recipe, packs, views, minutes)) for one in read]
-    names = [entry.name.partition("@")[0] for entry in entries]
-    if not folds and hold_out is None and table is None:
-        raise UsageError("--folds 0 needs --table or --hold-out")
-    if ship is not None and (not (folds or hold_out is not None) or len(set(names)) < len(names)):
-        raise UsageError("--ship needs --folds or --hold-out, and recipes of different names")
+    _check_options(entries, folds, hold_out, table, ship)
     scored = [] if table is None else read_images(table)  # all inputs are read before hours of training
     others = [read_outside(text) for text in outside or []]
+    without = () if hold_out is None else (hold_out,)
+    chosen = spread(_known_images(entries[0], without), images) if without or folds else []
+    if without and len({image.label for image in chosen}) < 2:
+        raise UsageError(f"--hold-out {hold_out}: the tables have no real and AI images in this fold; choose another")
+    for part in filter(None, (chosen, scored)):
+        _check_outside([other(part) for other in others])
     trainer = _trainer(cache, device, precision, patches)
     out.mkdir(parents=True, exist_ok=True)
-    without = () if hold_out is None else (hold_out,)
-    if without or folds:
-        chosen = spread(_known_images(entries[0], without), images)
+    if chosen:
         if without:
             found = [trainer.score(entry, chosen, without) for entry in entries]
         else:
@@ -72,14 +72,47 @@ def compare(
         _report(title, [*found, *(other(chosen) for other in others)], out / title.replace(" ", "-"))
         if ship is not None:
             ship.mkdir(parents=True, exist_ok=True)
-            for entry, name, one in zip(entries, names, found, strict=True):
-                path = ship / f"{name}.safetensors"
+            for entry, one in zip(entries, found, strict=True):
+                path = ship / f"{_stem(entry)}.safetensors"
                 figures = calibrate_by_scores(trainer.weights(entry, without), one.images, one.scores, path)
                 print(f"{path}: {json.dumps(figures)}")
     if table is not None:
         found = [trainer.score(entry, scored, without) for entry in entries]
         name = table.resolve().parent.name.replace(".", "-") or "table"  # `_report` appends suffixes
         _report(name, [*found, *(other(scored) for other in others)], out / name)
+
+
+def _check_options(
+    entries: list[Entry], folds: int, hold_out: int | None, table: Path | None, ship: Path | None
+) -> None:
+    """Raise UsageError for options that contradict each other."""
+    from hidascan.detectors import detector_class
+
+    fitted = bool(folds) or hold_out is not None
+    if not fitted and table is None:
+        raise UsageError("--folds 0 needs --table or --hold-out")
+    if ship is None:
+        return
+    if not fitted or len(set(map(_stem, entries))) < len(entries):
+        raise UsageError("--ship needs --folds or --hold-out, and recipes of different names")
+    if any(detector_class(entry.recipe.detector).has_heatmap for entry in entries):
+        raise UsageError("--ship: compare trains no heatmap; use hidalab train for this detector")
+
+
+def _stem(entry: Entry) -> str:
+    """Return the name of an entry's recipe."""
+    return entry.name.partition("@")[0]
+
+
+def _check_outside(others: list[Compared]) -> None:
+    """Check that outside systems have scores of some of the compared images.
+
+    Raises:
+        UsageError: If one has none.
+    """
+    for other in others:
+        if not other.readable()[0]:
+            raise UsageError(f"--outside {other.name}: no score of the compared images; write paths as in the tables")
 
 
 def _trainer(cache: Path, device: str, precision: str, patches: int | None = None) -> EntryTrainer:

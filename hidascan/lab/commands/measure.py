@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hidascan.lab.data.tables import EditedImage, LabelledImage
     from hidascan.scanner import Scanner
 
-Images = Annotated[int, typer.Option(help="Number of images, spread evenly over the table.")]
+Images = Annotated[int, typer.Option(min=1, help="Number of images, spread evenly over the table.")]
 
 
 def evaluate(
@@ -91,7 +91,7 @@ def quality(
 def localise(
     table: Table,
     autoencoder: Autoencoder,
-    images: Annotated[int, typer.Option(help="Number of photos, spread evenly over the table.")] = 40,
+    images: Annotated[int, typer.Option(min=1, help="Number of photos, spread evenly over the table.")] = 40,
     jpeg: Annotated[list[int], typer.Option(help="JPEG quality of the final save; may be repeated.")] = [90],  # noqa: B006
     share: Annotated[tuple[float, float], typer.Option(help="Minimum and maximum share of the area.")] = (0.1, 0.3),
     without: Annotated[Optional[list[str]], typer.Option(help="Group to omit; may be repeated.", show_default=False)] = None,
@@ -258,7 +258,9 @@ def _detection(layout: str, images: list[LabelledImage], scanner: Scanner, align
 
     paths, found = [str(image.path) for image in images], []
     for aligned in (False, True) if align else (False,):
-        run = f"{scanner.header.name} {scanner.run.digest}" + (f" JPEG {ALIGNED_QUALITY}" if aligned else "")
+        run = f"{scanner.header.name} {scanner.run.digest} {scanner.dtype}" + (
+            f" JPEG {ALIGNED_QUALITY}" if aligned else ""
+        )
         found.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
     print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")
     print(bench.as_markdown(*found))

@@ -108,7 +108,11 @@ def _summary(scanner: Scanner, spec: CardSpec) -> str:
     speed = measure_speed(scanner, [str(image.path) for image in spec.some("speed")], 1)
     figures, intervals = evaluation.figures, evaluation.intervals
     names = ("auc", "verdict_ai_on_real", "verdict_ai_on_ai")
-    cells = [f"{figures[name]:.3f} ({intervals[name][0]:.3f} to {intervals[name][1]:.3f})" for name in names]
+    cells = [f"{figures[name]:.3f}" for name in names]
+    if intervals:  # none for a table of one class
+        cells = [
+            "{} ({:.3f} to {:.3f})".format(cell, *intervals[name]) for cell, name in zip(cells, names, strict=True)
+        ]
     per_second = f"{speed.scan_views_per_second:.1f} patches and thumbnails per second"
     cells.append(f"{per_second} on {scanner.device} in {_dtype(scanner)}")
     return markdown.table(["AUC", "real images called `ai`", "AI images called `ai`", "speed"], [cells])

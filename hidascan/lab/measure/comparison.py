@@ -60,7 +60,7 @@ class Compared:
 def as_markdown(compared: list[Compared]) -> str:
     """Return the comparison as a table, best AUC first and in bold."""
     knowing = any(not np.isnan(row.figures[_KNOWS]) for row in compared)
-    head = ["detector", "AUC", "95 % over sources", *_SHOWN[1:], *(["predicts its errors"] if knowing else [])]
+    head = ["detector", "n", "AUC", "95 % over sources", *_SHOWN[1:], *(["predicts its errors"] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
     for row in sorted(compared, key=lambda row: -row.figures["AUC"]):
@@ -68,7 +68,7 @@ def as_markdown(compared: list[Compared]) -> str:
         numbers.insert(1, f"{row.figures['AUC low']:.3f} to {row.figures['AUC high']:.3f}")
         if knowing:
             numbers.append("" if np.isnan(row.figures[_KNOWS]) else row.figures[_KNOWS])
-        cells.append([row.name, *numbers, *_cost_cells(row.cost), row.budget])
+        cells.append([row.name, len(row.readable()[0]), *numbers, *_cost_cells(row.cost), row.budget])
     return markdown.table(head, cells, 0)
 
 
@@ -120,10 +120,12 @@ def write_csv(path: Path, compared: list[Compared]) -> None:
     columns, costs = [*_SHOWN, "AUC low", "AUC high", _KNOWS], [field.name for field in dataclasses.fields(Cost)]
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
-        out.writerow(["detector", *columns, *costs, "trained with"])
+        out.writerow(["detector", "images", *columns, *costs, "trained with"])
         for row in compared:
             cost = [""] * len(costs) if row.cost is None else dataclasses.astuple(row.cost)
-            out.writerow([row.name, *(row.figures[name] for name in columns), *cost, row.budget])
+            out.writerow(
+                [row.name, len(row.readable()[0]), *(row.figures[name] for name in columns), *cost, row.budget]
+            )
 
 
 def read_outside(text: str) -> Callable[[list[LabelledImage]], Compared]:

@@ -47,8 +47,8 @@ class Evaluation:
 
 def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | None = None) -> Evaluation:
     """Scan every image of a table into a report; an unreadable one counts as wrong: score 0 if AI, 1 if real."""
-    by_path, paths = {}, (str(image.path) for image in images)
-    for finding in tqdm(scanner.scan(paths), total=len(images), desc="detection", disable=None):
+    by_path, paths = {}, dict.fromkeys(str(image.path) for image in images)
+    for finding in tqdm(scanner.scan_files(paths), total=len(paths), desc="detection", disable=None):
         if report is not None:
             with tqdm.external_write_mode():
                 report.add(finding)
@@ -68,10 +68,10 @@ def evaluate(scanner: Scanner, images: list[LabelledImage], report: CsvReport | 
 def scan_scores(scanner: Scanner, paths: list[str], aligned: bool, results: ResultFile) -> np.ndarray:
     """Return (n, 2): p(AI) of each file, NaN if it is unreadable, and its uncertainty, NaN if not estimated.
 
-    Files that are not stored yet are scanned, saved as JPEG 96 first if `aligned`.
+    Files without a stored score are scanned, saved as JPEG 96 first if `aligned`.
     """
-    missing = [path for path in dict.fromkeys(paths) if path not in results.known]
-    found = _saved_again(scanner, missing) if aligned else ((one.path, one) for one in scanner.scan(missing))
+    missing = [path for path in dict.fromkeys(paths) if results.known.get(path, {}).get("score") is None]
+    found = _saved_again(scanner, missing) if aligned else ((one.path, one) for one in scanner.scan_files(missing))
     for path, finding in tqdm(found, total=len(missing), desc=scanner.header.name, disable=None):
         score, uncertainty = (None, None) if finding is None else (finding.score, finding.uncertainty)
         results.add(path, score=score, uncertainty=uncertainty)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from hidascan.lab.measure.comparison import Compared
 from hidascan.lab.measure.detection import scan_scores
 from hidascan.lab.measure.speed import cost_of
 from hidascan.lab.training.artifacts import ResultFile, Workspace, fingerprint
+from hidascan.lab.training.end_to_end import data_digest
 from hidascan.lab.training.recipe import read_recipe, training_module
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
@@ -66,6 +68,7 @@ class EntryTrainer:
         if not _holds(out, recipe):
             print(f"training {out.stem}", file=sys.stderr)
             out.parent.mkdir(parents=True, exist_ok=True)
+            _put_beside(out, Path(recipe.data.backbone))
             module = training_module(recipe.detector)
             getattr(module, "train_for_comparison", module.train)(recipe, out, self.workspace)
         return out
@@ -90,7 +93,7 @@ class EntryTrainer:
     def _scores(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...]) -> np.ndarray:
         """Return (n, 2) scores and uncertainties by a network trained without some folds."""
         scanner = self.scanner(entry, without, self.options.patches)
-        run = f"{scanner.run.digest} {self.options.patches}"
+        run = f"{scanner.run.digest} {scanner.dtype} {self.options.patches}"
         results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", run)
         return scan_scores(scanner, [str(image.path) for image in images], False, results)
 
@@ -102,20 +105,30 @@ class EntryTrainer:
         return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, _budget(entry, scanner.header.training))
 
 
+def _put_beside(weights: Path, backbone: Path) -> None:
+    """Link a backbone into the folder of weights, which are loaded with the one beside them."""
+    link = weights.with_name(backbone.name)
+    if backbone.is_file() and not os.path.lexists(link):
+        link.symlink_to(backbone.resolve())
+
+
 def _budget(entry: Entry, trained: dict[str, Any]) -> str:
     """Return the training budget in words, by the header of the weights."""
     budget = "see its recipe"
     if "views" in trained:
         budget = "{views:,} views, {minutes} min on {machine}".format(**trained)
+    if "encoded" in trained:
+        budget += f", of {trained['encoded']:,} encoded images"
     return budget + (f", from {entry.recipe.data.pretrained}" if entry.recipe.data.pretrained else "")
 
 
 def _holds(path: Path, recipe: Any) -> bool:
-    """Return whether a file has weights of exactly this recipe."""
+    """Return whether a file has weights of exactly this recipe and its data."""
     if not path.exists():
         return False
     try:
-        header = load_detector(path)[1]
+        known = load_detector(path)[1].training
     except CheckpointError:
         return False
-    return bool(header.training.get("recipe") == json.loads(json.dumps(dataclasses.asdict(recipe))))
+    wanted = {"recipe": json.loads(json.dumps(dataclasses.asdict(recipe))), **data_digest(recipe)}
+    return wanted.items() <= known.items()

@@ -49,7 +49,7 @@ def measure_speed(scanner: Scanner, paths: list[str], rounds: int) -> SpeedFigur
         scans.append(speed)
         limits.append(limit(scanner, min(views, _LIMIT_VIEWS)))
     scan, bare = statistics.median(scans), statistics.median(limits)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000
     return SpeedFigures(views, round(scan, 2), round(bare, 2), round(scan / bare, 4), peak)
 
 

@@ -44,12 +44,14 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, workspace.dtype).to(workspace.device)
-    samples = open_samples(recipe, detector.plan.limited(recipe.training.patches), workspace, keep)
-    encoded = _encoded(recipe, samples, detector, workspace) if detector.frozen_encoder else None
+    spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
+    samples = open_samples(recipe, detector.plan.limited(spec.patches), workspace, keep)
+    encoded = None
+    if detector.frozen_encoder:
+        encoded = _encoded(recipe, min(spec.samples, _drawn(spec)), samples, detector, workspace)
     frozen = detector.frozen_parts()
     for name in frozen:
         delattr(detector, name)
-    spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
     for name, part in frozen.items():  # not as submodules, which would be trained, averaged and saved
         object.__setattr__(detector, name, part)
@@ -72,7 +74,10 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
         return {"views": trainer.views, **speed, "waiting": round(waited / seconds, 3)}
 
     trainer.run(first, epoch)
-    _write(recipe, trainer, list(frozen), out, workspace)
+    spent = {"views": trainer.views, "minutes": round(trainer.minutes, 1)}
+    if encoded is not None:
+        spent["encoded"] = len(encoded)
+    _write(recipe, trainer.averaged, list(frozen), out, workspace, spent)
 
 
 def train_for_comparison(recipe: Recipe, out: Path, workspace: Workspace) -> None:
@@ -101,6 +106,11 @@ def _epochs(spec: EndToEndSpec, detector: Detector) -> int:
     plan = detector.plan.limited(spec.patches)
     per_image = 1 if wants_crop(plan) or plan.patches == "all" else int(plan.patches) + int(plan.thumbnail)
     return math.ceil(spec.views / (spec.steps * spec.batch * per_image)) if spec.views else spec.epochs
+
+
+def _drawn(spec: EndToEndSpec) -> int:
+    """Return the number of images that a training draws."""
+    return spec.epochs * spec.steps * spec.batch
 
 
 def _batches(
@@ -152,7 +162,7 @@ def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], works
     losses["cls"] = classification_loss(logits, labels, 0.5, spec.label_smoothing)
     divergence = detector.complexity()
     if divergence is not None:  # the ELBO, over all samples of the training
-        losses["kl"] = divergence / (spec.epochs * spec.steps * spec.batch)
+        losses["kl"] = divergence / _drawn(spec)
     return losses
 
 
@@ -164,10 +174,10 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
     return contrastive_loss(flat[chosen], shares.flatten().to(flat.device)[chosen], margin)
 
 
-def _encoded(recipe: Recipe, samples: Samples, detector: Detector, workspace: Workspace) -> list[Sample]:
-    """Compute the frozen layers for all samples, in shards that allow resuming, and measure their statistics."""
-    count = recipe.training.samples
-    made_by = fingerprint(what="encoded", recipe=_sample_settings(recipe), count=count)
+def _encoded(recipe: Recipe, count: int, samples: Samples, detector: Detector, workspace: Workspace) -> list[Sample]:
+    """Compute the frozen layers for `count` samples, in shards that allow resuming, and measure their statistics."""
+    settings = [*_sample_settings(recipe), str(workspace.dtype)]
+    made_by = fingerprint(what="encoded", recipe=settings, count=count)
     prefix = f"encoded-{made_by[:12]}-"
     for path, numbers in missing_shards(workspace.cache, count, _PER_SHARD, "encoding", prefix):
         save_artifact(path, _encode_shard(samples, numbers, detector, workspace.device), made_by)
@@ -186,7 +196,11 @@ def _encode_shard(samples: Samples, numbers: range, detector: Detector, device: 
         with torch.inference_mode():
             rows.append(detector.encode_frozen(*views_of(drawn[place : place + 4], device)))
     joined = {name: torch.cat([row[name].cpu() for row in rows]) for name in rows[0]}
-    tensors = {name: (part.half() if part.is_floating_point() else part).clone() for name, part in joined.items()}
+    plain = torch.contiguous_format  # views lie channels last, which safetensors refuses
+    tensors = {
+        name: (part.half() if part.is_floating_point() else part).clone(memory_format=plain)
+        for name, part in joined.items()
+    }
     tensors["labels"] = torch.tensor([sample.label for sample in drawn])
     tensors["counts"] = torch.tensor([sample.count for sample in drawn])
     return tensors
@@ -195,7 +209,7 @@ def _encode_shard(samples: Samples, numbers: range, detector: Detector, device: 
 def _sample_settings(recipe: Recipe) -> list[object]:
     spec, backbone = recipe.training, Path(recipe.data.backbone)
     network = dataclasses.asdict(recipe.network)
-    encoder = {name: network[name] for name in ("backbone", "taps", "side") if name in network}
+    encoder = {name: network[name] for name in ("backbone", "tap", "taps", "side") if name in network}
     frozen = sha256_of(backbone) if backbone.is_file() else ""
     patches = min(spec.patches, network.get("crops", spec.patches))
     drawn = [patches, spec.side, spec.group_power, *recipe.data.excluded, recipe.data.autoencoders]
@@ -204,8 +218,16 @@ def _sample_settings(recipe: Recipe) -> list[object]:
 
 def _data_sha256(recipe: Recipe) -> str:
     """Return a SHA-256 of the packs, or of the tables, that a recipe trains on."""
-    packs = recipe.data.packs
-    return read_packs(Path(packs)).digest if packs else tables_sha256(recipe.data.tables)
+    (digest,) = data_digest(recipe).values()
+    return digest
+
+
+def data_digest(recipe: Any) -> dict[str, str]:
+    """Return the SHA-256 of the packs, or of the tables, that a recipe trains on, by its name in a header."""
+    packs = getattr(recipe.data, "packs", "")
+    if packs:
+        return {"packs_sha256": read_packs(Path(packs)).digest}
+    return {"tables_sha256": tables_sha256(recipe.data.tables)}
 
 
 def _made_by(recipe: Recipe) -> str:
@@ -218,11 +240,12 @@ def _made_by(recipe: Recipe) -> str:
     )
 
 
-def _write(recipe: Recipe, trainer: Trainer[Detector], frozen: list[str], out: Path, workspace: Workspace) -> None:
-    """Write the checkpoint, without a calibration."""
+def _write(
+    recipe: Recipe, network: Detector, frozen: list[str], out: Path, workspace: Workspace, spent: dict[str, Any]
+) -> None:
+    """Write the checkpoint, without a calibration; `spent` are the figures of its budget."""
     on_gpu = workspace.device.type == "cuda"
-    digest = {"packs_sha256" if recipe.data.packs else "tables_sha256": _data_sha256(recipe)}
     machine = torch.cuda.get_device_name(workspace.device) if on_gpu else f"{os.cpu_count()} CPU cores"
     machine = f"{machine}, {workspace.dtype}".replace("torch.", "")
-    spent = {"views": trainer.views, "minutes": round(trainer.minutes, 1), "machine": machine}
-    write_weights(recipe, trainer.averaged, frozen, out, {"recipe": dataclasses.asdict(recipe), **digest, **spent})
+    record = {"recipe": dataclasses.asdict(recipe), **data_digest(recipe), **spent, "machine": machine}
+    write_weights(recipe, network, frozen, out, record)

@@ -7,6 +7,7 @@ of its windows. Lossless windows get a JPEG history of that range; half of these
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from hidascan.geometry import CELL, PATCH, Box, ViewPlan
 from hidascan.image.perturb import compress
 from hidascan.image.views import Views, cut_views, mirror_to
 from hidascan.lab.data.autoencoders import Autoencoder, load_autoencoder
-from hidascan.lab.data.composites import Composite, CompositeMaker, cell_shares
+from hidascan.lab.data.composites import Composite, CompositeMaker, SamplingSpec, cell_shares
 from hidascan.lab.data.degradations import Degradation, degrade, draw_delivery, jpeg_of, random_window
 from hidascan.lab.data.packs import SIDES, DecodedWindows, Window, read_packs
 from hidascan.lab.data.tables import BalancedSampler, LabelledImage, fold_of, tables_sha256
@@ -63,6 +64,7 @@ class SampleDrawer:
             raise RecipeError("sampling.pair and sampling.swap need data.autoencoders")
         real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
         self._maker = CompositeMaker(sampling, real, ai, *autoencoders)
+        self._single = CompositeMaker(_without_pairs(sampling), real, ai, *autoencoders)
         self._plan, self._side, self._seed = plan, plan.side or spec.side, recipe.seed
 
     def __getitem__(self, number: int) -> Sample:
@@ -94,8 +96,17 @@ class SampleDrawer:
             if len(pair) > 1:
                 return pair[number % 2], degradation, places
         rng = np.random.default_rng([self._seed, 4, number, *again])
-        composites, degradation, places = self._maker.draw(rng)
-        return composites[number % len(composites)], degradation, places
+        (composite,), degradation, places = self._single.draw(rng)
+        return composite, degradation, places
+
+
+def _without_pairs(sampling: SamplingSpec) -> SamplingSpec:
+    """Return the probabilities of the other kinds, given that a sample is not half of a pair."""
+    rest = sampling.real + sampling.ai + sampling.swap
+    if not sampling.pair or not rest:
+        return sampling
+    shares = {name: getattr(sampling, name) / rest for name in ("real", "ai", "swap")}
+    return dataclasses.replace(sampling, pair=0.0, **shares)
 
 
 class CachedSamples(SampleDrawer):
@@ -227,7 +238,7 @@ def open_samples(recipe: EndToEndRecipe, plan: ViewPlan, workspace: Workspace, k
     if not keep or plan.side not in (None, spec.side) or not (stored or wants_crop(plan)):
         return SampleDrawer(*arguments)
     decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, data.autoencoders, *data.excluded]
-    made_by = fingerprint(what="samples", decides=decides, tables=tables_sha256(data.tables))
+    made_by = fingerprint(what="drawn samples", decides=decides, tables=tables_sha256(data.tables))
     return CachedSamples(workspace.cache, made_by, *arguments)
 
 
