@@ -172,7 +172,8 @@ def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
         return ""
     note = f"previously saved as JPEG (quality {trace.quality})"
     if (trace.top, trace.left) != (0, 0):
-        return f"{note} and cropped afterwards: JPEG blocks start at x {trace.left}, y {trace.top}"
+        moved = "then cropped, flipped or placed in another picture"
+        return f"{note}, {moved}: JPEG blocks start at x {trace.left}, y {trace.top}"
     if saved is None:
         return note
     harder = saved.tables == "IJG" and trace.quality <= saved.quality - _MIN_QUALITY_DROP

@@ -293,7 +293,7 @@ def _verdict(rule: Rule, job: Job, score: float, regions: tuple[Region, ...]) ->
         return "inconclusive", ""  # the finding has a note on it
     if verdict != "real" or not regions:
         return verdict, ""
-    where = f"an area of {regions[0].area:.0%} of the picture looks AI-made (mean probability {regions[0].score:.2f})"
+    where = f"an area of {100 * regions[0].area:.3g}% of the picture looks AI-made (mean probability {regions[0].score:.2f})"
     if rule.contradicts(score):
         return "inconclusive", f"the score alone indicates real, but {where}"
     return verdict, f"{where}, but the score is too low for that to change the verdict"

@@ -102,7 +102,10 @@ def regions_in_words(finding: Finding) -> list[str]:
 
 
 def _whole(area: float) -> str:
-    return f"{'' if area > 0.995 else 'nearly '}the whole picture ({percent(area)})"
+    extent = (
+        "the whole picture" if area > 0.995 else "nearly the whole picture" if area >= 0.9 else "most of the picture"
+    )
+    return f"{extent} ({percent(area)})"
 
 
 def heatmap_in_words(finding: Finding) -> str:
@@ -147,7 +150,7 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
         return f"The picture is blank or too small to judge; its score ({score:.3f}) has no meaning"
     if _copies_conflict(finding):
         return (
-            "Re-saved, resized or cropped copies of the picture get the opposite verdict (score of the picture itself:"
+            "The picture and its re-saved, resized and cropped copies get opposite verdicts (score of the picture itself:"
             f" {score:.3f}){_also(heatmap)}"
         )
     if finding.regions and run is not None and score < run.real_below:
@@ -178,11 +181,13 @@ def _why(finding: Finding, run: RunInfo | None) -> str:
     between = run.real_below <= finding.score < run.ai_from
     if not between or _has_no_content(finding) or _copies_conflict(finding):
         return ""
+    bounds = f"a picture counts as AI from {run.ai_from:.3f}, and as free of AI below {run.real_below:.3f}"
+    if run.reliability is None:
+        return f"Why no verdict: {bounds}; between these, either verdict would be wrong too often."
     accused, missed = ERRORS[run.options.profile]
     return (
-        f"Why no verdict: a picture counts as AI from {run.ai_from:.3f}, so that at most {_frequency(accused)} real pictures"
-        f" would be accused, and as free of AI below {run.real_below:.3f}, so that at most {_frequency(missed)} AI pictures"
-        " would be missed."
+        f"Why no verdict: {bounds}. These bounds were chosen so that about {_frequency(accused)} real pictures would be"
+        f" accused, and about {_frequency(missed)} AI pictures missed."
     )
 
 
@@ -206,21 +211,21 @@ def _claims(finding: Finding) -> str:
     if claim.kind == "camera":
         start = "the file, however," if finding.verdict == "ai" else "the file"
         signed = claim.strength in ("trusted", "signed") and claim.signature != "broken"
-        what = "names a camera for a part of the picture:" if claim.part else "names a camera:"
+        what = "names a camera or scanner for a part of the picture:" if claim.part else "names a camera or scanner:"
+        if claim.field.startswith("C2PA action"):  # made by an app or a library, which may be all that is named
+            what = f"declares a camera as the source of {'a part' if claim.part else 'the picture'}, as stated by"
         what = "declares its source as" if claim.text in CAMERA else what
         return f"{start} {what} {name}{'' if signed else ', which is easily faked'}"
     if claim.text in OTHERS:
         return f"the file declares its source as {name}"
-    return f"the file names software: {name}, which says nothing about AI"
+    return f"the file names software: {name}; that alone does not show whether AI was used"
 
 
 def _no_claims(finding: Finding) -> str:
     """Describe a file without claims; it may still have other data, or Content Credentials that could not be used."""
     if finding.c2pa is None and any(note.startswith("Content Credentials") for note in finding.notes):
         return "the file's Content Credentials could not be used"
-    if finding.c2pa is not None or finding.capture is not None:
-        return "the file names no generator, camera or software"
-    return "the file contains no origin data"
+    return "the file names no generator, camera or software"
 
 
 def _outweighs(claim: Claim, finding: Finding) -> bool:
@@ -231,8 +236,9 @@ def _earlier_save(finding: Finding) -> str:
     """Mention an earlier JPEG save, which the header does not show."""
     if finding.jpeg_trace is None or not any(note.startswith(_EARLIER) for note in finding.notes):
         return ""
-    cropped = " and then cropped" if (finding.jpeg_trace.top, finding.jpeg_trace.left) != (0, 0) else ""
-    return f"the picture was saved as JPEG before (quality about {finding.jpeg_trace.quality}){cropped}"
+    shifted = (finding.jpeg_trace.top, finding.jpeg_trace.left) != (0, 0)
+    moved = ", then cropped, flipped or placed in another picture" if shifted else ""
+    return f"the picture was saved as JPEG before (quality about {finding.jpeg_trace.quality}){moved}"
 
 
 def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
@@ -301,10 +307,11 @@ def extent_in_words(finding: Finding) -> str:
 def influences_in_words(finding: Finding) -> list[str]:
     """Describe the influence of patches on the log-odds of the score, the largest first.
 
-    A line reads `upper left, at x 0, y 224: +0.412 for AI`. Patches of less than 0.2 are omitted; if all are, one line
+    A line reads `upper left, at x 0, y 224: +0.412 for AI`; x and y are those of the file as stored. Patches of less than 0.2 are omitted; if all are, one line
     states so. The list is empty without attributions.
     """
     width, height = finding.width or 1, finding.height or 1
+    stored = "" if finding.orientation == 1 else " as stored"  # the place is that of the upright picture
     lines = []
     for one in sorted(finding.attributions, key=lambda one: -abs(one.effect)):
         if abs(one.effect) < NOTABLE:
@@ -312,7 +319,8 @@ def influences_in_words(finding: Finding) -> list[str]:
         box = Region(one.left, one.top, one.left + one.width, one.top + one.height, 0, 0)
         place = place_of(box, width, height, finding.orientation)
         lines.append(
-            f"{place}, at x {one.left}, y {one.top}: {one.effect:+.3f} {'for' if one.effect > 0 else 'against'} AI"
+            f"{place}, at x {one.left}, y {one.top}{stored}: {one.effect:+.3f}"
+            f" {'for' if one.effect > 0 else 'against'} AI"
         )
     if finding.attributions and not lines:
         return [f"no single area changes the log-odds of the score by {NOTABLE} or more"]

@@ -718,7 +718,7 @@ def test_signed_metadata_names_the_camera(signer, tmp_path, label):
     assert claims(OPENED, {"Iptc4xmpExt:AISystemUsed": "none", "tiff:Make": "Fooocus"}) == [("ai", "Fooocus")]
 
 
-@pytest.mark.parametrize("action", ["converted", "cropped", "published"])
+@pytest.mark.parametrize("action", ["converted", "cropped", "published", "edited.metadata", "watermarked.unbound"])
 def test_a_photo_that_an_ai_app_only_converted_is_a_photo(signer, tmp_path, action):
     acted = {"action": f"c2pa.{action}", "softwareAgent": "ChatGPT"}
     parent = ("parent.jpg", "parentOf", signed(signer, "digitalCapture"))
@@ -731,6 +731,18 @@ def test_the_camera_of_a_placed_photo_is_not_that_of_the_picture(signer, tmp_pat
     part = ("part.jpg", "componentOf", signed(signer, "digitalCapture"))
     (claim, *_) = read(tmp_path, signed_with(signer, [BY_DESIGN, placed], ingredients=[part])).claims
     assert (claim.kind, claim.part) == ("camera", True) and not conflict((claim,), "ai")
+
+
+def test_a_photographed_part_that_an_action_declares_is_not_the_whole_picture(signer, tmp_path):
+    placed = PLACED | {"digitalSourceType": IPTC + "digitalCapture", "parameters": {"ingredientIds": ["part.jpg"]}}
+    part = ("part.jpg", "componentOf", signed_with(signer, [BY_DESIGN]))
+    (claim, *_) = read(tmp_path, signed_with(signer, [BY_DESIGN, placed], ingredients=[part])).claims
+    assert (claim.kind, claim.part) == ("camera", True) and not conflict((claim,), "ai")
+
+
+def test_a_generator_named_in_a_drawn_document_made_a_part_of_it(signer, tmp_path):
+    (claim, *_) = read(tmp_path, signed_with(signer, [BY_DESIGN, EDITED | {"softwareAgent": "Adobe Firefly"}])).claims
+    assert (claim.kind, claim.part) == ("ai", True)
 
 
 def test_a_photo_with_a_generated_part_is_a_claim_of_both(signer, tmp_path):

@@ -83,9 +83,9 @@ def test_a_generator_is_a_stronger_claim_than_a_camera(tmp_path):
 
 def test_conflicts_with_the_pixels_are_noted():
     camera, ai = Claim("camera", "exif", "Canon"), Claim("ai", "png", "A1111")
-    assert "comes from a camera (exif:Canon)" in conflict((camera,), "ai") and "AI-made (png:A1111)" in conflict(
-        (ai, camera), "real"
-    )
+    assert "comes from a camera or scanner (exif:Canon)" in conflict(
+        (camera,), "ai"
+    ) and "AI-made (png:A1111)" in conflict((ai, camera), "real")
     agreed = [((camera,), "real"), ((ai,), "ai"), ((ai,), "inconclusive"), ((), "ai"), ((ai, camera), "ai")]
     assert not any(conflict(*pair) for pair in agreed)
 
@@ -419,6 +419,9 @@ def test_a_step_by_ai_in_the_history_is_a_part(tmp_path):
         ("ai", "Adobe Firefly", "tag", True),
         ("software", "Adobe Photoshop 27.1", "tag", False),
     ]
+    damaged = f"<xmpMM:History><rdf:Seq>{steps}</rdf:Seq></xmpMM:History><dc:title>a \x0b b</dc:title>"
+    claims = read(tmp_path, "a.jpg", xmp=packet(damaged, spaces))  # is no XML
+    assert [claim[3] for claim in claims if claim[0] == "ai"] == [True]
 
 
 def test_iptc_2025_names_the_ai_system(tmp_path):
@@ -668,6 +671,32 @@ def test_a_generator_named_by_make_and_model_together_is_no_camera(tmp_path):
 def test_iptc_2025_may_state_that_no_ai_system_was_used(tmp_path, value):
     for name in ("AISystemUsed", "AIPromptInformation"):
         assert read(tmp_path, "a.jpg", xmp=packet(f"<Iptc4xmpExt:{name}>{value}</Iptc4xmpExt:{name}>")) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "AI was not used in making this photograph", "False; no generative AI", "photograph, not AI", "Non-AI", "NoAI",
+        "AI-free", "No Gen AI", "100% human", "Camera", "not provided", "TBD", "?", "-/-",
+    ],
+)  # fmt: skip
+def test_an_ai_system_whose_name_denies_ai_is_no_claim(tmp_path, value):
+    assert read(tmp_path, "a.jpg", xmp=packet(f"<Iptc4xmpExt:AISystemUsed>{value}</Iptc4xmpExt:AISystemUsed>")) == []
+
+
+@pytest.mark.parametrize("value", ["Foo Painter 3.0", "Midjourney, no watermark", "Human Painter"])
+def test_an_ai_system_with_a_negative_word_beside_its_name_is_a_claim(tmp_path, value):
+    claims = read(tmp_path, "a.jpg", xmp=packet(f"<Iptc4xmpExt:AISystemUsed>{value}</Iptc4xmpExt:AISystemUsed>"))
+    assert [claim[0] for claim in claims] == ["ai"]
+
+
+def test_a_graph_that_only_loads_scales_and_saves_generates_nothing():
+    nodes = ("LoadImage", "ImageScale", "SaveImage")
+    prompt = {str(number): {"class_type": name, "inputs": {}} for number, name in enumerate(nodes)}
+    workflow = {"nodes": [{"id": number, "type": name} for number, name in enumerate(nodes)], "links": []}
+    assert generator_of(json.dumps(prompt)) == generator_of(json.dumps(workflow)) == ""
+    upscaled = prompt | {"9": {"class_type": "ImageUpscaleWithModel", "inputs": {}}}
+    assert generator_of(json.dumps(upscaled)) == "ComfyUI"
 
 
 def test_an_unnamed_ai_system_with_a_prompt_or_a_name_like_a_negation_counts(tmp_path):

@@ -36,7 +36,7 @@ def note_of(rows: Rows, height: int) -> str:
     if not rows.enough(height):
         raise ImageError(f"damaged image: only {count} of {height} rows are readable")
     which = (
-        f"the upper {count} of {height} rows" if not rows.top else f"rows {rows.top + 1} to {rows.bottom} of {height}"
+        f"the first {count} of {height} rows" if not rows.top else f"rows {rows.top + 1} to {rows.bottom} of {height}"
     )
     return f"damaged: only {which} were readable and scanned"
 

@@ -140,7 +140,7 @@ def _in_tools_words(text: str, where: str) -> Tool | None:
     catalogue = _catalogue()
     lead, means = catalogue.lead(text)
     tool = _anywhere(text, catalogue.names[where]) or _whole(text[lead:], catalogue.alone)
-    if (tool is None or tool.means == "software") and not _is_negative(text):
+    if (tool is None or tool.means == "software") and not is_negative(text):
         tool = next(filter(None, map(catalogue.statement, _CLAUSES.split(text))), tool)
     return _as_edit(tool) if tool and means == "ai-edit" else tool
 
@@ -162,13 +162,13 @@ def _in_peoples_words(text: str, where: str) -> Tool | None:
 
 def _actors(text: str) -> list[str]:
     """Return the names in a text such as "Anna via NAME"; none if that could change what it states."""
-    if _is_negative(text) or _OTHER_ROLE.search(text):
+    if is_negative(text) or _OTHER_ROLE.search(text):
         return []
     text = _ADDRESS.sub(" ", text)
     return [*_ACTORS.split(text), *_ACTORS_TOGETHER.split(text)]
 
 
-def _is_negative(text: str) -> bool:
+def is_negative(text: str) -> bool:
     """Return whether a text denies something about AI; "AI generated; upscaler: none" does not."""
     clauses = (clause for clause in re.split(r"[;,|()]", text) if not _SETTING.fullmatch(clause))
     return any(_NEGATION.search(clause) or _DENIAL.search(clause) for clause in clauses)
@@ -298,7 +298,7 @@ def _whole(text: str, names: _Names) -> Tool | None:
 def _is_unknown_tool(text: str) -> bool:
     """Return whether a text looks like the name of a tool; "AI" is also the format of Illustrator."""
     words = _key(text)
-    return text[:1].isupper() and len(words) <= 3 and "illustrator" not in words and not _is_negative(text)
+    return text[:1].isupper() and len(words) <= 3 and "illustrator" not in words and not is_negative(text)
 
 
 def _longest(text: str, tokens: list[_Token], names: dict[tuple[str, ...], Any]) -> int:

@@ -62,7 +62,7 @@ def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
         return ""
     first = claims[0]
     if verdict == "ai" and first.kind == "camera" and not first.part:
-        return f"conflict: the file states that it comes from a camera ({first.short()}), but its pixels look AI-made"
+        return f"conflict: the file states that it comes from a camera or scanner ({first.short()}), but its pixels look AI-made"
     if verdict == "real" and first.kind == "ai":
         what = "a part of it" if all(claim.part for claim in claims if claim.kind == "ai") else "it"
         return f"conflict: the file states that {what} is AI-made ({first.short()}), but its pixels show no trace of AI"

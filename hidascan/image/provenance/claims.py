@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from hidascan.image.provenance.catalogue import Tool, meaning_of, term_of, tool_in
+from hidascan.image.provenance.catalogue import Tool, is_negative, meaning_of, term_of, tool_in
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.fields import PNG_TEXT, Field
 from hidascan.image.provenance.manifest import Manifest, Statement
@@ -41,6 +41,12 @@ _NOT_USED_AFTER = re.compile(
     r"|not (?:made|created|generated|edited) (?:with|by|using) (?:any )?ai)$",
     re.IGNORECASE,
 )
+# Values for "no AI" without a word of negation.
+_NO_SYSTEM = re.compile(
+    r"no ?ai|zero ai|ai[ -]free|(?:\d+ ?% )?human(?:[ -](?:made|created|only))?|(?:digital |real )?(?:camera|photo(?:graph)?)"
+    r"|unknown ai|undisclosed|tbd|[?/-]+|未使用",
+    re.IGNORECASE,
+)
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
@@ -50,7 +56,7 @@ _CREATED, _OPENED, _PLACED = "C2PA action c2pa.created", "C2PA action c2pa.opene
 _MECHANICAL = frozenset(
     {
         "converted", "cropped", "resized", "resized.proportional", "transcoded", "repackaged", "published",
-        "orientation", "redacted",
+        "orientation", "redacted", "edited.metadata", "watermarked", "watermarked.bound", "watermarked.unbound",
     }
 )  # fmt: skip
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
@@ -148,7 +154,7 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     if not by_kind:
         return
     system, version = by_kind.get("ai system"), by_kind.get("ai version")
-    if system and _states_nothing(system.text):
+    if system and _names_no_system(system.text):
         return
     terms = {meaning_of(term) for field in fields if field.kind == "source type" if (term := term_of(field.text))}
     if not system and all(_states_nothing(field.text) for field in by_kind.values()):
@@ -165,6 +171,12 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
 
 def _is_unknown(text: str) -> bool:
     return text.strip(" .!").lower() in _UNKNOWN
+
+
+def _names_no_system(text: str) -> bool:
+    """Return whether the name of an AI system denies AI, or is unknown; a prompt may well contain "no" or "without"."""
+    denied = bool(_NO_SYSTEM.fullmatch(text.strip(" .!"))) or (is_negative(text) and not tool_in(text[:200], "agent"))
+    return denied or _states_nothing(text)
 
 
 def _states_nothing(text: str) -> bool:
@@ -267,7 +279,7 @@ def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
     if cameras:
         cameras.sort(key=lambda one: not one.field.endswith(_MODEL))  # an app may have acted
         name = next((one.agent for one in cameras if one.agent), "")
-        yield _signed_claim("camera", manifest, replace(cameras[0], agent=name))
+        yield _signed_claim("camera", manifest, replace(cameras[0], agent=name), all(map(_is_within, cameras)))
     if not ai and not cameras and manifest.statements:
         named = (one for one in reversed(manifest.statements) if one.agent)
         yield _signed_claim("software", manifest, next(named, manifest.statements[0]))
@@ -320,6 +332,12 @@ def _is_camera(statement: Statement) -> bool:
     return named or meaning_of(statement.source_type)[0] == "camera"
 
 
+def _is_within(statement: Statement) -> bool:
+    """Return whether a statement is about a placed picture, a region, or an artwork in the picture."""
+    place, _, name = statement.field.partition(", ")
+    return place == _PLACED or (place.startswith(_ASSERTION) and name not in ("", "Model"))
+
+
 def _is_ai(statement: Statement) -> bool:
     kind, _ = meaning_of(statement.source_type)
     by_hand = statement.source_type in ("humanEdits", "minorHumanEdits")
@@ -329,7 +347,7 @@ def _is_ai(statement: Statement) -> bool:
 def _declares_ai(statement: Statement) -> bool:
     """Return whether a statement declares AI, by more than the name of a tool."""
     declared = statement.field.startswith(tuple(f"C2PA assertion {label}" for label in AI_ASSERTIONS))
-    declared |= statement.field.endswith("AISystemUsed") and not _states_nothing(statement.agent)
+    declared |= statement.field.endswith("AISystemUsed") and not _names_no_system(statement.agent)
     return meaning_of(statement.source_type)[0] == "ai" or declared
 
 
@@ -346,7 +364,7 @@ def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:
     if part or place == _PLACED or _tool_means(statement) == "ai-edit":
         return True
     if not kind:
-        return edited
+        return edited or (drawn and place not in (_CREATED, _OPENED) and not place.startswith(_ASSERTION))
     if place.startswith(_ASSERTION):
         return bool(property_name)  # a region, or an artwork in the picture
     return (edited or drawn) and place not in (_CREATED, _OPENED)

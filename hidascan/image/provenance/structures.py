@@ -54,6 +54,13 @@ _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
     ("NovelAI", frozenset({"uc", "sampler"})),
     ("NovelAI", frozenset({"request_type", "uncond_scale"})),
 )
+# ComfyUI's nodes that load, save, scale or crop: a graph of nothing else generates nothing.
+_PLAIN_NODES = frozenset(
+    {
+        "LoadImage", "LoadImageMask", "SaveImage", "PreviewImage", "ImageScale", "ImageScaleBy", "ImageScaleToTotalPixels",
+        "ImageCrop", "ImageInvert", "Reroute", "Note", "MarkdownNote", "PrimitiveNode",
+    }
+)  # fmt: skip
 # In lower case, without "_".
 _PROMPTS = frozenset({"prompt", "fullprompt", "positiveprompt"})
 _SETTINGS = frozenset(
@@ -169,5 +176,9 @@ def _is_graph(values: Mapping[str, Any]) -> bool:
     """Return whether a dictionary is a ComfyUI graph: a prompt of nodes with classes, or a workflow with links."""
     nodes = values.get("nodes")
     if isinstance(nodes, list) and isinstance(values.get("links"), list):
-        return any(isinstance(node, dict) and {"id", "type"} <= node.keys() for node in nodes)
-    return any(isinstance(node, dict) and isinstance(node.get("class_type"), str) for node in values.values())
+        return any(
+            isinstance(node, dict) and {"id", "type"} <= node.keys() and str(node["type"]) not in _PLAIN_NODES
+            for node in nodes
+        )
+    classes = (node.get("class_type") for node in values.values() if isinstance(node, dict))
+    return any(isinstance(one, str) and one not in _PLAIN_NODES for one in classes)

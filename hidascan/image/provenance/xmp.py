@@ -33,6 +33,7 @@ _WITHIN_PARTS = (
     "xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom", "xmpMM:History", "Iptc4xmpExt:ImageRegion",
     "Iptc4xmpExt:ArtworkOrObject", "mwg-rs:Regions",
 )  # fmt: skip
+_PART = re.compile(rf"<({'|'.join(_WITHIN_PARTS)})[\s>].*?(?:</\1\s*>|\Z)", re.DOTALL)
 _TAG = re.compile(r"<(\w[\w\-]{0,60}:\w[\w\-]{0,60})(?:\s[^<>]{0,300})?>([^<]{1,4000})</")
 _ATTRIBUTE = re.compile(
     r"""\s(\w[\w\-]{0,60}:\w[\w\-]{0,60})\s{0,20}=\s{0,20}(?:"([^"<]{1,4000})"|'([^'<]{1,4000})')"""
@@ -133,10 +134,12 @@ class _Walk:
 def _loosely(packet: bytes) -> Iterator[Property]:
     code = "utf-16" if packet[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     text = packet[:_MAX_LOOSELY].decode(code, "replace")
+    parts = [match.span() for match in _PART.finditer(text)][:200]
     for pattern in (_TAG, _ATTRIBUTE):
         for count, match in enumerate(pattern.finditer(text)):
             name, *values = match.groups()
             if not name.startswith(_STRUCTURAL):
-                yield Property(name, html.unescape(next(filter(None, values), "")).strip())
+                of_part = any(start <= match.start() < end for start, end in parts)
+                yield Property(name, html.unescape(next(filter(None, values), "")).strip(), of_part)
             if count > _MAX_ELEMENTS:
                 return
