@@ -28,7 +28,7 @@ Precision = Annotated[
 SETTINGS = "hidascan.config"  # key of the settings files in the context
 _SHARD_FORMATS = ("csv", "jsonl", "parquet")
 _STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-_NOT_SETTINGS = {"config", "show-config", "version", "json-schema", "install-completion", "show-completion"}
+_NOT_SETTINGS = {"config", "show-config", "version", "json-schema", "install-completion", "show-completion", "debug"}
 
 
 def read_settings(context: typer.Context, named: str | None) -> str | None:
@@ -48,6 +48,8 @@ def read_settings(context: typer.Context, named: str | None) -> str | None:
         if isinstance(value, dict):
             raise UsageError(f"{path}: {name} cannot be a table")
         several = getattr(options[name], "multiple", False)
+        if isinstance(value, list) and not several:
+            raise UsageError(f"{path}: {name} takes one value, not a list")
         values[str(options[name].name)] = [value] if several and not isinstance(value, list) else value
     context.default_map = values
     return named

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+_MAX_NAME = 200  # bytes of a name that leave room for what a partial file adds to it; file systems allow 255
+
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Path]:
@@ -33,8 +35,9 @@ def written_whole(path: str | os.PathLike[str], replace: bool = True) -> Iterato
 
 
 def _new_file_beside(target: Path) -> Path:
+    short = target.name if len(os.fsencode(target.name)) <= _MAX_NAME else target.name[:50]
     for number in count():
-        partial = target.with_name(f".{target.name}.{os.getpid()}{f'.{number}' if number else ''}.partial")
+        partial = target.with_name(f".{short}.{os.getpid()}{f'.{number}' if number else ''}.partial")
         try:
             os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         except FileExistsError:

@@ -27,10 +27,11 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader has closed the pipe: end silently, like cat
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):  # if stdout was closed from the start
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        complain("interrupted; results so far are saved")
+        complain("interrupted" if arguments[:1] in (["verify"], ["serve"]) else "interrupted; results so far are saved")
         return 128 + signal.SIGINT
     except Exception as error:
         if debug:

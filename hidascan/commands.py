@@ -173,7 +173,7 @@ def scan(
     patches: Annotated[Optional[int], typer.Option(metavar="N", help="Examine at most N patches per image, spread over it: faster, but skips pixels.  [default: all]", show_default=False)] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Stop as soon as the verdict is settled: several times as fast on large images, nearly always the same verdict, and no heatmap unless every patch was needed.")] = False,
     profile: Annotated[str, typer.Option(metavar="|".join(PROFILES), help="Errors to avoid. low-fpr: fewest false alarms on real photos; high-recall: fewest missed AI images.")] = "balanced",
-    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T, and real below. Inconclusive is then reported only if the heatmap contradicts real, or if the picture has no content.  [default: the profile's]", show_default=False)] = None,
+    threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T, and real below. Inconclusive is then reported only if the heatmap contradicts real, the picture has no content, or the copies of --stress conflict.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Reject images of more than N pixels.")] = MAX_PIXELS,
     c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
@@ -249,6 +249,8 @@ def serve(
     except ImportError as error:
         raise UsageError(f"hidascan serve needs {error.name}: pip install 'hidascan[serve]'") from None
     sizes = {"body": max_upload << 20, "files": max_files, "waiting": max_waiting}
+    if token is not None and not token.isascii():  # headers are Latin-1, or UTF-8, depending on the client
+        raise UsageError("--token must consist of ASCII characters")
     limits = Limits(hosts=(*LOOPBACK, host, *(allow_host or ())), token=token, seconds=timeout, **sizes)
     options = ScanOptions(explain=True, **values_of(ScanOptions, context.params))
     run(options, limits, host=host, port=port, keep=keep, browser=not no_browser)

@@ -77,7 +77,7 @@ class Defaults:
             yield f"# no --config, no {own_file()}, and no hidascan.toml or [tool.hidascan] here or above"
         if self.found is not None and (self.found.ignored or self.found.problem):
             yield f"# {self.about_found()}"
-        if WEIGHTS_VARIABLE in os.environ and not self.names_weights:
+        if os.environ.get(WEIGHTS_VARIABLE) and not self.names_weights:
             yield f"# {WEIGHTS_VARIABLE}={os.environ[WEIGHTS_VARIABLE]} overrides weights above"
 
     @property

@@ -204,7 +204,7 @@ def test_notes_are_kept_in_a_copy_and_printed(browser, hidascan, tmp_path):
     assert page.locator("#noted").is_visible() and not page.locator("#case").is_visible()
     assert page.get_by_text("3 files: ").is_visible() and not page.locator("#controls").is_visible()
     page.close()
-    assert HtmlReport.recognises(saved.read_bytes())
+    assert not HtmlReport.recognises(saved.read_bytes())  # or a scan could replace the notes
 
 
 def test_a_case_needs_a_report_that_names_it(hidascan, tmp_path):

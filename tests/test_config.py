@@ -100,6 +100,15 @@ def test_a_missing_or_empty_settings_file_is_one_line(hidascan, evidence):
         assert ran.code == 2 and ran.err.count("\n") == 1 and "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"), [('csv = ["out.csv"]', "csv takes one value"), ("debug = true", "unknown setting")]
+)
+def test_a_setting_of_a_wrong_kind_is_one_line(hidascan, evidence, text, complaint):
+    (evidence / "named.toml").write_text(f"{text}\n")
+    ran = hidascan("a.png", "--config", "../named.toml")
+    assert ran.code == 2 and complaint in ran.err and ran.err.count("\n") == 1
+
+
 def test_the_order_is_option_named_file_environment_own_file_found_file(hidascan, evidence, own, monkeypatch):
     (evidence / "hidascan.toml").write_text("batch-size = 1\nverbose = true\n")
     own.write_text('batch-size = 2\nformat = "own"\nthreshold = 0.5\n')

@@ -223,6 +223,13 @@ def test_the_rows_of_a_killed_scan_are_never_dropped_silently(hidascan, folder, 
     assert len(unfinished.read_text().splitlines()) == 9
 
 
+def test_rows_of_another_version_are_not_overwritten(hidascan, folder, unfinished):
+    lines = [",".join(line.split(",")[:14]) + "\n" for line in unfinished.read_text().splitlines()]
+    unfinished.write_text("".join(lines))
+    ran = hidascan(folder, "--csv", unfinished, "--precision", "fp32")
+    assert ran.code == 2 and "by another version of hidascan" in ran.err and unfinished.read_text() == "".join(lines)
+
+
 def test_a_mark_beside_a_foreign_file_does_not_allow_truncation(hidascan, folder, unfinished):
     for text in ("path,remarks\na.png,mine\n", "a line of mine", '{"path": 1}\n'):
         unfinished.write_text(text)

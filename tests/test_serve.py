@@ -228,6 +228,12 @@ def test_other_hosts_and_cross_origin_requests_are_rejected(client, tmp_path, he
     assert answer.status_code == status and "access-control-allow-origin" not in answer.headers
 
 
+def test_allowed_host_names_are_compared_without_case(tiny_weights):
+    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
+    with fastapi_client(make_app(pool, Limits(hosts=("Laptop.Local",))), base_url="http://laptop.local") as client:
+        assert client.get("/v1/health", headers={"Host": "Laptop.Local:8765"}).status_code == 200
+
+
 def test_a_token_is_needed_where_there_is_one(tiny_weights, tmp_path):
     pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
     with fastapi_client(make_app(pool, Limits(token="secret")), base_url="http://localhost") as client:
@@ -780,6 +786,8 @@ def test_disconnecting_or_malformed_clients_affect_no_others(shared_server, tmp_
 def test_binding_to_the_network_requires_a_token(hidascan, tiny_weights):
     ran = hidascan("serve", "--host", "0.0.0.0", "--weights", tiny_weights)
     assert ran.code == 2 and "--token" in ran.err and ran.err.count("\n") == 1
+    ran = hidascan("serve", "--token", "clé", "--weights", tiny_weights)
+    assert ran.code == 2 and "--token must consist of ASCII characters" in ran.err
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         ran = hidascan("serve", "--port", taken.getsockname()[1], "--weights", tiny_weights)

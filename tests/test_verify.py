@@ -57,6 +57,11 @@ def test_other_weights_and_other_scores_are_found(hidascan, report, tmp_path):
     report.write_text("".join(json.dumps(row) + "\n" for row in rows))
     lines = hidascan("verify", report, "--weights", other, "--sample", 9).out
     assert "a.png: score 0.0100 then" in lines
+    for removed in (None, float("nan")):
+        rows[0]["score"] = removed
+        report.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        ran = hidascan("verify", report, "--weights", other, "--sample", 9)
+        assert ran.code == 1 and f"a.png: score {'none' if removed is None else 'nan'} then" in ran.out
 
 
 def test_relative_paths_start_from_the_given_folder(hidascan, tiny_weights, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ STDIN = "-"
 
 _BLOCK = 1 << 16
 _HEAD = 16  # bytes that identify the kind of a file
-_MAX_LINE_BYTES = 1 << 20  # bytes; paths end at 4096
+_MAX_LINE_BYTES = 1 << 15  # bytes; paths end at 4096
 _MARKS = (  # byte-order marks, longest first, as that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),

@@ -121,7 +121,7 @@ def _on_this_machine(given: str) -> str:
 def path_key(path: str) -> str:
     """Return a key that is equal for all spellings of a path, such as `a.jpg` and `./a.jpg`."""
     plain = os.path.abspath(path)
-    if ".." not in path:
+    if ".." not in path or "\0" in path:  # no file has a NUL in its path
         return plain
     parent = os.path.realpath(os.path.dirname(path))  # link/../a.jpg differs from a.jpg
     return plain if parent == os.path.realpath(os.path.dirname(plain)) else os.path.join(parent, os.path.basename(path))

@@ -136,10 +136,14 @@ class HtmlReport(TextReport):
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Return whether a page was made by hidascan, by its generator tag, or by its title up to version 0.2.0."""
+        """Return whether a page was made by hidascan, by its generator tag, or by its title up to version 0.2.0.
+
+        A copy that was saved with the notes of its reader does not count, as it must not be replaced.
+        """
         begin = head[: head.find(b"<style>")] if b"<style>" in head else b""
         marks = (b'<meta name="generator" content="hidascan ', b"<title>hidascan report</title>")
-        return begin.startswith(b"<!doctype html>") and any(mark in begin for mark in marks)
+        is_page = begin.startswith(b"<!doctype html>") and b"<!-- copy with notes -->" not in begin
+        return is_page and any(mark in begin for mark in marks)
 
     def _write(self, template: str, **values: object) -> None:
         text = render(template, **values)

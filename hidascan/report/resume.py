@@ -65,8 +65,11 @@ def check(file: str, name: str, resume: bool) -> None:
         raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
     if resume or not (os.path.isfile(file) and os.path.getsize(file)):
         return
-    count = sum(1 for _ in report_class(name).complete_records(file))
-    if count or not report_class(name).recognises(head_of(file)):
+    kind, head = report_class(name), head_of(file)
+    count = sum(1 for _ in kind.complete_records(file))
+    if not count and kind.recognises(head) and head.count(b"\n") > kind.START.count(b"\n"):  # rows with other columns
+        raise UsageError(f"{file} is an unfinished scan by another version of hidascan; delete it to start over")
+    if count or not kind.recognises(head):
         raise UsageError(
             f"{file} is an unfinished scan ({count} row{'s' * (count != 1)}): continue with --resume, or delete it to "
             "start over"

@@ -134,7 +134,8 @@ def _valid(value: Any) -> Any:
 def _csv_rows(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         for row in csv.DictReader(file):
-            yield {name: unguarded(text) or None for name, text in row.items()} | {"key": int(row["key"])}
+            values = {name: unguarded(text) or None for name, text in row.items()}
+            yield values | {"key": int(row["key"]), "path": unguarded(row["path"])}
 
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:

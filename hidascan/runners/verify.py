@@ -158,7 +158,8 @@ def _differences(before: Finding, now: Finding) -> Iterator[str]:
         yield f"{before.path}: {before.status} then, {now.status} now ({now.error or before.error})"
         return
     then, again = before.score, now.score
-    if then is not None and again is not None and abs(then - again) > TOLERANCE:
-        yield f"{before.path}: score {then:.4f} then, {again:.4f} now"
+    if (then is None) != (again is None) or (then is not None and not abs(then - (again or 0.0)) <= TOLERANCE):
+        shown = ["none" if score is None else f"{score:.4f}" for score in (then, again)]
+        yield f"{before.path}: score {shown[0]} then, {shown[1]} now"
     if before.verdict != now.verdict:
         yield f"{before.path}: {before.verdict} then, {now.verdict} now"

@@ -256,7 +256,7 @@ async def _drawn(
             return Response(await asyncio.to_thread(draw, *uploads), media_type=kind)
     except ClientDisconnect:
         return Response(status_code=400)
-    except (ImageError, cv2.error, ValueError, KeyError, TypeError) as error:
+    except (ImageError, cv2.error, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise HTTPException(400, f"cannot draw this picture: {printable(str(error)[:200])}") from None
     finally:
         delete(uploads)

@@ -128,7 +128,9 @@ def _blank(run: RunInfo) -> dict[str, Any]:
     """Return the line of a file that never reached the scanner, with placeholders for its name and the reason."""
     finding = Finding("%NAME%", "error", error="%REASON%")
     html = html_report.render("row.html", finding=finding, number=0, layers={}, run=run)
-    return {"row": json_row(finding, run), "html": html}
+    row = json_row(finding, run)
+    row["scan"] = {**row["scan"], "c2pa_trust": None}  # a path of the operator's, on a page that needs no token
+    return {"row": row, "html": html}
 
 
 def _packed(heatmap: np.ndarray) -> str:

@@ -80,7 +80,7 @@ class Guard:
 
     def _rejection(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}").hostname or ""
-        if host not in self._limits.hosts:
+        if host not in {name.lower() for name in self._limits.hosts}:
             return 421, "unknown host name: start hidascan serve with --allow-host NAME to use it"
         origin = headers.get("origin")
         if origin is not None and _split(origin).netloc != headers.get("host"):

@@ -68,7 +68,7 @@ function saveCopy() {
   for (const picture of copy.querySelectorAll("img")) picture.loading = "lazy";
   Object.assign(part("rows").dataset, {map: "where", layout: "cards"});
   part("rows").append(...[...copy.querySelectorAll(".row")].sort((a, b) => a.dataset.number - b.dataset.number));
-  const file = new Blob(["<!doctype html>\n", copy.outerHTML, "\n"], {type: "text/html"});
+  const file = new Blob(["<!doctype html>\n<!-- copy with notes -->\n", copy.outerHTML, "\n"], {type: "text/html"});
   const link = Object.assign(document.createElement("a"), {href: URL.createObjectURL(file), download: "hidascan-report.html"});
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
