@@ -5,6 +5,7 @@ This stage can run in threads beside the network, or on other machines of a flee
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from hidascan.image.sources import Unreadable, copy_stream, evidence_of, is_stre
 from hidascan.image.views import MIN_SIDE, Views, cut_views
 from hidascan.options import ScanOptions
 
+_CHANGED = "the file changed during the scan: its hash may belong to other content than the result"
 _MIN_QUALITY_DROP = 5  # from header to trace, if saved before; the trace is exact to 2
 
 
@@ -76,7 +78,7 @@ class Preparer:
             return Job(Finding(str(path), "error", error=path.reason))
         if is_stream(path):  # decoders are other processes, with streams of their own
             return self.copied(path, copy_stream, admit)
-        started = time.perf_counter()
+        started, before = time.perf_counter(), _state(path)
         try:
             image = decoders().decode(path, self.options.max_pixels, admit, self.options.c2pa_trust)
             job = self._with_copies(self._prepare(path, image, started), image)
@@ -86,6 +88,8 @@ class Preparer:
             job = Job(Finding(path, "error", error="not enough memory for an image of this size"))
         seconds = time.perf_counter() - started
         job.finding = replace(job.finding, seconds=seconds, file=evidence_of(path))
+        if _state(path) != before:
+            job.finding = replace(job.finding, notes=(*job.finding.notes, _CHANGED))
         return job
 
     def copied(
@@ -164,6 +168,15 @@ class Preparer:
                     job.finding, notes=(*job.finding.notes, f"stress: the copy {name} could not be made")
                 )
         return job
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    """Return time of modification and size of a file; None if it does not exist."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:

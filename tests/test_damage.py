@@ -44,7 +44,7 @@ def the_note(image):
     return note
 
 
-def assert_upper_rows(image, whole, note="upper"):
+def assert_upper_rows(image, whole, note="first"):
     rows = len(image.pixels)
     assert rows < HEIGHT and (image.pixels == whole.pixels[:rows]).all()
     assert f"only the {note} {rows} of {HEIGHT} rows" in the_note(image)
@@ -290,3 +290,68 @@ def test_of_a_heic_the_main_picture_is_taken_even_if_it_is_the_second(read):
     )
     assert np.abs(image.pixels.astype(int) - PIXELS).mean() < 8
     assert image.notes == ("only the main one of 2 pictures in the file scanned",)
+
+
+def test_erased_flash_memory_behind_a_cut_jpeg_takes_no_time(read):
+    data = saved("JPEG", quality=90)
+    cut = data[: len(data) * 6 // 10]
+    image = read(cut + b"\xff" * 500_000)  # once quadratic: half a minute
+    assert (image.pixels == read(cut).pixels).all() and len(image.pixels) < HEIGHT
+
+
+@pytest.mark.parametrize("format_name", ["WEBP", "AVIF", "HEIF"])
+def test_a_half_downloaded_file_of_its_final_size_is_damaged(read, format_name):
+    noise = np.random.default_rng(0).integers(0, 256, (320, 400, 3), np.uint8)
+    data = saved(format_name, Image.fromarray(noise))
+    assert not read(data).notes
+    assert "zero bytes within the coded pixels" in the_note(read(data[: len(data) // 2] + bytes(len(data) // 2)))
+
+
+def test_a_blank_webp_is_not_damaged(read):
+    assert not read(saved("WEBP", Image.new("RGB", (1500, 1500), "white"))).notes
+
+
+def png_of(data: bytes, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, colour, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    sealed = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)
+
+
+def test_a_png_whose_pixels_end_early_though_its_checksums_are_right_is_cut(read):
+    rows = b"".join(b"\0" + row.tobytes() for row in PIXELS)
+    half = len(rows) // 2
+    image = read(png_of(rows[:half], 2))
+    assert len(image.pixels) == HEIGHT // 2 and f"only the first {HEIGHT // 2} of" in the_note(image)
+    black = read(png_of(rows[:half] + bytes(len(rows) - half), 2))  # these rows are black, not missing
+    assert len(black.pixels) == HEIGHT and not black.notes
+
+
+def test_a_png_of_numbered_colours_needs_its_palette(read):
+    data = saved("PNG", Image.fromarray(PIXELS).convert("P"))
+    place = data.index(b"PLTE")
+    size = int.from_bytes(data[place - 4 : place], "big")
+    with pytest.raises(ImageError, match="the palette of this PNG file is missing"):
+        read(data[: place - 4] + data[place + 8 + size :])
+    changed = data[: place + 4] + bytes(byte ^ 255 for byte in data[place + 4 : place + 34]) + data[place + 34 :]
+    assert the_note(read(changed)) == "damaged: wrong checksum in PLTE; colours may be wrong"
+
+
+def test_a_png_with_a_large_colour_profile_is_read(read):
+    image = read(saved("PNG", icc_profile=np.random.default_rng(0).bytes(2_000_000)))
+    assert (image.pixels == PIXELS).all() and not image.notes
+
+
+def test_a_pixel_without_data_does_not_blacken_a_floating_picture(read):
+    grey = np.asarray(Image.fromarray(PIXELS).convert("L")) / np.float32(255)
+    grey[0, :2] = np.inf, 3.4e38
+    shown = read(saved("TIFF", Image.fromarray(grey))).pixels[1:, :, 0]
+    assert np.abs(shown - grey[1:] * 255).max() <= 1
+
+
+def test_of_a_gif_with_a_small_first_frame_the_rest_is_named(read):
+    data = bytearray(saved("GIF"))
+    data[6:10] = struct.pack("<HH", 2 * WIDTH, 2 * HEIGHT)
+    assert read(bytes(data)).notes == ("the first frame covers only a part of the picture",)

@@ -14,6 +14,7 @@ from PIL import Image, TiffImagePlugin
 
 from hidascan.errors import ImageError
 from hidascan.image.decode import decode
+from hidascan.image.signatures import describe
 from tests.conftest import picture
 
 PAGE = b"\xef\xbb\xbf\n <!-- saved --><!DOCTYPE html>\n<html><body>Not found</body></html>"
@@ -265,6 +266,18 @@ def test_an_intact_file_of_a_rare_kind_is_not_called_damaged(tmp_path, kind):
     cv2.imwrite(str(tmp_path / "a.tif"), picture(48, 64).astype(np.float32) / 255)
     if kind == "deep JPEG":
         (tmp_path / "a.tif").write_bytes(deep_jpeg())
-    expected = "this TIFF has 32 bits per channel and compression 1" if kind == "float" else "this JPEG has 12 bits"
+    expected = (
+        "this TIFF has 3 channels of 32 bits, photometric 2 and compression 1"
+        if kind == "float"
+        else "this JPEG has 12 bits"
+    )
     with pytest.raises(ImageError, match=f"^{expected}.*, which is not supported: export it as PNG, TIFF or JPEG"):
         decode(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The free plan allows ten files", "Get free access", "ID3 tags", "OTTO hat", "MMORPG news", "MZ" + "a" * 80],
+)
+def test_plain_text_is_not_taken_for_another_kind_of_file(text):
+    assert describe(text.encode()) == "this is plain text, not an image"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,29 @@ def note_of(rows: Rows, height: int) -> str:
         f"the first {count} of {height} rows" if not rows.top else f"rows {rows.top + 1} to {rows.bottom} of {height}"
     )
     return f"damaged: only {which} were readable and scanned"
+
+
+def filled_in(data: bytes, format: str, pixels: int) -> str:
+    """Return a note on zero bytes in coded pixels, for which decoders invent a picture without an error; "" if there are none.
+
+    Only lossy WebP, HEIF and AVIF are checked, which have no checksums; of the last two only the end, as they may also
+    hold metadata.
+    """
+    kind = {"WEBP": b"VP8 ", "HEIF": b"mdat", "AVIF": b"mdat"}.get(format)
+    at = data.find(kind) if kind else -1
+    if at < 4:
+        return ""
+    if format == "WEBP":
+        body = data[at + 8 : at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")]
+        zeros = max((len(run[0]) for run in re.finditer(rb"\0{512,}", body)), default=0)
+        least = max(512, pixels // 4096)  # a blank picture has short runs, too
+    else:
+        size = int.from_bytes(data[at - 4 : at], "big")
+        body = data[at + 4 : at - 4 + size if size > 8 else None]
+        zeros, least = len(body) - len(body.rstrip(b"\0")), 4096
+    if zeros < least:
+        return ""
+    return f"damaged: {zeros} zero bytes within the coded pixels; part of the picture may be wrong"
 
 
 def longest_run(whole: np.ndarray) -> Rows:

@@ -9,14 +9,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError, reason_of
-from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason
+from hidascan.image.damage import Rows, filled_in, note_of, partly_loaded, unreadable_reason
 from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
@@ -38,6 +38,9 @@ Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error an
 _ORIENTATION_TAG = 0x0112
 _STRIP = 1 << 20  # pixels converted at a time
 _SCALED = "more than 8 bits per channel, scaled to 8"
+_BITS, _PHOTOMETRIC, _STRIP_BYTES, _TILE_BYTES = 258, 262, 279, 325  # tags of TIFF
+_LARGEST_FILE = 4 << 30  # bytes; the limit of most formats
+_NO_DATA = 1e30  # floating values from here on mark pixels without data
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -136,7 +139,11 @@ def _repaired(
     """
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return data, None, ()
+    if data[12:16] == b"CgBI":
+        raise ImageError("this is an Apple PNG (CgBI), an unsupported format: export it as PNG, TIFF or JPEG first")
     file = PngFile.read(data)
+    if file.lacks_palette:
+        raise ImageError("damaged image: the palette of this PNG file is missing")
     if file.sound:
         return data, None, ()
     _check_size(*file.size, max_pixels)
@@ -159,6 +166,8 @@ def _read_file(path: Path) -> bytes:
             raise ImageError("this is a folder")
         if not stat.S_ISREG(mode):
             raise ImageError("not a regular file")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ImageError(f"larger than {_LARGEST_FILE >> 30} GiB")
         return path.read_bytes()
     except OSError as error:
         raise ImageError(reason_of(error)) from None
@@ -170,7 +179,7 @@ def _decode_opened(
     image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> DecodedImage:
     _check_size(*image.size, max_pixels)
-    notes = list(_frames(image))
+    notes = [*_frames(image), *filter(None, [filled_in(data, image.format or "", image.width * image.height)])]
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
     before_load(image.width * image.height)
@@ -195,6 +204,9 @@ def _frames(image: Image.Image) -> Iterator[str]:
     except Exception:  # the first frame may still be intact
         yield "only the first of several frames scanned; the others are damaged"
         return
+    tiles: Any = getattr(image, "tile", [])
+    if image.format == "GIF" and tiles and tuple(tiles[0][1]) != (0, 0, *image.size):
+        yield "the first frame covers only a part of the picture"
     if frames > 1 and image.format == "HEIF":
         yield f"only the main one of {frames} pictures in the file scanned"
     elif frames > 1:
@@ -203,19 +215,39 @@ def _frames(image: Image.Image) -> Iterator[str]:
 
 def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndarray:
     """Decode by Pillow; of a damaged file, only the intact rows."""
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        if 0 in (*tags.get(_STRIP_BYTES, ()), *tags.get(_TILE_BYTES, ())):
+            raise ImageError("damaged image: strips or tiles of this TIFF are missing")
+    grey = _grey_of(image)
     try:
         image.load()
-        return _to_rgb(image, notes)
+        if not _may_lack_rows(image):
+            return _to_rgb(image, notes, grey)
+        partial, rows = _partly(data)
     except (MemoryError, ImageError):
         raise
     except Exception as error:
-        fresh = [Image.open(io.BytesIO(data), formats=pillow_names()) for _ in range(2)]
         try:
-            partial, rows = partly_loaded((fresh[0], fresh[1]))
+            partial, rows = _partly(data)
         except Exception:  # a decoder without partial results
             raise error from None
+    if rows != Rows(0, image.height):
         notes.append(note_of(rows, image.height))
-        return np.ascontiguousarray(_to_rgb(partial, notes)[rows.top : rows.bottom])
+    return np.ascontiguousarray(_to_rgb(partial, notes, grey)[rows.top : rows.bottom])
+
+
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Return whether a PNG ends with rows of zeros, which Pillow also leaves where its data end early."""
+    if image.format != "PNG":
+        return False
+    lowest = image.crop((0, image.height - 1, image.width, image.height))
+    return not np.asarray(lowest).any()
+
+
+def _partly(data: bytes) -> tuple[Image.Image, Rows]:
+    fresh = [Image.open(io.BytesIO(data), formats=pillow_names()) for _ in range(2)]
+    return partly_loaded((fresh[0], fresh[1]))
 
 
 def _is_deep_colour(image: Image.Image, data: bytes) -> bool:
@@ -239,11 +271,29 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
+class _Grey(NamedTuple):
+    """The scale of grey values.
+
+    Attributes:
+        most: Largest value of integers.
+        inverted: True if 0 is white.
+    """
+
+    most: float
+    inverted: bool
+
+
+def _grey_of(image: Image.Image) -> _Grey:
+    """Return the scale of the grey values of an image; Pillow inverts those of 8 bits where 0 is white."""
+    tags: Any = getattr(image, "tag_v2", {})  # of a TIFF
+    return _Grey(4095.0 if tags.get(_BITS) == (12,) else 65535.0, tags.get(_PHOTOMETRIC) == 0)
+
+
+def _to_rgb(image: Image.Image, notes: list[str], grey: _Grey) -> np.ndarray:
     """Convert any Pillow mode to (H, W, 3) uint8, strip by strip, with a single copy besides Pillow's."""
     if image.mode in _DEEP_GREY or image.mode in ("I", "F"):
         notes.append(_SCALED)
-        return np.repeat(_deep_grey_to_8_bits(image)[..., None], 3, axis=2)
+        return np.repeat(_deep_grey_to_8_bits(image, grey)[..., None], 3, axis=2)
     pixels, seen_through = np.empty((image.height, image.width, 3), np.uint8), False
     rows = max(1, _STRIP // image.width)
     for top in range(0, image.height, rows):
@@ -261,12 +311,14 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> np.ndarray:
     return pixels
 
 
-def _deep_grey_to_8_bits(image: Image.Image) -> np.ndarray:
-    """Scale grey values to (H, W) uint8: 16-bit integers by 1 / 257, wider or floating values by their maximum."""
+def _deep_grey_to_8_bits(image: Image.Image, grey: _Grey) -> np.ndarray:
+    """Scale grey values to (H, W) uint8: integers by their range, wider or floating values by their maximum."""
     values = np.asarray(image).astype(np.float32)
     if image.mode in _DEEP_GREY or (image.mode == "I" and values.max() > 255):
-        values = values / (257.0 if values.max() <= 65535 else values.max() / 255.0)
+        values = values * (255.0 / (grey.most if values.max() <= grey.most else values.max()))
     elif image.mode == "F":
-        values = np.nan_to_num(values)
+        values = np.where(np.isfinite(values) & (np.abs(values) < _NO_DATA), values, 0)
         values = values * (255.0 if values.max() <= 1.0 else 255.0 / max(values.max(), 255.0))
+    if grey.inverted:
+        values = 255.0 - values
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -22,10 +22,11 @@ _EOI = b"\xff\xd9"
 _SOS, _RESTART_INTERVAL = 0xDA, 0xDD
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xCA}
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # within scan data: neither a stuffed FF nor a restart marker
+# Within scan data: neither a stuffed FF nor a restart marker. Bounded, as erased flash memory is a long run of FF.
+_MARKER = re.compile(rb"\xff{1,8}([\x01-\xcf\xd8-\xfe])")
 _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _HOLES = re.compile(rb"\0{64,}")
-_RESTARTS = re.compile(rb"\xff+[\xd0-\xd7]")
+_RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
 _FILL = 512  # bytes: more than the last, incomplete block can need
@@ -49,8 +50,9 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
         return _rgb(data, mode, strict=True), ()
     except ValueError as error:
         warning = str(error)
-    if "subsampling" in warning:  # TurboJPEG supports only the common ones, so there are no warnings
-        return np.array(Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB")), ()
+    data = data.rstrip(b"\xff")  # erased flash memory
+    if "subsampling" in warning:  # TurboJPEG supports only the common ones; Pillow reads the others, without warnings
+        return _Damaged(data, mode, "").decode()
     if _is_padding(warning, data):
         return _rgb(data, mode), ()
     sorted_out = _Layout(data).without_junk()
@@ -61,7 +63,12 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _rgb(data: bytes, mode: str, strict: bool = False) -> np.ndarray:
-    pixels = simplejpeg.decode_jpeg(data, "CMYK" if mode == "CMYK" else "RGB", strict=strict)
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "CMYK" if mode == "CMYK" else "RGB", strict=strict)
+    except ValueError as error:
+        if strict or "subsampling" not in str(error):
+            raise
+        return np.array(Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB"))
     if mode != "CMYK":
         return pixels
     return np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))  # inverted, like Adobe's files
@@ -160,7 +167,7 @@ class _Layout:
 
 
 class _Damaged:
-    """A JPEG with warnings of libjpeg."""
+    """A JPEG with warnings of libjpeg, or one that may be damaged although there is no warning."""
 
     def __init__(self, data: bytes, mode: str, warning: str):
         self.data, self.mode, self.warning = data, mode, warning
@@ -199,6 +206,8 @@ class _Damaged:
             return np.ascontiguousarray(first[rows.top : rows.bottom]), (note,)
         if self._ends_early():
             return first, (_NO_END,)
+        if not self.warning:
+            return first, ()
         try:
             return _rgb(self._repaired(), self.mode, strict=True), (
                 "damaged: the JPEG contains stray bytes; all pixels are intact",

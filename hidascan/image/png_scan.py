@@ -141,7 +141,8 @@ class PngFile:
         if sure.bottom == header.height:
             bad = ", ".join(sorted({chunk.kind.decode() for chunk in self.chunks if not (chunk.sound or chunk.cut)}))
             note = f"damaged: wrong checksum in {bad}" if bad else "damaged: the PNG is truncated"
-            note = f"{note}; all pixels are intact"
+            colours = any(chunk.kind in (b"PLTE", b"tRNS") and not chunk.sound for chunk in self.chunks)
+            note = f"{note}; {'colours may be wrong' if colours else 'all pixels are intact'}"
         elif sure.enough(header.height) or rows.bottom == sure.bottom:
             rows, note = sure, note_of(sure, header.height)
         elif rows.bottom == header.height:
@@ -150,6 +151,12 @@ class PngFile:
             note = f"{note_of(rows, header.height)}; some of these rows may be wrong"
         known += bytes(max(0, header.size - len(known)))
         return RepairedPng(self._written(memoryview(known)[: header.size]), rows, note)
+
+    @property
+    def lacks_palette(self) -> bool:
+        """Whether the pixels are numbers of colours, but there is no list of colours."""
+        kinds = {chunk.kind for chunk in self.chunks}
+        return bool(self.chunks) and bytes(self.chunks[0].data[9:10]) == b"\3" and b"PLTE" not in kinds
 
     def _header(self) -> _Header:
         if not self.chunks or self.chunks[0].kind != b"IHDR" or len(self.chunks[0].data) != 13:

@@ -60,6 +60,8 @@ _UNSUPPORTED = (
     Signature(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "a JPEG 2000 image", _EXPORT),
     Signature(rb"\xff\xd8\xff\xf7|\xff\xf7", "a JPEG-LS image", _EXPORT),
     Signature(rb"II\xbc", "a JPEG XR image", _EXPORT),
+    Signature(rb"\x8aMNG|\x8bJNG", "an MNG or JNG image", _EXPORT),
+    Signature(rb"....ftyp(avci|avcs|jpeg|jpgs|j2ki|j2is)", "a HEIF image with AVC, JPEG or JPEG 2000 data", _EXPORT),
     Signature(rb"8BPS", "a Photoshop file (PSD)", _EXPORT),
     Signature(rb"gimp xcf", "a GIMP file (XCF)", _EXPORT),
     Signature(rb"KRITAFILE|.{30}mimetypeapplication/x-krita", "a Krita file", _EXPORT),
@@ -95,11 +97,11 @@ _UNSUPPORTED = (
     _raw(rb"....ftypcrx ", "Canon CR3"),
     _raw(rb"II\x1a\0\0\0HEAPCCDR", "Canon CRW"),
     _raw(rb"FUJIFILMCCD-RAW", "Fujifilm RAF"),
-    _raw(rb"II(RO|RS)|MMOR", "Olympus ORF"),
+    _raw(rb"II(RO|RS)|MMOR\0\0", "Olympus ORF"),
     _raw(rb"IIU\0", "Panasonic RW2"),
     _raw(rb"FOVb", "Sigma X3F"),
     _raw(rb"\0MRM", "Minolta MRW"),
-    Signature(rb"....ftypqt  |....(moov|mdat|wide|free|skip|pnot)", "a video (MOV)"),
+    Signature(rb"....ftypqt  |[\0-\x08\x0e-\x1f]...(moov|mdat|wide|free|skip|pnot)", "a video (MOV)"),
     Signature(rb"....ftyp(M4A|M4B|F4A)", "a sound file (M4A)"),
     Signature(rb"....ftyp3g", "a video (3GP)"),
     Signature(rb"....ftyp", "a video (MP4)"),
@@ -111,7 +113,7 @@ _UNSUPPORTED = (
     Signature(rb"\0\0\x01[\xba\xb3]", "a video (MPEG)"),
     Signature(rb"G.{187}G.{187}G", "a video (MPEG-TS)"),
     Signature(rb"RIFF....WAVE", "a sound file (WAV)"),
-    Signature(rb"ID3|\xff[\xfb\xf3\xf2]", "a sound file (MP3)"),
+    Signature(rb"ID3[\2-\4]|\xff[\xfb\xf3\xf2]", "a sound file (MP3)"),
     Signature(rb"fLaC|OggS", "a sound or video file (FLAC, Ogg)"),
     Signature(
         rb"PK\x03\x04.{26}(\[Content_Types\]\.xml|_rels/|docProps/|word/|xl/|ppt/)",
@@ -133,7 +135,7 @@ _UNSUPPORTED = (
     Signature(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document or thumbnail store (OLE)"),
     Signature(rb"SQLite format 3\0", "a SQLite database"),
     Signature(rb"\0\x05\x16[\x07\0]", "a macOS AppleDouble file (resource fork), not the picture itself"),
-    Signature(rb"MZ.{58}", "a Windows program"),
+    Signature(rb"MZ(?=.{0,58}\0).{58}", "a Windows program"),
     Signature(rb"\x7fELF", "a Linux program"),
     Signature(rb"[\xfe\xcf\xce]\xfa\xed\xfe|\xfe\xed\xfa[\xce\xcf]|\xca\xfe\xba\xbe", "a macOS program or Java class"),
     Signature(rb"bplist00", "a macOS property list"),
@@ -141,7 +143,7 @@ _UNSUPPORTED = (
     Signature(rb"\x93NUMPY", "a NumPy array", _EXPORT),
     Signature(rb"\x89HDF\r\n", "an HDF5 file", _EXPORT),
     Signature(rb"PAR1", "a Parquet table"),
-    Signature(rb"wOF[F2]|OTTO|\0\x01\0\0\0[\x01-\x40]", "a font"),
+    Signature(rb"wOF[F2]|OTTO\0|\0\x01\0\0\0[\x01-\x40]", "a font"),
     Signature(rb"\0asm", "a WebAssembly program"),
     Signature(rb"-----BEGIN PGP|\x85[\x01\x02].\x03", "data encrypted with PGP"),
     Signature(rb"Salted__", "data encrypted with OpenSSL"),
@@ -176,7 +178,7 @@ _TEXTS = (
 )
 
 _DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
-_SIZE, _BITS = {256, 257}, 258
+_SIZE, _BITS, _CHANNELS = {256, 257}, 258, 277
 _SUBFILE_TYPE = 254  # bit 0: a reduced version of another picture
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
@@ -272,7 +274,8 @@ def _unusual(name: str, data: bytes) -> str:
         with suppress(Exception):  # a damaged directory
             tags = _directories(data)[0]
             depth, packing = max(tags.get(_BITS, (1,))), tags.get(_COMPRESSION, 1)
-            kind = f"{depth} bits per channel and compression {packing}" if set(tags) >= _SIZE else ""
+            layout = f"{tags.get(_CHANNELS, 1)} channels of {depth} bits, photometric {tags.get(_PHOTOMETRIC)}"
+            kind = f"{layout} and compression {packing}" if set(tags) >= _SIZE and _BITS in tags else ""
     return f"this {name} has {kind}, which is not supported: {_EXPORT}" if kind else ""
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all, below Pillow's limits
 _MAX_RATIO = 1032  # of deflate
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PACKED = (*_TEXTS, b"iCCP")  # chunks whose size Pillow limits
 _MAX_CHUNKS, _MAX_TEXTS, _MAX_PNG_BYTES = 1_000_000, 500, 8_000_000  # bytes of all texts together, unpacked
 _GIF_HEADER_BYTES, _EXTENSION, _FRAME, _COMMENT, _APPLICATION = 13, 0x21, 0x2C, 0xFE, 0xFF
 _XMP = b"\x0bXMP DataXMP"
@@ -38,11 +40,11 @@ def png_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def without_long_texts(data: bytes) -> bytes:
-    """Return a file without texts that are too long for Pillow, which would reject the file."""
-    if sum(_MAX_RATIO * size for _, _, size in _text_chunks(data)) <= _PILLOW:
+    """Return a file without texts and colour profiles that are too long for Pillow, which would reject the file."""
+    if sum(_MAX_RATIO * size for _, _, size in _text_chunks(data, _PACKED)) <= _PILLOW:
         return data
     kept, start, left = [], 0, _PILLOW_TOGETHER
-    for kind, at, size in _text_chunks(data):
+    for kind, at, size in _text_chunks(data, _PACKED):
         body = data[at + 8 : at + 8 + size]
         unpacked = len(_content(kind, body.partition(b"\0")[2], _PILLOW + 1)) if left > 0 else 0
         if unpacked > _PILLOW or left <= 0:
@@ -52,20 +54,20 @@ def without_long_texts(data: bytes) -> bytes:
     return b"".join((*kept, data[start:]))
 
 
-def _text_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (kind, offset, size) of each text chunk."""
+def _text_chunks(data: bytes, kinds: tuple[bytes, ...] = _TEXTS) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (kind, offset, size) of each text chunk, or of each chunk of some kinds."""
     at = len(_PNG_SIGNATURE) if data.startswith(_PNG_SIGNATURE) else len(data)
     for _ in range(_MAX_CHUNKS):
         if at + 8 > len(data):
             return
         size, kind = struct.unpack_from(">I4s", data, at)
-        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+        if kind in kinds:
             yield kind, at, size
         at += 12 + size
 
 
 def _content(kind: bytes, rest: bytes, max_bytes: int) -> bytes:
-    packed = kind == b"zTXt"
+    packed = kind in (b"zTXt", b"iCCP")
     if packed:
         rest = rest[1:]  # the compression method, always deflate
     elif kind == b"iTXt":
