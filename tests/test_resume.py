@@ -223,6 +223,17 @@ def test_the_rows_of_a_killed_scan_are_never_dropped_silently(hidascan, folder, 
     assert len(unfinished.read_text().splitlines()) == 9
 
 
+def test_a_scan_is_not_continued_with_other_trusted_certificates(hidascan, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("hidascan.report.resume.end", lambda outputs: None)  # as if it had been killed
+    signers, out = tmp_path / "signers.pem", tmp_path / "out.csv"
+    signers.write_text("-----BEGIN CERTIFICATE-----\n")
+    options = ["--csv", out, "--precision", "fp32", "--c2pa-trust", signers]
+    hidascan(folder, *options)
+    signers.write_text("-----BEGIN CERTIFICATE-----\nmore\n")
+    ran = hidascan(folder, *options, "--resume")
+    assert ran.code == 2 and "was written with a different content of --c2pa-trust" in ran.err
+
+
 def test_rows_of_another_version_are_not_overwritten(hidascan, folder, unfinished):
     lines = [",".join(line.split(",")[:14]) + "\n" for line in unfinished.read_text().splitlines()]
     unfinished.write_text("".join(lines))

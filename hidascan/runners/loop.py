@@ -13,6 +13,7 @@ from tqdm import tqdm
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.folders import Survey
+from hidascan.image.sources import evidence_of
 from hidascan.options import ScanOptions
 from hidascan.outputs import check_outputs
 from hidascan.printable import complain
@@ -76,7 +77,8 @@ class Run:
         if wanted.has_heatmaps and not info.has_heatmap:
             raise UsageError(f"--heatmap: the detector {info.detector} of these weights produces no heatmap")
         folder = self.request.inputs.folder()
-        earlier = resume.begin(self._resumable, {**info.fingerprint(), "working folder": folder}, again)
+        trusted = {"content of --c2pa-trust": _digest_of(info.options.c2pa_trust)}  # their path alone may stay the same
+        earlier = resume.begin(self._resumable, {**info.fingerprint(), **trusted, "working folder": folder}, again)
         for report in _opened(wanted, info, earlier.resuming):
             self._add_report(report)
         if wanted.shards is not None:
@@ -135,6 +137,12 @@ def _runner(name: str) -> Findings:
             raise  # a mistake in the runner, not a missing extra
         raise UsageError(f"--runner {name} needs {error.name}: pip install 'hidascan[{name}]'") from None
     return findings
+
+
+def _digest_of(path: str | None) -> str:
+    """Return the SHA-256 of a file, "" for None."""
+    found = None if path is None else evidence_of(path)
+    return found.sha256 if found else ""
 
 
 def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
