@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def run(arguments: list[str]) -> int:
     """Execute a command line; every expected failure becomes one line on stderr and an exit code."""
-    debug = "--debug" in arguments
+    debug, scans = "--debug" in arguments, arguments[:1] not in (["verify"], ["serve"])
     try:
         code = _parsed_and_scanned(arguments)
         sys.stdout.flush()
@@ -31,21 +31,21 @@ def run(arguments: list[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        complain("interrupted" if arguments[:1] in (["verify"], ["serve"]) else "interrupted; results so far are saved")
+        complain("interrupted; results so far are saved" if scans else "interrupted")
         return 128 + signal.SIGINT
     except Exception as error:
         if debug:
             raise
-        complain(_message(error))
+        complain(_message(error, " (use --debug for a traceback)" if scans else ""))
         return _exit_code(error)
 
 
-def _message(error: Exception) -> str:
-    """Describe an error; one of writing an output names no file, one of opening a file does."""
+def _message(error: Exception, hint: str) -> str:
+    """Describe an error, an unexpected one with a hint; one of writing an output names no file, one of opening a file does."""
     if isinstance(error, HidascanError):
         return str(error)
     if not isinstance(error, OSError):
-        return f"unexpected {type(error).__name__}: {error} (use --debug for a traceback)"
+        return f"unexpected {type(error).__name__}: {error}{hint}"
     reason = error.strerror or str(error)
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {reason.lower()}"

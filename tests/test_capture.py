@@ -60,4 +60,4 @@ def test_it_reaches_json_lines_and_the_report_but_no_coordinates_do(hidascan, tm
     page = render("row.html", finding=finding, number=1, layers={})
     assert "present in the file" in page and "&lt;b&gt;" in page and "52" not in json.dumps(row["capture"])
     nothing = render("row.html", finding=Finding("a", "ok", "real", 0.1), number=1, layers={})
-    assert "no camera, date, software or GPS position" in nothing
+    assert "no camera, date taken, software or GPS position" in nothing

@@ -146,6 +146,7 @@ def test_frozen_layers_of_another_block_are_computed_anew(folder, tiny_weights):
 def test_a_short_training_encodes_only_the_images_that_it_draws(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "vit")
     recipe = replace(recipe, training=replace(recipe.training, epochs=1, steps=1, samples=1000))
+    (folder / "backbone-tiny.safetensors").symlink_to(recipe.data.backbone)
     record = load_detector(run(recipe, folder))[1].training
     assert (record["encoded"], record["views"]) == (8, 8)
 
