@@ -26,7 +26,7 @@ from hidascan.image.sources import Unreadable, copy_stream, evidence_of, is_stre
 from hidascan.image.views import MIN_SIDE, Views, cut_views
 from hidascan.options import ScanOptions
 
-_CHANGED = "the file changed during the scan: its hash may belong to other content than the result"
+_CHANGED = "the file changed during the scan: hash and result may not describe the same content"
 _MIN_QUALITY_DROP = 5  # from header to trace, if saved before; the trace is exact to 2
 
 

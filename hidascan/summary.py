@@ -307,8 +307,8 @@ def extent_in_words(finding: Finding) -> str:
 def influences_in_words(finding: Finding) -> list[str]:
     """Describe the influence of patches on the log-odds of the score, the largest first.
 
-    A line reads `upper left, at x 0, y 224: +0.412 for AI`; x and y are those of the file as stored. Patches of less than 0.2 are omitted; if all are, one line
-    states so. The list is empty without attributions.
+    A line reads `upper left, at x 0, y 224: +0.412 for AI`; x and y are those of the file as stored.
+    Patches of less than 0.2 are omitted; if all are, one line states so. The list is empty without attributions.
     """
     width, height = finding.width or 1, finding.height or 1
     stored = "" if finding.orientation == 1 else " as stored"  # the place is that of the upright picture

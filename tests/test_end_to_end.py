@@ -155,16 +155,11 @@ def test_pairs_are_drawn_as_often_as_the_recipe_says(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "npr")
     sampling = replace(recipe.sampling, real=0.35, ai=0.35, pair=0.3)
     drawer = SampleDrawer(replace(recipe, sampling=sampling), ViewPlan(64), images_of(recipe), (None,))
-    kinds = []
     for maker in (drawer._maker, drawer._single):
         pair = maker.spec.pair
-        maker.draw = lambda rng, pair=pair: ([None] * (1 + (rng.random() < pair)), None, 0)
-    drawn = drawer._maker.draw
-    for number in range(0, 4000, 2):
-        rng = np.random.default_rng([recipe.seed, 6, number // 2])
-        kinds.append(len(drawn(rng)[0]) > 1)
-        drawer._drawn(number, 0)  # fails if the second draw is a pair again
-    assert np.mean(kinds) == pytest.approx(0.3, abs=0.04)
+        maker.draw = lambda rng, pair=pair: (["photo", "copy"] if rng.random() < pair else ["single"], None, 0)
+    drawn = [drawer._drawn(number, 0)[0] for number in range(4000)]
+    assert np.mean([one != "single" for one in drawn]) == pytest.approx(0.3, abs=0.04)
     assert (drawer._single.spec.real, drawer._single.spec.pair) == (pytest.approx(0.5), 0)
 
 

@@ -107,7 +107,7 @@ class Detector(nn.Module):
         Config: Frozen dataclass with the arguments of `__init__`.
         plan: Division of an image into views.
         has_heatmap: Whether `locate` returns a heatmap.
-        frozen_encoder: Whether `encode` begins with frozen layers, so that training can compute these once for each view.
+        frozen_encoder: True if the first layers of `encode` are frozen, so that training computes them once per view.
     """
 
     Config: ClassVar[type[DetectorConfig]]

@@ -42,11 +42,11 @@ def note_of(rows: Rows, height: int) -> str:
     return f"damaged: only {which} were readable and scanned"
 
 
-def filled_in(data: bytes, format: str, pixels: int) -> str:
-    """Return a note on zero bytes in coded pixels, for which decoders invent a picture without an error; "" if there are none.
+def zeroed_pixels(data: bytes, format: str, pixels: int) -> str:
+    """Return a note if a file has zero bytes in place of coded pixels, which decoders accept without an error; "" if not.
 
-    Only lossy WebP, HEIF and AVIF are checked, which have no checksums; of the last two only the end, as they may also
-    hold metadata.
+    Only lossy WebP, HEIF and AVIF are checked, which have no checksums. In HEIF and AVIF, only the end of the data is
+    checked, as metadata elsewhere may contain zeros.
     """
     kind = {"WEBP": b"VP8 ", "HEIF": b"mdat", "AVIF": b"mdat"}.get(format)
     at = data.find(kind) if kind else -1

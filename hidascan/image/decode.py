@@ -16,7 +16,7 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError, reason_of
-from hidascan.image.damage import Rows, filled_in, note_of, partly_loaded, unreadable_reason
+from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason, zeroed_pixels
 from hidascan.image.formats import pillow_names
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
@@ -38,7 +38,7 @@ Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error an
 _ORIENTATION_TAG = 0x0112
 _STRIP = 1 << 20  # pixels converted at a time
 _SCALED = "more than 8 bits per channel, scaled to 8"
-_BITS, _PHOTOMETRIC, _STRIP_BYTES, _TILE_BYTES = 258, 262, 279, 325  # tags of TIFF
+_BITS, _PHOTOMETRIC, _STRIP_OFFSETS, _TILE_OFFSETS = 258, 262, 273, 324  # tags of TIFF
 _LARGEST_FILE = 4 << 30  # bytes; the limit of most formats
 _NO_DATA = 1e30  # floating values from here on mark pixels without data
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -179,7 +179,7 @@ def _decode_opened(
     image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> DecodedImage:
     _check_size(*image.size, max_pixels)
-    notes = [*_frames(image), *filter(None, [filled_in(data, image.format or "", image.width * image.height)])]
+    notes = [*_frames(image), *filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height)])]
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
     before_load(image.width * image.height)
@@ -217,7 +217,7 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
     """Decode by Pillow; of a damaged file, only the intact rows."""
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
-        if 0 in (*tags.get(_STRIP_BYTES, ()), *tags.get(_TILE_BYTES, ())):
+        if 0 in (*tags.get(_STRIP_OFFSETS, ()), *tags.get(_TILE_OFFSETS, ())):
             raise ImageError("damaged image: strips or tiles of this TIFF are missing")
     grey = _grey_of(image)
     try:
@@ -246,6 +246,7 @@ def _may_lack_rows(image: Image.Image) -> bool:
 
 
 def _partly(data: bytes) -> tuple[Image.Image, Rows]:
+    """Decode as many rows as possible, and return the picture and its decoded rows."""
     fresh = [Image.open(io.BytesIO(data), formats=pillow_names()) for _ in range(2)]
     return partly_loaded((fresh[0], fresh[1]))
 
@@ -271,25 +272,25 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-class _Grey(NamedTuple):
+class _GreyScale(NamedTuple):
     """The scale of grey values.
 
     Attributes:
-        most: Largest value of integers.
+        maximum: Largest possible value of integers.
         inverted: True if 0 is white.
     """
 
-    most: float
+    maximum: float
     inverted: bool
 
 
-def _grey_of(image: Image.Image) -> _Grey:
+def _grey_of(image: Image.Image) -> _GreyScale:
     """Return the scale of the grey values of an image; Pillow inverts those of 8 bits where 0 is white."""
     tags: Any = getattr(image, "tag_v2", {})  # of a TIFF
-    return _Grey(4095.0 if tags.get(_BITS) == (12,) else 65535.0, tags.get(_PHOTOMETRIC) == 0)
+    return _GreyScale(4095.0 if tags.get(_BITS) == (12,) else 65535.0, tags.get(_PHOTOMETRIC) == 0)
 
 
-def _to_rgb(image: Image.Image, notes: list[str], grey: _Grey) -> np.ndarray:
+def _to_rgb(image: Image.Image, notes: list[str], grey: _GreyScale) -> np.ndarray:
     """Convert any Pillow mode to (H, W, 3) uint8, strip by strip, with a single copy besides Pillow's."""
     if image.mode in _DEEP_GREY or image.mode in ("I", "F"):
         notes.append(_SCALED)
@@ -311,11 +312,11 @@ def _to_rgb(image: Image.Image, notes: list[str], grey: _Grey) -> np.ndarray:
     return pixels
 
 
-def _deep_grey_to_8_bits(image: Image.Image, grey: _Grey) -> np.ndarray:
+def _deep_grey_to_8_bits(image: Image.Image, grey: _GreyScale) -> np.ndarray:
     """Scale grey values to (H, W) uint8: integers by their range, wider or floating values by their maximum."""
     values = np.asarray(image).astype(np.float32)
     if image.mode in _DEEP_GREY or (image.mode == "I" and values.max() > 255):
-        values = values * (255.0 / (grey.most if values.max() <= grey.most else values.max()))
+        values = values * (255.0 / (grey.maximum if values.max() <= grey.maximum else values.max()))
     elif image.mode == "F":
         values = np.where(np.isfinite(values) & (np.abs(values) < _NO_DATA), values, 0)
         values = values * (255.0 if values.max() <= 1.0 else 255.0 / max(values.max(), 255.0))

@@ -167,7 +167,7 @@ class _Layout:
 
 
 class _Damaged:
-    """A JPEG with warnings of libjpeg, or one that may be damaged although there is no warning."""
+    """A JPEG that is damaged, or may be: libjpeg warned about it, or could not have done so."""
 
     def __init__(self, data: bytes, mode: str, warning: str):
         self.data, self.mode, self.warning = data, mode, warning

@@ -154,7 +154,7 @@ class PngFile:
 
     @property
     def lacks_palette(self) -> bool:
-        """Whether the pixels are numbers of colours, but there is no list of colours."""
+        """Whether the file uses indexed colour but has no palette."""
         kinds = {chunk.kind for chunk in self.chunks}
         return bool(self.chunks) and bytes(self.chunks[0].data[9:10]) == b"\3" and b"PLTE" not in kinds
 

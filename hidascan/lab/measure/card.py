@@ -43,7 +43,7 @@ class CardSpec:
         """Return all images of the table.
 
         Raises:
-            UsageError: If there is no table.
+            UsageError: If no table was given.
         """
         if not self.table:
             raise UsageError("pass --table: the recipe names no calibration table")

@@ -1,7 +1,7 @@
 """Train any detector end to end by L_cls: draw images, degrade both classes in the same way, cut them by its plan.
 
-Frozen first layers are computed once for each view, and cached; only the rest is trained. Images come from label tables, or from
-packs of windows, which are faster.
+Frozen first layers are computed once for each view, and cached; only the rest is trained. Images come from label tables,
+or from packs of windows, which are faster.
 """
 
 from __future__ import annotations
