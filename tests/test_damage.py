@@ -355,3 +355,19 @@ def test_of_a_gif_with_a_small_first_frame_the_rest_is_named(read):
     data = bytearray(saved("GIF"))
     data[6:10] = struct.pack("<HH", 2 * WIDTH, 2 * HEIGHT)
     assert read(bytes(data)).notes == ("the first frame covers only a part of the picture",)
+
+
+def test_a_deep_grey_tiff_in_which_zero_is_white_is_not_a_negative(read):
+    grey = np.asarray(Image.fromarray(PIXELS).convert("L")).astype(np.uint16) * 257
+    data = saved("TIFF", Image.fromarray(grey))
+    tag = struct.pack("<HHI", 262, 3, 1)  # photometric interpretation
+    place = data.index(tag) + len(tag)
+    inverted = data[:place] + b"\0\0" + data[place + 2 :]
+    assert (read(inverted).pixels == 255 - read(data).pixels).all()
+
+
+def test_a_tiff_without_its_strip_is_refused(read):
+    data = saved("TIFF")
+    place = data.index(struct.pack("<HHI", 273, 4, 1)) + 8  # offset of the only strip
+    with pytest.raises(ImageError, match="strips or tiles of this TIFF are missing"):
+        read(data[:place] + bytes(4) + data[place + 4 :])
