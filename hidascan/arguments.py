@@ -70,6 +70,7 @@ def request_of(context: typer.Context) -> Request:
         raise UsageError("Missing argument 'PATH...'")
     options = values | _chosen(context, defaults)
     _check_column(context)
+    _check_lines(context)
     if values["runner"] not in RUNNERS:
         raise UsageError(f"--runner must be {' or '.join(RUNNERS)}, not {values['runner']}")
     selection = Selection(**values_of(Selection, values), recurse=not values["no_recurse"])
@@ -162,6 +163,12 @@ def _check_column(context: typer.Context) -> None:
     column, lists = context.params["column"], context.params["lists"] or ()
     if _source(context, "column") == "COMMANDLINE" and not any(is_manifest(name) for name in lists):
         raise UsageError(f"--column {column} needs --files-from with a .csv, .tsv or .parquet file")
+
+
+def _check_lines(context: typer.Context) -> None:
+    """Refuse a format of result lines that --quiet does not print."""
+    if all(_source(context, name) == "COMMANDLINE" for name in ("line_format", "quiet")):
+        raise UsageError("--format cannot be combined with --quiet, which prints no result lines")
 
 
 def _source(context: typer.Context, name: str) -> str:

@@ -547,7 +547,7 @@ def test_a_long_history_of_edits_is_read_quickly(monkeypatch):
             Statement("C2PA action c2pa.edited", agent=f"Photoshop Generative Fill {version}.{n}") for n in range(40)
         ]
         manifest = Manifest(
-            relationship="parentOf", statements=tuple(fills), ingredients=(manifest,), actions=("opened",)
+            relationship="parentOf", statements=tuple(fills), ingredients=(manifest,), actions=("opened", "edited")
         )
     (claim, *_) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
     assert claim.kind == "ai" and claim.part
@@ -718,11 +718,14 @@ def test_signed_metadata_names_the_camera(signer, tmp_path, label):
     assert claims(OPENED, {"Iptc4xmpExt:AISystemUsed": "none", "tiff:Make": "Fooocus"}) == [("ai", "Fooocus")]
 
 
-@pytest.mark.parametrize("action", ["converted", "cropped", "published", "edited.metadata", "watermarked.unbound"])
-def test_a_photo_that_an_ai_app_only_converted_is_a_photo(signer, tmp_path, action):
-    acted = {"action": f"c2pa.{action}", "softwareAgent": "ChatGPT"}
+@pytest.mark.parametrize(
+    "action", ["opened", "converted", "cropped", "published", "edited.metadata", "watermarked.unbound"]
+)
+def test_a_photo_that_an_ai_app_only_opened_or_converted_is_a_photo(signer, tmp_path, action):
+    by_the_app = {"softwareAgent": "ChatGPT"}
+    acted = [OPENED | by_the_app] if action == "opened" else [OPENED, {"action": f"c2pa.{action}", **by_the_app}]
     parent = ("parent.jpg", "parentOf", signed(signer, "digitalCapture"))
-    claims = read(tmp_path, signed_with(signer, [OPENED, acted], ingredients=[parent])).claims
+    claims = read(tmp_path, signed_with(signer, acted, ingredients=[parent])).claims
     assert ("camera", False) in [(one.kind, one.part) for one in claims] and not any(one.kind == "ai" for one in claims)
 
 

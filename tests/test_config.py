@@ -139,9 +139,15 @@ def test_a_profile_on_the_command_line_beats_a_threshold_in_a_file(hidascan, evi
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [("--threshold", "0.5", "--profile", "balanced")])
-def test_threshold_and_profile_exclude_each_other(hidascan, evidence, options):
-    ran = hidascan("a.png", *options)
+def test_a_format_of_lines_that_quiet_does_not_print_is_refused(hidascan, evidence, own):
+    ran = hidascan("a.png", "-q", "--format", "%p")
+    assert ran.code == 2 and "--format cannot be combined with --quiet" in ran.err
+    own.write_text('format = "%p"\n')
+    assert hidascan("a.png", "-q").code == 0
+
+
+def test_threshold_and_profile_exclude_each_other(hidascan, evidence):
+    ran = hidascan("a.png", "--threshold", "0.5", "--profile", "balanced")
     assert ran.code == 2 and "--threshold cannot be combined with --profile" in ran.err
     (evidence / "both.toml").write_text('threshold = 0.5\nprofile = "low-fpr"\n')
     assert hidascan("a.png", "--config", "../both.toml").code == 2

@@ -306,8 +306,8 @@ def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
     generated = [one for one in manifest.statements if _is_ai(one)]
     edited = bool(generated) and _had_picture(manifest)
     done = {*manifest.actions} - {"opened"}
-    if edited and done and done <= _MECHANICAL:  # an app such as ChatGPT only converted a photo
-        generated = [one for one in generated if _declares_ai(one)]
+    if edited and manifest.actions and done <= _MECHANICAL:  # an app such as ChatGPT only opened or converted a photo
+        generated = [one for one in generated if _declares_ai(one) or one.field.startswith(_ASSERTION)]
     drawn = any(
         one.field == _CREATED and one.source_type not in ("", "empty") for one in manifest.statements if not _is_ai(one)
     )
