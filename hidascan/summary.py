@@ -18,10 +18,12 @@ ZONES = {"real": "no sign", "inconclusive": "cannot tell", "ai": "AI"}
 
 _PREVIEW, _SMALL = 400, 250_000  # pixels: longer side of a preview; area of a small picture
 _NAME = 80  # characters of a name from the file
+_PLAIN_QUOTES = str.maketrans("“”", "''")
 _LOW_QUALITY = 70  # IJG quality below which traces are weak
 _NO_CONTENT, _CONFLICT, _EARLIER = "nothing to judge", "; the verdicts conflict", "previously saved as JPEG"  # in notes
 _ENLARGED = "looks enlarged or out of focus"  # start of a note
 _PARTLY = ("damaged: only", "only ", "stopped early")  # starts of notes on pixels that were not examined
+_INVENTED = ("may be wrong", "reduced detail")  # ends of notes on damage
 COPIES = "after re-saving"  # start of the note of a stress test
 _ORIGINAL = "ask for the original file with metadata"  # a next step
 NOTABLE = 0.2  # log-odds of the score: influence of a patch from which it is shown
@@ -197,15 +199,19 @@ def _frequency(share: float) -> str:
 
 
 def _claims(finding: Finding) -> str:
-    """Compare the strongest claim of the file with the verdict."""
-    if finding.c2pa is not None and finding.c2pa.signature == "broken":
-        return "the file's Content Credentials are broken: it was changed after signing, or the signature is wrong"
-    if not finding.claims:
-        return _no_claims(finding)
-    claim = finding.claims[0]
-    name = f"“{claim.text[:_NAME]}” ({claim_strength(claim)})"
+    """Compare the strongest claim of the file with the verdict; of broken Content Credentials, another one."""
+    if finding.c2pa is None or finding.c2pa.signature != "broken":
+        return _claim(finding, finding.claims[0]) if finding.claims else _no_claims(finding)
+    broken = "the file's Content Credentials are broken: it was changed after signing, or the signature is wrong"
+    others = [claim for claim in finding.claims if claim.source != "c2pa"]
+    return f"{broken}; {_claim(finding, others[0])}" if others else broken
+
+
+def _claim(finding: Finding, claim: Claim) -> str:
+    text = claim.text[:_NAME].translate(_PLAIN_QUOTES)  # a name must not end the quotation
+    name = f"“{text}” ({claim_strength(claim)})"
     if claim.kind == "ai":
-        what = "a part of the picture" if all(one.part for one in finding.claims if one.kind == "ai") else "the picture"
+        what = "a part of the picture" if claim.part else "the picture"
         start = "the file itself, however," if finding.verdict == "real" else "the file itself"
         return f"{start} declares {what} AI-made: {name}{', which outweighs this result' * _outweighs(claim, finding)}"
     if claim.kind == "camera":
@@ -275,6 +281,8 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
         yield f"{'an' if finding.domain == 'artwork' else 'a'} {finding.domain}, not a photo"
     if any(note.startswith(_PARTLY) for note in finding.notes):
         yield "only a part of the file was examined"
+    if any(note.startswith("damaged:") and note.endswith(_INVENTED) for note in finding.notes):
+        yield "a damaged file: a part of the picture may be wrong"
 
 
 def _next_steps(finding: Finding) -> Iterator[str]:

@@ -44,10 +44,10 @@ def the_note(image):
     return note
 
 
-def assert_upper_rows(image, whole, note="first"):
+def assert_upper_rows(image, whole):
     rows = len(image.pixels)
     assert rows < HEIGHT and (image.pixels == whole.pixels[:rows]).all()
-    assert f"only the {note} {rows} of {HEIGHT} rows" in the_note(image)
+    assert f"only the first {rows} of {HEIGHT} rows" in the_note(image)
 
 
 def test_a_jpeg_without_its_end_marker_is_scanned_whole(read):
@@ -327,6 +327,20 @@ def test_a_png_whose_pixels_end_early_though_its_checksums_are_right_is_cut(read
     assert len(image.pixels) == HEIGHT // 2 and f"only the first {HEIGHT // 2} of" in the_note(image)
     black = read(png_of(rows[:half] + bytes(len(rows) - half), 2))  # these rows are black, not missing
     assert len(black.pixels) == HEIGHT and not black.notes
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("cut", [None, 0.7])
+def test_a_png_of_numbered_colours_keeps_them_if_its_last_rows_have_number_0(read, bits, cut):
+    whole = np.random.default_rng(0).integers(0, 1 << bits, (320, 80), dtype=np.uint8)
+    whole[-5:] = 0
+    image = Image.fromarray(whole, "P")
+    image.putpalette(np.random.default_rng(1).integers(0, 256, 3 << bits, dtype=np.uint8).tobytes())
+    data = saved("PNG", image, bits=bits)
+    wanted = np.asarray(image.convert("RGB"))
+    found = read(data if cut is None else data[: int(cut * len(data))])
+    assert (found.pixels == wanted[: len(found.pixels)]).all() and len(found.pixels) > 20
+    assert bool(found.notes) == (cut is not None)
 
 
 def test_a_png_of_numbered_colours_needs_its_palette(read):

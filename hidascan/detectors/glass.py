@@ -9,8 +9,8 @@ dropout, Linear(128, 1), softmax, weighted sum. Head: [global ; local] -> LayerN
 The backbone is a frozen ViT, read by its [CLS] token after selected blocks, or a trained CNN: ResNet-50, ConvNeXt-Tiny
 or another of timm, separate or shared for both kinds of view.
 
-Differences: the ViT is frozen and shared by both kinds of view; crops are a fixed stratified sample of the edge-aligned
-grid, or all of its patches if there are fewer.
+Differences: the ViT is frozen and shared by both kinds of view; crops are a fixed sample of the edge-aligned grid, one
+from each of its rows x columns rectangles, so often fewer than asked for: 9 of 10 and 6 of 8 at 1024x768.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 (CVLabWorks/CVIMGDetection @ e4cb578): the whole image resized to a square, all layers trained; spatial attention after
 the last layer; a Bayesian linear layer ("Weight Uncertainty in Neural Networks", ICML 2015), sampled 50 times.
 
-Differences: the seed of the samples is fixed, so that verdicts are reproducible; our thumbnail shrinks by area
-averaging.
+Differences: the seed of the samples is fixed, so that verdicts are reproducible; the KL divergence is divided by the
+number of images drawn in training, not of images; our thumbnail shrinks by area averaging.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class ResNet(SingleView):
         if self.training:
             logits = self.head(pooled)
             return Decision(logits[1] - logits[0])
-        scores = torch.softmax(self.head.samples(pooled, self.config.samples), dim=1)[:, 1].double()
+        scores = (
+            torch.softmax(self.head.samples(pooled, self.config.samples), dim=1)[:, 1].cpu().double()
+        )  # Apple GPUs have no float64
         mean = scores.mean().clamp(1e-6, 1 - 1e-6)
         return Decision(torch.logit(mean).float(), uncertainty=scores.std().float())
 

@@ -106,6 +106,8 @@ def _load_onto(image: Image.Image, value: int) -> Image.Image:
         prepare()
         bands = len(image.getbands())
         image.im = Image.new(image.im.mode, image.im.size, value if bands == 1 else (value,) * bands).im
+        if image.palette:
+            image.palette.dirty = 1  # not yet given to this core image
 
     image.load_prepare = onto_background  # type: ignore[attr-defined]
     try:

@@ -16,8 +16,9 @@ import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hidascan.errors import ImageError, reason_of
+from hidascan.geometry import PATCH
 from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason, zeroed_pixels
-from hidascan.image.formats import pillow_names
+from hidascan.image.formats import LARGEST_FILE, pillow_names
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -39,7 +40,7 @@ _ORIENTATION_TAG = 0x0112
 _STRIP = 1 << 20  # pixels converted at a time
 _SCALED = "more than 8 bits per channel, scaled to 8"
 _BITS, _PHOTOMETRIC, _STRIP_OFFSETS, _TILE_OFFSETS = 258, 262, 273, 324  # tags of TIFF
-_LARGEST_FILE = 4 << 30  # bytes; the limit of most formats
+_MAX_UNIT = 16.0  # maximum of floating values on a scale from 0 to 1, with highlights
 _NO_DATA = 1e30  # floating values from here on mark pixels without data
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -80,7 +81,7 @@ def decode(
 ) -> DecodedImage:
     """Read an image file.
 
-    Takes the first frame of an animation, renders transparency on white, scales 16 bits to 8, and ignores ICC
+    Takes the first frame of an animation, renders transparency on white (except a transparent colour of 16-bit PNGs), scales 16 bits to 8, and ignores ICC
     profiles. The formats are those of `image.formats`.
 
     Args:
@@ -147,7 +148,7 @@ def _repaired(
     if file.sound:
         return data, None, ()
     _check_size(*file.size, max_pixels)
-    before_load(file.size[0] * file.size[1])
+    before_load(_pixels_in_memory(*file.size))
     repaired = file.repair()
     return repaired.data, repaired.rows, (repaired.note,)
 
@@ -159,6 +160,11 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError("the image has no pixels")
 
 
+def _pixels_in_memory(width: int, height: int) -> int:
+    """Return the number of pixels, with those that padding adds to a short side."""
+    return max(width, PATCH) * max(height, PATCH)
+
+
 def _read_file(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
@@ -166,8 +172,8 @@ def _read_file(path: Path) -> bytes:
             raise ImageError("this is a folder")
         if not stat.S_ISREG(mode):
             raise ImageError("not a regular file")
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ImageError(f"larger than {_LARGEST_FILE >> 30} GiB")
+        if path.stat().st_size > LARGEST_FILE:
+            raise ImageError(f"larger than {LARGEST_FILE >> 30} GiB")
         return path.read_bytes()
     except OSError as error:
         raise ImageError(reason_of(error)) from None
@@ -182,7 +188,7 @@ def _decode_opened(
     notes = [*_frames(image), *filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height)])]
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
-    before_load(image.width * image.height)
+    before_load(_pixels_in_memory(*image.size))
     if _is_deep_colour(image, data):
         notes.append(_SCALED)
     if format_name in ("JPEG", "MPO"):
@@ -269,7 +275,7 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # broken EXIF must not prevent a scan
         return 1
-    return value if value in range(1, 9) else 1
+    return int(value) if value in range(1, 9) else 1  # some programs write a rational or a floating number
 
 
 class _GreyScale(NamedTuple):
@@ -319,7 +325,8 @@ def _deep_grey_to_8_bits(image: Image.Image, grey: _GreyScale) -> np.ndarray:
         values = values * (255.0 / (grey.maximum if values.max() <= grey.maximum else values.max()))
     elif image.mode == "F":
         values = np.where(np.isfinite(values) & (np.abs(values) < _NO_DATA), values, 0)
-        values = values * (255.0 if values.max() <= 1.0 else 255.0 / max(values.max(), 255.0))
+        most = float(values.max())  # up to _MAX_UNIT: values of 0..1 with highlights
+        values = values * (255.0 / (max(most, 1.0) if most <= _MAX_UNIT else max(most, 255.0)))
     if grey.inverted:
         values = 255.0 - values
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

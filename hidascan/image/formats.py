@@ -6,6 +6,8 @@ import functools
 import re
 from typing import NamedTuple
 
+LARGEST_FILE = 4 << 30  # bytes; the limit of most formats
+
 
 class FileFormat(NamedTuple):
     """One file format.

@@ -42,7 +42,8 @@ class FeatureAggregation(nn.Module):
     def without_each(self, patches: Tensor) -> Tensor:
         """Aggregate all other patches, for each of patches (K, D): (K, D), in time linear in K."""
         scores, values = self._attended(patches)
-        weights = (scores - scores.amax(0)).double().exp()[..., None]  # (K, heads, 1)
+        wide = torch.float32 if scores.device.type == "mps" else torch.float64  # Apple GPUs have no float64
+        weights = (scores - scores.amax(0)).to(wide).exp()[..., None]  # (K, heads, 1)
         weighted = weights * values
         rest = (weights.sum(0) - weights).clamp_min(1e-12)
         return self.mix(((weighted.sum(0) - weighted) / rest).to(patches.dtype).flatten(1))
