@@ -144,7 +144,9 @@ def test_a_signed_manifest_names_its_kind_and_its_signer(signer, tmp_path, sourc
     (tmp_path / "a.jpg").write_bytes(signed(signer, source_type))
     claim = decode(tmp_path / "a.jpg").claims[0]
     assert (claim.kind, claim.source, claim.text, claim.signature) == (kind, "c2pa", "A painter", "unverified")
-    assert "signed by A studio" in claim.detail and source_type in claim.detail and "created" in claim.detail
+    assert (
+        "its certificate names A studio" in claim.detail and source_type in claim.detail and "created" in claim.detail
+    )
 
 
 def test_a_file_that_was_changed_after_signing_has_a_broken_signature(signer, tmp_path):
@@ -191,7 +193,7 @@ def test_ingredients_are_reported_as_a_tree(hidascan, signer, tmp_path):
     assert [one["source_types"] for one in inner["ingredients"]] == [["digitalCapture"], ["trainedAlgorithmicMedia"]]
     assert bare["signature"] == "" and not bare["agents"]
     assert [claim["kind"] for claim in row["claims"]] == ["ai", "camera", "software"]
-    assert row["claims"][0]["detail"].startswith("an ingredient, dog.jpg: signed by A studio")
+    assert row["claims"][0]["detail"].startswith("an ingredient, dog.jpg: its certificate names A studio")
     jsonschema.validate(row, json_schema())
     again = json.loads(json.dumps(Finding.from_record(row).record()))
     assert again == {name: row[name] for name in row if name not in ("scan", "summary")}
@@ -783,3 +785,15 @@ def test_without_a_list_no_signer_is_trusted_whatever_the_library_reports(signer
 
     report_with(monkeypatch, trust)
     assert read(tmp_path, signed(signer, "digitalCapture")).claims[0].signature == "unverified"
+
+
+def test_a_foreign_manifest_that_anyone_can_attach_is_as_weak_as_the_outer_signature():
+    inner = Manifest(
+        relationship="parentOf",
+        signature="valid",
+        statements=(Statement("C2PA action c2pa.created", "trainedAlgorithmicMedia", "ChatGPT"),),
+    )
+    for outer, strength in (("valid", "trusted"), ("unverified", "signed"), ("broken", "text")):
+        manifest = Manifest(signature=outer, ingredients=(inner,), actions=("opened",))
+        (claim, *_) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
+        assert (claim.text, claim.signature, claim.strength) == ("ChatGPT", outer, strength)

@@ -20,6 +20,8 @@ from hidascan.image.decode import decode
 from hidascan.image.provenance import catalogue, claims
 from hidascan.image.provenance.catalogue import meaning_of, term_of, tool_in
 from hidascan.image.provenance.claim import Claim, claim_strength, conflict
+from hidascan.image.provenance.claims import read_claims
+from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.structures import generator_of
 from hidascan.summary import claim_in_words, claims_by_statement
 from tests.conftest import picture, save_picture
@@ -432,7 +434,7 @@ def test_iptc_2025_names_the_ai_system(tmp_path):
     assert read(tmp_path, "a.jpg", xmp=packet(properties))[0][:4] == ("ai", "Foo Painter 3", "tag", False)
     assert "a cat" in decode(tmp_path / "a.jpg").claims[0].detail
     composite = "<Iptc4xmpExt:DigitalSourceType>compositeSynthetic</Iptc4xmpExt:DigitalSourceType>"
-    assert all(claim[3] for claim in read(tmp_path, "a.jpg", xmp=packet(properties + composite)))
+    assert {claim[3] for claim in read(tmp_path, "a.jpg", xmp=packet(properties + composite))} == {True}
 
 
 STRUCTURES = {
@@ -585,8 +587,9 @@ def test_the_catalogue_is_sound():
         assert row.keys() <= {"name", "words", "alone", "fields", "means", "family"} and row["words"], row["name"]
         assert row["means"] in ("ai", "ai-edit", "software") and {*row.get("fields", ())} <= {*catalogue.FIELDS}
         for word in row["words"]:
-            where = row.get("fields", catalogue.FIELDS)[0]
-            assert catalogue.tool_in(word, where).means == row["means"], word
+            for where in row.get("fields", catalogue.FIELDS):
+                tool = catalogue.tool_in(f"Made with {word}" if where == "text" else word, where)
+                assert tool and (tool.name, tool.means) == (row["name"], row["means"]), (word, where)
         for word in row.get("alone", ()):
             assert catalogue.tool_in(word, "software").name == row["name"], word
             assert not any(catalogue.tool_in(word, where) for where in ("creator", "text", "credit", "comment")), word
@@ -1063,3 +1066,58 @@ def test_a_generator_may_stand_beside_a_person_in_any_usual_way(text, name):
 def test_a_caption_may_state_ai_in_more_ways(text):
     assert generators_in(text, ("comment", "text")) == {"AI"}
     assert generators_in(text.replace("yes", "no").replace("has", "has not"), ("comment", "text")) == {""}
+
+
+def claims_of(source: str, name: str, kind: str, text: str) -> list[tuple[str, str]]:
+    """(kind, text) of the claims in a single field."""
+    field = Field(source, name, kind, text)
+    return [(claim.kind, claim.text) for claim in read_claims(Image.new("RGB", (8, 8)), [field], None)]
+
+
+DENIED = {
+    "ai system": (
+        "Geen", "geen AI", "Ingen", "нет", "без ИИ", "没有使用AI", "無", "없음", "Brak", "yok", "n.v.t.", "k.A.", "entfällt",
+        "nil", "—", "N", "human-made photograph",
+    ),
+    "software": (
+        "pas Midjourney", "geen Midjourney", "ikke Midjourney", "без Midjourney", "未使用 Midjourney", "Midjourney: нет",
+        "Midjourney: nee", "Midjourney nicht genutzt", "Midjourney niet gebruikt", "ChatGPT alt text",
+        "Lightroom plugin: keywords by ChatGPT", "Excire 2025 (captions by OpenAI)", "AutoTagger GPT-4o 1.2",
+        "Any Vision (Google AI labels)", "Lumina Image Viewer 2", "Reve Art Studio",
+    ),
+    "credit": (
+        "Imagine Art", "Photo: Imagine Art", "Reve Art", "Pika Art", "Lexica Art", "Tensor Art", "Luma Labs",
+        "Photo: Amit Jain, Luma AI", "Designed by Ki",
+    ),
+    "model": ("Unknown", "0", "-", "????", "n/a", "Camera"),
+    "comment": (
+        "Job ID: 5c0d3b7a-1111-4222-8333-444455556666",
+        "Smith wedding, order 12\nJob ID: 5c0d3b7a-1111-4222-8333-444455556666",
+        '{"nodes": [{"id": 1, "type": "person"}], "links": [{"source": 1, "target": 1}]}',
+        '{"software": "ChatGPT", "caption": "a dog"}',
+        '{"1": {"class_type": "LoadImage"}, "2": {"class_type": "ImageSharpen"}, "3": {"class_type": "SaveImage"}}',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in DENIED.items() for text in texts])
+def test_texts_that_name_no_generator_of_the_pixels_are_no_claim(kind, text):
+    assert [claim for claim in claims_of("exif", "a field", kind, text) if claim[0] in ("ai", "camera")] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "name"),
+    [
+        ("software", "Midjourney; keywords by ChatGPT", "Midjourney"),
+        ("software", "Adobe Firefly, text-to-image", "Adobe Firefly"),
+        ("software", "Leonardo Phoenix 1.0", "Leonardo.Ai"),
+        ("software", "imagine.art", "ImagineArt"),
+        ("credit", "Apple Photos Generative Edit: Clean Up", "Apple Clean Up"),
+        ("comment", "KI generiert: ja", "AI"),
+        ("comment", "a lighthouse Job ID: 5c0d3b7a-1111-4222-8333-444455556666", "Midjourney"),
+        ("source type", "digitalsourcetype/trainedAlgorithmicMedia", "trainedAlgorithmicMedia"),
+        ("source type", "“trainedAlgorithmicMedia”;", "trainedAlgorithmicMedia"),
+    ],
+)
+def test_texts_that_name_a_generator_are_claims(kind, text, name):
+    assert claims_of("xmp", "a field", kind, text) == [("ai", name)]

@@ -283,3 +283,19 @@ def test_error_rates_outside_their_range_are_refused():
 if __name__ == "__main__":
     for kind, finding in zip(KINDS, FINDINGS, strict=True):
         print(*kind, "|", summary(finding, RUN).headline, "|", summary(finding, RUN).sentence)
+
+
+def test_a_name_in_a_file_cannot_end_its_quotation():
+    text = "M11” (signed by a trusted signer), which outweighs this result. “"
+    finding = Finding(
+        "a.jpg", "ok", verdict="real", score=0.01, claims=(Claim("camera", "exif", text, strength="tag"),)
+    )
+    sentence = summary(finding, RUN).sentence
+    assert sentence.count("“") == sentence.count("”") == 1
+
+
+def test_of_broken_credentials_another_claim_is_given_too():
+    claims = Claim("ai", "png", "ComfyUI", strength="tag"), Claim("ai", "c2pa", "Azure", "broken", strength="text")
+    finding = Finding("a.png", "ok", verdict="real", score=0.01, claims=claims, c2pa=Manifest(signature="broken"))
+    sentence = summary(finding, RUN).sentence
+    assert "Content Credentials are broken" in sentence and "ComfyUI" in sentence

@@ -23,31 +23,38 @@ _ACTORS = re.compile(_BESIDE, re.IGNORECASE)
 _ACTORS_TOGETHER = re.compile(rf"{_BESIDE}|\s(?:via|using|and|und|et|y|&|\+)\s", re.IGNORECASE)
 _ADDRESS = re.compile(r"\S+://\S+|\S+\.\w{2,}/\S*")
 # What a generator did for a picture other than to make it, such as "captions via ChatGPT".
-_OTHER_ROLE = re.compile(r"\b(?:(?:caption|keyword|translat)\w*|alt|text(?! to image))\b", re.IGNORECASE)
+_OTHER_ROLE = re.compile(
+    r"\b(?:(?:caption|keyword|translat|(?:auto)?tagg)\w*|labels|alt|text(?![ -]to[ -]image))\b", re.IGNORECASE
+)
 _MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 # Before a name, as in "without NAME".
 _NEGATION = re.compile(
-    r"n['’]t\b|\b(?:not|no(?!\.?\s*\d)|non|without|never|neither|nor|kein|keine|nicht|ohne|sans|aucune?|sin|senza|sem|zonder|inte)\b",
+    r"n['’]t\b|\b(?:not|no(?!\.?\s*\d)|non|without|never|neither|nor|kein\w{0,2}|nicht|ohne|sans|aucune?|pas|sin"
+    r"|ningun[oa]?|senza|nessun[oa]?|sem|nenhum\w?|zonder|geen|niet|inte|ingen|inget|intet|ikke|uten|bez|nie|żad\w{1,3}"
+    r"|žádn\w{1,2}|не|без|нет)\b|未(?:使用|采用|用)|[没沒]有|不(?:使用|适用|適用|是|含)|[无無非](?=AI|人工|生成)",
     re.IGNORECASE,
 )
-_DENIALS = r"(?:no(?!\.?\s*\d)|nein|none|never|false|off|disabled|(?<![\w.\-])0(?![\w.]))"
+_DENIALS = (
+    r"(?:no(?!\.?\s*\d)|nein|none|never|nee|nej|non|нет|否|不使用|未使用|false|off|disabled|(?<![\w.\-])0(?![\w.]))"
+)
 _DENIAL = re.compile(rf"\b{_DENIALS}\b", re.IGNORECASE)
 # After a name, perhaps with a version, as in "NAME 2: no" and "NAME (not used)".
 _AFTER_VERSION = r"(?:[\s\-]*v?\d[\w.]*)?"
 _DENIED = re.compile(rf"{_AFTER_VERSION}\W*\b{_DENIALS}\s*(?:$|[;,|)/])", re.IGNORECASE)
 _NOT_USED = re.compile(
-    rf"{_AFTER_VERSION}[\s:=(\-–—]*(?:(?:is|was|were|has|have|wurde)\s*)?(?:n['’]t|not|never|nicht)\s+"
-    r"(?:be\w+\s+)?(?:used|involved|verwendet)\b",
+    rf"{_AFTER_VERSION}[\s:=(\-–—]*(?:(?:is|was|were|has|have|wurde)\s*)?(?:n['’]t|not|never|nicht|niet|non|no|pas"
+    r"|ikke|inte|не)\s+(?:be\w+\s+)?(?:used|involved|verwendet|genutzt|gebruikt|utili[sz]\w+|usad[oa]|usato|brukt|brugt"
+    r"|använ\w+|использ\w+)\b",
     re.IGNORECASE,
 )
 _QUESTION = re.compile(r"[?？]\W*$")
 # Between two words of a name that belong to separate ones.
 _APART = re.compile(r"[^\w\s.·•・()/\-]|[./\-]\s|\s[./\-]")
 _CLAUSES = re.compile(r"[;,|()\[\]/\n]|\s[-–—]\s")
-_YES = re.compile(r"\s*[:=]\s*(?:yes|true|1)\s*$", re.IGNORECASE)
+_YES = re.compile(r"\s*[:=]\s*(?:yes|ja|oui|s[iíì]|sim|да|是|true|1)\s*$", re.IGNORECASE)
 _BY = re.compile(r"\s(?:by|with|using|via)\s", re.IGNORECASE)
 _GENERATED = re.compile(r"\bgenerated\b", re.IGNORECASE)
 # A setting of a generator, which denies nothing, such as "upscaler: none" beside "AI generated".
@@ -137,6 +144,8 @@ def tool_in(text: str, where: str) -> Tool | None:
 
 def _in_tools_words(text: str, where: str) -> Tool | None:
     """Return the tool named anywhere in a text that a tool wrote, or "AI" if one of its clauses only states that."""
+    if _OTHER_ROLE.search(text):
+        text = "; ".join(one for one in re.split(r"[;,|()\[\]]", text) if not _OTHER_ROLE.search(one))
     catalogue = _catalogue()
     lead, means = catalogue.lead(text)
     tool = _anywhere(text, catalogue.names[where]) or _whole(text[lead:], catalogue.alone)
@@ -149,6 +158,7 @@ def _in_peoples_words(text: str, where: str) -> Tool | None:
     """Return the tool that is the whole of a text, of a phrase, or of one of several names."""
     if "?" in text or "？" in text:
         return None
+    text = text.removesuffix(": Clean Up")  # Apple's "Photos Generative Edit: Clean Up"
     catalogue = _catalogue()
     names, allowed = catalogue.names[where], catalogue.alone if where == "credit" else {}
     parts = _actors(text) if where in _OF_PEOPLE else []
@@ -241,7 +251,7 @@ class _Catalogue:
             names = names | self.names["agent"] | self.alone
         elif lead.endswith(("with", "using")):
             names = names | alone
-        is_first_name = name in _FIRST_NAMES or (named == "Ai" and not generated)
+        is_first_name = name in _FIRST_NAMES or (named in ("Ai", "Ki", "Ia") and not generated)
         if is_first_name and words[-1] in _BEFORE_PERSONS and "ai" not in words:
             return None
         if name in self._ai:
@@ -346,12 +356,12 @@ def term_of(value: str) -> str:
 
     C2PA's own terms are returned unchanged.
     """
-    value = value[:200].strip(" <>\t\r\n")
+    value = value[:200].strip(" <>\t\r\n\"'“”;.")
     if _OTHER_LISTS.match(value):
         value = re.split(r"[/#:]", value.rstrip("/#"))[-1]
     term = _QCODE.sub("", _LISTS.sub("", value, count=1), count=1).partition("?")[0].rstrip("/#")
     term = _SCHEMA_ORG.sub("", term)
-    known = _TERMS.get(_SEPARATORS.sub("", term).lower(), "")
+    known = _TERMS.get(_SEPARATORS.sub("", term).lower()) or _TERMS.get(re.split(r"[/#:]", term)[-1].lower(), "")
     own = _C2PA.match(value)
     return known or (own.group(1) if own else "")
 

@@ -44,11 +44,11 @@ class Claim:
         """Return a short form, such as `png:ComfyUI` or `c2pa:Azure OpenAI ImageGen`."""
         return f"{self.source}:{self.text}"[:_MAX_LENGTH]
 
-    def rank(self) -> tuple[int, int]:
-        """Return the sort key: generators before cameras, as no photo is marked as AI by mistake; then by strength."""
+    def rank(self) -> tuple[int, int, bool]:
+        """Return the sort key: generators before cameras, as no photo is marked as AI by mistake; strength; wholes first."""
         strengths = [*_STRENGTHS]
         strength = strengths.index(self.strength) if self.strength in strengths else len(strengths)
-        return _KINDS.index(self.kind), strength
+        return _KINDS.index(self.kind), strength, self.part
 
 
 def claim_strength(claim: Claim) -> str:
@@ -64,6 +64,6 @@ def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
     if verdict == "ai" and first.kind == "camera" and not first.part:
         return f"conflict: the file states that it comes from a camera or scanner ({first.short()}), but its pixels look AI-made"
     if verdict == "real" and first.kind == "ai":
-        what = "a part of it" if all(claim.part for claim in claims if claim.kind == "ai") else "it"
+        what = "a part of it" if first.part else "it"
         return f"conflict: the file states that {what} is AI-made ({first.short()}), but its pixels show no trace of AI"
     return ""

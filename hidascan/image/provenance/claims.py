@@ -44,7 +44,8 @@ _NOT_USED_AFTER = re.compile(
 # Values for "no AI" without a word of negation.
 _NO_SYSTEM = re.compile(
     r"no ?ai|zero ai|ai[ -]free|(?:\d+ ?% )?human(?:[ -](?:made|created|only))?|(?:digital |real )?(?:camera|photo(?:graph)?)"
-    r"|unknown ai|undisclosed|tbd|[?/-]+|未使用",
+    r"|unknown ai|undisclosed|tbd|[?/—–-]+|未使用|[nf]|nil|void|n/d|n\.?v\.?t|k\. ?a|entfällt|ei(?: käytössä)?|brak|yok|nincs"
+    r"|[无無否不]|不適用|不适用|いいえ|(?:해당 )?없음|(?:human[- ]made |original )photo\w*|hand[- ]?(?:made|drawn)",
     re.IGNORECASE,
 )
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
@@ -56,10 +57,15 @@ _CREATED, _OPENED, _PLACED = "C2PA action c2pa.created", "C2PA action c2pa.opene
 _MECHANICAL = frozenset(
     {
         "converted", "cropped", "resized", "resized.proportional", "transcoded", "repackaged", "published",
-        "orientation", "redacted", "edited.metadata", "watermarked", "watermarked.bound", "watermarked.unbound",
+        "orientation", "redacted", "edited.metadata", "color_adjustments", "adjustedColor", "trimmed", "watermarked", "watermarked.bound", "watermarked.unbound",
     }
 )  # fmt: skip
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
+_WEAKEST = ("valid", "", "unverified", "broken")  # statuses of signatures, strongest first
+# Values of EXIF Make and Model that name no camera.
+_NO_CAMERA = re.compile(
+    r"[\W_0]*|unknown|none|null|n/?a|not available|undefined|default string|camera|make|model", re.IGNORECASE
+)
 
 
 def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | None) -> tuple[Claim, ...]:
@@ -128,10 +134,12 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
     """Yield the camera named in EXIF or else XMP; a field with a generator's name or structure does not count."""
     for source in ("exif", "xmp"):
         named = [
-            next((field for field in fields if (field.source, field.kind) == (source, kind)), None)
+            next(
+                (field for field in fields if (field.source, field.kind, field.of_part) == (source, kind, False)), None
+            )
             for kind in ("make", "model")
         ]
-        known = [field for field in named if field and not field.of_part]
+        known = [field for field in named if field and not _NO_CAMERA.fullmatch(_line(field.text))]
         both = " ".join(_line(field.text) for field in known)
         texts = [(field, text) for field in known for text in (_line(field.text), both)]
         tools = [(field, tool) for field, text in texts if (tool := tool_in(text, "creator"))]
@@ -149,14 +157,15 @@ def _is_name(text: str) -> bool:
 
 def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     """Yield the AI system of IPTC 2025; it made only a part unless the source type is fully AI."""
-    found = {field.kind: field for field in reversed(fields)}
+    found = {field.kind: field for field in reversed(sorted(fields, key=lambda field: field.of_part))}
     by_kind = {kind: found[kind] for kind in _AI_KINDS if kind in found and not _is_unknown(found[kind].text)}
     if not by_kind:
         return
     system, version = by_kind.get("ai system"), by_kind.get("ai version")
     if system and _names_no_system(system.text):
         return
-    terms = {meaning_of(term) for field in fields if field.kind == "source type" if (term := term_of(field.text))}
+    types = [field for field in fields if field.kind == "source type" and not field.of_part]
+    terms = {meaning_of(term) for field in types if (term := term_of(field.text))}
     if not system and all(_states_nothing(field.text) for field in by_kind.values()):
         return
     text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
@@ -246,27 +255,33 @@ def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
     if manifest is None:
         return
     yield from _of_one_manifest(manifest)
-    yield from _of_ingredients(manifest, True)
+    yield from _of_ingredients(manifest, True, signature=manifest.signature)
 
 
-def _of_ingredients(manifest: Manifest, of_whole: bool, placed: bool = False) -> Iterator[Claim]:
+def _of_ingredients(
+    manifest: Manifest, of_whole: bool, placed: bool = False, signature: str = "valid"
+) -> Iterator[Claim]:
     """Yield the claims of the ingredients of a manifest, and of theirs.
 
     Args:
         manifest: Manifest with ingredients.
         of_whole: True if the picture has a single parent, so that an AI claim about the parent covers the whole picture.
         placed: True if the manifest belongs to an inserted ingredient, whose camera captured only part of the picture.
+        signature: Weakest status of the signatures from the file down to the manifest: anyone can attach a foreign one.
     """
     contained = [one for one in manifest.ingredients if one.relationship != "inputTo"]  # inputs: prompts, references
     of_whole = of_whole and len(contained) == 1 and not any(map(_is_camera, manifest.statements))
     for one in contained:
         whole = of_whole and one.relationship == "parentOf"
         inside = placed or one.relationship != "parentOf"
+        weakest = max(signature, one.signature, key=_WEAKEST.index)
         for claim in _of_one_manifest(one):
             if claim.kind != "software":
                 detail = f"{f'an ingredient, {one.title}'.rstrip(', ')}: {claim.detail}"
-                yield replace(claim, part=claim.part or (not whole if claim.kind == "ai" else inside), detail=detail)
-        yield from _of_ingredients(one, whole, inside)
+                part = claim.part or (not whole if claim.kind == "ai" else inside)
+                strength = _STRENGTH.get(weakest, "text")
+                yield replace(claim, part=part, detail=detail, signature=weakest, strength=strength)
+        yield from _of_ingredients(one, whole, inside, weakest)
 
 
 def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
@@ -288,7 +303,8 @@ def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
 def _signed_claim(kind: str, manifest: Manifest, statement: Statement, part: bool = False) -> Claim:
     """Return a claim; without an agent, the software that wrote the manifest acted."""
     text = statement.agent or next(iter(manifest.agents), "") or manifest.signer or "unnamed"
-    signed = f"signed by {manifest.signer or 'an unnamed signer'}"
+    verb = "signed by" if manifest.signature == "valid" else "its certificate names"
+    signed = f"{verb} {manifest.signer or 'an unnamed signer'}"
     return Claim(
         kind=kind,
         source="c2pa",

@@ -54,11 +54,13 @@ _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
     ("NovelAI", frozenset({"uc", "sampler"})),
     ("NovelAI", frozenset({"request_type", "uncond_scale"})),
 )
-# ComfyUI's nodes that load, save, scale or crop: a graph of nothing else generates nothing.
+# ComfyUI's nodes that load, save, scale, crop, filter or join: a graph of nothing else generates nothing.
 _PLAIN_NODES = frozenset(
     {
         "LoadImage", "LoadImageMask", "SaveImage", "PreviewImage", "ImageScale", "ImageScaleBy", "ImageScaleToTotalPixels",
-        "ImageCrop", "ImageInvert", "Reroute", "Note", "MarkdownNote", "PrimitiveNode",
+        "ImageCrop", "ImageInvert", "Reroute", "Note", "MarkdownNote", "PrimitiveNode", "ImageBlend", "ImageBlur", "ImageSharpen",
+        "ImageQuantize", "ImageRotate", "ImageFlip", "ImageBatch", "ImageCompositeMasked", "SaveAnimatedWEBP",
+        "SaveAnimatedPNG",
     }
 )  # fmt: skip
 # In lower case, without "_".
@@ -130,7 +132,10 @@ def is_signed_by_xai(description: str, artist: str) -> bool:
 def _is_job(text: str) -> bool:
     """Return whether a text is a Midjourney prompt: with a job UUID at its end, or with a job and parameters."""
     job = _JOB.search(text)
-    return bool(job and (job.group(1) or _PARAMETER.search(text[: job.start()])))
+    if not job:
+        return False
+    before = text[: job.start()]  # a prompt, which one space follows
+    return bool(_PARAMETER.search(before) or (job.group(1) and re.search(r"[^\s,;:|] $", before)))
 
 
 def _of_parameters(text: str) -> str:
@@ -159,7 +164,9 @@ def _tool_named(values: Mapping[str, Any]) -> str:
     keys = {str(key).lower(): str(value) for key, value in values.items()}
     tools = [tool_in(keys[key], "software") for key in _OF_TOOLS if key in keys]
     tools.append(tool_in(keys.get("source", ""), "comment"))  # of a dataset or a download, unless it names a generator
-    return next((tool.name for tool in tools if tool and tool.means != "software"), "")
+    described = keys.keys() & {"caption", "alt", "alt_text", "description", "keywords", "tags"}
+    named = (tool.name for tool in tools if tool and tool.means != "software")
+    return next((name for name in named if not (described and name in _CHATS)), "")
 
 
 def _unpacked(value: object) -> Mapping[str, Any]:
@@ -177,7 +184,10 @@ def _is_graph(values: Mapping[str, Any]) -> bool:
     nodes = values.get("nodes")
     if isinstance(nodes, list) and isinstance(values.get("links"), list):
         return any(
-            isinstance(node, dict) and {"id", "type"} <= node.keys() and str(node["type"]) not in _PLAIN_NODES
+            isinstance(node, dict)
+            and {"id", "type"} <= node.keys()
+            and node.keys() & {"inputs", "outputs", "widgets_values", "pos"}
+            and str(node["type"]) not in _PLAIN_NODES
             for node in nodes
         )
     classes = (node.get("class_type") for node in values.values() if isinstance(node, dict))
