@@ -132,7 +132,7 @@ def test_hidanet_refuses_folds_that_its_training_would_ignore(lab, tmp_path):
 
 def test_a_failed_system_call_costs_one_line(tmp_path, monkeypatch, capsys):
     path = tmp_path / "no/out.jpg"
-    monkeypatch.setattr("hidascan.lab.cli.app", lambda **_: path.write_bytes(b""))
+    monkeypatch.setattr("hidascan.lab.cli.app", lambda *_, **__: path.write_bytes(b""))
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().err == f"hidalab: {path}: no such file or directory\n"
@@ -471,7 +471,7 @@ def test_every_recipe_in_the_repository_can_be_read():
 
 def test_folds_are_fixed_by_the_source_and_no_source_is_in_two():
     folds = {source: fold_of(source) for source in (f"owner{n}/repository" for n in range(600))}
-    assert {source: fold_of(source) for source in folds} == folds
+    assert [folds[f"owner{n}/repository"] for n in range(6)] == [0, 4, 3, 5, 4, 3]
     counts = np.bincount(list(folds.values()), minlength=FOLDS)
     assert len(counts) == FOLDS and counts.min() > 60
 

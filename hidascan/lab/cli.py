@@ -7,12 +7,14 @@ import os
 import sys
 
 import typer
+from safetensors import SafetensorError
 
 from hidascan.errors import ExitCode, HidascanError, reason_of
 from hidascan.lab.commands import compare, create, measure, reference
 from hidascan.printable import printable
 
 _EXTRA = ("matplotlib", "sklearn")
+_FULL = "no space left on device; free some space, then run the same command again"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 COMMANDS = (
     create.train, create.calibrate, compare.settle, create.backbone,
@@ -30,30 +32,41 @@ def _hidalab() -> None:
     """Train and measure the detectors of hidascan."""
 
 
-def main() -> None:
+def run(arguments: list[str], name: str = "hidalab") -> int:
     """Run a command; every expected failure becomes one line on stderr and an exit code."""
     try:
-        app(prog_name="hidalab")
-    except HidascanError as error:
-        print(f"hidalab: {printable(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
-        print(f"hidalab: {error.name} is missing: pip install 'hidascan[lab]'", file=sys.stderr)
-        sys.exit(ExitCode.USAGE_OR_MODEL)
+        app(arguments, prog_name=name)
+    except SystemExit as done:
+        return int(done.code or 0)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.USAGE_OR_MODEL)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            text = "no space left on device; free some space, then run the same command again"
-        elif error.filename is not None:
-            text = f"{os.fsdecode(error.filename)}: {reason_of(error)}"
-        else:
+        return ExitCode.USAGE_OR_MODEL
+    except Exception as error:
+        if not (text := _message(error)):
             raise
-        print(f"hidalab: {printable(text)}", file=sys.stderr)
-        sys.exit(ExitCode.USAGE_OR_MODEL)
+        print(f"{name}: {printable(text)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, HidascanError) else ExitCode.USAGE_OR_MODEL
+    return 0
+
+
+def _message(error: Exception) -> str:
+    """Describe an expected error; return "" for any other."""
+    if isinstance(error, HidascanError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRA:
+        return f"{error.name} is missing: pip install 'hidascan[lab]'"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return _FULL
+    if isinstance(error, SafetensorError) and f"(os error {errno.ENOSPC})" in str(error):
+        return _FULL
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {reason_of(error)}"
+    return ""
+
+
+def main() -> None:
+    """Run the command of the command line."""
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from hidascan.errors import UsageError
 from hidascan.options import ScanOptions
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ Cache = Annotated[Path, typer.Option(help="Cache folder of training: features, p
 Packs = Annotated[Optional[Path], typer.Option(metavar="DIR", help="Train on the packs of this folder, as written by hidalab packs, in place of the recipe's tables.", show_default=False)]  # fmt: skip
 Views = Annotated[Optional[int], typer.Option(min=1, help="Budget of views, in place of the recipe's epochs.", show_default=False)]  # fmt: skip
 Minutes = Annotated[Optional[float], typer.Option(min=0.01, help="Maximum duration of the gradient descent; the learning rate falls to zero by then.", show_default=False)]  # fmt: skip
+
+
+def check_new(path: Path) -> None:
+    """Raise UsageError if a file exists: no output replaces an input."""
+    if path.exists():
+        raise UsageError(f"{path}: file exists; choose another name")
 
 
 def open_scanner(weights: str, device: str, precision: str, patches: int | None = None) -> Scanner:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -45,10 +47,11 @@ def compare(
     """
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
-    from hidascan.lab.measure.calibration import calibrate_by_scores
     from hidascan.lab.measure.comparison import read_outside
-    from hidascan.lab.measure.entries import Entry, read_entry
+    from hidascan.lab.measure.entries import Entry, folds_of, read_entry
     from hidascan.lab.training.end_to_end import with_packs
+
+    importlib.import_module("matplotlib")  # if it is missing, stop before hours of training
 
     read = [read_entry(text) for text in recipes]
     entries = [Entry(one.name, with_packs(one.recipe, packs, views, minutes)) for one in read]
@@ -56,11 +59,13 @@ def compare(
     scored = [] if table is None else read_images(table)  # all inputs are read before hours of training
     others = [read_outside(text) for text in outside or []]
     without = () if hold_out is None else (hold_out,)
+    parts: list[tuple[int, ...]] = [without] if without else [folds_of(number, folds) for number in range(folds)]
+    overlap = _check_tables(entries, parts, scored, without)
     chosen = spread(_known_images(entries[0], without), images) if without or folds else []
     if without and len({image.label for image in chosen}) < 2:
         raise UsageError(f"--hold-out {hold_out}: the tables have no real and AI images in this fold; choose another")
-    for part in filter(None, (chosen, scored)):
-        _check_outside([other(part) for other in others])
+    for tested in filter(None, (chosen, scored)):
+        _check_outside([other(tested) for other in others])
     trainer = _trainer(cache, device, precision, patches)
     out.mkdir(parents=True, exist_ok=True)
     if chosen:
@@ -71,15 +76,53 @@ def compare(
         title = "held-out fold" if without else "out of fold"
         _report(title, [*found, *(other(chosen) for other in others)], out / title.replace(" ", "-"))
         if ship is not None:
-            ship.mkdir(parents=True, exist_ok=True)
-            for entry, one in zip(entries, found, strict=True):
-                path = ship / f"{_stem(entry)}.safetensors"
-                figures = calibrate_by_scores(trainer.weights(entry, without), one.images, one.scores, path)
-                print(f"{path}: {json.dumps(figures)}")
+            _ship(trainer, entries, found, without, ship)
     if table is not None:
         found = [trainer.score(entry, scored, without) for entry in entries]
         name = table.resolve().parent.name.replace(".", "-") or "table"  # `_report` appends suffixes
-        _report(name, [*found, *(other(scored) for other in others)], out / name)
+        _report(name, [*found, *(other(scored) for other in others)], out / name, overlap)
+
+
+def _ship(
+    trainer: EntryTrainer, entries: list[Entry], found: list[Compared], without: tuple[int, ...], folder: Path
+) -> None:
+    """Write the weights of each entry, calibrated by its scores of held-out images."""
+    from hidascan.lab.measure.calibration import calibrate_by_scores
+    from hidascan.lab.measure.entries import put_backbone_beside
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry, one in zip(entries, found, strict=True):
+        path = folder / f"{_stem(entry)}.safetensors"
+        put_backbone_beside(path, Path(entry.recipe.data.backbone))
+        figures = calibrate_by_scores(trainer.weights(entry, without), one.images, one.scores, path)
+        print(f"{path}: {json.dumps(figures)}")
+
+
+def _check_tables(
+    entries: list[Entry], parts: list[tuple[int, ...]], scored: list[LabelledImage], without: tuple[int, ...]
+) -> str:
+    """Return a line on images of a table whose sources the networks are trained on; "" if there are none.
+
+    Raises:
+        UsageError: If a training without some folds of sources lacks a class, or no image of the table exists.
+    """
+    from hidascan.lab.measure.entries import training_set
+
+    seen: set[str] = set()
+    for entry in entries:
+        for part in {*parts, *([without] if scored else [])}:
+            training = training_set(entry.recipe, part)
+            if len({image.label for image in training}) < 2:
+                named = f"without the folds {', '.join(map(str, part))}, " if part else ""
+                raise UsageError(f"{entry.name}: {named}there are no real or no AI images to train on")
+            seen |= {image.source for image in training} if part == without else set()
+    if scored and not any(image.path.is_file() for image in scored):
+        raise UsageError(f"--table: none of its files exists, such as {scored[0].path}")
+    known = sum(image.source in seen for image in scored)
+    line = f"{known} of these {len(scored)} images are of sources that the networks were trained on." if known else ""
+    if line:
+        print(f"hidalab: --table: {line}", file=sys.stderr)
+    return line
 
 
 def _check_options(
@@ -91,6 +134,8 @@ def _check_options(
     fitted = bool(folds) or hold_out is not None
     if not fitted and table is None:
         raise UsageError("--folds 0 needs --table or --hold-out")
+    if folds == 1 and hold_out is None:
+        raise UsageError("--folds 1 leaves no source to train on; choose 2 or more")
     if ship is None:
         return
     if not fitted or len(set(map(_stem, entries))) < len(entries):
@@ -131,14 +176,16 @@ def _known_images(entry: Entry, folds: tuple[int, ...] = ()) -> list[LabelledIma
     return [image for image in images if not folds or fold_of(image.source) in folds]
 
 
-def _report(title: str, found: list[Compared], path: Path) -> None:
+def _report(title: str, found: list[Compared], path: Path, more: str = "") -> None:
     from hidascan.lab.measure import comparison
 
     images = found[0].images
     sources = len({image.source for image in images})
     text = f"{title}: {len(images)} images of {sources} sources.\n\n{comparison.as_markdown(found)}\n\n{comparison.by_kind(found)}"
+    text += f"\n\n{more}" if more else ""
     print(text, end="\n\n", flush=True)
-    path.with_suffix(".txt").write_text("".join(f"{image.path}\n" for image in images), encoding="utf-8")
+    paths = "".join(f"{image.path}\n" for image in images)
+    path.with_suffix(".txt").write_text(paths, encoding="utf-8", errors="surrogateescape")
     path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     comparison.write_csv(path.with_suffix(".csv"), found)
     comparison.plot_cost(found, path)
@@ -161,15 +208,16 @@ def curves(
     from hidascan.lab.measure.comparison import plot_curves
     from hidascan.lab.measure.robustness import CURVES, measure_curves
 
+    importlib.import_module("matplotlib")  # if it is missing, stop before hours of scans
     chosen, found = spread(read_images(table), images), {}
-    for name in weights:
-        scanner = open_scanner(name, device, precision, patches)
-        found[name if scanner.header.name in found else scanner.header.name] = measure_curves(scanner, chosen)
+    scanners = [open_scanner(name, device, precision, patches) for name in weights]
     out.mkdir(parents=True, exist_ok=True)
-    plot_curves({curve: {name: points[curve] for name, points in found.items()} for curve in CURVES}, out / "curves")
+    for name, scanner in zip(weights, scanners, strict=True):
+        found[name if scanner.header.name in found else scanner.header.name] = measure_curves(scanner, chosen)
     for curve, levels in CURVES.items():
         rows = [[name, *(figure for _, figure in points[curve])] for name, points in found.items()]
         print(markdown.table([curve, *(f"{strength:g}" for strength in levels)], rows), end="\n\n")
+    plot_curves({curve: {name: points[curve] for name, points in found.items()} for curve in CURVES}, out / "curves")
 
 
 def settle(
@@ -190,15 +238,17 @@ def settle(
     from hidascan.lab.measure.settling import cross_fitted, fit_settling, record_trajectories
 
     entry, trainer = read_entry(str(recipe)), _trainer(cache, device, precision)
+    header = load_detector(weights)[1]
+    if header.architecture != entry.recipe.detector:
+        raise UsageError(f"{weights}: weights of {header.architecture}, but the recipe is for {entry.recipe.detector}")
     chosen, paths = spread(_known_images(entry), images), []
     for number in range(folds):
         part = folds_of(number, folds)
         here = [image for image in chosen if fold_of(image.source) in part]
         paths += record_trajectories(trainer.scanner(entry, part), here, cache / "settling.jsonl")
     fold_by_path = {str(image.path): fold_of(image.source) for image in chosen}
-    calibration = load_detector(weights)[1].calibration
-    print(json.dumps(cross_fitted(paths, [fold_by_path[one.path] for one in paths], calibration)))
-    settling = fit_settling(paths, calibration)
+    print(json.dumps(cross_fitted(paths, [fold_by_path[one.path] for one in paths], header.calibration)))
+    settling = fit_settling(paths, header.calibration)
     print(json.dumps({"settling": settling}))
     if write:
         recalibrate(weights, settling=settling)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 
 from hidascan.arguments import Device, Precision
-from hidascan.errors import UsageError
-from hidascan.lab.commands import Autoencoder, Cache, Minutes, Packs, Recipe, Views, open_workspace
+from hidascan.errors import RecipeError, UsageError
+from hidascan.lab.commands import Autoencoder, Cache, Minutes, Packs, Recipe, Views, check_new, open_workspace
 from hidascan.options import ScanOptions
 
 Part = Literal["verdict", "heatmap"]
@@ -35,6 +35,8 @@ def train(
 
     if (only is None) != (rest_of is None):
         raise UsageError("--only and --rest-of must be given together")
+    if out.is_dir():
+        raise UsageError(f"--out {out}: is a folder; name a file")
     spec, workspace = with_packs(read_recipe(recipe), packs, views, minutes), open_workspace(cache, device, precision)
     for folder in (cache, out.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,15 +46,33 @@ def train(
             raise UsageError(f"--only: the parts of detector {spec.detector} cannot be trained separately")
         module.train_part(only, spec, out, workspace, rest_of)
         return
+    calibrated = _check_calibration(spec)  # before hours of training
     module.train(spec, out, workspace)
-    if spec.data.calibration:
-        calibrate(out, Path(spec.data.calibration), device=device, precision=precision)
-    elif spec.data.calibration_fold >= 0:
-        missing = [table for table in spec.data.tables if not Path(table).exists()]
-        if getattr(spec.data, "packs", "") and missing:
-            print(f"not calibrated: {missing[0]} is missing; run hidalab calibrate later", file=sys.stderr)
-            return
-        calibrate(out, None, recipe, device, precision)
+    if calibrated:
+        table = Path(spec.data.calibration) if spec.data.calibration else None
+        calibrate(out, table, None if table else recipe, device, precision)
+
+
+def _check_calibration(spec: Any) -> bool:
+    """Return whether weights of a recipe can be calibrated; a line on stderr says why not.
+
+    Raises:
+        HidascanError: If the images for calibration are missing, or all of one class.
+    """
+    from hidascan.lab.data.layouts import read_images
+    from hidascan.lab.training.recipe import images_of
+
+    data = spec.data
+    if not data.calibration and data.calibration_fold < 0:
+        return False
+    missing = [table for table in data.tables if not Path(table).exists()]
+    if missing and not data.calibration and vars(data).get("packs"):
+        print(f"not calibrated: {missing[0]} is missing; run hidalab calibrate later", file=sys.stderr)
+        return False
+    images = read_images(data.calibration) if data.calibration else images_of(spec, for_training=False)
+    if len({image.label for image in images}) < 2:
+        raise RecipeError("the images for calibration are all of one class: choose another calibration_fold or table")
+    return True
 
 
 def backbone(
@@ -110,6 +130,7 @@ def forge(
     from hidascan.lab.data.autoencoders import load_autoencoder
     from hidascan.lab.data.composites import repaint_region
 
+    check_new(out)
     rng = np.random.default_rng(seed)
     pixels, mask = repaint_region(decode(image).pixels, load_autoencoder(autoencoder), share, rng)
     Image.fromarray(pixels).save(out, quality=jpeg)

@@ -11,7 +11,7 @@ import typer
 
 from hidascan.arguments import Device, Precision
 from hidascan.errors import RecipeError, UsageError
-from hidascan.lab.commands import Autoencoder, Cache, Recipe, Table, Weights, open_scanner, open_workspace
+from hidascan.lab.commands import Autoencoder, Cache, Recipe, Table, Weights, check_new, open_scanner, open_workspace
 from hidascan.options import ScanOptions
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Evaluate weights on a table: results by group, then a JSON line with AUC, balanced accuracy, TPR at 1 and 5 % FPR."""
+    """Evaluate weights on a table: results by group, then two JSON lines: intervals, and AUC, balanced accuracy, TPR at 1 and 5 % FPR."""
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.measure import detection
     from hidascan.report.csv_report import CsvReport
@@ -148,6 +148,7 @@ def tde(
     from hidascan.lab.measure.cell_effects import measure_cell_effects
     from hidascan.report.heatmap import draw_attributions
 
+    check_new(out)
     scanner = open_scanner(weights, device, precision, patches)
     pixels = decode(image).pixels
     effects = measure_cell_effects(scanner, pixels, grid)

@@ -46,6 +46,7 @@ def man_page() -> str:
     lines += ["The nearest", ".I hidascan.toml", "or table [tool.hidascan] of", ".I pyproject.toml"]
     lines += [f"in the working folder or above sets {', '.join(SAFE_OPTIONS)} only."]
     lines += [".SH ENVIRONMENT", ".TP", ".B HIDASCAN_WEIGHTS", "Default of", ".B --weights"]
+    lines += [".TP", ".B HIDASCAN_TOKEN", "Default of", ".B --token", "of hidascan serve"]
     return "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,7 @@ from hidascan.lab.data.trained_autoencoders import load_trained
 _ALIGNMENT = 16  # pixels, a multiple of every autoencoder's latent side
 _DIFFUSERS = "diffusers:"  # prefix of their names
 _TINY = {"taesd": 4, "taesdxl": 4, "taef1": 16, "taef2": 32}  # channels of the latents
+_WIDTH = 64  # channels of its hidden layers
 _POOLED = ("taef2",)  # names whose blocks have a pool branch
 
 
@@ -111,22 +112,22 @@ class _Clamp(nn.Module):
         return 3 * torch.tanh(x / 3)
 
 
-def tiny_encoder(name: str, width: int = 64) -> nn.Sequential:
+def tiny_encoder(name: str) -> nn.Sequential:
     """Build an encoder of madebyollin/taesd (MIT) by name: (B, 3, H, W) in 0..1 -> (B, latent, H / 8, W / 8)."""
-    layers = [nn.Conv2d(3, width, 3, padding=1), _Block(width)]
+    layers = [nn.Conv2d(3, _WIDTH, 3, padding=1), _Block(_WIDTH)]
     for stage in range(3):
-        layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False))
-        layers += [_Block(width, pool=stage == 2 and name in _POOLED) for _ in range(3)]
-    return nn.Sequential(*layers, nn.Conv2d(width, _TINY[name], 3, padding=1))
+        layers.append(nn.Conv2d(_WIDTH, _WIDTH, 3, stride=2, padding=1, bias=False))
+        layers += [_Block(_WIDTH, pool=stage == 2 and name in _POOLED) for _ in range(3)]
+    return nn.Sequential(*layers, nn.Conv2d(_WIDTH, _TINY[name], 3, padding=1))
 
 
-def tiny_decoder(name: str, width: int = 64) -> nn.Sequential:
+def tiny_decoder(name: str) -> nn.Sequential:
     """Build a decoder by name: (B, latent, h, w) -> (B, 3, 8 h, 8 w), approximately in 0..1."""
-    layers = [_Clamp(), nn.Conv2d(_TINY[name], width, 3, padding=1), nn.ReLU()]
+    layers = [_Clamp(), nn.Conv2d(_TINY[name], _WIDTH, 3, padding=1), nn.ReLU()]
     for stage in range(3):
-        layers += [_Block(width, pool=stage == 0 and name in _POOLED) for _ in range(3)]
-        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1, bias=False)]
-    return nn.Sequential(*layers, _Block(width), nn.Conv2d(width, 3, 3, padding=1))
+        layers += [_Block(_WIDTH, pool=stage == 0 and name in _POOLED) for _ in range(3)]
+        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False)]
+    return nn.Sequential(*layers, _Block(_WIDTH), nn.Conv2d(_WIDTH, 3, 3, padding=1))
 
 
 class _Encode(nn.Module):

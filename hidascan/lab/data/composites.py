@@ -37,8 +37,9 @@ class SamplingSpec(DegradationSpec):
     def __post_init__(self) -> None:
         """Raise ValueError for probabilities that do not sum to 1."""
         super().__post_init__()
-        if abs(self.real + self.ai + self.pair + self.swap - 1) > 1e-8:
-            raise ValueError("real, ai, pair and swap must sum to 1")
+        kinds = self.real, self.ai, self.pair, self.swap
+        if abs(sum(kinds) - 1) > 1e-8 or min(kinds) < 0:
+            raise ValueError("real, ai, pair and swap must be probabilities that sum to 1")
 
 
 @dataclass(frozen=True)

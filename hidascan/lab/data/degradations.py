@@ -41,9 +41,11 @@ class DegradationSpec:
     jpeg_quality: tuple[int, int] = (30, 100)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for probabilities that do not sum to 1."""
-        if abs(sum(self.saves) - 1) > 1e-8:
-            raise ValueError("saves must sum to 1")
+        """Raise ValueError for probabilities that do not sum to 1, and numbers out of range."""
+        if abs(sum(self.saves) - 1) > 1e-8 or min(self.saves) < 0:
+            raise ValueError("saves must be probabilities that sum to 1")
+        if not 1 <= self.jpeg_quality[0] <= self.jpeg_quality[1] <= 100:
+            raise ValueError("jpeg_quality must be a minimum and a maximum within 1 and 100")
 
 
 def draw_degradation(rng: np.random.Generator, spec: DegradationSpec) -> Degradation:

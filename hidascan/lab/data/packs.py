@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -209,7 +210,7 @@ def _cut(image: LabelledImage, side: int) -> tuple[Window, bytes] | None:
     decoded = decode(image.path)
     if min(side, *decoded.pixels.shape[:2]) < SIDES[0]:
         return None
-    rng = np.random.default_rng(zlib.crc32(str(image.path).encode()))
+    rng = np.random.default_rng(zlib.crc32(os.fsencode(image.path)))
     window = random_window(decoded.pixels.shape, side, rng)
     part, whole = decoded.pixels[window], _whole_file(image.path, decoded)
     left, top = (window[1].start, window[0].start) if whole else (0, 0)

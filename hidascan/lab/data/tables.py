@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def capped(images: list[LabelledImage], cap: int) -> list[LabelledImage]:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(os.fsencode(text)).digest()
 
 
 def tables_sha256(tables: Iterable[str | Path]) -> str:
@@ -149,7 +150,7 @@ def tables_sha256(tables: Iterable[str | Path]) -> str:
     for table in tables:
         path = Path(table)
         for file in (path,) if path.is_file() else sorted(path.rglob("*")):
-            digest.update(file.read_bytes() if path.is_file() else str(file.relative_to(path)).encode())
+            digest.update(file.read_bytes() if path.is_file() else os.fsencode(file.relative_to(path)))
     return digest.hexdigest()
 
 

@@ -177,8 +177,9 @@ def fit_calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
     """Fit Platt scaling p = sigmoid(scale * logit + shift) to labels and raw logits (n,), and the thresholds.
 
     Both classes have equal weight. The thresholds are conformal (split conformal prediction per class): at most a given
-    share of real images from new sources is called `ai`, and of AI images `real` (ERRORS). Neither threshold crosses 0.5;
-    scores between them are inconclusive.
+    share of real images from new sources is called `ai`, and of AI images `real` (ERRORS), if there are enough images: of n,
+    the threshold is at best exceeded with a probability of 1 / (n + 1). Neither threshold crosses 0.5; scores between them
+    are inconclusive.
     """
     scale, shift = _platt(labels, logits)
     scores = 1 / (1 + np.exp(-(scale * logits + shift)))

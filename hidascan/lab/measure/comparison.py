@@ -143,6 +143,8 @@ def read_outside(text: str) -> Callable[[list[LabelledImage]], Compared]:
         known = {row["path"]: float(row["score"]) for row in rows if row["score"] not in ("", None)}
     except (OSError, LookupError, ValueError) as error:
         raise RecipeError(f"{text}: expected NAME=FILE, with the columns path and score ({error})") from None
+    if not all(0 <= score <= 1 for score in known.values()):
+        raise RecipeError(f"{file}: scores must be within 0 and 1")
 
     def scores_of(images: list[LabelledImage]) -> Compared:
         scores = np.array([known.get(str(image.path), np.nan) for image in images])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from hidascan.detectors.checkpoint import load_detector
-from hidascan.errors import CheckpointError
+from hidascan.detectors.checkpoint import load_detector, sha256_of
+from hidascan.errors import CheckpointError, RecipeError
+from hidascan.lab.data.layouts import read_images
+from hidascan.lab.data.packs import read_packs
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared
 from hidascan.lab.measure.detection import scan_scores
@@ -68,7 +69,7 @@ class EntryTrainer:
         if not _holds(out, recipe):
             print(f"training {out.stem}", file=sys.stderr)
             out.parent.mkdir(parents=True, exist_ok=True)
-            _put_beside(out, Path(recipe.data.backbone))
+            put_backbone_beside(out, Path(recipe.data.backbone))
             module = training_module(recipe.detector)
             getattr(module, "train_for_comparison", module.train)(recipe, out, self.workspace)
         return out
@@ -87,8 +88,9 @@ class EntryTrainer:
         scores, parts = np.full((len(images), 2), np.nan), [folds_of(number, count) for number in range(count)]
         for part in parts:
             here = [number for number, image in enumerate(images) if fold_of(image.source) in part]
-            scores[here] = self._scores(entry, [images[number] for number in here], part)
-        return self._compared(entry, images, scores, parts[0])
+            if here:
+                scores[here] = self._scores(entry, [images[number] for number in here], part)
+        return self._compared(entry, images, scores, parts[0], f"first of {count} networks: ")
 
     def _scores(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...]) -> np.ndarray:
         """Return (n, 2) scores and uncertainties by a network trained without some folds."""
@@ -98,23 +100,40 @@ class EntryTrainer:
         return scan_scores(scanner, [str(image.path) for image in images], False, results)
 
     def _compared(
-        self, entry: Entry, images: list[LabelledImage], scores: np.ndarray, without: tuple[int, ...]
+        self, entry: Entry, images: list[LabelledImage], scores: np.ndarray, without: tuple[int, ...], budget: str = ""
     ) -> Compared:
         scanner = self.scanner(entry, without)
         cost = cost_of(self.weights(entry, without), scanner)
-        return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, _budget(entry, scanner.header.training))
+        return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, budget + _budget(entry, scanner))
 
 
-def _put_beside(weights: Path, backbone: Path) -> None:
-    """Link a backbone into the folder of weights, which are loaded with the one beside them."""
+def training_set(recipe: Any, without: tuple[int, ...]) -> list[LabelledImage]:
+    """Return the images, or windows of packs, that a recipe is trained on without some folds of sources."""
+    packs = getattr(recipe.data, "packs", "")
+    images = read_packs(Path(packs)).windows if packs else read_images(*recipe.data.tables)
+    return [image for image in images if fold_of(image.source) not in without]
+
+
+def put_backbone_beside(weights: Path, backbone: Path) -> None:
+    """Link a backbone into the folder of weights, which are loaded with the one beside them.
+
+    Raises:
+        RecipeError: If the folder has another backbone of this name.
+    """
     link = weights.with_name(backbone.name)
-    if backbone.is_file() and not os.path.lexists(link):
+    if not backbone.is_file() or (link.exists() and link.samefile(backbone)):
+        return
+    if link.is_symlink() and not link.exists():
+        link.unlink()
+    if link.exists() and sha256_of(link) != sha256_of(backbone):
+        raise RecipeError(f"{link}: another backbone of this name; rename {backbone}")
+    if not link.exists():
         link.symlink_to(backbone.resolve())
 
 
-def _budget(entry: Entry, trained: dict[str, Any]) -> str:
+def _budget(entry: Entry, scanner: Scanner) -> str:
     """Return the training budget in words, by the header of the weights."""
-    budget = "see its recipe"
+    trained, budget = scanner.header.training, "see its recipe"
     if "views" in trained:
         budget = "{views:,} views, {minutes} min on {machine}".format(**trained)
     if "encoded" in trained:

@@ -19,7 +19,6 @@ from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, nois
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, share, share_right, tpr_at_fpr
-from hidascan.lab.training.trainer import read_ahead
 from hidascan.scanner import Scanner
 
 UNTOUCHED = "unchanged"
@@ -63,21 +62,17 @@ def scan_changed(
     Raises:
         RecipeError: If there are none.
     """
-
-    def load(number: int) -> list[tuple[str, np.ndarray]]:
-        try:
-            pixels = decode(images[number].path).pixels
-        except HidascanError as error:
-            tqdm.write(f"skipped: {images[number].path}: {error}", file=sys.stderr)
-            return []
-        return [("", change(pixels)) for change in changes]
-
     labels, findings = [], []
-    bar = tqdm(images, desc=what, disable=None)
-    for image, copies in zip(bar, read_ahead(load, len(images)), strict=True):
-        if copies:
-            labels.append(image.label)
-            findings.append([replace(one, heatmap=None) for one in scanner.scan_arrays(copies)])
+    for image in tqdm(images, desc=what, disable=None):
+        try:
+            pixels = decode(image.path).pixels
+            copies = (("", change(pixels)) for change in changes)  # one at a time, as images may be large
+            found = [replace(one, heatmap=None) for one in scanner.scan_arrays(copies)]
+        except (HidascanError, ValueError, OSError, MemoryError) as error:  # a copy may be too large for its format
+            tqdm.write(f"skipped: {image.path}: {error}", file=sys.stderr)
+            continue
+        labels.append(image.label)
+        findings.append(found)
     if not findings:
         raise RecipeError("no image of the table is readable")
     return np.array(labels), findings

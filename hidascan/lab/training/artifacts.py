@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,14 +103,24 @@ class ResultFile:
         self._path, self._run = path, run
         lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
         rows = [row for line in lines if (row := _parsed(line)).get("run") == run]
+        rows = [row for row in rows if row.get("file") == _state(row["path"])]  # of a file that was replaced since
         self.known: dict[str, dict[str, Any]] = {row["path"]: row for row in rows}
 
     def add(self, path: str, **results: Any) -> None:
         """Store the results of a file."""
-        self.known[path] = {"run": self._run, "path": path, **results}
+        self.known[path] = {"run": self._run, "path": path, "file": _state(path), **results}
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self.known[path]) + "\n")
+
+
+def _state(path: str) -> list[int] | None:
+    """Return size and time of modification of a file; None if it is missing."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _parsed(line: str) -> dict[str, Any]:

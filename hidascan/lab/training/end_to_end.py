@@ -23,6 +23,7 @@ from hidascan.detectors import detector_class
 from hidascan.detectors.base import Detector, Encoded
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.errors import RecipeError, UsageError
+from hidascan.geometry import CELL
 from hidascan.lab.data.packs import read_packs
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.training.artifacts import Workspace, fingerprint, missing_shards, read_shards, save_artifact
@@ -44,6 +45,9 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, workspace.dtype).to(workspace.device)
+    encodes_cells = type(detector).encode_cells is not Detector.encode_cells
+    if recipe.training.contrast > 0 and not encodes_cells:
+        raise RecipeError("training.contrast: this detector encodes no cells")
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     samples = open_samples(recipe, detector.plan.limited(spec.patches), workspace, keep)
     encoded = None
@@ -89,13 +93,15 @@ def with_packs(recipe: Any, packs: Path | None, views: int | None, minutes: floa
     """Return a recipe whose packs and budgets are replaced, unless None.
 
     Raises:
-        UsageError: If the detector is not trained end to end.
+        UsageError: If the detector is not trained end to end, or its samples are not drawn from packs.
     """
     if (packs, views, minutes) == (None, None, None):
         return recipe
     if not isinstance(recipe, Recipe):
         raise UsageError(f"--packs, --views and --minutes are not available for the detector {recipe.detector}")
     data = recipe.data if packs is None else dataclasses.replace(recipe.data, packs=str(packs))
+    if data.packs and (recipe.sampling.pair or recipe.sampling.swap):
+        raise UsageError("sampling.pair and sampling.swap need data.tables, not data.packs")
     budget: dict[str, Any] = {"views": views, "minutes": minutes}
     budget = {name: value for name, value in budget.items() if value is not None}
     return dataclasses.replace(recipe, data=data, training=dataclasses.replace(recipe.training, **budget))
@@ -147,8 +153,7 @@ def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], works
         if samples[0].encoded is None:
             views, where = views_of(samples, device)
             rows = detector.encode_cells(views) if spec.contrast > 0 else detector.encode(views, where)
-            if rows is None:
-                raise RecipeError("training.contrast: this detector encodes no cells")
+            assert rows is not None
             if "cells" in rows:
                 losses["contrast"] = spec.contrast * _contrast(rows.pop("cells"), samples, spec.margin)
         else:
@@ -170,6 +175,8 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
     """Compute PCL over a random sample of the cells (B, N, C) of a batch."""
     flat = cells.flatten(0, 1)
     shares = torch.from_numpy(np.concatenate([sample.shares for sample in samples if sample.shares is not None]))
+    if shares.numel() != len(flat):
+        raise RecipeError(f"training.contrast: the cells of this backbone are not {CELL}x{CELL} pixels")
     chosen = torch.randperm(len(flat), device=flat.device)[:_CONTRASTED]
     return contrastive_loss(flat[chosen], shares.flatten().to(flat.device)[chosen], margin)
 
@@ -218,23 +225,22 @@ def _sample_settings(recipe: Recipe) -> list[object]:
 
 def _data_sha256(recipe: Recipe) -> str:
     """Return a SHA-256 of the packs, or of the tables, that a recipe trains on."""
-    (digest,) = data_digest(recipe).values()
-    return digest
+    return next(iter(data_digest(recipe).values()))
 
 
 def data_digest(recipe: Any) -> dict[str, str]:
-    """Return the SHA-256 of the packs, or of the tables, that a recipe trains on, by its name in a header."""
-    packs = getattr(recipe.data, "packs", "")
-    if packs:
-        return {"packs_sha256": read_packs(Path(packs)).digest}
-    return {"tables_sha256": tables_sha256(recipe.data.tables)}
+    """Return SHA-256 of the packs or tables that a recipe trains on, and of initial weights, by their names in a header."""
+    packs, initial = getattr(recipe.data, "packs", ""), Path(recipe.data.pretrained)
+    digests = {"packs_sha256": read_packs(Path(packs)).digest} if packs else {}
+    digests = digests or {"tables_sha256": tables_sha256(recipe.data.tables)}
+    return digests | ({"pretrained_sha256": sha256_of(initial)} if initial.is_file() else {})
 
 
 def _made_by(recipe: Recipe) -> str:
     return fingerprint(
         what="trained",
         network=recipe.network,
-        pretrained=recipe.data.pretrained,
+        pretrained=[recipe.data.pretrained, data_digest(recipe).get("pretrained_sha256", "")],
         samples=_sample_settings(recipe),
         training=recipe.training,
     )
@@ -244,8 +250,8 @@ def _write(
     recipe: Recipe, network: Detector, frozen: list[str], out: Path, workspace: Workspace, spent: dict[str, Any]
 ) -> None:
     """Write the checkpoint, without a calibration; `spent` are the figures of its budget."""
-    on_gpu = workspace.device.type == "cuda"
-    machine = torch.cuda.get_device_name(workspace.device) if on_gpu else f"{os.cpu_count()} CPU cores"
+    machine = {"cpu": f"{os.cpu_count()} CPU cores", "mps": "Apple GPU"}.get(workspace.device.type, "")
+    machine = machine or torch.cuda.get_device_name(workspace.device)
     machine = f"{machine}, {workspace.dtype}".replace("torch.", "")
     record = {"recipe": dataclasses.asdict(recipe), **data_digest(recipe), **spent, "machine": machine}
     write_weights(recipe, network, frozen, out, record)

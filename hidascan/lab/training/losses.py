@@ -51,7 +51,7 @@ def quality_loss(logits: Tensor, qualities: Tensor) -> Tensor:
 def contrastive_loss(tokens: Tensor, shares: Tensor, margin: float = 1.0) -> Tensor:
     """Compute L_con of PCL ("All Patches Matter, More Patches Better") over pairs of tokens.
 
-    At distance d, a pair costs d^2 within a class, else max(0, margin - d)^2.
+    At distance d, a pair costs d^2 within a class, else max(0, margin - d)^2, where the paper has max(0, margin - d^2).
 
     Args:
         tokens: (n, D), normalised to unit length here.

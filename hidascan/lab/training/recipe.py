@@ -81,6 +81,13 @@ class EndToEndSpec(TrainerSpec):
     contrast: float = 0.0  # weight of PCL, for detectors that encode cells
     margin: float = 1.0  # of PCL
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers out of range."""
+        if min(self.epochs, self.steps, self.batch, self.side, self.patches, self.samples) < 1:
+            raise ValueError("epochs, steps, batch, side, patches and samples must be at least 1")
+        if min(self.views, self.minutes, self.lr, self.weight_decay, self.contrast) < 0:
+            raise ValueError("views, minutes, lr, weight_decay and contrast must be at least 0")
+
 
 @dataclass(frozen=True)
 class EndToEndRecipe(Recipe):

@@ -74,15 +74,15 @@ class SampleDrawer:
     def degraded(self, number: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
         """Draw pixels (H, W, 3), the mask (H, W) of AI-made ones, and a generator for the positions of crops.
 
-        An unreadable file is replaced by another draw.
+        A file that cannot be read or degraded, such as one too large for WebP, is replaced by another draw.
         """
         for attempt in range(20):
             try:
                 composite, degradation, places = self._drawn(number, attempt)
-            except HidascanError as error:
+                pixels = degrade(composite.pixels, degradation)
+            except (HidascanError, ValueError, OSError, MemoryError) as error:
                 tqdm.write(f"skipped: {error}")
             else:
-                pixels = degrade(composite.pixels, degradation)
                 top, left = (a - b for a, b in zip(composite.mask.shape, pixels.shape[:2], strict=True))
                 return pixels, composite.mask[top:, left:], np.random.default_rng(places)
         raise RecipeError("20 unreadable images in a row: check the tables")
@@ -133,8 +133,9 @@ class CachedSamples(SampleDrawer):
             "patches": cut(pixels, mask, plan),
             "crop": crop(pixels, mask, self._side, rng),
         }
-        kept = {"label": torch.tensor(ways["thumbnail"].label)}
+        kept = {}
         for name, sample in ways.items():
+            kept[f"{name}.label"] = torch.tensor(sample.label)
             views = sample.views or Views([], [])
             kept[f"{name}.pixels"] = torch.from_numpy(np.stack(views.pixels))
             kept[f"{name}.boxes"] = torch.tensor([list(box) for box in views.boxes])
@@ -143,8 +144,9 @@ class CachedSamples(SampleDrawer):
         return kept
 
     def _of_plan(self, kept: dict[str, Tensor]) -> Sample:
-        plan, label = self._plan, int(kept["label"])
+        plan = self._plan
         names = ["crop"] if wants_crop(plan) else [*(["thumbnail"] if plan.thumbnail else []), "patches"]
+        label = int(kept[f"{names[0]}.label"])
         pixels = [view for name in names for view in kept[f"{name}.pixels"].numpy()]
         boxes = [Box(*box) for name in names for box in kept[f"{name}.boxes"].tolist()]
         count = len(pixels) if wants_crop(plan) else int(plan.thumbnail) + int(plan.patches)
@@ -238,7 +240,7 @@ def open_samples(recipe: EndToEndRecipe, plan: ViewPlan, workspace: Workspace, k
     if not keep or plan.side not in (None, spec.side) or not (stored or wants_crop(plan)):
         return SampleDrawer(*arguments)
     decides = [spec.side, spec.group_power, recipe.seed, recipe.sampling, data.autoencoders, *data.excluded]
-    made_by = fingerprint(what="drawn samples", decides=decides, tables=tables_sha256(data.tables))
+    made_by = fingerprint(what="drawn samples, labelled by view", decides=decides, tables=tables_sha256(data.tables))
     return CachedSamples(workspace.cache, made_by, *arguments)
 
 
@@ -258,7 +260,7 @@ def crop(pixels: np.ndarray, mask: np.ndarray, side: int, rng: np.random.Generat
     """Cut a random window from pixels (H, W, 3) with a mask (H, W) of AI-made ones; mirror small images."""
     window = random_window(pixels.shape, side, rng)
     views = cut_views(pixels[window], ViewPlan(side, thumbnail=False))
-    return Sample(int(mask.any()), views, shares=_shares(mask[window], views, side))
+    return Sample(int(mask[window].any()), views, shares=_shares(mask[window], views, side))
 
 
 def cut(pixels: np.ndarray, mask: np.ndarray, plan: ViewPlan) -> Sample:

@@ -99,6 +99,8 @@ class Trainer(Generic[Trained]):
         state.parent.mkdir(parents=True, exist_ok=True)
         saved = torch.load(state, map_location="cpu", weights_only=True) if state.exists() else {}
         if saved.get("made_by") != made_by:
+            if saved:
+                tqdm.write(f"{state}: of other settings or data; starting over")
             return 0
         for part, values in zip(self._parts(), saved["parts"], strict=True):
             part.load_state_dict(values)
