@@ -101,7 +101,7 @@ def _reports(values: dict[str, Any]) -> Reports:
     in_cluster = RUNNERS[values["runner"]].cluster
     if in_cluster:
         outputs = [*files, *([folder] if folder else [])]
-        per_image = any(values[name] for name in ("line_format", "verbose", "heatmap_raw", "xmp")) or heatmap
+        per_image = any(values[name] for name in ("line_format", "heatmap_raw", "xmp")) or heatmap
         if len(outputs) != 1 or outputs[0][0] == "-" or outputs[0][1] not in _SHARD_FORMATS or per_image:
             raise UsageError(
                 f"--runner {values['runner']} needs exactly one of --csv, --jsonl or --parquet DIR, and no other output"
@@ -167,8 +167,12 @@ def _check_column(context: typer.Context) -> None:
 
 def _check_lines(context: typer.Context) -> None:
     """Refuse a format of result lines that --quiet does not print."""
-    if all(_source(context, name) == "COMMANDLINE" for name in ("line_format", "quiet")):
+    if _source(context, "line_format") != "COMMANDLINE":
+        return
+    if _source(context, "quiet") == "COMMANDLINE":
         raise UsageError("--format cannot be combined with --quiet, which prints no result lines")
+    if any(context.params[name] in ("-", *_STDOUT) for name in FORMATS):
+        raise UsageError("--format cannot be combined with a report on stdout, which replaces the result lines")
 
 
 def _source(context: typer.Context, name: str) -> str:

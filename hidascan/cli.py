@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hidascan.commands import app
+from hidascan.commands import LAB, app, lab_is_installed
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.printable import CLOSED, ClosedOutput, complain, prepare_streams
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def run(arguments: list[str]) -> int:
     """Execute a command line; every expected failure becomes one line on stderr and an exit code."""
-    debug, scans = "--debug" in arguments, arguments[:1] not in (["verify"], ["serve"])
+    debug, scans = "--debug" in arguments, arguments[:1] not in (["verify"], ["serve"], [LAB[0]])
     try:
         code = _parsed_and_scanned(arguments)
         sys.stdout.flush()
@@ -31,7 +32,7 @@ def run(arguments: list[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        complain("interrupted; results so far are saved" if scans else "interrupted")
+        complain("interrupted; reports contain the results so far" if scans else "interrupted")
         return 128 + signal.SIGINT
     except Exception as error:
         if debug:
@@ -57,6 +58,8 @@ def _exit_code(error: Exception) -> int:
 
 
 def _parsed_and_scanned(arguments: list[str]) -> int:
+    if arguments[:1] == [LAB[0]] and lab_is_installed():
+        return int(importlib.import_module(LAB[1]).run(arguments[1:], f"hidascan {LAB[0]}"))
     request = parse(arguments)
     if isinstance(request, int):
         return request

@@ -62,8 +62,7 @@ class ScanOrCommand(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands; one is that of the lab, if it is installed."""
-        name, module, _ = LAB
-        return [*self.commands, *([name] if importlib.util.find_spec(module.rpartition(".")[0]) else [])]
+        return [*self.commands, *([LAB[0]] if lab_is_installed() else [])]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by name; None for any other word."""
@@ -103,6 +102,11 @@ class ScanOrCommand(TyperGroup):
         if len(args) == 1 or (len(args) == 2 and args[1] in self.list_commands(None)):
             return [*args[1:], "--help"]
         return args
+
+
+def lab_is_installed() -> bool:
+    """Return whether the package of the lab is installed."""
+    return importlib.util.find_spec(LAB[1].rpartition(".")[0]) is not None
 
 
 def complete_command(context: typer.Context, incomplete: str) -> list[str]:
@@ -146,7 +150,7 @@ def _json_schema(wanted: bool) -> None:
 @app.callback()
 def scan(
     context: typer.Context,
-    config: Annotated[Optional[str], typer.Option("--config", metavar="FILE", callback=read_settings, help="Read defaults from FILE: a hidascan.toml, or a pyproject.toml with a [tool.hidascan] table. Without this option, defaults come from hidascan.toml in your configuration folder. A file in or above the working folder can set only batch-size, device, precision and verbose.", show_default=False)] = None,
+    config: Annotated[Optional[str], typer.Option("--config", metavar="FILE", callback=read_settings, help="Read defaults from FILE: a hidascan.toml, or a pyproject.toml with a [tool.hidascan] table. Its values take precedence over those of hidascan.toml in your configuration folder. A file in or above the working folder can set only batch-size, device, precision and verbose.", show_default=False)] = None,
     paths: Annotated[Optional[list[str]], typer.Argument(metavar="PATH...", autocompletion=complete_command, help="Images, folders (searched recursively), or - for a list of paths on stdin.", show_default=False)] = None,
     lists: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan the paths listed in FILE: one per line, or in a column of a table; - is stdin. May be repeated.", show_default=False)] = None,
     column: Annotated[str, typer.Option("--column", metavar="NAME", help="Column that holds the paths, if FILE is a .csv, .tsv or .parquet table.")] = "path",
@@ -195,7 +199,7 @@ def scan(
 
     Only hidascan reports are overwritten. Write `hidascan OPTIONS -- *` if file names may begin with a dash.
 
-    Exit codes: 0 no AI found; 1 at least one image is ai; 2 wrong usage or no model; 3 some files could not be read,
+    Exit codes: 0 no AI found; 1 at least one image is ai; 2 wrong usage, no model, or an output could not be written; 3 some files could not be read,
     or nothing was scanned (1 takes precedence, unless --strict).
     """
     if show_config:
@@ -249,7 +253,7 @@ def serve(
     except ImportError as error:
         raise UsageError(f"hidascan serve needs {error.name}: pip install 'hidascan[serve]'") from None
     sizes = {"body": max_upload << 20, "files": max_files, "waiting": max_waiting}
-    if token is not None and not token.isascii():  # headers are Latin-1, or UTF-8, depending on the client
+    if not token.isascii():  # headers are Latin-1, or UTF-8, depending on the client
         raise UsageError("--token must consist of ASCII characters")
     limits = Limits(hosts=(*LOOPBACK, host, *(allow_host or ())), token=token, seconds=timeout, **sizes)
     options = ScanOptions(explain=True, **values_of(ScanOptions, context.params))

@@ -13,7 +13,7 @@ from hidascan.image.folders import Survey
 from hidascan.image.formats import suffixes
 from hidascan.image.sources import Selection
 from hidascan.report import report_class, resume
-from hidascan.report.reporter import foreign_file_message, recognises_nothing
+from hidascan.report.reporter import TextReport, foreign_file_message
 from hidascan.report.shards import check_folder
 from hidascan.request import Request
 
@@ -64,6 +64,8 @@ def _check_place(file: str) -> None:
         raise UsageError(f"{file}: no such file or directory: {folder}")
     if os.path.isdir(file):
         raise UsageError(f"{file} is a folder; {_ANOTHER}")
+    if not os.access(file if os.path.exists(file) else folder or ".", os.W_OK):
+        raise UsageError(f"{file}: permission denied")
     if os.path.exists(file) and stat.S_ISBLK(os.stat(file).st_mode):
         raise UsageError(f"{file} is a block device; {_ANOTHER}")
 
@@ -121,7 +123,7 @@ def _is_in(file: str, folder: str, selection: Selection) -> bool:
 
 
 def _check_content(file: str, name: str, resuming: bool) -> None:
-    recognises = getattr(report_class(name), "recognises", recognises_nothing)
+    recognises = getattr(report_class(name), "recognises", TextReport.recognises)
     if resume.has_mark(file, name):
         resume.check(file, name, resuming)
         if resuming and os.path.isfile(file) and resume.can_be_continued(file, name):

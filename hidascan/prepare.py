@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hidascan.errors import ImageError, UsageError
+from hidascan.errors import ImageError, UsageError, reason_of
 from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
 from hidascan.image.content import content_problem, detail_problem
 from hidascan.image.decode import DecodedImage
+from hidascan.image.formats import LARGEST_FILE
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
@@ -87,7 +88,8 @@ class Preparer:
         except MemoryError:
             job = Job(Finding(path, "error", error="not enough memory for an image of this size"))
         seconds = time.perf_counter() - started
-        job.finding = replace(job.finding, seconds=seconds, file=evidence_of(path))
+        too_large = before is not None and before[1] > LARGEST_FILE  # a sparse file would take hours to hash
+        job.finding = replace(job.finding, seconds=seconds, file=None if too_large else evidence_of(path))
         if _state(path) != before:
             job.finding = replace(job.finding, notes=(*job.finding.notes, _CHANGED))
         return job
@@ -96,25 +98,33 @@ class Preparer:
         self, path: str, copy: Callable[[str, Path], Path], admit: Callable[[int], None] = lambda pixels: None
     ) -> Job:
         """Prepare a file that `copy` first copies into a folder; it returns the copy, or raises ImageError."""
-        with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
                 job = self.file(str(copy(path, Path(folder))), admit)
-            except ImageError as error:
-                return Job(Finding(path, "error", error=str(error)))
+        except ImageError as error:
+            return Job(Finding(path, "error", error=str(error)))
+        except OSError as error:
+            return Job(Finding(path, "error", error=f"cannot be copied: {reason_of(error)}"))
         file = job.finding.file and replace(job.finding.file, modified="")  # the time of our copy is meaningless
         job.finding = replace(job.finding, path=path, file=file)
         return job
 
     def array(self, name: str, pixels: np.ndarray) -> Job:
-        """Prepare pixels (H, W, 3) uint8 RGB in memory.
+        """Prepare pixels (H, W, 3) uint8 RGB in memory; too large an array costs a finding with an error, like a file.
 
         Raises:
             UsageError: For any other array.
         """
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
+        if (size := pixels.shape[0] * pixels.shape[1]) > self.options.max_pixels:
+            limit = f"exceeds the limit of {self.options.max_pixels / 1e6:.0f} megapixels"
+            return Job(Finding(name, "error", error=f"{size / 1e6:.1f} megapixels {limit}"))
         image = DecodedImage(pixels, "array", trace=jpeg_trace(pixels))
-        return self._with_copies(self._prepare(name, image, time.perf_counter()), image)
+        try:
+            return self._with_copies(self._prepare(name, image, time.perf_counter()), image)
+        except ImageError as error:
+            return Job(Finding(name, "error", error=str(error)))
 
     def _prepare(self, path: str, image: DecodedImage, started: float) -> Job:
         """Cut an image into views, and add notes for the reader."""
@@ -162,7 +172,10 @@ class Preparer:
             try:
                 pixels = perturb(image.pixels)
                 copy = replace(image, pixels=pixels, trace=jpeg_trace(pixels))
-                job.copies[name] = self._prepare(name, copy, time.perf_counter())
+                made = self._prepare(name, copy, time.perf_counter())
+                if job.has_content and not made.has_content:
+                    raise ImageError("too small or blank to judge")
+                job.copies[name] = made
             except (ValueError, OSError, ImageError):
                 job.finding = replace(
                     job.finding, notes=(*job.finding.notes, f"stress: the copy {name} could not be made")

@@ -43,11 +43,12 @@ class InputFiles:
         return replace(self, paths=paths, lists=tuple(name for name in self.lists if os.path.isfile(name)))
 
     def _listed_uris(self, files: Iterable[str], survey: Survey) -> Iterator[str]:
+        seen: set[str] = set()  # folders may overlap
         for file in files:
-            if is_uri(file):
-                yield from list_uri(file, self.selection, survey)
-            else:
-                yield file
+            for one in list_uri(file, self.selection, survey) if is_uri(file) else (file,):
+                if one not in seen:
+                    seen.add(one)
+                    yield one
 
     def _named(self, survey: Survey) -> Iterator[str]:
         for path in dict.fromkeys(self.paths):

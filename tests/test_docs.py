@@ -15,15 +15,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 GUIDES = ["docs/method.md", "docs/tutorial.md", "docs/errors.md", "docs/how-to-read-a-result.md"]
 PAGES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "weights/MODEL_CARD.md",
-    "docs/decisions.md",
-    "docs/output.md",
-    "docs/fleet.md",
-    *GUIDES,
-    *(f"docs/experiments/{path.name}" for path in sorted((ROOT / "docs/experiments").glob("*.md"))),
+    str(path.relative_to(ROOT))
+    for folder in ("", "docs", "docs/experiments", "examples", "weights")
+    for path in sorted((ROOT / folder).glob("*.md"))
 ]
 
 
@@ -77,7 +71,7 @@ def test_the_architecture_names_only_existing_modules():
 @pytest.mark.parametrize("page", PAGES)
 def test_links_within_the_repository_lead_somewhere(page):
     text = (ROOT / page).read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link]
     assert all((ROOT / page).parent.joinpath(link).exists() for link in links), links
 
 

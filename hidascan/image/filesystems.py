@@ -6,19 +6,21 @@ Only fleet scans use this module; a local scan never opens a connection.
 from __future__ import annotations
 
 import posixpath
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hidascan.errors import ImageError, UsageError
 from hidascan.image.folders import SkippedFiles, SkipReason, Survey, system_file, system_folder
-from hidascan.image.formats import suffixes
-from hidascan.image.sources import Selection
+from hidascan.image.formats import LARGEST_FILE, suffixes
+from hidascan.image.sources import Selection, Unreadable
 
 _TRIES = 3
 _PAUSE = 0.5  # seconds before the second try, doubled before each further one
+_ARROW = ("file", "s3", "gs")  # schemes of Arrow, which decodes percent signs; fsspec opens all others
+_BLOCK = 1 << 20  # bytes per read
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
@@ -30,7 +32,7 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
     try:
-        if uri.partition("://")[0] in ("file", "s3", "gs"):
+        if uri.partition("://")[0] in _ARROW:
             filesystem, path = FileSystem.from_uri(uri)
             return filesystem, path
         from fsspec.core import url_to_fs
@@ -44,30 +46,31 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
 def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> Iterator[str]:
     """Yield the URIs of the images in a folder, sorted; yield any other URI unchanged.
 
-    A URI with the suffix of an image is not looked up, as lists may have millions of these.
-
-    Raises:
-        UsageError: As `open_filesystem`.
+    A URI with the suffix of an image is not looked up, as lists may have millions of these. One that cannot be reached
+    is yielded as `Unreadable`.
     """
     from pyarrow.fs import FileSelector, FileType
 
     if uri.startswith(("http://", "https://")) or posixpath.splitext(uri)[1].lower() in suffixes():
         yield uri
         return
-    filesystem, path = open_filesystem(uri)
     try:
+        filesystem, path = open_filesystem(uri)
         if filesystem.get_file_info(path).type != FileType.Directory:
             yield uri
             return
         found = filesystem.get_file_info(FileSelector(path, recursive=selection.recurse))
-    except OSError as error:
-        raise UsageError(f"{uri}: {error}") from None
+    except (UsageError, OSError) as error:
+        yield Unreadable(uri, str(error).removeprefix(f"{uri}: "))
+        return
+    start, mark, query = uri.partition("?")  # such as the region of a bucket
     base, skipped, any_image = path.rstrip("/"), SkippedFiles(), False
     for one in sorted(found, key=lambda info: info.path):
         below = one.path[len(base) :].lstrip("/")
         if one.type == FileType.File and _takes(selection, below, skipped):
             any_image = True
-            yield f"{uri.rstrip('/')}/{below}"
+            name = quote(below) if uri.partition("://")[0] in _ARROW else below
+            yield f"{start.rstrip('/')}/{name}{mark}{query}"
     if survey is not None:
         survey.add_folder(uri, skipped, selection.include, any_image)
 
@@ -89,14 +92,19 @@ def fetch(uri: str, folder: Path) -> Path:
     """Copy a file into a local folder, and return its path.
 
     Raises:
-        ImageError: If several tries fail.
+        ImageError: If several tries fail, or the file is too large.
     """
     target = folder / (posixpath.basename(uri.partition("?")[0]) or "image")
     for attempt in range(_TRIES):
         try:
             filesystem, path = open_filesystem(uri)
             with filesystem.open_input_stream(path) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
+                while block := source.read(_BLOCK):
+                    copy.write(block)
+                    if copy.tell() > LARGEST_FILE:
+                        raise ImageError(f"larger than {LARGEST_FILE >> 30} GiB")
+        except ImageError:
+            raise
         except FileNotFoundError:
             raise ImageError("no such file") from None
         except Exception as error:  # each file system has its own errors

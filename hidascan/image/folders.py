@@ -103,6 +103,7 @@ class Survey:
     pictures: Counter[str] = field(default_factory=Counter)
     system: Counter[str] = field(default_factory=Counter)
     unnamed: int = 0  # number of images without the suffix of one
+    own: int = 0  # number of files named like heatmaps of hidascan
 
     def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
         """Add a searched folder; `found` states whether it has an image or an unreadable folder."""
@@ -110,6 +111,7 @@ class Survey:
             self.pictures.update({kind: n for kind, n in skipped.others.items() if kind in UNSUPPORTED_PICTURES})
             self.system.update(skipped.system)
             self.unnamed += skipped.unnamed
+            self.own += skipped.counts[SkipReason.OWN]
         else:
             reasons = [*skipped.parts(include)] or ["the folder is empty"]
             self.empty.append("; ".join([f"no images found in {folder}", *reasons]))
@@ -129,6 +131,8 @@ class Survey:
             yield f"{_count(self.unnamed, 'image')} without the suffix of an image skipped (--include '*' scans all files)"
         if self.system and not quiet:
             yield _system_line(self.system)
+        if self.own and not quiet:
+            yield f"{_count(self.own, 'hidascan heatmap')} skipped"
 
 
 def _system_line(system: Counter[str]) -> str:

@@ -73,7 +73,10 @@ class Decoders:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         if worker is None or not worker.is_alive():
-            worker = _Worker()
+            try:
+                worker = _Worker()
+            except OSError as error:
+                raise ImageError(f"no decoder could be started: {reason_of(error)}") from None
         try:
             return worker.decode(_from_the_root(os.fspath(path)), max_pixels, before_load, trust)
         finally:

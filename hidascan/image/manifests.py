@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from hidascan.errors import UsageError
@@ -222,7 +221,7 @@ def _text(name: str, column: str) -> Iterator[str]:
         first, separator = _first_line(lines), ""
         if declared := _SEP_LINE.fullmatch(first):
             first, separator = _first_line(lines), declared[1]
-        separator = separator or _separator(first, _SEPARATORS[Path(name).suffix.lower()], column)
+        separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
         rows = csv.DictReader(chain([first], lines), delimiter=separator)
         try:
             names = list(rows.fieldnames or ())
@@ -263,7 +262,8 @@ def _parquet(name: str, column: str) -> Iterator[str]:
     with ParquetFile(name) as file:
         _check(name, column, file.schema_arrow.names)
         for batch in file.iter_batches(columns=[column]):
-            yield from (str(value or "") for value in batch.column(0).to_pylist())
+            values = batch.column(0).to_pylist()
+            yield from (os.fsdecode(value) if isinstance(value, bytes) else str(value or "") for value in values)
 
 
 def _check(name: str, column: str, columns: list[str]) -> None:

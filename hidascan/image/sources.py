@@ -94,7 +94,7 @@ def expand(
         if not isinstance(place, Unreadable) and os.path.isdir(place):
             found = _search(place, selection, survey)
         else:
-            found = iter([(place, path_key(place))])
+            found = iter([(place, place if uris and is_uri(place) else path_key(place))])
         for path, key in found:
             if key not in seen:
                 seen.add(key)

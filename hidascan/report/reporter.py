@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TextIO, cast
+from typing import IO, Any, Protocol, TextIO, cast
 
 import numpy as np
 
 from hidascan.errors import HidascanError, ImageError, UsageError, reason_of
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.isolation import decoders
-from hidascan.image.sources import is_stream
+from hidascan.image.sources import evidence_of, is_stream
 from hidascan.printable import ANY_TEXT
 
+try:
+    import fcntl
+except ImportError:  # Windows: without locks
+    fcntl = None  # type: ignore[assignment]
+
 HEAD = 1 << 16  # bytes of a file by which a report is recognised
+_CHANGED = "the file has changed since it was scanned"
 _MOST_DAMAGED = 4  # of a damaged picture, at least a quarter of the rows were scanned
 
 
@@ -68,9 +75,12 @@ def pixels_of(finding: Finding) -> np.ndarray:
     if is_stream(finding.path):
         raise ImageError("a pipe can be read only once; save the image to a file first")
     height, width = finding.height or 0, finding.width or 0
+    now = evidence_of(finding.path) if finding.file else None
+    if finding.file and now and now.sha256 != finding.file.sha256:
+        raise ImageError(_CHANGED)
     pixels = decoders().decode(finding.path, _MOST_DAMAGED * height * width).pixels
     if pixels.shape[:2] != (height, width):
-        raise ImageError("the file has changed since it was scanned")
+        raise ImageError(_CHANGED)
     return pixels
 
 
@@ -96,12 +106,7 @@ def free_name(folder: Path, name: str, suffixes: list[str]) -> str:
     return free
 
 
-def recognises_nothing(head: bytes) -> bool:
-    """Return False: by default, a report never replaces a file."""
-    return False
-
-
-def open_text(target: str, append: bool = False, recognises: Callable[[bytes], bool] = recognises_nothing) -> TextIO:
+def open_text(target: str, append: bool = False, recognises: Callable[[bytes], bool] = TextReport.recognises) -> TextIO:
     """Open a file for text, or stdout for "-".
 
     Undecodable bytes of file names are preserved. An existing file that is neither empty nor recognised is not replaced;
@@ -133,7 +138,28 @@ def _opened(target: str, append: bool, recognises: Callable[[bytes], bool]) -> T
 
 
 def _text(target: str, mode: str) -> TextIO:
-    return cast(TextIO, open(target, mode, encoding="utf-8", errors=ANY_TEXT, newline=""))
+    file = cast(TextIO, open(target, mode, encoding="utf-8", errors=ANY_TEXT, newline=""))  # noqa: SIM115
+    try:
+        lock(file)
+    except UsageError:
+        file.close()
+        raise
+    return file
+
+
+def lock(file: IO[Any]) -> None:
+    """Lock a regular file until it is closed, so that two scans cannot write one report.
+
+    Raises:
+        UsageError: If another scan is writing it.
+    """
+    try:
+        if fcntl and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{file.name} is being written by another scan; choose another name") from None
+    except OSError:  # a file system without locks
+        return
 
 
 def foreign_file_message(file: str) -> str:

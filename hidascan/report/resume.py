@@ -18,7 +18,7 @@ from hidascan.errors import UsageError
 from hidascan.finding import Finding
 from hidascan.image.sources import is_uri, path_key
 from hidascan.report import FORMATS, report_class
-from hidascan.report.reporter import HEAD
+from hidascan.report.reporter import HEAD, lock
 
 _DEVICES = ("/dev/fd/", "/dev/std", "/proc/")
 MARK_KEYS = ("version", "weights", "detector")
@@ -104,7 +104,9 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
         return EarlierResults()
     count = min(len(rows) for rows in known.values())
     for file, rows in known.items():
-        os.truncate(file, rows[count - 1][1] if count else 0)
+        with open(file, "rb+") as stream:
+            lock(stream)
+            stream.truncate(rows[count - 1][1] if count else 0)
     findings = [row for row, _ in next(iter(known.values()))[:count]]
     return EarlierResults(
         True,

@@ -164,8 +164,8 @@ class ShardReport:
         earlier: Results of the interrupted scan that is continued.
     """
 
-    def __init__(self, shards: Shards, run: RunInfo, working_folder: str = "", resume: bool = False):
-        """Open the folder; relative paths of files start from the working folder, if there are any.
+    def __init__(self, shards: Shards, run: RunInfo, settings: Mapping[str, Any], resume: bool = False):
+        """Open the folder; a scan is only continued with the same settings.
 
         Raises:
             UsageError: If the folder has rows and the scan is not resumed, or was started with other settings.
@@ -173,12 +173,14 @@ class ShardReport:
         self._folder, self._run, self._started = Path(shards.folder), run, time.time()
         self._verdicts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        made_by = {**run.fingerprint(), "format": shards.form, "working folder": working_folder}
+        made_by = {**settings, "format": shards.form}
         del made_by["precision"]  # may differ between machines of a cluster; the rows have it
         check_folder(shards.folder, resume)
         existing, mark = shards_of(self._folder), self._folder / _STARTED
         if existing and (changed := changed_settings(mark, made_by)):
-            raise UsageError(f"--resume: {self._folder} was written with a different {changed}")
+            raise UsageError(
+                f"--resume: {self._folder} was written with a different {changed}; delete it to start over"
+            )
         output_folder(shards.folder, f"--{shards.form}")
         write_mark(mark, made_by)
         paths = set()
@@ -222,7 +224,8 @@ class ShardReport:
         if row["status"] == "ok":
             self._verdicts[row["verdict"]] += 1
         else:
-            self._errors[re.sub(r"\d+", "N", row["error"] or "unknown")] += 1  # numbers differ between files
+            kind = re.sub(r"'[^']*'", "'...'", row["error"] or "unknown")  # addresses and numbers differ between files
+            self._errors[re.sub(r"\d+", "N", kind)] += 1
 
 
 def check_folder(name: str, resume: bool) -> None:

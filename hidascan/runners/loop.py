@@ -19,7 +19,7 @@ from hidascan.outputs import check_outputs
 from hidascan.printable import complain
 from hidascan.report import report_class, resume
 from hidascan.report.heatmap import HeatmapReport
-from hidascan.report.reporter import Report
+from hidascan.report.reporter import Report, output_folder
 from hidascan.report.shards import ShardReport
 from hidascan.report.terminal import PLAIN, FormattedLines, Terminal
 from hidascan.report.xmp_report import XmpReport
@@ -76,13 +76,18 @@ class Run:
         wanted, again = self.request.reports, self.request.resume
         if wanted.has_heatmaps and not info.has_heatmap:
             raise UsageError(f"--heatmap: the detector {info.detector} of these weights produces no heatmap")
-        folder = self.request.inputs.folder()
-        trusted = {"content of --c2pa-trust": _digest_of(info.options.c2pa_trust)}  # their path alone may stay the same
-        earlier = resume.begin(self._resumable, {**info.fingerprint(), **trusted, "working folder": folder}, again)
+        settings = {
+            **info.fingerprint(),
+            "content of --c2pa-trust": _digest_of(info.options.c2pa_trust),  # its path alone may stay the same
+            "working folder": self.request.inputs.folder(),
+        }
+        earlier = resume.begin(self._resumable, settings, again)
+        if wanted.shards is not None:
+            output_folder(wanted.shards.folder, f"--{wanted.shards.form}")  # before an earlier report is emptied
         for report in _opened(wanted, info, earlier.resuming):
             self._add_report(report)
         if wanted.shards is not None:
-            self._shards = ShardReport(wanted.shards, info, folder, again)
+            self._shards = ShardReport(wanted.shards, info, settings, again)
             self._add_report(self._shards)
             earlier = self._shards.earlier
         self._earlier = {resume.place_of(path) for path in earlier.paths}
@@ -146,12 +151,13 @@ def _digest_of(path: str | None) -> str:
 
 
 def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
-    # Heatmaps and sidecars first: a file that has a row is not scanned again when the scan is resumed.
+    # Heatmaps and sidecars first: a file that has a row is not scanned again when the scan is resumed. Then new files: if
+    # one cannot be written, no earlier report has been emptied.
     heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw),) * wanted.has_heatmaps
     yield from heatmaps
     if wanted.xmp is not None:
         yield XmpReport(wanted.xmp, info)
-    for file, name in wanted.files:
+    for file, name in sorted(wanted.files, key=lambda one: os.path.exists(one[0])):
         settings = {"case": wanted.case} if wanted.case and name == "html" else {}
         yield report_class(name)(file, info, append, **settings)
     if wanted.lines and wanted.line_format is None and sys.stdout.isatty():
