@@ -12,10 +12,13 @@ from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import HidascanError, RecipeError, UsageError
 from hidascan.lab.cli import app
+from hidascan.lab.commands.compare import _check_tables
+from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, short_names
 from hidascan.lab.measure.entries import folds_of, read_entry
 from hidascan.lab.measure.robustness import CURVES, mask_cells
+from hidascan.lab.training.artifacts import ResultFile
 from hidascan.lab.training.recipe import training_module
 from tests.conftest import picture
 from tests.lab import on_cpu
@@ -113,12 +116,17 @@ def test_one_training_without_a_fold_scores_its_images_and_a_table(recipes, tmp_
         (["--outside", "theirs={folder}/table.tsv"], "columns path and score"),
         (["--table", "none.tsv"], "none.tsv"),
         (["--hold-out", "{empty}"], "no real and AI images in this fold"),
+        (["--folds", "1"], "--folds 1 leaves no source to train on"),
+        (["--folds", "0", "--table", "{folder}/gone.tsv"], "none of its files exists"),
+        (["--outside", "theirs={folder}/logits.csv"], "scores must be within 0 and 1"),
         (["--outside", "theirs={folder}/elsewhere.csv"], "no score of the compared images"),
     ],
 )
 def test_compare_refuses_its_options_before_it_trains(recipes, tmp_path, options, complaint):
     paths = [f"{recipes}/npr.toml", f"{recipes}/npr.toml@seed=1", "--cache", str(tmp_path), "--out", str(tmp_path)]
     (recipes / "elsewhere.csv").write_text("path,score\nelsewhere.png,0.5\n")
+    (recipes / "logits.csv").write_text("path,score\nelsewhere.png,-2.5\n")
+    (recipes / "gone.tsv").write_text("path\tlabel\tgroup\tsource\ngone.png\t1\tg\ts\n")
     (empty, *_) = {*range(FOLDS)} - {fold_of(source) for source in SOURCES}
     given = [option.format(folder=recipes, empty=empty) for option in options]
     ran = CliRunner().invoke(app, ["compare", *paths, *given])
@@ -203,3 +211,30 @@ def test_hidanet_is_compared_without_its_folds(lab, tiny_weights):
         train_for_comparison(changed, out, on_cpu(lab.cache))
         logits.append(Scanner(ScanOptions(str(out), precision="fp32")).scan_array(picture(240, 240)).logit)
     assert np.isfinite(logits).all() and logits[0] != logits[1]
+
+
+def test_a_table_of_known_sources_is_named_as_such(recipes, tmp_path, capsys):
+    entry = read_entry(f"{recipes}/npr.toml")
+    (recipes / "test").mkdir()
+    rows = (recipes / "table.tsv").read_text().splitlines()
+    table = recipes / "test/labels.tsv"
+    own = "\t".join(["../0.png", "1", "g", "a new source"])
+    table.write_text("\n".join([rows[0], own, *(f"../{row}" for row in rows[1:4])]) + "\n")
+    line = _check_tables([entry], [], read_images(table), ())
+    assert line == "3 of these 4 images are of sources that the networks were trained on."
+    assert line in capsys.readouterr().err
+    assert _check_tables([entry], [], read_images(table)[:1], ()) == ""
+
+
+def test_a_score_of_a_file_that_was_replaced_is_forgotten(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"old")
+    ResultFile(tmp_path / "scores.jsonl", "run").add(str(tmp_path / "a.png"), score=0.5)
+    assert ResultFile(tmp_path / "scores.jsonl", "run").known[str(tmp_path / "a.png")]["score"] == 0.5
+    (tmp_path / "a.png").write_bytes(b"another")
+    assert not ResultFile(tmp_path / "scores.jsonl", "run").known
+
+
+def test_settle_refuses_weights_of_another_detector(recipes, tmp_path):
+    weights = save_random(tmp_path, "resnet")
+    ran = CliRunner().invoke(app, ["settle", f"{recipes}/npr.toml", str(weights), "--cache", str(tmp_path)])
+    assert isinstance(ran.exception, UsageError) and "the recipe is for npr" in str(ran.exception)

@@ -365,6 +365,13 @@ def test_a_pixel_without_data_does_not_blacken_a_floating_picture(read):
     assert np.abs(shown - grey[1:] * 255).max() <= 1
 
 
+def test_a_highlight_above_one_does_not_blacken_a_floating_picture(read):
+    grey = np.asarray(Image.fromarray(PIXELS).convert("L")) / np.float32(320)
+    grey[0, 0] = 1.02
+    shown = read(saved("TIFF", Image.fromarray(grey))).pixels[..., 0]
+    assert np.abs(shown - grey * 250).max() <= 1
+
+
 def test_of_a_gif_with_a_small_first_frame_the_rest_is_named(read):
     data = bytearray(saved("GIF"))
     data[6:10] = struct.pack("<HH", 2 * WIDTH, 2 * HEIGHT)

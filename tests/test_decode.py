@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pillow_heif
 import pytest
@@ -113,6 +115,12 @@ def test_orientation_is_reported_and_not_applied(tmp_path, orientation):
     assert image.orientation == orientation and (image.pixels == PIXELS).all()
     wanted = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
     assert (upright(image.pixels, orientation) == wanted).all()
+
+
+def test_an_orientation_may_be_written_as_a_fraction(tmp_path):
+    tag = struct.pack("<2sHIHHHIIIII", b"II", 42, 8, 1, 0x0112, 5, 1, 26, 0, 6, 1)  # RATIONAL 6 / 1
+    Image.fromarray(PIXELS).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + tag)
+    assert type(decode(tmp_path / "a.jpg").orientation) is int and decode(tmp_path / "a.jpg").orientation == 6
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif", "webp", "avif", "heic"])

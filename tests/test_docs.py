@@ -80,7 +80,7 @@ def test_every_guide_is_reached_from_the_readme(page):
     assert f"]({page})" in README
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])  # which names former commands
 def test_commands_in_examples_have_the_options_that_they_are_given(page, options):
     sections = dict(re.findall(r"(?ms)^## (hida\w+(?: \w+)?)\n(.*?)(?=^## |\Z)", options))
     text = (ROOT / page).read_text()

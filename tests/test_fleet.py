@@ -25,7 +25,7 @@ from ray.cluster_utils import Cluster
 from hidascan import cli
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
-from hidascan.image.filesystems import list_uri
+from hidascan.image.filesystems import fetch, list_uri
 from hidascan.image.folders import Survey
 from hidascan.image.sources import Selection, Unreadable
 from hidascan.options import ScanOptions
@@ -269,6 +269,20 @@ def test_remote_folders_are_searched_like_local_ones(pictures):
     assert list(list_uri(f"file://{pictures}", Selection(recurse=False))) == every[:1]
     assert list(list_uri(f"file://{pictures}", Selection(exclude=("sub",)))) == every[:1]
     assert list(list_uri(f"file://{pictures}/none.png", Selection())) == [f"file://{pictures}/none.png"]
+
+
+def test_names_in_a_remote_folder_are_quoted(tmp_path):
+    names = ["x y.jpg", "\u00fc.jpg", "100%.jpg", "p%20q.jpg", "h#1.jpg", "br[1].jpg", "why?.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    uris = list(list_uri(f"file://{tmp_path}", Selection()))
+    (tmp_path / "copies").mkdir()
+    assert sorted(fetch(uri, tmp_path / "copies").read_bytes().decode() for uri in uris) == sorted(names)
+
+
+def test_an_address_that_cannot_be_reached_costs_one_row(tmp_path):
+    (found,) = list_uri("nowhere://bucket/folder", Selection())
+    assert found == "nowhere://bucket/folder" and "nowhere" in found.reason
 
 
 def test_remote_folders_without_images_are_reported(tmp_path):

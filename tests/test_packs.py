@@ -213,6 +213,16 @@ def test_compare_trains_on_packs(folder, packs, tmp_path, hidalab):
     assert code == 0 and row["trained with"].startswith("16 views, ")
 
 
+def test_a_recipe_with_pairs_is_refused_before_another_one_is_trained(folder, packs, tmp_path, hidalab):
+    text = RECIPE.format(folder=folder, data="")
+    (tmp_path / "npr.toml").write_text(text)
+    (tmp_path / "pairs.toml").write_text(text)
+    pairs = f"{tmp_path / 'pairs.toml'}@sampling.real=0.4@sampling.ai=0.4@sampling.pair=0.2@sampling.swap=0.0"
+    command = ["compare", tmp_path / "npr.toml", pairs, "--packs", packs, "--cache", tmp_path, "--out", tmp_path]
+    code, text = hidalab(*command)
+    assert code == 2 and "need data.tables, not data.packs" in text and "training" not in text
+
+
 def test_the_default_detector_is_not_trained_on_packs(packs, tmp_path, hidalab):
     code, text = hidalab(
         "train", "recipes/hidascan-b.toml", "--packs", packs, "--cache", tmp_path, "--out", tmp_path / "a"

@@ -13,6 +13,7 @@ import pytest
 
 from hidascan import cli
 from hidascan.report import FORMATS
+from hidascan.report.reporter import open_text
 from hidascan.report.resume import is_resumable
 from hidascan.report.shards import ShardWriter, read_shard, shards_of
 from tests.conftest import save_picture
@@ -256,3 +257,26 @@ def test_a_mark_does_not_overwrite_a_foreign_file(hidascan, folder, tmp_path):
         ran = hidascan(folder, "--csv", tmp_path / "out.csv")
         assert ran.code == 2 and "was not written by hidascan" in ran.err and mark.read_text() == text
         assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_report_that_another_scan_writes_is_refused(hidascan, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    with open_text(str(out)) as first:
+        first.write("path\n")
+        ran = hidascan(folder, "--csv", out)
+        assert ran.code == 2 and "is being written by another scan" in ran.err
+    assert out.read_text() == "path\n"
+
+
+def test_a_report_on_stdout_may_accompany_a_resumed_one(hidascan, folder, tmp_path):
+    assert hidascan(folder, "--csv", "-", "--jsonl", tmp_path / "a.jsonl", "--resume").code in (0, 1, 3)
+
+
+def test_no_report_is_emptied_if_another_cannot_be_written(hidascan, folder, tmp_path, monkeypatch):
+    old = tmp_path / "old.csv"
+    hidascan(folder, "--csv", old)
+    before = old.read_text()
+    monkeypatch.setattr("os.access", lambda path, mode: "locked" not in str(path))
+    (tmp_path / "locked").mkdir()
+    ran = hidascan(folder, "--csv", old, "--jsonl", tmp_path / "locked/new.jsonl")
+    assert ran.code == 2 and "permission denied" in ran.err and old.read_text() == before

@@ -193,6 +193,13 @@ def test_an_array_of_another_kind_is_refused(tiny_weights, wrong):
         Scanner(ScanOptions(str(tiny_weights))).scan_array(wrong)
 
 
+def test_an_array_over_the_limit_costs_one_finding(tiny_weights):
+    scanner = Scanner(ScanOptions(str(tiny_weights), max_pixels=100_000))
+    large, small = np.zeros((1000, 2000, 3), np.uint8), picture(240, 240)
+    findings = list(scanner.scan_arrays([("large", large), ("small", small)]))
+    assert [finding.status for finding in findings] == ["error", "ok"] and "exceeds the limit" in findings[0].error
+
+
 def test_rows_come_in_the_order_of_the_input_while_small_and_large_mix(tiny_weights, tmp_path):
     sizes = [(900, 900), (1, 1), (230, 230), (700, 300), (50, 50)] * 2
     paths = [str(save_picture(tmp_path / f"{n:02}.png", *size, seed=n)) for n, size in enumerate(sizes)]
