@@ -318,9 +318,10 @@ def test_a_pasted_picture_and_a_dropped_folder_are_scanned(service, tmp_path):
         const data = new DataTransfer();
         data.items.add(file("pasted.png"));
         dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}));
-        const leaf = name => ({isFile: true, name, file: resolve => resolve(file(name))});
+        const leaf = (name, place) => ({isFile: true, name, fullPath: place + name, file: resolve => resolve(file(name))});
+        const lost = {isFile: true, name: "locked.png", file: (resolve, reject) => reject(new Error())};
         const folder = (name, inside) => ({isDirectory: true, name, createReader: () => ({readEntries: resolve => resolve(inside.splice(0, 1))})});
-        const tree = folder("all", [leaf("b.png"), leaf(".hidden.png"), folder("deep", [leaf("c.png")])]);
+        const tree = folder("all", [leaf("b.png", "/all/"), leaf(".hidden.png", "/all/"), lost, folder("deep", [leaf("c.png", "/all/deep/")])]);
         const event = new Event("drop");
         event.dataTransfer = {files: [], getData: () => "", items: [{kind: "file", webkitGetAsEntry: () => tree}]};
         dispatchEvent(event);
@@ -328,8 +329,10 @@ def test_a_pasted_picture_and_a_dropped_folder_are_scanned(service, tmp_path):
         list(file.getvalue()),
     )
     service.locator("#status", has_text="3 of 3 finished").wait_for()
-    assert service.locator("article .path").all_text_contents() == ["pasted.png", "b.png", "c.png"]
-    assert "Skipped 1 file in the folder" in service.locator("#problem").text_content() and not service.wrong
+    assert service.locator("article .path").all_text_contents() == ["pasted.png", "all/b.png", "all/deep/c.png"]
+    problem = service.locator("#problem").text_content()
+    assert "Skipped 1 file in the folder" in problem and "Could not be read: locked.png." in problem
+    assert not service.wrong
 
 
 def test_without_javascript_a_plain_form_shows_the_results(browser, server, tmp_path):

@@ -163,8 +163,9 @@ def _add_page(app: FastAPI, pool: ScanPool, limits: Limits, keeps: bool, local: 
         return Response(pages.asset(name), media_type=pages.ASSETS[name], headers={"Cache-Control": "no-cache"})
 
     @app.get("/v1/report-frame", include_in_schema=False)
-    async def frame(made: str = "", profile: str | None = None) -> dict[str, str]:
-        return pages.frame(run, made[:40], None if profile is None else _run(pool, profile))
+    async def frame(made: str = "", profile: str | None = None) -> dict[str, Any]:
+        parts = pages.frame(run, made[:40], None if profile is None else _run(pool, profile))
+        return {**parts, "scan": run.record()}
 
     @app.post("/v1/preview", include_in_schema=False)
     async def preview(request: Request) -> Response:
@@ -193,21 +194,24 @@ async def _answered(
     async def line(upload: Upload, finding: Finding) -> dict[str, Any]:
         return await asyncio.to_thread(pages.line, run, upload, finding, with_pages, uploads.index(upload))
 
-    streams = False
+    streams = scanned = False
     try:
         await _received(request, folder, limits, uploads)
         if EVENTS in accepted:
             stream = EventStream(submit, uploads, line, at_end)
-            streams = True
+            streams = scanned = True
             return stream
         findings = await _scanned(submit, uploads, limits.seconds)
+        scanned = True
         lines = [await line(*pair) for pair in zip(uploads, findings, strict=True)]
     except Busy:
         raise HTTPException(429, "too many queued files", headers={"Retry-After": _RETRY_AFTER}) from None
     except ClientDisconnect:  # nothing to answer
         return Response(status_code=400)
     finally:
-        if not streams:
+        if not scanned:
+            delete(uploads)  # even if uploads are kept: it was refused, or is incomplete
+        elif not streams:
             at_end()
     if _wants_html(request):
         return HTMLResponse(pages.results(run, lines))

@@ -33,6 +33,7 @@ _FOLDER = Path(__file__).parent / "page"
 _REPORT = Path(html_report.__file__).parent / "templates"  # the page includes the style of rows
 _PAGES = Environment(loader=FileSystemLoader([_FOLDER, _REPORT]), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _PREVIEW_SIDE = 3000  # pixels
+_MAX_DESCRIPTION = 32 << 20  # bytes; that of 100 megapixels has about a tenth
 ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "favicon.svg": "image/svg+xml"}
 
 
@@ -100,6 +101,8 @@ def figure(upload: Upload, described: Upload, max_pixels: int) -> bytes:
         ImageError: If the picture cannot be read, or is not that of the row.
         ValueError: Or KeyError or TypeError, if the description is malformed.
     """
+    if described.path.stat().st_size > _MAX_DESCRIPTION:
+        raise ValueError("the description is too large")
     values = json.loads(described.path.read_bytes())
     finding = replace(Finding.from_record(values["row"]), path=str(upload.path))
     height, width = finding.height or 0, finding.width or 0

@@ -28,6 +28,7 @@ ADVICE = (
     "send pictures as a form (curl -F file=@photo.jpg ADDRESS/v1/scan) or one as the body with Content-Type: image/jpeg"
 )
 _DEFAULT_NAME = "upload"
+_MAX_DISPOSITION = 4096  # characters of a Content-Disposition that are parsed
 
 
 @dataclass(frozen=True)
@@ -196,8 +197,11 @@ def _noted(name: str | None, folder: Path, uploads: list[Upload]) -> Path:
 def _extended_name(disposition: str) -> str | None:
     """Return the file name in a Content-Disposition, also in RFC 5987 form: filename*=UTF-8''%E2%82%AC.png."""
     header = email.message.Message()
-    header["Content-Disposition"] = disposition
-    name = header.get_filename()
+    header["Content-Disposition"] = disposition[:_MAX_DISPOSITION]  # parsing takes quadratic time
+    try:
+        name = header.get_filename()
+    except (ValueError, TypeError):
+        return None
     try:
         return name and name.encode("latin-1").decode()  # headers are decoded as Latin-1
     except UnicodeError:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import signal
 import socket
 import sys
+import tempfile
 import threading
 import webbrowser
 from contextlib import suppress
@@ -20,6 +23,8 @@ from hidascan.scanner import Scanner
 from hidascan.serve.app import make_app
 from hidascan.serve.pool import ScanPool
 from hidascan.serve.requests import LOOPBACK, Limits
+
+_CONNECTIONS = 64  # at least: the page needs four
 
 
 def serve(
@@ -44,8 +49,13 @@ def serve(
     if keep is not None:
         try:
             keep.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=keep).close()
         except OSError as error:
-            raise UsageError(f"--keep {keep}: {error.strerror}") from None
+            raise UsageError(f"--keep {keep}: {reason_of(error)}") from None
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise UsageError(f"no temporary folder: {reason_of(error)}") from None
     bound = _bound(host, port)
     pool = ScanPool(Scanner(options), limits.waiting)
     address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
@@ -56,15 +66,18 @@ def serve(
         complain(f"open {address} in a browser; press Ctrl-C to stop")
     logging.getLogger().addHandler(_OneLine(logging.ERROR))  # for all libraries; warnings are client errors
     config = uvicorn.Config(
-        make_app(pool, limits, keep, local=host in LOOPBACK),
+        make_app(pool, limits, keep, local=host in LOOPBACK and not os.environ.get("SSH_CONNECTION")),
         log_config=None,
         ws="none",
         access_log=False,
         server_header=False,
         timeout_keep_alive=10,
         h11_max_incomplete_event_size=64 << 10,  # limit on headers
-        limit_concurrency=4 * limits.waiting,
+        limit_concurrency=max(_CONNECTIONS, 4 * limits.waiting),
+        timeout_graceful_shutdown=math.ceil(limits.seconds),  # of clients that stop reading
     )
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))  # a closed terminal
     with suppress(KeyboardInterrupt):  # uvicorn raises it again after draining
         uvicorn.Server(config).run(sockets=[bound])
 
@@ -89,7 +102,8 @@ def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere, others could take the port
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(1024)  # clients queue until the network is loaded
     except OSError as error:

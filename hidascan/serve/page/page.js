@@ -1,8 +1,8 @@
 "use strict";
 const LANES = 3; // pictures on their way to the service at a time; it scans them in the order of arrival
+const SILENCE = 30; // seconds after which a connection counts as lost
 const FEWER = "low-fpr"; // profile with the fewest false alarms
 const LINES = "application/vnd.hidascan.page+x-ndjson";
-const HEADLINES = {ai: "Likely AI-generated", real: "No sign of AI found", inconclusive: "Cannot tell", error: "Could not be scanned"};
 const SO_FAR = {ai: "likely AI-generated", real: "no sign of AI", inconclusive: "undecided"};
 const NOT_RUNNING = "hidascan is not running. Start “hidascan serve” again, then press Retry.";
 const $ = id => document.getElementById(id);
@@ -16,8 +16,7 @@ const escaped = text => text.replace(/[&<>"']/g, sign => `&#${sign.charCodeAt(0)
 const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
 const spoken = seconds => seconds < 90 ? counted(Math.max(1, Math.round(seconds)), "second") : counted(Math.round(seconds / 60), "minute");
 const isOver = job => ["done", "failed", "cancelled"].includes(job.state);
-const verdictOf = job => job.state === "done" ? job.row.verdict : "error";
-const headline = job => job.state === "cancelled" ? "Cancelled" : job.article.querySelector(".headline .verdict")?.textContent.trim() || HEADLINES[verdictOf(job)];
+const headline = job => job.state === "cancelled" ? "Cancelled" : job.article.querySelector(".headline .verdict").textContent.trim();
 
 function summary() {
   const counts = new Map();
@@ -50,7 +49,7 @@ function showTitle(over, running) {
 function take(files) {
   $("problem").textContent = "";
   for (const file of files) {
-    const job = {file, name: shown(file.name), profile: $("fewer")?.checked ? FEWER : "", stress: false, before: null, state: "waiting", article: document.createElement("article")};
+    const job = {file, name: shown(file.place || file.webkitRelativePath || file.name), profile: $("fewer")?.checked ? FEWER : "", stress: false, before: null, state: "waiting", article: document.createElement("article")};
     list.append(job.article);
     jobs.push(job);
     reset(job);
@@ -64,23 +63,38 @@ function takeFolder(files) {
   const isPicture = file => !file.name.startsWith(".") && (file.type.startsWith("image/") || suffixes.some(one => file.name.toLowerCase().endsWith(one)));
   const pictures = files.filter(isPicture), others = files.length - pictures.length;
   take(pictures);
-  if (others || !pictures.length) $("problem").textContent = pictures.length ? `Skipped ${counted(others, "file")} in the folder that cannot be scanned.` : "No pictures in this folder.";
+  if (others || !pictures.length) $("problem").textContent = pictures.length ? `Skipped ${counted(others, "file")} in the folder without the name of a picture; drop such files themselves to scan them.` : "No pictures in this folder.";
 }
 
-async function filesOf(entry) {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  const reader = entry.createReader(), files = [];
-  for (;;) { // a reader returns at most a hundred entries at a time
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) return files;
-    for (const one of some.sort((a, b) => a.name < b.name ? -1 : 1)) files.push(...await filesOf(one));
+async function filesOf(entry, lost) {
+  const files = [], asked = ask => new Promise(ask);
+  try {
+    if (entry.isFile) {
+      const file = await asked((resolve, reject) => entry.file(resolve, reject));
+      file.place = entry.fullPath.slice(1);
+      return [file];
+    }
+    const reader = entry.createReader();
+    for (;;) { // a reader returns at most a hundred entries at a time
+      const some = await asked((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return files;
+      for (const one of some.sort((a, b) => a.name < b.name ? -1 : 1)) files.push(...await filesOf(one, lost));
+    }
+  } catch {
+    lost.push(shown(entry.name));
+    return files;
   }
 }
 
 async function takeFrom(data) {
   const entries = [...data.items].map(item => item.kind === "file" && item.webkitGetAsEntry?.()).filter(Boolean);
   const files = [...data.files], text = data.getData("text/uri-list") || data.getData("text/plain");
-  if (entries.some(entry => entry.isDirectory)) return takeFolder((await Promise.all(entries.map(filesOf))).flat());
+  if (entries.some(entry => entry.isDirectory)) {
+    const lost = [];
+    takeFolder((await Promise.all(entries.map(entry => filesOf(entry, lost)))).flat());
+    if (lost.length) $("problem").textContent += ` Could not be read: ${lost.join(", ")}.`;
+    return;
+  }
   if (files.length) return take(files);
   $("problem").textContent = /^\s*(https?|data|blob|file):/i.test(text) ? "This is a link, not a file: save the picture, then drop the file here." : "This is not a file: drop or paste a picture.";
 }
@@ -94,8 +108,10 @@ function reset(job) {
   article.querySelector(".stop").setAttribute("aria-label", "Cancel " + job.name);
   article.querySelector(".stop").onclick = () => cancel(job);
   Object.assign(job, {state: "waiting", row: null, html: null, heatmap: null, controller: null, done: 0, patches: 0});
+  const hadFocus = job.article.contains(document.activeElement);
   replace(job, article);
   setState(job, "waiting", "Waiting");
+  if (hadFocus) article.querySelector(".stop").focus();
 }
 
 function replace(job, article) {
@@ -126,12 +142,12 @@ async function scan(job) {
 }
 
 async function receive(job, signal, current) {
-  await job.file.slice(0, 1).arrayBuffer().catch(() => { throw {reason: "The file cannot be read. If it is a folder, drop its pictures instead."}; });
   const answer = await posted("v1/scan" + query(job), [["file", job.file]], signal, "text/event-stream, " + LINES);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
     const {value, done} = await reader.read();
+    job.silent = 0;
     if (done || !current()) return;
     const events = (text + value).split("\n\n");
     text = events.pop();
@@ -151,7 +167,10 @@ function parsed(event) {
 
 async function posted(address, parts, signal, accept = "*/*", tries = 20) {
   const form = new FormData(), token = $("token")?.value;
-  for (const part of parts) form.append(...part);
+  for (const [name, file, ...rest] of parts) {
+    await file.slice(0, 1).arrayBuffer().catch(() => { throw {reason: "The file cannot be read: it was moved or changed, or it is a folder, whose pictures you can drop instead."}; });
+    form.append(name, file, ...rest);
+  }
   const headers = {Accept: accept, ...(token ? {Authorization: "Bearer " + token} : {})};
   const answer = await fetch(address, {method: "POST", body: form, headers, signal});
   if (answer.ok) return answer;
@@ -191,12 +210,26 @@ function progressWords(job) {
 }
 
 setInterval(() => {
-  for (const job of jobs) if (job.state === "scanning") setState(job, "scanning", progressWords(job));
+  for (const job of jobs.filter(job => job.state === "scanning")) {
+    setState(job, "scanning", progressWords(job));
+    job.silent = (job.silent || 0) + 1; // the service writes every second
+    if (job.silent > SILENCE) job.controller.abort();
+  }
 }, 1000);
 
 function finish(job, line) {
-  Object.assign(job, {row: line.row, html: line.html, heatmap: line.heatmap, before: null});
+  if (job.before && line.row.status !== "ok") return restore(job, line.row.error);
+  Object.assign(job, {row: {...line.row, path: job.name}, html: named(line.html, job.name), heatmap: line.heatmap, before: null});
   settle(job, line.row.status === "ok" ? "done" : "failed");
+}
+
+// A result with the path of the file in its folder: the service knows only its name.
+function named(html, name) {
+  const shell = document.createElement("template");
+  shell.innerHTML = html;
+  const article = shell.content.firstElementChild;
+  article.dataset.path = article.querySelector(".path bdi").textContent = name;
+  return article.outerHTML + "\n";
 }
 
 // Test a picture again, on copies, too; its result is kept in case that this is cancelled or fails.
@@ -274,7 +307,8 @@ function furnish(job) {
   const heat = article.querySelector("img.heat");
   if (heat) $("strengths").hidden = false;
   if (heat && !list.style.getPropertyValue("--strength")) $("strength").value = 100 * getComputedStyle(heat).opacity;
-  if (heat && article.querySelector("img.effects")) $("maps").hidden = false;
+  if (article.querySelector("img.effects")) $("maps").hidden = false;
+  for (const image of article.querySelectorAll("img")) image.loading = "eager"; // or some browsers do not print them
 }
 
 // The picture at full size: `x` and `y` are the place of its corner in the view, in px
@@ -282,7 +316,7 @@ function furnish(job) {
 const view = {scale: 1, x: 0, y: 0, width: 1, height: 1, pointers: new Map()};
 
 async function zoom(job) {
-  const picture = new Image(), {row} = job, layers = job.article.querySelectorAll(".picture :is(img, svg).layer:not(.effects)");
+  const picture = new Image(), layers = job.article.querySelectorAll(".picture :is(img, svg).layer:not(.effects)");
   picture.alt = job.name;
   $("full").replaceChildren(picture);
   $("full").hidden = true;
@@ -292,22 +326,29 @@ async function zoom(job) {
   try {
     await load(picture, job);
   } catch (error) {
-    $("zoom-problem").textContent = error.reason || NOT_RUNNING.replace("Retry", "the picture");
+    if (picture.parentNode === $("full")) $("zoom-problem").textContent = error.reason || NOT_RUNNING.replace("Retry", "the picture");
     return;
   }
-  const sides = [row.width, row.height].sort((a, b) => a - b), isWide = picture.naturalWidth >= picture.naturalHeight;
-  [view.width, view.height] = isWide ? [sides[1], sides[0]] : sides;
+  if (picture.parentNode !== $("full")) return URL.revokeObjectURL(picture.src); // closed meanwhile
+  [view.width, view.height] = uprightSides(job.row);
   for (const layer of layers) $("full").append(layer.cloneNode(true));
   $("full").hidden = false;
   fit();
 }
 
-// A format that browsers show is shown from the file itself, any other, and a very large one, as the service draws it.
+const uprightSides = row => row.orientation > 4 ? [row.height, row.width] : [row.width, row.height];
+
+// A format that browsers show is shown from the file itself; any other, a very large one, and one that browsers would not
+// show as it was scanned (damaged, or turned in a format whose orientation they ignore), as the service draws it.
 async function load(picture, job) {
-  const {format, width, height} = job.row;
+  const {format, width, height, orientation} = job.row;
   let source = job.file;
-  if (!["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"].includes(format) || width * height > 40e6) source = await (await posted("v1/preview", [["file", job.file]])).blob();
-  const show = async blob => { picture.src = URL.createObjectURL(blob); await picture.decode(); };
+  if (!["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"].includes(format) || width * height > 40e6 || (orientation !== 1 && format !== "JPEG")) source = await (await posted("v1/preview", [["file", job.file]])).blob();
+  const show = async blob => {
+    picture.src = URL.createObjectURL(blob);
+    await picture.decode();
+    if (blob === job.file && String([picture.naturalWidth, picture.naturalHeight]) !== String(uprightSides(job.row))) throw {};
+  };
   try {
     await show(source);
   } catch (error) {
@@ -351,6 +392,7 @@ function drag(event) {
 }
 
 function moveByKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
   const step = 60, moves = {ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step]}[event.key];
   const scales = {"+": view.scale * 1.4, "=": view.scale * 1.4, "-": view.scale / 1.4, 1: 1};
   if (moves) { view.x += moves[0]; view.y += moves[1]; place(); }
@@ -391,6 +433,8 @@ async function saveReport() {
     const answer = await fetch("v1/report-frame?made=" + encodeURIComponent(made) + chosen, {headers: token ? {Authorization: "Bearer " + token} : {}});
     const frame = await answer.json();
     if (!answer.ok) throw {reason: frame.error};
+    const other = (job, key) => job.row.scan[key] !== frame.scan[key];
+    if (jobs.some(job => job.state === "done" && (["version", "weights", "precision"].some(key => other(job, key)) || !job.profile && other(job, "profile")))) throw {reason: "Some pictures were scanned before hidascan was restarted with other settings. Scan them again, or download the data (JSON)."};
     const rows = jobs.map((job, place) => withUnfinished(job).html.replace('data-number="0"', `data-number="${place + 1}"`));
     save("hidascan.html", new Blob([frame.head, ...rows, frame.tail], {type: "text/html"}));
   } catch (error) {
@@ -405,15 +449,17 @@ function clear() {
   for (const job of running) job.state = "cancelled";
   list.replaceChildren();
   $("maps").hidden = $("strengths").hidden = true;
+  $("map").value = list.dataset.map = "where";
   $("problem").textContent = "";
   showStatus();
+  $("pick").focus();
 }
 
 // Events
 
 document.documentElement.classList.add("js");
 $("clear").onclick = clear;
-$("stop").onclick = () => jobs.filter(job => !isOver(job)).reverse().forEach(cancel);
+$("stop").onclick = () => { jobs.filter(job => !isOver(job)).reverse().forEach(cancel); $("clear").focus(); };
 $("jsonl").onclick = () => save("hidascan.jsonl", new Blob(jobs.map(job => JSON.stringify(withUnfinished(job).row) + "\n"), {type: "application/x-ndjson"}));
 $("report").onclick = saveReport;
 $("map").onchange = () => { list.dataset.map = $("map").value; };
@@ -441,5 +487,6 @@ $("view").addEventListener("wheel", event => {
   event.preventDefault();
   zoomTo(view.scale * Math.exp(-event.deltaY / 400), event.clientX - box.left, event.clientY - box.top);
 }, {passive: false});
+addEventListener("beforeunload", event => { if (jobs.length) event.preventDefault(); }); // results exist only here
 addEventListener("resize", () => { if ($("zoom").open) place(); });
 showStatus();
