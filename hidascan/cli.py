@@ -59,7 +59,7 @@ def _exit_code(error: Exception) -> int:
 
 def _parsed_and_scanned(arguments: list[str]) -> int:
     if arguments[:1] == [LAB[0]] and lab_is_installed():
-        return int(importlib.import_module(LAB[1]).run(arguments[1:], f"hidascan {LAB[0]}"))
+        return int(importlib.import_module(LAB[1]).run(arguments[1:] or ["--help"], f"hidascan {LAB[0]}"))
     request = parse(arguments)
     if isinstance(request, int):
         return request

@@ -53,8 +53,7 @@ class ScanOrCommand(TyperGroup):
         command = self.get_command(None, args[0]) if args else None
         if command is None:
             return super().make_context(info_name, args, parent, **extra)
-        more = args[1:] or ["--help"] * isinstance(command, TyperGroup)
-        return command.make_context(f"{info_name} {args[0]}", more, parent, **extra)
+        return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Call the command of a context of `make_context`."""

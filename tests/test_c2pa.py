@@ -797,3 +797,16 @@ def test_a_foreign_manifest_that_anyone_can_attach_is_as_weak_as_the_outer_signa
         manifest = Manifest(signature=outer, ingredients=(inner,), actions=("opened",))
         (claim, *_) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
         assert (claim.text, claim.signature, claim.strength) == ("ChatGPT", outer, strength)
+
+
+@pytest.mark.parametrize(
+    "acted",
+    [
+        {"action": "c2pa.color_adjustments", "parameters": {"com.adobe.acr": "Generative Remove"}},
+        {"action": "c2pa.color_adjustments", "softwareAgent": "Photoshop Generative Fill"},
+    ],
+)
+def test_a_named_generative_edit_counts_even_as_an_adjustment(signer, tmp_path, acted):
+    parent = ("parent.jpg", "parentOf", signed(signer, "digitalCapture"))
+    found = read(tmp_path, signed_with(signer, [OPENED, acted], ingredients=[parent])).claims
+    assert [(one.kind, one.part) for one in found][:1] == [("ai", True)]

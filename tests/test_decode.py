@@ -6,8 +6,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from hidascan.errors import ImageError
+from hidascan.finding import Finding
 from hidascan.image.decode import decode
+from hidascan.image.sources import evidence_of
 from hidascan.image.views import upright
+from hidascan.report.reporter import pixels_of
 from tests.conftest import picture, save_picture
 
 PIXELS = picture(60, 90)
@@ -176,3 +179,21 @@ def test_a_fifo_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError, match="not a regular file"):
         decode(tmp_path / "pipe.png")
+
+
+def test_a_thin_picture_announces_the_pixels_that_padding_adds(tmp_path):
+    Image.new("L", (3000, 1)).save(tmp_path / "a.png")
+    announced = []
+    decode(tmp_path / "a.png", before_load=announced.append)
+    decode(tmp_path / "a.png", max_pixels=100_000, before_load=announced.append)
+    assert announced == [3000 * 224, 100_000]
+
+
+def test_the_report_of_a_replaced_file_does_not_show_another_picture(tmp_path):
+    save_picture(tmp_path / "a.png", 60, 90)
+    file = evidence_of(str(tmp_path / "a.png"))
+    finding = Finding(str(tmp_path / "a.png"), "ok", width=90, height=60, file=file)
+    assert pixels_of(finding).shape == (60, 90, 3)
+    save_picture(tmp_path / "a.png", 60, 90, seed=7)
+    with pytest.raises(ImageError, match="has changed"):
+        pixels_of(finding)

@@ -30,6 +30,7 @@ from hidascan.image.folders import Survey
 from hidascan.image.sources import Selection, Unreadable
 from hidascan.options import ScanOptions
 from hidascan.report.shards import Shards, ShardWriter, read_shard, shards_of
+from hidascan.request import InputFiles
 from hidascan.runners.ray import Allocation, ScanActor, allocate, blocks, decode
 from hidascan.scanner import Scanner
 from tests.conftest import save_picture
@@ -272,12 +273,19 @@ def test_remote_folders_are_searched_like_local_ones(pictures):
 
 
 def test_names_in_a_remote_folder_are_quoted(tmp_path):
-    names = ["x y.jpg", "\u00fc.jpg", "100%.jpg", "p%20q.jpg", "h#1.jpg", "br[1].jpg", "why?.jpg"]
+    names = ["x y.jpg", "\u00fc.jpg", "100%.jpg", "p%20q.jpg", "h#1.jpg", "br[1].jpg", "why?.jpg", "Ж" * 40 + ".jpg"]
     for name in names:
         (tmp_path / name).write_bytes(name.encode())
     uris = list(list_uri(f"file://{tmp_path}", Selection()))
     (tmp_path / "copies").mkdir()
     assert sorted(fetch(uri, tmp_path / "copies").read_bytes().decode() for uri in uris) == sorted(names)
+
+
+def test_overlapping_folders_give_each_file_once(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a b.jpg").write_bytes(b"1")
+    inputs = InputFiles(paths=(f"file://{tmp_path}/", f"file://{tmp_path}/sub/"), uris=True)
+    assert len(list(inputs.files(Survey()))) == 1
 
 
 def test_an_address_that_cannot_be_reached_costs_one_row(tmp_path):

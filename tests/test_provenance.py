@@ -1115,9 +1115,18 @@ def test_texts_that_name_no_generator_of_the_pixels_are_no_claim(kind, text):
         ("credit", "Apple Photos Generative Edit: Clean Up", "Apple Clean Up"),
         ("comment", "KI generiert: ja", "AI"),
         ("comment", "a lighthouse Job ID: 5c0d3b7a-1111-4222-8333-444455556666", "Midjourney"),
+        ("comment", "a cat,  Job ID: 5c0d3b7a-1111-4222-8333-444455556666", "Midjourney"),
+        ("comment", '{"generator": "gpt-image-1", "description": "a cat"}', "gpt-image"),
+        ("software", "Adobe Firefly Text Effects", "Adobe Firefly"),
+        ("software", "AI生成，无人工修改", "AI"),
+        ("text", "Created with lexica.art", "Lexica"),
+        ("agent", "Luma Labs Photon", "Luma"),
         ("source type", "digitalsourcetype/trainedAlgorithmicMedia", "trainedAlgorithmicMedia"),
         ("source type", "“trainedAlgorithmicMedia”;", "trainedAlgorithmicMedia"),
     ],
 )
 def test_texts_that_name_a_generator_are_claims(kind, text, name):
-    assert claims_of("xmp", "a field", kind, text) == [("ai", name)]
+    if kind == "agent":
+        assert tool_in(text, kind).name == name
+    else:
+        assert claims_of("xmp", "a field", kind, text) == [("ai", name)]

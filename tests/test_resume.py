@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import random
 import shutil
 import signal
@@ -272,11 +273,19 @@ def test_a_report_on_stdout_may_accompany_a_resumed_one(hidascan, folder, tmp_pa
     assert hidascan(folder, "--csv", "-", "--jsonl", tmp_path / "a.jsonl", "--resume").code in (0, 1, 3)
 
 
-def test_no_report_is_emptied_if_another_cannot_be_written(hidascan, folder, tmp_path, monkeypatch):
-    old = tmp_path / "old.csv"
+def test_no_report_is_emptied_if_another_cannot_be_written(hidascan, folder, tmp_path):
+    old, other = tmp_path / "old.csv", tmp_path / "other.jsonl"
     hidascan(folder, "--csv", old)
     before = old.read_text()
-    monkeypatch.setattr("os.access", lambda path, mode: "locked" not in str(path))
-    (tmp_path / "locked").mkdir()
-    ran = hidascan(folder, "--csv", old, "--jsonl", tmp_path / "locked/new.jsonl")
-    assert ran.code == 2 and "permission denied" in ran.err and old.read_text() == before
+    with open_text(str(other)) as running:
+        running.flush()
+        ran = hidascan(folder, "--csv", old, "--jsonl", other)
+    assert ran.code == 2 and "is being written by another scan" in ran.err and old.read_text() == before
+    assert not (tmp_path / "old.csv.unfinished").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_named_before_the_scan(hidascan, folder, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    ran = hidascan(folder, "--jsonl", tmp_path / "locked/new.jsonl")
+    assert ran.code == 2 and "permission denied" in ran.err

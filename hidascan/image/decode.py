@@ -148,7 +148,7 @@ def _repaired(
     if file.sound:
         return data, None, ()
     _check_size(*file.size, max_pixels)
-    before_load(_pixels_in_memory(*file.size))
+    before_load(_pixels_in_memory(*file.size, max_pixels))
     repaired = file.repair()
     return repaired.data, repaired.rows, (repaired.note,)
 
@@ -160,9 +160,9 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError("the image has no pixels")
 
 
-def _pixels_in_memory(width: int, height: int) -> int:
-    """Return the number of pixels, with those that padding adds to a short side."""
-    return max(width, PATCH) * max(height, PATCH)
+def _pixels_in_memory(width: int, height: int, max_pixels: int) -> int:
+    """Return the number of pixels, with those that padding adds to a short side, up to the limit of a later refusal."""
+    return min(max(width, PATCH) * max(height, PATCH), max_pixels)
 
 
 def _read_file(path: Path) -> bytes:
@@ -188,7 +188,7 @@ def _decode_opened(
     notes = [*_frames(image), *filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height)])]
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
-    before_load(_pixels_in_memory(*image.size))
+    before_load(_pixels_in_memory(*image.size, max_pixels))
     if _is_deep_colour(image, data):
         notes.append(_SCALED)
     if format_name in ("JPEG", "MPO"):

@@ -63,13 +63,14 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
     except (UsageError, OSError) as error:
         yield Unreadable(uri, str(error).removeprefix(f"{uri}: "))
         return
-    start, mark, query = uri.partition("?")  # such as the region of a bucket
+    decoded = uri.partition("://")[0] in _ARROW
+    start, mark, query = uri.partition("?") if decoded else (uri, "", "")  # such as the region of a bucket
     base, skipped, any_image = path.rstrip("/"), SkippedFiles(), False
     for one in sorted(found, key=lambda info: info.path):
         below = one.path[len(base) :].lstrip("/")
         if one.type == FileType.File and _takes(selection, below, skipped):
             any_image = True
-            name = quote(below) if uri.partition("://")[0] in _ARROW else below
+            name = quote(below) if decoded else below
             yield f"{start.rstrip('/')}/{name}{mark}{query}"
     if survey is not None:
         survey.add_folder(uri, skipped, selection.include, any_image)
@@ -94,7 +95,7 @@ def fetch(uri: str, folder: Path) -> Path:
     Raises:
         ImageError: If several tries fail, or the file is too large.
     """
-    target = folder / (posixpath.basename(uri.partition("?")[0]) or "image")
+    target = folder / "image"  # the name in the address may be longer than a file's
     for attempt in range(_TRIES):
         try:
             filesystem, path = open_filesystem(uri)

@@ -25,7 +25,7 @@ class CsvReport(TextReport):
         """Open the file; a resumed one already has its header."""
         super().__init__(target, run, append)
         self._writer, self._on_terminal = csv_writer(self._file, COLUMNS), self._file.isatty()
-        if not append or target == "-" or not self._file.tell():
+        if not append or target == "-" or not self._file.seekable() or not self._file.tell():
             self._writer.writeheader()
         self._file.flush()
 

@@ -19,7 +19,7 @@ from hidascan.outputs import check_outputs
 from hidascan.printable import complain
 from hidascan.report import report_class, resume
 from hidascan.report.heatmap import HeatmapReport
-from hidascan.report.reporter import Report, output_folder
+from hidascan.report.reporter import Report, lock, output_folder
 from hidascan.report.shards import ShardReport
 from hidascan.report.terminal import PLAIN, FormattedLines, Terminal
 from hidascan.report.xmp_report import XmpReport
@@ -81,6 +81,10 @@ class Run:
             "content of --c2pa-trust": _digest_of(info.options.c2pa_trust),  # its path alone may stay the same
             "working folder": self.request.inputs.folder(),
         }
+        for file, _ in wanted.files:
+            if file != "-" and os.path.isfile(file):
+                with open(file, "rb+") as stream:
+                    lock(stream)  # refuses a report that another scan writes, before any mark or report is changed
         earlier = resume.begin(self._resumable, settings, again)
         if wanted.shards is not None:
             output_folder(wanted.shards.folder, f"--{wanted.shards.form}")  # before an earlier report is emptied

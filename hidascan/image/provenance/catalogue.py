@@ -24,7 +24,8 @@ _ACTORS_TOGETHER = re.compile(rf"{_BESIDE}|\s(?:via|using|and|und|et|y|&|\+)\s",
 _ADDRESS = re.compile(r"\S+://\S+|\S+\.\w{2,}/\S*")
 # What a generator did for a picture other than to make it, such as "captions via ChatGPT".
 _OTHER_ROLE = re.compile(
-    r"\b(?:(?:caption|keyword|translat|(?:auto)?tagg)\w*|labels|alt|text(?![ -]to[ -]image))\b", re.IGNORECASE
+    r"\b(?:(?:caption|keyword|translat|(?:auto)?tagg)\w*|labels|alt|text(?![ -](?:to|effects?|encode\w*)\b))\b",
+    re.IGNORECASE,
 )
 _MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
@@ -34,7 +35,7 @@ _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 _NEGATION = re.compile(
     r"n['’]t\b|\b(?:not|no(?!\.?\s*\d)|non|without|never|neither|nor|kein\w{0,2}|nicht|ohne|sans|aucune?|pas|sin"
     r"|ningun[oa]?|senza|nessun[oa]?|sem|nenhum\w?|zonder|geen|niet|inte|ingen|inget|intet|ikke|uten|bez|nie|żad\w{1,3}"
-    r"|žádn\w{1,2}|не|без|нет)\b|未(?:使用|采用|用)|[没沒]有|不(?:使用|适用|適用|是|含)|[无無非](?=AI|人工|生成)",
+    r"|žádn\w{1,2}|не|без|нет)\b|未(?:使用|采用|用)|[没沒]有|不(?:使用|适用|適用|是|含)|[无無非](?=AI|人工智[能慧]|生成)",
     re.IGNORECASE,
 )
 _DENIALS = (
@@ -53,7 +54,7 @@ _NOT_USED = re.compile(
 _QUESTION = re.compile(r"[?？]\W*$")
 # Between two words of a name that belong to separate ones.
 _APART = re.compile(r"[^\w\s.·•・()/\-]|[./\-]\s|\s[./\-]")
-_CLAUSES = re.compile(r"[;,|()\[\]/\n]|\s[-–—]\s")
+_CLAUSES = re.compile(r"[;,，；。|()\[\]/\n]|\s[-–—]\s")
 _YES = re.compile(r"\s*[:=]\s*(?:yes|ja|oui|s[iíì]|sim|да|是|true|1)\s*$", re.IGNORECASE)
 _BY = re.compile(r"\s(?:by|with|using|via)\s", re.IGNORECASE)
 _GENERATED = re.compile(r"\bgenerated\b", re.IGNORECASE)
@@ -160,7 +161,7 @@ def _in_peoples_words(text: str, where: str) -> Tool | None:
         return None
     text = text.removesuffix(": Clean Up")  # Apple's "Photos Generative Edit: Clean Up"
     catalogue = _catalogue()
-    names, allowed = catalogue.names[where], catalogue.alone if where == "credit" else {}
+    names, allowed = catalogue.names[where], catalogue.alone if where == "credit" else catalogue.phrased
     parts = _actors(text) if where in _OF_PEOPLE else []
     for one, whole in ((text, names), *((part, catalogue.beside[where]) for part in parts)):
         if len(one) > _MAX_PHRASE_LENGTH:
@@ -196,6 +197,7 @@ class _Catalogue:
             for where in row.get("fields", FIELDS):
                 self.names[where] |= {_key(word): tool for word in row["words"]}
             self.alone |= {_key(word): tool for word in row.get("alone", ())}
+        self.phrased = {key: tool for key, tool in self.alone.items() if len(key) > 1}  # no first names
         self.names |= {
             where: self.names[where] | {_key(word): Tool(word, "software") for word in content["software"]}
             for where in _OF_TOOLS

@@ -61,7 +61,7 @@ _MECHANICAL = frozenset(
     }
 )  # fmt: skip
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
-_WEAKEST = ("valid", "", "unverified", "broken")  # statuses of signatures, strongest first
+_WEAKEST = ("valid", "", "unverified", "broken")  # statuses of signatures; one further right weakens a chain ("": none)
 # Values of EXIF Make and Model that name no camera.
 _NO_CAMERA = re.compile(
     r"[\W_0]*|unknown|none|null|n/?a|not available|undefined|default string|camera|make|model", re.IGNORECASE
@@ -323,11 +323,17 @@ def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
     edited = bool(generated) and _had_picture(manifest)
     done = {*manifest.actions} - {"opened"}
     if edited and manifest.actions and done <= _MECHANICAL:  # an app such as ChatGPT only opened or converted a photo
-        generated = [one for one in generated if _declares_ai(one) or one.field.startswith(_ASSERTION)]
+        generated = [one for one in generated if _declares_ai(one) or _names_an_edit(one)]
     drawn = any(
         one.field == _CREATED and one.source_type not in ("", "empty") for one in manifest.statements if not _is_ai(one)
     )
     return [(_is_part(one, edited, drawn), one) for one in generated]
+
+
+def _names_an_edit(statement: Statement) -> bool:
+    """Return whether a statement names more than an app: a generator in an assertion, or a generative edit."""
+    of_app = statement.field == "C2PA claim generator"
+    return statement.field.startswith(_ASSERTION) or (not of_app and _tool_means(statement) == "ai-edit")
 
 
 def _had_picture(manifest: Manifest) -> bool:

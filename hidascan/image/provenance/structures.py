@@ -135,7 +135,7 @@ def _is_job(text: str) -> bool:
     if not job:
         return False
     before = text[: job.start()]  # a prompt, which one space follows
-    return bool(_PARAMETER.search(before) or (job.group(1) and re.search(r"[^\s,;:|] $", before)))
+    return bool(_PARAMETER.search(before) or (job.group(1) and re.search(r"(?:[^\s,;:|],?|::) {1,2}$", before)))
 
 
 def _of_parameters(text: str) -> str:
@@ -164,7 +164,8 @@ def _tool_named(values: Mapping[str, Any]) -> str:
     keys = {str(key).lower(): str(value) for key, value in values.items()}
     tools = [tool_in(keys[key], "software") for key in _OF_TOOLS if key in keys]
     tools.append(tool_in(keys.get("source", ""), "comment"))  # of a dataset or a download, unless it names a generator
-    described = keys.keys() & {"caption", "alt", "alt_text", "description", "keywords", "tags"}
+    makes_images = any(word in keys.get(key, "").lower() for key in _OF_TOOLS for word in _OF_IMAGES)
+    described = not makes_images and keys.keys() & {"caption", "alt", "alt_text", "description", "keywords", "tags"}
     named = (tool.name for tool in tools if tool and tool.means != "software")
     return next((name for name in named if not (described and name in _CHATS)), "")
 

@@ -48,7 +48,7 @@ def compare(
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
     from hidascan.lab.measure.comparison import read_outside
-    from hidascan.lab.measure.entries import Entry, folds_of, read_entry
+    from hidascan.lab.measure.entries import Entry, folds_of, put_backbone_beside, read_entry
     from hidascan.lab.training.end_to_end import with_packs
 
     importlib.import_module("matplotlib")  # if it is missing, stop before hours of training
@@ -66,6 +66,10 @@ def compare(
         raise UsageError(f"--hold-out {hold_out}: the tables have no real and AI images in this fold; choose another")
     for tested in filter(None, (chosen, scored)):
         _check_outside([other(tested) for other in others])
+    if ship is not None:
+        ship.mkdir(parents=True, exist_ok=True)
+        for entry in entries:
+            put_backbone_beside(ship / "any", Path(entry.recipe.data.backbone))
     trainer = _trainer(cache, device, precision, patches)
     out.mkdir(parents=True, exist_ok=True)
     if chosen:
@@ -88,12 +92,9 @@ def _ship(
 ) -> None:
     """Write the weights of each entry, calibrated by its scores of held-out images."""
     from hidascan.lab.measure.calibration import calibrate_by_scores
-    from hidascan.lab.measure.entries import put_backbone_beside
 
-    folder.mkdir(parents=True, exist_ok=True)
     for entry, one in zip(entries, found, strict=True):
         path = folder / f"{_stem(entry)}.safetensors"
-        put_backbone_beside(path, Path(entry.recipe.data.backbone))
         figures = calibrate_by_scores(trainer.weights(entry, without), one.images, one.scores, path)
         print(f"{path}: {json.dumps(figures)}")
 

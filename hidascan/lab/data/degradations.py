@@ -44,7 +44,7 @@ class DegradationSpec:
         """Raise ValueError for probabilities that do not sum to 1, and numbers out of range."""
         if abs(sum(self.saves) - 1) > 1e-8 or min(self.saves) < 0:
             raise ValueError("saves must be probabilities that sum to 1")
-        if not 1 <= self.jpeg_quality[0] <= self.jpeg_quality[1] <= 100:
+        if len(self.jpeg_quality) != 2 or not 1 <= self.jpeg_quality[0] <= self.jpeg_quality[1] <= 100:
             raise ValueError("jpeg_quality must be a minimum and a maximum within 1 and 100")
 
 

@@ -143,7 +143,7 @@ def read_outside(text: str) -> Callable[[list[LabelledImage]], Compared]:
         known = {row["path"]: float(row["score"]) for row in rows if row["score"] not in ("", None)}
     except (OSError, LookupError, ValueError) as error:
         raise RecipeError(f"{text}: expected NAME=FILE, with the columns path and score ({error})") from None
-    if not all(0 <= score <= 1 for score in known.values()):
+    if any(score < 0 or score > 1 for score in known.values()):  # NaN is a missing one
         raise RecipeError(f"{file}: scores must be within 0 and 1")
 
     def scores_of(images: list[LabelledImage]) -> Compared:

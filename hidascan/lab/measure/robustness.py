@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from hidascan.errors import HidascanError, RecipeError
+from hidascan.errors import HidascanError, ImageError, RecipeError
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, noise, shrink
@@ -68,6 +68,8 @@ def scan_changed(
             pixels = decode(image.path).pixels
             copies = (("", change(pixels)) for change in changes)  # one at a time, as images may be large
             found = [replace(one, heatmap=None) for one in scanner.scan_arrays(copies)]
+            if problem := next((one.error for one in found if one.error), ""):
+                raise ImageError(problem)
         except (HidascanError, ValueError, OSError, MemoryError) as error:  # a copy may be too large for its format
             tqdm.write(f"skipped: {image.path}: {error}", file=sys.stderr)
             continue

@@ -95,7 +95,7 @@ def with_packs(recipe: Any, packs: Path | None, views: int | None, minutes: floa
     Raises:
         UsageError: If the detector is not trained end to end, or its samples are not drawn from packs.
     """
-    if (packs, views, minutes) == (None, None, None):
+    if (packs, views, minutes) == (None, None, None) and not isinstance(recipe, Recipe):
         return recipe
     if not isinstance(recipe, Recipe):
         raise UsageError(f"--packs, --views and --minutes are not available for the detector {recipe.detector}")
