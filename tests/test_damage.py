@@ -392,3 +392,44 @@ def test_a_tiff_without_its_strip_is_refused(read):
     place = data.index(struct.pack("<HHI", 273, 4, 1)) + 8  # offset of the only strip
     with pytest.raises(ImageError, match="strips or tiles of this TIFF are missing"):
         read(data[:place] + bytes(4) + data[place + 4 :])
+
+
+def with_tag(data: bytes, tag: int, value: int) -> bytes:
+    """A little-endian TIFF with another value of a tag that has one number."""
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    places = (start + 2 + 12 * number for number in range(count))
+    place = next(place for place in places if struct.unpack_from("<H", data, place)[0] == tag)
+    return data[: place + 8] + struct.pack("<I", value) + data[place + 12 :]
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_a_tiff_with_one_channel_in_a_plane_of_its_own_is_read(read, mode):
+    grey = Image.fromarray(PIXELS).convert("L")
+    image = grey if mode == "L" else Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    shown = read(with_tag(saved("TIFF", image), 284, 2)).pixels
+    assert np.abs(shown[..., 0].astype(int) - np.asarray(grey)).max() <= 1
+
+
+def test_a_tiff_with_planes_that_pillow_misreads_is_refused(read):
+    with pytest.raises(ImageError, match="channels in separate planes"):
+        read(with_tag(saved("TIFF", Image.fromarray(PIXELS).convert("LA")), 284, 2))
+
+
+def test_of_a_tiff_with_too_few_strips_the_rest_is_not_scanned(read):
+    image = read(with_tag(saved("TIFF"), 257, HEIGHT + 100))
+    assert len(image.pixels) <= HEIGHT and "rows were readable" in the_note(image)
+
+
+def test_zeros_in_a_lossless_webp_are_named(read):
+    data = saved(
+        "WEBP", Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 200, 3), np.uint8)), lossless=True
+    )
+    assert "zero bytes within the coded pixels" in the_note(read(data[:-60_000] + bytes(60_000)))
+    assert not read(data).notes
+
+
+def test_a_progressive_jpeg_with_a_tail_that_was_never_written_is_scanned_coarsely(read):
+    data = saved("JPEG", progressive=True, quality=90)
+    image = read(data[: int(0.7 * len(data))] + bytes(len(data) - int(0.7 * len(data))))
+    assert len(image.pixels) == HEIGHT and "at reduced detail" in the_note(image)

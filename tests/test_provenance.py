@@ -1077,7 +1077,7 @@ def claims_of(source: str, name: str, kind: str, text: str) -> list[tuple[str, s
 DENIED = {
     "ai system": (
         "Geen", "geen AI", "Ingen", "нет", "без ИИ", "没有使用AI", "無", "없음", "Brak", "yok", "n.v.t.", "k.A.", "entfällt",
-        "nil", "—", "N", "human-made photograph",
+        "nil", "—", "N", "human-made photograph", "Não utilizado", "使用していません", "사용하지 않음", "Kullanılmadı",
     ),
     "software": (
         "pas Midjourney", "geen Midjourney", "ikke Midjourney", "без Midjourney", "未使用 Midjourney", "Midjourney: нет",
@@ -1120,6 +1120,8 @@ def test_texts_that_name_no_generator_of_the_pixels_are_no_claim(kind, text):
         ("software", "Adobe Firefly Text Effects", "Adobe Firefly"),
         ("software", "AI生成，无人工修改", "AI"),
         ("text", "Created with lexica.art", "Lexica"),
+        ("text", "本图片由AI生成", "AI"),
+        ("text", "Gemaakt met AI", "AI"),
         ("agent", "Luma Labs Photon", "Luma"),
         ("source type", "digitalsourcetype/trainedAlgorithmicMedia", "trainedAlgorithmicMedia"),
         ("source type", "“trainedAlgorithmicMedia”;", "trainedAlgorithmicMedia"),

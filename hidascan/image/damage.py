@@ -45,11 +45,13 @@ def note_of(rows: Rows, height: int) -> str:
 def zeroed_pixels(data: bytes, format: str, pixels: int) -> str:
     """Return a note if a file has zero bytes in place of coded pixels, which decoders accept without an error; "" if not.
 
-    Only lossy WebP, HEIF and AVIF are checked, which have no checksums. In HEIF and AVIF, only the end of the data is
+    Only WebP, HEIF and AVIF are checked, which have no checksums. In HEIF and AVIF, only the end of the data is
     checked, as metadata elsewhere may contain zeros.
     """
     kind = {"WEBP": b"VP8 ", "HEIF": b"mdat", "AVIF": b"mdat"}.get(format)
     at = data.find(kind) if kind else -1
+    if at < 0 and format == "WEBP":
+        at = data.find(b"VP8L")
     if at < 4:
         return ""
     if format == "WEBP":

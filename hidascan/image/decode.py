@@ -29,7 +29,7 @@ from hidascan.image.provenance.fields import fields_of
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
-from hidascan.image.signatures import describe, raw_photo, without_padding
+from hidascan.image.signatures import EXPORT, describe, raw_photo, without_padding
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -39,7 +39,8 @@ Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error an
 _ORIENTATION_TAG = 0x0112
 _STRIP = 1 << 20  # pixels converted at a time
 _SCALED = "more than 8 bits per channel, scaled to 8"
-_BITS, _PHOTOMETRIC, _STRIP_OFFSETS, _TILE_OFFSETS = 258, 262, 273, 324  # tags of TIFF
+_HEIGHT, _BITS, _PHOTOMETRIC, _STRIP_OFFSETS, _CHANNELS, _ROWS_PER_STRIP = 257, 258, 262, 273, 277, 278  # tags of TIFF
+_PLANES, _TILE_OFFSETS, _SEPARATE = 284, 324, 2  # tags of TIFF; the value for separate planes
 _MAX_UNIT = 16.0  # maximum of floating values on a scale from 0 to 1, with highlights
 _NO_DATA = 1e30  # floating values from here on mark pixels without data
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -185,6 +186,10 @@ def _decode_opened(
     image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> DecodedImage:
     _check_size(*image.size, max_pixels)
+    tags: Any = getattr(image, "tag_v2", {})  # of a TIFF
+    if tags.get(_PLANES) == _SEPARATE and tags.get(_CHANNELS, 1) == 1:
+        tags[_PLANES] = 1  # of one channel; otherwise Pillow reads only the first letter of its raw mode
+        image._setup()  # type: ignore[attr-defined]
     notes = [*_frames(image), *filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height)])]
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
@@ -225,6 +230,8 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
         tags: Any = getattr(image, "tag_v2", {})
         if 0 in (*tags.get(_STRIP_OFFSETS, ()), *tags.get(_TILE_OFFSETS, ())):
             raise ImageError("damaged image: strips or tiles of this TIFF are missing")
+        if tags.get(_PLANES) == _SEPARATE and _are_misread(image, max(tags.get(_BITS, (8,)))):
+            raise ImageError(f"this TIFF has its channels in separate planes, which is not supported: {EXPORT}")
     grey = _grey_of(image)
     try:
         image.load()
@@ -238,13 +245,27 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
             partial, rows = _partly(data)
         except Exception:  # a decoder without partial results
             raise error from None
-    if rows != Rows(0, image.height):
-        notes.append(note_of(rows, image.height))
+    if rows != Rows(0, partial.height):  # before a TIFF is turned
+        doubt = "; some of these rows may be wrong" if image.format == "GIF" else ""
+        notes.append(note_of(rows, partial.height) + doubt)
     return np.ascontiguousarray(_to_rgb(partial, notes, grey)[rows.top : rows.bottom])
 
 
+def _are_misread(image: Image.Image, depth: int) -> bool:
+    """Return whether Pillow misreads separate planes: it takes one letter of its raw mode for each."""
+    bands, tiles = len(image.getbands()), getattr(image, "tile", [])
+    raw = bool(tiles) and tiles[0][0] == "raw"
+    unusual = depth > 8 or image.mode not in ("RGB", "RGBA", "CMYK")
+    return bands > 1 and (image.mode in ("LAB", "LA") or (raw and unusual))
+
+
 def _may_lack_rows(image: Image.Image) -> bool:
-    """Return whether a PNG ends with rows of zeros, which Pillow also leaves where its data end early."""
+    """Return whether a TIFF lists too few strips, or a PNG ends with rows of zeros, as where its data end early."""
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        rows, strips = tags.get(_ROWS_PER_STRIP), len(tags.get(_STRIP_OFFSETS, ()))
+        planes = tags.get(_CHANNELS, 1) if tags.get(_PLANES) == _SEPARATE else 1
+        return isinstance(rows, int) and 0 < strips < -(-tags[_HEIGHT] // max(1, rows)) * planes
     if image.format != "PNG":
         return False
     lowest = image.crop((0, image.height - 1, image.width, image.height))
@@ -266,7 +287,9 @@ def _is_deep_colour(image: Image.Image, data: bytes) -> bool:
         return True
     tiles: Any = getattr(image, "tile", [])
     raw_modes = [tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in tiles]
-    return image.mode.startswith(("RGB", "LA", "CMYK")) and any("16" in str(mode) for mode in raw_modes)
+    return image.mode.startswith(("RGB", "LA", "CMYK")) and any(
+        "16" in str(mode) and not str(mode).startswith("BGR") for mode in raw_modes
+    )
 
 
 def _orientation(image: Image.Image) -> int:
@@ -299,7 +322,8 @@ def _grey_of(image: Image.Image) -> _GreyScale:
 def _to_rgb(image: Image.Image, notes: list[str], grey: _GreyScale) -> np.ndarray:
     """Convert any Pillow mode to (H, W, 3) uint8, strip by strip, with a single copy besides Pillow's."""
     if image.mode in _DEEP_GREY or image.mode in ("I", "F"):
-        notes.append(_SCALED)
+        if _SCALED not in notes:
+            notes.append(_SCALED)
         return np.repeat(_deep_grey_to_8_bits(image, grey)[..., None], 3, axis=2)
     pixels, seen_through = np.empty((image.height, image.width, 3), np.uint8), False
     rows = max(1, _STRIP // image.width)

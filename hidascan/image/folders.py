@@ -113,6 +113,7 @@ class Survey:
             self.unnamed += skipped.unnamed
             self.own += skipped.counts[SkipReason.OWN]
         else:
+            self.unnamed += skipped.unnamed
             reasons = [*skipped.parts(include)] or ["the folder is empty"]
             self.empty.append("; ".join([f"no images found in {folder}", *reasons]))
 

@@ -25,7 +25,7 @@ class FileFormat(NamedTuple):
 
 FORMATS = (
     FileFormat("PNG", (".png", ".apng"), "image/png"),
-    FileFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), "image/jpeg"),
+    FileFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".pjpeg", ".pjp"), "image/jpeg"),
     FileFormat("MPO", (".mpo",), "image/jpeg"),
     FileFormat("WEBP", (".webp",), "image/webp"),
     FileFormat("TIFF", (".tif", ".tiff"), "image/tiff"),

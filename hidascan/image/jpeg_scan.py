@@ -25,7 +25,8 @@ _PROGRESSIVE = {0xC2, 0xCA}
 # Within scan data: neither a stuffed FF nor a restart marker. Bounded, as erased flash memory is a long run of FF.
 _MARKER = re.compile(rb"\xff{1,8}([\x01-\xcf\xd8-\xfe])")
 _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
-_HOLES = re.compile(rb"\0{64,}")
+_UNWRITTEN = 64  # bytes; fewer zeros at the end are padding
+_HOLES = re.compile(rb"\0{64,}|\xff{64,}")
 _RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
@@ -51,6 +52,9 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
     except ValueError as error:
         warning = str(error)
     data = data.rstrip(b"\xff")  # erased flash memory
+    written = data.rstrip(b"\xff\0")
+    if len(data) - len(written) >= _UNWRITTEN and _Layout(data).progressive:  # others may end with coded zeros
+        data = written
     if "subsampling" in warning:  # TurboJPEG supports only the common ones; Pillow reads the others, without warnings
         return _Damaged(data, mode, "").decode()
     if _is_padding(warning, data):

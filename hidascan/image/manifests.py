@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -172,8 +173,17 @@ def _between_nuls(stream: Any, head: bytes, called: str) -> Iterator[str]:
 
 
 def readable_name(name: str) -> str:
-    """Return a name decoded from a Windows code page, if such a file exists."""
-    if name.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in name) or os.path.lexists(name):
+    """Return a spelling of a name of which a file exists; the name itself if there is none.
+
+    Lists contain quotes and spaces around names, other Unicode forms, and bytes of a Windows code page.
+    """
+    if os.path.lexists(name):
+        return name
+    bare = name.strip().strip('"')
+    for other in (bare, *(unicodedata.normalize(form, bare) for form in ("NFC", "NFD"))):
+        if other and os.path.lexists(other):
+            return other
+    if not any("\udc80" <= letter <= "\udcff" for letter in name):
         return name
     other = os.fsencode(name).decode("cp1252", "replace")
     return other if os.path.lexists(other) else name
@@ -222,12 +232,14 @@ def _text(name: str, column: str) -> Iterator[str]:
         if declared := _SEP_LINE.fullmatch(first):
             first, separator = _first_line(lines), declared[1]
         separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
-        rows = csv.DictReader(chain([first], lines), delimiter=separator)
+        rows = csv.DictReader(
+            chain([first], lines), delimiter=separator, strict=True
+        )  # an open quote would swallow rows
         try:
             names = list(rows.fieldnames or ())
             rows.fieldnames = [one.strip() for one in names]
             _check(name, column, rows.fieldnames)
-            yield from (_path_of(row, column) for row in rows if any(map(_has_text, row.values())))
+            yield from (_path_of(row, column, separator) for row in rows if any(map(_has_text, row.values())))
         except csv.Error as error:
             raise UsageError(f"--files-from {name}: line {rows.line_num}: {error}") from None
 
@@ -237,7 +249,11 @@ def _has_text(cell: str | list[str] | None) -> bool:
     return bool("".join(cell or "").strip())
 
 
-def _path_of(row: dict[str, str], column: str) -> str:
+def _path_of(row: dict[Any, Any], column: str, separator: str) -> str:
+    """Return the path in a row; in a table of one column, an unquoted path may contain separators."""
+    surplus = row.get(None)
+    if surplus and row.keys() == {column, None} and any(map(_has_text, surplus)):
+        return readable_name(separator.join([row[column], *surplus]))
     return readable_name(row[column]) if _has_text(row[column]) else ""
 
 

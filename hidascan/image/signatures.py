@@ -13,7 +13,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from hidascan.image.damage import ends_early
 
 _DOWNLOAD = "probably a failed download"
-_EXPORT = "export it as PNG, TIFF or JPEG first"
+EXPORT = "export it as PNG, TIFF or JPEG first"
 _RAW = "RAW is not supported; scan an exported JPEG or TIFF"
 _HEAD = 4096  # bytes of a file that are examined
 
@@ -56,42 +56,37 @@ _SUPPORTED = (
     (rb"....ftyp(avif|avis)", "AVIF"),
 )
 _UNSUPPORTED = (
-    Signature(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image", _EXPORT),
-    Signature(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "a JPEG 2000 image", _EXPORT),
-    Signature(rb"\xff\xd8\xff\xf7|\xff\xf7", "a JPEG-LS image", _EXPORT),
-    Signature(rb"II\xbc", "a JPEG XR image", _EXPORT),
-    Signature(rb"\x8aMNG|\x8bJNG", "an MNG or JNG image", _EXPORT),
-    Signature(rb"....ftyp(avci|avcs|jpeg|jpgs|j2ki|j2is)", "a HEIF image with AVC, JPEG or JPEG 2000 data", _EXPORT),
-    Signature(rb"8BPS", "a Photoshop file (PSD)", _EXPORT),
-    Signature(rb"gimp xcf", "a GIMP file (XCF)", _EXPORT),
-    Signature(rb"KRITAFILE|.{30}mimetypeapplication/x-krita", "a Krita file", _EXPORT),
-    Signature(rb"FORM....(ILBM|PBM )", "an Amiga picture (IFF)", _EXPORT),
-    Signature(rb"\x76\x2f\x31\x01", "an OpenEXR image", _EXPORT),
-    Signature(rb"#\?(RADIANCE|RGBE)", "a Radiance HDR image", _EXPORT),
-    Signature(rb"\0\0\x01\0[^\0]\0.{3}\0|\0\0\x02\0[^\0]\0.{3}\0", "a Windows icon or cursor (ICO, CUR)", _EXPORT),
-    Signature(rb"icns", "a macOS icon (ICNS)", _EXPORT),
-    Signature(rb"DDS \x7c\0\0\0", "a DDS texture", _EXPORT),
-    Signature(rb"\xabKTX ", "a KTX texture", _EXPORT),
-    Signature(rb"qoif.{8}[\x03\x04][\0\x01]", "a QOI image", _EXPORT),
-    Signature(rb"farbfeld", "a farbfeld image", _EXPORT),
-    Signature(rb"P[1-7][ \t\r\n]+[\d#W]|P[Ff]\n", "a PNM image (PBM, PGM, PPM)", _EXPORT),
-    Signature(rb"\x0a[\0\x02\x03\x04\x05]\x01[\x01\x02\x04\x08].{60}", "a PCX image", _EXPORT),
-    Signature(rb"\x01\xda[\0\x01][\x01\x02]\0[\x01\x02\x03]", "an SGI image", _EXPORT),
-    Signature(rb"\x59\xa6\x6a\x95", "a Sun raster image", _EXPORT),
-    Signature(rb"SIMPLE  =", "a FITS image", _EXPORT),
-    Signature(rb".{128}DICM", "a medical image (DICOM)", _EXPORT),
-    Signature(rb"BPG\xfb", "a BPG image", _EXPORT),
-    Signature(rb"FLIF", "a FLIF image", _EXPORT),
-    Signature(rb"AT&TFORM....DJV", "a DjVu document", _EXPORT),
+    Signature(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image", EXPORT),
+    Signature(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "a JPEG 2000 image", EXPORT),
+    Signature(rb"\xff\xd8\xff\xf7|\xff\xf7", "a JPEG-LS image", EXPORT),
+    Signature(rb"II\xbc", "a JPEG XR image", EXPORT),
+    Signature(rb"\x8aMNG|\x8bJNG", "an MNG or JNG image", EXPORT),
+    Signature(rb"....ftyp(avci|avcs|jpeg|jpgs|j2ki|j2is)", "a HEIF image with AVC, JPEG or JPEG 2000 data", EXPORT),
+    Signature(rb"8BPS", "a Photoshop file (PSD)", EXPORT),
+    Signature(rb"gimp xcf", "a GIMP file (XCF)", EXPORT),
+    Signature(rb"KRITAFILE|.{30}mimetypeapplication/x-krita", "a Krita file", EXPORT),
+    Signature(rb"FORM....(ILBM|PBM )", "an Amiga picture (IFF)", EXPORT),
+    Signature(rb"\x76\x2f\x31\x01", "an OpenEXR image", EXPORT),
+    Signature(rb"#\?(RADIANCE|RGBE)", "a Radiance HDR image", EXPORT),
+    Signature(rb"\0\0\x01\0[^\0]\0.{3}\0|\0\0\x02\0[^\0]\0.{3}\0", "a Windows icon or cursor (ICO, CUR)", EXPORT),
+    Signature(rb"icns", "a macOS icon (ICNS)", EXPORT),
+    Signature(rb"DDS \x7c\0\0\0", "a DDS texture", EXPORT),
+    Signature(rb"\xabKTX ", "a KTX texture", EXPORT),
+    Signature(rb"qoif.{8}[\x03\x04][\0\x01]", "a QOI image", EXPORT),
+    Signature(rb"farbfeld", "a farbfeld image", EXPORT),
+    Signature(rb"P[1-7][ \t\r\n]+[\d#W]|P[Ff]\n", "a PNM image (PBM, PGM, PPM)", EXPORT),
+    Signature(rb"\x0a[\0\x02\x03\x04\x05]\x01[\x01\x02\x04\x08].{60}", "a PCX image", EXPORT),
+    Signature(rb"\x01\xda[\0\x01][\x01\x02]\0[\x01\x02\x03]", "an SGI image", EXPORT),
+    Signature(rb"\x59\xa6\x6a\x95", "a Sun raster image", EXPORT),
+    Signature(rb"SIMPLE  =", "a FITS image", EXPORT),
+    Signature(rb".{128}DICM", "a medical image (DICOM)", EXPORT),
+    Signature(rb"BPG\xfb", "a BPG image", EXPORT),
+    Signature(rb"FLIF", "a FLIF image", EXPORT),
+    Signature(rb"AT&TFORM....DJV", "a DjVu document", EXPORT),
     Signature(
-        rb"\xd7\xcd\xc6\x9a|\x01\0\x09\0\0[\x01\x03]|\x01\0\0\0.{36} EMF", "a Windows metafile (WMF, EMF)", _EXPORT
+        rb"\xd7\xcd\xc6\x9a|\x01\0\x09\0\0[\x01\x03]|\x01\0\0\0.{36} EMF", "a Windows metafile (WMF, EMF)", EXPORT
     ),
-    Signature(
-        rb"[^\0]?\0[\x01-\x03\x09-\x0b]\0{5}.{4}[^\0].[^\0].[\x08\x0f\x10\x18\x20][\0-\x3f](?s:.*)TRUEVISION",
-        "a TGA image",
-        _EXPORT,
-    ),
-    Signature(rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript file (PS, EPS)", _EXPORT),
+    Signature(rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript file (PS, EPS)", EXPORT),
     Signature(rb"%PDF-", "a PDF", "extract its images first"),
     Signature(rb"HTTP/\d[ .]", "an HTTP response with its headers", _DOWNLOAD),
     _raw(rb"....ftypcrx ", "Canon CR3"),
@@ -140,8 +135,8 @@ _UNSUPPORTED = (
     Signature(rb"[\xfe\xcf\xce]\xfa\xed\xfe|\xfe\xed\xfa[\xce\xcf]|\xca\xfe\xba\xbe", "a macOS program or Java class"),
     Signature(rb"bplist00", "a macOS property list"),
     Signature(rb"L\0\0\0\x01\x14\x02\0", "a Windows shortcut, not the picture itself"),
-    Signature(rb"\x93NUMPY", "a NumPy array", _EXPORT),
-    Signature(rb"\x89HDF\r\n", "an HDF5 file", _EXPORT),
+    Signature(rb"\x93NUMPY", "a NumPy array", EXPORT),
+    Signature(rb"\x89HDF\r\n", "an HDF5 file", EXPORT),
     Signature(rb"PAR1", "a Parquet table"),
     Signature(rb"wOF[F2]|OTTO\0|\0\x01\0\0\0[\x01-\x40]", "a font"),
     Signature(rb"\0asm", "a WebAssembly program"),
@@ -154,7 +149,7 @@ _TEXTS = (
     Signature(
         rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*(<!doctype\s+svg.{0,500}?>\s*)?<(svg:)?svg[\s>]",
         "an SVG drawing",
-        _EXPORT,
+        EXPORT,
     ),
     Signature(
         rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html|head|body|script|title|meta)\b",
@@ -173,7 +168,7 @@ _TEXTS = (
     Signature(
         rb"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{60}", "an image as Base64 text", "decode its Base64 first"
     ),
-    Signature(rb"/\* XPM \*/|#define \S+_width \d", "an X bitmap (XBM, XPM)", _EXPORT),
+    Signature(rb"/\* XPM \*/|#define \S+_width \d", "an X bitmap (XBM, XPM)", EXPORT),
     Signature(rb"#!", "a script"),
 )
 
@@ -212,6 +207,8 @@ def describe(data: bytes) -> str:
     head = data[:_HEAD]
     if not head.strip(b"\0") and not data.strip(b"\0"):
         return "only zero bytes: the content was never written or copied"
+    if kind := _by_both_ends(data):
+        return _sentence(kind)
     for pattern, name in _SUPPORTED:
         if _matches(pattern, head):
             damaged = f"damaged image: the header of this {name} file cannot be read"
@@ -228,6 +225,15 @@ def describe(data: bytes) -> str:
         if _matches(kind.pattern, text):
             return _sentence(kind)
     return "this is plain text, not an image" if text else "only whitespace, not an image"
+
+
+def _by_both_ends(data: bytes) -> Signature | None:
+    """Return the kind of a file that its first bytes alone do not give."""
+    if data.endswith(b"TRUEVISION-XFILE.\0"):
+        return Signature(b"", "a TGA image", EXPORT)
+    if data.startswith(b"MM\0+"):  # which Pillow never recognises
+        return Signature(b"", "a big-endian BigTIFF", EXPORT)
+    return None
 
 
 def without_padding(data: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -276,7 +282,7 @@ def _unusual(name: str, data: bytes) -> str:
             depth, packing = max(tags.get(_BITS, (1,))), tags.get(_COMPRESSION, 1)
             layout = f"{tags.get(_CHANNELS, 1)} channels of {depth} bits, photometric {tags.get(_PHOTOMETRIC)}"
             kind = f"{layout} and compression {packing}" if set(tags) >= _SIZE and _BITS in tags else ""
-    return f"this {name} has {kind}, which is not supported: {_EXPORT}" if kind else ""
+    return f"this {name} has {kind}, which is not supported: {EXPORT}" if kind else ""
 
 
 def _is_reduced(tags: Any) -> bool:
@@ -337,7 +343,7 @@ def _text(head: bytes) -> bytes | None:
         text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         text = head.decode("latin-1")
-        if not text.isascii() and sum(not char.isascii() for char in text) > len(text) // 8:
+        if not text.lstrip().startswith(("<", "{")) and sum(not char.isascii() for char in text) > len(text) // 8:
             return None
     if any(ord(char) < 32 and char not in "\t\n\r\f\x1b" for char in text):
         return None

@@ -107,6 +107,8 @@ def _on_this_machine(given: str) -> str:
         return Unreadable(given, "the path is empty")
     if given[0] == "~" and os.path.expanduser(given) != given and not os.path.lexists(given):
         return Unreadable(given, "no such file: ~ is not expanded in quotes and in lists; write the full path")
+    if re.match("file:/(?!/)", given, re.IGNORECASE) and not os.path.lexists(given):
+        given = f"file://{given[5:]}"  # as Java writes it
     if not is_uri(given) or os.path.lexists(given):
         return given
     scheme, _, rest = given.partition("://")

@@ -76,7 +76,8 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
     plain = [field for field in fields if field not in structures]
     for field in plain:
         claims += _BY_KIND[field.kind](field) if field.kind in _BY_KIND else ()
-    cameras = [*_of_camera(plain)]
+    overwritten = {field.source for field in structures if field.kind in ("make", "model")}
+    cameras = [one for one in _of_camera(plain) if one.source not in overwritten]
     if cameras:
         claims = [replace(one, kind="software") if _is_of_glasses(one) else one for one in claims]
     claims += [*cameras, *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]

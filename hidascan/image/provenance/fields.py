@@ -202,7 +202,7 @@ def _iptc_blocks(file: _File) -> Iterator[bytes]:
     resources: Any = file.image.info.get("photoshop")
     if isinstance(resources, dict) and isinstance(resources.get(_IPTC_RESOURCE), bytes):
         yield resources[_IPTC_RESOURCE]
-    tags: Any = getattr(file.image, "tag_v2", {})
+    tags: Any = getattr(getattr(file.image, "tag_v2", None), "_tagdata", {})  # undecoded: of numbers, only one is kept
     for block in (tags.get(_IPTC_TAG), tags.get(_PHOTOSHOP_TAG)):
         if isinstance(block, bytes):
             yield block

@@ -89,9 +89,15 @@ def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]
     if not agent and (tool := tool_in(description, "credit")):  # "Created by Google Generative AI."
         agent = description if tool.means == "ai-edit" else tool.name
     yield Statement(field, _source_type(action.get("digitalSourceType")), agent)
-    parameters = action.get("parameters")
+    parameters = action.get("parameters") or action.get("templateParameters")
     if isinstance(parameters, dict):
-        for key, value in parameters.items():
+        nested = [
+            (name, value)
+            for _, name, value in _properties(parameters)
+            if name.lower().endswith("digitalsourcetype")
+            and (name not in parameters or isinstance(parameters[name], list))
+        ]
+        for key, value in (*parameters.items(), *nested):
             place = f"{field}, {plain(key)}"
             if key.lower().endswith("digitalsourcetype") and (source_type := _source_type(value)):
                 yield Statement(place, source_type, plain(parameters.get("com.adobe.details")) or agent)
