@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -441,3 +442,26 @@ def test_a_missing_path_in_a_parquet_table_is_kept(tmp_path):
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table({"path": ["a.png", None, ""]}), tmp_path / "t.parquet")
     assert list(paths_in(str(tmp_path / "t.parquet"), "path", False)) == ["a.png", "", ""]
+
+
+def test_names_in_lists_are_found_in_other_spellings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    composed = unicodedata.normalize("NFC", "é.jpg")
+    for name in ("a b.jpg", composed):
+        (tmp_path / name).touch()
+    listed = f'"a b.jpg"\n a b.jpg \n{unicodedata.normalize("NFD", composed)}\nnone.jpg\n'
+    assert read(tmp_path, listed.encode()) == ["a b.jpg", "a b.jpg", composed, "none.jpg"]
+
+
+def test_a_path_in_a_table_of_one_column_may_contain_commas(tmp_path):
+    assert read(tmp_path, b"path\nx, y.jpg\nz.jpg\n", "t.csv") == ["x, y.jpg", "z.jpg"]
+
+
+def test_an_open_quote_in_a_table_swallows_no_rows(tmp_path):
+    with pytest.raises(UsageError, match="unexpected end of data"):
+        read(tmp_path, b'path,n\n"a.jpg,1\nb.jpg,2\n', "t.csv")
+
+
+def test_an_address_as_java_writes_it_is_a_file(tmp_path):
+    (tmp_path / "a.png").touch()
+    assert [*expand([f"file:{tmp_path}/a.png"])] == [f"{tmp_path}/a.png"]
