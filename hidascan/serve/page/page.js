@@ -339,7 +339,7 @@ async function zoom(job) {
 const uprightSides = row => row.orientation > 4 ? [row.height, row.width] : [row.width, row.height];
 
 // A format that browsers show is shown from the file itself; any other, a very large one, and one that browsers would not
-// show as it was scanned (damaged, or turned in a format whose orientation they ignore), as the service draws it.
+// show in the way in which it was scanned (damaged, or turned in a format whose orientation they ignore), as the service draws it.
 async function load(picture, job) {
   const {format, width, height, orientation} = job.row;
   let source = job.file;
