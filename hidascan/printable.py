@@ -69,7 +69,7 @@ class ClosedOutput(io.TextIOBase):
 
 
 def prepare_streams() -> None:
-    """Make the standard streams accept any text, and replace closed ones for output.
+    """Make the standard streams accept any text, and replace closed ones.
 
     Closed descriptors are occupied, too: otherwise a file opened later would get their numbers, and library messages.
     """
@@ -78,6 +78,8 @@ def prepare_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
         sys.stdout = ClosedOutput()
     if sys.stderr is None:
