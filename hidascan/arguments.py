@@ -166,7 +166,7 @@ def _check_column(context: typer.Context) -> None:
 
 
 def _check_lines(context: typer.Context) -> None:
-    """Refuse a format of result lines that --quiet does not print."""
+    """Refuse a format of result lines if none are printed."""
     if _source(context, "line_format") != "COMMANDLINE":
         return
     if _source(context, "quiet") == "COMMANDLINE":

@@ -198,8 +198,8 @@ def scan(
 
     Only hidascan reports are overwritten. Write `hidascan OPTIONS -- *` if file names may begin with a dash.
 
-    Exit codes: 0 no AI found; 1 at least one image is ai; 2 wrong usage, no model, or an output could not be written; 3 some files could not be read,
-    or nothing was scanned (1 takes precedence, unless --strict).
+    Exit codes: 0 no AI found; 1 at least one image is ai; 2 wrong usage, no model, or an output could not be written;
+    3 some files could not be read, or nothing was scanned (1 takes precedence, unless --strict).
     """
     if show_config:
         print(*context.meta[SETTINGS].lines(), sep="\n")

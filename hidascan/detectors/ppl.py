@@ -4,8 +4,9 @@
 without public code. CLIP with LoRA; training replaces cells of a reconstruction by those of its photo (RPR) and
 separates the patch tokens of both classes (PCL). The view is the centre crop of an image, or here all patches.
 
-Differences: ViT-B/16 by default; PCL is a squared hinge on the distance, added to L_cls with a weight; rank 8 on the attention of the last blocks and a linear layer on the normalised [CLS] token are our choice,
-as the paper's numbers are in an unavailable appendix; "patches" may be "all", with averaged logits.
+Differences: ViT-B/16 by default; PCL is a squared hinge on the distance, added to L_cls with a weight; rank 8 on the
+attention of the last blocks and a linear layer on the normalised [CLS] token are our choice, as the paper's numbers
+are in an unavailable appendix; "patches" may be "all", with averaged logits.
 """
 
 from __future__ import annotations

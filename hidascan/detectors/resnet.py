@@ -61,9 +61,8 @@ class ResNet(SingleView):
         if self.training:
             logits = self.head(pooled)
             return Decision(logits[1] - logits[0])
-        scores = (
-            torch.softmax(self.head.samples(pooled, self.config.samples), dim=1)[:, 1].cpu().double()
-        )  # Apple GPUs have no float64
+        samples = self.head.samples(pooled, self.config.samples).cpu()  # Apple GPUs have no float64
+        scores = torch.softmax(samples, dim=1)[:, 1].double()
         mean = scores.mean().clamp(1e-6, 1 - 1e-6)
         return Decision(torch.logit(mean).float(), uncertainty=scores.std().float())
 

@@ -82,8 +82,8 @@ def decode(
 ) -> DecodedImage:
     """Read an image file.
 
-    Takes the first frame of an animation, renders transparency on white (except a transparent colour of 16-bit PNGs), scales 16 bits to 8, and ignores ICC
-    profiles. The formats are those of `image.formats`.
+    Takes the first frame of an animation, renders transparency on white (except a transparent colour of 16-bit PNGs),
+    scales 16 bits to 8, and ignores ICC profiles. The formats are those of `image.formats`.
 
     Args:
         path: Path of the file.
@@ -245,7 +245,7 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
             partial, rows = _partly(data)
         except Exception:  # a decoder without partial results
             raise error from None
-    if rows != Rows(0, partial.height):  # before a TIFF is turned
+    if rows != Rows(0, partial.height):  # `image` may have been turned since
         doubt = "; some of these rows may be wrong" if image.format == "GIF" else ""
         notes.append(note_of(rows, partial.height) + doubt)
     return np.ascontiguousarray(_to_rgb(partial, notes, grey)[rows.top : rows.bottom])

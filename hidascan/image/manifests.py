@@ -232,9 +232,8 @@ def _text(name: str, column: str) -> Iterator[str]:
         if declared := _SEP_LINE.fullmatch(first):
             first, separator = _first_line(lines), declared[1]
         separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
-        rows = csv.DictReader(
-            chain([first], lines), delimiter=separator, strict=True
-        )  # an open quote would swallow rows
+        # Strictly, or an open quote would swallow rows.
+        rows = csv.DictReader(chain([first], lines), delimiter=separator, strict=True)
         try:
             names = list(rows.fieldnames or ())
             rows.fieldnames = [one.strip() for one in names]

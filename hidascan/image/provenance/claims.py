@@ -53,11 +53,12 @@ _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
 _ASSERTION, _MODEL = "C2PA assertion ", ", Model"
 _CREATED, _OPENED, _PLACED = "C2PA action c2pa.created", "C2PA action c2pa.opened", "C2PA action c2pa.placed"
-# What an app does to a picture without making pixels.
+# What an app does to a picture without inventing content.
 _MECHANICAL = frozenset(
     {
         "converted", "cropped", "resized", "resized.proportional", "transcoded", "repackaged", "published",
-        "orientation", "redacted", "edited.metadata", "color_adjustments", "adjustedColor", "trimmed", "watermarked", "watermarked.bound", "watermarked.unbound",
+        "orientation", "redacted", "edited.metadata", "watermarked", "watermarked.bound", "watermarked.unbound",
+        "color_adjustments", "adjustedColor", "trimmed",
     }
 )  # fmt: skip
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature

@@ -101,9 +101,9 @@ def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]
             place = f"{field}, {plain(key)}"
             if key.lower().endswith("digitalsourcetype") and (source_type := _source_type(value)):
                 yield Statement(place, source_type, plain(parameters.get("com.adobe.details")) or agent)
-            elif key.lower() not in ("title", "dc:title") and (
-                tool := tool_in(plain(value), "credit")
-            ):  # "Generative Remove"
+            elif key.lower() in ("title", "dc:title"):
+                continue  # of a picture
+            elif tool := tool_in(plain(value), "credit"):  # "Generative Remove"
                 yield Statement(place, agent=tool.name)
 
 
