@@ -220,10 +220,10 @@ def test_a_table_of_known_sources_is_named_as_such(recipes, tmp_path, capsys):
     table = recipes / "test/labels.tsv"
     own = "\t".join(["../0.png", "1", "g", "a new source"])
     table.write_text("\n".join([rows[0], own, *(f"../{row}" for row in rows[1:4])]) + "\n")
-    line = _check_tables([entry], [], read_images(table), ())
+    line = _check_tables([entry], read_images(table), 0, ())
     assert line == "3 of these 4 images are of sources that the networks were trained on."
     assert line in capsys.readouterr().err
-    assert _check_tables([entry], [], read_images(table)[:1], ()) == ""
+    assert _check_tables([entry], read_images(table)[:1], 0, ()) == ""
 
 
 def test_a_score_of_a_file_that_was_replaced_is_forgotten(tmp_path):

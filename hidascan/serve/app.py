@@ -97,8 +97,16 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
         redirect_slashes=False,  # few clients repeat a form after a redirect
         dependencies=[Depends(_refuse_options)],
     )
-    run = pool.scanner.run
     _add_page(app, pool, limits, keep is not None, local)
+    _add_api(app, pool, limits, keep is not None)
+    _add_errors(app)
+    app.add_middleware(Guard, limits=limits)
+    return app
+
+
+def _add_api(app: FastAPI, pool: ScanPool, limits: Limits, keeps: bool) -> None:
+    """Add the routes of the HTTP API."""
+    run = pool.scanner.run
 
     @app.get("/v1/health")
     async def health() -> dict[str, Any]:
@@ -117,7 +125,11 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
         `profile` (low-fpr, balanced, high-recall) replaces that of the service for these files; `stress` repeats the
         test on re-saved, resized and cropped copies.
         """
-        return await _answered(request, pool, limits, app.state.folder, keep is not None, _run(pool, profile, stress))
+        return await _answered(request, pool, limits, app.state.folder, keeps, _run(pool, profile, stress))
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Answer errors with JSON, or with a page if a form without JavaScript was sent."""
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -131,9 +143,6 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
     async def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
         words = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
         return await http_error(request, HTTPException(400, printable(words[:200])))
-
-    app.add_middleware(Guard, limits=limits)
-    return app
 
 
 def _run(pool: ScanPool, profile: str | None, stress: bool = False) -> RunInfo:

@@ -42,28 +42,14 @@ def serve(
     is a terminal and a display.
 
     Raises:
-        UsageError: If the host is not loopback and there is no token, or the address cannot be bound.
+        UsageError: If the host is not loopback and there is no token, a folder is not writable, or the address is in use.
     """
     if host not in LOOPBACK and not limits.token:
         raise UsageError(f"--host {host} is reachable from the network: set --token, or HIDASCAN_TOKEN")
-    if keep is not None:
-        try:
-            keep.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=keep).close()
-        except OSError as error:
-            raise UsageError(f"--keep {keep}: {reason_of(error)}") from None
-    try:
-        tempfile.gettempdir()
-    except OSError as error:
-        raise UsageError(f"no temporary folder: {reason_of(error)}") from None
+    _check_folders(keep)
     bound = _bound(host, port)
     pool = ScanPool(Scanner(options), limits.waiting)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
-    if browser and host in LOOPBACK and has_display():
-        complain(f"opening {address} in the browser; press Ctrl-C to stop")
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    else:
-        complain(f"open {address} in a browser; press Ctrl-C to stop")
+    _announce(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/", browser and host in LOOPBACK)
     logging.getLogger().addHandler(_OneLine(logging.ERROR))  # for all libraries; warnings are client errors
     config = uvicorn.Config(
         make_app(pool, limits, keep, local=host in LOOPBACK and not os.environ.get("SSH_CONNECTION")),
@@ -80,6 +66,29 @@ def serve(
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))  # a closed terminal
     with suppress(KeyboardInterrupt):  # uvicorn raises it again after draining
         uvicorn.Server(config).run(sockets=[bound])
+
+
+def _check_folders(keep: Path | None) -> None:
+    """Make the folder of kept uploads; UsageError if it, or the folder of temporary files, cannot be written to."""
+    if keep is not None:
+        try:
+            keep.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=keep).close()
+        except OSError as error:
+            raise UsageError(f"--keep {keep}: {reason_of(error)}") from None
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise UsageError(f"no temporary folder: {reason_of(error)}") from None
+
+
+def _announce(address: str, browser: bool) -> None:
+    """Open the page, if wanted and if there is a display, and say where it is."""
+    if browser and has_display():
+        complain(f"opening {address} in the browser; press Ctrl-C to stop")
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    else:
+        complain(f"open {address} in a browser; press Ctrl-C to stop")
 
 
 def has_display() -> bool:

@@ -46,38 +46,29 @@ def compare(
     Scores are uncalibrated, with a threshold of 0.5. An interrupted run is resumed.
     """
     from hidascan.lab.data.layouts import read_images
-    from hidascan.lab.data.tables import spread
     from hidascan.lab.measure.comparison import read_outside
-    from hidascan.lab.measure.entries import Entry, folds_of, put_backbone_beside, read_entry
-    from hidascan.lab.training.end_to_end import with_packs
 
     importlib.import_module("matplotlib")  # if it is missing, stop before hours of training
 
-    read = [read_entry(text) for text in recipes]
-    entries = [Entry(one.name, with_packs(one.recipe, packs, views, minutes)) for one in read]
+    entries = _read_entries(recipes, packs, views, minutes)
     _check_options(entries, folds, hold_out, table, ship)
-    scored = [] if table is None else read_images(table)  # all inputs are read before hours of training
-    others = [read_outside(text) for text in outside or []]
     without = () if hold_out is None else (hold_out,)
-    parts: list[tuple[int, ...]] = [without] if without else [folds_of(number, folds) for number in range(folds)]
-    overlap = _check_tables(entries, parts, scored, without)
-    chosen = spread(_known_images(entries[0], without), images) if without or folds else []
-    if without and len({image.label for image in chosen}) < 2:
-        raise UsageError(f"--hold-out {hold_out}: the tables have no real and AI images in this fold; choose another")
+    scored = [] if table is None else read_images(table)  # all inputs are read before hours of training
+    overlap = _check_tables(entries, scored, folds, without)
+    chosen = _images_of_folds(entries[0], images, without) if folds or without else []
+    others = [read_outside(text) for text in outside or []]
     for tested in filter(None, (chosen, scored)):
         _check_outside([other(tested) for other in others])
     if ship is not None:
-        ship.mkdir(parents=True, exist_ok=True)
-        for entry in entries:
-            put_backbone_beside(ship / "any", Path(entry.recipe.data.backbone))
+        _prepare_to_ship(entries, ship)
     trainer = _trainer(cache, device, precision, patches)
     out.mkdir(parents=True, exist_ok=True)
     if chosen:
-        if without:
-            found = [trainer.score(entry, chosen, without) for entry in entries]
-        else:
-            found = [trainer.score_out_of_fold(entry, chosen, folds) for entry in entries]
         title = "held-out fold" if without else "out of fold"
+        found = [
+            trainer.score(entry, chosen, without) if without else trainer.score_out_of_fold(entry, chosen, folds)
+            for entry in entries
+        ]
         _report(title, [*found, *(other(chosen) for other in others)], out / title.replace(" ", "-"))
         if ship is not None:
             _ship(trainer, entries, found, without, ship)
@@ -85,6 +76,38 @@ def compare(
         found = [trainer.score(entry, scored, without) for entry in entries]
         name = table.resolve().parent.name.replace(".", "-") or "table"  # `_report` appends suffixes
         _report(name, [*found, *(other(scored) for other in others)], out / name, overlap)
+
+
+def _read_entries(recipes: list[str], packs: Path | None, views: int | None, minutes: float | None) -> list[Entry]:
+    """Read recipes with changed values, and put packs and budgets in place of their own."""
+    from hidascan.lab.measure.entries import Entry, read_entry
+    from hidascan.lab.training.end_to_end import with_packs
+
+    read = [read_entry(text) for text in recipes]
+    return [Entry(one.name, with_packs(one.recipe, packs, views, minutes)) for one in read]
+
+
+def _images_of_folds(entry: Entry, count: int, without: tuple[int, ...]) -> list[LabelledImage]:
+    """Choose images of a recipe's tables to score: of all folds, or of the held-out ones.
+
+    Raises:
+        UsageError: If the held-out folds lack a class.
+    """
+    from hidascan.lab.data.tables import spread
+
+    chosen = spread(_known_images(entry, without), count)
+    if without and len({image.label for image in chosen}) < 2:
+        raise UsageError(f"--hold-out {without[0]}: the tables have no real and AI images in this fold; choose another")
+    return chosen
+
+
+def _prepare_to_ship(entries: list[Entry], folder: Path) -> None:
+    """Make the folder of weights, with the backbones that they need."""
+    from hidascan.lab.measure.entries import put_backbone_beside
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in entries:
+        put_backbone_beside(folder / "any", Path(entry.recipe.data.backbone))
 
 
 def _ship(
@@ -99,16 +122,15 @@ def _ship(
         print(f"{path}: {json.dumps(figures)}")
 
 
-def _check_tables(
-    entries: list[Entry], parts: list[tuple[int, ...]], scored: list[LabelledImage], without: tuple[int, ...]
-) -> str:
+def _check_tables(entries: list[Entry], scored: list[LabelledImage], folds: int, without: tuple[int, ...]) -> str:
     """Return a line on images of a table whose sources the networks are trained on; "" if there are none.
 
     Raises:
         UsageError: If a training without some folds of sources lacks a class, or no image of the table exists.
     """
-    from hidascan.lab.measure.entries import training_set
+    from hidascan.lab.measure.entries import folds_of, training_set
 
+    parts = [without] if without else [folds_of(number, folds) for number in range(folds)]
     seen: set[str] = set()
     for entry in entries:
         for part in {*parts, *([without] if scored else [])}:
