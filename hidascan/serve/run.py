@@ -42,7 +42,8 @@ def serve(
     is a terminal and a display.
 
     Raises:
-        UsageError: If the host is not loopback and there is no token, a folder is not writable, or the address is in use.
+        UsageError: If the host is not loopback and there is no token, a folder cannot be written to, or the address
+            cannot be bound.
     """
     if host not in LOOPBACK and not limits.token:
         raise UsageError(f"--host {host} is reachable from the network: set --token, or HIDASCAN_TOKEN")
