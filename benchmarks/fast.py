@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from hidascan import Scanner, ScanOptions
 from hidascan.errors import HidascanError
+from hidascan.examination import SUSPECTS
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import spread
 from hidascan.lab.measure.markdown import table
 from hidascan.lab.measure.metrics import auc
-from hidascan.looking import SUSPECTS
 
 FIRST = 7 + SUSPECTS  # patches that a scan on the CPU examines before it may stop
 SIZES = (0.5, 2.0, 8.0, 16.0)  # megapixels: borders of the rows

@@ -84,7 +84,7 @@ def by_ray(scanner: Scanner, options: ScanOptions, paths: list[str]) -> float:
     """Return seconds of the fleet with one actor, from a cluster that runs to the last row."""
     with cluster(None):
         started = time.perf_counter()
-        described = scanner.run, scanner.preparer
+        described = scanner.info, scanner.preparer
         assert len(list(scanned(enumerate(paths), options, described, actors=1))) == len(paths)
         return time.perf_counter() - started
 

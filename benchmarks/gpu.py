@@ -221,7 +221,6 @@ def measure(given: argparse.Namespace) -> Iterator[dict]:
     yield from variant_rows(scanner.detector, device, network["batch"], given.passes)
     if given.large:
         large = HiDANet(LARGE).eval()
-        large.head.refiner.bfloat16()
         large.backbone.compute_in(torch.bfloat16)
         yield network_row("ViT-L/14, random", large.to(device), device, given.batch_sizes, peak, given.passes)
 

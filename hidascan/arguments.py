@@ -158,10 +158,10 @@ def _chosen(context: typer.Context, defaults: Defaults) -> dict[str, Any]:
 
 
 def _check_column(context: typer.Context) -> None:
-    from hidascan.image.manifests import is_manifest
+    from hidascan.image.path_lists import is_path_table
 
     column, lists = context.params["column"], context.params["lists"] or ()
-    if _source(context, "column") == "COMMANDLINE" and not any(is_manifest(name) for name in lists):
+    if _source(context, "column") == "COMMANDLINE" and not any(is_path_table(name) for name in lists):
         raise UsageError(f"--column {column} needs --files-from with a .csv, .tsv or .parquet file")
 
 
@@ -171,7 +171,7 @@ def _check_lines(context: typer.Context) -> None:
         return
     if _source(context, "quiet") == "COMMANDLINE":
         raise UsageError("--format cannot be combined with --quiet, which prints no result lines")
-    if any(context.params[name] in ("-", *_STDOUT) for name in FORMATS):
+    if any(context.params.get(name) in ("-", *_STDOUT) for name in FORMATS):
         raise UsageError("--format cannot be combined with a report on stdout, which replaces the result lines")
 
 

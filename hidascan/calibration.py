@@ -49,7 +49,7 @@ class Calibration:
         shift: Offset of the scaled logit.
         thresholds: Thresholds of each profile, (real below, ai from), scores in 0..1.
         localisation: Threshold of a cell's probability, 0..1, from which it counts as AI-made.
-        settling: Factors of `looking.error_margin` for early stopping; None if never fitted.
+        settling: Factors of `examination.error_margin` for early stopping; None if never fitted.
         region_odds: Likelihood ratio of a heatmap region, at least 0: the share of images with an AI-made part that
             show one over the share of real images that do; a region raises the odds of AI by as much. None if never
             fitted.

@@ -39,7 +39,7 @@ class DeviceError(HidascanError):
     """The requested device is not available."""
 
 
-class FleetError(HidascanError):
+class ClusterError(HidascanError):
     """The cluster cannot continue; results so far are saved."""
 
 

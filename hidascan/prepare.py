@@ -25,6 +25,7 @@ from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
 from hidascan.image.sources import Unreadable, copy_stream, evidence_of, is_stream
 from hidascan.image.views import MIN_SIDE, Views, cut_views
+from hidascan.notes import EARLIER_SAVE, ONLY
 from hidascan.options import ScanOptions
 
 _CHANGED = "the file changed during the scan: hash and result may not describe the same content"
@@ -37,11 +38,14 @@ class Job:
 
     finding: Finding  # without the detector's results
     views: Views | None = None  # None once taken, and for unreadable files
-    boxes: list[Box] = field(default_factory=list)  # of all views except the thumbnail
+    boxes: list[Box] = field(
+        default_factory=list
+    )  # of the views with attributions: the only one, or all but the thumbnail
+    count: int = 0  # number of views
     copies: dict[str, Job] = field(default_factory=dict)  # of a stress test, by name of the perturbation
     has_content: bool = True  # if not, the verdict is `inconclusive`
-    run: int = 0  # number of views that were run, for progress
-    missing: int | None = None  # number of views still to be run; None before the first
+    encoded: int = 0  # number of views encoded, for progress
+    missing: int | None = None  # number of views still to be encoded; None before the first
 
     def take_views(self) -> Views | None:
         """Return the views and drop them from the job, so that their pixels can be freed early."""
@@ -49,12 +53,11 @@ class Job:
         return views
 
     def progress(self) -> tuple[int, int, int]:
-        """Return patches, views that were run, and views still to be run, of the image and its copies together."""
+        """Return the numbers of patches, encoded and missing views of the image and its copies together."""
         parts = (self, *self.copies.values())
-        patches = [len(part.boxes) for part in parts]
-        expected = [1 + count for count in patches]  # with the thumbnail
-        missing = [views if part.missing is None else part.missing for part, views in zip(parts, expected, strict=True)]
-        return sum(patches), sum(part.run for part in parts), sum(missing)
+        patches = sum(part.finding.patches or 0 for part in parts)
+        missing = (part.count if part.missing is None else part.missing for part in parts)
+        return patches, sum(part.encoded for part in parts), sum(missing)
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ class Preparer:
             notes=(*image.notes, *filter(None, [unfit or detail_problem(image.pixels)]), *self._notes(image, views)),
         )
         boxes = views.boxes[int(views.thumbnail and len(views) > 1) :]
-        return Job(finding, views, boxes, has_content=not unfit)
+        return Job(finding, views, boxes, len(views), has_content=not unfit)
 
     def _notes(self, image: DecodedImage, views: Views) -> Iterator[str]:
         side = self.plan.side or MIN_SIDE
@@ -164,7 +167,7 @@ class Preparer:
             height, width = image.pixels.shape[:2]
             total = len(patch_grid(height, width, side))
             why = ": no heatmap" if self.has_heatmap else ""
-            yield f"only {views.patches} of {total} patches examined{why}"
+            yield f"{ONLY}{views.patches} of {total} patches examined{why}"
 
     def _with_copies(self, job: Job, image: DecodedImage) -> Job:
         """Add the copies of a stress test to a job, except those that their format cannot hold."""
@@ -196,7 +199,7 @@ def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
     """Describe an earlier JPEG save that is not in the header; "" if there is none."""
     if trace is None:
         return ""
-    note = f"previously saved as JPEG (quality {trace.quality})"
+    note = f"{EARLIER_SAVE} (quality {trace.quality})"
     if (trace.top, trace.left) != (0, 0):
         moved = "then cropped, flipped or placed in another picture"
         return f"{note}, {moved}: JPEG blocks start at x {trace.left}, y {trace.top}"

@@ -23,10 +23,11 @@ def from_json(hint: Any, value: Any) -> Any:
     """Return a JSON value as what a type hint describes; text, as in a CSV, may stand for a number.
 
     The hint is a plain type, a dataclass, or an optional, a tuple or a dictionary of these. Missing keys of an object get
-    the defaults of its dataclass.
+    the defaults of its dataclass. Only structure and numbers are checked: values of str and bool pass unchanged, and a
+    float given for an int is truncated.
 
     Raises:
-        TypeError: Or ValueError, for a value of another kind.
+        TypeError: Or ValueError, if a number cannot be parsed, or an object is expected.
     """
     return _reader(hint)(value)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hidascan.errors import UsageError
 from hidascan.image.filesystems import list_uri
 from hidascan.image.folders import Survey
-from hidascan.image.manifests import STDIN, paths_in
+from hidascan.image.path_lists import STDIN, paths_in
 from hidascan.image.sources import Selection, expand, is_uri
 from hidascan.options import ScanOptions
 from hidascan.report.shards import Shards

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +18,7 @@ from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.device import choose_device, choose_dtype, default_batch_size
 from hidascan.engine import Engine, Progress
 from hidascan.errors import UsageError
+from hidascan.examination import Examination, ImageOutput, examine_all, examine_until_settled, settled_by
 from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.geometry import CELL
 from hidascan.image.isolation import decoders
@@ -24,15 +26,26 @@ from hidascan.image.provenance.c2pa import check_trust
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
-from hidascan.looking import ImageOutput, Look, everything, settled_by, until_settled
+from hidascan.notes import CONFLICT, SCORE_ALONE, STOPPED_EARLY, STRESS
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
 from hidascan.regions import Region, find_regions, scope_of
 
-# Gets a Finding, with a preliminary verdict once there is one, and the numbers of views that were run and are still to
-# be run; returns whether to continue with the image.
-Watch = Callable[[Finding, int, int], bool]
+
+class Watch(Protocol):
+    """Callback that gets the progress of an image."""
+
+    def __call__(self, finding: Finding, encoded: int, missing: int) -> bool:
+        """Return whether to continue with an image.
+
+        Args:
+            finding: Its finding; with a preliminary verdict, once there is one.
+            encoded: Number of encoded views.
+            missing: Number of views still to be encoded.
+        """
+
+
 _Ticket = tuple[Job, Job]  # job of a file, and this job itself or that of a copy of the picture
 
 _PIXELS_AHEAD, _PIXELS_PER_DECODER = 64_000_000, 8_000_000  # decoded ahead: minimum budget, and per decoder
@@ -43,7 +56,7 @@ class Scanner:
 
     Attributes:
         options: Scan options.
-        run: Configuration of the scan, for reports.
+        info: Configuration of the scan, for reports.
         header: Header of the weights.
         rule: Rule from logits to scores and verdicts.
         detector: Network of the detector.
@@ -70,18 +83,18 @@ class Scanner:
         self.detector, self.header = load_detector(weights, self.dtype)
         self.rule = self._rule(options.profile)
         self._digest = sha256_of(weights)
-        self.encode = self.detector.runtime(self.device, self.dtype)
+        self.encode = self.detector.prepare_inference(self.device, self.dtype)
         preparing = options
         if options.c2pa_trust is not None:
             check_trust(options.c2pa_trust)
             preparing = replace(options, c2pa_trust=os.path.abspath(options.c2pa_trust))  # for decoders elsewhere
         self.preparer = Preparer(self.detector.plan, self.detector.has_heatmap, preparing)
         self.plan = self.preparer.plan
-        self.run = self._run_info(options)
+        self.info = self._run_info(options)
         self.batch_size = options.batch_size or default_batch_size(self.device)
-        self.engine = Engine(self._look(), self.encode, self.device, self.batch_size)
+        self.engine = Engine(self._examine(), self.encode, self.device, self.batch_size)
 
-    def run_with(self, profile: str | None = None, stress: bool = False) -> RunInfo:
+    def info_with(self, profile: str | None = None, stress: bool = False) -> RunInfo:
         """Return the configuration of this scan by another profile or with a stress test, for some of its files.
 
         Args:
@@ -117,15 +130,15 @@ class Scanner:
     def _rule(self, profile: str) -> Rule:
         return self.header.calibration.rule(profile, self.options.threshold)
 
-    def _look(self, preliminary: bool = False) -> Callable[[Views], Look]:
+    def _examine(self, preliminary: bool = False) -> Callable[[Views], Examination]:
         if not self.options.fast:
             return functools.partial(
-                everything, detector=self.detector, explain=self.options.explain, preliminary=preliminary
+                examine_all, detector=self.detector, explain=self.options.explain, preliminary=preliminary
             )
         if self.header.calibration.settling is None:
             raise UsageError(f"--fast: weights {self.header.name} were not calibrated for early stopping")
         return functools.partial(
-            until_settled,
+            examine_until_settled,
             detector=self.detector,
             settled=settled_by(self.rule),
             alarm=self.rule,
@@ -137,7 +150,6 @@ class Scanner:
         self,
         paths: Iterable[str | os.PathLike[str]],
         on_batch: Callable[[int], None] = lambda views: None,
-        without: Collection[str] = (),
     ) -> Iterator[Finding]:
         """Scan files and folders (recursively), and yield Findings in order, as they become ready.
 
@@ -146,10 +158,8 @@ class Scanner:
         Args:
             paths: Files and folders.
             on_batch: Callback that gets the number of views finished by the device, for a progress bar.
-            without: Files to skip.
         """
-        files = expand(os.fsdecode(path) for path in paths)
-        yield from self.scan_files((file for file in files if file not in without), on_batch)
+        yield from self.scan_files(expand(os.fsdecode(path) for path in paths), on_batch)
 
     def scan_files(
         self,
@@ -165,8 +175,8 @@ class Scanner:
             on_batch: As in `scan`.
             watch: Callback that gets the progress of each image; a few of its patches are then examined first. If it
                 returns False, the rest of that image is not examined, and its Finding has no verdict.
-            options_of: Function from a path to its options, those of a configuration by `run_with`; None for those of
-                the scanner.
+            options_of: Function from a path to options, of which only `profile` and `stress` are used; None for the
+                scanner's own.
         """
         limit, cores = (32, _cores()) if self.device.type == "cuda" else (8, _cores() - 1)  # one is left to the network
         threads = max(1, min(limit, cores))
@@ -222,22 +232,23 @@ class Scanner:
 
     def _observed(
         self, watch: Watch, rule: Callable[[Job], Rule]
-    ) -> tuple[Callable[[_Ticket, Progress], bool], Callable[[Views], Look]]:
-        """Return a callback of the engine that calls `watch`, and a look that gives a preliminary decision."""
+    ) -> tuple[Callable[[_Ticket, Progress], bool], Callable[[Views], Examination]]:
+        """Return a callback of the engine that calls `watch`, and an examination that gives a preliminary decision."""
 
         def report(ticket: _Ticket, progress: Progress) -> bool:
             job, image = ticket
-            image.run, image.missing = progress.encoded, progress.missing
-            patches, run, missing = job.progress()
+            image.encoded, image.missing = progress.encoded, progress.missing
+            patches, encoded, missing = job.progress()
             finding = replace(job.finding, patches=patches) if job.copies else job.finding
             if progress.decision and image is job and job.has_content:
                 score = self.rule.score(float(progress.decision.logit))
                 finding = replace(finding, score=score, verdict=rule(job).verdict(score))
-            return watch(finding, run, missing)
+            return watch(finding, encoded, missing)
 
-        return report, self.engine.look if self.options.fast else self._look(preliminary=True)
+        return report, self.engine.examine if self.options.fast else self._examine(preliminary=True)
 
     def _complete(self, job: Job, output: ImageOutput | None, rule: Rule) -> Finding:
+        """Return the finding of a job with the results of the detector; unchanged if there are none."""
         finding = job.finding
         if output is None:  # unreadable, or not wanted any more
             return finding
@@ -247,26 +258,21 @@ class Scanner:
         logit, quality = float(decision.logit), _number(decision.quality)
         score = rule.score(logit)
         verdict, reason = _verdict(rule, job, score, finding.regions)
-        notes = [*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(decision.domain)]
-        patches = finding.patches
-        if patches is not None and output.examined < patches:
-            notes.append(f"stopped early after {output.examined} of {patches} patches: no heatmap")
-            patches = output.examined
-        boxes = job.boxes if output.attributions else []
-        effects = [rule.calibration.scale * effect for effect in output.attributions]
+        early = _stopped_early(finding.patches, output.examined)
+        notes = (*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(decision.domain), early)
         return replace(
             finding,
             verdict=verdict,
             scope=scope_of(verdict, finding.ai_area, finding.regions),
             notes=tuple(filter(None, notes)),
-            patches=patches,
+            patches=None if finding.patches is None else min(finding.patches, output.examined),
             score=score,
             logit=logit,
             uncertainty=_number(decision.uncertainty),
             domain=decision.domain,
             family=decision.family if verdict == "ai" else None,
             jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else quality,
-            attributions=tuple(Attribution(*box, effect=one) for box, one in zip(boxes, effects, strict=True)),
+            attributions=_attributions(job, output, rule.calibration.scale),
             seconds=(finding.seconds or 0.0) + output.seconds,
         )
 
@@ -295,8 +301,20 @@ def _verdict(rule: Rule, job: Job, score: float, regions: tuple[Region, ...]) ->
         return verdict, ""
     where = f"an area of {100 * regions[0].area:.3g}% of the picture looks AI-made (mean probability {regions[0].score:.2f})"
     if rule.contradicts(score):
-        return "inconclusive", f"the score alone indicates real, but {where}"
+        return "inconclusive", f"{SCORE_ALONE}, but {where}"
     return verdict, f"{where}, but the score is too low for that to change the verdict"
+
+
+def _stopped_early(patches: int | None, examined: int) -> str:
+    """Return a note if --fast skipped patches; "" if not."""
+    early = patches is not None and examined < patches
+    return f"{STOPPED_EARLY} after {examined} of {patches} patches: no heatmap" if early else ""
+
+
+def _attributions(job: Job, output: ImageOutput, scale: float) -> tuple[Attribution, ...]:
+    """Return the influence of each patch, in log-odds of the score; empty without `explain`."""
+    boxes = job.boxes if output.attributions else []
+    return tuple(Attribution(*box, effect=scale * one) for box, one in zip(boxes, output.attributions, strict=True))
 
 
 def _outside_photos(domain: str | None) -> str:
@@ -320,10 +338,10 @@ def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
     """Merge the findings of copies; the verdict is `inconclusive` if some are ai and others real."""
     verdicts = {finding.verdict, *(copy.verdict for copy in copies.values())}
     scores = {name: copy.score or 0.0 for name, copy in copies.items()}
-    everything = [finding.score or 0.0, *scores.values()]
+    all_scores = [finding.score or 0.0, *scores.values()]
     flips = {"ai", "real"} <= verdicts
-    change = "; the verdicts conflict" if flips else "; verdict unchanged" if len(verdicts) == 1 else ""
-    note = f"after re-saving, resizing and cropping: score {min(everything):.3f} to {max(everything):.3f}{change}"
+    change = CONFLICT if flips else "; verdict unchanged" if len(verdicts) == 1 else ""
+    note = f"{STRESS}: score {min(all_scores):.3f} to {max(all_scores):.3f}{change}"
     if flips:
         notes = tuple(one for one in finding.notes if one != conflict(finding.claims, finding.verdict or ""))
         scope = scope_of("inconclusive", finding.ai_area, finding.regions)

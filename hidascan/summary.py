@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from hidascan import notes
 from hidascan.calibration import ERRORS
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.provenance.catalogue import CAMERA, OTHERS
@@ -20,11 +21,8 @@ _PREVIEW, _SMALL = 400, 250_000  # pixels: longer side of a preview; area of a s
 _NAME = 80  # characters of a name from the file
 _PLAIN_QUOTES = str.maketrans("“”", "''")
 _LOW_QUALITY = 70  # IJG quality below which traces are weak
-_NO_CONTENT, _CONFLICT, _EARLIER = "nothing to judge", "; the verdicts conflict", "previously saved as JPEG"  # in notes
-_ENLARGED = "looks enlarged or out of focus"  # start of a note
-_PARTLY = ("damaged: only", "only ", "stopped early")  # starts of notes on pixels that were not examined
-_INVENTED = ("may be wrong", "reduced detail")  # ends of notes on damage
-COPIES = "after re-saving"  # start of the note of a stress test
+_PARTLY = (notes.DAMAGED_ONLY, notes.ONLY, notes.STOPPED_EARLY)  # starts of notes on pixels that were not examined
+_INVENTED = (notes.MAY_BE_WRONG, notes.REDUCED_DETAIL)  # ends of notes on damage
 _ORIGINAL = "ask for the original file with metadata"  # a next step
 NOTABLE = 0.2  # log-odds of the score: influence of a patch from which it is shown
 
@@ -165,11 +163,11 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
 
 
 def _has_no_content(finding: Finding) -> bool:
-    return any(note.startswith(_NO_CONTENT) for note in finding.notes)
+    return any(note.startswith(notes.NO_CONTENT) for note in finding.notes)
 
 
 def _copies_conflict(finding: Finding) -> bool:
-    return any(note.endswith(_CONFLICT) for note in finding.notes)
+    return any(note.endswith(notes.CONFLICT) for note in finding.notes)
 
 
 def _also(clause: str) -> str:
@@ -240,7 +238,7 @@ def _outweighs(claim: Claim, finding: Finding) -> bool:
 
 def _earlier_save(finding: Finding) -> str:
     """Mention an earlier JPEG save, which the header does not show."""
-    if finding.jpeg_trace is None or not any(note.startswith(_EARLIER) for note in finding.notes):
+    if finding.jpeg_trace is None or not any(note.startswith(notes.EARLIER_SAVE) for note in finding.notes):
         return ""
     shifted = (finding.jpeg_trace.top, finding.jpeg_trace.left) != (0, 0)
     moved = ", then cropped, flipped or placed in another picture" if shifted else ""
@@ -271,7 +269,7 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
         yield f"preview size ({width} x {height} px): ask for the original file"
     elif width * height < _SMALL:
         yield f"a small picture ({width} x {height} px)"
-    yield from (f"it {note}" for note in finding.notes if note.startswith(_ENLARGED))
+    yield from (f"it {note}" for note in finding.notes if note.startswith(notes.NO_DETAIL))
     known = [quality for quality in (finding.jpeg_quality, finding.jpeg_quality_estimated) if quality is not None]
     if known and min(known) < _LOW_QUALITY:
         yield f"strong compression (JPEG quality about {min(known):.0f})"
@@ -281,7 +279,7 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
         yield f"{'an' if finding.domain == 'artwork' else 'a'} {finding.domain}, not a photo"
     if any(note.startswith(_PARTLY) for note in finding.notes):
         yield "only a part of the file was examined"
-    if any(note.startswith("damaged:") and note.endswith(_INVENTED) for note in finding.notes):
+    if any(note.startswith(notes.DAMAGED) and note.endswith(_INVENTED) for note in finding.notes):
         yield "a damaged file: a part of the picture may be wrong"
 
 
@@ -337,7 +335,7 @@ def influences_in_words(finding: Finding) -> list[str]:
 
 def copies_in_words(finding: Finding) -> str:
     """Summarise the scores of the copies of a stress test; "" without them."""
-    return next((note.capitalize() for note in finding.notes if note.startswith(COPIES)), "")
+    return next((note.capitalize() for note in finding.notes if note.startswith(notes.STRESS)), "")
 
 
 def score_in_words(finding: Finding) -> str:

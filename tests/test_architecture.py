@@ -16,7 +16,7 @@ NETWORKS = (
     "hidascan.detectors",
     "hidascan.device",
     "hidascan.engine",
-    "hidascan.looking",
+    "hidascan.examination",
     "hidascan.scanner",
     "hidascan.runners",
 )
@@ -28,7 +28,7 @@ FORBIDDEN = {  # package -> what it must not import
         "hidascan.image",
         "hidascan.device",
         "hidascan.engine",
-        "hidascan.looking",
+        "hidascan.examination",
         "hidascan.scanner",
         "hidascan.report",
         "hidascan.lab",
@@ -38,7 +38,7 @@ FORBIDDEN = {  # package -> what it must not import
     "serve": ("hidascan.lab", "hidascan.cli", "hidascan.runners"),
     "": ("hidascan.lab",),
 }
-BASE_MODULES = ("geometry.py", "atomic.py", "errors.py", "printable.py", "options.py")
+BASE_MODULES = ("geometry.py", "atomic.py", "errors.py", "notes.py", "printable.py", "options.py")
 HIDANET = ("hidascan.detectors.hidanet", "hidascan.lab.hidanet")
 
 
@@ -78,9 +78,9 @@ def test_base_modules_import_no_others(name):
     assert not [name for name in ours if not within(name, floor)]
 
 
-def test_a_look_knows_no_batches():
+def test_an_examination_knows_no_batches():
     above = ("hidascan.engine", "hidascan.device", "hidascan.scanner")
-    assert not [name for name in imported(PACKAGE / "looking.py") if within(name, above)]
+    assert not [name for name in imported(PACKAGE / "examination.py") if within(name, above)]
 
 
 def test_only_hidanets_own_packages_import_it():

@@ -60,9 +60,9 @@ def test_attributions_equal_the_effect_of_removing_a_patch(patches):
     randomise(network.probe)
     network.vote.fill_(0.5)
     encoded = {
-        "tokens": torch.randn(1 + patches, TINY.components) * 0.3,
-        "embedded": torch.randn(1 + patches, TINY.dim),
-        "statistics": torch.randn(1 + patches, TINY.quality_dim) * 0.3,
+        "projected": torch.randn(1 + patches, TINY.components) * 0.3,
+        "fam": torch.randn(1 + patches, TINY.dim),
+        "qfe": torch.randn(1 + patches, TINY.quality_dim) * 0.3,
         "residuals": torch.zeros(1 + patches, 14, 14, TINY.residual_filters),
     }
     with torch.inference_mode():

@@ -156,7 +156,7 @@ def test_every_report_copes(hidascan, weights, scanner, tmp_path, monkeypatch):
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["status"] for row in rows] == ["ok", "ok", "error"] and rows[0]["effects"]
     page = (tmp_path / "out.html").read_text()
-    assert page.count("<article") == 3 and "None" not in page and f"detector {scanner.run.detector}" in page
+    assert page.count("<article") == 3 and "None" not in page and f"detector {scanner.info.detector}" in page
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     panel = hidascan(tmp_path / "in/b.jpg", "-v", "--weights", weights).out
     assert "None" not in panel and "score" in panel and ("heatmap" in panel) == scanner.detector.has_heatmap

@@ -18,7 +18,7 @@ from hidascan.report import FORMATS as REPORTS
 from hidascan.report.csv_report import CsvReport
 from hidascan.report.reporter import close_text, open_text
 from hidascan.report.shards import read_shard, shards_of
-from hidascan.runners import RUNNERS, Place
+from hidascan.runners import RUNNERS, Runner
 from tests.conftest import picture, save_picture
 
 
@@ -102,7 +102,7 @@ def by_size(options, files, run):
 
 
 def test_a_place_to_run_is_one_function_and_one_line(hidascan, tmp_path, monkeypatch):
-    monkeypatch.setitem(RUNNERS, "size", Place(f"{__name__}:by_size"))
+    monkeypatch.setitem(RUNNERS, "size", Runner(f"{__name__}:by_size"))
     for name, content in (("a", b"x"), ("b", b""), ("c", b"y")):
         (tmp_path / f"{name}.png").write_bytes(content)
     monkeypatch.chdir(tmp_path)
@@ -121,7 +121,7 @@ def test_a_place_to_run_is_one_function_and_one_line(hidascan, tmp_path, monkeyp
     assert hidascan(".", "--runner", "size", "-q").code == 1
     assert "produces no heatmap" in hidascan(".", "--runner", "size", "--heatmap").err
     assert "must be local or ray or size, not other" in hidascan(".", "--runner", "other").err
-    monkeypatch.setitem(RUNNERS, "size", Place("hidascan.no_such_module:findings"))
+    monkeypatch.setitem(RUNNERS, "size", Runner("hidascan.no_such_module:findings"))
     assert "no_such_module" in (ran := hidascan(".", "--runner", "size")).err and "pip install" not in ran.err
 
 

@@ -16,6 +16,7 @@ from hidascan import Scanner, ScanOptions
 from hidascan.calibration import Calibration
 from hidascan.detectors.base import Positions
 from hidascan.detectors.checkpoint import load_detector, save_trained
+from hidascan.examination import error_margin, jackknife_error, settled_by
 from hidascan.geometry import patch_grid, spread_order
 from hidascan.lab.cli import app
 from hidascan.lab.data.tables import LabelledImage
@@ -28,7 +29,6 @@ from hidascan.lab.measure.settling import (
     outcome,
     record_trajectories,
 )
-from hidascan.looking import error_margin, jackknife_error, settled_by
 from hidascan.options import PROFILES
 from tests.conftest import picture, save_picture
 from tests.lab import on_cpu
@@ -156,7 +156,7 @@ def test_the_hottest_cell_of_a_patch_is_that_of_its_own_map(tiny_weights, likely
     network.heatmap.likely.fill_(likely), network.heatmap.sure.fill_(sure), network.heatmap.evidence.fill_(0.1)
     corners = torch.arange(10).view(5, 2) * 8
     encoded = network.encode(views, Positions(torch.arange(5) == 0, corners))
-    evidence = network.probe.patch_votes(encoded["tokens"][:1], encoded["tokens"][1:])
+    evidence = network.probe.patch_votes(encoded["projected"][:1], encoded["projected"][1:])
     for place, hottest in enumerate(network.hottest(encoded)):
         cells = network.locate_cells({name: rows[[place + 1]] for name, rows in encoded.items()}, grid)
         alone = network.heatmap(cells, evidence[place].expand_as(cells))

@@ -18,7 +18,7 @@ from PIL import Image
 from hidascan import Scanner, ScanOptions
 from hidascan.errors import UsageError
 from hidascan.image.folders import Survey
-from hidascan.image.manifests import paths_in
+from hidascan.image.path_lists import paths_in
 from hidascan.image.sources import Selection, Unreadable, expand, is_stream
 from tests.conftest import picture, save_picture
 
@@ -152,7 +152,7 @@ def test_a_scan_that_is_resumed_when_all_is_done_has_found_something(hidascan, t
     out, mark = tmp_path / "out.csv", tmp_path / "out.csv.unfinished"
     hidascan(image.parent, "--threshold", "1", "--csv", out)
     plain = hidascan(image.parent, "--threshold", "1", "--csv", tmp_path / "other.csv")
-    mark.write_text(json.dumps(Scanner(ScanOptions(str(tiny_weights), threshold=1.0)).run.fingerprint()))
+    mark.write_text(json.dumps(Scanner(ScanOptions(str(tiny_weights), threshold=1.0)).info.fingerprint()))
     ran = hidascan(image.parent, "--threshold", "1", "--csv", out, "--resume")
     assert (ran.code, ran.err) == (plain.code, "") == (0, "")
 
@@ -289,6 +289,18 @@ def test_the_column_is_the_one_that_is_named(tmp_path):
     assert read(tmp_path, table, "t.csv", "file; name") == ['a;b "c".jpg']
     with pytest.raises(UsageError, match=r"no column 'image' \(--column\); columns: file; name, path"):
         read(tmp_path, table, "t.csv", "image")
+
+
+def test_a_caption_with_a_quoted_part_does_not_end_a_table(tmp_path):
+    table = b'path\tcaption\na.jpg\t"Hello" she said\nb.jpg\t"two\nlines"\nc.jpg\tx\n'
+    assert read(tmp_path, table, "t.tsv") == ["a.jpg", "b.jpg", "c.jpg"]
+    with pytest.raises(UsageError, match="line 4: unexpected end of data"):
+        read(tmp_path, b'path\tcaption\na.jpg\t"Hello\nb.jpg\tx\nc.jpg\ty\n', "t.tsv")
+
+
+def test_in_a_table_of_one_column_an_existing_file_decides(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "a.jpg", "b,c.jpg"))
+    assert read(tmp_path, b"path\na.jpg,seen\nb,c.jpg\n", "t.csv") == ["a.jpg", "b,c.jpg"]
 
 
 def image_bytes(form: str) -> bytes:

@@ -34,7 +34,7 @@ def decode(path, *rest, **more):
         os.write(1, b"libfoo: warning\\n"), os.write(2, b"libfoo: warning\\n")
     return sound(path, *rest, **more)
 isolation.decode, isolation._SECONDS = decode, 1
-isolation.serve()
+isolation.decode_requests()
 """
 
 

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from hidascan.detectors.hidanet.filters import FEATURES
-from hidascan.detectors.hidanet.kernel_probe import Summary
+from hidascan.detectors.hidanet.kernel_probe import ProbeInput
 from hidascan.detectors.hidanet.network import HiDANetConfig
 from hidascan.lab.cli import app
 from hidascan.lab.data.degradations import draw_delivery, draw_hard_delivery
@@ -123,7 +123,7 @@ def test_no_source_of_the_samples_is_in_two_folds(lab):
 def test_a_probe_decides_on_images_one_by_one_as_on_all():
     probe = fit_kernel_probe(samples_of(), RECIPE)
     seen = summarise(probe, samples_of())
-    together, alone = probe(seen), probe(Summary(*(part[7:8] for part in seen)))
+    together, alone = probe(seen), probe(ProbeInput(*(part[7:8] for part in seen)))
     for whole, part in zip(together, alone, strict=True):
         assert torch.allclose(whole[7], part[0], atol=2e-3)
 

@@ -14,7 +14,7 @@ from hidascan.detectors.base import Positions
 from hidascan.detectors.hidanet.filters import (
     FEATURES,
     HISTOGRAM,
-    PROFILES,
+    PHASE_FEATURES,
     in_phase,
     residual_features,
 )
@@ -137,7 +137,7 @@ def test_cls_alone_equals_cls_among_all_tokens(name, packed):
         pack_linears(backbone)
     whole = backbone(views)
     assert torch.allclose(backbone.cls(views), whole[:, :, 0], atol=1e-5)
-    first, last = backbone.tapped(backbone.standard(views), (1,))
+    first, last = backbone.tapped(backbone.standardise(views), (1,))
     assert torch.allclose(first, whole[:, 0]) and torch.allclose(last[:, :1], whole[:, 1, :1], atol=1e-5)
 
 
@@ -172,7 +172,7 @@ def test_the_filters_of_residuals_bring_out_a_weak_pattern_of_8_pixels():
 def test_co_occurrences_are_the_frequencies_of_triples():
     """Columns that go up by 10 and down again: every second difference across is far over the largest level."""
     stripes = torch.tensor([100, 110]).repeat(112).expand(1, 3, 224, 224).to(torch.uint8)
-    frequencies = residual_features(stripes)[..., PROFILES:].unflatten(3, (-1, HISTOGRAM))
+    frequencies = residual_features(stripes)[..., PHASE_FEATURES:].unflatten(3, (-1, HISTOGRAM))
     assert torch.allclose(frequencies.sum(-1), torch.ones(()))
     high_low_high, low_high_low, flat = 4 * 25 + 0 + 4, 0 + 4 * 5 + 0, 2 * 25 + 2 * 5 + 2
     along = frequencies[0, 5, 5, 0]  # brightness, fine steps: half of the triples lie across, half down

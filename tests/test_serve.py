@@ -26,7 +26,7 @@ from hidascan import Finding, Scanner, ScanOptions
 from hidascan.finding import RunInfo
 from hidascan.serve import run
 from hidascan.serve.app import PAGE_LINES, make_app
-from hidascan.serve.pool import Busy, ScanPool
+from hidascan.serve.pool import Busy, ScanQueue
 from hidascan.serve.requests import Limits
 from tests.conftest import HOSTILE, picture, save_picture
 
@@ -39,7 +39,7 @@ def png(tmp_path, seed: int = 0, height: int = 60, width: int = 80) -> bytes:
 
 @pytest.fixture
 def client(tiny_weights):
-    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights), precision="fp32")), 200)
+    pool = ScanQueue(Scanner(ScanOptions(str(tiny_weights), precision="fp32")), 200)
     with fastapi_client(make_app(pool, Limits()), base_url="http://localhost") as client:
         yield client
 
@@ -75,7 +75,7 @@ def test_nothing_is_kept_after_the_answer(client, tmp_path):
 
 def test_uploads_are_kept_on_request(tiny_weights, tmp_path):
     (tmp_path / "kept").mkdir()
-    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
+    pool = ScanQueue(Scanner(ScanOptions(str(tiny_weights))), 9)
     with fastapi_client(make_app(pool, Limits(), tmp_path / "kept"), base_url="http://localhost") as client:
         client.post("/v1/scan", files=files(("../../a.png", png(tmp_path))))
     (kept,) = (tmp_path / "kept").iterdir()
@@ -138,11 +138,11 @@ def judge(tiny_weights):
     def start(**options):
         scanner = Scanner(ScanOptions(str(tiny_weights), precision="fp32"))
         scanner.options = replace(scanner.options, **options)  # the tiny weights could not be loaded with --fast
-        scanner.run = replace(scanner.run, options=scanner.options)
+        scanner.info = replace(scanner.info, options=scanner.options)
         bounds = {"low-fpr": (1e-6, 1 - 1e-6), "balanced": (1e-6, 1e-6), "high-recall": (0.0, 0.0)}
         calibration = replace(scanner.header.calibration, thresholds=bounds)
         scanner.header = replace(scanner.header, calibration=calibration)
-        return fastapi_client(make_app(ScanPool(scanner, 9), Limits()), base_url="http://localhost")
+        return fastapi_client(make_app(ScanQueue(scanner, 9), Limits()), base_url="http://localhost")
 
     return start
 
@@ -229,13 +229,13 @@ def test_other_hosts_and_cross_origin_requests_are_rejected(client, tmp_path, he
 
 
 def test_allowed_host_names_are_compared_without_case(tiny_weights):
-    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
+    pool = ScanQueue(Scanner(ScanOptions(str(tiny_weights))), 9)
     with fastapi_client(make_app(pool, Limits(hosts=("Laptop.Local",))), base_url="http://laptop.local") as client:
         assert client.get("/v1/health", headers={"Host": "Laptop.Local:8765"}).status_code == 200
 
 
 def test_a_token_is_needed_where_there_is_one(tiny_weights, tmp_path):
-    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
+    pool = ScanQueue(Scanner(ScanOptions(str(tiny_weights))), 9)
     with fastapi_client(make_app(pool, Limits(token="secret")), base_url="http://localhost") as client:
         assert client.get("/").status_code == client.get("/v1/health").status_code == 200
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
@@ -244,7 +244,7 @@ def test_a_token_is_needed_where_there_is_one(tiny_weights, tmp_path):
 
 
 def test_bodies_over_the_limit_too_many_files_and_no_files_are_refused(tiny_weights, tmp_path):
-    pool = ScanPool(Scanner(ScanOptions(str(tiny_weights))), 9)
+    pool = ScanQueue(Scanner(ScanOptions(str(tiny_weights))), 9)
     with fastapi_client(make_app(pool, Limits(body=20_000, files=2)), base_url="http://localhost") as client:
         assert client.post("/v1/scan", files=files(("a.png", b"x" * 30_000))).status_code == 413
 
@@ -266,11 +266,11 @@ def test_bodies_over_the_limit_too_many_files_and_no_files_are_refused(tiny_weig
         assert not list(client.app.state.folder.iterdir())
 
 
-class NoScanner(ScanPool):
+class NoScanner(ScanQueue):
     """Replacement for a scanner in tests of responses; records received files."""
 
     def __init__(self, run_info):
-        self.scanner, self.failing = SimpleNamespace(run=run_info), None
+        self.scanner, self.failing = SimpleNamespace(info=run_info), None
 
     def submit(self, path, on_progress=None, options=None):
         if self.failing:
@@ -412,7 +412,7 @@ class SlowScanner:
     """Stands in for a scanner that is held up."""
 
     def __init__(self, scanner):
-        self.run, self._scanner, self.go = scanner.run, scanner, threading.Event()
+        self.info, self._scanner, self.go = scanner.info, scanner, threading.Event()
 
     def scan_files(self, paths, **options):
         for finding in self._scanner.scan_files(paths, **options):
@@ -427,7 +427,7 @@ def test_a_scanner_that_always_fails_answers_and_closes(run_info):
         scans.append(paths)
         raise RuntimeError("broken")
 
-    pool = ScanPool(SimpleNamespace(run=run_info, scan_files=fail), 9)
+    pool = ScanQueue(SimpleNamespace(info=run_info, scan_files=fail), 9)
     for future in [pool.submit("a.png"), pool.submit("b.png")]:
         with pytest.raises(RuntimeError, match="broken"):
             future.result(5)
@@ -439,7 +439,7 @@ def test_a_scanner_that_always_fails_answers_and_closes(run_info):
 
 def test_a_full_queue_is_answered_with_retry_after(tiny_weights, tmp_path):
     slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
-    pool = ScanPool(slow, 2)
+    pool = ScanQueue(slow, 2)
     picture, path, other = png(tmp_path), *(save_picture(tmp_path / f"{name}.png", 20, 20) for name in "ab")
     with fastapi_client(make_app(pool, Limits()), base_url="http://localhost") as client:
         handed_in = [pool.submit(str(path)), pool.submit(str(other))]
@@ -454,7 +454,7 @@ def test_a_full_queue_is_answered_with_retry_after(tiny_weights, tmp_path):
 
 def test_a_late_response_times_out(tiny_weights, tmp_path):
     slow = SlowScanner(Scanner(ScanOptions(str(tiny_weights))))
-    with fastapi_client(make_app(ScanPool(slow, 9), Limits(seconds=0.3)), base_url="http://localhost") as client:
+    with fastapi_client(make_app(ScanQueue(slow, 9), Limits(seconds=0.3)), base_url="http://localhost") as client:
         assert client.post("/v1/scan", files=files(("a.png", png(tmp_path)))).status_code == 504
         assert not list(client.app.state.folder.iterdir())
         slow.go.set()
@@ -462,6 +462,16 @@ def test_a_late_response_times_out(tiny_weights, tmp_path):
         while client.get("/v1/health").json()["waiting"] and time.time() < deadline:
             time.sleep(0.05)
         assert client.get("/v1/health").json()["waiting"] == 0
+
+
+def test_kept_uploads_stay_after_a_timeout(tiny_weights, tmp_path):
+    slow, kept = SlowScanner(Scanner(ScanOptions(str(tiny_weights)))), tmp_path / "kept"
+    kept.mkdir()
+    app = make_app(ScanQueue(slow, 9), Limits(seconds=0.3), kept)
+    with fastapi_client(app, base_url="http://localhost") as client:
+        assert client.post("/v1/scan", files=files(("a.png", png(tmp_path)))).status_code == 504
+        slow.go.set()
+    assert len(list(kept.iterdir())) == 1
 
 
 def test_after_the_time_limit_finished_files_keep_their_rows(tiny_weights, tmp_path):
@@ -477,7 +487,7 @@ def test_after_the_time_limit_finished_files_keep_their_rows(tiny_weights, tmp_p
 
     slow.scan_files = first_only
     named = [("a.png", png(tmp_path)), ("b.png", png(tmp_path, 1)), ("c.png", png(tmp_path, 2))]
-    with fastapi_client(make_app(ScanPool(slow, 9), Limits(seconds=1.5)), base_url="http://localhost") as client:
+    with fastapi_client(make_app(ScanQueue(slow, 9), Limits(seconds=1.5)), base_url="http://localhost") as client:
         found = rows(client.post("/v1/scan", files=files(*named)))
         assert [(row["path"], row["status"]) for row in found] == [
             ("a.png", "ok"),
@@ -494,7 +504,7 @@ def test_after_the_time_limit_finished_files_keep_their_rows(tiny_weights, tmp_p
 
 def test_a_scanner_that_fails_does_not_end_the_service(tiny_weights, tmp_path):
     scanner = Scanner(ScanOptions(str(tiny_weights)))
-    pool, path = ScanPool(scanner, 9), save_picture(tmp_path / "a.png", 20, 20)
+    pool, path = ScanQueue(scanner, 9), save_picture(tmp_path / "a.png", 20, 20)
     encode = scanner.engine.runner.encode
     scanner.engine.runner.encode = lambda *given: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -506,7 +516,7 @@ def test_a_scanner_that_fails_does_not_end_the_service(tiny_weights, tmp_path):
 
 def test_cancelling_stops_the_scan_in_the_engine(tiny_weights, tmp_path):
     scanner = Scanner(ScanOptions(str(tiny_weights), precision="fp32", batch_size=4))
-    pool, encode, encoded = ScanPool(scanner, 9), scanner.engine.runner.encode, []
+    pool, encode, encoded = ScanQueue(scanner, 9), scanner.engine.runner.encode, []
     begun, go_on = threading.Event(), threading.Event()
 
     def counted(views, where):
@@ -530,7 +540,7 @@ def test_cancelling_stops_the_scan_in_the_engine(tiny_weights, tmp_path):
 
 def test_progress_begins_with_a_preliminary_verdict_and_changes_no_result(tiny_weights, tmp_path):
     scanner, seen = Scanner(ScanOptions(str(tiny_weights), precision="fp32", explain=True)), []
-    pool, path = ScanPool(scanner, 9), str(save_picture(tmp_path / "a.png", 1200, 1200))
+    pool, path = ScanQueue(scanner, 9), str(save_picture(tmp_path / "a.png", 1200, 1200))
     watched = pool.submit(path, lambda finding, run, missing: seen.append((finding.verdict, run, missing))).result(60)
     pool.close()
     (plain,) = scanner.scan_files([path])

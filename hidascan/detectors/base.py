@@ -56,6 +56,9 @@ class Decision(NamedTuple):
 class DetectorConfig:
     """Network configuration in a checkpoint; subclasses add fields of int, float, bool, str or tuples of int.
 
+    Integers, also those in tuples, must be in 1..4096, or in 1..64 in a field whose name ends with "depth"; tuples have at
+    most 64 items; floats are finite.
+
     Raises:
         ValueError: If a size is out of range, so that a hostile header cannot exhaust memory.
     """
@@ -107,7 +110,8 @@ class Detector(nn.Module):
         Config: Frozen dataclass with the arguments of `__init__`.
         plan: Division of an image into views.
         has_heatmap: Whether `locate` returns a heatmap.
-        frozen_encoder: True if the first layers of `encode` are frozen, so that training computes them once per view.
+        frozen_encoder: Whether training caches `encode_frozen` of each view, instead of encoding it again in each step;
+            False also for frozen layers whose output is too large to cache.
     """
 
     Config: ClassVar[type[DetectorConfig]]
@@ -186,28 +190,26 @@ class Detector(nn.Module):
         without = ({name: rows[kept] for name, rows in encoded.items()} for kept in rest)
         return torch.stack([logit - self.decide(others).logit for others in without])
 
-    def encode_cells(self, views: Tensor) -> Encoded | None:
-        """Encode views (B, 3, S, S) like `encode`, and add "cells" (B, N, C); None if the detector has none."""
+    def encode_patch_tokens(self, views: Tensor) -> Encoded | None:
+        """Encode views (B, 3, S, S) like `encode`, and add "patch_tokens" (B, N, C); None if the detector has none."""
         return None
 
     def complexity(self) -> Tensor | None:
         """Return the KL divergence () of Bayesian weights from their prior; None without such weights."""
         return None
 
-    def measure(self, encoded: Encoded) -> None:
-        """Measure statistics of encoded views, once before training; by default, do nothing."""
+    def fit_standardisation(self, encoded: Encoded) -> None:
+        """Fit the standardisation of encoded views, once before training; by default, do nothing."""
 
     def frozen_parts(self) -> dict[str, FrozenViT]:
         """Return the submodules that are stored in separate files, by name."""
         return {name: module for name, module in self.named_children() if isinstance(module, FrozenViT)}
 
-    def compute_in(self, dtype: torch.dtype) -> None:
-        """Set the precision of costly trained layers to `dtype`; frozen parts have their own method."""
+    def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
+        """Move to a device, prepare for inference, and return an encoder of views.
 
-    def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
-        """Prepare the detector for inference, with costly layers in `dtype`, and return an encoder of views.
-
-        Do not train, save or move it afterwards.
+        Frozen parts have their precision since loading; `SingleView` uses `dtype` for autocast. Do not train, save or
+        move the detector afterwards.
         """
         self.to(device)
         if device.type == "cpu":
@@ -219,14 +221,14 @@ class Detector(nn.Module):
 class SingleView(Detector):
     """Detector of one view, from any network of standardised views (B, 3, H, W) -> logits (B,).
 
-    Subclasses set `plan`, and `network` last.
+    Subclasses set `plan` and `network` in `__init__`.
     """
 
     mean = (0.485, 0.456, 0.406)  # of RGB in 0..1, as torchvision and timm standardise for ImageNet
     std = (0.229, 0.224, 0.225)
     network: nn.Module
 
-    def standard(self, views: Tensor) -> Tensor:
+    def standardise(self, views: Tensor) -> Tensor:
         """Standardise views (B, 3, H, W) uint8."""
         mean, std = (
             views.new_tensor(numbers, dtype=torch.float32).view(1, 3, 1, 1) for numbers in (self.mean, self.std)
@@ -235,11 +237,11 @@ class SingleView(Detector):
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
         """Return the logit of each view."""
-        return {"logit": self.network(self.standard(views)).float()}
+        return {"logit": self.network(self.standardise(views)).float()}
 
-    def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
+    def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Run the network under autocast unless `dtype` is float32."""
-        super().runtime(device, dtype)
+        super().prepare_inference(device, dtype)
 
         def encode(views: Tensor, where: Positions) -> Encoded:
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

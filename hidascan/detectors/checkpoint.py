@@ -118,7 +118,9 @@ def _parsed(path: Path, raw: dict[str, Any]) -> CheckpointHeader:
             licence=str(raw["licence"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: the header of these weights is incomplete ({printable(str(error))})") from None
+        raise CheckpointError(
+            f"{path}: the header of these weights is incomplete or invalid ({printable(str(error))})"
+        ) from None
 
 
 def _part(raw: dict[str, Any]) -> Part:
@@ -173,7 +175,6 @@ def load_detector(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Detec
     kinds = {name: tensor.dtype for name, tensor in detector.state_dict().items()}
     tensors = {name: tensor.to(kinds.get(name, torch.float32)) for name, tensor in trained.items()}
     _assign(detector, tensors, path, tuple(parts))
-    detector.compute_in(dtype)
     for module, backbone in detector.frozen_parts().items():
         _assign_backbone(backbone, parts[module][1], dtype)
     return detector.eval(), header

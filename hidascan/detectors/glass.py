@@ -79,7 +79,7 @@ class Glass(Detector):
                 seen[kind] = encoder(x[kind]).float()
         return {"cls": seen}
 
-    def measure(self, encoded: Encoded) -> None:
+    def fit_standardisation(self, encoded: Encoded) -> None:
         """Measure mean and standard deviation of the frozen tokens."""
         self.mean, self.std = encoded["cls"].mean(0), encoded["cls"].std(0).clamp_min(1e-4)
 

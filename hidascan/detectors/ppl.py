@@ -72,21 +72,21 @@ class PPL(Detector):
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
         """Return the logit of each view."""
-        return {"logit": self.encode_cells(views)["logit"]}
+        return {"logit": self.encode_patch_tokens(views)["logit"]}
 
-    def encode_cells(self, views: Tensor) -> Encoded:
-        """Return "logit" (B,) and "cells" (B, N, C): normalised patch tokens, for PCL."""
+    def encode_patch_tokens(self, views: Tensor) -> Encoded:
+        """Return "logit" (B,) and "patch_tokens" (B, N, C): normalised patch tokens, for PCL."""
         with attached(() if self.merged else self._pairs()):
-            tokens = self.norm(self.backbone.tokens(self.backbone.standard(views))[:, 0])
-        return {"logit": self.head(tokens[:, 0])[:, 0].float(), "cells": tokens[:, 1:].float()}
+            tokens = self.norm(self.backbone.tokens(self.backbone.standardise(views))[:, 0])
+        return {"logit": self.head(tokens[:, 0])[:, 0].float(), "patch_tokens": tokens[:, 1:].float()}
 
-    def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
+    def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Merge the adapters into the matrices of the backbone, so that they cost nothing."""
         if not self.merged:
             for linear, adapter in self._pairs():
                 merge(linear, adapter)
             self.merged = True
-        return super().runtime(device, dtype)
+        return super().prepare_inference(device, dtype)
 
     def _pairs(self) -> Iterator[tuple[nn.Linear, Adapter]]:
         """Yield the adapted layers of the backbone, each with its adapter."""

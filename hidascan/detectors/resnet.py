@@ -49,7 +49,7 @@ class ResNet(SingleView):
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
         """Return "pooled" (B, D): the mean of the last feature map."""
-        x = self.network(self.standard(views))
+        x = self.network(self.standardise(views))
         x = x if self.space is None else self.space(x)
         return {"pooled": x.mean((2, 3)).float()}
 

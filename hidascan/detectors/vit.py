@@ -78,7 +78,7 @@ class ViTCNN(ViT):
 
     def features(self, rows: Encoded) -> Tensor:
         """Return alpha * CLS + beta * CNN (B, C)."""
-        pixels = self.backbone.standard(rows["pixels"])
+        pixels = self.backbone.standardise(rows["pixels"])
         # The 1x1 convolution is linear, so it can follow the mean: equal results at a hundredth of the cost.
         seen = self.cnn[-1](self.cnn[:-1](pixels).mean((2, 3), keepdim=True)).flatten(1)
         return self.shares[0] * rows["cls"] + self.shares[1] * seen.float()

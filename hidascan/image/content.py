@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hidascan.image.views import MIN_SIDE
+from hidascan.notes import NO_CONTENT, NO_DETAIL
 
 _STEP = 3  # minimum difference of neighbours that counts as structure; JPEG changes flat colours by 1 or 2
 _MIN_STRUCTURE = 0.001  # share of neighbours with structure; 4 of 900 windows of train.tsv have less: skies, drawings
@@ -26,7 +27,7 @@ def detail_problem(pixels: np.ndarray) -> str:
     rows = green[:: max(1, green.shape[0] // _LINES), :_LENGTH]
     columns = green[:_LENGTH, :: max(1, green.shape[1] // _LINES)].T
     missing = all(_fine_share(lines) < _LEAST for lines in (rows, columns))
-    return "looks enlarged or out of focus: fine detail is missing" if missing else ""
+    return f"{NO_DETAIL}: fine detail is missing" if missing else ""
 
 
 def _fine_share(lines: np.ndarray) -> float:
@@ -43,9 +44,9 @@ def content_problem(pixels: np.ndarray) -> str:
     """Return the reason why a picture (H, W, 3) uint8 cannot be classified; "" if it can."""
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
-        return f"nothing to judge: {width}x{height} pixels are too few (at least {MIN_SIDE} per side needed)"
+        return f"{NO_CONTENT}: {width}x{height} pixels are too few (at least {MIN_SIDE} per side needed)"
     if _structure(pixels) < _MIN_STRUCTURE:
-        return "nothing to judge: the picture is blank"
+        return f"{NO_CONTENT}: the picture is blank"
     return ""
 
 

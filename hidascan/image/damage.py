@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hidascan.errors import ImageError
+from hidascan.notes import DAMAGED, DAMAGED_ONLY, MAY_BE_WRONG
 
 _MIN_ROWS, _MIN_SHARE = 64, 0.25
 _GENERIC_MESSAGES = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
@@ -39,19 +40,17 @@ def note_of(rows: Rows, height: int) -> str:
     which = (
         f"the first {count} of {height} rows" if not rows.top else f"rows {rows.top + 1} to {rows.bottom} of {height}"
     )
-    return f"damaged: only {which} were readable and scanned"
+    return f"{DAMAGED_ONLY}{which} were readable and scanned"
 
 
 def zeroed_pixels(data: bytes, format: str, pixels: int) -> str:
     """Return a note if a file has zero bytes in place of coded pixels, which decoders accept without an error; "" if not.
 
-    Only WebP, HEIF and AVIF are checked, which have no checksums. In HEIF and AVIF, only the end of the data is
-    checked, as metadata elsewhere may contain zeros.
+    Only lossy WebP, HEIF and AVIF are checked, which have no checksums; in lossless WebP, flat areas are zeros, too. In
+    HEIF and AVIF, only the end of the data is checked, as metadata elsewhere may contain zeros.
     """
     kind = {"WEBP": b"VP8 ", "HEIF": b"mdat", "AVIF": b"mdat"}.get(format)
     at = data.find(kind) if kind else -1
-    if at < 0 and format == "WEBP":
-        at = data.find(b"VP8L")
     if at < 4:
         return ""
     if format == "WEBP":
@@ -64,7 +63,7 @@ def zeroed_pixels(data: bytes, format: str, pixels: int) -> str:
         zeros, least = len(body) - len(body.rstrip(b"\0")), 4096
     if zeros < least:
         return ""
-    return f"damaged: {zeros} zero bytes within the coded pixels; part of the picture may be wrong"
+    return f"{DAMAGED}{zeros} zero bytes within the coded pixels; part of the picture {MAY_BE_WRONG}"
 
 
 def longest_run(whole: np.ndarray) -> Rows:

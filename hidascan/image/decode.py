@@ -33,6 +33,7 @@ from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
 from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, to_rgb
 from hidascan.image.signatures import describe, raw_photo, without_padding
+from hidascan.notes import MAY_BE_WRONG, ONLY
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -195,8 +196,8 @@ def _decode_opened(
     image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> DecodedImage:
     _check_size(*image.size, max_pixels)
-    tiff.mend_planes(image)
     notes = [*_frames(image), *filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height)])]
+    tiff.in_one_plane(image)
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
     before_load(_pixels_in_memory(*image.size, max_pixels))
@@ -219,15 +220,15 @@ def _frames(image: Image.Image) -> Iterator[str]:
     try:
         frames = getattr(image, "n_frames", 1)
     except Exception:  # the first frame may still be intact
-        yield "only the first of several frames scanned; the others are damaged"
+        yield f"{ONLY}the first of several frames scanned; the others are damaged"
         return
     tiles: Any = getattr(image, "tile", [])
     if image.format == "GIF" and tiles and tuple(tiles[0][1]) != (0, 0, *image.size):
         yield "the first frame covers only a part of the picture"
     if frames > 1 and image.format == "HEIF":
-        yield f"only the main one of {frames} pictures in the file scanned"
+        yield f"{ONLY}the main one of {frames} pictures in the file scanned"
     elif frames > 1:
-        yield f"only the first of {frames} frames scanned"
+        yield f"{ONLY}the first of {frames} frames scanned"
 
 
 def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndarray:
@@ -248,7 +249,7 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
         except Exception:  # a decoder without partial results
             raise error from None
     if rows != Rows(0, partial.height):  # `image` may have been turned since
-        doubt = "; some of these rows may be wrong" if image.format == "GIF" else ""
+        doubt = f"; some of these rows {MAY_BE_WRONG}" if image.format == "GIF" else ""
         notes.append(note_of(rows, partial.height) + doubt)
     return np.ascontiguousarray(to_rgb(partial, notes, grey)[rows.top : rows.bottom])
 
@@ -265,7 +266,7 @@ def _may_lack_rows(image: Image.Image) -> bool:
 
 def _partly(data: bytes) -> tuple[Image.Image, Rows]:
     """Decode as many rows as possible, and return the picture and its decoded rows."""
-    fresh = [Image.open(io.BytesIO(data), formats=pillow_names()) for _ in range(2)]
+    fresh = [tiff.in_one_plane(Image.open(io.BytesIO(data), formats=pillow_names())) for _ in range(2)]
     return partly_loaded((fresh[0], fresh[1]))
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from hidascan.errors import ImageError, reason_of
 from hidascan.image.decode import DecodedImage, decode
+from hidascan.image.formats import LARGEST_FILE
 from hidascan.records import from_json, to_json
 
 try:
@@ -32,13 +33,14 @@ except ImportError:  # Windows: without limits, but still separate processes
     fcntl = resource = None  # type: ignore[assignment]
 
 # Without the working folder in sys.path, as it may hold a malicious PIL.py.
-COMMAND = [sys.executable, "-c", "import sys; del sys.path[0]; from hidascan.image.isolation import serve; serve()"]
+_CODE = "import sys; del sys.path[0]; from hidascan.image.isolation import decode_requests; decode_requests()"
+COMMAND = [sys.executable, "-c", _CODE]
 
 _PIPE_BYTES = 1 << 20
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # per decoder, as there may be one per core
-_SECONDS, _PIXELS_PER_SECOND = 10, 5e6
-_BYTES, _BYTES_PER_PIXEL = 1 << 30, 24
-_BYTES_PER_SECOND, _LARGEST = 5_000_000, 4 << 30  # of reading a file from a slow disk; of a file in memory
+_SECONDS, _PIXELS_PER_SECOND = 10, 5e6  # time limit of a decoder: this, plus the pixels at this speed
+_BYTES, _BYTES_PER_PIXEL = 1 << 30, 24  # memory limit, beside the process and the file
+_BYTES_PER_SECOND = 5_000_000  # of the slowest disk
 
 
 @functools.cache
@@ -173,7 +175,7 @@ class _Worker:
         self._replies.close()
 
 
-def serve() -> None:
+def decode_requests() -> None:
     """Decode the files named on stdin, in a process of its own, until stdin ends."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # output of libraries must not mix with the replies
@@ -212,7 +214,7 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
 def _size_of(path: str) -> int:
     """Return the size of a file in bytes, as far as memory for it is granted; 0 if it cannot be read."""
     try:
-        return min(os.path.getsize(path), _LARGEST)
+        return min(os.path.getsize(path), LARGEST_FILE)
     except (OSError, ValueError):
         return 0
 

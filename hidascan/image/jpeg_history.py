@@ -135,7 +135,7 @@ def jpeg_trace(pixels: np.ndarray) -> JpegTrace | None:
     if best:
         return JpegTrace(best, 0, 0)
     grids = [(top, left) for top in range(_BLOCK) for left in range(_BLOCK) if top or left]
-    samples = [_counted(_coefficients(windows[:_WINDOWS_ALL_GRIDS], *grid)) for grid in grids]
+    samples = [_informative(_coefficients(windows[:_WINDOWS_ALL_GRIDS], *grid)) for grid in grids]
     guesses = [float(sample.first(_PRESELECTING).fits(_COARSE).max()) if sample else -np.inf for sample in samples]
     likely = np.argsort(guesses)[-_FINALISTS:]
     best_of = [(float(sample.fits(_COARSE).max()) if (sample := samples[n]) else -np.inf, grids[n]) for n in likely]
@@ -170,7 +170,7 @@ class _Sample:
 
 def _best(coefficients: np.ndarray) -> int | None:
     """Return the best-fitting quality for (B, 64) coefficients; None if none fits."""
-    sample = _counted(coefficients)
+    sample = _informative(coefficients)
     if sample is None:
         return None
     guesses = sample.first(_PRESELECTING).fits(_QUALITIES)
@@ -179,7 +179,7 @@ def _best(coefficients: np.ndarray) -> int | None:
     return likely[int(fits.argmax())] if fits.max() >= _MIN_RATIO else None
 
 
-def _counted(coefficients: np.ndarray) -> _Sample | None:
+def _informative(coefficients: np.ndarray) -> _Sample | None:
     """Return the informative ones of (B, 64) coefficients; None if there are too few."""
     counted = np.abs(coefficients) > _MIN_VALUE
     counted[:, 0] = False  # DC depends on content more than on the grid

@@ -17,6 +17,7 @@ from PIL import Image
 
 from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, longest_run, note_of, same_rows
+from hidascan.notes import DAMAGED, MAY_BE_WRONG, REDUCED_DETAIL
 
 _EOI = b"\xff\xd9"
 _SOS, _RESTART_INTERVAL = 0xDA, 0xDD
@@ -90,7 +91,7 @@ def _is_padding(warning: str, data: bytes) -> bool:
 
 def _corrupt(warning: str) -> str:
     reason = warning.removeprefix("Corrupt JPEG data: ")
-    return f"damaged: corrupt JPEG data ({reason}); part of the picture may be wrong"
+    return f"{DAMAGED}corrupt JPEG data ({reason}); part of the picture {MAY_BE_WRONG}"
 
 
 @dataclass
@@ -206,7 +207,7 @@ class _Damaged:
             return self._coarse()
         rows = longest_run(whole)
         if rows != Rows(0, height):
-            note = note_of(rows, height) + ("" if self._ends_early() else "; some of these rows may be wrong")
+            note = note_of(rows, height) + ("" if self._ends_early() else f"; some of these rows {MAY_BE_WRONG}")
             return np.ascontiguousarray(first[rows.top : rows.bottom]), (note,)
         if self._ends_early():
             return first, (_NO_END,)
@@ -246,8 +247,8 @@ class _Damaged:
             raise ImageError("damaged image: data are missing, only a coarse preview is readable")
         why, doubt = "the file is truncated", ""
         if not self._ends_early():
-            why, doubt = "data are missing", ", and part of the picture may be wrong"
-        note = f"damaged: {why}; this progressive JPEG was scanned at reduced detail{doubt}"
+            why, doubt = "data are missing", f", and part of the picture {MAY_BE_WRONG}"
+        note = f"{DAMAGED}{why}; this progressive JPEG was scanned at {REDUCED_DETAIL}{doubt}"
         return _rgb(self._repaired(), self.mode), (note,)
 
     def _cut(self) -> bool:

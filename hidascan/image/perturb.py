@@ -76,7 +76,7 @@ def noise(pixels: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
     return np.rint(pixels + grain).clip(0, 255).astype(np.uint8)
 
 
-def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
+def shrink_to(pixels: np.ndarray, longest: int) -> np.ndarray:
     """Shrink an image to `longest` pixels on its longer side, unless it is smaller."""
     scale = longest / max(pixels.shape[:2])
     return shrink(pixels, scale) if scale < 1 else pixels
@@ -84,7 +84,7 @@ def fit(pixels: np.ndarray, longest: int) -> np.ndarray:
 
 def post(pixels: np.ndarray, longest: int, qualities: tuple[int, ...], sharpness: float = 0.0) -> np.ndarray:
     """Post an image: shrink it to sides of at most `longest` pixels, sharpen it, save it as JPEG once per quality."""
-    posted = fit(pixels, longest)
+    posted = shrink_to(pixels, longest)
     if sharpness:
         posted = sharpen(posted, sharpness)
     for quality in qualities:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, note_of
+from hidascan.notes import DAMAGED, MAY_BE_WRONG
 
 _MAGIC = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
@@ -142,13 +143,13 @@ class PngFile:
             bad = ", ".join(sorted({chunk.kind.decode() for chunk in self.chunks if not (chunk.sound or chunk.cut)}))
             note = f"damaged: wrong checksum in {bad}" if bad else "damaged: the PNG is truncated"
             colours = any(chunk.kind in (b"PLTE", b"tRNS") and not chunk.sound for chunk in self.chunks)
-            note = f"{note}; {'colours may be wrong' if colours else 'all pixels are intact'}"
+            note = f"{note}; {f'colours {MAY_BE_WRONG}' if colours else 'all pixels are intact'}"
         elif sure.enough(header.height) or rows.bottom == sure.bottom:
             rows, note = sure, note_of(sure, header.height)
         elif rows.bottom == header.height:
-            note = "damaged: wrong checksum in IDAT; part of the picture may be wrong"
+            note = f"{DAMAGED}wrong checksum in IDAT; part of the picture {MAY_BE_WRONG}"
         else:
-            note = f"{note_of(rows, header.height)}; some of these rows may be wrong"
+            note = f"{note_of(rows, header.height)}; some of these rows {MAY_BE_WRONG}"
         known += bytes(max(0, header.size - len(known)))
         return RepairedPng(self._written(memoryview(known)[: header.size]), rows, note)
 

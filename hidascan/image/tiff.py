@@ -19,12 +19,16 @@ def tags_of(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
 
 
-def mend_planes(image: Image.Image) -> None:
-    """Call a single channel interleaved: if it is called separate, Pillow reads only the first letter of its raw mode."""
+def in_one_plane(image: Image.Image) -> Image.Image:
+    """Let Pillow read a TIFF with a single plane; of separate planes, it reads only the first letter of a raw mode.
+
+    Call it after any change of frames, which reads the tags again.
+    """
     tags = tags_of(image)
     if _is_separate(tags) and tags.get(_CHANNELS, 1) == 1:
         tags[_PLANES] = 1
         image._setup()  # type: ignore[attr-defined]
+    return image
 
 
 def check_tiff(image: Image.Image) -> None:

@@ -12,6 +12,7 @@ from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError, ImageError, reason_of
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
+from hidascan.image.perturb import shrink_to
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
 from hidascan.regions import outlines, turned
@@ -126,14 +127,6 @@ def _known(heatmap: np.ndarray | None) -> np.ndarray:
     if heatmap is None:
         raise ValueError("the finding has no heatmap")
     return heatmap
-
-
-def shrink_to(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """Shrink a picture (H, W, 3) uint8 to sides of at most `longest` px."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, longest / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
 
 
 def _heat(values: np.ndarray) -> np.ndarray:

@@ -21,11 +21,12 @@ from PIL import Image
 
 from hidascan.errors import HidascanError, ImageError
 from hidascan.finding import MAY_DIFFER, Finding, RunInfo
+from hidascan.image.perturb import shrink_to
 from hidascan.image.provenance.claim import claim_strength
 from hidascan.image.views import upright
 from hidascan.options import ScanOptions
 from hidascan.printable import printable
-from hidascan.report.heatmap import attribution_colours, contours, corner_of, heat_layer, notable, shrink_to
+from hidascan.report.heatmap import attribution_colours, contours, corner_of, heat_layer, notable
 from hidascan.report.reporter import TextReport, pixels_of
 from hidascan.summary import (
     FAILED,

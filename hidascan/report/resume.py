@@ -175,7 +175,7 @@ def head_of(file: str) -> bytes:
         return stream.read(HEAD)
 
 
-def place_of(path: str) -> str:
+def key_of(path: str) -> str:
     """Return a URI, or a key that is equal for all spellings of a path."""
     return path if is_uri(path) else path_key(path)
 

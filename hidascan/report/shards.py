@@ -34,8 +34,8 @@ Row = dict[str, Any]
 
 _PATIENCE = 300.0  # seconds after which an incomplete shard is written
 _NAME = re.compile(r"part-(\d{6,})\.(csv|jsonl|parquet)")
-_WHOLE = ("width", "height", "patches", "jpeg_quality")
-_FRACTIONS = ("score", "jpeg_quality_estimated", "ai_area", "seconds")
+_INT_COLUMNS = ("width", "height", "patches", "jpeg_quality")
+_FLOAT_COLUMNS = ("score", "jpeg_quality_estimated", "ai_area", "seconds")
 MANIFEST = "manifest.json"
 _STARTED = ".started.json"
 _MANIFEST_KEYS = ("files", "verdicts", "shards", "scan")
@@ -115,7 +115,7 @@ def _as_parquet(rows: list[Row]) -> bytes:
     import pyarrow
     from pyarrow.parquet import write_table
 
-    kinds = dict.fromkeys(_WHOLE, pyarrow.int32()) | dict.fromkeys(_FRACTIONS, pyarrow.float64())
+    kinds = dict.fromkeys(_INT_COLUMNS, pyarrow.int32()) | dict.fromkeys(_FLOAT_COLUMNS, pyarrow.float64())
     columns = {"key": pyarrow.array([row["key"] for row in rows], pyarrow.int64())}
     for name in COLUMNS:
         values = [_valid(row[name]) for row in rows]

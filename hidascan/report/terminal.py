@@ -16,6 +16,7 @@ from rich.text import Text
 from hidascan.errors import UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.provenance.claim import claim_strength
+from hidascan.notes import SCORE_ALONE
 from hidascan.printable import one_line, printable
 from hidascan.report.heatmap import HeatmapReport
 from hidascan.report.reporter import Report
@@ -57,7 +58,6 @@ _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
 _PART = re.compile(r"%(.?)|\\[nt0\\]", re.DOTALL)
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}
 _PANEL, _BAR = 88, 24  # maximum width, columns
-_IN_SUMMARY = "the score alone indicates real"  # start of a note that the summary repeats
 _REGIONS, _INFLUENCES = 5, 3  # listed
 
 
@@ -233,7 +233,7 @@ def _file_facts(finding: Finding) -> Iterator[tuple[str, str]]:
     for claim in claims_by_statement(finding):
         yield "claim", f"{claim_in_words(claim)} ({'; '.join(filter(None, (claim.field, claim_strength(claim))))})"
     for note in finding.notes:
-        if not note.startswith(_IN_SUMMARY):
+        if not note.startswith(SCORE_ALONE):
             yield "note", note
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hidascan.runners.loop import File, Run
 
 
-class Place(NamedTuple):
+class Runner(NamedTuple):
     """A place to run: one function, `findings(options, files, run)`, a generator of Findings; all else is in `loop`.
 
     It calls `run.begin` with the configuration of its scanners, before it takes the first of `files`, which are pairs
@@ -34,8 +34,8 @@ class Place(NamedTuple):
 
 
 RUNNERS = {
-    "local": Place("hidascan.runners:findings"),
-    "ray": Place("hidascan.runners.ray:findings", cluster=True),
+    "local": Runner("hidascan.runners:findings"),
+    "ray": Runner("hidascan.runners.ray:findings", cluster=True),
 }
 
 
@@ -53,6 +53,6 @@ def findings(options: ScanOptions, files: Iterable[File], run: Run) -> Generator
             keys.append(key)
             yield path
 
-    run.begin(scanner.run)
+    run.begin(scanner.info)
     for finding in scanner.scan_files(paths(), run.progress.on_batch):
         yield replace(finding, key=keys.popleft())

@@ -27,7 +27,7 @@ from hidascan.request import Reports, Request
 from hidascan.runners import RUNNERS
 
 File = tuple[int, str]  # key and path
-Findings = Callable[[ScanOptions, Iterable[File], "Run"], Generator[Finding, None, None]]
+RunnerFunction = Callable[[ScanOptions, Iterable[File], "Run"], Generator[Finding, None, None]]
 
 
 def run_scan(request: Request) -> ExitCode:
@@ -94,7 +94,7 @@ class Run:
             self._shards = ShardReport(wanted.shards, info, settings, again)
             self._add_report(self._shards)
             earlier = self._shards.earlier
-        self._earlier = {resume.place_of(path) for path in earlier.paths}
+        self._earlier = {resume.key_of(path) for path in earlier.paths}
         self._found_ai, self._failed = earlier.found_ai, earlier.failed
         self.progress = ScanProgress(hidden=wanted.quiet)
         self._stack.callback(self.progress.close)  # the first to be closed, as reports may print
@@ -102,7 +102,7 @@ class Run:
     def files(self) -> Iterator[File]:
         """Yield the files without a row; the key is the position among all inputs, the same if a scan is resumed."""
         for key, path in enumerate(self.request.inputs.files(self._survey)):
-            if resume.place_of(path) not in self._earlier:
+            if resume.key_of(path) not in self._earlier:
                 yield key, path
 
     def add(self, finding: Finding) -> None:
@@ -138,9 +138,9 @@ class Run:
         self._stack.callback(report.close)
 
 
-def _runner(name: str) -> Findings:
+def _runner(name: str) -> RunnerFunction:
     try:
-        findings: Findings = pkgutil.resolve_name(RUNNERS[name].function)
+        findings: RunnerFunction = pkgutil.resolve_name(RUNNERS[name].function)
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "hidascan":
             raise  # a mistake in the runner, not a missing extra

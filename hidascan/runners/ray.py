@@ -23,7 +23,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, from_arrow_refs
 
 from hidascan.detectors import find_weights
-from hidascan.errors import CheckpointError, FleetError, HidascanError, UsageError
+from hidascan.errors import CheckpointError, ClusterError, HidascanError, UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.filesystems import fetch
 from hidascan.image.sources import Unreadable, is_uri
@@ -40,7 +40,7 @@ def findings(options: ScanOptions, files: Iterable[File], run: Run) -> Generator
 
     Raises:
         UsageError: If there is no cluster.
-        FleetError: If Ray gives up.
+        ClusterError: If Ray gives up.
     """
     weights, trust = find_weights(options.weights).resolve(), options.c2pa_trust
     options = replace(options, weights=str(weights), c2pa_trust=trust and os.path.abspath(trust))
@@ -58,7 +58,7 @@ def describe(options: ScanOptions) -> Described:
     from hidascan.scanner import Scanner
 
     scanner = Scanner(replace(options, device="cpu"))
-    return scanner.run, scanner.preparer
+    return scanner.info, scanner.preparer
 
 
 def _cause(error: BaseException) -> HidascanError:
@@ -68,7 +68,7 @@ def _cause(error: BaseException) -> HidascanError:
         return cause
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = re.sub(r"^[a-z_.]+[.][A-Z][A-Za-z]+: ", "", lines[-1]) if lines else type(error).__name__
-    return FleetError(f"Ray stopped the scan: {reason}")
+    return ClusterError(f"Ray stopped the scan: {reason}")
 
 
 @contextmanager
@@ -223,9 +223,9 @@ class ScanActor:
 
         torch.set_num_threads(threads)
         self._scanner = Scanner(options)
-        if self._scanner.run.digest != digest:
+        if self._scanner.info.digest != digest:
             raise CheckpointError(f"{options.weights}: different weights on {platform.node()}")
-        self._scan_record = self._scanner.run.record()
+        self._scan_record = self._scanner.info.record()
 
     def __call__(self, block: Any) -> Any:
         """Scan the jobs of a block, in full batches across images: columns key, job -> row (JSON)."""

@@ -136,7 +136,7 @@ def _changed_scores(
         except CheckpointError as error:
             yield f"cannot be scanned again: {error}"
             continue
-        then, here = scan.get("weights"), scanner.run.digest
+        then, here = scan.get("weights"), scanner.info.digest
         if then != here:
             yield f"different weights: {str(then)[:12]} in the report, {here[:12]} now"
         for row, now in zip(members, scanner.scan_files(str(base / row.path) for row in members), strict=True):

@@ -24,7 +24,7 @@ from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.printable import printable
 from hidascan.serve import pages
-from hidascan.serve.pool import EVENTS, Busy, EventStream, ScanPool
+from hidascan.serve.pool import EVENTS, Busy, EventStream, ScanQueue
 from hidascan.serve.requests import ADVICE, LOOPBACK, Guard, Limits, Upload, delete, receive
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
@@ -74,7 +74,7 @@ def _refuse_options(request: Request) -> None:
         raise HTTPException(400, f"unknown query parameters ({names}): set options when starting hidascan serve")
 
 
-def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bool = True) -> FastAPI:
+def make_app(pool: ScanQueue, limits: Limits, keep: Path | None = None, local: bool = True) -> FastAPI:
     """Build the application; `local` states whether it is bound to a loopback address.
 
     Uploads are kept in the folder `keep`, or deleted after the response if it is None.
@@ -90,7 +90,7 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
 
     app = FastAPI(
         title="hidascan",
-        version=pool.scanner.run.version,
+        version=pool.scanner.info.version,
         lifespan=life,
         docs_url=None,  # these pages would load external scripts
         redoc_url=None,
@@ -104,9 +104,9 @@ def make_app(pool: ScanPool, limits: Limits, keep: Path | None = None, local: bo
     return app
 
 
-def _add_api(app: FastAPI, pool: ScanPool, limits: Limits, keeps: bool) -> None:
+def _add_api(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool) -> None:
     """Add the routes of the HTTP API."""
-    run = pool.scanner.run
+    run = pool.scanner.info
 
     @app.get("/v1/health")
     async def health() -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _add_api(app: FastAPI, pool: ScanPool, limits: Limits, keeps: bool) -> None:
         `profile` (low-fpr, balanced, high-recall) replaces that of the service for these files; `stress` repeats the
         test on re-saved, resized and cropped copies.
         """
-        return await _answered(request, pool, limits, app.state.folder, keeps, _run(pool, profile, stress))
+        return await _answered(request, pool, limits, app.state.folder, keeps, _info_of(pool, profile, stress))
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -145,17 +145,17 @@ def _add_errors(app: FastAPI) -> None:
         return await http_error(request, HTTPException(400, printable(words[:200])))
 
 
-def _run(pool: ScanPool, profile: str | None, stress: bool = False) -> RunInfo:
+def _info_of(pool: ScanQueue, profile: str | None, stress: bool = False) -> RunInfo:
     """Return the configuration of the scans of a request."""
     try:
-        return pool.scanner.run_with(profile, stress) if profile is not None or stress else pool.scanner.run
+        return pool.scanner.info_with(profile, stress) if profile is not None or stress else pool.scanner.info
     except UsageError as error:
         raise HTTPException(400, printable(str(error)[:200])) from None
 
 
-def _add_page(app: FastAPI, pool: ScanPool, limits: Limits, keeps: bool, local: bool) -> None:
+def _add_page(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool, local: bool) -> None:
     """Add the routes of the page."""
-    run = pool.scanner.run
+    run = pool.scanner.info
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
@@ -173,7 +173,7 @@ def _add_page(app: FastAPI, pool: ScanPool, limits: Limits, keeps: bool, local: 
 
     @app.get("/v1/report-frame", include_in_schema=False)
     async def frame(made: str = "", profile: str | None = None) -> dict[str, Any]:
-        parts = pages.frame(run, made[:40], None if profile is None else _run(pool, profile))
+        parts = pages.frame(run, made[:40], None if profile is None else _info_of(pool, profile))
         return {**parts, "scan": run.record()}
 
     @app.post("/v1/preview", include_in_schema=False)
@@ -193,7 +193,7 @@ def _wants_html(request: Request) -> bool:
 
 
 async def _answered(
-    request: Request, pool: ScanPool, limits: Limits, folder: Path, keep: bool, run: RunInfo
+    request: Request, pool: ScanQueue, limits: Limits, folder: Path, keep: bool, run: RunInfo
 ) -> Response:
     accepted, submit = request.headers.get("accept", ""), partial(pool.submit, options=run.options)
     uploads: list[Upload] = []
@@ -203,23 +203,24 @@ async def _answered(
     async def line(upload: Upload, finding: Finding) -> dict[str, Any]:
         return await asyncio.to_thread(pages.line, run, upload, finding, with_pages, uploads.index(upload))
 
-    streams = scanned = False
+    streams = received = False
     try:
         await _received(request, folder, limits, uploads)
+        received = True
         if EVENTS in accepted:
             stream = EventStream(submit, uploads, line, at_end)
-            streams = scanned = True
+            streams = True
             return stream
         findings = await _scanned(submit, uploads, limits.seconds)
-        scanned = True
         lines = [await line(*pair) for pair in zip(uploads, findings, strict=True)]
     except Busy:
+        delete(uploads)  # even if uploads are kept: the client sends them again
         raise HTTPException(429, "too many queued files", headers={"Retry-After": _RETRY_AFTER}) from None
     except ClientDisconnect:  # nothing to answer
         return Response(status_code=400)
     finally:
-        if not scanned:
-            delete(uploads)  # even if uploads are kept: it was refused, or is incomplete
+        if not received:
+            delete(uploads)  # even if uploads are kept: they are incomplete
         elif not streams:
             at_end()
     if _wants_html(request):

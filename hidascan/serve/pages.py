@@ -21,10 +21,11 @@ from hidascan.finding import Finding, RunInfo
 from hidascan.geometry import CELL
 from hidascan.image.formats import suffixes
 from hidascan.image.isolation import decoders
+from hidascan.image.perturb import shrink_to
 from hidascan.image.views import upright
 from hidascan.printable import printable
 from hidascan.report import html_report
-from hidascan.report.heatmap import draw_heatmap, shrink_to
+from hidascan.report.heatmap import draw_heatmap
 from hidascan.report.jsonl_report import json_row
 from hidascan.report.reporter import pixels_of
 from hidascan.serve.requests import Limits, Upload

@@ -21,8 +21,7 @@ from hidascan.printable import complain
 from hidascan.scanner import Scanner
 from hidascan.serve.requests import Upload
 
-# As `scanner.Watch`, without an answer.
-OnProgress = Callable[[Finding, int, int], None]
+OnProgress = Callable[[Finding, int, int], None]  # as `scanner.Watch`, without an answer
 EVENTS = "text/event-stream"
 _HEARTBEAT = 1.0  # seconds between signs of life, by which a closed connection is noticed
 
@@ -37,7 +36,7 @@ class _Submission(NamedTuple):
     options: ScanOptions
 
 
-class ScanPool:
+class ScanQueue:
     """Scans files in a separate thread, in the order of submission."""
 
     def __init__(self, scanner: Scanner, waiting: int):
@@ -45,7 +44,7 @@ class ScanPool:
         self.scanner, self._most = scanner, waiting
         self._queue: Queue[str | None] = Queue()
         self._submitted: dict[str, _Submission] = {}  # neither done nor cancelled
-        self._lock, self._run = threading.Lock(), 0
+        self._lock, self._generation = threading.Lock(), 0
         self._thread = threading.Thread(target=self._work, name="scan", daemon=True)
         self._thread.start()
 
@@ -54,8 +53,8 @@ class ScanPool:
     ) -> Future[Finding]:
         """Submit a file under a unique path. Cancelling its future stops its scan, even one in progress.
 
-        `on_progress` is called in the thread of the scan. `options` are those of a configuration by `Scanner.run_with`;
-        None for those of the scanner.
+        `on_progress` is called in the thread of the scan. `options` are those of `Scanner.info_with`; None for the
+        scanner's own.
 
         Raises:
             Busy: If too many files are queued.
@@ -64,7 +63,7 @@ class ScanPool:
         with self._lock:
             if len(self._submitted) >= self._most:
                 raise Busy
-            self._submitted[path] = _Submission(future, on_progress, options or self.scanner.run.options)
+            self._submitted[path] = _Submission(future, on_progress, options or self.scanner.info.options)
         future.add_done_callback(lambda done: self._forget(path))
         self._queue.put(path)
         return future
@@ -83,36 +82,36 @@ class ScanPool:
         with self._lock:
             self._submitted.pop(path, None)
 
-    def _paths(self, run: int, path: str | None) -> Iterator[str]:
-        """Yield a path and all that follow until the pool is closed or this run fails; the next run sees the last one."""
-        while path is not None and run == self._run:
+    def _paths(self, generation: int, path: str | None) -> Iterator[str]:
+        """Yield a path and all that follow until the queue is closed or this generation fails; the next one sees the last path."""
+        while path is not None and generation == self._generation:
             if path in self._submitted:
                 yield path
             path = self._queue.get()
         self._queue.put(path)
 
-    def _watch(self, finding: Finding, run: int, missing: int) -> bool:
+    def _watch(self, finding: Finding, encoded: int, missing: int) -> bool:
         """Report the progress of a file; return whether it is still wanted."""
         submission = self._submitted.get(finding.path)
         if submission and submission.on_progress:
-            submission.on_progress(finding, run, missing)
+            submission.on_progress(finding, encoded, missing)
         return submission is not None
 
     def _options(self, path: str) -> ScanOptions:
         """Return the options of a file; those of the scanner for a cancelled one."""
         submission = self._submitted.get(path)
-        return submission.options if submission else self.scanner.run.options
+        return submission.options if submission else self.scanner.info.options
 
     def _work(self) -> None:
         while (path := self._queue.get()) is not None:
             try:
-                paths = self._paths(self._run, path)
+                paths = self._paths(self._generation, path)
                 for finding in self.scanner.scan_files(paths, watch=self._watch, options_of=self._options):
                     submission = self._submitted.get(finding.path)
                     if submission and submission.future.set_running_or_notify_cancel():
                         submission.future.set_result(finding)
             except Exception as error:  # passed to waiting clients; the service continues
-                self._run += 1
+                self._generation += 1
                 with self._lock:
                     pending = list(self._submitted.values())
                 for submission in pending:

@@ -21,7 +21,7 @@ from hidascan.options import ScanOptions
 from hidascan.printable import complain
 from hidascan.scanner import Scanner
 from hidascan.serve.app import make_app
-from hidascan.serve.pool import ScanPool
+from hidascan.serve.pool import ScanQueue
 from hidascan.serve.requests import LOOPBACK, Limits
 
 _CONNECTIONS = 64  # at least: the page needs four
@@ -49,7 +49,7 @@ def serve(
         raise UsageError(f"--host {host} is reachable from the network: set --token, or HIDASCAN_TOKEN")
     _check_folders(keep)
     bound = _bound(host, port)
-    pool = ScanPool(Scanner(options), limits.waiting)
+    pool = ScanQueue(Scanner(options), limits.waiting)
     _announce(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/", browser and host in LOOPBACK)
     logging.getLogger().addHandler(_OneLine(logging.ERROR))  # for all libraries; warnings are client errors
     config = uvicorn.Config(

@@ -41,7 +41,7 @@ class FrozenViT(nn.Module):
         super().__init__()
         vit: Any = PlainViT(CLIP[name], image_size) if name in CLIP else build_timm_vit(name, image_size)
         if not taps or list(taps) != sorted(set(taps)) or not 1 <= taps[0] <= taps[-1] <= len(vit.blocks):
-            raise CheckpointError(f"taps {taps} exceed a backbone of {len(vit.blocks)} blocks")
+            raise CheckpointError(f"taps {taps} must be ascending numbers of blocks in 1..{len(vit.blocks)}")
         self.depth = len(vit.blocks)
         vit.blocks = vit.blocks[: taps[-1]]
         self.vit: Any = vit.requires_grad_(False).eval()
@@ -78,20 +78,20 @@ class FrozenViT(nn.Module):
         """Encode views.
 
         Args:
-            views: (B, 3, 224, 224) uint8 RGB.
+            views: (B, 3, S, S) uint8 RGB.
 
         Returns:
             (B, T, 1 + N, C) float32 of T taps. Token 0 is [CLS], then the N = grid * grid patch tokens row by row;
             register tokens are dropped.
         """
-        return self.tokens(self.standard(views))
+        return self.tokens(self.standardise(views))
 
     @torch.no_grad()
     def cls(self, views: Tensor) -> Tensor:
         """Encode views (B, 3, S, S) uint8 to their [CLS] tokens (B, T, C), faster than `forward`."""
-        return torch.stack([tokens[:, 0] for tokens in self.tapped(self.standard(views), ())], dim=1)
+        return torch.stack([tokens[:, 0] for tokens in self.tapped(self.standardise(views), ())], dim=1)
 
-    def standard(self, views: Tensor) -> Tensor:
+    def standardise(self, views: Tensor) -> Tensor:
         """Standardise views (B, 3, S, S) uint8 as in the ViT's training."""
         return (views.float() / 255 - self.mean) / self.std
 
@@ -99,12 +99,12 @@ class FrozenViT(nn.Module):
         """Encode standardised views (B, 3, S, S) like `forward`, with gradients for adapters."""
         return torch.stack(self.tapped(x, self.taps), dim=1)  # (B, T, 1 + N, C)
 
-    def tapped(self, x: Tensor, whole: Collection[int]) -> list[Tensor]:
+    def tapped(self, x: Tensor, with_patches: Collection[int]) -> list[Tensor]:
         """Encode standardised views (B, 3, S, S) up to the last tap.
 
         Args:
             x: Standardised views.
-            whole: Taps to return with patch tokens. For other taps [CLS] is enough, so that the last block may be
+            with_patches: Taps to return with patch tokens. For other taps [CLS] is enough, so that the last block may be
                 computed for [CLS] only.
 
         Returns:
@@ -113,7 +113,7 @@ class FrozenViT(nn.Module):
         x = self.vit.embed(x) if isinstance(self.vit, PlainViT) else embed_with_timm(self.vit, x)  # (B, P + N, C)
         tapped, last = [], self.taps[-1]
         for number, block in enumerate(self.vit.blocks, start=1):
-            alone = number == last and last not in whole and isinstance(block, Block)
+            alone = number == last and last not in with_patches and isinstance(block, Block)
             x = block.cls(x) if alone else block(x)
             if number in self.taps:
                 tapped.append(_without_registers(x, self.vit.num_prefix_tokens))

@@ -83,7 +83,7 @@ class Block(nn.Module):
 
     def cls(self, x: Tensor) -> Tensor:
         """Map x (B, N, C) to the [CLS] output of `forward`, (B, 1, C); other tokens are only keys and values."""
-        y = x[:, :1] + self.attn(self.norm1(x), asking=1)
+        y = x[:, :1] + self.attn(self.norm1(x), queries=1)
         return y + self.mlp(self.norm2(y))
 
 
@@ -96,11 +96,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, asking: int | None = None) -> Tensor:
-        """Map x (B, N, C) to the same shape, or to (B, asking, C) if only the first `asking` tokens are queries."""
+    def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
+        """Map x (B, N, C) to the same shape, or to (B, queries, C) if only the first `queries` tokens are queries."""
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, C / heads) each
-        q = q[:, :, :asking]
+        q = q[:, :, :queries]
         if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not _has_amx():  # a third faster for few tokens
             x = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3), dim=3) @ v
         else:

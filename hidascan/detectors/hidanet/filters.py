@@ -16,11 +16,11 @@ LARGEST = 6.0  # magnitude at which features are clipped, in standard deviations
 BLOCK = 8  # pixels: the period of JPEG's blocks and of the decoders of latent diffusion models
 _RESIDUALS = 9
 _PHASES = 2 * _RESIDUALS * BLOCK * BLOCK
-PROFILES = _PHASES + _RESIDUALS  # features of the first kind, then those of the second
+PHASE_FEATURES = _PHASES + _RESIDUALS  # 8x8 phase means, signed and absolute, then log strengths; co-occurrences follow
 _LEVELS = 5  # of a quantised residual: -2, -1, 0, 1, 2
 _STEPS = ((0, 1.0), (0, 3.0), (1, 1.0), (2, 1.0))  # (channel, quantisation step) of the co-occurrences
-HISTOGRAM = _LEVELS**3
-FEATURES = PROFILES + 2 * len(_STEPS) * HISTOGRAM
+HISTOGRAM = _LEVELS**3  # bins of one co-occurrence
+FEATURES = PHASE_FEATURES + 2 * len(_STEPS) * HISTOGRAM
 _GLANCE = 112  # side of the window in the centre of a view that a glance uses, pixels
 _STRONGEST = 8  # filters that it uses
 
@@ -136,7 +136,7 @@ class ResidualFilters(MatchedFilters):
         return self.filtered(residual_features(torch.stack(windows))).mean((1, 2))[:, :_STRONGEST]
 
     @torch.no_grad()
-    def standard(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
+    def standardise(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
         """Compute all features (B, S // 16, S // 16, FEATURES) of views, in standard deviations within +-6."""
         return self.standardised(residual_features(views if corners is None else in_phase(views, corners)))
 
@@ -168,7 +168,7 @@ def _second_differences(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _phase_profiles(planes: Tensor) -> Tensor:
-    """Compute phase profiles of planes (B, 3, H, W): (B, H / 16, W / 16, PROFILES), log strengths last."""
+    """Compute phase profiles of planes (B, 3, H, W): (B, H / 16, W / 16, PHASE_FEATURES), log strengths last."""
     residuals = torch.cat([*_second_differences(planes), npr(planes)], dim=1)
     strength = F.avg_pool2d(F.avg_pool2d(residuals.abs(), BLOCK), 3, 1, 1, count_include_pad=False) + 0.25
     relative = (residuals / F.interpolate(strength, scale_factor=BLOCK)).clamp_(-4, 4)
@@ -184,7 +184,10 @@ def _phase_means(x: Tensor) -> Tensor:
 
 
 def _co_occurrences(planes: Tensor) -> Tensor:
-    """Count triples of planes (B, 3, H, W), along and across for each of _STEPS: (B, H / 16, W / 16, 8 * 125)."""
+    """Compute the frequencies of triples of residuals in planes (B, 3, H, W): (B, H / 16, W / 16, 8 * 125).
+
+    Each 125 of them sum to 1.
+    """
     batch, _, height, width = planes.shape
     across, down = _second_differences(planes)
     rows, columns = height // CELL, width // CELL
@@ -198,6 +201,7 @@ def _co_occurrences(planes: Tensor) -> Tensor:
         triples = [
             [cells.narrow(axis, 1, part.shape[axis] - 2) + _triples(part, axis) for axis in (2, 1)] for part in levels
         ]
+        # along the direction of the difference (horizontal, vertical), then at right angles to it
         for chosen in ((triples[0][0], triples[1][1]), (triples[0][1], triples[1][0])):
             both = torch.cat([part.flatten() for part in chosen])
             counts_of.append(_counted(both, batch * rows * columns * HISTOGRAM))

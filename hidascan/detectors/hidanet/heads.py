@@ -60,13 +60,13 @@ class FusionHead(nn.Module):
     Views are embedded separately, so that only D numbers per patch are kept, even for thousands of patches.
     """
 
-    def __init__(self, features: int, dim: int, heads: int, dropout: float = 0.0, hidden: float = 0.0):
+    def __init__(self, features: int, dim: int, heads: int, dropout: float = 0.0, input_dropout: float = 0.0):
         """Set up for F features of a token, with layers of width D.
 
-        In training, a channel after fusion is dropped with probability `dropout`, a feature of a token with `hidden`.
+        In training, a channel after fusion is dropped with probability `dropout`, a feature of a token with `input_dropout`.
         """
         super().__init__()
-        self.hide = nn.Dropout(hidden)
+        self.input_dropout = nn.Dropout(input_dropout)
         self.thumbnail, self.patch = nn.Linear(features, dim), nn.Linear(features, dim)
         self.aggregation = FeatureAggregation(dim, heads, dropout)
         self.classifier = nn.Sequential(
@@ -75,7 +75,7 @@ class FusionHead(nn.Module):
 
     def embed(self, tokens: Tensor, is_thumbnail: Tensor) -> Tensor:
         """Embed views (B, F), is_thumbnail (B,) bool -> (B, D)."""
-        tokens = self.hide(tokens)
+        tokens = self.input_dropout(tokens)
         both = torch.where(is_thumbnail[:, None], self.thumbnail(tokens), self.patch(tokens))
         return nn.functional.gelu(both)
 
@@ -109,12 +109,12 @@ class QualityEstimator(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, dim: int, dropout: float = 0.0, hidden: float = 0.0):
-        """Build layers of width `dim`; training drops hidden channels by `dropout`, input features by `hidden`."""
+    def __init__(self, dim: int, dropout: float = 0.0, input_dropout: float = 0.0):
+        """Build layers of width `dim`; training drops channels by `dropout`, input features by `input_dropout`."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
-        self.embedding = nn.Sequential(nn.Dropout(hidden), nn.Linear(FEATURES, dim))
+        self.embedding = nn.Sequential(nn.Dropout(input_dropout), nn.Linear(FEATURES, dim))
         self.classifier = nn.Sequential(
             nn.GELU(),
             nn.Dropout(dropout),

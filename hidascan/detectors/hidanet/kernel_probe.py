@@ -16,7 +16,7 @@ FAMILIES = (
 _AT_A_TIME = 256  # patches per evaluation of the kernel
 
 
-class Summary(NamedTuple):
+class ProbeInput(NamedTuple):
     """Input of the kernel for B images."""
 
     thumbnail: Tensor  # (B, P) projected tokens of the thumbnails
@@ -60,13 +60,13 @@ class Projection(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Project features (B, F) into (B, P) float32."""
-        return self.project(self.standard(features))
+        return self.project(self.standardise(features))
 
     def project(self, standard: Tensor) -> Tensor:
         """Project standardised features (B, F) into (B, P) float32."""
         return standard @ self.basis.float() * self.quantum
 
-    def standard(self, features: Tensor) -> Tensor:
+    def standardise(self, features: Tensor) -> Tensor:
         """Standardise features (B, F), float32."""
         return standardise(features, self.mean, self.scale)
 
@@ -90,7 +90,7 @@ class KernelProbe(nn.Module):
     def __init__(self, token_features: int, components: int, landmarks: int):
         super().__init__()
         self.tokens = Projection(token_features, components)
-        for name in Summary._fields:
+        for name in ProbeInput._fields:
             self.register_buffer(f"{name}_landmarks", torch.zeros(landmarks, components, dtype=torch.int8))
             self.register_buffer(f"{name}_quantum", torch.ones(components))
         self.register_buffer("share", torch.full((2,), 0.5))  # of thumbnail and patches in a distance
@@ -100,7 +100,7 @@ class KernelProbe(nn.Module):
         self.register_buffer("offsets", torch.zeros(outputs))
         self._kept: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, images: Summary) -> Predictions:
+    def forward(self, images: ProbeInput) -> Predictions:
         """Predict verdict, domain and family of images."""
         outputs = self.token_kernel(images) @ self.coefficients.T + self.offsets
         domains, families = outputs[:, 1:].split([len(DOMAINS), len(FAMILIES)], dim=1)
@@ -112,10 +112,10 @@ class KernelProbe(nn.Module):
         A single patch carries too little signal: in any photo, the most extreme of hundreds would look like AI.
         """
         mixed = (patches + patches.mean(0)) / 2
-        parts = (Summary(thumbnail.expand_as(part), part) for part in mixed.split(_AT_A_TIME))
+        parts = (ProbeInput(thumbnail.expand_as(part), part) for part in mixed.split(_AT_A_TIME))
         return torch.cat([self.token_kernel(part) @ self.coefficients[0] + self.offsets[0] for part in parts])
 
-    def token_kernel(self, images: Summary) -> Tensor:
+    def token_kernel(self, images: ProbeInput) -> Tensor:
         """Return the kernel's values (B, M) between B images and M landmarks."""
         x, (centres, squares) = self._joined(images), self._centres()
         products = torch.addmm(squares, x, centres.T, alpha=-2.0)
@@ -133,19 +133,19 @@ class KernelProbe(nn.Module):
         joined = self._joined(self.landmarks)
         return joined, joined.square().sum(1)
 
-    def _joined(self, images: Summary) -> Tensor:
+    def _joined(self, images: ProbeInput) -> Tensor:
         """Join thumbnail and patches (B, P), weighted so that one distance is the weighted sum of both: (B, 2 P)."""
         shares = self.share.sqrt()
         return torch.cat([images.thumbnail * shares[0], images.patches * shares[1]], dim=1)
 
     @property
-    def landmarks(self) -> Summary:
+    def landmarks(self) -> ProbeInput:
         """The M landmarks, stored in int8 with a quantisation step for each component."""
-        parts = ((getattr(self, f"{name}_landmarks"), getattr(self, f"{name}_quantum")) for name in Summary._fields)
-        return Summary(*(landmarks.float() * quantum for landmarks, quantum in parts))
+        parts = ((getattr(self, f"{name}_landmarks"), getattr(self, f"{name}_quantum")) for name in ProbeInput._fields)
+        return ProbeInput(*(landmarks.float() * quantum for landmarks, quantum in parts))
 
     def set_landmarks(self, **parts: Tensor) -> None:
-        """Set the landmarks by field of `Summary`, (M, P) each."""
+        """Set the landmarks by field of `ProbeInput`, (M, P) each."""
         self._kept = None
         for name, part in parts.items():
             _quantise(part, getattr(self, f"{name}_landmarks"), getattr(self, f"{name}_quantum"))

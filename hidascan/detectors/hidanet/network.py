@@ -1,7 +1,8 @@
 """HiDA-Net, top to bottom: views -> tokens -> kernel probe and FAM -> logit; residuals -> quality (QFE); both -> heatmap.
 
-Differences from the paper, measured in `docs/decisions.md`: a frozen backbone, read after several blocks instead of the
-last; the vote of a kernel probe in addition to that of FAM and classifier; TFL also reads pixel residuals.
+Differences from the paper (table in `docs/method.md`): no refiner; FAM reads the [CLS] tokens of several blocks, by one
+layer of attention with t_out as its only query; a kernel probe votes beside it; QFE reads pixel residuals instead of
+f_detail; TFL is a CNN on pixel residuals and filtered tokens of the whole image; the parts are trained separately.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.detectors.hidanet.filters import ResidualFilters, TokenFilters, in_phase, residual_features
 from hidascan.detectors.hidanet.heads import FusionHead, QualityEstimator
-from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Summary
+from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, ProbeInput
 from hidascan.detectors.hidanet.localiser import CellLocaliser, HeatmapThresholds, cell_map
 from hidascan.geometry import CELL, PatchGrid, ViewPlan, patch_grid
 
@@ -74,57 +75,57 @@ class HiDANet(Detector):
         """Encode views by backbone and pixel residuals.
 
         Returns:
-            "tokens" (B, P): projected [CLS] tokens. "embedded" (B, D): the same tokens embedded for FAM. "statistics"
-            (B, Q): statistics of residuals, embedded by QFE. For the heatmap, "residuals" (B, 14, 14, E): filtered
-            residuals of the cells; and with `cell_taps`, "patch_tokens" (B, h, w, F): filtered tokens. Statistics and
-            residuals of thumbnails are zeros. All float32.
+            "projected" (B, P): principal components of the [CLS] tokens. "fam" (B, D): the same tokens embedded for FAM.
+            "qfe" (B, Q): statistics of residuals, embedded by QFE. For the heatmap, "residuals" (B, S / 16, S / 16, E):
+            filtered residuals of the cells; and with `cell_taps`, "filtered_tokens" (B, h, w, F): filtered patch tokens.
+            "qfe" and "residuals" of thumbnails are zeros. All float32.
         """
         return {**self.encode_tokens(views, where.is_thumbnail), **self.encode_pixels(views, where)}
 
     def encode_tokens(self, views: Tensor, is_thumbnail: Tensor) -> Encoded:
-        """Encode views (B, 3, 224, 224) uint8 with the backbone."""
-        tapped = self.backbone.tapped(self.backbone.standard(views), self.config.cell_taps)
+        """Encode views (B, 3, S, S) uint8 with the backbone."""
+        tapped = self.backbone.tapped(self.backbone.standardise(views), self.config.cell_taps)
         cls = torch.cat([tapped[place][:, 0] for place in self._deciding], dim=1)
-        standard = self.probe.tokens.standard(cls)
-        encoded = {"tokens": self.probe.tokens.project(standard), "embedded": self.fusion.embed(standard, is_thumbnail)}
+        standard = self.probe.tokens.standardise(cls)
+        encoded = {"projected": self.probe.tokens.project(standard), "fam": self.fusion.embed(standard, is_thumbnail)}
         if self.token_filters is not None:
-            encoded["patch_tokens"] = self.token_filters([tapped[place][:, 1:] for place in self._locating])
+            encoded["filtered_tokens"] = self.token_filters([tapped[place][:, 1:] for place in self._locating])
         return encoded
 
     @torch.no_grad()
     def encode_pixels(self, views: Tensor, where: Positions) -> Encoded:
-        """Encode the pixel residuals of views (B, 3, 224, 224) uint8."""
+        """Encode the pixel residuals of views (B, 3, S, S) uint8."""
         cells, patches = self.config.side // CELL, ~where.is_thumbnail
         encoded = {
             "residuals": views.new_zeros((len(views), cells, cells, self.config.residual_filters)).float(),
-            "statistics": views.new_zeros((len(views), self.config.quality_dim)).float(),
+            "qfe": views.new_zeros((len(views), self.config.quality_dim)).float(),
         }
         if patches.any():
             features = residual_features(in_phase(views[patches], where.corners[patches]))
-            encoded["statistics"][patches] = self.quality.embed(features.mean((1, 2)))
+            encoded["qfe"][patches] = self.quality.embed(features.mean((1, 2)))
             encoded["residuals"][patches] = self.residuals.filtered(features)
         return encoded
 
     @torch.no_grad()
     def decide(self, encoded: Encoded) -> Decision:
         """Decide on one image from its encoded views, the thumbnail first."""
-        embedded, predictions = encoded["embedded"], self.probe(_summary(encoded)).on_cpu()
+        embedded, predictions = encoded["fam"], self.probe(_probe_input(encoded)).on_cpu()
         fused = self.fusion(embedded[:1], embedded[None, 1:])[0]
         domain, family = _likeliest(DOMAINS, predictions.domains[0]), _likeliest(FAMILIES, predictions.families[0])
-        quality = self.quality.estimate(encoded["statistics"][1:].sum(0, keepdim=True) / max(1, len(embedded) - 1))
+        quality = self.quality.estimate(encoded["qfe"][1:].sum(0, keepdim=True) / max(1, len(embedded) - 1))
         return Decision(predictions.logits[0] + (self.vote * fused).cpu(), quality[0].cpu(), None, domain, family)
 
     @torch.no_grad()
     def attribute(self, encoded: Encoded) -> Tensor:
         """Return the influence of each patch, computed for all patches at once."""
-        embedded, count = encoded["embedded"], len(encoded["embedded"]) - 1
+        embedded, count = encoded["fam"], len(encoded["fam"]) - 1
         if count < 2:
             return super().attribute(encoded)
-        seen = _summary(encoded)
-        patches = encoded["tokens"][1:]
-        without = Summary(seen.thumbnail.expand(count, -1), (patches.sum(0) - patches) / (count - 1))
+        seen = _probe_input(encoded)
+        patches = encoded["projected"][1:]
+        without = ProbeInput(seen.thumbnail.expand(count, -1), (patches.sum(0) - patches) / (count - 1))
         parts = zip(*(part.split(_AT_A_TIME) for part in without), strict=True)
-        by_kernel = self.probe(seen).logits - torch.cat([self.probe(Summary(*part)).logits for part in parts])
+        by_kernel = self.probe(seen).logits - torch.cat([self.probe(ProbeInput(*part)).logits for part in parts])
         whole = self.fusion(embedded[:1], embedded[None, 1:])
         each = self.fusion.without_each(embedded[:1], embedded[1:])
         return by_kernel + self.vote * (whole - each)
@@ -133,9 +134,9 @@ class HiDANet(Detector):
     def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
         """Locate by TFL; if there are tokens, patches with a strong kernel vote are marked as a whole."""
         logits = self.locate_cells(encoded, grid)
-        if "tokens" not in encoded:
+        if "projected" not in encoded:
             return self.heatmap(logits)
-        votes = self.probe.patch_votes(encoded["tokens"][:1], encoded["tokens"][1:])
+        votes = self.probe.patch_votes(encoded["projected"][:1], encoded["projected"][1:])
         return self.heatmap(logits, cell_map(votes[:, None, None, None], grid)[..., 0])
 
     @torch.no_grad()
@@ -150,7 +151,7 @@ class HiDANet(Detector):
             return torch.zeros(0)
         grid = patch_grid(self.config.side, self.config.side, self.config.side)
         cells = torch.cat([_each_apart(encoded[name][1:], grid) for name in self._seen_by_localiser], dim=1)
-        votes = self.probe.patch_votes(encoded["tokens"][:1], encoded["tokens"][1:])
+        votes = self.probe.patch_votes(encoded["projected"][:1], encoded["projected"][1:])
         return self.heatmap.hottest(self.localiser(cells), votes)
 
     def locate_cells(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
@@ -161,11 +162,11 @@ class HiDANet(Detector):
 
     @property
     def _seen_by_localiser(self) -> tuple[str, ...]:
-        return ("residuals", "patch_tokens") if self.token_filters is not None else ("residuals",)
+        return ("residuals", "filtered_tokens") if self.token_filters is not None else ("residuals",)
 
-    def runtime(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
+    def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Cache the landmarks, and pack the layers applied to every token."""
-        encode = super().runtime(device, dtype)
+        encode = super().prepare_inference(device, dtype)
         self.probe.keep_landmarks()
         return encode
 
@@ -181,7 +182,7 @@ def _likeliest(names: tuple[str, ...], shares: Tensor) -> str:
     return names[int(shares.argmax())] if float(shares.max()) >= SURE else "unknown"
 
 
-def _summary(encoded: Encoded) -> Summary:
+def _probe_input(encoded: Encoded) -> ProbeInput:
     """Average the tokens of the patches of one image for the kernel probe; zeros without patches."""
-    tokens = encoded["tokens"]
-    return Summary(tokens[:1], tokens[1:].sum(0, keepdim=True) / max(1, len(tokens) - 1))
+    tokens = encoded["projected"]
+    return ProbeInput(tokens[:1], tokens[1:].sum(0, keepdim=True) / max(1, len(tokens) - 1))

@@ -21,12 +21,19 @@ _OF_PEOPLE = ("credit", "creator")  # several names, such as "Anna via NAME"
 _BESIDE = r"[;,|/(]|\s[-–—]\s|^(?:image|photo|picture|illustration|artwork|art|credit)\s*:"
 _ACTORS = re.compile(_BESIDE, re.IGNORECASE)
 _ACTORS_TOGETHER = re.compile(rf"{_BESIDE}|\s(?:via|using|and|und|et|y|&|\+)\s", re.IGNORECASE)
+_SITE = re.compile(r"\w+\.[a-z]{2,}", re.IGNORECASE)
 _ADDRESS = re.compile(r"\S+://\S+|\S+\.\w{2,}/\S*")
-# What a generator did for a picture other than to make it, such as "captions via ChatGPT".
+# What a chatbot did for a picture other than to make it, such as "captions via ChatGPT".
 _OTHER_ROLE = re.compile(
     r"\b(?:(?:caption|keyword|translat|(?:auto)?tagg)\w*|labels|alt|text(?![ -](?:to|effects?|encode\w*)\b))\b",
     re.IGNORECASE,
 )
+CHATBOTS = frozenset(  # they also describe pictures
+    {
+        "OpenAI", "ChatGPT", "gpt-image", "Meta AI", "Gemini", "Google AI", "Grok", "Qwen-Image", "GigaChat", "ERNIE",
+        "Seedream", "Hunyuan", "Le Chat",
+    }
+)  # fmt: skip
 _MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
@@ -35,7 +42,7 @@ _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 _NEGATION = re.compile(
     r"n['’]t\b|\b(?:not|no(?!\.?\s*\d)|non|without|never|neither|nor|kein\w{0,2}|nicht|ohne|sans|aucune?|pas|sin"
     r"|ningun[oa]?|senza|nessun[oa]?|sem|nenhum\w?|zonder|geen|niet|inte|ingen|inget|intet|ikke|uten|bez|nie|żad\w{1,3}"
-    r"|žádn\w{1,2}|не|без|нет|não|nao|nunca|hayır|değil|nem|fără|όχι|δεν|χωρίς|لا|لم|بدون|לא|ללא|kullan\w*mad[ıi])\b|未(?:使用|采用|用)|[没沒]有|不(?:使用|适用|適用|是|含)|[无無非](?=AI|人工智[能慧]|生成)"
+    r"|žádn\w{1,2}|не|без|нет|não|nao|nunca|hayır|değil|nem|fără|όχι|δεν|χωρίς|لا|لم|بدون|לא|ללא|kullan\w*mad[ıi])\b|未(?:使用|采用|用)|[没沒]有|不(?:使用|适用|適用)|不(?:是|含)(?=.{0,2}(?:AI|人工智|生成))|[无無非](?=AI|人工智[能慧]|生成)"
     r"|(?:使用|利用|含ま)\w{0,4}(?:ない|なし|ません|せず)|않|미사용|없",
     re.IGNORECASE,
 )
@@ -146,9 +153,10 @@ def tool_in(text: str, where: str) -> Tool | None:
 
 def _in_tools_words(text: str, where: str) -> Tool | None:
     """Return the tool named anywhere in a text that a tool wrote, or "AI" if one of its clauses only states that."""
-    if _OTHER_ROLE.search(text):
-        text = "; ".join(one for one in re.split(r"[;,|()\[\]]", text) if not _OTHER_ROLE.search(one))
     catalogue = _catalogue()
+    named = _anywhere(text, catalogue.names[where])
+    if named and named.name in CHATBOTS and _OTHER_ROLE.search(text):
+        text = "; ".join(one for one in re.split(r"[;,|()\[\]]", text) if not _OTHER_ROLE.search(one))
     lead, means = catalogue.lead(text)
     tool = _anywhere(text, catalogue.names[where]) or _whole(text[lead:], catalogue.alone)
     if (tool is None or tool.means == "software") and not is_negative(text):
@@ -162,6 +170,8 @@ def _in_peoples_words(text: str, where: str) -> Tool | None:
         return None
     text = text.removesuffix(": Clean Up")  # Apple's "Photos Generative Edit: Clean Up"
     catalogue = _catalogue()
+    if where in _WHOLE and text.lower() in catalogue.addresses:
+        return catalogue.addresses[text.lower()]
     names, allowed = catalogue.names[where], catalogue.alone if where == "credit" else catalogue.phrased
     parts = _actors(text) if where in _OF_PEOPLE else []
     for one, whole in ((text, names), *((part, catalogue.beside[where]) for part in parts)):
@@ -193,12 +203,14 @@ class _Catalogue:
         rows, phrases = content["tool"], content["phrases"]
         self.names: dict[str, _Names] = {where: {} for where in FIELDS}
         self.alone: _Names = {}
+        self.addresses: dict[str, Tool] = {}  # among the names in `alone`: nobody is called so
         for row in rows:
             tool = Tool(row["name"], row["means"], row["family"])
             for where in row.get("fields", FIELDS):
                 self.names[where] |= {_key(word): tool for word in row["words"]}
             self.alone |= {_key(word): tool for word in row.get("alone", ())}
-        self.phrased = {key: tool for key, tool in self.alone.items() if len(key) > 1}  # no first names
+            self.addresses |= {word.lower(): tool for word in row.get("alone", ()) if _SITE.fullmatch(word)}
+        self.phrased = {_key(address): tool for address, tool in self.addresses.items()}
         self.names |= {
             where: self.names[where] | {_key(word): Tool(word, "software") for word in content["software"]}
             for where in _OF_TOOLS

@@ -24,8 +24,8 @@ _DISCLOSURE = "c2pa.ai-disclosure"
 AI_ASSERTIONS = (_GENERATOR, _DISCLOSURE)
 
 
-def generator_of(manifest: dict[str, Any]) -> str:
-    """Return the name of the software that wrote the claim; "" if none."""
+def claim_generator_of(manifest: dict[str, Any]) -> str:
+    """Return the software that wrote a C2PA claim, its "claim generator", AI or not; "" if none is named."""
     infos = manifest.get("claim_generator_info")
     return plain(manifest.get("claim_generator")) or next((name for info in _list(infos) if (name := _name(info))), "")
 
@@ -42,7 +42,7 @@ def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
     Args:
         manifest: One of the `manifests` of the report.
     """
-    yield Statement("C2PA claim generator", agent=generator_of(manifest))
+    yield Statement("C2PA claim generator", agent=claim_generator_of(manifest))
     for label, data in _assertions(manifest):
         if _is_actions(label):
             yield from _of_actions(data, _list(manifest.get("claim_generator_info")))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hidascan.image.provenance.catalogue import tool_in
+from hidascan.image.provenance.catalogue import CHATBOTS, tool_in
 
 _JSON_CHARACTERS = 4_000_000
 _LABELLED = frozenset({"ContentProducer", "ProduceID", "ContentPropagator", "PropagateID"})  # keys of an AIGC label
@@ -72,14 +72,7 @@ _SETTINGS = frozenset(
     }
 )  # fmt: skip
 _NEEDED_SETTINGS = 3
-# These also describe pictures: the names of the models that make them contain "image".
-_CHATS = frozenset(
-    {
-        "OpenAI", "ChatGPT", "gpt-image", "Meta AI", "Gemini", "Grok", "Qwen-Image", "GigaChat", "ERNIE", "Seedream",
-        "Hunyuan", "Le Chat",
-    }
-)  # fmt: skip
-_OF_IMAGES = ("image", "seedream", "seededit")  # in names of their models that make pictures
+_OF_IMAGES = ("image", "seedream", "seededit")  # in names of models of chatbots that make pictures
 
 
 def generator_of(text: str) -> str:
@@ -119,7 +112,7 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     model = str(keys.get("model", ""))
     tool = tool_in(model, "software")
     makes_images = any(word in model.lower() for word in _OF_IMAGES)
-    if tool and tool.means != "software" and (tool.name not in _CHATS or makes_images):
+    if tool and tool.means != "software" and (tool.name not in CHATBOTS or makes_images):
         return tool.name
     return "a diffusion model" if len(settings & _SETTINGS) >= _NEEDED_SETTINGS else ""
 
@@ -167,7 +160,7 @@ def _tool_named(values: Mapping[str, Any]) -> str:
     makes_images = any(word in keys.get(key, "").lower() for key in _OF_TOOLS for word in _OF_IMAGES)
     described = not makes_images and keys.keys() & {"caption", "alt", "alt_text", "description", "keywords", "tags"}
     named = (tool.name for tool in tools if tool and tool.means != "software")
-    return next((name for name in named if not (described and name in _CHATS)), "")
+    return next((name for name in named if not (described and name in CHATBOTS)), "")
 
 
 def _unpacked(value: object) -> Mapping[str, Any]:

@@ -176,8 +176,7 @@ def capture_of(image: Image.Image, has_camera: bool) -> Capture | None:
         inner = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
         position = exif.get_ifd(_GPS_IFD) if _GPS_IFD in exif else {}
         make, model = _stated(exif.get(_MAKE)), _stated(exif.get(_MODEL))
-        camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
-        camera = camera if has_camera else ""
+        camera = camera_name(make, model) if has_camera else ""
         taken, software = _stated(inner.get(_TAKEN)), _stated(exif.get(_SOFTWARE))
         capture = Capture(
             camera,
@@ -192,7 +191,7 @@ def capture_of(image: Image.Image, has_camera: bool) -> Capture | None:
 
 def camera_name(make: str, model: str) -> str:
     """Return the name of a camera, without its brand twice."""
-    brand = make.split()[0].lower() if make else ""
+    brand = next(iter(make.lower().split()), "")
     return model if model and model.lower().startswith(brand) else f"{make} {model}".strip()
 
 

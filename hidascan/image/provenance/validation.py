@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from hidascan.image.provenance.manifest import Manifest
-from hidascan.image.provenance.statements import actions_of, generator_of, plain, statements_of
+from hidascan.image.provenance.statements import actions_of, claim_generator_of, plain, statements_of
 
 _MANIFEST_OF = re.compile(r"(?:^|/)c2pa/([^/]+)")
 _TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
@@ -183,7 +183,7 @@ class ManifestTree:
         found = self._manifests[label]
         statements = tuple(dict.fromkeys(islice(statements_of(found), _MAX_STATEMENTS)))
         signature_info = found.get("signature_info") or {}
-        agents = [generator_of(found), *(one.agent for one in statements)]
+        agents = [claim_generator_of(found), *(one.agent for one in statements)]
         return Manifest(
             title=title or plain(found.get("title")),
             relationship=relationship,

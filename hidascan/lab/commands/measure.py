@@ -34,7 +34,7 @@ def evaluate(
     from hidascan.report.csv_report import CsvReport
 
     images, scanner = read_images(table), open_scanner(weights, device, precision)
-    report = CsvReport(str(csv), scanner.run) if csv else None
+    report = CsvReport(str(csv), scanner.info) if csv else None
     try:
         evaluation = detection.evaluate(scanner, images, report)
     finally:
@@ -259,7 +259,7 @@ def _detection(layout: str, images: list[LabelledImage], scanner: Scanner, align
 
     paths, found = [str(image.path) for image in images], []
     for aligned in (False, True) if align else (False,):
-        run = f"{scanner.header.name} {scanner.run.digest} {scanner.dtype}" + (
+        run = f"{scanner.header.name} {scanner.info.digest} {scanner.dtype}" + (
             f" JPEG {ALIGNED_QUALITY}" if aligned else ""
         )
         found.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))

@@ -120,7 +120,7 @@ def draw_delivery(rng: np.random.Generator) -> Perturbation:
 
 def draw_hard_delivery(rng: np.random.Generator) -> Perturbation:
     """Draw a delivery that costs a detector most: a preview, a small or blurred copy, noise, a second save, bars."""
-    small = partial(perturb.fit, longest=int(rng.integers(200, 481)))
+    small = partial(perturb.shrink_to, longest=int(rng.integers(200, 481)))
     shrunk = partial(_shrink, scale=float(rng.uniform(0.2, 0.6)), kernel=int(rng.choice(KERNELS)))
     steps: list[list[Perturbation]] = [
         [small, _save(rng, 60, 92)],
@@ -185,19 +185,22 @@ def _any_resize(rng: np.random.Generator) -> Perturbation:
 
 def _site(rng: np.random.Generator) -> list[Perturbation]:
     """Draw a site builder: resizing to a width, and strong compression."""
-    return [partial(perturb.fit, longest=int(rng.choice([640, 800, 1024, 1280, 1600]))), _save(rng, 50, 85, webp=0.5)]
+    return [
+        partial(perturb.shrink_to, longest=int(rng.choice([640, 800, 1024, 1280, 1600]))),
+        _save(rng, 50, 85, webp=0.5),
+    ]
 
 
 def _network(rng: np.random.Generator) -> list[Perturbation]:
     """Draw a social network: resizing, sometimes sharpening, JPEG."""
-    fitted = partial(perturb.fit, longest=int(rng.choice([720, 1080, 1200, 2048])))
+    fitted = partial(perturb.shrink_to, longest=int(rng.choice([720, 1080, 1200, 2048])))
     sharpened = _sometimes(rng, 0.5, lambda rng: partial(perturb.sharpen, strength=float(rng.uniform(0.1, 0.6))))
     return [fitted, *sharpened, _save(rng, 68, 88, webp=0.1)]
 
 
 def _messenger(rng: np.random.Generator) -> list[Perturbation]:
     """Draw a messenger, sometimes with forwarding."""
-    fitted = partial(perturb.fit, longest=int(rng.choice([1024, 1280, 1600])))
+    fitted = partial(perturb.shrink_to, longest=int(rng.choice([1024, 1280, 1600])))
     again = [_cut_off(rng), *_sometimes(rng, 0.3, _any_resize), _save(rng, 55, 80, webp=0.0)]
     return [fitted, _save(rng, 60, 82, webp=0.0), *(again if rng.random() < 0.5 else [])]
 
@@ -212,7 +215,12 @@ def _screen(rng: np.random.Generator) -> list[Perturbation]:
     shown = partial(perturb.screenshot, scale=float(rng.uniform(0.4, 1.3)))
     aspects = [9 / 16, 3 / 4, 16 / 9]
     bars = _sometimes(rng, 0.3, lambda rng: partial(perturb.letterbox, aspect=float(rng.choice(aspects))))
-    return [partial(perturb.fit, longest=1920), shown, *bars, *_sometimes(rng, 0.4, lambda rng: _save(rng, 70, 95))]
+    return [
+        partial(perturb.shrink_to, longest=1920),
+        shown,
+        *bars,
+        *_sometimes(rng, 0.4, lambda rng: _save(rng, 70, 95)),
+    ]
 
 
 def _enlarged(rng: np.random.Generator) -> list[Perturbation]:

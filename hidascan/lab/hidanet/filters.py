@@ -17,8 +17,9 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from hidascan.detectors.hidanet.filters import FEATURES, PROFILES, ResidualFilters, residual_features
+from hidascan.detectors.hidanet.filters import FEATURES, PHASE_FEATURES, ResidualFilters, residual_features
 from hidascan.errors import RecipeError
+from hidascan.examination import tensors_of
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views
 from hidascan.lab.data.autoencoders import load_autoencoder
@@ -30,7 +31,6 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
 from hidascan.lab.hidanet.samples import decode_or_skip
 from hidascan.lab.training import artifacts
 from hidascan.lab.training.artifacts import Workspace, fingerprint
-from hidascan.looking import tensors_of
 
 _PER_SHARD = 40
 _KINDS = ("given", "trained", "generated")  # origin of the second image, and prefix of the shards
@@ -40,7 +40,7 @@ _WINDOW = 7  # cells: half a patch
 _FOR_STATISTICS = 60  # pairs for the standardisation of features
 _LEAST = 1e-3  # added to spreads: some features hardly vary
 
-STRENGTHS = slice(PROFILES - 9, PROFILES)  # features that are passed through unchanged
+STRENGTHS = slice(PHASE_FEATURES - 9, PHASE_FEATURES)  # features that are passed through unchanged
 
 Maker = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # photo -> second image of its pair
 
@@ -219,7 +219,7 @@ def measure_statistics(pairs: Pairs) -> Statistics:
     moments: dict[tuple[int, str], Moments] = {}
     for number, maker in enumerate(tqdm(pairs.makers, desc="statistics of pairs", disable=None)):
         photo, copy, degradation = pairs[number]
-        part = Moments.of(*(_quarters(standard.standard(*_patches_of(side))) for side in (photo, copy)))
+        part = Moments.of(*(_quarters(standard.standardise(*_patches_of(side))) for side in (photo, copy)))
         key = _band(degradation), maker
         moments[key] = moments[key] + part if key in moments else part
     return Statistics(standard.mean, standard.spread, moments)
@@ -246,7 +246,7 @@ def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilter
     overall, shift, mean = (sum(values) / len(known) for values in zip(*known.values(), strict=True))
     figures = [known.get(band, (overall, shift, mean)) for band in range(_BANDS)]
     targets = [*(((within + overall) / 2, between) for within, between, _ in figures), (overall, shift)]
-    kinds = (slice(0, PROFILES), slice(PROFILES, FEATURES), slice(0, FEATURES))
+    kinds = (slice(0, PHASE_FEATURES), slice(PHASE_FEATURES, FEATURES), slice(0, FEATURES))
     columns = [_discriminants(within, between[:, None], kind, ridge) for kind in kinds for within, between in targets]
     makers = sorted({maker for (_, maker), _ in moments})
     if len(makers) > 1:

@@ -121,7 +121,7 @@ def _patches(pixels: np.ndarray) -> Tensor:
 def _tokens(backbone: FrozenViT, pixels: np.ndarray) -> Tensor:
     """Compute the patch tokens of a window: (h, w, T * C) float32."""
     views = _patches(pixels).to(backbone.mean.device)
-    tapped = backbone.tapped(backbone.standard(views), backbone.taps)
+    tapped = backbone.tapped(backbone.standardise(views), backbone.taps)
     cells = torch.cat([tokens[:, 1:].float() for tokens in tapped], dim=2).cpu()
     return _joined(cells.unflatten(1, (backbone.grid, backbone.grid)))
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hidascan.detectors.hidanet.heads import FusionHead
-from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Predictions, Projection, Summary
+from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Predictions, ProbeInput, Projection
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
 from hidascan.lab.hidanet.samples import Samples
 from hidascan.lab.measure.metrics import source_weights
@@ -65,9 +65,9 @@ def _fit_kinds(probe: KernelProbe, samples: Samples, values: Tensor, among: Tens
             probe.coefficients[rows], probe.offsets[rows] = coefficients.T, offsets
 
 
-def summarise(probe: KernelProbe, samples: Samples) -> Summary:
+def summarise(probe: KernelProbe, samples: Samples) -> ProbeInput:
     """Project the tokens of samples."""
-    return Summary(probe.tokens(samples.thumbnail), probe.tokens(samples.patches))
+    return ProbeInput(probe.tokens(samples.thumbnail), probe.tokens(samples.patches))
 
 
 def _fit_projection(projection: Projection, samples: Samples, weights: Tensor, spec: KernelSpec) -> None:
@@ -84,7 +84,7 @@ def _fit_projection(projection: Projection, samples: Samples, weights: Tensor, s
     share = (weights / weights.sum())[:, None]
     projection.mean.copy_((features * share).sum(0))
     projection.scale.copy_(((features - projection.mean).square() * share).sum(0).sqrt().clamp_min(1e-5))
-    standard = projection.standard(features) * importance
+    standard = projection.standardise(features) * importance
     vectors = torch.zeros(projection.basis.shape)  # of fewer samples than components, the last columns stay zero
     _, _, found = randomized_svd((standard * share.sqrt()).numpy(), vectors.shape[1], random_state=0)
     vectors[:, : len(found)] = torch.from_numpy(found.T.copy())
@@ -122,7 +122,7 @@ class Views:
     @classmethod
     def of(cls, probe: KernelProbe, samples: Samples) -> Views:
         """Standardise the tokens of samples like a probe, and pad their patches."""
-        views = [probe.tokens.standard(one).half() for one in samples.views]
+        views = [probe.tokens.standardise(one).half() for one in samples.views]
         counts = torch.tensor([len(one) - 1 for one in views])
         patches = nn.utils.rnn.pad_sequence([one[1:] for one in views], batch_first=True)
         return cls(torch.stack([one[0] for one in views]), patches, torch.arange(patches.shape[1]) >= counts[:, None])

@@ -155,7 +155,7 @@ def _panel(scanner: Scanner, spec: CardSpec) -> str:
     """Return the terminal panel of an example."""
     out = io.StringIO()
     with redirect_stdout(out):
-        terminal = Terminal(scanner.run)
+        terminal = Terminal(scanner.info)
         for finding in scanner.scan([_EXAMPLE]):
             terminal.add(finding)
         terminal.close()

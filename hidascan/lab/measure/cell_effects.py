@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from hidascan.examination import tensors_of
 from hidascan.finding import Attribution
 from hidascan.geometry import Box
 from hidascan.image.views import cut_views
-from hidascan.looking import tensors_of
 from hidascan.scanner import Scanner
 
 _BATCH = 16  # views

@@ -85,17 +85,17 @@ class EntryTrainer:
 
     def score_out_of_fold(self, entry: Entry, images: list[LabelledImage], count: int) -> Compared:
         """Score images in `count` folds, by networks not trained on their sources."""
-        scores, parts = np.full((len(images), 2), np.nan), [folds_of(number, count) for number in range(count)]
+        scores, folds = np.full((len(images), 2), np.nan), {fold_of(image.source) for image in images}
+        parts = [part for number in range(count) if folds & {*(part := folds_of(number, count))}]
         for part in parts:
             here = [number for number, image in enumerate(images) if fold_of(image.source) in part]
-            if here:
-                scores[here] = self._scores(entry, [images[number] for number in here], part)
+            scores[here] = self._scores(entry, [images[number] for number in here], part)
         return self._compared(entry, images, scores, parts[0], f"first of {count} networks: ")
 
     def _scores(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...]) -> np.ndarray:
         """Return (n, 2) scores and uncertainties by a network trained without some folds."""
         scanner = self.scanner(entry, without, self.options.patches)
-        run = f"{scanner.run.digest} {scanner.dtype} {self.options.patches}"
+        run = f"{scanner.info.digest} {scanner.dtype} {self.options.patches}"
         results = ResultFile(self.workspace.cache / "compared" / "scores.jsonl", run)
         return scan_scores(scanner, [str(image.path) for image in images], False, results)
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from hidascan.detectors.base import Detector
 from hidascan.errors import HidascanError
+from hidascan.examination import tensors_of
 from hidascan.geometry import CELL
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
@@ -21,7 +22,6 @@ from hidascan.lab.data.composites import cell_shares, repaint_region
 from hidascan.lab.data.tables import EditedImage, LabelledImage, read_mask
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc
-from hidascan.looking import tensors_of
 
 _BATCH = 16  # views per pass
 

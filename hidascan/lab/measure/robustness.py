@@ -127,7 +127,7 @@ def quality_errors(scanner: Scanner, images: list[LabelledImage], resized: float
     _, findings = scan_changed(scanner, images, changes, "quality")
     estimates = [[finding.jpeg_quality_estimated for finding in row] for row in findings]
     if any(None in row for row in estimates):
-        raise RecipeError(f"the detector {scanner.run.detector} does not estimate the JPEG quality")
+        raise RecipeError(f"the detector {scanner.info.detector} does not estimate the JPEG quality")
     errors = np.abs(np.array(estimates, float) - QUALITIES).mean(0)
     return dict(zip(QUALITIES, errors.tolist(), strict=True))
 

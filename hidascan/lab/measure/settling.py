@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from hidascan.calibration import Calibration
+from hidascan.examination import examine_until_settled, settled_by
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.training.artifacts import ResultFile
-from hidascan.looking import settled_by, until_settled
 from hidascan.options import PROFILES
 from hidascan.scanner import Scanner
 
@@ -51,14 +51,14 @@ def record_trajectories(scanner: Scanner, images: list[LabelledImage], kept: Pat
     The network must not be trained on the images' sources; unreadable images are omitted. `kept` is a JSON Lines file of
     known trajectories, to which new ones are appended.
     """
-    results, steps = ResultFile(kept, scanner.run.digest), []
+    results, steps = ResultFile(kept, scanner.info.digest), []
 
     def never(*step: Any) -> bool:
         steps.append(step)
         return False
 
-    scanner.engine.look = functools.partial(until_settled, detector=scanner.detector, settled=never)
-    for image in tqdm(images, desc="looking", disable=None):
+    scanner.engine.examine = functools.partial(examine_until_settled, detector=scanner.detector, settled=never)
+    for image in tqdm(images, desc="examining", disable=None):
         if str(image.path) not in results.known:
             steps.clear()
             finding = next(scanner.scan([image.path]))

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from hidascan.detectors.base import Positions
 from hidascan.detectors.checkpoint import load_detector
+from hidascan.examination import tensors_of
 from hidascan.image.views import cut_views
-from hidascan.looking import tensors_of
 from hidascan.scanner import Scanner
 
 _LIMIT_VIEWS = 400  # maximum number of views per round of the network alone

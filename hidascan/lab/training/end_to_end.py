@@ -45,7 +45,7 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, workspace.dtype).to(workspace.device)
-    encodes_cells = type(detector).encode_cells is not Detector.encode_cells
+    encodes_cells = type(detector).encode_patch_tokens is not Detector.encode_patch_tokens
     if recipe.training.contrast > 0 and not encodes_cells:
         raise RecipeError("training.contrast: this detector encodes no cells")
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
@@ -152,10 +152,10 @@ def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], works
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32 and not detector.frozen_encoder):
         if samples[0].encoded is None:
             views, where = views_of(samples, device)
-            rows = detector.encode_cells(views) if spec.contrast > 0 else detector.encode(views, where)
+            rows = detector.encode_patch_tokens(views) if spec.contrast > 0 else detector.encode(views, where)
             assert rows is not None
-            if "cells" in rows:
-                losses["contrast"] = spec.contrast * _contrast(rows.pop("cells"), samples, spec.margin)
+            if "patch_tokens" in rows:
+                losses["contrast"] = spec.contrast * _contrast(rows.pop("patch_tokens"), samples, spec.margin)
         else:
             frozen = [sample.encoded or {} for sample in samples]
             rows = detector.encode_trained(
@@ -191,7 +191,7 @@ def _encoded(recipe: Recipe, count: int, samples: Samples, detector: Detector, w
     tensors = read_shards(workspace.cache, prefix)
     labels, counts = tensors.pop("labels").tolist(), tensors.pop("counts").tolist()
     rows = {name: part.float() if part.is_floating_point() else part for name, part in tensors.items()}
-    detector.measure({name: part.to(workspace.device) for name, part in rows.items()})
+    detector.fit_standardisation({name: part.to(workspace.device) for name, part in rows.items()})
     parts = split_by_image(rows, counts)
     return [Sample(label, encoded=part) for label, part in zip(labels, parts, strict=True)]
 

@@ -1,8 +1,8 @@
-"""Looks at an image: which of its views are examined, and when its verdict is settled.
+"""Which views of an image are examined, and when its verdict is settled.
 
-A look is a generator. It yields the numbers of the views to examine next, each once, is sent the rows encoded so far,
-and returns the output. It may also yield a preliminary decision. A look knows no batches, and the engine does not know
-why a view is asked for.
+An examination is a generator. It yields the numbers of the views to encode next, each once, is sent the rows encoded so
+far, and returns the output. It may also yield a preliminary decision. It knows no batches, and the engine does not know
+why a view is requested.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class ImageOutput:
     seconds: float = 0.0  # device time in seconds, set by the engine
 
 
-# Sent: name -> (V, ...), rows of all V views of the image; those of views not yet asked for hold anything.
-Look = Generator[list[int] | Decision, Encoded, ImageOutput]
+# Sent: name -> (V, ...), rows of all V views of the image; those of views not yet requested hold anything.
+Examination = Generator[list[int] | Decision, Encoded, ImageOutput]
 
 
-def everything(views: Views, detector: Detector, explain: bool = False, preliminary: bool = False) -> Look:
+def examine_all(views: Views, detector: Detector, explain: bool = False, preliminary: bool = False) -> Examination:
     """Examine all views; for a preliminary decision, of a large image first a few that are spread over it.
 
     `explain` adds attributions to the output.
@@ -60,15 +60,15 @@ def everything(views: Views, detector: Detector, explain: bool = False, prelimin
     return _output(detector, detector.decide(encoded), views.patches, encoded, views.grid, explain)
 
 
-def until_settled(
+def examine_until_settled(
     views: Views,
     detector: Detector,
     settled: Settled,
     alarm: Rule | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = 16,
-) -> Look:
-    """Examine a few views spread over the image, and as many again until the verdict is settled.
+) -> Examination:
+    """Examine a few views spread over the image, doubling their number until the verdict is settled.
 
     Suspects are examined in addition. They are not a fair sample of the image: they can trigger a full scan, but do not
     change its logit.
@@ -77,9 +77,9 @@ def until_settled(
         views: Views of the image.
         detector: On its device.
         settled: Early-stopping rule.
-        alarm: Rule by which a suspicious patch requires a full scan; None to look for no suspects.
+        alarm: Rule by which a suspicious patch requires a full scan; None to search for no suspects.
         device: Device of the detector.
-        batch_size: Views a glance.
+        batch_size: Views per glance.
     """
     order = _spread(views)
     suspects = _suspects(views, order, detector, device, batch_size) if alarm else []
@@ -117,7 +117,8 @@ def error_margin(settling: tuple[float, float], error: float, seen: int, total: 
     Both parts vanish as all are seen, as the error of a sample without replacement does.
 
     Args:
-        settling: Factors of the error, and of the rest where patches agree by chance.
+        settling: Factor of the standard error, and of a floor for patches that agree by chance, whose standard error is
+            too small; fitted by `hidalab settle`.
         error: Standard error of `jackknife_error`.
         seen: Number of patches seen.
         total: Number of all patches.

@@ -35,7 +35,7 @@ _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _DOCUMENT = re.compile(rb'\s*(?:<(?:[?!]|svg|html|head)|\{\s*"|\[\s*[\[{"])', re.IGNORECASE)
 
 
-def is_manifest(name: str) -> bool:
+def is_path_table(name: str) -> bool:
     """Return whether a file is a table of paths, not a plain list, by its suffix."""
     return name.lower().endswith(SUFFIXES)
 
@@ -51,7 +51,7 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
     """
     called = "stdin" if name == STDIN else f"--files-from {name}"
     try:
-        if is_manifest(name):
+        if is_path_table(name):
             yield from (_parquet if name.lower().endswith(".parquet") else _text)(name, column)
         elif name == STDIN:
             if sys.stdin is None:
@@ -232,28 +232,53 @@ def _text(name: str, column: str) -> Iterator[str]:
         if declared := _SEP_LINE.fullmatch(first):
             first, separator = _first_line(lines), declared[1]
         separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
-        # Strictly, or an open quote would swallow rows.
-        rows = csv.DictReader(chain([first], lines), delimiter=separator, strict=True)
+        rows = _rows(chain([first], lines), separator, f"--files-from {name}")
+        names = [one.strip() for one in next(rows, [])]
+        _check(name, column, names)
+        at = names.index(column)
+        for row in rows:
+            if any(cell.strip() for cell in row):
+                yield _path_of(row, at, separator, alone=len(names) == 1)
+
+
+def _rows(lines: Iterable[str], separator: str, called: str) -> Iterator[list[str]]:
+    """Yield the cells of each row of a table.
+
+    Quotes are read strictly, or an open one would swallow rows. A line with text after a quoted part is read as it is:
+    captions in tables are often unquoted.
+
+    Raises:
+        UsageError: If a quote is not closed.
+    """
+    count, line = 0, ""
+
+    def counted() -> Iterator[str]:
+        nonlocal count, line
+        for line in lines:
+            count += 1
+            yield line
+
+    rows = csv.reader(counted(), delimiter=separator, strict=True)
+    while True:
+        before = count
         try:
-            names = list(rows.fieldnames or ())
-            rows.fieldnames = [one.strip() for one in names]
-            _check(name, column, rows.fieldnames)
-            yield from (_path_of(row, column, separator) for row in rows if any(map(_has_text, row.values())))
+            yield next(rows)
+        except StopIteration:
+            return
         except csv.Error as error:
-            raise UsageError(f"--files-from {name}: line {rows.line_num}: {error}") from None
+            if count != before + 1 or "expected after" not in str(error):
+                raise UsageError(f"{called}: line {count}: {error}") from None
+            yield next(csv.reader([line], delimiter=separator))
 
 
-def _has_text(cell: str | list[str] | None) -> bool:
-    """Return whether a cell has text; surplus cells of a row are a list, missing ones None."""
-    return bool("".join(cell or "").strip())
-
-
-def _path_of(row: dict[Any, Any], column: str, separator: str) -> str:
-    """Return the path in a row; in a table of one column, an unquoted path may contain separators."""
-    surplus = row.get(None)
-    if surplus and row.keys() == {column, None} and any(map(_has_text, surplus)):
-        return readable_name(separator.join([row[column], *surplus]))
-    return readable_name(row[column]) if _has_text(row[column]) else ""
+def _path_of(row: list[str], at: int, separator: str, alone: bool) -> str:
+    """Return the path in a row, "" if it lacks one; in a table of one column, it may contain unquoted separators."""
+    path = row[at] if at < len(row) else ""
+    if alone and len(row) > 1:
+        whole = readable_name(separator.join(row))
+        if os.path.lexists(whole) or not os.path.lexists(readable_name(path)):
+            return whole
+    return readable_name(path) if path.strip() else ""
 
 
 def _first_line(lines: Iterator[str]) -> str:

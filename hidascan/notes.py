@@ -1,0 +1,17 @@
+"""The parts of notes by which the summary of a finding recognises them, as a finding keeps its notes as text."""
+
+# beginnings of notes
+NO_CONTENT = "nothing to judge"
+NO_DETAIL = "looks enlarged or out of focus"
+EARLIER_SAVE = "previously saved as JPEG"
+DAMAGED = "damaged: "
+ONLY = "only "
+DAMAGED_ONLY = DAMAGED + ONLY
+STOPPED_EARLY = "stopped early"
+STRESS = "after re-saving, resizing and cropping"
+SCORE_ALONE = "the score alone indicates real"
+
+# ends of notes
+CONFLICT = "; the verdicts conflict"
+MAY_BE_WRONG = "may be wrong"
+REDUCED_DETAIL = "reduced detail"
