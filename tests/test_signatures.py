@@ -179,8 +179,8 @@ def by_a_camera(tags):
 
 
 RAW = {
-    "Adobe DNG": tiff({50706: b"\1\4\0\0"}),
-    "Adobe DNG, big-endian": tiff({50706: b"\1\6\0\0"}, order=">"),
+    "Adobe DNG": tiff({50706: b"\1\4\0\0", 262: 34892}),
+    "Adobe DNG, big-endian": tiff({50706: b"\1\6\0\0", 254: 1}, order=">"),
     "colour filter array in front": tiff({262: 32803}),
     "linear raw in front": tiff({262: 34892}),
     "colour filter array behind a preview": tiff({}, [{256: 99, 262: 32803}]),

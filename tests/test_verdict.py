@@ -121,9 +121,9 @@ def test_weights_with_an_absurd_rule_are_refused(tiny_weights, tmp_path):
 def test_error_rates_are_read_from_weights_for_the_profile_that_they_were_measured_with(tiny_weights, tmp_path):
     rates = Reliability(ErrorRates(0.01, 0.02, 300, 400), ErrorRates(0.03, 0.04, 300, 400))
     weights = str(weights_with(tiny_weights, tmp_path, reliability={"balanced": rates}))
-    assert Scanner(ScanOptions(weights)).run.reliability == rates
-    assert Scanner(ScanOptions(weights, profile="low-fpr")).run.reliability is None
-    assert Scanner(ScanOptions(weights, threshold=0.5)).run.reliability is None
+    assert Scanner(ScanOptions(weights)).info.reliability == rates
+    assert Scanner(ScanOptions(weights, profile="low-fpr")).info.reliability is None
+    assert Scanner(ScanOptions(weights, threshold=0.5)).info.reliability is None
 
 
 @pytest.mark.parametrize("rates", [7, {"real_called_ai": 2}, {"real_called_ai": float("nan")}, {"real_images": 0}])

@@ -20,7 +20,8 @@ from hidascan.errors import ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason, zeroed_pixels
-from hidascan.image.formats import LARGEST_FILE, pillow_names
+from hidascan.image.formats import LARGEST_FILE, kind_from_head, pillow_names
+from hidascan.image.headers import PNG_SIGNATURE, simplified, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -31,8 +32,8 @@ from hidascan.image.provenance.fields import fields_of
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
-from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, to_rgb
-from hidascan.image.signatures import describe, raw_photo, without_padding
+from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, mend_transparency, to_rgb
+from hidascan.image.signatures import EXPORT, describe, raw_photo, without_padding
 from hidascan.notes import MAY_BE_WRONG, ONLY
 from hidascan.options import MAX_PIXELS
 
@@ -41,6 +42,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error and not a warning
 
 _ORIENTATION_TAG = 0x0112
+_ZEROS = 4096  # bytes
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,28 @@ def decode(
         warnings.simplefilter("ignore")
         if raw := raw_photo(data):
             raise ImageError(raw)
-        readable, rows, damage = _repaired(without_long_texts(data), max_pixels, before_load)
-        with Image.open(io.BytesIO(readable), formats=pillow_names()) as image:
-            admit = before_load if rows is None else lambda pixels: None  # it was called before the repair
-            decoded = _decode_opened(image, readable, max_pixels, admit)
+        admit = _once(before_load)
+        readable, rows, damage = _repaired(with_known_brand(without_long_texts(data)), max_pixels, admit)
+        image, decoded = _decoded(readable, max_pixels, admit)
+        with image:
             pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
             notes = (*skipped, *damage, *decoded.notes)
             trace = jpeg_trace(pixels) if traced else None
             return _with_origin(
                 replace(decoded, pixels=pixels, notes=notes, trace=trace), image, data, Path(path), trust
             )
+
+
+def _once(callback: Callable[[int], None]) -> Callable[[int], None]:
+    """Return a function that calls `callback` until it succeeds, and does nothing after."""
+    admitted: list[int] = []
+
+    def call(pixels: int) -> None:
+        if not admitted:
+            callback(pixels)
+            admitted.append(pixels)
+
+    return call
 
 
 @contextmanager
@@ -123,6 +137,10 @@ def _reasons(data: bytes) -> Iterator[None]:
     except MemoryError:
         raise ImageError("not enough memory for an image of this size") from None
     except Exception as error:  # decoders raise almost any exception on broken data
+        if data.startswith(b"BM") and not kind_from_head(data[:64]):
+            raise ImageError(describe(data)) from None
+        if str(error).startswith("Unsupported BMP"):
+            raise ImageError(f"this BMP is of a rare kind, which is not supported: {EXPORT}") from error
         raise ImageError(unreadable_reason(data, error)) from error
 
 
@@ -149,7 +167,7 @@ def _repaired(
     Returns:
         The content of the file; its intact rows, None if no repair was needed; notes.
     """
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if not data.startswith(PNG_SIGNATURE):
         return data, None, ()
     if data[12:16] == b"CgBI":
         raise ImageError("this is an Apple PNG (CgBI), an unsupported format: export it as PNG, TIFF or JPEG first")
@@ -192,11 +210,31 @@ def _read_file(path: Path) -> bytes:
         raise ImageError(str(error)) from None
 
 
+def _decoded(data: bytes, max_pixels: int, before_load: Callable[[int], None]) -> tuple[Image.Image, DecodedImage]:
+    """Open and decode a file; if that fails, once more without parts that are not needed to show it."""
+    image = None
+    try:
+        image = Image.open(io.BytesIO(data), formats=pillow_names())
+        return image, _decode_opened(image, data, max_pixels, before_load)
+    except MemoryError:
+        raise
+    except Exception:
+        simple = simplified(data)
+        if simple == data:
+            raise
+    if image:
+        image.close()
+    image = Image.open(io.BytesIO(simple), formats=pillow_names())
+    return image, _decode_opened(image, simple, max_pixels, before_load)
+
+
 def _decode_opened(
     image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> DecodedImage:
     _check_size(*image.size, max_pixels)
-    notes = [*_frames(image), *filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height)])]
+    notes = list(_frames(image))
+    if not (image.info.get("exif") or b"").endswith(bytes(_ZEROS)):  # pixels of HEIC may be followed by EXIF
+        notes += filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height)])
     tiff.in_one_plane(image)
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
@@ -225,7 +263,9 @@ def _frames(image: Image.Image) -> Iterator[str]:
     tiles: Any = getattr(image, "tile", [])
     if image.format == "GIF" and tiles and tuple(tiles[0][1]) != (0, 0, *image.size):
         yield "the first frame covers only a part of the picture"
-    if frames > 1 and image.format == "HEIF":
+    if getattr(image, "default_image", False):
+        yield f"{ONLY}the still picture of an animated PNG scanned; viewers of animations show other frames"
+    elif frames > 1 and image.format == "HEIF":
         yield f"{ONLY}the main one of {frames} pictures in the file scanned"
     elif frames > 1:
         yield f"{ONLY}the first of {frames} frames scanned"
@@ -235,11 +275,12 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
     """Decode by Pillow; of a damaged file, only the intact rows."""
     if image.format == "TIFF":
         tiff.check_tiff(image)
+    mend_transparency(image, data)
     grey = grey_scale_of(image)
     try:
         image.load()
         if not _may_lack_rows(image):
-            return to_rgb(image, notes, grey)
+            return to_rgb(image if not _is_without_alpha(image) else image.convert("RGB"), notes, grey)
         partial, rows = _partly(data)
     except (MemoryError, ImageError):
         raise
@@ -252,6 +293,12 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
         doubt = f"; some of these rows {MAY_BE_WRONG}" if image.format == "GIF" else ""
         notes.append(note_of(rows, partial.height) + doubt)
     return np.ascontiguousarray(to_rgb(partial, notes, grey)[rows.top : rows.bottom])
+
+
+def _is_without_alpha(image: Image.Image) -> bool:
+    """Return whether all alpha of a BMP is 0, which viewers ignore."""
+    extrema: Any = image.getextrema() if image.format == "BMP" and image.mode == "RGBA" else ()
+    return bool(extrema) and extrema[3][1] == 0
 
 
 def _may_lack_rows(image: Image.Image) -> bool:
@@ -267,6 +314,8 @@ def _may_lack_rows(image: Image.Image) -> bool:
 def _partly(data: bytes) -> tuple[Image.Image, Rows]:
     """Decode as many rows as possible, and return the picture and its decoded rows."""
     fresh = [tiff.in_one_plane(Image.open(io.BytesIO(data), formats=pillow_names())) for _ in range(2)]
+    for one in fresh:
+        mend_transparency(one, data)
     return partly_loaded((fresh[0], fresh[1]))
 
 

@@ -25,7 +25,9 @@ class FileFormat(NamedTuple):
 
 FORMATS = (
     FileFormat("PNG", (".png", ".apng"), "image/png"),
-    FileFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".pjpeg", ".pjp"), "image/jpeg"),
+    FileFormat(
+        "JPEG", (".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".jfi", ".jps", ".insp", ".pjpeg", ".pjp"), "image/jpeg"
+    ),
     FileFormat("MPO", (".mpo",), "image/jpeg"),
     FileFormat("WEBP", (".webp",), "image/webp"),
     FileFormat("TIFF", (".tif", ".tiff"), "image/tiff"),
@@ -80,6 +82,9 @@ _HEADS = (
     (rb"SQLite format 3\0", "an SQLite database"),
     (rb"\x7fELF|MZ\x90\0", "a program"),
 )
+
+
+READABLE_KINDS = frozenset(kind for _, kind in _HEADS[:8])
 
 
 def kind_from_head(head: bytes) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, longest_run, note_of, same_rows
+from hidascan.image.headers import plain_jpeg
 from hidascan.notes import DAMAGED, MAY_BE_WRONG, REDUCED_DETAIL
 
 _EOI = b"\xff\xd9"
@@ -31,6 +32,7 @@ _HOLES = re.compile(rb"\0{64,}|\xff{64,}")
 _RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
+_HARMLESS = ("bad ICC marker", "JFIF revision", "Invalid SOS parameters")  # warnings on headers, not on pixels
 _FILL = 512  # bytes: more than the last, incomplete block can need
 
 
@@ -52,6 +54,10 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
         return _rgb(data, mode, strict=True), ()
     except ValueError as error:
         warning = str(error)
+    if any(slip in warning for slip in _HARMLESS):
+        plain = plain_jpeg(data)
+        if plain != data:
+            return decode_jpeg(plain, mode)
     data = data.rstrip(b"\xff")  # erased flash memory
     written = data.rstrip(b"\xff\0")
     if len(data) - len(written) >= _UNWRITTEN and _Layout(data).progressive:  # others may end with coded zeros

@@ -11,9 +11,9 @@ import numpy as np
 
 from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, note_of
+from hidascan.image.headers import PNG_SIGNATURE
 from hidascan.notes import DAMAGED, MAY_BE_WRONG
 
-_MAGIC = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _LAST_FILTER = 4
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -97,7 +97,7 @@ class PngFile:
     @classmethod
     def read(cls, data: bytes) -> PngFile:
         """Find the chunks of a file and check their checksums, without inflating pixels."""
-        file, place, view = cls(), len(_MAGIC), memoryview(data)
+        file, place, view = cls(), len(PNG_SIGNATURE), memoryview(data)
         while place + 8 <= len(data) and not file.ended:
             size, kind = struct.unpack_from(">I4s", data, place)
             if not kind.isalpha():  # not a chunk
@@ -186,7 +186,7 @@ class PngFile:
 
     def _written(self, pixels: memoryview) -> bytes:
         """Return a complete PNG of the first frame."""
-        parts, pending = [_MAGIC], True
+        parts, pending = [PNG_SIGNATURE], True
         for chunk in self.chunks:
             if chunk.kind == b"IDAT":
                 parts += [_chunk(b"IDAT", zlib.compress(pixels, 1))] if pending else []

@@ -28,6 +28,17 @@ class GreyScale(NamedTuple):
     inverted: bool
 
 
+def mend_transparency(image: Image.Image, data: bytes) -> None:
+    """Correct the transparent colour of a PNG, of which Pillow takes the low byte, and does not scale 2 and 4 bits."""
+    colour, depth, grey = image.info.get("transparency"), data[24], data[25] == 0
+    if image.format != "PNG" or not isinstance(colour, (int, tuple)):
+        return
+    if depth == 16:
+        del image.info["transparency"]
+    elif grey and depth in (2, 4):
+        image.info["transparency"] = colour * (255 // ((1 << depth) - 1))
+
+
 def grey_scale_of(image: Image.Image) -> GreyScale:
     """Return the scale of the grey values of an image; Pillow inverts those of 8 bits where 0 is white."""
     tags = tiff.tags_of(image)

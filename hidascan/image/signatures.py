@@ -13,13 +13,16 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from hidascan.image.damage import ends_early
 
 _DOWNLOAD = "probably a failed download"
+_SIDECAR = "a sidecar file, or a failed download"
 EXPORT = "export it as PNG, TIFF or JPEG first"
 _RAW = "RAW is not supported; scan an exported JPEG or TIFF"
 _HEAD = 4096  # bytes of a file that are examined
 
 # Formats of which a picture can be found behind other bytes.
 _START = re.compile(
-    rb"\xff\xd8\xff[\xc0-\xef\xfe]|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0[\x08-\xff]\0|MM\0\*\0\0", re.DOTALL
+    rb"\xff\xd8\xff[\xc0-\xef\xfe]|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|II\*\0[\x08-\xff]\0|MM\0\*\0\0"
+    rb"|\0\0\0.ftyp(?:hei|hev|mif1|msf1|avi)|BM.{4}\0{4}",
+    re.DOTALL,
 )
 _DEEP_FRAME = re.compile(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", re.DOTALL)  # of a JPEG with more than 8 bits
 _FRAME_HEAD = 1 << 16  # bytes of a JPEG in which its frame is searched
@@ -143,6 +146,7 @@ _UNSUPPORTED = (
     Signature(rb"-----BEGIN PGP|\x85[\x01\x02].\x03", "data encrypted with PGP"),
     Signature(rb"Salted__", "data encrypted with OpenSSL"),
     Signature(rb"age-encryption\.org/", "data encrypted with age"),
+    Signature(rb".(?:\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{5}).{8}[\x08\x0f\x10\x18\x20]", "a TGA image", EXPORT),
 )
 _TEXTS = (
     Signature(rb"version https://git-lfs\.github\.com/", "a Git LFS pointer", "run git lfs pull"),
@@ -160,8 +164,9 @@ _TEXTS = (
         rb"(?is)<\?xml.{0,500}?>\s*<!doctype\s+plist",
         "a property list, such as Apple's edits (AAE), not the picture itself",
     ),
-    Signature(rb"(?s)<(\?xml|[A-Za-z][\w:.-]*[\s>/]).*", "XML text", _DOWNLOAD),
-    Signature(rb'(?s)\{\s*("|\}|$)|\[\s*["{\[\]\d-]', "JSON text", _DOWNLOAD),
+    Signature(rb"(?is)<\?xpacket|(<\?xml.{0,500}?>\s*)?<x:xmpmeta", "an XMP sidecar, not the picture itself"),
+    Signature(rb"(?s)<(\?xml|[A-Za-z][\w:.-]*[\s>/]).*", "XML text", _SIDECAR),
+    Signature(rb'(?s)\{\s*("|\}|$)|\[\s*["{\[\]\d-]', "JSON text", _SIDECAR),
     Signature(rb"data:image/", "the text of a data: URL", "decode its Base64 first"),
     Signature(rb"\{\\rtf", "an RTF document"),
     Signature(rb"\[InternetShortcut\]", "a link to a web page, not the picture itself"),
@@ -173,7 +178,7 @@ _TEXTS = (
 )
 
 _DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
-_SIZE, _BITS, _CHANNELS = {256, 257}, 258, 277
+_WIDTH, _SIZE, _BITS, _CHANNELS = 256, {256, 257}, 258, 277
 _SUBFILE_TYPE = 254  # bit 0: a reduced version of another picture
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
@@ -243,8 +248,8 @@ def without_padding(data: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _padding(head: bytes) -> int:
-    match = _PADDING.match(head)
-    return match.end() if match and _START.match(head, match.end()) else 0
+    found = _START.search(head)
+    return found.start() if found and _PADDING.fullmatch(head, 0, found.start()) else 0
 
 
 def raw_photo(data: bytes) -> str:
@@ -261,13 +266,16 @@ def raw_photo(data: bytes) -> str:
         first, others = _directories(data)
     except Exception:  # an unreadable directory, which the decoder will report
         return ""
-    if _DNG_VERSION in first:
+    if _DNG_VERSION in first and (_is_reduced(first) or _SUB_IFDS in first or _is_of_a_sensor(first)):  # no export
         return _sentence(_raw(b"", "Adobe DNG"))
     make = str(first.get(_MAKE, "")).lower()
     maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "")
     only_preview = maker and all(_is_reduced(tags) for tags in (first, *others))
     if only_preview or any(_is_of_a_sensor(tags) for tags in (first, *others)):
         return _sentence(_raw(b"", maker or "unknown maker"))
+    larger = any(tags.get(_WIDTH, 0) >= 2 * first.get(_WIDTH, 1) for tags in others)
+    if larger and (_is_reduced(first) or _SUB_IFDS in first):
+        return f"the first picture of this TIFF is only a preview of another one, which is not read: {EXPORT}"
     return ""
 
 

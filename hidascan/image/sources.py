@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from hidascan.errors import ImageError, reason_of
 from hidascan.image.folders import APPLE_DOUBLE, SkippedFiles, SkipReason, Survey, system_file, system_folder
-from hidascan.image.formats import kind_from_head, suffixes
+from hidascan.image.formats import READABLE_KINDS, kind_from_head, suffixes
 
 HEATMAP_SUFFIX = ".heatmap.png"
 RAW_HEATMAP_SUFFIX = ".heatmap-raw.png"
@@ -23,6 +23,26 @@ ATTRIBUTIONS_SUFFIX = ".effects.png"
 _OWN = (HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _STREAM = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
+# Suffixes of files that may be pictures.
+_UNTYPED = frozenset(
+    [
+        "",
+        *[
+            ".dat",
+            ".bin",
+            ".tmp",
+            ".bak",
+            ".old",
+            ".orig",
+            ".part",
+            ".crdownload",
+            ".download",
+            ".file",
+            ".cache",
+            ".thm",
+        ],
+    ]
+)
 _MAX_STREAM_BYTES, _BLOCK = 1 << 30, 1 << 20  # bytes
 
 
@@ -227,9 +247,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_unnamed_image(path: str) -> bool:
-    """Return whether an image has no suffix, or one such as `.jpg_large`, as in caches and backups."""
-    suffix = os.path.splitext(path.lower())[1]
-    return (not suffix or suffix.startswith(tuple(suffixes()))) and _holds_an_image(path)
+    """Return whether an image has no suffix, or one such as `.jpg_large`, `.jpg.1` or `.bak`, as in caches and backups."""
+    name = os.path.basename(path).lower()
+    suffix, known = os.path.splitext(name)[1], tuple(suffixes())
+    named = suffix.startswith(known) or any(f"{one}." in name for one in known)
+    return (named or suffix in _UNTYPED) and _holds_an_image(path)
 
 
 def _holds_an_image(path: str) -> bool:
@@ -238,7 +260,7 @@ def _holds_an_image(path: str) -> bool:
         if not os.path.isfile(path):  # opening a pipe would block
             return False
         with open(path, "rb") as file:
-            return kind_from_head(file.read(64)).endswith(" image")
+            return kind_from_head(file.read(64)) in READABLE_KINDS
     except OSError:
         return False
 

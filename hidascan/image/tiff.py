@@ -11,7 +11,8 @@ from hidascan.image.signatures import EXPORT
 
 BITS, PHOTOMETRIC = 258, 262  # tags
 _HEIGHT, _STRIP_OFFSETS, _CHANNELS, _ROWS_PER_STRIP, _PLANES, _TILE_OFFSETS = 257, 273, 277, 278, 284, 324  # tags
-_SEPARATE = 2  # value of _PLANES
+_COMPRESSION, _SAMPLE_FORMAT = 259, 339  # tags
+_SEPARATE, _WEBP, _SIGNED = 2, 50001, 2  # values of _PLANES, _COMPRESSION and _SAMPLE_FORMAT
 
 
 def tags_of(image: Image.Image) -> Any:
@@ -35,9 +36,13 @@ def check_tiff(image: Image.Image) -> None:
     """Check a TIFF before it is loaded.
 
     Raises:
-        ImageError: If strips or tiles are missing, or Pillow would misread its planes.
+        ImageError: If strips or tiles are missing, or Pillow would misread its planes or values.
     """
     tags = tags_of(image)
+    if tags.get(_COMPRESSION) == _WEBP:
+        raise ImageError(f"this TIFF has WebP compression, which is not supported: {EXPORT}")
+    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        raise ImageError(f"this TIFF has signed values, which are not supported: {EXPORT}")
     if 0 in (*tags.get(_STRIP_OFFSETS, ()), *tags.get(_TILE_OFFSETS, ())):
         raise ImageError("damaged image: strips or tiles of this TIFF are missing")
     if _is_separate(tags) and _misreads_planes(image):
