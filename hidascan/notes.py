@@ -9,6 +9,7 @@ ONLY = "only "
 DAMAGED_ONLY = DAMAGED + ONLY
 STOPPED_EARLY = "stopped early"
 STRESS = "after re-saving, resizing and cropping"
+FROM_SIDECAR = "Content Credentials are from the sidecar"
 SCORE_ALONE = "the score alone indicates real"
 
 # ends of notes

@@ -23,6 +23,7 @@ from hidascan.image.formats import LARGEST_FILE
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
+from hidascan.image.provenance.claim import Claim
 from hidascan.image.sources import Unreadable, copy_stream, evidence_of, is_stream
 from hidascan.image.views import MIN_SIDE, Views, cut_views
 from hidascan.notes import EARLIER_SAVE, ONLY
@@ -146,7 +147,7 @@ class Preparer:
             jpeg_quality=image.jpeg.quality if image.jpeg else None,
             jpeg_saved=image.jpeg,
             jpeg_trace=image.trace,
-            provenance=image.claims[0].short() if image.claims else "",
+            provenance=_strongest(image.claims),
             claims=image.claims,
             c2pa=image.manifest,
             capture=image.capture,
@@ -184,6 +185,11 @@ class Preparer:
                     job.finding, notes=(*job.finding.notes, f"stress: the copy {name} could not be made")
                 )
         return job
+
+
+def _strongest(claims: tuple[Claim, ...]) -> str:
+    """Return the strongest claim of origin in short, and whether it is about a part only; "" if there is none."""
+    return f"{claims[0].short()}{' (part)' * claims[0].part}" if claims else ""
 
 
 def _state(path: str) -> tuple[int, int] | None:

@@ -208,12 +208,14 @@ def _claims(finding: Finding) -> str:
 def _claim(finding: Finding, claim: Claim) -> str:
     text = claim.text[:_NAME].translate(_PLAIN_QUOTES)  # a name must not end the quotation
     name = f"“{text}” ({claim_strength(claim)})"
+    from_sidecar = claim.source == "c2pa" and any(note.startswith(notes.FROM_SIDECAR) for note in finding.notes)
+    subject = "its sidecar" if from_sidecar else "the file"
     if claim.kind == "ai":
         what = "a part of the picture" if claim.part else "the picture"
-        start = "the file itself, however," if finding.verdict == "real" else "the file itself"
+        start = f"{subject}{' itself' * (subject == 'the file')}{', however,' * (finding.verdict == 'real')}"
         return f"{start} declares {what} AI-made: {name}{', which outweighs this result' * _outweighs(claim, finding)}"
     if claim.kind == "camera":
-        start = "the file, however," if finding.verdict == "ai" else "the file"
+        start = f"{subject}, however," if finding.verdict == "ai" else subject
         signed = claim.strength in ("trusted", "signed") and claim.signature != "broken"
         what = "names a camera or scanner for a part of the picture:" if claim.part else "names a camera or scanner:"
         if claim.field.startswith("C2PA action"):  # made by an app or a library, which may be all that is named
@@ -221,8 +223,8 @@ def _claim(finding: Finding, claim: Claim) -> str:
         what = "declares its source as" if claim.text in CAMERA else what
         return f"{start} {what} {name}{'' if signed else ', which is easily faked'}"
     if claim.text in OTHERS:
-        return f"the file declares its source as {name}"
-    return f"the file names software: {name}; that alone does not show whether AI was used"
+        return f"{subject} declares its source as {name}"
+    return f"{subject} names software: {name}; that alone does not show whether AI was used"
 
 
 def _no_claims(finding: Finding) -> str:

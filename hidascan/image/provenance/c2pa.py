@@ -22,6 +22,7 @@ from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.statements import plain
 from hidascan.image.provenance.validation import BINDINGS, ManifestTree, means_change
+from hidascan.notes import FROM_SIDECAR
 
 # No host is allowed, as the library would fetch documents that identity assertions name.
 _OFFLINE: dict[str, dict[str, Any]] = {
@@ -168,7 +169,7 @@ def _read_sidecar(
     manifest, notes = _read(data, format, sidecar, trust)
     if manifest and any(code.startswith(BINDINGS) and means_change(code, True) for code in manifest.codes):
         return None, notes  # nothing else ties it to this file
-    return manifest, (f"{_NAME} are from the sidecar {name}", *notes) if manifest else notes
+    return manifest, (f"{FROM_SIDECAR} {name}", *notes) if manifest else notes
 
 
 def _read(

@@ -16,8 +16,8 @@ from hidascan.image.provenance.catalogue import Tool, is_negative, meaning_of, t
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.fields import PNG_TEXT, Field
 from hidascan.image.provenance.manifest import Manifest, Statement
-from hidascan.image.provenance.statements import AI_ASSERTIONS
-from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_signed_by_xai
+from hidascan.image.provenance.statements import AI_ASSERTIONS, is_library
+from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_inpainted, is_signed_by_xai
 from hidascan.image.provenance.tags import camera_name
 from hidascan.image.provenance.texts import read_stealth
 
@@ -48,6 +48,12 @@ _NO_SYSTEM = re.compile(
     r"|[无無否不]|不適用|不适用|いいえ|(?:해당 )?없음|(?:human[- ]made |original )photo\w*|hand[- ]?(?:made|drawn)",
     re.IGNORECASE,
 )
+_SIGNED_BY_XAI = (
+    ("EXIF ImageDescription", "EXIF Artist"),
+    ("XMP dc:description", "XMP dc:creator"),
+    ("PNG text Description", "PNG text Author"),
+    ("IPTC Caption", "IPTC By-line"),
+)
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
@@ -73,7 +79,7 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
     """Return all claims in a loaded image, its metadata fields and its C2PA manifest, strongest first."""
     claims = [_fit_to_show(claim) for claim in _of_manifest(manifest)]
     structures = {field: name for field in fields if (name := generator_of(field.text))}
-    claims += (_claim(field, "ai", name) for field, name in structures.items())
+    claims += (_claim(field, "ai", name, is_inpainted(field.text)) for field, name in structures.items())
     plain = [field for field in fields if field not in structures]
     for field in plain:
         claims += _BY_KIND[field.kind](field) if field.kind in _BY_KIND else ()
@@ -145,6 +151,8 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
         both = " ".join(_line(field.text) for field in known)
         texts = [(field, text) for field in known for text in (_line(field.text), both)]
         tools = [(field, tool) for field, text in texts if (tool := tool_in(text, "creator"))]
+        if not tools and named[0] in known and (tool := tool_in(both, "software")):
+            tools = [(named[0], tool)] if tool.means == "ai" and tool.name != "Meta AI" else []
         if tools:
             yield _by_tool(*tools[0])
         make, model = (shown(field.text, _NAME) if field in known and field else "" for field in named)
@@ -154,7 +162,11 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
 
 
 def _is_name(text: str) -> bool:
-    return len(text) <= _NAME and not set("{}[]:\n") & set(text) and not text.endswith(".safetensors")
+    return (
+        len(text) <= _NAME
+        and not set("{}[]:\n") & set(text)
+        and not text.endswith((".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".onnx"))
+    )
 
 
 def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
@@ -198,16 +210,16 @@ def _states_nothing(text: str) -> bool:
 
 
 def _of_xai(fields: list[Field]) -> Iterator[Claim]:
-    texts = {field.name: field for field in reversed(fields) if field.source == "exif"}
-    description, artist = texts.get("EXIF ImageDescription"), texts.get("EXIF Artist")
-    if description and artist and is_signed_by_xai(description.text, artist.text):
-        yield _claim(description, "ai", "Grok")
+    texts = {field.name: field for field in reversed(fields) if not field.of_part}
+    for description, artist in _SIGNED_BY_XAI:
+        if {description, artist} <= texts.keys() and is_signed_by_xai(texts[description].text, texts[artist].text):
+            yield _claim(texts[description], "ai", "Grok")
 
 
 def _of_png_keys(fields: list[Field]) -> Iterator[Claim]:
     """Yield the generator whose parameters are separate text chunks, such as Easy Diffusion."""
-    keys = [field.name.removeprefix(PNG_TEXT) for field in fields if field.source == "png"]
-    if name := generator_of_keys(dict.fromkeys(keys, "")):
+    keys = {field.name.removeprefix(PNG_TEXT): field.text for field in fields if field.source == "png"}
+    if name := generator_of_keys(keys):
         yield Claim("ai", "png", name, "", shown(", ".join(keys)), field="PNG text keys", strength="tag")
 
 
@@ -276,7 +288,7 @@ def _of_ingredients(
     for one in contained:
         whole = of_whole and one.relationship == "parentOf"
         inside = placed or one.relationship != "parentOf"
-        weakest = max(signature, one.signature, key=_WEAKEST.index)
+        weakest = max(signature, one.signature or signature, key=_WEAKEST.index)
         for claim in _of_one_manifest(one):
             if claim.kind != "software":
                 detail = f"{f'an ingredient, {one.title}'.rstrip(', ')}: {claim.detail}"
@@ -304,9 +316,12 @@ def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
 
 def _signed_claim(kind: str, manifest: Manifest, statement: Statement, part: bool = False) -> Claim:
     """Return a claim; without an agent, the software that wrote the manifest acted."""
-    text = statement.agent or next(iter(manifest.agents), "") or manifest.signer or "unnamed"
+    named = (one for one in (statement.agent, *manifest.agents) if one and not is_library(one))
+    text = next(named, "") or manifest.signer or statement.source_type or statement.agent or "unnamed"
     verb = "signed by" if manifest.signature == "valid" else "its certificate names"
-    signed = f"{verb} {manifest.signer or 'an unnamed signer'}"
+    signed = (
+        f"{verb} {manifest.signer or 'an unnamed signer'}" if manifest.signature else "declared by the file's signer"
+    )
     return Claim(
         kind=kind,
         source="c2pa",
@@ -326,9 +341,17 @@ def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
     done = {*manifest.actions} - {"opened"}
     if edited and manifest.actions and done <= _MECHANICAL:  # an app such as ChatGPT only opened or converted a photo
         generated = [one for one in generated if _declares_ai(one) or _names_an_edit(one)]
-    drawn = any(
+    placed = any(one.relationship == "componentOf" and not _is_generated(one) for one in manifest.ingredients)
+    drawn = placed or "drawing" in manifest.actions
+    drawn |= any(
         one.field == _CREATED and one.source_type not in ("", "empty") for one in manifest.statements if not _is_ai(one)
     )
+    acted = [one for one in manifest.statements if one.field.startswith("C2PA action c2pa.")]
+    acted = [one for one in acted if one.field.removeprefix("C2PA action c2pa.") not in {*_MECHANICAL, "opened"}]
+    if acted and all(
+        one.source_type not in ("", "empty") for one in acted
+    ):  # the app's name adds nothing to what they declare
+        generated = [one for one in generated if one.field != "C2PA claim generator"]
     return [(_is_part(one, edited, drawn), one) for one in generated]
 
 

@@ -50,6 +50,7 @@ _PNG = {
     "software": "software", "creator tool": "software", "creatortool": "software", "source": "credit", "author": "creator",
     "artist": "creator", "creator": "creator", "comment": "comment", "description": "text", "title": "text",
     "copyright": "text", "disclaimer": "text", "warning": "text", "keywords": "keywords", "credit": "credit",
+    "generator": "software",
 }  # fmt: skip
 _XMP_KEY, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"

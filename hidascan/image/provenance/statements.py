@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from hidascan.image.provenance.catalogue import term_of, tool_in
+from hidascan.image.provenance.catalogue import Tool, term_of, tool_in
 from hidascan.image.provenance.fields import kind_of_property
 from hidascan.image.provenance.manifest import Statement
 from hidascan.image.provenance.tags import camera_name
@@ -21,13 +22,22 @@ _OF_VALUES = frozenset({"@id", "@value", "@type", "@language", "id"})  # keys of
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
 _GENERATOR = "com.adobe.generative-ai"
 _DISCLOSURE = "c2pa.ai-disclosure"
-AI_ASSERTIONS = (_GENERATOR, _DISCLOSURE)
+_LIBRARY = re.compile(  # as the name of a claim generator, which says nothing on the tool
+    r"(?:adobe_)?c2pa(?:[-_.]?(?:rs|python|node\w*|js|tool|c|ios|android|swift))?(?:[/ _]v?[\d.]+\w*)?", re.IGNORECASE
+)
+AI_ASSERTIONS = (_GENERATOR, _DISCLOSURE, "c2pa.ai_generated_content")
 
 
 def claim_generator_of(manifest: dict[str, Any]) -> str:
     """Return the software that wrote a C2PA claim, its "claim generator", AI or not; "" if none is named."""
-    infos = manifest.get("claim_generator_info")
-    return plain(manifest.get("claim_generator")) or next((name for info in _list(infos) if (name := _name(info))), "")
+    names = (plain(manifest.get("claim_generator")), *map(_name, _list(manifest.get("claim_generator_info"))))
+    named = [name for name in names if name]
+    return next((name for name in named if not is_library(name)), named[0] if named else "")
+
+
+def is_library(agent: str) -> bool:
+    """Return whether a name is only that of a library that writes manifests, such as "c2pa-rs/0.49"."""
+    return bool(_LIBRARY.fullmatch(agent))
 
 
 def actions_of(manifest: dict[str, Any]) -> list[str]:
@@ -88,7 +98,7 @@ def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]
     description = plain(action.get("description"))
     if not agent and (tool := tool_in(description, "credit")):  # "Created by Google Generative AI."
         agent = description if tool.means == "ai-edit" else tool.name
-    yield Statement(field, _source_type(action.get("digitalSourceType")), agent)
+    yield Statement(field, source_type_of(action.get("digitalSourceType")), agent)
     parameters = action.get("parameters") or action.get("templateParameters")
     if isinstance(parameters, dict):
         nested = [
@@ -99,12 +109,17 @@ def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]
         ]
         for key, value in (*parameters.items(), *nested):
             place = f"{field}, {plain(key)}"
-            if key.lower().endswith("digitalsourcetype") and (source_type := _source_type(value)):
+            if key.lower().endswith("digitalsourcetype") and (source_type := source_type_of(value)):
                 yield Statement(place, source_type, plain(parameters.get("com.adobe.details")) or agent)
             elif key.lower() in ("title", "dc:title"):
                 continue  # of a picture
-            elif tool := tool_in(plain(value), "credit"):  # "Generative Remove"
-                yield Statement(place, agent=tool.name)
+            elif tool := tool_in(text := plain(value), "credit"):  # "Generative Remove"
+                yield Statement(place, agent=_agent(tool, text))
+
+
+def _agent(tool: Tool, text: str) -> str:
+    """Return the name of a tool, or the whole text if only that states an edit, such as "Edited with Google AI"."""
+    return tool.name if tool_in(tool.name, "agent") == tool else text
 
 
 def _by_index(agents: list[Any], index: object) -> str:
@@ -123,8 +138,8 @@ def _of_metadata(field: str, data: dict[str, Any]) -> Iterator[Statement]:
     camera = {"make": "", "model": ""}
     for outer, name, value in _properties(data):
         kind, text = _kind(name), plain(_of_json_ld(value))
-        if kind == "source type" and _source_type(value):
-            yield Statement(f"{field}, {outer}" if outer else field, _source_type(value))
+        if kind == "source type" and source_type_of(value):
+            yield Statement(f"{field}, {outer}" if outer else field, source_type_of(value))
         elif outer or not text:
             continue
         elif kind in ("make", "model"):
@@ -132,7 +147,7 @@ def _of_metadata(field: str, data: dict[str, Any]) -> Iterator[Statement]:
         elif kind == "ai system":
             yield Statement(f"{field}, {plain(name)}", agent=text)
         elif kind in ("software", "credit", "creator") and (tool := tool_in(text, kind)):
-            yield Statement(f"{field}, {plain(name)}", agent=tool.name)
+            yield Statement(f"{field}, {plain(name)}", agent=_agent(tool, text))
     if any(camera.values()):
         yield Statement(f"{field}, Model", agent=camera_name(**camera))
 
@@ -163,7 +178,7 @@ def _properties(data: dict[str, Any]) -> Iterator[tuple[str, str, object]]:
             yield outer, name, value
 
 
-def _source_type(value: object) -> str:
+def source_type_of(value: object) -> str:
     """Return the term of a URI, a QCode, or a bare term: trainedAlgorithmicMedia."""
     text = plain(_of_json_ld(value))
     return term_of(text) or text.rstrip("/").replace("#", "/").replace(":", "/").rsplit("/", 1)[-1].strip()

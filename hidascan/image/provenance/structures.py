@@ -13,8 +13,8 @@ from typing import Any
 from hidascan.image.provenance.catalogue import CHATBOTS, tool_in
 
 _JSON_CHARACTERS = 4_000_000
-_LABELLED = frozenset({"ContentProducer", "ProduceID", "ContentPropagator", "PropagateID"})  # keys of an AIGC label
-_OF_A_SERVICE = frozenset({"ServiceProvider", "ServiceUser"})  # keys of Tencent's label
+_LABELLED = frozenset({"contentproducer", "produceid", "contentpropagator", "propagateid"})  # keys of an AIGC label
+_OF_A_SERVICE = frozenset({"serviceprovider", "serviceuser"})  # keys of Tencent's label
 # ComfyUI writes `workflow:{...}`, services `AIGC{...}`.
 _LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)")
 _STEPS = re.compile(r"\bSteps: ?\d+\s*(?:[,;]|$)", re.MULTILINE)
@@ -31,6 +31,10 @@ _BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
 _BROKEN_WORKFLOW = re.compile(r'"(?:widgets_values|last_node_id)"\s{0,9}:')
 _UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
 _SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/]{80,}={0,2}\s*")
+# Parameters of a repainted region: A1111 and Forge, InvokeAI, NovelAI.
+_INPAINTED = re.compile(
+    r'\bMask blur: ?[1-9]|"generation_mode"\s{0,9}:\s{0,9}"\w{0,20}(?:in|out)paint|"request_type"\s{0,9}:\s{0,9}"NativeInfilling'
+)
 _OF_TOOLS = (
     "software", "generator", "app", "app_id", "tool", "engine", "application", "version", "metadata_scheme",
 )  # fmt: skip
@@ -59,6 +63,9 @@ _PLAIN_NODES = frozenset(
     {
         "LoadImage", "LoadImageMask", "SaveImage", "PreviewImage", "ImageScale", "ImageScaleBy", "ImageScaleToTotalPixels",
         "ImageCrop", "ImageInvert", "Reroute", "Note", "MarkdownNote", "PrimitiveNode", "ImageBlend", "ImageBlur", "ImageSharpen",
+        "GetImageSize", "ImageStitch", "ImagePadForOutpaint", "ResizeImageMaskNode", "ImageScaleToMaxDimension", "PreviewAny",
+        "LoadImageOutput", "SaveImageWebsocket", "Canny", "WD14Tagger|pysssy", "Florence2Run", "ImageFromBatch",
+        "JoinImageWithAlpha", "SplitImageWithAlpha", "ImageToMask", "MaskToImage", "ImageResizeKJ",
         "ImageQuantize", "ImageRotate", "ImageFlip", "ImageBatch", "ImageCompositeMasked", "SaveAnimatedWEBP",
         "SaveAnimatedPNG",
     }
@@ -72,6 +79,7 @@ _SETTINGS = frozenset(
     }
 )  # fmt: skip
 _NEEDED_SETTINGS = 3
+_MODELS = ("model", "model_name", "modelname", "model_id", "modelid")
 _OF_IMAGES = ("image", "seedream", "seededit")  # in names of models of chatbots that make pictures
 
 
@@ -89,15 +97,20 @@ def generator_of(text: str) -> str:
     return _of_json(text) if "{" in text[:60] else ""
 
 
+def is_inpainted(text: str) -> bool:
+    """Return whether parameters are those of a region that was repainted in a given picture."""
+    return bool(_INPAINTED.search(text[:_HEAD] + text[-_TAIL:]))
+
+
 def generator_of_keys(values: Mapping[str, Any]) -> str:
     """Return the generator whose keys a dictionary has, from JSON or PNG text chunks; "" if none."""
     if _is_graph(values) or any(_is_graph(_unpacked(values.get(key))) for key in ("prompt", "workflow")):
         return "ComfyUI"
     wrapped = next((value for key, value in values.items() if str(key).upper() == "AIGC"), None)
-    label = _unpacked(values if wrapped is None else wrapped)
-    by_law = str(label.get("Label")) == "1" and (wrapped is not None or _LABELLED & label.keys())
+    label = {str(key).lower(): value for key, value in _unpacked(values if wrapped is None else wrapped).items()}
+    by_law = str(label.get("label")) == "1" and (wrapped is not None or _LABELLED & label.keys())
     of_service = str(_unpacked(values.get("aigc_info")).get("aigc_label_type")) in ("1", "2")
-    unnumbered = wrapped is not None and "Label" not in label and label.keys() >= _OF_A_SERVICE
+    unnumbered = wrapped is not None and "label" not in label and label.keys() >= _OF_A_SERVICE
     if by_law or of_service or unnumbered:
         return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 mean "possibly" and "suspected"
     keys = {str(key).lower(): value for key, value in values.items()}
@@ -106,10 +119,10 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     export = _unpacked(keys.get("data"))  # of CapCut, which also exports edited photos
     if (export.get("product"), export.get("exportType")) == ("dreamina", "generation"):
         return "Dreamina"
-    settings = {key.replace("_", "") for key in keys}
+    settings = {re.sub(r"^\w{1,20}:|[_\- ]", "", key) for key in keys}
     if not settings & _PROMPTS:
         return ""
-    model = str(keys.get("model", ""))
+    model = str(next((keys[key] for key in _MODELS if key in keys), ""))
     tool = tool_in(model, "software")
     makes_images = any(word in model.lower() for word in _OF_IMAGES)
     if tool and tool.means != "software" and (tool.name not in CHATBOTS or makes_images):

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from hidascan.image.provenance.manifest import Manifest
-from hidascan.image.provenance.statements import actions_of, claim_generator_of, plain, statements_of
+from hidascan.image.provenance.manifest import Manifest, Statement
+from hidascan.image.provenance.statements import actions_of, claim_generator_of, plain, source_type_of, statements_of
 
 _MANIFEST_OF = re.compile(r"(?:^|/)c2pa/([^/]+)")
 _TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
@@ -208,4 +208,7 @@ class ManifestTree:
                 yield self.manifest(label, depth, title, relationship)
             else:
                 codes = self._validation.codes(label) if isinstance(label, str) else ()
-                yield Manifest(title, relationship, codes=codes)
+                declared = source_type_of(one.get("digital_source_type"))  # C2PA 2.4
+                statements = (Statement("C2PA ingredient", declared),) if declared else ()
+                source_types = (declared,) if declared else ()
+                yield Manifest(title, relationship, codes=codes, source_types=source_types, statements=statements)
