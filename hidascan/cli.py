@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        complain("interrupted; reports contain the results so far" if scans else "interrupted")
+        complain("interrupted; reports that this scan has begun contain the results so far" if scans else "interrupted")
         return 128 + signal.SIGINT
     except Exception as error:
         if debug:

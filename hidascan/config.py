@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from hidascan.errors import UsageError, reason_of
+from hidascan.options import MAX_BATCH
 
 WEIGHTS_VARIABLE = "HIDASCAN_WEIGHTS"
 OWN, PROJECT = "hidascan.toml", "pyproject.toml"
-SAFE_OPTIONS: dict[str, type] = {"batch-size": int, "device": str, "precision": str, "verbose": bool}  # by any file
+# Options that any file may set, and whether a value is a proper one.
+SAFE_OPTIONS: dict[str, Callable[[Any], bool]] = {
+    "batch-size": lambda value: type(value) is int and 1 <= value <= MAX_BATCH,
+    "device": lambda value: type(value) is str and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value)),
+    "precision": lambda value: value in ("auto", "bf16", "fp32"),
+    "verbose": lambda value: type(value) is bool,
+}
 _EXCLUSIVE = {"threshold", "profile"}  # a file that sets one overrides both of weaker files
 
 
@@ -122,8 +130,12 @@ def _trusted(path: Path, known: Callable[[str], bool]) -> Settings:
 
 
 def _safe_part(settings: Settings) -> Settings:
-    values = {name: value for name, value in settings.values.items() if type(value) is SAFE_OPTIONS.get(name)}
+    values = {name: value for name, value in settings.values.items() if SAFE_OPTIONS.get(name, _never)(value)}
     return Settings(settings.path, values, tuple(sorted(settings.values.keys() - values)), settings.problem)
+
+
+def _never(value: Any) -> bool:
+    return False
 
 
 def _find() -> Settings | None:

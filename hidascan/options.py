@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from hidascan.errors import UsageError
 
 MAX_PIXELS = 500_000_000  # per image, by default
+MAX_BATCH = 4096  # views
 PROFILES = ("low-fpr", "balanced", "high-recall")
 
 
@@ -48,8 +49,8 @@ class ScanOptions:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}")
+        if self.batch_size is not None and not 1 <= self.batch_size <= MAX_BATCH:
+            raise UsageError(f"--batch-size must be within 1 and {MAX_BATCH}, not {self.batch_size}")
         if self.patches is not None and self.patches < 1:
             raise UsageError(f"--patches must be at least 1, not {self.patches}")
         if self.fast and (self.explain or self.patches is not None):

@@ -32,6 +32,12 @@ class InputFiles:
         files = expand(self._named(survey), self.selection, survey, uris=self.uris)
         return self._listed_uris(files, survey) if self.uris else files
 
+    def check_lists(self) -> None:
+        """Raise UsageError if a list does not exist: lists are read during the scan."""
+        for name in self.lists:
+            if name != STDIN and not os.path.exists(name):
+                raise UsageError(f"--files-from {name}: No such file or directory")
+
     def folder(self) -> str:
         """Return the folder that relative paths start from; "" if all paths are absolute."""
         absolute = all(os.path.isabs(path) or is_uri(path) for path in self.paths)
@@ -121,7 +127,7 @@ class Request:
     options: ScanOptions
     inputs: InputFiles
     reports: Reports
-    runner: str = "local"  # name of the place to run, one of RUNNERS
+    runner: str = "local"  # name of the runner, one of RUNNERS
     ray_address: str | None = None  # address of a Ray cluster; None for RAY_ADDRESS or a cluster on this machine
     actors: int | None = None  # maximum number of networks in a cluster; None for as many as it has room for
     resume: bool = False  # whether to resume an interrupted scan
@@ -131,12 +137,12 @@ class Request:
     def __post_init__(self) -> None:
         """Check options against each other."""
         if not RUNNERS[self.runner].cluster and (self.ray_address, self.actors) != (None, None):
-            clusters = " or ".join(name for name, place in RUNNERS.items() if place.cluster)
+            clusters = " or ".join(name for name, runner in RUNNERS.items() if runner.cluster)
             raise UsageError(f"--ray-address and --actors need --runner {clusters}")
         reports = self.reports
         if reports.has_heatmaps and (self.options.patches is not None or self.options.fast):
             raise UsageError("--heatmap cannot be combined with --patches or --fast: it needs every patch")
-        if self.resume and reports.shards and reports.files:
+        if self.resume and reports.shards and any(file != "-" for file, _ in reports.files):
             raise UsageError("--resume continues either a folder of shards or files, not both")
 
     def other_inputs(self) -> list[str]:

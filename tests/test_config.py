@@ -157,6 +157,12 @@ def test_the_settings_that_a_stranger_can_make_are_few():
     assert set(SAFE_OPTIONS) <= {"batch-size", "device", "precision", "verbose"}
 
 
+@pytest.mark.parametrize("setting", ["batch-size = 10000000000", "batch-size = 0", 'device = "tpu"', 'precision = "x"'])
+def test_a_stranger_cannot_end_a_scan(hidascan, evidence, setting):
+    (evidence / "in/hidascan.toml").write_text(setting)
+    assert hidascan("a.png").code == 0
+
+
 def test_help_as_a_word(hidascan, evidence, capfd):
     from hidascan import cli
 

@@ -97,7 +97,9 @@ def test_an_interrupted_scan_is_resumed_to_the_rows_of_a_scan_on_this_machine(
         patched.setattr(ShardWriter, "add", add_until_ctrl_c)
         first = hidascan(*options, "--shard-rows", 3)
     before = {path: path.read_bytes() for path in shards_of(out)}
-    assert first.code == 130 and first.err.endswith("hidascan: interrupted; reports contain the results so far\n")
+    assert first.code == 130 and first.err.endswith(
+        "hidascan: interrupted; reports that this scan has begun contain the results so far\n"
+    )
     assert len(all_rows(out)) == 7 and len(before) == 3 and not (out / "manifest.json").exists()
     assert "already contains shards" in hidascan(*options).err
 

@@ -117,7 +117,7 @@ def test_folders_too_deep_for_a_path_have_a_row(tmp_path):
         (["a.png", "sub/b.png"], {"exclude": ("a.*", "sub")}, "; 2 excluded by --exclude"),
         (["a.png", "sub/b.png"], {"exclude": ("a.*", "sub/")}, "; 2 excluded by --exclude"),
         (["sub/a.png"], {"recurse": False}, "; 1 folder not searched (--no-recurse)"),
-        (["a.heatmap.png"], {}, "; 1 hidascan heatmap skipped"),
+        (["a.heatmap.png"], {}, "; 1 file named like a heatmap of hidascan skipped"),
         (["Thumbs.db", ".DS_Store"], {}, "; 2 system files skipped (.DS_Store, Thumbs.db)"),
     ],
 )  # fmt: skip

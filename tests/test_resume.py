@@ -12,11 +12,13 @@ import time
 
 import pytest
 
-from hidascan import cli
+from hidascan import Scanner, ScanOptions, cli
+from hidascan.errors import HidascanError, UsageError
 from hidascan.report import FORMATS
-from hidascan.report.reporter import open_text
+from hidascan.report.html_report import HtmlReport
+from hidascan.report.reporter import close_text, lock, open_text
 from hidascan.report.resume import is_resumable
-from hidascan.report.shards import ShardWriter, read_shard, shards_of
+from hidascan.report.shards import ShardReport, Shards, ShardWriter, read_shard, shards_of
 from tests.conftest import save_picture
 
 
@@ -303,3 +305,88 @@ def test_a_folder_without_permission_is_named_before_the_network_is_loaded(hidas
     monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write everywhere
     ran = hidascan(folder, "--jsonl", tmp_path / "locked/new.jsonl", "--weights", tmp_path / "none")
     assert ran.code == 2 and "permission denied" in ran.err
+
+
+@pytest.fixture(scope="module")
+def run_info(tiny_weights):
+    return Scanner(ScanOptions(str(tiny_weights))).info
+
+
+def finished(hidascan, folder, file, *options):
+    """A finished report, and its text."""
+    assert hidascan(folder, "-o", file, "--precision", "fp32", *options).code in (0, 1, 3)
+    return file.read_text()
+
+
+def test_a_start_that_fails_leaves_no_mark_beside_a_finished_report(hidascan, folder, tmp_path):
+    old, blocked = tmp_path / "old.csv", tmp_path / "file/below"
+    before = finished(hidascan, folder, old)
+    blocked.parent.write_bytes(b"")
+    ran = hidascan(folder, "--profile", "low-fpr", "--csv", old, "--xmp", blocked)
+    assert ran.code == 2 and old.read_text() == before and not (tmp_path / "old.csv.unfinished").exists()
+
+
+def test_a_missing_list_does_not_empty_a_report(hidascan, folder, tmp_path):
+    before = finished(hidascan, folder, tmp_path / "old.csv")
+    ran = hidascan("--files-from", tmp_path / "lsit.txt", "--csv", tmp_path / "old.csv")
+    assert ran.code == 2 and "lsit.txt: No such file or directory" in ran.err
+    (tmp_path / "list.txt").write_bytes(b"a\0b\0")
+    ran = hidascan("--files-from", tmp_path / "list.txt", "--csv", tmp_path / "old.csv")
+    assert ran.code == 2 and "looks NUL-separated" in ran.err and (tmp_path / "old.csv").read_text() == before
+
+
+def test_a_running_scan_is_not_called_an_interrupted_one(hidascan, marked, tmp_path):
+    for name in ("out.csv", "out.csv.unfinished"):
+        shutil.copy(marked / name, tmp_path / name)
+    with open(tmp_path / "out.csv", "rb") as running:
+        lock(running)
+        ran = hidascan(marked / "in", "--csv", tmp_path / "out.csv")
+    assert ran.code == 2 and "is being written by another scan" in ran.err
+
+
+def test_a_report_that_was_replaced_during_the_scan_is_lost_with_a_message(tmp_path):
+    file = open_text(str(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").unlink()
+    (tmp_path / "a.csv").write_text("another scan")
+    with pytest.raises(HidascanError, match="deleted while being written"):
+        close_text(file)
+
+
+def test_two_scans_cannot_share_a_folder_of_shards(hidascan, folder, run_info, tmp_path):
+    running = ShardReport(Shards(str(tmp_path / "out"), "jsonl", 10), run_info, run_info.fingerprint())
+    with pytest.raises(UsageError, match="is being written by another scan"):
+        ShardReport(Shards(str(tmp_path / "out"), "jsonl", 10), run_info, run_info.fingerprint(), resume=True)
+    running.close()
+
+
+def test_reports_of_different_files_are_not_resumed_together(hidascan, marked, tmp_path):
+    for name in ("out.csv", "out.csv.unfinished", "out.jsonl.unfinished"):
+        shutil.copy(marked / name, tmp_path / name)
+    rows = (marked / "out.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "out.jsonl").write_text("".join(rows[1:]))
+    options = ("--csv", tmp_path / "out.csv", "--jsonl", tmp_path / "out.jsonl", "--precision", "fp32", "--resume")
+    ran = hidascan(marked / "in", *options)
+    assert ran.code == 2 and "have rows of different files" in ran.err
+
+
+def test_a_scan_that_cannot_be_marked_says_so(hidascan, folder, tmp_path):
+    ran = hidascan(folder, "--csv", tmp_path / f"{'a' * 246}.csv")
+    assert ran.code in (0, 1, 3) and "if this scan is interrupted, it cannot be resumed" in ran.err
+
+
+def test_a_row_that_a_spreadsheet_changed_is_named(hidascan, marked, tmp_path):
+    shutil.copy(marked / "out.csv.unfinished", tmp_path)
+    rows = list(csv.DictReader((marked / "out.csv").read_text().splitlines()))
+    with open(tmp_path / "out.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([row | {"score": "0,1"} for row in rows])
+    ran = hidascan(marked / "in", "--csv", tmp_path / "out.csv", "--precision", "fp32", "--resume")
+    assert ran.code == 2 and "has a row that hidascan did not write" in ran.err
+
+
+def test_an_interrupted_page_says_so(run_info, tmp_path):
+    page = HtmlReport(str(tmp_path / "a.html"), run_info)
+    page.interrupted = True
+    page.close()
+    assert "The scan was interrupted" in (tmp_path / "a.html").read_text()

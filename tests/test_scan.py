@@ -319,7 +319,7 @@ def test_ctrl_c_leaves_a_valid_csv(tiny_weights, tmp_path):
         time.sleep(0.02)
     scan.send_signal(signal.SIGINT)
     assert scan.wait(60) == 130
-    assert scan.stderr.read() == b"hidascan: interrupted; reports contain the results so far\n"
+    assert scan.stderr.read() == b"hidascan: interrupted; reports that this scan has begun contain the results so far\n"
     text = out.read_text()
     assert text.endswith("\n")
     assert [row["path"] for row in rows(text)] == paths[: text.count("\n") - 1] and text.count("\n") > 2

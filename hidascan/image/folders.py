@@ -85,7 +85,7 @@ class SkippedFiles:
         if number := counts[SkipReason.EXCLUDED]:
             yield f"{number} excluded by --exclude"
         if number := counts[SkipReason.OWN]:
-            yield f"{_count(number, 'hidascan heatmap')} skipped"
+            yield f"{_count(number, 'file')} named like a heatmap of hidascan skipped"
         if self.system:
             yield _system_line(self.system)
         if number := counts[SkipReason.FOLDER]:
@@ -133,7 +133,7 @@ class Survey:
         if self.system and not quiet:
             yield _system_line(self.system)
         if self.own and not quiet:
-            yield f"{_count(self.own, 'hidascan heatmap')} skipped"
+            yield f"{_count(self.own, 'file')} named like a heatmap of hidascan skipped"
 
 
 def _system_line(system: Counter[str]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError, ImageError, reason_of
@@ -15,6 +17,7 @@ from hidascan.geometry import CELL
 from hidascan.image.perturb import shrink_to
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
+from hidascan.printable import printable
 from hidascan.regions import outlines, turned
 from hidascan.report.reporter import Report, free_name, output_folder, pixels_of
 from hidascan.summary import NOTABLE, heatmap_in_words, score_in_words, summary
@@ -219,7 +222,7 @@ class HeatmapReport(Report):
             pages[RAW_HEATMAP_SUFFIX] = Image.fromarray(np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16))
         name = free_name(self._folder, Path(finding.path).name, list(pages))
         for suffix, page in pages.items():
-            _save(page, self._folder / (name + suffix))
+            _save(page, self._folder / (name + suffix), finding)
         self._count += 1
 
     def written(self) -> str:
@@ -238,9 +241,14 @@ class HeatmapReport(Report):
         return pages
 
 
-def _save(image: Image.Image, target: Path) -> None:
+def _save(image: Image.Image, target: Path, finding: Finding) -> None:
+    """Write a heatmap, with path and hash of its picture, as pictures of several folders may have one name."""
+    about = PngInfo()
+    about.add_itxt("Scanned file", printable(os.path.abspath(finding.path)))
+    if finding.file:
+        about.add_text("SHA-256", finding.file.sha256)
     try:
         with written_whole(target, replace=False) as partial:
-            image.save(partial, "PNG")
+            image.save(partial, "PNG", pnginfo=about)
     except OSError as error:
         raise HidascanError(f"{target}: {reason_of(error)}") from None

@@ -132,7 +132,7 @@ class HtmlReport(TextReport):
 
     def close(self) -> None:
         """Write the end and close the file."""
-        self._write("tail.html", counts=self._counts)
+        self._write("tail.html", counts=self._counts, interrupted=self.interrupted)
         super().close()
 
     @staticmethod

@@ -50,7 +50,13 @@ class Report(Protocol):
 
 
 class TextReport(Report):
-    """A report in one text file, or on stdout."""
+    """A report in one text file, or on stdout.
+
+    Attributes:
+        interrupted: True if the scan was interrupted, set before the report is closed.
+    """
+
+    interrupted = False
 
     def __init__(self, target: str, run: RunInfo, append: bool = False):
         """Open the file, as in `open_text`."""
@@ -176,7 +182,9 @@ def close_text(file: TextIO) -> None:
     if file is sys.stdout:
         file.flush()
         return
-    removed = os.fstat(file.fileno()).st_nlink == 0 and not os.path.exists(file.name)
+    here = os.fstat(file.fileno())
+    there = os.stat(file.name) if os.path.exists(file.name) else None
+    removed = stat.S_ISREG(here.st_mode) and here.st_nlink == 0 and not (there and os.path.samestat(here, there))
     file.close()
     if removed:
         raise HidascanError(f"{file.name}: deleted while being written; scan again")

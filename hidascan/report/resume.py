@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hidascan.atomic import written_whole
-from hidascan.errors import UsageError
+from hidascan.errors import UsageError, reason_of
 from hidascan.finding import Finding
 from hidascan.image.sources import is_uri, path_key
+from hidascan.printable import complain
 from hidascan.report import FORMATS, report_class
 from hidascan.report.reporter import HEAD, lock
 
@@ -65,6 +65,8 @@ def check(file: str, name: str, resume: bool) -> None:
         raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
     if resume or not (os.path.isfile(file) and os.path.getsize(file)):
         return
+    with open(file, "rb") as stream:
+        lock(stream)  # a running scan is not an interrupted one
     kind, head = report_class(name), head_of(file)
     count = sum(1 for _ in kind.complete_records(file))
     if not count and kind.recognises(head) and head.count(b"\n") > kind.START.count(b"\n"):  # rows with other columns
@@ -98,11 +100,18 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
         if missing and rows:
             raise UsageError(f"--resume: {file} has {len(rows)} rows, but {missing[0]} does not exist; omit it")
     for file in files:
-        with suppress(OSError):  # in a folder that accepts no new files, the scan cannot be resumed
+        try:
             write_mark(mark_of(file), made_by)
+        except OSError as error:
+            problem = f"{mark_of(file)}: {reason_of(error)}"
+            complain(
+                f"{problem}; if this scan is interrupted, it cannot be resumed, and the next one replaces its rows"
+            )
     if not known or missing:
         return EarlierResults()
     count = min(len(rows) for rows in known.values())
+    if len({tuple(row.path for row, _ in rows[:count]) for rows in known.values()}) > 1:
+        raise UsageError(f"--resume: {' and '.join(known)} have rows of different files; resume each of them alone")
     for file, rows in known.items():
         with open(file, "rb+") as stream:
             lock(stream)
@@ -114,6 +123,13 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
         any(finding.verdict == "ai" for finding in findings),
         any(finding.status != "ok" for finding in findings),
     )
+
+
+def whole(outputs: Iterable[str]) -> dict[str, int]:
+    """Return the outputs that exist and are not unfinished, with their sizes in bytes."""
+    return {
+        file: os.path.getsize(file) for file in outputs if os.path.isfile(file) and not os.path.lexists(mark_of(file))
+    }
 
 
 def end(outputs: Collection[str]) -> None:
@@ -190,4 +206,7 @@ def _unfinished(file: str, name: str, made_by: dict[str, object]) -> list[tuple[
         raise UsageError(f"--resume: {file} is not an unfinished scan; delete it to start over") from None
     if changed:
         raise UsageError(f"--resume: {file} was written with a different {changed}; delete it to start over")
-    return [(Finding.from_record(record), place) for record, place in report_class(name).complete_records(file)]
+    try:
+        return [(Finding.from_record(record), place) for record, place in report_class(name).complete_records(file)]
+    except (ValueError, TypeError, KeyError):
+        raise UsageError(f"--resume: {file} has a row that hidascan did not write; delete it to start over") from None

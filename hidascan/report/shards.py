@@ -27,7 +27,7 @@ from hidascan.errors import UsageError
 from hidascan.finding import COLUMNS, Finding, RunInfo
 from hidascan.report.csv_report import csv_writer, guarded, unguarded
 from hidascan.report.jsonl_report import json_row
-from hidascan.report.reporter import output_folder
+from hidascan.report.reporter import lock, output_folder
 from hidascan.report.resume import MARK_KEYS, EarlierResults, changed_settings, is_own, write_mark
 
 Row = dict[str, Any]
@@ -182,7 +182,12 @@ class ShardReport:
                 f"--resume: {self._folder} was written with a different {changed}; delete it to start over"
             )
         output_folder(shards.folder, f"--{shards.form}")
+        if mark.exists():
+            with mark.open("rb") as running:
+                lock(running)
         write_mark(mark, made_by)
+        self._lock = mark.open("rb")  # until the report is closed
+        lock(self._lock)
         paths = set()
         for shard in existing:
             for row in read_shard(shard):
@@ -199,7 +204,10 @@ class ShardReport:
 
     def close(self) -> None:
         """Write the last shard."""
-        self._writer.flush()
+        try:
+            self._writer.flush()
+        finally:
+            self._lock.close()
 
     def end(self) -> str:
         """Write the manifest, remove the mark, and return a summary line."""

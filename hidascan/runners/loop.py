@@ -7,6 +7,8 @@ import pkgutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from itertools import chain, islice
 
 from tqdm import tqdm
 
@@ -19,7 +21,7 @@ from hidascan.outputs import check_outputs
 from hidascan.printable import complain
 from hidascan.report import report_class, resume
 from hidascan.report.heatmap import HeatmapReport
-from hidascan.report.reporter import Report, lock, output_folder
+from hidascan.report.reporter import Report, TextReport, lock, output_folder
 from hidascan.report.shards import ShardReport
 from hidascan.report.terminal import PLAIN, FormattedLines, Terminal
 from hidascan.report.xmp_report import XmpReport
@@ -60,11 +62,13 @@ class Run:
         """
         self.request = request
         self._resumable = resume.resumable(request.reports.files, request.resume and request.reports.shards is None)
+        request.inputs.check_lists()
         check_outputs(request)
         self._stack, self._survey = stack, Survey()
         self._reports: list[Report] = []
         self._shards: ShardReport | None = None
         self._earlier: set[str] = set()
+        self._inputs: Iterator[str] = iter(())
         self._found_ai = self._failed = False
 
     def begin(self, info: RunInfo) -> None:
@@ -85,11 +89,18 @@ class Run:
             if file != "-" and os.path.isfile(file):
                 with open(file, "rb+") as stream:
                     lock(stream)  # refuses a report that another scan writes, before any mark or report is changed
+        for folder, option in wanted.folders():  # before a report is marked or emptied
+            output_folder(folder, option)
+        files = self.request.inputs.files(self._survey)
+        self._inputs = chain([*islice(files, 1)], files)  # an unreadable list must not empty a report
+        whole = resume.whole(self._resumable)
         earlier = resume.begin(self._resumable, settings, again)
-        if wanted.shards is not None:
-            output_folder(wanted.shards.folder, f"--{wanted.shards.form}")  # before an earlier report is emptied
-        for report in _opened(wanted, info, earlier.resuming):
-            self._add_report(report)
+        try:
+            for report in _opened(wanted, info, earlier.resuming):
+                self._add_report(report)
+        except BaseException:
+            resume.end([file for file, size in whole.items() if os.path.getsize(file) == size])  # is still complete
+            raise
         if wanted.shards is not None:
             self._shards = ShardReport(wanted.shards, info, settings, again)
             self._add_report(self._shards)
@@ -101,7 +112,7 @@ class Run:
 
     def files(self) -> Iterator[File]:
         """Yield the files without a row; the key is the position among all inputs, the same if a scan is resumed."""
-        for key, path in enumerate(self.request.inputs.files(self._survey)):
+        for key, path in enumerate(self._inputs):
             if resume.key_of(path) not in self._earlier:
                 yield key, path
 
@@ -135,7 +146,14 @@ class Run:
 
     def _add_report(self, report: Report) -> None:
         self._reports.append(report)
-        self._stack.callback(report.close)
+        self._stack.push(partial(_close, report))
+
+
+def _close(report: Report, error: type[BaseException] | None, *_: object) -> None:
+    """Close a report at the end of a scan, which an error may have interrupted."""
+    if isinstance(report, TextReport):
+        report.interrupted = error is not None
+    report.close()
 
 
 def _runner(name: str) -> RunnerFunction:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hidascan.errors import CheckpointError, UsageError, reason_of
 from hidascan.finding import Finding
-from hidascan.image.sources import evidence_of, is_uri
+from hidascan.image.sources import evidence_of, is_stream, is_uri
 from hidascan.options import ScanOptions
 from hidascan.printable import printable
 from hidascan.scanner import Scanner
@@ -54,8 +54,9 @@ def verify(report: Path, sample: int, base: Path, weights: str | None, device: s
         for line in _changed_scores(chosen, base, weights, device, on_row):
             print(printable(line))
             found += 1
-    differences, hashed = len(changed) + found, sum(row.file is not None for row in rows)
-    unread = f" ({len(rows) - hashed} unreadable, without a hash)" if hashed < len(rows) else ""
+    differences, hashed = len(changed) + found, sum(row.file is not None and _is_local(row) for row in rows)
+    without = sum(row.file is None for row in rows)
+    unread = f" ({without} unreadable, without a hash)" if without else ""
     counted = f"{differences or 'no'} difference{'s' * (differences != 1)}"
     print(f"{hashed} files hashed{unread}, {scanned} scanned again: {counted}")
     return differences
@@ -99,7 +100,7 @@ def change_of(finding: Finding, base: Path) -> str | None:
     before = finding.file
     if before is None:
         return "the report contains no hash for this file" if finding.status == "ok" else None
-    if is_uri(finding.path):
+    if not _is_local(finding):
         return "not verified: only local files are hashed again"
     now = evidence_of(str(base / finding.path))
     if now is None:
@@ -108,6 +109,11 @@ def change_of(finding: Finding, base: Path) -> str | None:
         return None
     size = "" if now.bytes == before.bytes else f", {before.bytes} bytes then, {now.bytes} now"
     return f"content has changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
+
+
+def _is_local(finding: Finding) -> bool:
+    """Return whether a row is about a file that can be read again here."""
+    return not (is_uri(finding.path) or is_stream(finding.path))
 
 
 def _unreadable_reason(path: Path) -> str:
