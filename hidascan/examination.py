@@ -1,4 +1,4 @@
-"""Which views of an image are examined, and when its verdict is settled.
+"""Choose the views of an image that are examined, and decide when its verdict is settled.
 
 An examination is a generator. It yields the numbers of the views to encode next, each once, is sent the rows encoded so
 far, and returns the output. It may also yield a preliminary decision. It knows no batches, and the engine does not know

@@ -149,9 +149,9 @@ def test_figures_are_those_of_the_scores():
     uncertain = compared("one", scores, np.where(np.arange(10) == 1, 0.4, 0.1))
     found = uncertain.figures
     assert found["accuracy"] == 0.9 and found["fake accuracy"] == 0.8 and found["real accuracy"] == 1
-    assert found["knows its errors"] == 1 and found["AUC"] == 1
+    assert found["predicts its errors"] == 1 and found["AUC"] == 1
     unread = compared("two", np.where(np.arange(10) == 1, np.nan, right))
-    assert unread.figures["accuracy"] == 1 and np.isnan(unread.figures["knows its errors"])
+    assert unread.figures["accuracy"] == 1 and np.isnan(unread.figures["predicts its errors"])
     assert "| **one** |" in as_markdown([uncertain]) and "| AI | flux | 5 | 0.80 | **1.00** |" in by_kind(
         [uncertain, compared("two", right)]
     )

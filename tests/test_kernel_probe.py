@@ -17,7 +17,7 @@ from hidascan.lab.hidanet import cross_validation
 from hidascan.lab.hidanet.quality import QualitySamples, errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
 from hidascan.lab.hidanet.samples import Samples, verdict_samples
-from hidascan.lab.hidanet.voters import Views, fit_kernel_probe, predict_out_of_fold, summarise, train_fusion
+from hidascan.lab.hidanet.voters import ViewTokens, fit_kernel_probe, predict_out_of_fold, summarise, train_fusion
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
 from tests.lab import on_cpu
@@ -146,7 +146,7 @@ def test_hard_copies_change_the_fit_of_fam_alone_and_are_not_measured():
     marked = replace(samples, hard=hard, as_published=~hard)
     kernel, without = (fit_kernel_probe(part, RECIPE) for part in (marked, samples.only(~hard)))
     assert torch.equal(kernel.coefficients, without.coefficients)
-    fam = [train_fusion(Views.of(kernel, part), part, RECIPE) for part in (marked, samples.only(~hard))]
+    fam = [train_fusion(ViewTokens.of(kernel, part), part, RECIPE) for part in (marked, samples.only(~hard))]
     assert any((a != b).any() for a, b in zip(*(head.parameters() for head in fam), strict=True))
     found = predict_out_of_fold(marked, RECIPE, folds=(0,))
     assert len(found.samples.images) == len(found.predictions.logits) == 192 and not found.samples.hard.any()
@@ -167,21 +167,21 @@ def test_sources_alike_is_the_auc_of_one_image_a_source():
 
 
 def test_steps_hide_the_thumbnail_or_patches_from_fam(monkeypatch):
-    monkeypatch.setattr(cross_validation, "STEPS", cross_validation.STEPS[-2:])
+    monkeypatch.setattr(cross_validation, "ABLATIONS", cross_validation.ABLATIONS[-2:])
     samples = samples_of()
     noise = torch.randn(len(samples.views), 2, 8, generator=torch.Generator().manual_seed(1))
     views = tuple(torch.cat([one[:1], other]) for one, other in zip(samples.views, noise, strict=True))
     half = torch.arange(len(views)) // (2 * SOURCES) % 2 == 0
     in_thumbnail = replace(samples, views=views, patches=noise.mean(1), as_published=half)  # two patches of noise
     out_of_fold = predict_out_of_fold(in_thumbnail, RECIPE)
-    table = cross_validation.steps_as_markdown(in_thumbnail, RECIPE, out_of_fold).splitlines()[2:]
+    table = cross_validation.ablations_as_markdown(in_thumbnail, RECIPE, out_of_fold).splitlines()[2:]
     figures = {row.split(" | ")[0].strip("| "): float(row.split(" | ")[1]) for row in table}
     assert figures.pop("FAM alone, without thumbnail") < 0.6
     assert len(figures) == 3 and min(figures.values()) > 0.9  # without patches, at most 1 of 2 patches, both votes
 
 
 def test_hidalab_cv_writes_every_table(lab, monkeypatch):
-    monkeypatch.setattr(cross_validation, "STEPS", cross_validation.STEPS[-4:])
+    monkeypatch.setattr(cross_validation, "ABLATIONS", cross_validation.ABLATIONS[-4:])
     monkeypatch.setattr(cross_validation, "_LEAST", 1)
     table = lab.recipe.data.tables[0]
     recipe = table.replace("table.tsv", "recipe.toml")

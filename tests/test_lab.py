@@ -334,7 +334,7 @@ def test_pairs_are_degraded_alike_and_more_of_them_may_come_later(recipe, tmp_pa
     build_pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), on_cpu(tmp_path))
     more = Pairs(with_pairs(recipe, replace(pairs, counts=(45, 0, 0))), tmp_path / "pairs")
     assert len(more) == 45 and len(Pairs(with_pairs(recipe, pairs), tmp_path / "pairs")) == 2
-    with pytest.raises(RecipeError, match="different recipe"):
+    with pytest.raises(RecipeError, match="made from other settings"):
         build_pairs(replace(recipe, seed=5), on_cpu(tmp_path))
 
 

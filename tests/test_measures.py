@@ -91,7 +91,7 @@ def test_a_changed_backbone_does_not_reuse_old_features(lab, tmp_path):
     tensors = load_file(recipe.data.backbone)
     save_backbone(other, {name: tensor * 1.1 for name, tensor in tensors.items()}, recipe.network.backbone, "none")
     changed = replace(recipe, data=replace(recipe.data, backbone=str(other)))
-    with pytest.raises(RecipeError, match="different recipe"):
+    with pytest.raises(RecipeError, match="made from other settings"):
         verdict_samples(changed, on_cpu(cache))
 
 

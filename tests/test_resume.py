@@ -353,9 +353,11 @@ def test_a_report_that_was_replaced_during_the_scan_is_lost_with_a_message(tmp_p
 
 
 def test_two_scans_cannot_share_a_folder_of_shards(hidascan, folder, run_info, tmp_path):
-    running = ShardReport(Shards(str(tmp_path / "out"), "jsonl", 10), run_info, run_info.fingerprint())
+    running = ShardReport(Shards(folder=str(tmp_path / "out"), form="jsonl", rows=10), run_info, run_info.fingerprint())
     with pytest.raises(UsageError, match="is being written by another scan"):
-        ShardReport(Shards(str(tmp_path / "out"), "jsonl", 10), run_info, run_info.fingerprint(), resume=True)
+        ShardReport(
+            Shards(folder=str(tmp_path / "out"), form="jsonl", rows=10), run_info, run_info.fingerprint(), resume=True
+        )
     running.close()
 
 

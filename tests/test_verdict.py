@@ -15,7 +15,7 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
 from hidascan.lab.cli import app
-from hidascan.lab.measure.calibration import Labelled, cross_fitted_odds, fit_region_odds
+from hidascan.lab.measure.region_odds import Labelled, cross_fitted_odds, fit_region_odds
 from hidascan.regions import Region, scope_of
 from tests.conftest import picture, save_picture
 from tests.lab import table_of

@@ -95,7 +95,7 @@ def test_cells_match_the_network_and_a_killed_run_resumes(maker, tmp_path, recip
     build_window_cells(maker(), backbone, filters, tmp_path / "windows", "one")
     after = load_file(shard)
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    with pytest.raises(RecipeError, match="different recipe"):
+    with pytest.raises(RecipeError, match="made from other settings"):
         build_window_cells(maker(), backbone, filters, tmp_path / "windows", "other")
 
 

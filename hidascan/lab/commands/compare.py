@@ -30,7 +30,7 @@ def compare(
     out: Out,
     table: Annotated[Optional[Path], typer.Option(help="Also score this table, by networks trained on all sources unless --hold-out is given.", show_default=False)] = None,
     folds: Annotated[int, typer.Option(min=0, max=6, help="Number of folds of the cross-validation over sources; 0 for none.")] = 3,
-    images: Annotated[int, typer.Option(min=2, help="Number of images to score out of fold, spread evenly over the recipes' tables.")] = 600,
+    images: Annotated[int, typer.Option(min=2, help="Number of images to score out of fold, spread over the first recipe's tables, at most 4 of each group of a source.")] = 600,
     hold_out: Annotated[Optional[int], typer.Option(min=0, max=5, metavar="FOLD", help="Instead of cross-validating, train once without this fold of sources, and score its images and --table by the same network.", show_default=False)] = None,
     patches: Patches = None,
     outside: Annotated[Optional[list[str]], typer.Option(metavar="NAME=FILE", help="Scores of another system: a CSV with columns path and score. May be repeated.", show_default=False)] = None,
@@ -74,7 +74,10 @@ def compare(
             _ship(trainer, entries, found, without, ship)
     if table is not None:
         found = [trainer.score(entry, scored, without) for entry in entries]
-        name = table.resolve().parent.name.replace(".", "-") or "table"  # `_report` appends suffixes
+        place = table.resolve()
+        name = (place if place.is_dir() else place.parent).name.replace(
+            ".", "-"
+        ) or "table"  # `_report` appends suffixes
         _report(name, [*found, *(other(scored) for other in others)], out / name, overlap)
 
 

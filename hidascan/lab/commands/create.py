@@ -70,6 +70,11 @@ def _check_calibration(spec: Any) -> bool:
         print(f"not calibrated: {missing[0]} is missing; run hidalab calibrate later", file=sys.stderr)
         return False
     images = read_images(data.calibration) if data.calibration else images_of(spec, for_training=False)
+    if images and not any(image.path.is_file() for image in images):
+        if not data.calibration and vars(data).get("packs"):
+            print(f"not calibrated: {images[0].path} is missing; run hidalab calibrate later", file=sys.stderr)
+            return False
+        raise RecipeError(f"no image for calibration exists, such as {images[0].path}")
     if len({image.label for image in images}) < 2:
         raise RecipeError("the images for calibration are all of one class: choose another calibration_fold or table")
     return True
@@ -94,7 +99,7 @@ def calibrate(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Fit temperature and thresholds on held-out images; figures are cross-fitted by source."""
+    """Fit Platt scaling and thresholds on held-out images; figures are cross-fitted by source."""
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import tables_sha256
     from hidascan.lab.measure import calibration

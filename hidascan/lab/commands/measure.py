@@ -54,7 +54,8 @@ def agree(
     """Fit the rule by which a heatmap region contradicts the verdict `real`, and cross-validate it over sources."""
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.lab.data.layouts import read_images
-    from hidascan.lab.measure.calibration import cross_fitted_odds, fit_region_odds, join_labels, recalibrate
+    from hidascan.lab.measure.calibration import recalibrate
+    from hidascan.lab.measure.region_odds import cross_fitted_odds, fit_region_odds, join_labels
     from hidascan.runners.verify import read_rows
 
     labelled = join_labels(read_rows(report), read_images(table))
@@ -162,9 +163,12 @@ def tde(
 def cv(
     recipe: Recipe,
     cache: Cache,
-    steps: Annotated[bool, typer.Option(help="Also measure the contribution of each part of the verdict.")] = True,
+    ablations: Annotated[bool, typer.Option(help="Also measure the contribution of each part of the verdict.")] = True,
     perturbed: Annotated[
-        int, typer.Option(help="Number of images that are also scanned under every perturbation.")
+        int,
+        typer.Option(
+            help="Number of images that are also scored, by thumbnail and one patch, under every perturbation."
+        ),
     ] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -174,7 +178,7 @@ def cv(
 
     spec = read_recipe(recipe)
     report = _task(spec.detector, "cross_validate")
-    for part in report(spec, open_workspace(cache, device, precision), steps, perturbed):
+    for part in report(spec, open_workspace(cache, device, precision), ablations, perturbed):
         print(part, end="\n\n", flush=True)
 
 
@@ -185,7 +189,10 @@ def heatmaps(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Measure the heatmap of WEIGHTS by cross-validation over sources, on edits, forgeries, and untouched windows."""
+    """Cross-validate the heatmap of a recipe over sources, on edits, forgeries and untouched windows.
+
+    TFL is trained for each fold; of WEIGHTS, only the residual filters are used.
+    """
     from hidascan.detectors import find_weights
     from hidascan.detectors.checkpoint import load_detector
     from hidascan.lab.training.recipe import read_recipe

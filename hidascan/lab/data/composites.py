@@ -19,10 +19,10 @@ from hidascan.lab.data.tables import BalancedSampler
 class SamplingSpec(DegradationSpec):
     """Sampling settings. The first four are probabilities and sum to 1."""
 
-    real: float = 0.36
-    ai: float = 0.36
-    pair: float = 0.13  # probability of a photo and its reconstruction, two samples
-    swap: float = 0.15  # RPS
+    real: float = 0.5
+    ai: float = 0.5
+    pair: float = 0.0  # probability of a photo and its reconstruction, two samples
+    swap: float = 0.0  # RPS
     history: float = 0.5  # probability that a lossless AI image gets a JPEG history like that of photos
     resize: float = 0.5  # probability of a random resize
     whole: float = 0.3  # probability of the whole image, instead of a window
@@ -84,7 +84,10 @@ class CompositeMaker:
         return [photo, copy]
 
     def _frame(self, sampler: BalancedSampler, rng: np.random.Generator) -> Composite:
-        """Draw an image; flip, resize and crop it at random, in the same way for both classes."""
+        """Draw an image; flip, resize and crop it at random, in the same way for both classes.
+
+        Before that, a lossless AI image gets a JPEG history with probability `history`, as most photos have one.
+        """
         image = decode(sampler.draw(rng).path)
         pixels = image.pixels
         if sampler.label and image.jpeg is None and rng.random() < self.spec.history:

@@ -6,6 +6,7 @@ networks, messengers, screens and editors do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -121,7 +122,7 @@ def draw_delivery(rng: np.random.Generator) -> Perturbation:
 def draw_hard_delivery(rng: np.random.Generator) -> Perturbation:
     """Draw a delivery that costs a detector most: a preview, a small or blurred copy, noise, a second save, bars."""
     small = partial(perturb.shrink_to, longest=int(rng.integers(200, 481)))
-    shrunk = partial(_shrink, scale=float(rng.uniform(0.2, 0.6)), kernel=int(rng.choice(KERNELS)))
+    shrunk = partial(_resized, scale=float(rng.uniform(0.2, 0.6)), kernel=int(rng.choice(KERNELS)))
     steps: list[list[Perturbation]] = [
         [small, _save(rng, 60, 92)],
         [shrunk, *_sometimes(rng, 0.5, lambda rng: _save(rng, 65, 95))],
@@ -136,11 +137,16 @@ def draw_hard_delivery(rng: np.random.Generator) -> Perturbation:
     return partial(_in_turn, steps=steps[int(rng.choice(len(steps), p=_HARD_SHARES))])
 
 
-def _shrink(pixels: np.ndarray, scale: float, kernel: int) -> np.ndarray:
-    """Resize to `scale`, to sides of at least 128 pixels, after a low-pass filter unless by area averaging."""
-    factor = max(scale, min(1.0, 128 / min(pixels.shape[:2])))
+def _resized(
+    pixels: np.ndarray, scale: float, kernel: int, shortest: int = 128, filtered_below: float = math.inf
+) -> np.ndarray:
+    """Resize to `scale`, to sides of at least `shortest` pixels; below a factor, after a low-pass filter.
+
+    Area averaging needs no filter.
+    """
+    factor = max(scale, min(1.0, shortest / min(pixels.shape[:2])))
     height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
-    if kernel != cv2.INTER_AREA:
+    if factor < filtered_below and kernel != cv2.INTER_AREA:
         pixels = perturb.blur(pixels, 0.35 / factor)
     return cv2.resize(pixels, (width, height), interpolation=kernel)
 
@@ -172,15 +178,7 @@ def _save(rng: np.random.Generator, low: int, high: int, webp: float = 0.25) -> 
 def _any_resize(rng: np.random.Generator) -> Perturbation:
     """Draw a resize to 0.35..1.2 of the size, to sides of at least 224 pixels."""
     scale, kernel = float(np.exp(rng.uniform(np.log(0.35), np.log(1.2)))), int(rng.choice(KERNELS))
-
-    def resized(pixels: np.ndarray) -> np.ndarray:
-        factor = max(scale, min(1.0, 224 / min(pixels.shape[:2])))
-        height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
-        if factor < 0.7 and kernel != cv2.INTER_AREA:
-            pixels = perturb.blur(pixels, 0.35 / factor)
-        return cv2.resize(pixels, (width, height), interpolation=kernel)
-
-    return resized
+    return partial(_resized, scale=scale, kernel=kernel, shortest=224, filtered_below=0.7)
 
 
 def _site(rng: np.random.Generator) -> list[Perturbation]:

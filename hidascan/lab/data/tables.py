@@ -114,7 +114,11 @@ def _read_rows(table: Path, columns: set[str]) -> list[dict[str, str]]:
 
 
 def _image(base: Path, row: dict[str, str]) -> LabelledImage:
-    """Read a row; a known group tells the family of AI images, and the domain of real ones."""
+    """Read a row.
+
+    Without columns for them, a known group gives the family of an AI image, and a real image is a photo unless its group is
+    known otherwise.
+    """
     label, group = int(row["label"]), row["group"]
     domain, family = ("", _FAMILY_OF.get(group, "")) if label else (_DOMAIN_OF.get(group, "photo"), "")
     known = (row.get("domain"), domain), (row.get("family"), family)
@@ -123,7 +127,7 @@ def _image(base: Path, row: dict[str, str]) -> LabelledImage:
 
 
 def spread(images: list[Image], count: int) -> list[Image]:
-    """Take `count` images at even steps, so that every source is represented; all if there are fewer."""
+    """Take `count` images at even steps over the list; all if there are fewer."""
     count = min(count, len(images))
     return [images[i * len(images) // count] for i in range(count)]
 

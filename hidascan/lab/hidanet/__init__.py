@@ -34,7 +34,7 @@ __all__ = ["SECTIONS", "Recipe", "cross_validate", "report_heatmaps", "train", "
 _FROZEN = ("backbone",)
 _PARTS = {  # parts that can be trained alone, and their settings of the network
     "verdict": ("taps", "components", "landmarks", "quality_dim", "dim", "heads", "dropout"),
-    "heatmap": ("cell_taps", "cell_filters", "residual_filters", "localiser_dim", "dropout"),
+    "heatmap": ("cell_taps", "cell_filters", "localiser_dim", "dropout"),  # residual filters are kept
 }
 
 
@@ -44,8 +44,10 @@ def train(recipe: Recipe, out: Path, workspace: Workspace) -> None:
     Raises:
         RecipeError: If the recipe excludes folds.
     """
-    if recipe.data.excluded != (-1,):
-        raise RecipeError("HiDA-Net is calibrated out of fold: omit data.calibration_fold and data.without_folds")
+    if recipe.data.excluded != (-1,) or recipe.data.calibration:
+        raise RecipeError(
+            "HiDA-Net is calibrated out of fold: omit data.calibration, data.calibration_fold and data.without_folds"
+        )
     torch.manual_seed(recipe.seed)
     network = _without_backbone(recipe)
     build_pairs(recipe, workspace)
@@ -137,7 +139,7 @@ def train_for_comparison(recipe: Recipe, out: Path, workspace: Workspace) -> Non
 
 def _cross_validation(scanner: Scanner, spec: CardSpec) -> str:
     workspace = Workspace(spec.cache, scanner.device, scanner.dtype)
-    return "\n\n".join(cross_validate(spec.recipe, workspace, steps=False, perturbed=spec.images["perturbed"]))
+    return "\n\n".join(cross_validate(spec.recipe, workspace, ablations=False, perturbed=spec.images["perturbed"]))
 
 
 def _where(scanner: Scanner, spec: CardSpec) -> str:

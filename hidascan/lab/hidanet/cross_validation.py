@@ -38,11 +38,11 @@ _FAM_ALONE = 1e4  # weight beside which the kernel's vote is negligible
 
 
 def cross_validate(
-    recipe: HiDANetRecipe, workspace: Workspace, steps: bool = True, perturbed: int = 0
+    recipe: HiDANetRecipe, workspace: Workspace, ablations: bool = True, perturbed: int = 0
 ) -> Iterator[str]:
     """Cross-validate the verdict of a recipe, and yield the parts of a report in Markdown.
 
-    Missing features are computed. With `steps`, the contribution of each step is measured, too; `perturbed` is the number
+    Missing features are computed. With `ablations`, these are measured, too; `perturbed` is the number
     of images to score under every perturbation.
     """
     samples = verdict_samples(recipe, workspace)
@@ -62,8 +62,8 @@ def cross_validate(
         yield f"{copies.images} images under perturbations, out of fold:\n\n{robustness.as_markdown(copies)}"
     for column in ("family", "domain"):
         yield held_out_as_markdown(samples, recipe, column)
-    if steps:
-        yield steps_as_markdown(samples, recipe, out_of_fold)
+    if ablations:
+        yield ablations_as_markdown(samples, recipe, out_of_fold)
 
 
 def _verdicts(out_of_fold: OutOfFold) -> Iterator[str]:
@@ -146,8 +146,8 @@ def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -
 
 
 @dataclass(frozen=True)
-class Step:
-    """One row of the table of steps: a verdict with fewer sources, parts or views."""
+class Ablation:
+    """One ablation: a verdict with fewer sources, parts or views."""
 
     name: str
     kernel: dict[str, Any] = field(default_factory=dict)  # changed settings of the kernel probe
@@ -157,50 +157,54 @@ class Step:
     patches: int | None = None  # maximum number per sample; 0 gives all samples the same patch
 
 
-STEPS = (
-    Step("a kernel on images as published, a quarter of the sources", sources=0.25),
-    Step("a kernel, half of the sources", sources=0.5),
-    Step("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
-    Step("a kernel on the patches", {"share": (0.0, 1.0)}),
-    Step("all taps and components with equal weights", {"tap_weights": (), "emphasis": 0.0}),
-    Step("fitted only to images as published", {"delivered": 0.0}),
-    Step("fitted to delivered images with equal weight", {"delivered": 1.0}),
-    Step("a kernel on thumbnail and patches side by side"),
-    Step("FAM alone", vote=_FAM_ALONE),
-    Step("FAM alone, without thumbnail", vote=_FAM_ALONE, thumbnail=False),
-    Step("FAM alone, without patches", vote=_FAM_ALONE, patches=0),
+ABLATIONS = (
+    Ablation("a kernel on images as published, a quarter of the sources", sources=0.25),
+    Ablation("a kernel, half of the sources", sources=0.5),
+    Ablation("a kernel on the thumbnail, all sources", {"share": (1.0, 0.0)}),
+    Ablation("a kernel on the patches", {"share": (0.0, 1.0)}),
+    Ablation("all taps and components with equal weights", {"tap_weights": (), "emphasis": 0.0}),
+    Ablation("fitted only to images as published", {"delivered": 0.0}),
+    Ablation("fitted to delivered images with equal weight", {"delivered": 1.0}),
+    Ablation("a kernel on thumbnail and patches side by side"),
+    Ablation("FAM alone", vote=_FAM_ALONE),
+    Ablation("FAM alone, without thumbnail", vote=_FAM_ALONE, thumbnail=False),
+    Ablation("FAM alone, without patches", vote=_FAM_ALONE, patches=0),
 )
 
 
-def steps_as_markdown(samples: Samples, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
-    """Measure each step on the same folds; the last row is the recipe itself, by `out_of_fold`."""
+def ablations_as_markdown(samples: Samples, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
+    """Measure each ablation on the same folds; the last row is the recipe itself, by `out_of_fold`."""
     hashes, rows = np.array([zlib.crc32(image.source.encode()) / 2**32 for image in samples.images]), []
     most = max(len(view) - 1 for view in samples.views)
     counts = [1 << power for power in range(most.bit_length()) if 1 << power < most]
-    fewer = [Step(f"FAM alone, at most {count} of {most} patches", vote=_FAM_ALONE, patches=count) for count in counts]
-    for step in (*STEPS, *fewer):
-        kernel = dataclasses.replace(recipe.kernel, **step.kernel)
-        fusion = dataclasses.replace(recipe.fusion, vote=step.vote)
+    fewer = [
+        Ablation(f"FAM alone, at most {count} of {most} patches", vote=_FAM_ALONE, patches=count) for count in counts
+    ]
+    for ablation in (*ABLATIONS, *fewer):
+        kernel = dataclasses.replace(recipe.kernel, **ablation.kernel)
+        fusion = dataclasses.replace(recipe.fusion, vote=ablation.vote)
         changed = dataclasses.replace(recipe, kernel=kernel, fusion=fusion)
-        included = torch.from_numpy(hashes < step.sources)
-        rows.append([step.name, *_step_figures(predict_out_of_fold(_visible(samples, step), changed, included))])
-    rows.append(["kernel and FAM", *_step_figures(out_of_fold)])
+        included = torch.from_numpy(hashes < ablation.sources)
+        rows.append(
+            [ablation.name, *_ablation_figures(predict_out_of_fold(_visible(samples, ablation), changed, included))]
+        )
+    rows.append(["kernel and FAM", *_ablation_figures(out_of_fold)])
     of_each = ["sources weighted equally", "TPR at 5 % FPR"]
-    head = ["step", "AUC", "95 % over sources", *of_each, "delivered: AUC", of_each[0], "TPR at 5 %"]
+    head = ["ablation", "AUC", "95 % over sources", *of_each, "delivered: AUC", of_each[0], "TPR at 5 %"]
     return markdown.table(head, rows)
 
 
-def _visible(samples: Samples, step: Step) -> Samples:
-    """Hide the views that a step does without: a thumbnail or patch that all samples share tells nothing."""
-    if step.thumbnail and step.patches is None:
+def _visible(samples: Samples, ablation: Ablation) -> Samples:
+    """Hide the views that an ablation does without: a thumbnail or patch that all samples share tells nothing."""
+    if ablation.thumbnail and ablation.patches is None:
         return samples
     thumbnails, views = samples.thumbnail, [view[1:] for view in samples.views]
-    if not step.thumbnail:
+    if not ablation.thumbnail:
         thumbnails = thumbnails.mean(0).expand_as(thumbnails)
-    if step.patches == 0:
+    if ablation.patches == 0:
         views = [samples.patches.mean(0)[None]] * len(views)
-    elif step.patches is not None:
-        views = [_spread_rows(view, step.patches) for view in views]
+    elif ablation.patches is not None:
+        views = [_spread_rows(view, ablation.patches) for view in views]
     patches = torch.stack([view.float().mean(0) for view in views])
     joined = [torch.cat([one[None], view.float()]).half() for one, view in zip(thumbnails, views, strict=True)]
     return dataclasses.replace(samples, views=joined, thumbnail=thumbnails, patches=patches)
@@ -212,7 +216,7 @@ def _spread_rows(rows: Tensor, count: int) -> Tensor:
     return rows[((torch.arange(count) + 0.5) * len(rows) / count).long()]
 
 
-def _step_figures(out_of_fold: OutOfFold) -> list[float | str]:
+def _ablation_figures(out_of_fold: OutOfFold) -> list[float | str]:
     """Return AUC, its interval, AUC with equal weight of sources and TPR as published; and without interval delivered."""
     samples, logits = out_of_fold.samples, out_of_fold.predictions.logits.numpy()
     labels, as_published = samples.labels.numpy(), samples.as_published.numpy()

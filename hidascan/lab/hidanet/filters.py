@@ -235,7 +235,7 @@ def _patches_of(pixels: np.ndarray) -> tuple[Tensor, Tensor]:
 def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilters:
     """Fit filters to pairs, with a regularisation `ridge` for standardised features.
 
-    w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance within the classes: one each for
+    w = (C + ridge I)^-1 (mean of copies - mean of photos), C the covariance of all windows: one each for
     the phase profiles, the co-occurrences, and both, per band of compression and for all bands; one per maker, on both;
     and the strengths unchanged. Pairs with generated images are used only for the filter of that maker, as their content
     differs.
@@ -245,9 +245,11 @@ def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilter
     known = {band: sum(parts[1:], parts[0]).figures() for band, parts in enumerate(bands) if parts}
     overall, shift, mean = (sum(values) / len(known) for values in zip(*known.values(), strict=True))
     figures = [known.get(band, (overall, shift, mean)) for band in range(_BANDS)]
-    targets = [*(((within + overall) / 2, between) for within, between, _ in figures), (overall, shift)]
+    targets = [*(((covariance + overall) / 2, between) for covariance, between, _ in figures), (overall, shift)]
     kinds = (slice(0, PHASE_FEATURES), slice(PHASE_FEATURES, FEATURES), slice(0, FEATURES))
-    columns = [_discriminants(within, between[:, None], kind, ridge) for kind in kinds for within, between in targets]
+    columns = [
+        _discriminants(covariance, between[:, None], kind, ridge) for kind in kinds for covariance, between in targets
+    ]
     makers = sorted({maker for (_, maker), _ in moments})
     if len(makers) > 1:
         by_maker = [[part for (_, by), part in moments if by == maker] for maker in makers]
@@ -257,9 +259,9 @@ def fit_residual_filters(statistics: Statistics, ridge: float) -> ResidualFilter
     return _filled(statistics, weights, overall, mean)
 
 
-def _filled(statistics: Statistics, weights: Tensor, within: Tensor, mean: Tensor) -> ResidualFilters:
+def _filled(statistics: Statistics, weights: Tensor, covariance: Tensor, mean: Tensor) -> ResidualFilters:
     """Set filters to `weights`, scaled so that the outputs have mean 0 and standard deviation 1."""
-    weights = weights / ((weights * (within @ weights)).sum(0) + 1e-6).sqrt()
+    weights = weights / ((weights * (covariance @ weights)).sum(0) + 1e-6).sqrt()
     filters = ResidualFilters(weights.shape[1])
     parts = {"mean": statistics.mean, "spread": statistics.spread, "filters": weights, "offset": mean @ weights}
     filters.load_state_dict(parts)

@@ -17,14 +17,14 @@ from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.voters import OutOfFold
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.calibration import likelihood_ratio
 from hidascan.lab.measure.metrics import auc
+from hidascan.lab.measure.region_odds import likelihood_ratio
 from hidascan.lab.training.artifacts import Workspace
 
-FOLDS = 3  # folds of the sources; each needs a training
+TRAININGS = 3  # folds of the sources; each needs a training
 _LIKELY = 0.02  # share of the cells of real pictures that reach the lower threshold
 _SURE, _SURE_AREA = 0.01, 0.005  # shares of real windows with a small or a large neighbourhood above its threshold
-_EVIDENCE = 0.005  # share of real images with a patch that is marked as a whole
+_EVIDENCE = 0.005  # share of real images with such a patch among the few that are sampled; larger in a scan of all
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -
     """Compute the logits of each window with a TFL trained without its source and a third of the autoencoders."""
     autoencoders = sorted({maker for kind, _, maker in store.about if kind == REPAINTED})
     found: dict[int, Located] = {}
-    for fold in range(FOLDS):
-        unknown = set(autoencoders[fold::FOLDS])
+    for fold in range(TRAININGS):
+        unknown = set(autoencoders[fold::TRAININGS])
         about = list(enumerate(store.about))
-        by_source = [number for number, (_, source, _) in about if fold_of(source) % FOLDS == fold]
+        by_source = [number for number, (_, source, _) in about if fold_of(source) % TRAININGS == fold]
         by_maker = [number for number, (kind, _, maker) in about if kind == REPAINTED and maker in unknown]
         if by_source:
-            state, hidden = cache / f"tfl-{fold}.state", {*by_source, *by_maker}
-            trained = train_localiser(recipe, store, state, hidden, f"fold {fold}")
+            state, held_out = cache / f"tfl-{fold}.state", {*by_source, *by_maker}
+            trained = train_localiser(recipe, store, state, held_out, f"fold {fold}")
             for number in by_source:
                 (kind, _, maker), cells = store.about[number], store[number]
                 logits = trained.logits(cells.tokens, cells.residuals).numpy()
@@ -93,7 +93,8 @@ def region_odds(thresholds: HeatmapThresholds, forged: Sequence[np.ndarray], rea
 def fit_patch_threshold(thresholds: HeatmapThresholds, out_of_fold: OutOfFold) -> None:
     """Set the threshold of the kernel vote from which a patch is marked as a whole; do nothing without real images.
 
-    It is fitted to the largest vote of a patch in each real image as published, out of fold.
+    It is fitted to the largest vote among the sampled patches (two in hidascan-b) of each real image as published, out of
+    fold.
     """
     samples, largest = out_of_fold.samples, []
     wanted = samples.as_published & (samples.labels == 0)
@@ -112,7 +113,7 @@ def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace
     kinds = {kind: [one for one in located if one.kind == kind] for kind in KINDS}
     thresholds, edits = HeatmapThresholds(), len(kinds[EDIT]) // max(1, recipe.localiser.windows.edit_draws)
     fit_heatmap_thresholds(thresholds, [one.logits for one in kinds[UNTOUCHED]])
-    yield f"{len(located)} windows, {FOLDS} folds by source."
+    yield f"{len(located)} windows, {TRAININGS} folds by source."
     as_published = [one for one in kinds[EDIT] if one.number < edits]
     repainted = [one for one in kinds[REPAINTED] if one.new_maker]
     parts = {

@@ -202,17 +202,17 @@ class _Learner(nn.Module):
 
 
 def train_localiser(
-    recipe: HiDANetRecipe, store: WindowStore, state: Path, hidden: Collection[int] = (), name: str = ""
+    recipe: HiDANetRecipe, store: WindowStore, state: Path, held_out: Collection[int] = (), name: str = ""
 ) -> TrainedTFL:
     """Train TFL on windows; resume after the last complete epoch in `state`, if any.
 
-    `hidden` are the numbers of the windows not to train on, `name` is that of this selection, for the fingerprint.
+    `held_out` are the numbers of the windows not to train on, `name` is that of this selection, for the fingerprint.
     """
     spec, network = recipe.localiser, recipe.network
     torch.manual_seed(recipe.seed)
     sizes = (len(store.mean), network.cell_filters, network.residual_filters)
     learner = _Learner(*sizes, spec, network.localiser_dim, network.dropout)
-    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, hidden)
+    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, held_out)
 
     def epoch(number: int) -> None:
         torch.manual_seed(recipe.seed * 1000 + number)
@@ -234,11 +234,11 @@ def _losses(learner: _Learner, tokens: Tensor, residuals: Tensor, shares: Tensor
 class _Batches:
     """Batches of windows: kinds in proportion to their shares, and within a kind each maker or source equally often."""
 
-    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, hidden: Collection[int]):
+    def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, held_out: Collection[int]):
         self._store, self._spec, self._seed = store, spec, seed
         self._by_kind: list[dict[str, list[int]]] = [{} for _ in KINDS]
         for number, (kind, source, maker) in enumerate(store.about):
-            if number not in hidden:
+            if number not in held_out:
                 group = maker if kind in spec.by_maker else source
                 self._by_kind[KINDS.index(kind)].setdefault(group, []).append(number)
         shares = np.array([share if group else 0.0 for share, group in zip(spec.shares, self._by_kind, strict=True)])

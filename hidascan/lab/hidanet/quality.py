@@ -137,7 +137,9 @@ def errors_as_markdown(samples: QualitySamples, estimates: Tensor) -> str:
     for name, kind in kinds.items():
         parts = [kind & (samples.qualities >= low) & (samples.qualities < high) for low, high in bounds]
         rows.append([name, int(kind.sum()), *(_mean(errors[part]) for part in (*parts, kind))])
-    rows.append(["never saved as JPEG", int((~saved).sum()), *[""] * len(bounds), _mean(errors[~saved])])
+    rows.append(
+        ["never saved as JPEG, or at quality 100", int((~saved).sum()), *[""] * len(bounds), _mean(errors[~saved])]
+    )
     names = [f"{low} to {high - 1}" for low, high in bounds]
     return markdown.table(["mean absolute error at quality", "n", *names, "all"], rows)
 

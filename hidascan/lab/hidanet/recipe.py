@@ -26,7 +26,7 @@ class HiDANetData(DataSpec):
 
 @dataclass(frozen=True)
 class PairSpec(DegradationSpec):
-    """Pairs of a photo and its reconstruction, and their degradation."""
+    """Pairs to which the residual filters are fitted: a photo and its reconstruction, or a generated image; degraded."""
 
     counts: tuple[int, int, int] = (640, 0, 0)  # by given autoencoders, by autoencoders trained here, generated
     seed: int = 20
@@ -80,7 +80,7 @@ class FusionSpec(TrainerSpec):
     weight_decay: float = 0.05
     dropout: float = 0.5  # probability of dropping a channel after fusion
     hidden: float = 0.5  # probability of dropping a feature of a token
-    thinned: float = 0.5  # probability that a sample is trained on with only one of its patches
+    thinned: float = 0.5  # probability that a sample is trained on with only its first patch in reading order
     label_smoothing: float = 0.05
     seed: int = 0
     vote: float = 0.1  # weight of its logit; that of the kernel probe is 1
@@ -101,7 +101,7 @@ class QualitySpec(TrainerSpec):
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """Samples of the kernel probe and of QFE."""
+    """Samples of kernel probe, FAM and QFE."""
 
     cap: int = 16  # maximum number of images of a group of a source
     patches: tuple[int, ...] = (3, 2)  # number per image as published, and under each drawn delivery

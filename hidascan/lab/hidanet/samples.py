@@ -148,7 +148,11 @@ def _cut_one(images: list[LabelledImage], deliveries: list[Delivery], number: in
     rng = np.random.default_rng(zlib.crc32(f"{image.source} {image.path.name}".encode()))
     found = []
     for place, delivery in enumerate(deliveries):
-        pixels = decoded.pixels if delivery.draw is None else delivery.draw(rng)(decoded.pixels)
+        try:
+            pixels = decoded.pixels if delivery.draw is None else delivery.draw(rng)(decoded.pixels)
+        except (ValueError, OSError, MemoryError) as error:  # a copy may be too large for its format, such as WebP
+            tqdm.write(f"skipped: {image.path}: {error}")
+            return []  # each image has all deliveries, or none
         cut = cut_views(pixels, ViewPlan(patches=delivery.patches), decoded.orientation)
         corners = np.array([[box.top, box.left] for box in cut.boxes[1:]])
         quality = decoded.jpeg.quality if decoded.jpeg is not None and delivery.draw is None else float("nan")

@@ -112,7 +112,7 @@ def _ridge(values: Tensor, among: Tensor, weights: Tensor, targets: Tensor, pena
 
 
 @dataclass(frozen=True)
-class Views:
+class ViewTokens:
     """Standardised [CLS] tokens of S samples."""
 
     thumbnail: Tensor  # (S, F) float16 tokens of the thumbnails
@@ -120,18 +120,18 @@ class Views:
     padding: Tensor  # (S, K) bool, true at positions without a patch
 
     @classmethod
-    def of(cls, probe: KernelProbe, samples: Samples) -> Views:
+    def of(cls, probe: KernelProbe, samples: Samples) -> ViewTokens:
         """Standardise the tokens of samples like a probe, and pad their patches."""
         views = [probe.tokens.standardise(one).half() for one in samples.views]
         counts = torch.tensor([len(one) - 1 for one in views])
         patches = nn.utils.rnn.pad_sequence([one[1:] for one in views], batch_first=True)
         return cls(torch.stack([one[0] for one in views]), patches, torch.arange(patches.shape[1]) >= counts[:, None])
 
-    def only(self, chosen: Tensor, alone: Tensor) -> Views:
+    def only(self, chosen: Tensor, alone: Tensor) -> ViewTokens:
         """Return the samples with these numbers (n,); mask all patches but the first where alone (n,) is true."""
         padding = self.padding[chosen]
         padding[alone, 1:] = True
-        return Views(self.thumbnail[chosen], self.patches[chosen], padding)
+        return ViewTokens(self.thumbnail[chosen], self.patches[chosen], padding)
 
     def logits(self, head: FusionHead) -> Tensor:
         """Return the logits (S,) of a head."""
@@ -142,7 +142,7 @@ class Views:
         return head(f_global, local.unflatten(0, (samples, patches)), self.padding)
 
 
-def train_fusion(views: Views, samples: Samples, recipe: HiDANetRecipe) -> FusionHead:
+def train_fusion(views: ViewTokens, samples: Samples, recipe: HiDANetRecipe) -> FusionHead:
     """Train FAM and its classifier on the views of samples, which fit into memory."""
     spec, network = recipe.fusion, recipe.network
     names = [f"{image.source} {image.group}" for image in samples.images]
@@ -175,7 +175,7 @@ class Voters:
         predictions = self.probe(summarise(self.probe, samples))
         if self.fusion is None:
             return predictions
-        logits = Views.of(self.probe, samples).logits(self.fusion)
+        logits = ViewTokens.of(self.probe, samples).logits(self.fusion)
         return predictions._replace(logits=predictions.logits + self.vote * logits)
 
 
@@ -191,7 +191,7 @@ class OutOfFold:
 def fit_voters(samples: Samples, recipe: HiDANetRecipe) -> Voters:
     """Fit both voters to samples."""
     probe = fit_kernel_probe(samples, recipe)
-    fusion = train_fusion(Views.of(probe, samples), samples, recipe) if recipe.fusion.vote else None
+    fusion = train_fusion(ViewTokens.of(probe, samples), samples, recipe) if recipe.fusion.vote else None
     return Voters(probe, fusion, recipe.fusion.vote)
 
 

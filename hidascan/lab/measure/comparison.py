@@ -22,7 +22,7 @@ from hidascan.lab.measure.speed import Cost
 _SHOWN = (
     "AUC", "accuracy", "balanced accuracy", "AP", "TPR at 1 % FPR", "TPR at 5 % FPR", "real accuracy", "fake accuracy",
 )  # fmt: skip
-_KNOWS = "knows its errors"
+_PREDICTS = "predicts its errors"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Compared:
 
     @cached_property
     def figures(self) -> dict[str, float]:
-        """Figures by column; `_KNOWS` is the AUC of the uncertainty as a predictor of errors at 0.5."""
+        """Figures by column; `_PREDICTS` is the AUC of the uncertainty as a predictor of errors at 0.5."""
         images, labels, scores, uncertainties = self.readable()
         low, high = interval_over_sources(auc, labels, scores, [image.source for image in images])
         wrong = ((scores >= 0.5) != labels).astype(int)
@@ -53,13 +53,13 @@ class Compared:
             "TPR at 5 % FPR": tpr_at_fpr(labels, scores, 0.05),
             "AUC low": low,
             "AUC high": high,
-            _KNOWS: float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties),
+            _PREDICTS: float("nan") if np.isnan(uncertainties).any() else auc(wrong, uncertainties),
         }
 
 
 def as_markdown(compared: list[Compared]) -> str:
     """Return the comparison as a table, best AUC first and in bold."""
-    knowing = any(not np.isnan(row.figures[_KNOWS]) for row in compared)
+    knowing = any(not np.isnan(row.figures[_PREDICTS]) for row in compared)
     head = ["detector", "n", "AUC", "95 % over sources", *_SHOWN[1:], *(["predicts its errors"] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
@@ -67,7 +67,7 @@ def as_markdown(compared: list[Compared]) -> str:
         numbers: list[object] = [row.figures[name] for name in _SHOWN]
         numbers.insert(1, f"{row.figures['AUC low']:.3f} to {row.figures['AUC high']:.3f}")
         if knowing:
-            numbers.append("" if np.isnan(row.figures[_KNOWS]) else row.figures[_KNOWS])
+            numbers.append("" if np.isnan(row.figures[_PREDICTS]) else row.figures[_PREDICTS])
         cells.append([row.name, len(row.readable()[0]), *numbers, *_cost_cells(row.cost), row.budget])
     return markdown.table(head, cells, 0)
 
@@ -117,7 +117,7 @@ def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]
 
 def write_csv(path: Path, compared: list[Compared]) -> None:
     """Write the comparison as CSV."""
-    columns, costs = [*_SHOWN, "AUC low", "AUC high", _KNOWS], [field.name for field in dataclasses.fields(Cost)]
+    columns, costs = [*_SHOWN, "AUC low", "AUC high", _PREDICTS], [field.name for field in dataclasses.fields(Cost)]
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["detector", "images", *columns, *costs, "trained with"])

@@ -91,7 +91,7 @@ class Cost:
     """Cost of an image of SIZE, with all views of the detector."""
 
     parameters: int  # number of parameters, including frozen parts
-    trained: int  # number of trained parameters
+    trained: int  # number of trained parameters, without what is fitted in closed form and stored in buffers
     gflops: float  # floating-point operations, in 10^9; a multiply-add counts as two
     milliseconds: float  # median time from pixels to finding, ms
 

@@ -48,7 +48,9 @@ def claim_folder(folder: Path, made_by: str) -> None:
     mark = folder / _MARK
     if mark.exists():
         if json.loads(mark.read_text())[_KEY] != made_by:
-            raise RecipeError(f"{folder}: written by a different recipe; choose another folder with --cache")
+            raise RecipeError(
+                f"{folder}: made from other settings, tables or backbone; choose another folder with --cache"
+            )
         return
     with written_whole(mark) as partial:
         partial.write_text(json.dumps({_KEY: made_by}))

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,53 +35,72 @@ from hidascan.lab.training.samples import Sample, Samples, open_samples, split_b
 from hidascan.lab.training.trainer import Trainer, read_ahead
 
 _PER_SHARD = 100  # samples
-_CONTRASTED = 512  # cells per batch in PCL
+_CONTRASTED = 512  # patch tokens per batch in PCL
 
 
 def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -> None:
-    """Train on the tables of the recipe, resuming from the last complete epoch, if any, and write the weights.
+    """Train on the tables or packs of the recipe, resuming from the last complete epoch, if any, and write the weights.
 
     With `keep`, drawn samples are kept in the cache, about 1 MB each.
     """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, workspace.dtype).to(workspace.device)
-    encodes_cells = type(detector).encode_patch_tokens is not Detector.encode_patch_tokens
-    if recipe.training.contrast > 0 and not encodes_cells:
-        raise RecipeError("training.contrast: this detector encodes no cells")
+    has_patch_tokens = type(detector).encode_patch_tokens is not Detector.encode_patch_tokens
+    if recipe.training.contrast > 0 and not has_patch_tokens:
+        raise RecipeError("training.contrast: this detector encodes no patch tokens")
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     samples = open_samples(recipe, detector.plan.limited(spec.patches), workspace, keep)
     encoded = None
     if detector.frozen_encoder:
         encoded = _encoded(recipe, min(spec.samples, _drawn(spec)), samples, detector, workspace)
-    frozen = detector.frozen_parts()
-    for name in frozen:
-        delattr(detector, name)
-    trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
-    for name, part in frozen.items():  # not as submodules, which would be trained, averaged and saved
-        object.__setattr__(detector, name, part)
+    frozen = list(detector.frozen_parts())
+    trainer = _trainer_of(detector, spec)
     first = trainer.resume(_made_by(recipe), workspace.cache / f"{out.stem}.state")
     batches = _batches(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
 
     def epoch(number: int) -> dict[str, float]:
         torch.manual_seed(recipe.seed * 1000 + number)
-        started, waited, views = time.perf_counter(), 0.0, trainer.views
-        for _ in tqdm(range(spec.steps), desc=f"epoch {number + 1}", disable=None):
-            asked = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - asked
-            losses = _losses(spec, detector, batch, workspace)
-            trainer.step(losses, sum(sample.count for sample in batch))
-            if trainer.out_of_time:
-                break
-        seconds = time.perf_counter() - started
-        speed = {"views_per_second": round((trainer.views - views) / seconds, 1)}
-        return {"views": trainer.views, **speed, "waiting": round(waited / seconds, 3)}
+        return _run_epoch(trainer, tqdm(range(spec.steps), f"epoch {number + 1}", disable=None), batches, losses)
+
+    def losses(batch: list[Sample]) -> Losses:
+        return _losses(spec, detector, batch, workspace)
 
     trainer.run(first, epoch)
     spent = {"views": trainer.views, "minutes": round(trainer.minutes, 1)}
     if encoded is not None:
         spent["encoded"] = len(encoded)
-    _write(recipe, trainer.averaged, list(frozen), out, workspace, spent)
+    _write(recipe, trainer.averaged, frozen, out, workspace, spent)
+
+
+def _trainer_of(detector: Detector, spec: EndToEndSpec) -> Trainer:
+    """Return a trainer of all but the frozen parts, which stay attributes but no submodules: these would be averaged."""
+    frozen = detector.frozen_parts()
+    for name in frozen:
+        delattr(detector, name)
+    trainer = Trainer(detector.to(memory_format=torch.channels_last), spec, spec.steps, spec.minutes)
+    for name, part in frozen.items():
+        object.__setattr__(detector, name, part)
+    return trainer
+
+
+def _run_epoch(
+    trainer: Trainer,
+    steps: Iterable[int],
+    batches: Iterator[list[Sample]],
+    losses: Callable[[list[Sample]], Losses],
+) -> dict[str, float]:
+    """Take the steps of an epoch, or those that time allows; return views so far, speed, and share of waiting."""
+    started, waited, views = time.perf_counter(), 0.0, trainer.views
+    for _ in steps:
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        trainer.step(losses(batch), sum(sample.count for sample in batch))
+        if trainer.out_of_time:
+            break
+    seconds = time.perf_counter() - started
+    speed = {"views_per_second": round((trainer.views - views) / seconds, 1)}
+    return {"views": trainer.views, **speed, "waiting": round(waited / seconds, 3)}
 
 
 def train_for_comparison(recipe: Recipe, out: Path, workspace: Workspace) -> None:

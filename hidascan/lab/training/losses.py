@@ -1,6 +1,7 @@
 """Losses. A training task returns a dict of weighted losses, whose sum is minimised.
 
-L = L_cls + alpha * L_tfl + beta * L_qfe, as in HiDA-Net, and L_con of PPL.
+Unlike in HiDA-Net (L = L_cls + alpha * L_tfl + beta * L_qfe), FAM, TFL and QFE are trained separately, each by its own
+loss. L_con of PPL is added to L_cls if `training.contrast` is set.
 """
 
 from __future__ import annotations

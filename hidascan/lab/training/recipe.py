@@ -36,7 +36,7 @@ class DataSpec:
     backbone: str = "weights/backbone-clip-vit-b16.safetensors"  # for detectors with a frozen backbone
     autoencoders: tuple[str, ...] = ()  # autoencoders that reconstruct photos, such as FOLDER/taef2
     pretrained: str = ""  # initial weights of a trained backbone: "timm" for the defaults of its name, or a file
-    calibration: str = ""  # label table to fit temperature and thresholds on, without sources of `tables`
+    calibration: str = ""  # label table to fit Platt scaling and thresholds on, without sources of `tables`
     calibration_fold: int = -1  # or a fold, 0..5, of the sources of `tables`, which is excluded from training
     without_folds: tuple[int, ...] = ()  # further folds excluded from training, for measuring
 
@@ -94,7 +94,7 @@ class EndToEndRecipe(Recipe):
     """A recipe for any detector."""
 
     data: EndToEndData = field(default_factory=EndToEndData)
-    sampling: SamplingSpec = field(default_factory=lambda: SamplingSpec(real=0.5, ai=0.5, pair=0.0, swap=0.0))
+    sampling: SamplingSpec = field(default_factory=SamplingSpec)
     training: EndToEndSpec = field(default_factory=EndToEndSpec)
 
 

@@ -100,7 +100,7 @@ class Trainer(Generic[Trained]):
         saved = torch.load(state, map_location="cpu", weights_only=True) if state.exists() else {}
         if saved.get("made_by") != made_by:
             if saved:
-                tqdm.write(f"{state}: of other settings or data; starting over")
+                tqdm.write(f"{state}: written with other settings or data; training starts over and will overwrite it")
             return 0
         for part, values in zip(self._parts(), saved["parts"], strict=True):
             part.load_state_dict(values)
