@@ -130,7 +130,17 @@ def spread_order(grid: PatchGrid) -> list[int]:
 
 
 def cell_shares(first: tuple[int, ...], parts: int, length: int, patch: int) -> np.ndarray:
-    """Return weights (cells, patches * parts) along one side: the share of each part in each cell; rows sum to 1."""
+    """Return the weights by which parts of patches are averaged into cells, along one side of an image.
+
+    Args:
+        first: First pixel of each patch.
+        parts: Number of equal parts of a patch, such as 14 tokens.
+        length: Length of the side of the image, pixels.
+        patch: Side of a patch, pixels.
+
+    Returns:
+        (cells, patches * parts) float32; rows sum to 1.
+    """
     side = patch / parts
     part_start = (np.asarray(first)[:, None] + np.arange(parts)[None] * side).reshape(1, -1)
     cell_start = (np.arange(math.ceil(length / CELL)) * CELL)[:, None]

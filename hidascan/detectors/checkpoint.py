@@ -45,7 +45,7 @@ class Part:
     module: str  # name of the submodule
     file: str  # name, beside the trained part or among the shipped weights
     sha256: str  # of the file, hex
-    kind: str = "backbone"  # the only one
+    kind: str = "backbone"  # the only kind so far
 
 
 @dataclass(frozen=True)

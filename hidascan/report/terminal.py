@@ -53,7 +53,7 @@ PLACEHOLDERS: dict[str, tuple[str, Callable[[Finding], object]]] = {
     "g": ("most similar family of generators", lambda f: f.family),
     "e": ("reason why the file could not be read", lambda f: f.error),
 }
-PLAIN = r"%p\t%v\t%s"  # of an unreadable file: its path, error, and an empty score
+PLAIN = r"%p\t%v\t%s"  # path, verdict, score; an unreadable file has the verdict "error" and no score
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
 _PART = re.compile(r"%(.?)|\\[nt0\\]", re.DOTALL)
 _STYLES = {"ai": "bold red", "real": "green", "inconclusive": "yellow", "error": "magenta"}

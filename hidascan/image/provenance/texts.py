@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from hidascan.image.headers import PNG_SIGNATURE
+
 _PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all, below Pillow's limits
 _MAX_RATIO = 1032  # of deflate
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -56,7 +57,7 @@ def without_long_texts(data: bytes) -> bytes:
 
 def _text_chunks(data: bytes, kinds: tuple[bytes, ...] = _TEXTS) -> Iterator[tuple[bytes, int, int]]:
     """Yield (kind, offset, size) of each text chunk, or of each chunk of some kinds."""
-    at = len(_PNG_SIGNATURE) if data.startswith(_PNG_SIGNATURE) else len(data)
+    at = len(PNG_SIGNATURE) if data.startswith(PNG_SIGNATURE) else len(data)
     for _ in range(_MAX_CHUNKS):
         if at + 8 > len(data):
             return

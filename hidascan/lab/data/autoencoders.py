@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hidascan.errors import RecipeError
 from hidascan.lab.data.trained_autoencoders import load_trained
 
-_ALIGNMENT = 16  # pixels, a multiple of every autoencoder's latent side
+ALIGNMENT = 16  # pixels, a multiple of every autoencoder's latent side
 _DIFFUSERS = "diffusers:"  # prefix of their names
 _TINY = {"taesd": 4, "taesdxl": 4, "taef1": 16, "taef2": 32}  # channels of the latents
 _WIDTH = 64  # channels of its hidden layers
@@ -37,7 +37,7 @@ class Autoencoder:
     ) -> np.ndarray:
         """Reconstruct (H, W, 3) uint8; `latent_noise` is the sigma of noise added to the latents."""
         height, width = pixels.shape[:2]
-        padded = np.pad(pixels, ((0, -height % _ALIGNMENT), (0, -width % _ALIGNMENT), (0, 0)), mode="edge")
+        padded = np.pad(pixels, ((0, -height % ALIGNMENT), (0, -width % ALIGNMENT), (0, 0)), mode="edge")
         x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].to(self.dtype) / 255
         latent = self.encoder(x.contiguous(memory_format=torch.channels_last))
         if latent_noise and rng is not None:
@@ -54,6 +54,11 @@ class Autoencoder:
             noise = torch.from_numpy(rng.standard_normal(tuple(weight.shape), np.float32)).to(weight)
             weight.add_(noise, alpha=spread * float(weight.float().square().mean().sqrt()))
         return Autoencoder(self.encoder, decoder, self.dtype, self.device)
+
+
+def draw_noise(rng: np.random.Generator) -> float:
+    """Draw the strength of the noise on a latent: none in half of the reconstructions."""
+    return float(rng.choice([0.0, 0.0, 0.05, 0.15]))
 
 
 def load_autoencoder(

@@ -123,8 +123,7 @@ class CompositeMaker:
         region = random_region(height, width, self.spec.swap_share, rng)
         if rng.random() < 0.25:
             composite, donor = donor, composite
-        softness = float(rng.choice([0.0, 0.0, 1.0, 3.0]))
-        pixels = swap_region(composite.pixels, donor.pixels, region, softness)
+        pixels = swap_region(composite.pixels, donor.pixels, region, draw_softness(rng))
         return Composite(pixels, np.where(region, donor.mask, composite.mask))
 
 
@@ -184,6 +183,11 @@ def repaint_region(
     """
     mask = random_region(pixels.shape[0], pixels.shape[1], share, rng)
     return swap_region(pixels, autoencoder.reconstruct(np.ascontiguousarray(pixels)), mask), mask
+
+
+def draw_softness(rng: np.random.Generator) -> float:
+    """Draw the softness of the edge of a region, pixels: none in half of them."""
+    return float(rng.choice([0.0, 0.0, 1.0, 3.0]))
 
 
 def swap_region(base: np.ndarray, donor: np.ndarray, mask: np.ndarray, softness: float = 0.0) -> np.ndarray:

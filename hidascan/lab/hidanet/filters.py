@@ -22,7 +22,7 @@ from hidascan.errors import RecipeError
 from hidascan.examination import tensors_of
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views
-from hidascan.lab.data.autoencoders import load_autoencoder
+from hidascan.lab.data.autoencoders import draw_noise, load_autoencoder
 from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, random_window, resize
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import TRIES, BalancedSampler, fold_of, no_image, tables_sha256
@@ -89,7 +89,7 @@ def _load_autoencoders(recipe: HiDANetRecipe, photos: BalancedSampler, workspace
 
     def maker(path: str) -> Maker:
         autoencoder = load_autoencoder(path, workspace.dtype, workspace.device)
-        return lambda photo, rng: autoencoder.reconstruct(photo, float(rng.choice([0.0, 0.0, 0.05, 0.15])), rng)
+        return lambda photo, rng: autoencoder.reconstruct(photo, draw_noise(rng), rng)
 
     paths = recipe.data.autoencoders, [str(trained_path(folder, one)) for one in _usable(recipe)]
     return [[maker(path) for path in kind] for kind in paths]

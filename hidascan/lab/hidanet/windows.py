@@ -16,8 +16,8 @@ from hidascan.errors import ImageError, RecipeError
 from hidascan.geometry import PATCH
 from hidascan.image.decode import decode
 from hidascan.image.perturb import blur, compress, sharpen
-from hidascan.lab.data.autoencoders import Autoencoder
-from hidascan.lab.data.composites import match_tone, poisson_blend, random_region, swap_region
+from hidascan.lab.data.autoencoders import ALIGNMENT, Autoencoder, draw_noise
+from hidascan.lab.data.composites import draw_softness, match_tone, poisson_blend, random_region, swap_region
 from hidascan.lab.data.degradations import degrade, draw_degradation, draw_jpeg, random_window, resize
 from hidascan.lab.data.tables import TRIES, BalancedSampler, EditedImage, no_image, read_mask
 from hidascan.lab.hidanet.recipe import WindowSpec
@@ -25,7 +25,6 @@ from hidascan.lab.hidanet.recipe import WindowSpec
 SIDE = 2 * PATCH  # side of a large window, pixels; a small one is a single patch
 _TRIES = 20  # draws in search of a large window
 _PERTURBED = (0.01, 0.05)  # noise on the weights of a perturbed decoder, as a share of their RMS
-_LATENT = 16  # pixels, a multiple of the side of a latent of every autoencoder
 _MARGIN = 32  # pixels
 EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
     "edit", "repainted", "pasted", "retouched", "untouched", "generated",
@@ -112,7 +111,7 @@ class WindowMaker:
         base = self._photo(rng)
         mask = self._region(base, rng)
         repainted = _reconstructed(base.pixels, mask, autoencoder, rng)
-        return Window(swap_region(base.pixels, repainted, mask, _softness(rng)), mask, REPAINTED, base.source, name)
+        return Window(swap_region(base.pixels, repainted, mask, draw_softness(rng)), mask, REPAINTED, base.source, name)
 
     def _pasted(self, rng: np.random.Generator) -> Window:
         """Paste a region of a generated image into a photo: tone-matched, feathered or blended by Poisson's equation."""
@@ -190,15 +189,11 @@ def _reconstructed(
 ) -> np.ndarray:
     """Pass the box around a region through an autoencoder, with a margin wide enough for border effects."""
     rows, columns = (np.nonzero(mask.any(axis))[0] for axis in (1, 0))
-    first = lambda line: max(0, int(line[0]) - _MARGIN) // _LATENT * _LATENT  # noqa: E731
+    first = lambda line: max(0, int(line[0]) - _MARGIN) // ALIGNMENT * ALIGNMENT  # noqa: E731
     box = tuple(slice(first(line), int(line[-1]) + 1 + _MARGIN) for line in (rows, columns))
-    copy, noise = pixels.copy(), float(rng.choice([0.0, 0.0, 0.05, 0.15]))
+    copy, noise = pixels.copy(), draw_noise(rng)
     copy[box] = autoencoder.reconstruct(np.ascontiguousarray(pixels[box]), noise, rng)
     return copy
-
-
-def _softness(rng: np.random.Generator) -> float:
-    return float(rng.choice([0.0, 0.0, 1.0, 3.0]))
 
 
 def _joined(
@@ -220,7 +215,7 @@ def _joined(
         return poisson_blend(base, donor, mask), mask
     if how < 0.7:
         donor = match_tone(donor, base)
-    return swap_region(base, donor, mask, _softness(rng)), mask
+    return swap_region(base, donor, mask, draw_softness(rng)), mask
 
 
 def _within(change: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
