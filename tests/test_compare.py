@@ -15,6 +15,7 @@ from hidascan.lab.cli import app
 from hidascan.lab.commands.compare import _check_tables
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
+from hidascan.lab.measure import robustness
 from hidascan.lab.measure.comparison import Compared, as_markdown, by_kind, short_names
 from hidascan.lab.measure.entries import folds_of, read_entry
 from hidascan.lab.measure.robustness import CURVES, mask_cells
@@ -170,12 +171,14 @@ def test_masking_hides_about_a_share_and_always_the_same():
     assert np.array_equal(mask_cells(pixels, 0.0), pixels)
 
 
-def test_curves_are_measured_and_plotted(recipes, tmp_path):
+def test_curves_are_measured_plotted_and_resumed(recipes, tmp_path, monkeypatch):
     weights = save_random(tmp_path, "npr")
     command = ["curves", recipes / "table.tsv", "--weights", weights, "--images", 5, "--out", tmp_path / "out"]
     ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
     assert ran.exit_code == 0 and all(f"| {name} |" in ran.output for name in CURVES) and "nan" not in ran.output
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "curves.svg"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "curves.svg", "scores.jsonl"}
+    monkeypatch.setattr(robustness, "decode", lambda path: 1 / 0)  # nothing is scanned again
+    assert CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False).output == ran.output
 
 
 def test_influential_cells_are_found(tmp_path, monkeypatch):

@@ -227,7 +227,10 @@ def curves(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:  # fmt: skip
-    """Measure and plot the loss of accuracy under JPEG, blur, resizing, noise and masking, for one or more weights."""
+    """Measure and plot the loss of accuracy under JPEG, blur, resizing, noise and masking, for one or more weights.
+
+    An interrupted measurement is resumed.
+    """
     from hidascan.lab.data.layouts import read_images
     from hidascan.lab.data.tables import spread
     from hidascan.lab.measure import markdown
@@ -239,7 +242,9 @@ def curves(
     scanners = [open_scanner(name, device, precision, patches) for name in weights]
     out.mkdir(parents=True, exist_ok=True)
     for name, scanner in zip(weights, scanners, strict=True):
-        found[name if scanner.header.name in found else scanner.header.name] = measure_curves(scanner, chosen)
+        found[name if scanner.header.name in found else scanner.header.name] = measure_curves(
+            scanner, chosen, out / "scores.jsonl"
+        )
     for curve, levels in CURVES.items():
         rows = [[name, *(figure for _, figure in points[curve])] for name, points in found.items()]
         print(markdown.table([curve, *(f"{strength:g}" for strength in levels)], rows), end="\n\n")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -19,6 +20,7 @@ from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, nois
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, share, share_right, tpr_at_fpr
+from hidascan.lab.training.artifacts import ResultFile
 from hidascan.scanner import Scanner
 
 UNTOUCHED = "unchanged"
@@ -29,6 +31,7 @@ STABILITY = (
 )  # fmt: skip
 QUALITIES = (30, 50, 70, 80, 90, 95)
 MASKED = "masked share"
+_NO_IMAGE = "no image of the table is readable"
 _MASK_SIDE = 32  # side of masked squares, pixels
 
 
@@ -64,20 +67,26 @@ def scan_changed(
     """
     labels, findings = [], []
     for image in tqdm(images, desc=what, disable=None):
-        try:
-            pixels = decode(image.path).pixels
-            copies = (("", change(pixels)) for change in changes)  # one at a time, as images may be large
-            found = [replace(one, heatmap=None) for one in scanner.scan_arrays(copies)]
-            if problem := next((one.error for one in found if one.error), ""):
-                raise ImageError(problem)
-        except (HidascanError, ValueError, OSError, MemoryError) as error:  # a copy may be too large for its format
-            tqdm.write(f"skipped: {image.path}: {error}", file=sys.stderr)
-            continue
-        labels.append(image.label)
-        findings.append(found)
+        if found := _scan_copies(scanner, image, changes):
+            labels.append(image.label)
+            findings.append(found)
     if not findings:
-        raise RecipeError("no image of the table is readable")
+        raise RecipeError(_NO_IMAGE)
     return np.array(labels), findings
+
+
+def _scan_copies(scanner: Scanner, image: LabelledImage, changes: Sequence[Perturbation]) -> list[Finding]:
+    """Scan an image under each change; if that is impossible, write a line and return nothing."""
+    try:
+        pixels = decode(image.path).pixels
+        copies = (("", change(pixels)) for change in changes)  # one at a time, as images may be large
+        found = [replace(one, heatmap=None) for one in scanner.scan_arrays(copies)]
+        if problem := next((one.error for one in found if one.error), ""):
+            raise ImageError(problem)
+    except (HidascanError, ValueError, OSError, MemoryError) as error:  # a copy may be too large for its format
+        tqdm.write(f"skipped: {image.path}: {error}", file=sys.stderr)
+        return []
+    return found
 
 
 def measure_robustness(scanner: Scanner, images: list[LabelledImage]) -> Robustness:
@@ -155,11 +164,26 @@ CURVES: dict[str, dict[float, Perturbation]] = {
 }
 
 
-def measure_curves(scanner: Scanner, images: list[LabelledImage]) -> dict[str, list[tuple[float, float]]]:
-    """Return (strength, AUC) of each level of CURVES; for masking, the share of AI images at or over 0.5."""
+def measure_curves(
+    scanner: Scanner, images: list[LabelledImage], scores: Path | None = None
+) -> dict[str, list[tuple[float, float]]]:
+    """Return (strength, AUC) of each level of CURVES; for masking, the share of AI images at or over 0.5.
+
+    The scores of each image are kept in the file `scores`, if any, from which an interrupted measurement is resumed.
+
+    Raises:
+        RecipeError: If no image is readable.
+    """
     changes = [change for levels in CURVES.values() for change in levels.values()]
-    labels, findings = scan_changed(scanner, images, changes, scanner.header.name)
-    columns = iter(np.array([[float(finding.score or 0.0) for finding in row] for row in findings]).T)
+    results = ResultFile(scores, f"{scanner.info.digest} {scanner.dtype} {scanner.options.patches}")
+    for image in tqdm(images, desc=scanner.header.name, disable=None):
+        if str(image.path) not in results.known and (found := _scan_copies(scanner, image, changes)):
+            results.add(str(image.path), scores=[float(finding.score or 0.0) for finding in found])
+    known = [image for image in images if str(image.path) in results.known]
+    if not known:
+        raise RecipeError(_NO_IMAGE)
+    labels = np.array([image.label for image in known])
+    columns = iter(np.array([results.known[str(image.path)]["scores"] for image in known]).T)
     measures = {name: partial(share_right, label=1) if name == MASKED else auc for name in CURVES}
     return {
         name: [(strength, measures[name](labels, next(columns))) for strength in levels]
