@@ -198,7 +198,7 @@ def scan(
 
     Only hidascan reports are overwritten. Write `hidascan OPTIONS -- *` if file names may begin with a dash.
 
-    Exit codes: 0 no AI found; 1 at least one image is ai; 2 wrong usage, no model, or an output could not be written;
+    Exit codes: 0 no image is ai, though some may be inconclusive; 1 at least one image is ai; 2 wrong usage, no model, or an output could not be written;
     3 some files could not be read, or nothing was scanned (1 takes precedence, unless --strict).
     """
     if show_config:
@@ -235,10 +235,10 @@ def serve(
     keep: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Save uploads to DIR.  [default: not saved]", show_default=False)] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page in the browser.")] = False,
     max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="Maximum size of a request body in MB.")] = 100,
-    max_files: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of files per request.")] = 20,
+    max_files: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of files per request; at most --max-waiting.")] = 20,
     max_waiting: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of queued files; further requests are answered with 429.")] = 200,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", min=1, help="Reject images of more than N pixels.")] = 100_000_000,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Time limit of a request in seconds; scans on the page have none, as they show progress and can be cancelled.")] = 300.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Time limit of a request in seconds; event streams, as on the page, have none: they show progress and can be cancelled.")] = 300.0,
     weights: Annotated[str, typer.Option(metavar="NAME|PATH", envvar=WEIGHTS_VARIABLE, show_envvar=False, help="Name of shipped weights, or path of a file or folder.")] = "hidascan-b",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -251,9 +251,9 @@ def serve(
         from hidascan.serve.run import serve as run
     except ImportError as error:
         raise UsageError(f"hidascan serve needs {error.name}: pip install 'hidascan[serve]'") from None
-    sizes = {"body": max_upload << 20, "files": max_files, "waiting": max_waiting}
-    if not token.isascii():  # headers are Latin-1, or UTF-8, depending on the client
-        raise UsageError("--token must consist of ASCII characters")
+    sizes = {"body": max_upload << 20, "files": min(max_files, max_waiting), "waiting": max_waiting}
+    if not (token.isascii() and token.isprintable() and token == token.strip()):  # as headers are sent
+        raise UsageError("--token must consist of ASCII characters, without spaces at its ends")
     limits = Limits(hosts=(*LOOPBACK, host, *(allow_host or ())), token=token, seconds=timeout, **sizes)
     options = ScanOptions(explain=True, **values_of(ScanOptions, context.params))
     run(options, limits, host=host, port=port, keep=keep, browser=not no_browser)

@@ -71,7 +71,9 @@ class Defaults:
         parts = [f"settings from {found.path}: {', '.join(found.values)}"] if found.values else []
         if found.ignored:
             names = ", ".join(found.ignored)
-            parts.append(f"ignored {names} in {found.path}; to apply them, use --config {found.path}")
+            parts.append(
+                f"ignored {names} in {found.path}; to apply them, if they are valid, use --config {found.path}"
+            )
         return "; ".join(parts) or f"no settings in {found.path}"
 
     def lines(self) -> Iterator[str]:

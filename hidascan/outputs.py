@@ -32,10 +32,10 @@ def check_outputs(request: Request) -> None:
         _check_name(folder, option)
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise UsageError(f"{option} {folder}: not a folder; {_ANOTHER}")
-    here = [(".", "--heatmap")] if reports.has_heatmaps and reports.heatmap_dir is None else []
-    for folder, option in (*folders, *here):
         if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
             raise UsageError(f"{option} {folder}: permission denied")
+    if reports.has_heatmaps and reports.heatmap_dir is None and not os.access(".", os.W_OK | os.X_OK):
+        raise UsageError("the current folder, for heatmaps: permission denied; choose another one with --heatmap-dir")
     if reports.shards is not None:
         check_folder(reports.shards.folder, request.resume)
     files = [(file, name) for file, name in reports.files if file != "-"]

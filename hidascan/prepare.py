@@ -39,9 +39,8 @@ class Job:
 
     finding: Finding  # without the detector's results
     views: Views | None = None  # None once taken, and for unreadable files
-    boxes: list[Box] = field(
-        default_factory=list
-    )  # of the views with attributions: the only one, or all but the thumbnail
+    # Of the views with attributions: the only one, or all but the thumbnail.
+    boxes: list[Box] = field(default_factory=list)
     count: int = 0  # number of views
     copies: dict[str, Job] = field(default_factory=dict)  # of a stress test, by name of the perturbation
     has_content: bool = True  # if not, the verdict is `inconclusive`
@@ -164,9 +163,9 @@ class Preparer:
             yield f"shorter side below {side} px: padded by mirroring"
         if earlier := _earlier_save(image.trace, image.jpeg):
             yield earlier
-        if self.plan != self.whole_plan and views.grid is None and views.patches:
-            height, width = image.pixels.shape[:2]
-            total = len(patch_grid(height, width, side))
+        height, width = image.pixels.shape[:2]
+        total = len(patch_grid(height, width, side))
+        if views.grid is None and 0 < views.patches < total:
             why = ": no heatmap" if self.has_heatmap else ""
             yield f"{ONLY}{views.patches} of {total} patches examined{why}"
 
@@ -207,7 +206,7 @@ def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:
         return ""
     note = f"{EARLIER_SAVE} (quality {trace.quality})"
     if (trace.top, trace.left) != (0, 0):
-        moved = "then cropped, flipped or placed in another picture"
+        moved = "then cropped, turned, flipped or placed in another picture"
         return f"{note}, {moved}: JPEG blocks start at x {trace.left}, y {trace.top}"
     if saved is None:
         return note

@@ -20,7 +20,9 @@ def printable(text: str) -> str:
     """Escape unprintable text: control and direction characters, undecodable bytes."""
     if text.isprintable():  # fast path for long data URIs
         return text
-    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
+    return "".join(
+        c if c.isprintable() or c in _JOINERS or unicodedata.category(c) == "Zs" else _escaped(c) for c in text
+    )
 
 
 def one_line(text: str) -> str:

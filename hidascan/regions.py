@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_MAX = 100  # regions reported
+MAX_REGIONS = 100  # reported
 _FINE = 4  # times that cells are enlarged to trace outlines along their edges
 _SPANS = 0.7  # share of a side from which a box spans it
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
@@ -97,7 +97,7 @@ def _third(names: tuple[str, ...], low: float, high: float) -> str:
 def _labelled(hot: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Label 8-connected regions; return labels, OpenCV's statistics, and the numbers of the largest regions."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8), connectivity=8)
-    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:_MAX] if count > 1 else ()
+    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_REGIONS] if count > 1 else ()
     return labels, stats, [1 + int(number) for number in largest]
 
 

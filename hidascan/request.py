@@ -33,10 +33,16 @@ class InputFiles:
         return self._listed_uris(files, survey) if self.uris else files
 
     def check_lists(self) -> None:
-        """Raise UsageError if a list does not exist: lists are read during the scan."""
+        """Read the start of each list that is a file: during the scan, reports have been emptied already.
+
+        Raises:
+            UsageError: If a list is missing, or is no list of paths.
+        """
         for name in self.lists:
             if name != STDIN and not os.path.exists(name):
                 raise UsageError(f"--files-from {name}: No such file or directory")
+            if name != STDIN and os.path.isfile(name):
+                next(paths_in(name, self.column, self.null), None)
 
     def folder(self) -> str:
         """Return the folder that relative paths start from; "" if all paths are absolute."""

@@ -9,21 +9,29 @@ from hidascan import notes
 from hidascan.calibration import ERRORS
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.provenance.catalogue import CAMERA, OTHERS
-from hidascan.image.provenance.claim import Claim, claim_strength
-from hidascan.regions import WHOLE, Region, place_of
+from hidascan.image.provenance.claim import UNNAMED, Claim, claim_strength
+from hidascan.regions import MAX_REGIONS, WHOLE, Region, place_of
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
+DISPUTED = "Little sign of AI, but the heatmap disagrees"
+ONLY_PIXELS = "No sign of AI in the pixels"  # of a file that declares AI
 TEXTS = ("headline", "sentence", "why", "reliability", "weaknesses", "next_steps")  # of a card, in JSON
 ZONES = {"real": "no sign", "inconclusive": "cannot tell", "ai": "AI"}
 
 _PREVIEW, _SMALL = 400, 250_000  # pixels: longer side of a preview; area of a small picture
 _NAME = 80  # characters of a name from the file
 _PLAIN_QUOTES = str.maketrans("“”", "''")
+_NO_JPEG = 98  # estimated quality from which a picture may never have been a JPEG
 _LOW_QUALITY = 70  # IJG quality below which traces are weak
 _PARTLY = (notes.DAMAGED_ONLY, notes.ONLY, notes.STOPPED_EARLY)  # starts of notes on pixels that were not examined
-_INVENTED = (notes.MAY_BE_WRONG, notes.REDUCED_DETAIL)  # ends of notes on damage
+_AGAIN = "correct the cause, then scan the file again"  # a next step
 _ORIGINAL = "ask for the original file with metadata"  # a next step
+_FAMILIES = {
+    "other_open": "other open models", "early": "early generators", "gan": "GANs", "sd": "Stable Diffusion",
+    "sdxl": "Stable Diffusion XL", "openai": "OpenAI", "google": "Google", "adobe": "Adobe", "flux": "FLUX",
+    "leonardo": "Leonardo", "midjourney": "Midjourney",
+}  # fmt: skip
 NOTABLE = 0.2  # log-odds of the score: influence of a patch from which it is shown
 
 
@@ -58,13 +66,14 @@ class Card:
 def summary(finding: Finding, run: RunInfo | None) -> Card:
     """Summarise a finding; the configuration of the scan gives bounds and error rates, None if unknown."""
     if finding.verdict is None or finding.score is None:
-        steps = ("open it in another program, save it as PNG and scan the copy", _ORIGINAL)
         reason = finding.error or "unknown reason"
+        damaged = reason.startswith("damaged image")
+        steps = ("open it in another program, save it as PNG and scan the copy", _ORIGINAL) if damaged else (_AGAIN,)
         return Card(FAILED, "error", f"{reason[:1].upper()}{reason[1:]}.", "", (), "", (), steps)
     weaknesses = tuple(_weaknesses(finding))
     clauses = (_pixels(finding, finding.score, run), _claims(finding), _earlier_save(finding))
     return Card(
-        headline=PART if (finding.verdict, finding.scope) == ("ai", "part") else HEADLINES[finding.verdict],
+        headline=_headline(finding, finding.verdict),
         verdict=finding.verdict,
         sentence="; ".join(filter(None, clauses)) + ".",
         why=_why(finding, run),
@@ -73,6 +82,16 @@ def summary(finding: Finding, run: RunInfo | None) -> Card:
         weaknesses=weaknesses,
         next_steps=tuple(_next_steps(finding)),
     )
+
+
+def _headline(finding: Finding, verdict: str) -> str:
+    if (verdict, finding.scope) == ("ai", "part"):
+        return PART
+    if verdict == "real" and finding.regions:
+        return DISPUTED
+    if verdict == "real" and finding.claims and finding.claims[0].kind == "ai":
+        return ONLY_PIXELS
+    return HEADLINES[verdict]
 
 
 def zones(run: RunInfo | None) -> tuple[Zone, ...]:
@@ -118,13 +137,19 @@ def heatmap_in_words(finding: Finding) -> str:
         return f"the heatmap marks {_whole(finding.ai_area)}"
     first, count = regions_in_words(finding)[0], len(finding.regions)
     return (
-        f"the heatmap marks one area ({first})" if count == 1 else f"the heatmap marks {count} areas (largest: {first})"
+        f"the heatmap marks one area ({first})"
+        if count == 1
+        else f"the heatmap marks {'at least ' * (count == MAX_REGIONS)}{count} areas (largest: {first})"
     )
 
 
 def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
     """Reconcile score and heatmap."""
     heatmap = heatmap_in_words(finding) if finding.regions or run is None or run.has_heatmap else ""
+    own = run.options.threshold if run else None
+    if own is not None and finding.verdict != "inconclusive":
+        side = "reaches" if finding.verdict == "ai" else "is below"
+        return f"The score ({score:.3f}) {side} your threshold ({own:g}){_also(heatmap)}"
     if finding.verdict == "inconclusive":
         return _inconclusive(finding, score, run, heatmap)
     if finding.verdict == "real":
@@ -139,7 +164,7 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
     if finding.ai_area is None:
         return f"The picture, or a part of it, looks AI-made (score {score:.3f}){_also(heatmap)}"
     if not finding.regions:
-        return f"The picture as a whole looks AI-made (score {score:.3f}); {heatmap}, which can happen with AI pictures"
+        return f"The picture, or a part of it, looks AI-made (score {score:.3f}); {heatmap}, which can happen with AI pictures"
     if finding.scope == "whole":
         return f"Score ({score:.3f}) and heatmap agree: {heatmap}"
     return f"The score ({score:.3f}) indicates AI, and {heatmap}; the rest of the picture may be AI-made, too"
@@ -150,13 +175,15 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
         return f"The picture is blank or too small to judge; its score ({score:.3f}) has no meaning"
     if _copies_conflict(finding):
         return (
-            "The picture and its re-saved, resized and cropped copies get opposite verdicts (score of the picture itself:"
-            f" {score:.3f}){_also(heatmap)}"
+            "Among the picture and its re-saved, resized and cropped copies, some count as AI and others as free of AI"
+            f" (score of the picture itself: {score:.3f}){_also(heatmap)}"
         )
     if finding.regions and run is not None and score < run.real_below:
+        alone = "is below your threshold" if run.options.threshold is not None else "alone indicates no AI"
+        which = "of the largest area " * (len(finding.regions) > 1)
         return (
-            f"The score alone ({score:.3f}) indicates no AI, but {heatmap} with a mean probability of"
-            f" {finding.regions[0].score:.2f}: too much to clear it, too little to call it AI"
+            f"The score ({score:.3f}) {alone}, but {heatmap}, mean probability {which}{finding.regions[0].score:.2f}: too"
+            " much to clear it, too little to call it AI"
         )
     alone = ", but that alone is not enough" if finding.regions else ""
     return f"The score ({score:.3f}) is too high to clear the picture and too low to call it AI{_also(heatmap)}{alone}"
@@ -201,13 +228,21 @@ def _claims(finding: Finding) -> str:
     if finding.c2pa is None or finding.c2pa.signature != "broken":
         return _claim(finding, finding.claims[0]) if finding.claims else _no_claims(finding)
     broken = "the file's Content Credentials are broken: it was changed after signing, or the signature is wrong"
+    declared = next((one for one in finding.claims if one.source == "c2pa" and one.kind == "ai"), None)
+    if declared:
+        what = "a part of the picture" if declared.part else "the picture"
+        broken += f"; they declare {what} AI-made: “{_quotable(declared.text)}”"
     others = [claim for claim in finding.claims if claim.source != "c2pa"]
     return f"{broken}; {_claim(finding, others[0])}" if others else broken
 
 
+def _quotable(name: str) -> str:
+    """Return a name from the file, in which no quotation marks may end the quotation."""
+    return name[:_NAME].translate(_PLAIN_QUOTES)
+
+
 def _claim(finding: Finding, claim: Claim) -> str:
-    text = claim.text[:_NAME].translate(_PLAIN_QUOTES)  # a name must not end the quotation
-    name = f"“{text}” ({claim_strength(claim)})"
+    name = f"“{_quotable(claim.text)}” ({claim_strength(claim)})"
     from_sidecar = claim.source == "c2pa" and any(note.startswith(notes.FROM_SIDECAR) for note in finding.notes)
     subject = "its sidecar" if from_sidecar else "the file"
     if claim.kind == "ai":
@@ -218,10 +253,15 @@ def _claim(finding: Finding, claim: Claim) -> str:
         start = f"{subject}, however," if finding.verdict == "ai" else subject
         signed = claim.strength in ("trusted", "signed") and claim.signature != "broken"
         what = "names a camera or scanner for a part of the picture:" if claim.part else "names a camera or scanner:"
-        if claim.field.startswith("C2PA action"):  # made by an app or a library, which may be all that is named
+        if claim.field.startswith("C2PA ") and not claim.field.endswith(
+            ", Model"
+        ):  # made by an app or a library, which may be all that is named
             what = f"declares a camera as the source of {'a part' if claim.part else 'the picture'}, as stated by"
-        what = "declares its source as" if claim.text in CAMERA else what
+        if claim.text in CAMERA:
+            what = "declares the source of a part of the picture as" if claim.part else "declares its source as"
         return f"{start} {what} {name}{'' if signed else ', which is easily faked'}"
+    if claim.text == UNNAMED:
+        return f"{subject} has Content Credentials that name no software"
     if claim.text in OTHERS:
         return f"{subject} declares its source as {name}"
     return f"{subject} names software: {name}; that alone does not show whether AI was used"
@@ -243,14 +283,14 @@ def _earlier_save(finding: Finding) -> str:
     if finding.jpeg_trace is None or not any(note.startswith(notes.EARLIER_SAVE) for note in finding.notes):
         return ""
     shifted = (finding.jpeg_trace.top, finding.jpeg_trace.left) != (0, 0)
-    moved = ", then cropped, flipped or placed in another picture" if shifted else ""
+    moved = ", then cropped, turned, flipped or placed in another picture" if shifted else ""
     return f"the picture was saved as JPEG before (quality about {finding.jpeg_trace.quality}){moved}"
 
 
 def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
     """State how often a verdict is wrong; for pictures with weaknesses, on delivered copies."""
     if verdict == "inconclusive":
-        return "No verdict is given: either one would be wrong too often."
+        return "No verdict is given, so there is no error rate."
     mistake = "called AI" if verdict == "ai" else "called free of AI"
     if run is None or run.reliability is None:
         chosen = "at your threshold" if run and run.options.threshold is not None else "with these weights"
@@ -262,7 +302,9 @@ def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
         (rates.real_called_ai, rates.real_images) if verdict == "ai" else (rates.ai_called_real, rates.ai_images)
     )
     share = f"{percent(rate)} of {count:,}" if rate else f"none of {count:,}"
-    return f"In tests on sources not used in training, {share} {seen} were wrongly {mistake}."
+    more = "; with the weaknesses named here, errors may be more frequent" if weak else ""
+    more += "; AI edits of photos are missed far more often" if verdict == "real" else ""
+    return f"In tests on sources not used in training, {share} {seen} were wrongly {mistake}{more}."
 
 
 def _weaknesses(finding: Finding) -> Iterator[str]:
@@ -281,13 +323,16 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
         yield f"{'an' if finding.domain == 'artwork' else 'a'} {finding.domain}, not a photo"
     if any(note.startswith(_PARTLY) for note in finding.notes):
         yield "only a part of the file was examined"
-    if any(note.startswith(notes.DAMAGED) and note.endswith(_INVENTED) for note in finding.notes):
+    damage = [note for note in finding.notes if note.startswith(notes.DAMAGED)]
+    if any(notes.REDUCED_DETAIL in note for note in damage):
+        yield "a damaged file: fine detail is missing"
+    if any(note.endswith(notes.MAY_BE_WRONG) for note in damage):
         yield "a damaged file: a part of the picture may be wrong"
 
 
 def _next_steps(finding: Finding) -> Iterator[str]:
     if finding.regions and finding.ai_area is not None and finding.ai_area < WHOLE:
-        yield "inspect the marked area"
+        yield f"inspect the marked area{'s' * (len(finding.regions) > 1)}"
     yield "reverse image search"
     yield "scan the earliest, largest copy"
     yield _ORIGINAL
@@ -299,6 +344,8 @@ def jpeg_history(finding: Finding) -> str:
     seen = None if finding.jpeg_quality_estimated is None else round(finding.jpeg_quality_estimated)
     estimated = "no estimate from the pixels" if seen is None else f"{seen} in the pixels"
     saved = finding.jpeg_saved
+    if saved is None and finding.jpeg_trace is None and seen is not None and seen >= _NO_JPEG:
+        return "no trace of JPEG in the pixels"
     if saved is None:
         return estimated if seen is None else f"quality {estimated}"
     tables = ", ".join(filter(None, (f"{saved.tables} tables", saved.subsampling)))
@@ -352,7 +399,7 @@ def kind_in_words(finding: Finding) -> str:
     if finding.domain not in (None, "unknown"):
         parts.append(finding.domain or "")
     if finding.family not in (None, "unknown"):
-        parts.append(f"most similar generators: {finding.family} family (a guess)")
+        parts.append(f"most similar generators: {_FAMILIES.get(finding.family or '', finding.family)} (a guess)")
     return "; ".join(parts)
 
 

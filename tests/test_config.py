@@ -158,7 +158,7 @@ def test_the_settings_that_a_stranger_can_make_are_few():
 
 
 @pytest.mark.parametrize("setting", ["batch-size = 10000000000", "batch-size = 0", 'device = "tpu"', 'precision = "x"'])
-def test_a_stranger_cannot_end_a_scan(hidascan, evidence, setting):
+def test_malformed_settings_of_a_stranger_end_no_scan(hidascan, evidence, setting):
     (evidence / "in/hidascan.toml").write_text(setting)
     assert hidascan("a.png").code == 0
 

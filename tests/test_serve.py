@@ -270,7 +270,9 @@ class NoScanner(ScanQueue):
     """Replacement for a scanner in tests of responses; records received files."""
 
     def __init__(self, run_info):
-        self.scanner, self.failing = SimpleNamespace(info=run_info), None
+        rule = SimpleNamespace(calibration=SimpleNamespace(localisation=0.5))
+        self.scanner = SimpleNamespace(info=run_info, info_with=lambda profile: run_info, rule=rule)
+        self.failing = None
 
     def submit(self, path, on_progress=None, options=None):
         if self.failing:
@@ -413,6 +415,7 @@ class SlowScanner:
 
     def __init__(self, scanner):
         self.info, self._scanner, self.go = scanner.info, scanner, threading.Event()
+        self.info_with, self.rule = scanner.info_with, scanner.rule
 
     def scan_files(self, paths, **options):
         for finding in self._scanner.scan_files(paths, **options):
@@ -462,6 +465,16 @@ def test_a_late_response_times_out(tiny_weights, tmp_path):
         while client.get("/v1/health").json()["waiting"] and time.time() < deadline:
             time.sleep(0.05)
         assert client.get("/v1/health").json()["waiting"] == 0
+
+
+def test_a_form_that_is_cut_off_is_refused(tiny_weights, tmp_path):
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + png(tmp_path) + b"\r\n"
+    app = make_app(ScanQueue(Scanner(ScanOptions(str(tiny_weights))), 9), Limits())
+    with fastapi_client(app, base_url="http://localhost") as client:
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        cut = client.post("/v1/scan", content=part + part[:-20], headers=headers)
+        assert cut.status_code == 400 and "the form is cut off" in cut.json()["error"]
+        assert client.post("/v1/scan", content=part + b"--b--", headers=headers).status_code == 200
 
 
 def test_kept_uploads_stay_after_a_timeout(tiny_weights, tmp_path):

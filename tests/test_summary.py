@@ -16,7 +16,18 @@ from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture
 from hidascan.options import ScanOptions
 from hidascan.regions import Region, find_regions, outlines, place_of, scope_of, turned
-from hidascan.summary import FAILED, HEADLINES, PART, heatmap_in_words, percent, summary, zones
+from hidascan.summary import (
+    DISPUTED,
+    FAILED,
+    HEADLINES,
+    ONLY_PIXELS,
+    PART,
+    heatmap_in_words,
+    jpeg_history,
+    percent,
+    summary,
+    zones,
+)
 
 RATES = Reliability(ErrorRates(0.008, 0.025, 1391, 1551), ErrorRates(0.0, 0.081, 1000, 900))
 RUN = RunInfo("1", "w", "0" * 64, "hidanet", "float32", 0.199, 0.927, True, ScanOptions(), RATES)
@@ -68,7 +79,7 @@ def finding_of(score: str, heatmap: str, claim: str, save: str) -> Finding:
     (area, regions), (claims, manifest), saved = MAPS[heatmap], CLAIMS[claim], SAVES[save]
     if "jpeg_trace" in saved:
         notes += (
-            "previously saved as JPEG (quality 62), then cropped, flipped or placed in another picture: JPEG blocks start at x 3, y 0",
+            "previously saved as JPEG (quality 62), then cropped, turned, flipped or placed in another picture: JPEG blocks start at x 3, y 0",
         )
     return Finding(
         "a.jpg", "ok", verdict, value, SIDE, SIDE, "JPEG", 25, ai_area=area, regions=regions, claims=claims, c2pa=manifest,
@@ -89,9 +100,12 @@ def test_the_card_never_contradicts_its_row(finding):
     card = summary(finding, RUN)
     words = card.sentence
     assert card.verdict == finding.verdict
-    assert card.headline == (
-        PART if finding.verdict == "ai" and finding.scope == "part" else HEADLINES[finding.verdict]
-    )
+    declared = bool(finding.claims) and finding.claims[0].kind == "ai"
+    if finding.verdict == "real" and (finding.regions or declared):
+        assert card.headline == (DISPUTED if finding.regions else ONLY_PIXELS)
+    else:
+        part = finding.verdict == "ai" and finding.scope == "part"
+        assert card.headline == (PART if part else HEADLINES[finding.verdict])
     assert f"{finding.score:.3f}" in words and words.endswith(".") and not re.search(r"\.\.|  |None", words)
     # The heatmap
     judged = "too small to judge" not in words
@@ -104,7 +118,10 @@ def test_the_card_never_contradicts_its_row(finding):
     assert ("sign of AI" in words) == (finding.verdict == "real")
     assert ("looks AI-made (" in words or "agree:" in words or "indicates AI," in words) == (finding.verdict == "ai")
     settled = (
-        "too high to clear" in words or "blank" in words or "opposite verdict" in words or "too little to call" in words
+        "too high to clear" in words
+        or "blank" in words
+        or "others as free of AI" in words
+        or "too little to call" in words
     )
     assert settled == (finding.verdict == "inconclusive")
     # The file
@@ -116,11 +133,11 @@ def test_the_card_never_contradicts_its_row(finding):
     assert ("the file, however, names a camera" in words) == (
         finding.verdict == "ai" and first is not None and first.kind == "camera"
     )
-    assert ("before (quality about 62), then cropped, flipped or placed in another picture" in words) == (
+    assert ("before (quality about 62), then cropped, turned, flipped or placed in another picture" in words) == (
         finding.jpeg_trace is not None
     )
     assert ("strong compression (JPEG quality about 62)" in card.weaknesses) == (finding.jpeg_trace is not None)
-    assert (card.next_steps[0] == "inspect the marked area") == (0 < (finding.ai_area or 0) < 0.6)
+    assert card.next_steps[0].startswith("inspect the marked area") == (0 < (finding.ai_area or 0) < 0.6)
 
 
 def test_an_unreadable_file_has_its_reason_and_no_result():
@@ -299,3 +316,41 @@ def test_of_broken_credentials_another_claim_is_given_too():
     finding = Finding("a.png", "ok", verdict="real", score=0.01, claims=claims, c2pa=Manifest(signature="broken"))
     sentence = summary(finding, RUN).sentence
     assert "Content Credentials are broken" in sentence and "ComfyUI" in sentence
+
+
+def test_a_threshold_of_the_user_is_named_instead_of_a_sign():
+    run = replace(RUN, options=replace(RUN.options, threshold=0.99))
+    found = Finding("a", "ok", verdict="real", score=0.95, width=900, height=900, ai_area=0.0, scope="none")
+    assert summary(found, run).sentence.startswith("The score (0.950) is below your threshold (0.99)")
+
+
+def test_broken_content_credentials_still_say_what_they_declare():
+    claims = (Claim("ai", "c2pa", "ChatGPT", "broken", strength="signed"), Claim("camera", "exif", "Canon EOS 5D"))
+    found = Finding(
+        "a", "ok", verdict="real", score=0.01, width=900, height=900, claims=claims, c2pa=Manifest(signature="broken")
+    )
+    words = summary(found, RUN).sentence
+    assert "they declare the picture AI-made: “ChatGPT”" in words and "Canon EOS 5D" in words
+
+
+def test_an_editor_that_signed_for_a_camera_is_not_called_one():
+    claim = Claim("camera", "c2pa", "Adobe Photoshop 25.0", "valid", field="C2PA stds.iptc", strength="signed")
+    words = summary(
+        Finding("a", "ok", verdict="real", score=0.01, width=900, height=900, claims=(claim,)), RUN
+    ).sentence
+    assert "declares a camera as the source of the picture, as stated by “Adobe Photoshop 25.0”" in words
+
+
+def test_only_damaged_files_are_to_be_converted():
+    steps = [summary(Finding("a", "error", error=error), RUN).next_steps for error in ("damaged image: x", "not found")]
+    assert "save it as PNG" in steps[0][0] and steps[1] == ("correct the cause, then scan the file again",)
+
+
+def test_reduced_detail_is_not_called_wrong():
+    note = "damaged: the file is truncated; this progressive JPEG was scanned at reduced detail"
+    found = Finding("a", "ok", verdict="real", score=0.01, width=900, height=900, notes=(note,))
+    assert summary(found, RUN).weaknesses == ("a damaged file: fine detail is missing",)
+
+
+def test_a_picture_without_traces_was_no_jpeg():
+    assert jpeg_history(Finding("a", "ok", jpeg_quality_estimated=98.6)) == "no trace of JPEG in the pixels"

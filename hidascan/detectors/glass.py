@@ -80,7 +80,7 @@ class Glass(Detector):
         return {"cls": seen}
 
     def fit_standardisation(self, encoded: Encoded) -> None:
-        """Measure mean and standard deviation of the frozen tokens."""
+        """Fit mean and standard deviation of the frozen tokens."""
         self.mean, self.std = encoded["cls"].mean(0), encoded["cls"].std(0).clamp_min(1e-4)
 
     def decide(self, encoded: Encoded) -> Decision:

@@ -43,7 +43,7 @@ def note_of(rows: Rows, height: int) -> str:
     return f"{DAMAGED_ONLY}{which} were readable and scanned"
 
 
-def zeroed_pixels(data: bytes, format: str, pixels: int) -> str:
+def zeroed_pixels(data: bytes, format: str, pixels: int, behind: int = 0) -> str:
     """Return a note if a file has zero bytes in place of coded pixels, which decoders accept without an error; "" if not.
 
     Only lossy WebP, HEIF and AVIF are checked, which have no checksums; in lossless WebP, flat areas are zeros, too. In
@@ -51,16 +51,19 @@ def zeroed_pixels(data: bytes, format: str, pixels: int) -> str:
     """
     kind = {"WEBP": b"VP8 ", "HEIF": b"mdat", "AVIF": b"mdat"}.get(format)
     at = data.find(kind) if kind else -1
+    lossless = at < 0 and format == "WEBP"
+    if lossless:
+        at = data.find(b"VP8L")
     if at < 4:
         return ""
     if format == "WEBP":
         body = data[at + 8 : at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")]
         zeros = max((len(run[0]) for run in re.finditer(rb"\0{512,}", body)), default=0)
-        least = max(512, pixels // 4096)  # a blank picture has short runs, too
+        least = max(512, pixels * 3 // 8 if lossless else pixels // 4096)  # a blank picture has runs, too
     else:
         size = int.from_bytes(data[at - 4 : at], "big")
         body = data[at + 4 : at - 4 + size if size > 8 else None]
-        zeros, least = len(body) - len(body.rstrip(b"\0")), 4096
+        zeros, least = len(body) - len(body.rstrip(b"\0")) - behind, 4096
     if zeros < least:
         return ""
     return f"{DAMAGED}{zeros} zero bytes within the coded pixels; part of the picture {MAY_BE_WRONG}"

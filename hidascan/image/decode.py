@@ -21,7 +21,7 @@ from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason, zeroed_pixels
 from hidascan.image.formats import LARGEST_FILE, kind_from_head, pillow_names
-from hidascan.image.headers import PNG_SIGNATURE, simplified, with_known_brand
+from hidascan.image.headers import PNG_SIGNATURE, versions, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -42,7 +42,6 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error and not a warning
 
 _ORIENTATION_TAG = 0x0112
-_ZEROS = 4096  # bytes
 
 
 @dataclass(frozen=True)
@@ -211,21 +210,23 @@ def _read_file(path: Path) -> bytes:
 
 
 def _decoded(data: bytes, max_pixels: int, before_load: Callable[[int], None]) -> tuple[Image.Image, DecodedImage]:
-    """Open and decode a file; if that fails, once more without parts that are not needed to show it."""
-    image = None
-    try:
-        image = Image.open(io.BytesIO(data), formats=pillow_names())
-        return image, _decode_opened(image, data, max_pixels, before_load)
-    except MemoryError:
-        raise
-    except Exception:
-        simple = simplified(data)
-        if simple == data:
+    """Open and decode a file; if that fails, again without parts that are not needed to show it."""
+    failure: Exception | None = None
+    for version in versions(data):
+        image = None
+        try:
+            image = Image.open(io.BytesIO(version), formats=pillow_names())
+            return image, _decode_opened(image, version, max_pixels, before_load)
+        except MemoryError:
             raise
-    if image:
-        image.close()
-    image = Image.open(io.BytesIO(simple), formats=pillow_names())
-    return image, _decode_opened(image, simple, max_pixels, before_load)
+        except Exception as error:
+            if isinstance(error, ImageError) and not version.startswith(PNG_SIGNATURE):
+                raise
+            failure = error
+            if image:
+                image.close()
+    assert failure
+    raise failure
 
 
 def _decode_opened(
@@ -233,8 +234,9 @@ def _decode_opened(
 ) -> DecodedImage:
     _check_size(*image.size, max_pixels)
     notes = list(_frames(image))
-    if not (image.info.get("exif") or b"").endswith(bytes(_ZEROS)):  # pixels of HEIC may be followed by EXIF
-        notes += filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height)])
+    exif = image.info.get("exif") or b""  # may follow the pixels of HEIC
+    behind = len(exif) - len(exif.rstrip(b"\0"))
+    notes += filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height, behind)])
     tiff.in_one_plane(image)
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"

@@ -15,29 +15,44 @@ _SOS, _APP0, _APP13 = 0xDA, 0xE0, 0xED
 _SHORTEST = {_APP0: 14, 0xEE: 12}  # bytes in the segments of JFIF and Adobe
 _ICC, _JFIF = b"ICC_PROFILE", b"JFIF\0"
 
+_MAX_BRANDS = 1024  # bytes
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx"}
 _EXIF_ITEM = re.compile(rb"(infe.{8})Exif", re.DOTALL)
 
 
-def simplified(data: bytes) -> bytes:
-    """Return a PNG, JPEG or AVIF without the parts that are not needed to show it; any other file unchanged."""
+def versions(data: bytes) -> Iterator[bytes]:
+    """Yield a file, then a PNG, JPEG or AVIF without the parts that are not needed to show it: first with texts and IPTC."""
+    yield data
+    known = [data]
+    for texts in (True, False):
+        simple = _simplified(data, texts)
+        if simple not in known:
+            known.append(simple)
+            yield simple
+
+
+def _simplified(data: bytes, texts: bool) -> bytes:
     if data.startswith(PNG_SIGNATURE):
-        return plain_png(data)
+        return plain_png(data, texts)
     if data.startswith(b"\xff\xd8"):
-        return plain_jpeg(data)
+        return plain_jpeg(data, texts)
     if data[4:8] == b"ftyp":
         return _EXIF_ITEM.sub(rb"\1free", data, count=1)
     return data
 
 
-def plain_png(data: bytes) -> bytes:
+def plain_png(data: bytes, packed: bool = False) -> bytes:
     """Return a PNG with its header, palette, transparency, pixels and plain metadata only."""
     transparency = _TRANSPARENCY_BYTES.get(data[25])
     parts = [PNG_SIGNATURE]
     for kind, chunk in _chunks(data):
         size = len(chunk) - 12
-        if kind in _PNG_CHUNKS or (kind == b"tRNS" and size and size == (transparency or size)):
+        if (
+            kind in _PNG_CHUNKS
+            or (packed and kind == b"zTXt")
+            or (kind == b"tRNS" and size and size == (transparency or size))
+        ):
             parts.append(chunk)
     return b"".join(parts)
 
@@ -51,9 +66,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4])):
             yield kind, chunk
         place += 12 + size
+        if kind == b"IEND":
+            return
 
 
-def plain_jpeg(data: bytes) -> bytes:
+def plain_jpeg(data: bytes, resources: bool = False) -> bytes:
     """Return a JPEG without ICC profile, Photoshop resources and malformed segments, with the usual version of JFIF.
 
     The scan of a sequential JPEG gets its only valid parameters.
@@ -67,7 +84,7 @@ def plain_jpeg(data: bytes) -> bytes:
             segment = segment[:-3] + b"\0\x3f\0"
         if kind == _APP0 and segment[4:9] == _JFIF:
             segment = segment[:9] + b"\1" + segment[10:]
-        if kind != _APP13 and not segment[4:].startswith(_ICC) and size - 4 >= _SHORTEST.get(kind, 0):
+        if (resources or kind != _APP13) and not segment[4:].startswith(_ICC) and size - 4 >= _SHORTEST.get(kind, 0):
             parts.append(segment)
         if kind == _SOS:
             break
@@ -81,7 +98,7 @@ def with_known_brand(data: bytes) -> bytes:
     """
     if data[4:8] != b"ftyp" or data[8:12] in _AVIF | _HEIC:
         return data
-    brands = {data[at : at + 4] for at in range(16, min(int.from_bytes(data[:4], "big"), len(data)), 4)}
+    brands = {data[at : at + 4] for at in range(16, min(int.from_bytes(data[:4], "big"), len(data), _MAX_BRANDS), 4)}
     if brands & _AVIF and not brands & _HEIC:
         return data[:8] + b"avif" + data[12:]
     return data[:8] + b"mif1" + data[12:] if data[8:12] == b"miaf" else data

@@ -112,7 +112,7 @@ class JpegTrace:
 
     Attributes:
         quality: IJG quality, 1..100; within 2 if neighbouring tables agree in the frequencies of the picture.
-        top: Vertical offset of the grid of 8x8 blocks, 0..7 pixels; not 0 if cropped, flipped or placed in another picture.
+        top: Vertical offset of the grid of 8x8 blocks, 0..7 pixels; not 0 if cropped, turned, flipped or placed in another picture.
         left: Horizontal offset of the grid, 0..7 pixels.
     """
 

@@ -250,7 +250,7 @@ def _rows(lines: Iterable[str], separator: str, called: str) -> Iterator[list[st
     Raises:
         UsageError: If a quote is not closed.
     """
-    count, line = 0, ""
+    count, line, width = 0, "", 0
 
     def counted() -> Iterator[str]:
         nonlocal count, line
@@ -262,13 +262,18 @@ def _rows(lines: Iterable[str], separator: str, called: str) -> Iterator[list[st
     while True:
         before = count
         try:
-            yield next(rows)
+            row = next(rows)
+            width = width or len(row)
+            yield row
         except StopIteration:
             return
         except csv.Error as error:
             if count != before + 1 or "expected after" not in str(error):
                 raise UsageError(f"{called}: line {count}: {error}") from None
-            yield next(csv.reader([line], delimiter=separator))
+            row = next(csv.reader([line], delimiter=separator))
+            if width and len(row) != width:
+                raise UsageError(f"{called}: line {count}: {error}") from None
+            yield row
 
 
 def _path_of(row: list[str], at: int, separator: str, alone: bool) -> str:

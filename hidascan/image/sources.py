@@ -249,8 +249,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _is_unnamed_image(path: str) -> bool:
     """Return whether an image has no suffix, or one such as `.jpg_large`, `.jpg.1` or `.bak`, as in caches and backups."""
     name = os.path.basename(path).lower()
-    suffix, known = os.path.splitext(name)[1], tuple(suffixes())
-    named = suffix.startswith(known) or any(f"{one}." in name for one in known)
+    stem, suffix = os.path.splitext(name)
+    known = tuple(suffixes())
+    named = suffix.startswith(known) or (suffix[1:].isdigit() and stem.endswith(known))  # not a.jpg.json, a sidecar
     return (named or suffix in _UNTYPED) and _holds_an_image(path)
 
 

@@ -41,7 +41,7 @@ def check_tiff(image: Image.Image) -> None:
     tags = tags_of(image)
     if tags.get(_COMPRESSION) == _WEBP:
         raise ImageError(f"this TIFF has WebP compression, which is not supported: {EXPORT}")
-    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()) and max(tags.get(BITS, (1,))) < 32:
         raise ImageError(f"this TIFF has signed values, which are not supported: {EXPORT}")
     if 0 in (*tags.get(_STRIP_OFFSETS, ()), *tags.get(_TILE_OFFSETS, ())):
         raise ImageError("damaged image: strips or tiles of this TIFF are missing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -23,7 +22,7 @@ from hidascan.report.reporter import Report, free_name, output_folder, pixels_of
 from hidascan.summary import NOTABLE, heatmap_in_words, score_in_words, summary
 
 _MAX_SIDE = 1600
-_MIN_WIDTH = 420
+_MIN_WIDTH = 540
 _MARGIN = 12
 _LEGEND = 100
 _INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
@@ -60,8 +59,9 @@ def draw_attributions(
     picture = _blend(small, _signed(painted), 0.7 * strength, finding.orientation)
     ends = np.linspace(-1, 1, 256, dtype=np.float32)[None]
     ramp = 255 + (_signed(ends) - 255) * np.abs(ends)[..., None]
+    count = len(finding.attributions)
     least = "" if notable(finding) else f", none of which reaches {NOTABLE}"
-    result = f"influence of {len(finding.attributions)} patches{least}"
+    result = f"influence of {count} patch{'es' * (count != 1)}{least}"
     scale = (f"-{strong:.2g} against AI", "0", f"for AI +{strong:.2g}")
     caption = f"influence on the {unit}: with all patches minus without this one"
     return _page(picture, finding, result, ramp, scale, caption)
@@ -244,7 +244,7 @@ class HeatmapReport(Report):
 def _save(image: Image.Image, target: Path, finding: Finding) -> None:
     """Write a heatmap, with path and hash of its picture, as pictures of several folders may have one name."""
     about = PngInfo()
-    about.add_itxt("Scanned file", printable(os.path.abspath(finding.path)))
+    about.add_itxt("Scanned file", printable(finding.path))
     if finding.file:
         about.add_text("SHA-256", finding.file.sha256)
     try:

@@ -65,7 +65,7 @@ def check(file: str, name: str, resume: bool) -> None:
         raise UsageError(f"{mark} exists and was not written by hidascan; choose another name for {file}, or delete it")
     if resume or not (os.path.isfile(file) and os.path.getsize(file)):
         return
-    with open(file, "rb") as stream:
+    with open(file, "rb+") as stream:  # NFS locks only what may be written
         lock(stream)  # a running scan is not an interrupted one
     kind, head = report_class(name), head_of(file)
     count = sum(1 for _ in kind.complete_records(file))

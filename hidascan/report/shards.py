@@ -182,11 +182,9 @@ class ShardReport:
                 f"--resume: {self._folder} was written with a different {changed}; delete it to start over"
             )
         output_folder(shards.folder, f"--{shards.form}")
-        if mark.exists():
-            with mark.open("rb") as running:
-                lock(running)
+        self._check_running(mark)
         write_mark(mark, made_by)
-        self._lock = mark.open("rb")  # until the report is closed
+        self._lock = mark.open("rb+")  # until the report is closed
         lock(self._lock)
         paths = set()
         for shard in existing:
@@ -195,6 +193,17 @@ class ShardReport:
                 paths.add(row["path"])
         self.earlier = EarlierResults(bool(paths), paths, self._verdicts["ai"] > 0, self._errors.total() > 0)
         self._writer = ShardWriter(self._folder, shards.form, shards.rows)
+
+    def _check_running(self, mark: Path) -> None:
+        """Raise UsageError if another scan is writing to the folder."""
+        if mark.exists():
+            with mark.open("rb+") as running:
+                try:
+                    lock(running)
+                except UsageError:
+                    raise UsageError(
+                        f"{self._folder} is being written by another scan; choose another folder"
+                    ) from None
 
     def add(self, finding: Finding) -> None:
         """Write a row, once its shard is full."""

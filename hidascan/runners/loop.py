@@ -7,8 +7,6 @@ import pkgutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
-from itertools import chain, islice
 
 from tqdm import tqdm
 
@@ -43,6 +41,7 @@ def run_scan(request: Request) -> ExitCode:
         findings = _runner(request.runner)
         for finding in stack.enter_context(closing(findings(request.options, run.files(), run))):
             run.add(finding)
+        run.is_complete = True
     return run.end()
 
 
@@ -52,6 +51,7 @@ class Run:
     Attributes:
         request: Request of the scan.
         progress: Progress bar, from `begin` on.
+        is_complete: True once every file has its finding.
     """
 
     def __init__(self, request: Request, stack: ExitStack):
@@ -68,8 +68,7 @@ class Run:
         self._reports: list[Report] = []
         self._shards: ShardReport | None = None
         self._earlier: set[str] = set()
-        self._inputs: Iterator[str] = iter(())
-        self._found_ai = self._failed = False
+        self._found_ai = self._failed = self.is_complete = False
 
     def begin(self, info: RunInfo) -> None:
         """Open the reports, or continue those of an interrupted scan.
@@ -91,8 +90,8 @@ class Run:
                     lock(stream)  # refuses a report that another scan writes, before any mark or report is changed
         for folder, option in wanted.folders():  # before a report is marked or emptied
             output_folder(folder, option)
-        files = self.request.inputs.files(self._survey)
-        self._inputs = chain([*islice(files, 1)], files)  # an unreadable list must not empty a report
+        if wanted.shards is not None:  # may be refused, too
+            self._shards = ShardReport(wanted.shards, info, settings, again)
         whole = resume.whole(self._resumable)
         earlier = resume.begin(self._resumable, settings, again)
         try:
@@ -101,8 +100,7 @@ class Run:
         except BaseException:
             resume.end([file for file, size in whole.items() if os.path.getsize(file) == size])  # is still complete
             raise
-        if wanted.shards is not None:
-            self._shards = ShardReport(wanted.shards, info, settings, again)
+        if self._shards is not None:
             self._add_report(self._shards)
             earlier = self._shards.earlier
         self._earlier = {resume.key_of(path) for path in earlier.paths}
@@ -112,7 +110,7 @@ class Run:
 
     def files(self) -> Iterator[File]:
         """Yield the files without a row; the key is the position among all inputs, the same if a scan is resumed."""
-        for key, path in enumerate(self._inputs):
+        for key, path in enumerate(self.request.inputs.files(self._survey)):
             if resume.key_of(path) not in self._earlier:
                 yield key, path
 
@@ -146,14 +144,12 @@ class Run:
 
     def _add_report(self, report: Report) -> None:
         self._reports.append(report)
-        self._stack.push(partial(_close, report))
+        self._stack.callback(self._close, report)
 
-
-def _close(report: Report, error: type[BaseException] | None, *_: object) -> None:
-    """Close a report at the end of a scan, which an error may have interrupted."""
-    if isinstance(report, TextReport):
-        report.interrupted = error is not None
-    report.close()
+    def _close(self, report: Report) -> None:
+        if isinstance(report, TextReport):
+            report.interrupted = not self.is_complete
+        report.close()
 
 
 def _runner(name: str) -> RunnerFunction:

@@ -106,7 +106,7 @@ def make_app(pool: ScanQueue, limits: Limits, keep: Path | None = None, local: b
 
 def _add_api(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool) -> None:
     """Add the routes of the HTTP API."""
-    run = pool.scanner.info
+    info = pool.scanner.info
 
     @app.get("/v1/health")
     async def health() -> dict[str, Any]:
@@ -116,7 +116,12 @@ def _add_api(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool) -> None
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
         """Report the weights and their thresholds."""
-        return {**run.record(), "ai_from": run.ai_from, "real_below": run.real_below, "has_heatmap": run.has_heatmap}
+        return {
+            **info.record(),
+            "ai_from": info.ai_from,
+            "real_below": info.real_below,
+            "has_heatmap": info.has_heatmap,
+        }
 
     @app.post("/v1/scan", responses=_RESPONSES, openapi_extra=_BODY)
     async def scan(request: Request, profile: str | None = None, stress: bool = False) -> Response:
@@ -155,7 +160,9 @@ def _info_of(pool: ScanQueue, profile: str | None, stress: bool = False) -> RunI
 
 def _add_page(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool, local: bool) -> None:
     """Add the routes of the page."""
-    run = pool.scanner.info
+    info = pool.scanner.info
+    fixed = info.options.threshold is not None or info.options.fast
+    offers_fewer = not fixed and pool.scanner.info_with("low-fpr").ai_from > info.ai_from
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
@@ -163,7 +170,7 @@ def _add_page(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool, local:
         policy += "; connect-src 'self'; form-action 'self'; frame-ancestors 'none'"
         headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"}
         alone = local and request.url.hostname in LOOPBACK  # not behind a proxy
-        return HTMLResponse(pages.page(run, limits, alone, keeps), headers=headers)
+        return HTMLResponse(pages.page(info, limits, alone, keeps, offers_fewer), headers=headers)
 
     @app.get("/page/{name}", include_in_schema=False)
     async def asset(name: str) -> Response:
@@ -173,17 +180,18 @@ def _add_page(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool, local:
 
     @app.get("/v1/report-frame", include_in_schema=False)
     async def frame(made: str = "", profile: str | None = None) -> dict[str, Any]:
-        parts = pages.frame(run, made[:40], None if profile is None else _info_of(pool, profile))
-        return {**parts, "scan": run.record()}
+        parts = pages.frame(info, made[:40], None if profile is None else _info_of(pool, profile))
+        return {**parts, "scan": info.record()}
 
     @app.post("/v1/preview", include_in_schema=False)
     async def preview(request: Request) -> Response:
-        draw = partial(pages.preview, max_pixels=run.options.max_pixels)
+        draw = partial(pages.preview, max_pixels=info.options.max_pixels)
         return await _drawn(request, limits, app, 1, draw, "image/jpeg")
 
     @app.post("/v1/figure", include_in_schema=False)
     async def figure(request: Request) -> Response:
-        draw = partial(pages.figure, max_pixels=run.options.max_pixels)
+        least = pool.scanner.rule.calibration.localisation
+        draw = partial(pages.figure, max_pixels=info.options.max_pixels, least=least)
         return await _drawn(request, limits, app, 2, draw, "image/png")
 
 
@@ -205,6 +213,8 @@ async def _answered(
 
     streams = received = False
     try:
+        if pool.waiting() >= limits.waiting:
+            raise Busy  # before the body is received
         await _received(request, folder, limits, uploads)
         received = True
         if EVENTS in accepted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -38,8 +39,16 @@ _MAX_DESCRIPTION = 32 << 20  # bytes; that of 100 megapixels has about a tenth
 ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "favicon.svg": "image/svg+xml"}
 
 
-def page(run: RunInfo, limits: Limits, local: bool, keeps: bool) -> str:
-    """Render the page; it states whether only this computer can reach the service, and whether uploads are kept."""
+def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, offers_fewer: bool) -> str:
+    """Render the page.
+
+    Args:
+        run: Configuration of the scan.
+        limits: Limits of the service.
+        local: Whether only this computer can reach the service.
+        keeps: Whether uploads are kept.
+        offers_fewer: Whether to offer a profile with fewer false alarms.
+    """
     return _PAGES.get_template("page.html").render(
         run=run,
         weights=printable(run.weights),
@@ -47,7 +56,8 @@ def page(run: RunInfo, limits: Limits, local: bool, keeps: bool) -> str:
         token=bool(limits.token),
         local=local,
         keeps=keeps,
-        offers_fewer=run.options.profile != "low-fpr" and run.options.threshold is None and not run.options.fast,
+        files=limits.files,
+        offers_fewer=offers_fewer,
         suffixes=",".join(sorted(suffixes())),
         blank=_blank(run),
     )
@@ -90,13 +100,14 @@ def line(run: RunInfo, upload: Upload, finding: Finding, with_page: bool, number
     return {"row": row, "html": html, "heatmap": None if finding.heatmap is None else _packed(finding.heatmap)}
 
 
-def figure(upload: Upload, described: Upload, max_pixels: int) -> bytes:
+def figure(upload: Upload, described: Upload, max_pixels: int, least: float) -> bytes:
     """Draw the figure of `--heatmap` as PNG.
 
     Args:
         upload: Picture.
         described: JSON object with the `row` and `heatmap` of its line.
         max_pixels: Maximum size of the picture in pixels.
+        least: p(AI) from which a cell is marked.
 
     Raises:
         ImageError: If the picture cannot be read, or is not that of the row.
@@ -109,7 +120,8 @@ def figure(upload: Upload, described: Upload, max_pixels: int) -> bytes:
     height, width = finding.height or 0, finding.width or 0
     if not 0 < height * width <= max_pixels:
         raise ImageError("the picture is larger than this service accepts")
-    finding = replace(finding, heatmap=_unpacked(values["heatmap"], height, width))
+    heatmap = _unpacked(values["heatmap"], height, width)
+    finding = replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()))  # unrounded, unlike in a row
     file = io.BytesIO()
     draw_heatmap(pixels_of(finding), finding).save(file, "PNG")
     return file.getvalue()
@@ -132,7 +144,9 @@ def _blank(run: RunInfo) -> dict[str, Any]:
     """Return the line of a file that never reached the scanner, with placeholders for its name and the reason."""
     finding = Finding("%NAME%", "error", error="%REASON%")
     html = html_report.render("row.html", finding=finding, number=0, layers={}, run=run)
+    html = re.sub(r"<details.*?</details>", "", html, flags=re.DOTALL)  # advice on unreadable files
     row = json_row(finding, run)
+    row["summary"]["next_steps"] = []
     row["scan"] = {**row["scan"], "c2pa_trust": None}  # a path of the operator's, on a page that needs no token
     return {"row": row, "html": html}
 

@@ -144,7 +144,9 @@ class EventStream(StreamingResponse):
         except BaseException:
             self._cancel()
             raise
-        super().__init__(self._stream(), media_type=EVENTS, headers={"Cache-Control": "no-store"})
+        super().__init__(
+            self._stream(), media_type=EVENTS, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
@@ -162,7 +164,7 @@ class EventStream(StreamingResponse):
         """Return the callback of one file, which turns numbers of views into an event with the time left."""
         started = 0.0
 
-        def report(finding: Finding, run: int, missing: int) -> None:
+        def report(finding: Finding, encoded: int, missing: int) -> None:
             nonlocal started
             now = time.monotonic()
             started = started or now
@@ -171,7 +173,7 @@ class EventStream(StreamingResponse):
                 "state": "scanning",
                 "done": max(0, patches - missing),
                 "patches": patches,
-                "seconds_left": round((now - started) * missing / run, 1) if run else None,
+                "seconds_left": round((now - started) * missing / encoded, 1) if encoded else None,
                 "verdict": finding.verdict,
                 "score": finding.score,
             }

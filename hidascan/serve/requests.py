@@ -159,7 +159,11 @@ async def receive(request: Request, folder: Path, limits: Limits, uploads: list[
 
 async def _receive_form(request: Request, folder: Path, limits: Limits, uploads: list[Upload]) -> None:
     try:
-        form = await _FormParser(request.headers, request.stream(), max_files=limits.files, max_fields=10).parse()
+        parser = _FormParser(request.headers, request.stream(), max_files=limits.files, max_fields=10)
+        form = await parser.parse()
+        if parser.open:
+            await form.close()
+            raise MultiPartException("the form is cut off: its closing boundary is missing")
     except MultiPartException as error:
         raise HTTPException(400, f"{error.message.rstrip('.').lower()}; {ADVICE}") from None
     try:
@@ -209,7 +213,23 @@ def _extended_name(disposition: str) -> str | None:
 
 
 class _FormParser(MultiPartParser):
-    """Multipart parser that also accepts files marked only by `filename*` or their content type."""
+    """Multipart parser that also accepts files marked only by `filename*` or their content type.
+
+    Attributes:
+        open: True after a part until the closing boundary; a file that is cut off would be lost without an error.
+    """
+
+    open = False
+
+    def on_part_begin(self) -> None:
+        """Begin a part."""
+        self.open = True
+        super().on_part_begin()
+
+    def on_end(self) -> None:
+        """Receive the closing boundary."""
+        self.open = False
+        super().on_end()
 
     def on_headers_finished(self) -> None:
         part: Any = self._current_part

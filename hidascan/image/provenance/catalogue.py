@@ -25,13 +25,13 @@ _SITE = re.compile(r"\w+\.[a-z]{2,}", re.IGNORECASE)
 _ADDRESS = re.compile(r"\S+://\S+|\S+\.\w{2,}/\S*")
 # What a chatbot did for a picture other than to make it, such as "captions via ChatGPT".
 _OTHER_ROLE = re.compile(
-    r"\b(?:(?:caption|keyword|translat|(?:auto)?tagg|describ|descripti|organi[sz]|recogni|classif|cull|geotag)\w*|labels|metadata|vision|ocr|alt|text(?![ -](?:to|effects?|encode\w*)\b))\b",
+    r"\b(?:(?:caption|keyword|translat|(?:auto)?tagg|describ|descripti|organi[sz](?!ation)|recogni|classif|cull|geotag)\w*|labels|(?<!c2pa )metadata|vision|ocr|alt|text(?![ -](?:to|effects?|encode\w*)\b))\b",
     re.IGNORECASE,
 )
 CHATBOTS = frozenset(  # they also describe pictures
     {
         "OpenAI", "ChatGPT", "gpt-image", "Meta AI", "Gemini", "Google AI", "Grok", "Qwen-Image", "GigaChat", "ERNIE",
-        "Seedream", "Hunyuan", "Le Chat",
+        "Seedream", "Hunyuan", "Le Chat", "Microsoft Copilot", "Shutterstock AI", "PixAI",
     }
 )  # fmt: skip
 _DETECTION = re.compile(r"\bdetect(?:or|ion|ed)\b", re.IGNORECASE)
@@ -43,7 +43,7 @@ _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
 _NEGATION = re.compile(
     r"n['’]t\b|\b(?:not|no(?!\.?\s*\d)|non|without|never|neither|nor|kein\w{0,2}|nicht|ohne|sans|aucune?|pas|sin"
     r"|ningun[oa]?|senza|nessun[oa]?|sem|nenhum\w?|zonder|geen|niet|inte|ingen|inget|intet|ikke|uten|bez|nie|żad\w{1,3}"
-    r"|žádn\w{1,2}|не|без|нет|não|nao|nunca|hayır|değil|nem|fără|όχι|δεν|χωρίς|لا|لم|بدون|לא|ללא|kullan\w*mad[ıi])\b|未(?:使用|采用|用)|[没沒]有|不(?:使用|适用|適用)|不(?:是|含)(?=.{0,2}(?:AI|人工智|生成))|[无無非](?=AI|人工智[能慧]|生成)"
+    r"|žádn\w{1,2}|не|без|нет|não|nao|nunca|hayır|değil|nem|fără|όχι|δεν|χωρίς|لا|لم|بدون|לא|ללא|kullan\w*mad[ıi])\b|未(?:使用|采用|用)|[没沒]有|不(?:使用|适用|適用)|不(?:是|含)(?=(?:有|由|用|使用|通过|任何){0,3}(?:AI|人工智|生成))|[无無非](?=AI|人工智[能慧]|生成)"
     r"|(?:使用|利用|含ま)\w{0,4}(?:ない|なし|ません|せず)|않|미사용|없",
     re.IGNORECASE,
 )
@@ -165,9 +165,10 @@ def _in_tools_words(text: str, where: str) -> Tool | None:
     """Return the tool named anywhere in a text that a tool wrote, or "AI" if one of its clauses only states that."""
     catalogue = _catalogue()
     named = _anywhere(text, catalogue.names[where])
-    other = _OTHER_ROLE if named and named.name in CHATBOTS else _DETECTION
-    if named and named.means != "software" and other.search(text):
-        text = "; ".join(one for one in re.split(r"[;,|()\[\]]", text) if not other.search(one))
+    roles = (_OTHER_ROLE, _DETECTION) if named and named.name in CHATBOTS else (_DETECTION,)
+    if named and named.means != "software" and any(role.search(text) for role in roles):
+        clauses = re.split(r"[;,|()\[\]]", text)
+        text = "; ".join(one for one in clauses if not any(role.search(one) for role in roles))
     lead, means = catalogue.lead(text)
     tool = _anywhere(text, catalogue.names[where]) or _whole(text[lead:], catalogue.alone)
     if (tool is None or tool.means == "software") and not is_negative(text):
@@ -221,7 +222,8 @@ class _Catalogue:
                 self.names[where] |= {_key(word): tool for word in row["words"]}
             self.alone |= {_key(word): tool for word in row.get("alone", ())}
             self.addresses |= {word.lower(): tool for word in row.get("alone", ()) if _SITE.fullmatch(word)}
-        self.phrased = {_key(address): tool for address, tool in self.addresses.items()}
+        places = {_key(name) for name in content["places"]}
+        self.phrased = {key: tool for key, tool in self.alone.items() if len(key) > 1 and key not in places}
         self.names |= {
             where: self.names[where] | {_key(word): Tool(word, "software") for word in content["software"]}
             for where in _OF_TOOLS
@@ -363,7 +365,8 @@ def _is_version(rest: str) -> bool:
 def _in_english_order(text: str) -> str:
     """Put the verb of a phrase before its tool, as in "Mit NAME erstellt", "由NAME生成" and "NAMEで生成"."""
     text = _VERB_LAST.sub(r"\2 mit \1", text)
-    return _GENERATED_LAST.sub(lambda found: f"generated with {found[1] or found[2]}", text)
+    by = "by" if text.startswith("由") else "with"
+    return _GENERATED_LAST.sub(lambda found: f"generated {by} {found[1] or found[2]}", text)
 
 
 def _as_edit(tool: Tool) -> Tool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNNAMED = "unnamed"  # name of a signer or software that is not stated
 _MAX_LENGTH = 80
 _KINDS = ("ai", "camera", "software")
 _STRENGTHS = {
@@ -65,5 +66,7 @@ def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
         return f"conflict: the file states that it comes from a camera or scanner ({first.short()}), but its pixels look AI-made"
     if verdict == "real" and first.kind == "ai":
         what = "a part of it" if first.part else "it"
-        return f"conflict: the file states that {what} is AI-made ({first.short()}), but its pixels show no trace of AI"
+        return (
+            f"conflict: the file states that {what} is AI-made ({first.short()}), but by its pixels the verdict is real"
+        )
     return ""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from PIL import Image
 
 from hidascan.image.provenance.catalogue import Tool, is_negative, meaning_of, term_of, tool_in
-from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.claim import UNNAMED, Claim
 from hidascan.image.provenance.fields import PNG_TEXT, Field
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.image.provenance.statements import AI_ASSERTIONS, is_library
@@ -317,7 +317,7 @@ def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
 def _signed_claim(kind: str, manifest: Manifest, statement: Statement, part: bool = False) -> Claim:
     """Return a claim; without an agent, the software that wrote the manifest acted."""
     named = (one for one in (statement.agent, *manifest.agents) if one and not is_library(one))
-    text = next(named, "") or manifest.signer or statement.source_type or statement.agent or "unnamed"
+    text = next(named, "") or manifest.signer or statement.source_type or statement.agent or UNNAMED
     verb = "signed by" if manifest.signature == "valid" else "its certificate names"
     signed = (
         f"{verb} {manifest.signer or 'an unnamed signer'}" if manifest.signature else "declared by the file's signer"
@@ -349,7 +349,7 @@ def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
     acted = [one for one in manifest.statements if one.field.startswith("C2PA action c2pa.")]
     acted = [one for one in acted if one.field.removeprefix("C2PA action c2pa.") not in {*_MECHANICAL, "opened"}]
     if acted and all(
-        one.source_type not in ("", "empty") for one in acted
+        one.source_type not in ("", "empty", "algorithmicMedia") for one in acted
     ):  # the app's name adds nothing to what they declare
         generated = [one for one in generated if one.field != "C2PA claim generator"]
     return [(_is_part(one, edited, drawn), one) for one in generated]

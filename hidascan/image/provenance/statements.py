@@ -58,8 +58,10 @@ def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
             yield from _of_actions(data, _list(manifest.get("claim_generator_info")))
         elif label.startswith(_METADATA):
             yield from _of_metadata(f"C2PA assertion {label}", data)
-        elif label.startswith(AI_ASSERTIONS):
-            agent = next((text for key in ("description", "modelName", "name") if (text := plain(data.get(key)))), "")
+        elif label.startswith(AI_ASSERTIONS) and data.get("ai_generated") is not False:
+            agent = next(
+                (text for key in ("description", "modelName", "model", "name") if (text := plain(data.get(key)))), ""
+            )
             yield Statement(f"C2PA assertion {label}", agent=agent)
 
 

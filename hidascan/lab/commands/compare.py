@@ -75,9 +75,8 @@ def compare(
     if table is not None:
         found = [trainer.score(entry, scored, without) for entry in entries]
         place = table.resolve()
-        name = (place if place.is_dir() else place.parent).name.replace(
-            ".", "-"
-        ) or "table"  # `_report` appends suffixes
+        folder = place if place.is_dir() else place.parent
+        name = folder.name.replace(".", "-") or "table"  # `_report` appends suffixes
         _report(name, [*found, *(other(scored) for other in others)], out / name, overlap)
 
 

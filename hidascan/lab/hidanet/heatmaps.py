@@ -21,7 +21,7 @@ from hidascan.lab.measure.metrics import auc
 from hidascan.lab.measure.region_odds import likelihood_ratio
 from hidascan.lab.training.artifacts import Workspace
 
-TRAININGS = 3  # folds of the sources; each needs a training
+FOLD_COUNT = 3  # folds of the sources; each needs a training
 _LIKELY = 0.02  # share of the cells of real pictures that reach the lower threshold
 _SURE, _SURE_AREA = 0.01, 0.005  # shares of real windows with a small or a large neighbourhood above its threshold
 _EVIDENCE = 0.005  # share of real images with such a patch among the few that are sampled; larger in a scan of all
@@ -53,10 +53,10 @@ def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -
     """Compute the logits of each window with a TFL trained without its source and a third of the autoencoders."""
     autoencoders = sorted({maker for kind, _, maker in store.about if kind == REPAINTED})
     found: dict[int, Located] = {}
-    for fold in range(TRAININGS):
-        unknown = set(autoencoders[fold::TRAININGS])
+    for fold in range(FOLD_COUNT):
+        unknown = set(autoencoders[fold::FOLD_COUNT])
         about = list(enumerate(store.about))
-        by_source = [number for number, (_, source, _) in about if fold_of(source) % TRAININGS == fold]
+        by_source = [number for number, (_, source, _) in about if fold_of(source) % FOLD_COUNT == fold]
         by_maker = [number for number, (kind, _, maker) in about if kind == REPAINTED and maker in unknown]
         if by_source:
             state, held_out = cache / f"tfl-{fold}.state", {*by_source, *by_maker}
@@ -113,7 +113,7 @@ def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace
     kinds = {kind: [one for one in located if one.kind == kind] for kind in KINDS}
     thresholds, edits = HeatmapThresholds(), len(kinds[EDIT]) // max(1, recipe.localiser.windows.edit_draws)
     fit_heatmap_thresholds(thresholds, [one.logits for one in kinds[UNTOUCHED]])
-    yield f"{len(located)} windows, {TRAININGS} folds by source."
+    yield f"{len(located)} windows, {FOLD_COUNT} folds by source."
     as_published = [one for one in kinds[EDIT] if one.number < edits]
     repainted = [one for one in kinds[REPAINTED] if one.new_maker]
     parts = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ def _write(
         training=header.training | {"calibration": {"images": len(images), **record, **figures}},
     )
     save_trained(out, detector, header)
+    if header.calibration.region_odds is not None:
+        print("region_odds kept: run hidalab agree to fit it to this calibration", file=sys.stderr)
     return figures
 
 

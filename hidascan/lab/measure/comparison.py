@@ -60,7 +60,7 @@ class Compared:
 def as_markdown(compared: list[Compared]) -> str:
     """Return the comparison as a table, best AUC first and in bold."""
     knowing = any(not np.isnan(row.figures[_PREDICTS]) for row in compared)
-    head = ["detector", "n", "AUC", "95 % over sources", *_SHOWN[1:], *(["predicts its errors"] if knowing else [])]
+    head = ["detector", "n", "AUC", "95 % over sources", *_SHOWN[1:], *([_PREDICTS] if knowing else [])]
     head += ["ms", "GFLOPs", "parameters, M", "trained, M", "trained with"]
     cells = []
     for row in sorted(compared, key=lambda row: -row.figures["AUC"]):

@@ -175,7 +175,8 @@ def measure_curves(
         RecipeError: If no image is readable.
     """
     changes = [change for levels in CURVES.values() for change in levels.values()]
-    results = ResultFile(scores, f"{scanner.info.digest} {scanner.dtype} {scanner.options.patches}")
+    levels = {name: [*steps] for name, steps in CURVES.items()}
+    results = ResultFile(scores, f"{scanner.info.digest} {scanner.dtype} {scanner.options.patches} {levels}")
     for image in tqdm(images, desc=scanner.header.name, disable=None):
         if str(image.path) not in results.known and (found := _scan_copies(scanner, image, changes)):
             results.add(str(image.path), scores=[float(finding.score or 0.0) for finding in found])

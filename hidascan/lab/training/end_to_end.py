@@ -201,7 +201,7 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
 
 
 def _encoded(recipe: Recipe, count: int, samples: Samples, detector: Detector, workspace: Workspace) -> list[Sample]:
-    """Compute the frozen layers for `count` samples, in shards that allow resuming, and measure their statistics."""
+    """Compute the frozen layers for `count` samples, in shards that allow resuming, and fit the standardisation."""
     settings = [*_sample_settings(recipe), str(workspace.dtype)]
     made_by = fingerprint(what="encoded", recipe=settings, count=count)
     prefix = f"encoded-{made_by[:12]}-"

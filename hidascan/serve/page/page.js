@@ -7,11 +7,12 @@ const SO_FAR = {ai: "likely AI-generated", real: "no sign of AI", inconclusive: 
 const NOT_RUNNING = "hidascan is not running. Start “hidascan serve” again, then press Retry.";
 const $ = id => document.getElementById(id);
 const list = $("rows"), blank = JSON.parse($("blank").textContent);
+let pasted = 0;
 let jobs = []; // in the order given: {file, name, state, article, row, html, heatmap, controller, done, patches, profile, stress, before}
 
 // Words
 
-const shown = text => text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, sign => "\\u" + sign.codePointAt(0).toString(16).padStart(4, "0"));
+const shown = text => text.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, sign => "\\u" + sign.codePointAt(0).toString(16).padStart(4, "0"));
 const escaped = text => text.replace(/[&<>"']/g, sign => `&#${sign.charCodeAt(0)};`);
 const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
 const spoken = seconds => seconds < 90 ? counted(Math.max(1, Math.round(seconds)), "second") : counted(Math.round(seconds / 60), "minute");
@@ -86,7 +87,7 @@ async function filesOf(entry, lost) {
   }
 }
 
-async function takeFrom(data) {
+async function takeFrom(data, bitmaps = []) {
   const entries = [...data.items].map(item => item.kind === "file" && item.webkitGetAsEntry?.()).filter(Boolean);
   const files = [...data.files], text = data.getData("text/uri-list") || data.getData("text/plain");
   if (entries.some(entry => entry.isDirectory)) {
@@ -95,7 +96,12 @@ async function takeFrom(data) {
     if (lost.length) $("problem").textContent += ` Could not be read: ${lost.join(", ")}.`;
     return;
   }
-  if (files.length) return take(files);
+  if (files.length) {
+    for (const file of files) if (bitmaps.some(one => one.name === file.name && one.size === file.size)) file.place = `pasted ${++pasted}.png`;
+    take(files);
+    if (bitmaps.length) $("problem").textContent = "A pasted picture is a copy without origin data: to check those, save the file and drop it here.";
+    return;
+  }
   $("problem").textContent = /^\s*(https?|data|blob|file):/i.test(text) ? "This is a link, not a file: save the picture, then drop the file here." : "This is not a file: drop or paste a picture.";
 }
 
@@ -107,7 +113,7 @@ function reset(job) {
   article.querySelector("progress").setAttribute("aria-label", "scanning " + job.name);
   article.querySelector(".stop").setAttribute("aria-label", "Cancel " + job.name);
   article.querySelector(".stop").onclick = () => cancel(job);
-  Object.assign(job, {state: "waiting", row: null, html: null, heatmap: null, controller: null, done: 0, patches: 0});
+  Object.assign(job, {state: "waiting", row: null, html: null, heatmap: null, controller: null, heard: false, silent: 0, done: 0, patches: 0});
   const hadFocus = job.article.contains(document.activeElement);
   replace(job, article);
   setState(job, "waiting", "Waiting");
@@ -143,6 +149,7 @@ async function scan(job) {
 
 async function receive(job, signal, current) {
   const answer = await posted("v1/scan" + query(job), [["file", job.file]], signal, "text/event-stream, " + LINES);
+  job.heard = true;
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
@@ -167,6 +174,7 @@ function parsed(event) {
 
 async function posted(address, parts, signal, accept = "*/*", tries = 20) {
   const form = new FormData(), token = $("token")?.value;
+  if (/[^\x20-\x7e]/.test(token || "")) throw {reason: "The token contains an invisible or foreign character: type it again."};
   for (const [name, file, ...rest] of parts) {
     await file.slice(0, 1).arrayBuffer().catch(() => { throw {reason: "The file cannot be read: it was moved or changed, or it is a folder, whose pictures you can drop instead."}; });
     form.append(name, file, ...rest);
@@ -179,7 +187,7 @@ async function posted(address, parts, signal, accept = "*/*", tries = 20) {
     signal?.throwIfAborted();
     return posted(address, parts, signal, accept, tries - 1);
   }
-  throw {reason: (await answer.json().catch(() => ({}))).error || answer.statusText};
+  throw {reason: (await answer.json().catch(() => ({}))).error || `The service, or a proxy before it, answered ${answer.status} ${answer.statusText}`.trim()};
 }
 
 function handle(job, kind, event) {
@@ -210,8 +218,8 @@ function progressWords(job) {
 }
 
 setInterval(() => {
-  for (const job of jobs.filter(job => job.state === "scanning")) {
-    setState(job, "scanning", progressWords(job));
+  for (const job of jobs.filter(job => job.heard && !isOver(job))) {
+    if (job.state === "scanning") setState(job, "scanning", progressWords(job));
     job.silent = (job.silent || 0) + 1; // the service writes every second
     if (job.silent > SILENCE) job.controller.abort();
   }
@@ -266,8 +274,9 @@ function cancel(job) {
 
 // The row of a file that never reached the scanner.
 function unscanned(job, reason) {
-  const html = blank.html.replaceAll("%NAME%", () => escaped(job.name)).replaceAll("%REASON%", () => escaped(shown(reason)));
-  const summary = {...blank.row.summary, sentence: blank.row.summary.sentence.replace("%REASON%", () => reason)};
+  const words = reason[0].toUpperCase() + reason.slice(1).replace(/\.$/, "");
+  const html = blank.html.replaceAll("%NAME%", () => escaped(job.name)).replaceAll("%REASON%", () => escaped(shown(words)));
+  const summary = {...blank.row.summary, sentence: blank.row.summary.sentence.replace("%REASON%", () => words)};
   return {row: {...blank.row, path: job.name, error: reason, summary}, html, heatmap: null};
 }
 
@@ -363,7 +372,8 @@ function place() {
   view.x = bounded(view.x, width, clientWidth);
   view.y = bounded(view.y, height, clientHeight);
   Object.assign($("full").style, {width: width + "px", height: height + "px", transform: `translate(${view.x}px, ${view.y}px)`});
-  $("scale").textContent = Math.round(100 * view.scale) + " %";
+  const drawn = $("full").firstChild?.naturalWidth;
+  $("scale").textContent = Math.round(100 * view.scale) + " %" + (drawn && drawn < view.width ? ` (of a JPEG copy, ${drawn} px wide)` : "");
 }
 
 function zoomTo(scale, x = $("view").clientWidth / 2, y = $("view").clientHeight / 2) {
@@ -424,17 +434,17 @@ async function saveFigure(job, pressed) {
   pressed.disabled = false;
 }
 
-const withUnfinished = job => job.row ? job : unscanned(job, "not scanned yet");
+const withUnfinished = job => job.row ? job : job.before || unscanned(job, "not scanned yet");
 
 async function saveReport() {
   const made = new Date().toISOString().slice(0, 16).replace("T", " ") + " UTC", token = $("token")?.value;
   const chosen = jobs.some(job => job.profile) ? "&profile=" + FEWER : "";
   try {
     const answer = await fetch("v1/report-frame?made=" + encodeURIComponent(made) + chosen, {headers: token ? {Authorization: "Bearer " + token} : {}});
-    const frame = await answer.json();
+    const frame = await answer.json().catch(() => ({error: `The service answered ${answer.status} ${answer.statusText}`}));
     if (!answer.ok) throw {reason: frame.error};
-    const other = (job, key) => job.row.scan[key] !== frame.scan[key];
-    if (jobs.some(job => job.state === "done" && (["version", "weights", "precision"].some(key => other(job, key)) || !job.profile && other(job, "profile")))) throw {reason: "Some pictures were scanned before hidascan was restarted with other settings. Scan them again, or download the data (JSON)."};
+    const kept = job => (job.before || job).row, other = (job, key) => kept(job).scan[key] !== frame.scan[key];
+    if (jobs.some(job => kept(job)?.status === "ok" && (["version", "weights", "precision", "c2pa_trust", "max_pixels"].some(key => other(job, key)) || !job.profile && other(job, "profile")))) throw {reason: "Some pictures were scanned before hidascan was restarted with other settings. Scan them again, or download the data (JSON)."};
     const rows = jobs.map((job, place) => withUnfinished(job).html.replace('data-number="0"', `data-number="${place + 1}"`));
     save("hidascan.html", new Blob([frame.head, ...rows, frame.tail], {type: "text/html"}));
   } catch (error) {
@@ -471,7 +481,12 @@ $("pick-folder").onchange = () => { takeFolder([...$("pick-folder").files]); $("
 for (const name of ["dragenter", "dragover"]) addEventListener(name, event => { event.preventDefault(); $("drop").classList.add("over"); });
 addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
 addEventListener("drop", event => { event.preventDefault(); $("drop").classList.remove("over"); takeFrom(event.dataTransfer); });
-addEventListener("paste", event => { if (event.target.id !== "token") takeFrom(event.clipboardData); });
+addEventListener("paste", event => {
+  const bitmaps = [...event.clipboardData.files].filter(file => file.name === "image.png"); // as browsers name a copied bitmap
+  if (event.target.id !== "token") takeFrom(event.clipboardData, bitmaps);
+});
+if (!["localhost", "127.0.0.1", "[::1]"].includes(location.hostname) && $("privacy").textContent.includes("Nothing leaves"))
+  $("privacy").textContent = "Pictures are sent to the computer that runs this service."; // behind a proxy that rewrites Host
 $("more").onclick = () => zoomTo(view.scale * 1.4);
 $("less").onclick = () => zoomTo(view.scale / 1.4);
 $("fit").onclick = fit;
