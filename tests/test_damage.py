@@ -433,6 +433,9 @@ def test_flat_areas_of_a_lossless_webp_are_no_damage(read):
     pixels[:300, :300] = np.random.default_rng(0).integers(0, 256, (300, 300, 3))
     data = saved("WEBP", Image.fromarray(pixels), lossless=True, method=0, quality=0)  # as browsers write them
     assert bytes(5000) in data and not read(data).notes
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 200, 3), np.uint8))
+    data = saved("WEBP", noise, lossless=True)
+    assert "zero bytes within the coded pixels" in the_note(read(data[:-100_000] + bytes(100_000)))
 
 
 def test_a_progressive_jpeg_with_a_tail_that_was_never_written_is_scanned_coarsely(read):

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -87,6 +88,37 @@ def test_an_avif_with_broken_exif_is_read(read):
 
 def test_exif_behind_the_pixels_of_a_heic_may_end_in_zeros(read):
     assert not read(saved("HEIF", exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(6000))).notes
+
+
+def test_a_heic_cut_off_within_its_exif_is_damaged(read):
+    data = saved("HEIF", exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(range(1, 250)) * 40)
+    (note,) = read(data[:-16_000] + bytes(16_000)).notes
+    assert note.startswith("damaged: ")
+
+
+def test_texts_and_iptc_of_odd_files_are_kept(read):
+    credit = b"\x1c\x02\x6e" + struct.pack(">H", 19) + b"Made with Google AI"
+    resource = b"Photoshop 3.0\x008BIM\4\4\0\0" + struct.pack(">I", len(credit)) + credit + bytes(len(credit) % 2)
+    data = saved("JPEG", quality=90)
+    odd = data[:2] + segment(0xE0, b"JFIF\0") + segment(0xED, resource) + data[20:]
+    assert [claim.text for claim in read(odd).claims] == ["Google AI"]
+    png = saved("PNG")
+    text = chunk(b"zTXt", b"Software\0\0" + zlib.compress(b"Midjourney"))
+    assert [claim.text for claim in read(png[:33] + chunk(b"pHYs", b"\0") + text + png[33:]).claims] == ["Midjourney"]
+
+
+def test_a_32_bit_tiff_of_signed_integers_is_read(read):
+    grey = np.asarray(IMAGE.convert("L"))
+    assert np.array_equal(read(saved("TIFF", Image.fromarray(grey.astype(np.int32)))).pixels[..., 0], grey)
+
+
+def test_large_odd_files_take_no_time(read):
+    started = time.perf_counter()
+    with pytest.raises(ImageError):
+        read(struct.pack(">I", 20_000_000) + b"ftypmp42" + bytes(20_000_000))
+    png = saved("PNG")
+    read(png[:33] + chunk(b"pHYs", b"\0") + png[33:] + bytes(20_000_000))
+    assert time.perf_counter() - started < 4
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF"])

@@ -1227,6 +1227,15 @@ def test_parameters_of_a_repainted_region_are_about_a_part(tmp_path, parameters)
         ("ChatGPT Photo Describer", "software", None),
         ("Stable Diffusion Detector", "software", None),
         ("DALL-E Detector", "software", None),
+        ("ChatGPT Detector", "software", None),
+        ("Gemini AI Detector 1.0", "software", None),
+        ("Lightroom Classic 14; captions via Microsoft Copilot", "software", None),
+        ("OpenAI gpt-image-1 with C2PA metadata", "software", "ai"),
+        ("OpenAI gpt-image-1 via Organization Acme", "software", "ai"),
+        ("由Leonardo生成", "text", None),
+        ("由Midjourney生成", "text", "ai"),
+        ("Made with Draw Things", "text", "ai"),
+        ("不含有任何AI", "software", None),
     ],
 )
 def test_what_a_tool_did_counts(text, where, means):
