@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,9 +34,22 @@ def serving(weights, *options):
 
 
 @pytest.fixture(scope="module")
-def server(tiny_weights):
-    with serving(tiny_weights) as process:
+def server(tiny_weights, tmp_path_factory):
+    """A service whose profile low-fpr calls fewer pictures AI."""
+    folder = tmp_path_factory.mktemp("careful")
+    shutil.copy(tiny_weights.parent / "backbone-tiny.safetensors", folder)
+    network, header = load_detector(tiny_weights)
+    thresholds = header.calibration.thresholds | {"low-fpr": (0.5, 0.6)}
+    calibration = replace(header.calibration, thresholds=thresholds)
+    save_trained(folder / "careful.safetensors", network, replace(header, calibration=calibration))
+    with serving(folder / "careful.safetensors") as process:
         yield process.address
+
+
+def test_fewer_false_alarms_are_offered_only_by_weights_that_give_them(tiny_weights, server):
+    with serving(tiny_weights) as process:
+        plain = urllib.request.urlopen(process.address).read()
+    assert b"Fewer false alarms" not in plain and b"Fewer false alarms" in urllib.request.urlopen(server).read()
 
 
 @pytest.fixture(scope="module")
