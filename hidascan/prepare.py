@@ -166,6 +166,9 @@ class Preparer:
         height, width = image.pixels.shape[:2]
         total = len(patch_grid(height, width, side))
         if views.grid is None and 0 < views.patches < total:
+            if self.plan == self.whole_plan:
+                yield f"{views.patches} of {total} patches examined, as always by this detector"
+                return
             why = ": no heatmap" if self.has_heatmap else ""
             yield f"{ONLY}{views.patches} of {total} patches examined{why}"
 

@@ -14,6 +14,7 @@ from hidascan.regions import MAX_REGIONS, WHOLE, Region, place_of
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
+BELOW = "Below your threshold"
 DISPUTED = "Little sign of AI, but the heatmap disagrees"
 ONLY_PIXELS = "No sign of AI in the pixels"  # of a file that declares AI
 TEXTS = ("headline", "sentence", "why", "reliability", "weaknesses", "next_steps")  # of a card, in JSON
@@ -73,7 +74,7 @@ def summary(finding: Finding, run: RunInfo | None) -> Card:
     weaknesses = tuple(_weaknesses(finding))
     clauses = (_pixels(finding, finding.score, run), _claims(finding), _earlier_save(finding))
     return Card(
-        headline=_headline(finding, finding.verdict),
+        headline=_headline(finding, finding.verdict, run),
         verdict=finding.verdict,
         sentence="; ".join(filter(None, clauses)) + ".",
         why=_why(finding, run),
@@ -84,9 +85,11 @@ def summary(finding: Finding, run: RunInfo | None) -> Card:
     )
 
 
-def _headline(finding: Finding, verdict: str) -> str:
+def _headline(finding: Finding, verdict: str, run: RunInfo | None) -> str:
     if (verdict, finding.scope) == ("ai", "part"):
         return PART
+    if verdict == "real" and run is not None and run.options.threshold is not None:
+        return BELOW
     if verdict == "real" and finding.regions:
         return DISPUTED
     if verdict == "real" and finding.claims and finding.claims[0].kind == "ai":
@@ -231,7 +234,8 @@ def _claims(finding: Finding) -> str:
     declared = next((one for one in finding.claims if one.source == "c2pa" and one.kind == "ai"), None)
     if declared:
         what = "a part of the picture" if declared.part else "the picture"
-        broken += f"; they declare {what} AI-made: “{_quotable(declared.text)}”"
+        by = "" if declared.text == UNNAMED else f": “{_quotable(declared.text)}”"
+        broken += f"; they declare {what} AI-made{by}"
     others = [claim for claim in finding.claims if claim.source != "c2pa"]
     return f"{broken}; {_claim(finding, others[0])}" if others else broken
 
@@ -260,7 +264,7 @@ def _claim(finding: Finding, claim: Claim) -> str:
         if claim.text in CAMERA:
             what = "declares the source of a part of the picture as" if claim.part else "declares its source as"
         return f"{start} {what} {name}{'' if signed else ', which is easily faked'}"
-    if claim.text == UNNAMED:
+    if claim.source == "c2pa" and claim.text == UNNAMED:
         return f"{subject} has Content Credentials that name no software"
     if claim.text in OTHERS:
         return f"{subject} declares its source as {name}"

@@ -294,6 +294,7 @@ def test_the_column_is_the_one_that_is_named(tmp_path):
 def test_a_caption_with_a_quoted_part_does_not_end_a_table(tmp_path):
     table = b'path\tcaption\na.jpg\t"Hello" she said\nb.jpg\t"two\nlines"\nc.jpg\tx\n'
     assert read(tmp_path, table, "t.tsv") == ["a.jpg", "b.jpg", "c.jpg"]
+    assert read(tmp_path, b'path,caption\na.jpg,"Hello" she said, loud\n', "t.csv") == ["a.jpg"]
     with pytest.raises(UsageError, match="line 2"):  # the cells cannot be told apart
         read(tmp_path, b'caption,path\n"A "nice" view, at dusk",d/a.jpg\n', "t.csv")
     with pytest.raises(UsageError, match="line 4: unexpected end of data"):

@@ -326,13 +326,17 @@ def test_a_start_that_fails_leaves_no_mark_beside_a_finished_report(hidascan, fo
     assert ran.code == 2 and old.read_text() == before and not (tmp_path / "old.csv.unfinished").exists()
 
 
-def test_a_missing_list_does_not_empty_a_report(hidascan, folder, tmp_path):
+def test_an_unreadable_list_does_not_empty_a_report(hidascan, folder, tmp_path, tiny_weights):
     before = finished(hidascan, folder, tmp_path / "old.csv")
     ran = hidascan("--files-from", tmp_path / "lsit.txt", "--csv", tmp_path / "old.csv")
     assert ran.code == 2 and "lsit.txt: No such file or directory" in ran.err
     (tmp_path / "list.txt").write_bytes(b"a\0b\0")
     ran = hidascan("--files-from", tmp_path / "list.txt", "--csv", tmp_path / "old.csv")
     assert ran.code == 2 and "looks NUL-separated" in ran.err and (tmp_path / "old.csv").read_text() == before
+    given = [sys.executable, "-m", "hidascan.cli", "-", "--csv", tmp_path / "old.csv", "--weights", tiny_weights]
+    ran = subprocess.run(given, input=save_picture(tmp_path / "a.jpg").read_bytes(), capture_output=True)
+    assert ran.returncode == 2 and b"is not a list of paths" in ran.stderr
+    assert (tmp_path / "old.csv").read_text() == before
 
 
 def test_a_running_scan_is_not_called_an_interrupted_one(hidascan, marked, tmp_path):

@@ -321,7 +321,9 @@ def test_of_broken_credentials_another_claim_is_given_too():
 def test_a_threshold_of_the_user_is_named_instead_of_a_sign():
     run = replace(RUN, options=replace(RUN.options, threshold=0.99))
     found = Finding("a", "ok", verdict="real", score=0.95, width=900, height=900, ai_area=0.0, scope="none")
-    assert summary(found, run).sentence.startswith("The score (0.950) is below your threshold (0.99)")
+    card = summary(found, run)
+    assert card.headline == "Below your threshold"
+    assert card.sentence.startswith("The score (0.950) is below your threshold (0.99)")
 
 
 def test_broken_content_credentials_still_say_what_they_declare():

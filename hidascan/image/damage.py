@@ -59,7 +59,7 @@ def zeroed_pixels(data: bytes, format: str, pixels: int, behind: int = 0) -> str
     if format == "WEBP":
         body = data[at + 8 : at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")]
         zeros = max((len(run[0]) for run in re.finditer(rb"\0{512,}", body)), default=0)
-        least = max(512, pixels * 3 // 8 if lossless else pixels // 4096)  # a blank picture has runs, too
+        least = max(512, pixels // 2 if lossless else pixels // 4096)  # a blank picture has runs, too
     else:
         size = int.from_bytes(data[at - 4 : at], "big")
         body = data[at + 4 : at - 4 + size if size > 8 else None]

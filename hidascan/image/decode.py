@@ -234,7 +234,8 @@ def _decode_opened(
 ) -> DecodedImage:
     _check_size(*image.size, max_pixels)
     notes = list(_frames(image))
-    exif = image.info.get("exif") or b""  # may follow the pixels of HEIC
+    exif = image.info.get("exif")  # may follow the pixels of HEIC; text in a PNG with a chunk of this name
+    exif = exif if isinstance(exif, bytes) else b""
     behind = len(exif) - len(exif.rstrip(b"\0"))
     notes += filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height, behind)])
     tiff.in_one_plane(image)

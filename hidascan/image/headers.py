@@ -46,7 +46,7 @@ def plain_png(data: bytes, packed: bool = False) -> bytes:
     """Return a PNG with its header, palette, transparency, pixels and plain metadata only."""
     transparency = _TRANSPARENCY_BYTES.get(data[25])
     parts = [PNG_SIGNATURE]
-    for kind, chunk in _chunks(data):
+    for kind, chunk in chunks_of(data):
         size = len(chunk) - 12
         if (
             kind in _PNG_CHUNKS
@@ -57,7 +57,7 @@ def plain_png(data: bytes, packed: bool = False) -> bytes:
     return b"".join(parts)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the kind and all bytes of each chunk with a correct checksum."""
     place = len(PNG_SIGNATURE)
     while place + 12 <= len(data):
@@ -91,6 +91,12 @@ def plain_jpeg(data: bytes, resources: bool = False) -> bytes:
     return b"".join([*parts, data[place:]])
 
 
+def brands_of(data: bytes) -> set[bytes]:
+    """Return the compatible brands of an ISO base media file."""
+    end = min(int.from_bytes(data[:4], "big"), len(data), _MAX_BRANDS)
+    return {data[at : at + 4] for at in range(16, end, 4)}
+
+
 def with_known_brand(data: bytes) -> bytes:
     """Return a HEIF file with a main brand by which its decoder recognises it; any other file unchanged.
 
@@ -98,7 +104,7 @@ def with_known_brand(data: bytes) -> bytes:
     """
     if data[4:8] != b"ftyp" or data[8:12] in _AVIF | _HEIC:
         return data
-    brands = {data[at : at + 4] for at in range(16, min(int.from_bytes(data[:4], "big"), len(data), _MAX_BRANDS), 4)}
+    brands = brands_of(data)
     if brands & _AVIF and not brands & _HEIC:
         return data[:8] + b"avif" + data[12:]
     return data[:8] + b"mif1" + data[12:] if data[8:12] == b"miaf" else data

@@ -232,7 +232,7 @@ def _text(name: str, column: str) -> Iterator[str]:
         if declared := _SEP_LINE.fullmatch(first):
             first, separator = _first_line(lines), declared[1]
         separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
-        rows = _rows(chain([first], lines), separator, f"--files-from {name}")
+        rows = _rows(chain([first], lines), separator, column, f"--files-from {name}")
         names = [one.strip() for one in next(rows, [])]
         _check(name, column, names)
         at = names.index(column)
@@ -241,16 +241,16 @@ def _text(name: str, column: str) -> Iterator[str]:
                 yield _path_of(row, at, separator, alone=len(names) == 1)
 
 
-def _rows(lines: Iterable[str], separator: str, called: str) -> Iterator[list[str]]:
+def _rows(lines: Iterable[str], separator: str, column: str, called: str) -> Iterator[list[str]]:
     """Yield the cells of each row of a table.
 
-    Quotes are read strictly, or an open one would swallow rows. A line with text after a quoted part is read as it is:
-    captions in tables are often unquoted.
+    Quotes are read strictly, or an open one would swallow rows. A line with text after a quoted part is read as it is, if
+    that leaves no doubt about its path: captions in tables are often unquoted.
 
     Raises:
-        UsageError: If a quote is not closed.
+        UsageError: If a quote is not closed, or could hide the path.
     """
-    count, line, width = 0, "", 0
+    count, line, names = 0, "", list[str]()
 
     def counted() -> Iterator[str]:
         nonlocal count, line
@@ -263,7 +263,7 @@ def _rows(lines: Iterable[str], separator: str, called: str) -> Iterator[list[st
         before = count
         try:
             row = next(rows)
-            width = width or len(row)
+            names = names or [one.strip() for one in row]
             yield row
         except StopIteration:
             return
@@ -271,7 +271,8 @@ def _rows(lines: Iterable[str], separator: str, called: str) -> Iterator[list[st
             if count != before + 1 or "expected after" not in str(error):
                 raise UsageError(f"{called}: line {count}: {error}") from None
             row = next(csv.reader([line], delimiter=separator))
-            if width and len(row) != width:
+            certain = line[: line.index('"')].count(separator)  # cells before the first quotation mark
+            if len(names) > 1 and len(row) != len(names) and column in names[certain:]:
                 raise UsageError(f"{called}: line {count}: {error}") from None
             yield row
 

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from hidascan.errors import ImageError
 from hidascan.image import tiff
+from hidascan.image.signatures import EXPORT
 
 SCALED = "more than 8 bits per channel, scaled to 8"  # a note
 _STRIP = 1 << 20  # pixels converted at a time
@@ -69,8 +71,14 @@ def to_rgb(image: Image.Image, notes: list[str], grey: GreyScale) -> np.ndarray:
 
 
 def _deep_grey_to_8_bits(image: Image.Image, grey: GreyScale) -> np.ndarray:
-    """Scale grey values to (H, W) uint8: integers by their range, wider or floating values by their maximum."""
+    """Scale grey values to (H, W) uint8: integers by their range, wider or floating values by their maximum.
+
+    Raises:
+        ImageError: For negative integers.
+    """
     values = np.asarray(image).astype(np.float32)
+    if image.mode == "I" and values.min() < 0:
+        raise ImageError(f"this TIFF has signed values, which are not supported: {EXPORT}")
     if image.mode in _DEEP_GREY or (image.mode == "I" and values.max() > 255):
         values = values * (255.0 / (grey.maximum if values.max() <= grey.maximum else values.max()))
     elif image.mode == "F":

@@ -7,6 +7,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import chain, islice
 
 from tqdm import tqdm
 
@@ -68,6 +69,7 @@ class Run:
         self._reports: list[Report] = []
         self._shards: ShardReport | None = None
         self._earlier: set[str] = set()
+        self._inputs: Iterator[str] = iter(())
         self._found_ai = self._failed = self.is_complete = False
 
     def begin(self, info: RunInfo) -> None:
@@ -90,6 +92,9 @@ class Run:
                     lock(stream)  # refuses a report that another scan writes, before any mark or report is changed
         for folder, option in wanted.folders():  # before a report is marked or emptied
             output_folder(folder, option)
+        self._inputs = self.request.inputs.files(self._survey)
+        if any(os.path.isfile(file) for file, _ in wanted.files):  # which an unreadable list on stdin must not empty
+            self._inputs = chain([*islice(self._inputs, 1)], self._inputs)
         if wanted.shards is not None:  # may be refused, too
             self._shards = ShardReport(wanted.shards, info, settings, again)
         whole = resume.whole(self._resumable)
@@ -110,7 +115,7 @@ class Run:
 
     def files(self) -> Iterator[File]:
         """Yield the files without a row; the key is the position among all inputs, the same if a scan is resumed."""
-        for key, path in enumerate(self.request.inputs.files(self._survey)):
+        for key, path in enumerate(self._inputs):
             if resume.key_of(path) not in self._earlier:
                 yield key, path
 

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -214,7 +214,9 @@ async def _answered(
     streams = received = False
     try:
         if pool.waiting() >= limits.waiting:
-            raise Busy  # before the body is received
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_drained(request), limits.seconds)  # else a client sees a reset and no answer
+            raise Busy
         await _received(request, folder, limits, uploads)
         received = True
         if EVENTS in accepted:
@@ -237,6 +239,12 @@ async def _answered(
         return HTMLResponse(pages.results(run, lines))
     text = "".join(json.dumps(one if with_pages else one["row"]) + "\n" for one in lines)
     return Response(text, media_type=PAGE_LINES if with_pages else LINES)
+
+
+async def _drained(request: Request) -> None:
+    """Receive a body, and forget it."""
+    async for _ in request.stream():
+        pass
 
 
 async def _received(request: Request, folder: Path, limits: Limits, uploads: list[Upload]) -> None:

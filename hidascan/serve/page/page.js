@@ -22,7 +22,7 @@ const headline = job => job.state === "cancelled" ? "Cancelled" : job.article.qu
 function summary() {
   const counts = new Map();
   for (const job of jobs.filter(isOver)) {
-    const words = {ai: "likely AI-generated", real: "without a sign of AI", inconclusive: "cannot tell"}[job.row?.verdict] || job.state;
+    const words = {ai: "likely AI-generated", real: "with little or no sign of AI", inconclusive: "cannot tell"}[job.row?.verdict] || job.state;
     counts.set(words, (counts.get(words) || 0) + 1);
   }
   return [...counts].map(([words, count]) => `${count} ${words}`).join(", ");
@@ -149,12 +149,11 @@ async function scan(job) {
 
 async function receive(job, signal, current) {
   const answer = await posted("v1/scan" + query(job), [["file", job.file]], signal, "text/event-stream, " + LINES);
-  job.heard = true;
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
     const {value, done} = await reader.read();
-    job.silent = 0;
+    Object.assign(job, {heard: true, silent: 0});
     if (done || !current()) return;
     const events = (text + value).split("\n\n");
     text = events.pop();
@@ -172,9 +171,14 @@ function parsed(event) {
   return [lines[0].slice("event: ".length), JSON.parse(lines[1].slice("data: ".length))];
 }
 
+function checkedToken() {
+  const token = $("token")?.value || "";
+  if (/[^\x20-\x7e]/.test(token)) throw {reason: "The token contains an invisible or foreign character: type it again."};
+  return token;
+}
+
 async function posted(address, parts, signal, accept = "*/*", tries = 20) {
-  const form = new FormData(), token = $("token")?.value;
-  if (/[^\x20-\x7e]/.test(token || "")) throw {reason: "The token contains an invisible or foreign character: type it again."};
+  const form = new FormData(), token = checkedToken();
   for (const [name, file, ...rest] of parts) {
     await file.slice(0, 1).arrayBuffer().catch(() => { throw {reason: "The file cannot be read: it was moved or changed, or it is a folder, whose pictures you can drop instead."}; });
     form.append(name, file, ...rest);
@@ -437,9 +441,10 @@ async function saveFigure(job, pressed) {
 const withUnfinished = job => job.row ? job : job.before || unscanned(job, "not scanned yet");
 
 async function saveReport() {
-  const made = new Date().toISOString().slice(0, 16).replace("T", " ") + " UTC", token = $("token")?.value;
+  const made = new Date().toISOString().slice(0, 16).replace("T", " ") + " UTC";
   const chosen = jobs.some(job => job.profile) ? "&profile=" + FEWER : "";
   try {
+    const token = checkedToken();
     const answer = await fetch("v1/report-frame?made=" + encodeURIComponent(made) + chosen, {headers: token ? {Authorization: "Bearer " + token} : {}});
     const frame = await answer.json().catch(() => ({error: `The service answered ${answer.status} ${answer.statusText}`}));
     if (!answer.ok) throw {reason: frame.error};
@@ -482,11 +487,11 @@ for (const name of ["dragenter", "dragover"]) addEventListener(name, event => { 
 addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
 addEventListener("drop", event => { event.preventDefault(); $("drop").classList.remove("over"); takeFrom(event.dataTransfer); });
 addEventListener("paste", event => {
-  const bitmaps = [...event.clipboardData.files].filter(file => file.name === "image.png"); // as browsers name a copied bitmap
+  const bitmaps = [...event.clipboardData.files].filter(file => file.name === "image.png" && Date.now() - file.lastModified < 10000); // as browsers name and date a copied bitmap
   if (event.target.id !== "token") takeFrom(event.clipboardData, bitmaps);
 });
 if (!["localhost", "127.0.0.1", "[::1]"].includes(location.hostname) && $("privacy").textContent.includes("Nothing leaves"))
-  $("privacy").textContent = "Pictures are sent to the computer that runs this service."; // behind a proxy that rewrites Host
+  $("privacy").textContent = "Pictures are sent to the computer that runs this service" + ($("privacy").textContent.includes("--keep") ? " and stored there." : " and deleted there after the scan."); // behind a proxy that rewrites Host
 $("more").onclick = () => zoomTo(view.scale * 1.4);
 $("less").onclick = () => zoomTo(view.scale / 1.4);
 $("fit").onclick = fit;
