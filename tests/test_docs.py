@@ -206,4 +206,4 @@ def test_the_man_page_is_written_from_the_help():
     page = man_page()
     assert page == (ROOT / "docs/hidascan.1").read_text()
     assert page.startswith(".TH HIDASCAN 1") and "\\fB\\-\\-heatmap\\-dir\\fR \\fIDIR\\fR" in page
-    assert ".SH HIDASCAN VERIFY" in page and "Exit codes: 0 no AI found" in page
+    assert ".SH HIDASCAN VERIFY" in page and "Exit codes: 0 no image is ai" in page
