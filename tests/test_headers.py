@@ -114,6 +114,12 @@ def test_a_32_bit_tiff_of_signed_integers_is_read(read):
         read(saved("TIFF", Image.fromarray(grey.astype(np.int32) - 100)))
 
 
+@pytest.mark.parametrize("size", range(8, 40))
+def test_a_png_of_a_few_bytes_has_a_reason(read, size):
+    with pytest.raises(ImageError, match="damaged image"):
+        read(saved("PNG")[:size])
+
+
 def test_a_text_called_exif_is_no_exif(read):
     text = chunk(b"iTXt", b"exif\0\0\0\0\0text")
     assert np.array_equal(read(saved("PNG")[:33] + text + saved("PNG")[33:]).pixels, PIXELS)

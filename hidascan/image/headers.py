@@ -43,16 +43,13 @@ def _simplified(data: bytes, texts: bool) -> bytes:
 
 
 def plain_png(data: bytes, packed: bool = False) -> bytes:
-    """Return a PNG with its header, palette, transparency, pixels and plain metadata only."""
-    transparency = _TRANSPARENCY_BYTES.get(data[25])
+    """Return a PNG with its header, palette, transparency, pixels and texts only; compressed texts if `packed`."""
+    colour = data[25] if len(data) > 25 else 0
     parts = [PNG_SIGNATURE]
     for kind, chunk in chunks_of(data):
         size = len(chunk) - 12
-        if (
-            kind in _PNG_CHUNKS
-            or (packed and kind == b"zTXt")
-            or (kind == b"tRNS" and size and size == (transparency or size))
-        ):
+        transparent = kind == b"tRNS" and size and size == _TRANSPARENCY_BYTES.get(colour, size)
+        if kind in _PNG_CHUNKS or transparent or (packed and kind == b"zTXt"):
             parts.append(chunk)
     return b"".join(parts)
 
@@ -71,9 +68,10 @@ def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def plain_jpeg(data: bytes, resources: bool = False) -> bytes:
-    """Return a JPEG without ICC profile, Photoshop resources and malformed segments, with the usual version of JFIF.
+    """Return a JPEG without ICC profile and malformed segments, with the usual version of JFIF.
 
-    The scan of a sequential JPEG gets its only valid parameters.
+    Photoshop's resources, which may hold IPTC, are kept if `resources`. The scan of a sequential JPEG gets its only valid
+    parameters.
     """
     parts, place, progressive = [data[:2]], 2, False
     while data[place : place + 1] == b"\xff" and place + 4 <= len(data):

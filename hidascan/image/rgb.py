@@ -32,9 +32,10 @@ class GreyScale(NamedTuple):
 
 def mend_transparency(image: Image.Image, data: bytes) -> None:
     """Correct the transparent colour of a PNG, of which Pillow takes the low byte, and does not scale 2 and 4 bits."""
-    colour, depth, grey = image.info.get("transparency"), data[24], data[25] == 0
+    colour = image.info.get("transparency")
     if image.format != "PNG" or not isinstance(colour, (int, tuple)):
         return
+    depth, grey = data[24], data[25] == 0
     if depth == 16:
         del image.info["transparency"]
     elif grey and depth in (2, 4):
