@@ -1,4 +1,4 @@
-"""The parts of notes by which the summary of a finding recognises them, as a finding keeps its notes as text."""
+"""Define the parts of notes that the summary looks for: a finding keeps its notes as plain text."""
 
 # beginnings of notes
 NO_CONTENT = "nothing to judge"

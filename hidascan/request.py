@@ -36,7 +36,7 @@ class InputFiles:
         """Read the start of each list that is a file: during the scan, reports have been emptied already.
 
         Raises:
-            UsageError: If a list is missing, or is no list of paths.
+            UsageError: If a list is missing or is not a list of paths.
         """
         for name in self.lists:
             if name != STDIN and not os.path.exists(name):

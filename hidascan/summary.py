@@ -257,9 +257,8 @@ def _claim(finding: Finding, claim: Claim) -> str:
         start = f"{subject}, however," if finding.verdict == "ai" else subject
         signed = claim.strength in ("trusted", "signed") and claim.signature != "broken"
         what = "names a camera or scanner for a part of the picture:" if claim.part else "names a camera or scanner:"
-        if claim.field.startswith("C2PA ") and not claim.field.endswith(
-            ", Model"
-        ):  # made by an app or a library, which may be all that is named
+        names_the_camera = claim.field.endswith(", Model")
+        if claim.field.startswith("C2PA ") and not names_the_camera:  # but the app or library that signed
             what = f"declares a camera as the source of {'a part' if claim.part else 'the picture'}, as stated by"
         if claim.text in CAMERA:
             what = "declares the source of a part of the picture as" if claim.part else "declares its source as"
@@ -294,7 +293,7 @@ def _earlier_save(finding: Finding) -> str:
 def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
     """State how often a verdict is wrong; for pictures with weaknesses, on delivered copies."""
     if verdict == "inconclusive":
-        return "No verdict is given, so there is no error rate."
+        return "No verdict was given, so no error rate applies."
     mistake = "called AI" if verdict == "ai" else "called free of AI"
     if run is None or run.reliability is None:
         chosen = "at your threshold" if run and run.options.threshold is not None else "with these weights"
@@ -307,7 +306,7 @@ def _reliability(verdict: str, run: RunInfo | None, weak: bool) -> str:
     )
     share = f"{percent(rate)} of {count:,}" if rate else f"none of {count:,}"
     more = "; with the weaknesses named here, errors may be more frequent" if weak else ""
-    more += "; AI edits of photos are missed far more often" if verdict == "real" else ""
+    more += "; AI edits of real photos are easier to miss" if verdict == "real" else ""
     return f"In tests on sources not used in training, {share} {seen} were wrongly {mistake}{more}."
 
 
@@ -349,7 +348,7 @@ def jpeg_history(finding: Finding) -> str:
     estimated = "no estimate from the pixels" if seen is None else f"{seen} in the pixels"
     saved = finding.jpeg_saved
     if saved is None and finding.jpeg_trace is None and seen is not None and seen >= _NO_JPEG:
-        return "no trace of JPEG in the pixels"
+        return "hardly any trace of JPEG in the pixels"
     if saved is None:
         return estimated if seen is None else f"quality {estimated}"
     tables = ", ".join(filter(None, (f"{saved.tables} tables", saved.subsampling)))

@@ -176,7 +176,7 @@ def test_curves_are_measured_plotted_and_resumed(recipes, tmp_path, monkeypatch)
     command = ["curves", recipes / "table.tsv", "--weights", weights, "--images", 5, "--out", tmp_path / "out"]
     ran = CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False)
     assert ran.exit_code == 0 and all(f"| {name} |" in ran.output for name in CURVES) and "nan" not in ran.output
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "curves.svg", "scores.jsonl"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"curves.png", "curves.svg", "curves.jsonl"}
     monkeypatch.setattr(robustness, "decode", lambda path: 1 / 0)  # nothing is scanned again
     assert CliRunner().invoke(app, [str(part) for part in command], catch_exceptions=False).output == ran.output
 

@@ -26,8 +26,8 @@ from hidascan import Finding, Scanner, ScanOptions
 from hidascan.finding import RunInfo
 from hidascan.serve import run
 from hidascan.serve.app import PAGE_LINES, make_app
-from hidascan.serve.pool import Busy, ScanQueue
 from hidascan.serve.requests import Limits
+from hidascan.serve.scan_queue import Busy, ScanQueue
 from tests.conftest import HOSTILE, picture, save_picture
 
 fastapi_client = pytest.importorskip("starlette.testclient").TestClient

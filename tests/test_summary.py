@@ -355,4 +355,4 @@ def test_reduced_detail_is_not_called_wrong():
 
 
 def test_a_picture_without_traces_was_no_jpeg():
-    assert jpeg_history(Finding("a", "ok", jpeg_quality_estimated=98.6)) == "no trace of JPEG in the pixels"
+    assert jpeg_history(Finding("a", "ok", jpeg_quality_estimated=98.6)) == "hardly any trace of JPEG in the pixels"

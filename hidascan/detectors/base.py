@@ -110,8 +110,8 @@ class Detector(nn.Module):
         Config: Frozen dataclass with the arguments of `__init__`.
         plan: Division of an image into views.
         has_heatmap: Whether `locate` returns a heatmap.
-        frozen_encoder: Whether training caches `encode_frozen` of each view, instead of encoding it again in each step;
-            False also for frozen layers whose output is too large to cache.
+        frozen_encoder: True if training caches the output of `encode_frozen` for each view and never recomputes it; False
+            also if the layers are frozen but their output is too large to cache.
     """
 
     Config: ClassVar[type[DetectorConfig]]

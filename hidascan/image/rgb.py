@@ -31,7 +31,7 @@ class GreyScale(NamedTuple):
 
 
 def mend_transparency(image: Image.Image, data: bytes) -> None:
-    """Correct the transparent colour of a PNG, of which Pillow takes the low byte, and does not scale 2 and 4 bits."""
+    """Correct the transparent colour of a PNG: Pillow keeps only its low byte, and does not scale one of 2 or 4 bits."""
     colour = image.info.get("transparency")
     if image.format != "PNG" or not isinstance(colour, (int, tuple)):
         return

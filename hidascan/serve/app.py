@@ -24,8 +24,8 @@ from hidascan.errors import ImageError, UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.printable import printable
 from hidascan.serve import pages
-from hidascan.serve.pool import EVENTS, Busy, EventStream, ScanQueue
 from hidascan.serve.requests import ADVICE, LOOPBACK, Guard, Limits, Upload, delete, receive
+from hidascan.serve.scan_queue import EVENTS, Busy, EventStream, ScanQueue
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds
@@ -74,7 +74,7 @@ def _refuse_options(request: Request) -> None:
         raise HTTPException(400, f"unknown query parameters ({names}): set options when starting hidascan serve")
 
 
-def make_app(pool: ScanQueue, limits: Limits, keep: Path | None = None, local: bool = True) -> FastAPI:
+def make_app(queue: ScanQueue, limits: Limits, keep: Path | None = None, local: bool = True) -> FastAPI:
     """Build the application; `local` states whether it is bound to a loopback address.
 
     Uploads are kept in the folder `keep`, or deleted after the response if it is None.
@@ -86,32 +86,32 @@ def make_app(pool: ScanQueue, limits: Limits, keep: Path | None = None, local: b
             app.state.folder = keep or Path(folder)
             app.state.drawing = asyncio.Semaphore(2)
             yield
-            await asyncio.to_thread(pool.close)
+            await asyncio.to_thread(queue.close)
 
     app = FastAPI(
         title="hidascan",
-        version=pool.scanner.info.version,
+        version=queue.scanner.info.version,
         lifespan=life,
         docs_url=None,  # these pages would load external scripts
         redoc_url=None,
         redirect_slashes=False,  # few clients repeat a form after a redirect
         dependencies=[Depends(_refuse_options)],
     )
-    _add_page(app, pool, limits, keep is not None, local)
-    _add_api(app, pool, limits, keep is not None)
+    _add_page(app, queue, limits, keep is not None, local)
+    _add_api(app, queue, limits, keep is not None)
     _add_errors(app)
     app.add_middleware(Guard, limits=limits)
     return app
 
 
-def _add_api(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool) -> None:
+def _add_api(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool) -> None:
     """Add the routes of the HTTP API."""
-    info = pool.scanner.info
+    info = queue.scanner.info
 
     @app.get("/v1/health")
     async def health() -> dict[str, Any]:
         """Report that the service is up, and the number of queued files."""
-        return {"status": "ok", "waiting": pool.waiting()}
+        return {"status": "ok", "waiting": queue.waiting()}
 
     @app.get("/v1/model")
     async def model() -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _add_api(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool) -> None
         `profile` (low-fpr, balanced, high-recall) replaces that of the service for these files; `stress` repeats the
         test on re-saved, resized and cropped copies.
         """
-        return await _answered(request, pool, limits, app.state.folder, keeps, _info_of(pool, profile, stress))
+        return await _answered(request, queue, limits, app.state.folder, keeps, _info_of(queue, profile, stress))
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -150,19 +150,19 @@ def _add_errors(app: FastAPI) -> None:
         return await http_error(request, HTTPException(400, printable(words[:200])))
 
 
-def _info_of(pool: ScanQueue, profile: str | None, stress: bool = False) -> RunInfo:
+def _info_of(queue: ScanQueue, profile: str | None, stress: bool = False) -> RunInfo:
     """Return the configuration of the scans of a request."""
     try:
-        return pool.scanner.info_with(profile, stress) if profile is not None or stress else pool.scanner.info
+        return queue.scanner.info_with(profile, stress) if profile is not None or stress else queue.scanner.info
     except UsageError as error:
         raise HTTPException(400, printable(str(error)[:200])) from None
 
 
-def _add_page(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool, local: bool) -> None:
+def _add_page(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool, local: bool) -> None:
     """Add the routes of the page."""
-    info = pool.scanner.info
+    info = queue.scanner.info
     fixed = info.options.threshold is not None or info.options.fast
-    offers_fewer = not fixed and pool.scanner.info_with("low-fpr").ai_from > info.ai_from
+    offers_fewer = not fixed and queue.scanner.info_with("low-fpr").ai_from > info.ai_from
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
@@ -180,7 +180,7 @@ def _add_page(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool, local:
 
     @app.get("/v1/report-frame", include_in_schema=False)
     async def frame(made: str = "", profile: str | None = None) -> dict[str, Any]:
-        parts = pages.frame(info, made[:40], None if profile is None else _info_of(pool, profile))
+        parts = pages.frame(info, made[:40], None if profile is None else _info_of(queue, profile))
         return {**parts, "scan": info.record()}
 
     @app.post("/v1/preview", include_in_schema=False)
@@ -190,7 +190,7 @@ def _add_page(app: FastAPI, pool: ScanQueue, limits: Limits, keeps: bool, local:
 
     @app.post("/v1/figure", include_in_schema=False)
     async def figure(request: Request) -> Response:
-        least = pool.scanner.rule.calibration.localisation
+        least = queue.scanner.rule.calibration.localisation
         draw = partial(pages.figure, max_pixels=info.options.max_pixels, least=least)
         return await _drawn(request, limits, app, 2, draw, "image/png")
 
@@ -201,9 +201,9 @@ def _wants_html(request: Request) -> bool:
 
 
 async def _answered(
-    request: Request, pool: ScanQueue, limits: Limits, folder: Path, keep: bool, run: RunInfo
+    request: Request, queue: ScanQueue, limits: Limits, folder: Path, keep: bool, run: RunInfo
 ) -> Response:
-    accepted, submit = request.headers.get("accept", ""), partial(pool.submit, options=run.options)
+    accepted, submit = request.headers.get("accept", ""), partial(queue.submit, options=run.options)
     uploads: list[Upload] = []
     with_pages = PAGE_LINES in accepted or _wants_html(request)
     at_end = partial(delete, () if keep else uploads)
@@ -213,7 +213,7 @@ async def _answered(
 
     streams = received = False
     try:
-        if pool.waiting() >= limits.waiting:
+        if queue.waiting() >= limits.waiting:
             with suppress(TimeoutError):
                 await asyncio.wait_for(_drained(request), limits.seconds)  # else a client sees a reset and no answer
             raise Busy

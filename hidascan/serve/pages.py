@@ -45,9 +45,9 @@ def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, offers_fewer: b
     Args:
         run: Configuration of the scan.
         limits: Limits of the service.
-        local: Whether only this computer can reach the service.
-        keeps: Whether uploads are kept.
-        offers_fewer: Whether to offer a profile with fewer false alarms.
+        local: True if only this computer can reach the service.
+        keeps: True if uploads are kept.
+        offers_fewer: True to offer the profile with fewer false alarms.
     """
     return _PAGES.get_template("page.html").render(
         run=run,

@@ -21,8 +21,8 @@ from hidascan.options import ScanOptions
 from hidascan.printable import complain
 from hidascan.scanner import Scanner
 from hidascan.serve.app import make_app
-from hidascan.serve.pool import ScanQueue
 from hidascan.serve.requests import LOOPBACK, Limits
+from hidascan.serve.scan_queue import ScanQueue
 
 _CONNECTIONS = 64  # at least: the page needs four
 
@@ -49,11 +49,11 @@ def serve(
         raise UsageError(f"--host {host} is reachable from the network: set --token, or HIDASCAN_TOKEN")
     _check_folders(keep)
     bound = _bound(host, port)
-    pool = ScanQueue(Scanner(options), limits.waiting)
+    queue = ScanQueue(Scanner(options), limits.waiting)
     _announce(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/", browser and host in LOOPBACK)
     logging.getLogger().addHandler(_OneLine(logging.ERROR))  # for all libraries; warnings are client errors
     config = uvicorn.Config(
-        make_app(pool, limits, keep, local=host in LOOPBACK and not os.environ.get("SSH_CONNECTION")),
+        make_app(queue, limits, keep, local=host in LOOPBACK and not os.environ.get("SSH_CONNECTION")),
         log_config=None,
         ws="none",
         access_log=False,

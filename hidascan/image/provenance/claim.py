@@ -66,7 +66,5 @@ def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
         return f"conflict: the file states that it comes from a camera or scanner ({first.short()}), but its pixels look AI-made"
     if verdict == "real" and first.kind == "ai":
         what = "a part of it" if first.part else "it"
-        return (
-            f"conflict: the file states that {what} is AI-made ({first.short()}), but by its pixels the verdict is real"
-        )
+        return f"conflict: the file states that {what} is AI-made ({first.short()}), but the verdict from its pixels is real"
     return ""

@@ -348,9 +348,8 @@ def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
     )
     acted = [one for one in manifest.statements if one.field.startswith("C2PA action c2pa.")]
     acted = [one for one in acted if one.field.removeprefix("C2PA action c2pa.") not in {*_MECHANICAL, "opened"}]
-    if acted and all(
-        one.source_type not in ("", "empty", "algorithmicMedia") for one in acted
-    ):  # the app's name adds nothing to what they declare
+    undeclared = ("", "empty", "algorithmicMedia")
+    if acted and all(one.source_type not in undeclared for one in acted):  # so the name of the app adds nothing
         generated = [one for one in generated if one.field != "C2PA claim generator"]
     return [(_is_part(one, edited, drawn), one) for one in generated]
 

@@ -242,7 +242,7 @@ def curves(
     out.mkdir(parents=True, exist_ok=True)
     for name, scanner in zip(weights, scanners, strict=True):
         found[name if scanner.header.name in found else scanner.header.name] = measure_curves(
-            scanner, chosen, out / "scores.jsonl"
+            scanner, chosen, out / "curves.jsonl"
         )
     for curve, levels in CURVES.items():
         rows = [[name, *(figure for _, figure in points[curve])] for name, points in found.items()]

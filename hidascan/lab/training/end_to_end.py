@@ -73,7 +73,10 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
 
 
 def _trainer_of(detector: Detector, spec: EndToEndSpec) -> Trainer:
-    """Return a trainer of all but the frozen parts, which stay attributes but no submodules: these would be averaged."""
+    """Return a trainer of all but the frozen parts.
+
+    These stay attributes of the detector, but not submodules, which would be trained, averaged and saved.
+    """
     frozen = detector.frozen_parts()
     for name in frozen:
         delattr(detector, name)

@@ -83,7 +83,7 @@ class ScanQueue:
             self._submitted.pop(path, None)
 
     def _paths(self, generation: int, path: str | None) -> Iterator[str]:
-        """Yield a path and all that follow until the queue is closed or this generation fails; the next one sees the last path."""
+        """Yield a path and all that follow until the queue is closed or this generation fails."""
         while path is not None and generation == self._generation:
             if path in self._submitted:
                 yield path
