@@ -121,7 +121,8 @@ def test_ppl_gives_equal_results_with_separate_and_merged_adapters(tmp_path):
         beside, plain = detector.encode(views, where)["logit"], load_detector(weights)[0].encode(views, where)["logit"]
         within = detector.prepare_inference(torch.device("cpu"), torch.float32)(views, where)["logit"]
     assert torch.allclose(beside, within, atol=1e-3) and not torch.allclose(beside, plain, atol=1e-2)
-    assert detector.encode_patch_tokens(views)["patch_tokens"].shape[1] == detector.backbone.grid**2
+    rows = detector.encode_trained(detector.encode_frozen(views, where))
+    assert rows["patch_tokens"].shape[1] == detector.backbone.grid**2
 
 
 def test_a_plan_for_the_centre_cuts_the_centre():

@@ -112,11 +112,13 @@ class Detector(nn.Module):
         has_heatmap: Whether `locate` returns a heatmap.
         frozen_encoder: True if training caches the output of `encode_frozen` for each view and never recomputes it; False
             also if the layers are frozen but their output is too large to cache.
+        has_patch_tokens: Whether `encode_trained` adds "patch_tokens" (B, N, C), for a contrastive loss (PCL) in training.
     """
 
     Config: ClassVar[type[DetectorConfig]]
     has_heatmap: ClassVar[bool] = False
     frozen_encoder: bool = False
+    has_patch_tokens: ClassVar[bool] = False
     plan: ViewPlan
 
     def __init__(self, config: Any) -> None:
@@ -189,10 +191,6 @@ class Detector(nn.Module):
         rest = (numbers != number for number in numbers[int(self.plan.thumbnail) :])
         without = ({name: rows[kept] for name, rows in encoded.items()} for kept in rest)
         return torch.stack([logit - self.decide(others).logit for others in without])
-
-    def encode_patch_tokens(self, views: Tensor) -> Encoded | None:
-        """Encode views (B, 3, S, S) like `encode`, and add "patch_tokens" (B, N, C); None if the detector has none."""
-        return None
 
     def complexity(self) -> Tensor | None:
         """Return the KL divergence () of Bayesian weights from their prior; None without such weights."""

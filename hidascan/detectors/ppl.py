@@ -55,16 +55,18 @@ class PPL(Detector):
     """A ViT with LoRA."""
 
     Config = PPLConfig
+    frozen_encoder = True
+    has_patch_tokens = True
 
     def __init__(self, config: PPLConfig):
         super().__init__(config)
         self.plan = ViewPlan(config.side, thumbnail=False, patches="centre" if config.patches == "centre" else "all")
         self.backbone = FrozenViT(config.backbone, (config.tap,), config.side)
-        blocks = min(config.adapted_depth, config.tap)
+        self.adapted = min(config.adapted_depth, config.tap)
         width = self.backbone.dim
         sizes = {"qkv": 3 * width, "proj": width}
         self.adapters = nn.ModuleList(
-            Adapter(width, sizes[name], config.rank) for _ in range(blocks) for name in _ADAPTED
+            Adapter(width, sizes[name], config.rank) for _ in range(self.adapted) for name in _ADAPTED
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 1)
@@ -72,12 +74,16 @@ class PPL(Detector):
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
         """Return the logit of each view."""
-        return {"logit": self.encode_patch_tokens(views)["logit"]}
+        return {"logit": self.encode_trained(self.encode_frozen(views, where))["logit"]}
 
-    def encode_patch_tokens(self, views: Tensor) -> Encoded:
+    def encode_frozen(self, views: Tensor, where: Positions) -> Encoded:
+        """Compute the blocks before the adapted ones."""
+        return {"tokens": self.backbone.first_blocks(views, self.adapted)}
+
+    def encode_trained(self, rows: Encoded) -> Encoded:
         """Return "logit" (B,) and "patch_tokens" (B, N, C): normalised patch tokens, for PCL."""
         with attached(() if self.merged else self._pairs()):
-            tokens = self.norm(self.backbone.tokens(self.backbone.standardise(views))[:, 0])
+            tokens = self.norm(self.backbone.last_blocks(rows["tokens"], self.adapted))
         return {"logit": self.head(tokens[:, 0])[:, 0].float(), "patch_tokens": tokens[:, 1:].float()}
 
     def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
@@ -90,9 +96,8 @@ class PPL(Detector):
 
     def _pairs(self) -> Iterator[tuple[nn.Linear, Adapter]]:
         """Yield the adapted layers of the backbone, each with its adapter."""
-        blocks = list(self.backbone.vit.blocks)[-len(self.adapters) // len(_ADAPTED) :]
         each = iter(self.adapters)
-        for block in blocks:
+        for block in list(self.backbone.vit.blocks)[-self.adapted :]:
             for name in _ADAPTED:
                 yield getattr(block.attn, name), cast(Adapter, next(each))
 

@@ -96,8 +96,22 @@ class FrozenViT(nn.Module):
         return (views.float() / 255 - self.mean) / self.std
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Encode standardised views (B, 3, S, S) like `forward`, with gradients for adapters."""
+        """Encode standardised views (B, 3, S, S) like `forward`."""
         return torch.stack(self.tapped(x, self.taps), dim=1)  # (B, T, 1 + N, C)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Turn standardised views (B, 3, S, S) into the input (B, P + N, C) of the first block, with registers."""
+        return self.vit.embed(x) if isinstance(self.vit, PlainViT) else embed_with_timm(self.vit, x)
+
+    def last_blocks(self, x: Tensor, count: int) -> Tensor:
+        """Map the input (B, P + N, C) of the last `count` blocks to the last tap, (B, 1 + N, C), with gradients."""
+        return _without_registers(self.vit.blocks[len(self.vit.blocks) - count :](x), self.vit.num_prefix_tokens)
+
+    @torch.no_grad()
+    def first_blocks(self, views: Tensor, count: int) -> Tensor:
+        """Map views (B, 3, S, S) uint8 to the input (B, P + N, C) of the last `count` blocks."""
+        x: Tensor = self.vit.blocks[: len(self.vit.blocks) - count](self.embed(self.standardise(views)))
+        return x
 
     def tapped(self, x: Tensor, with_patches: Collection[int]) -> list[Tensor]:
         """Encode standardised views (B, 3, S, S) up to the last tap.
@@ -110,7 +124,7 @@ class FrozenViT(nn.Module):
         Returns:
             (B, 1 + N, C) or (B, 1, C) for each tap.
         """
-        x = self.vit.embed(x) if isinstance(self.vit, PlainViT) else embed_with_timm(self.vit, x)  # (B, P + N, C)
+        x = self.embed(x)
         tapped, last = [], self.taps[-1]
         for number, block in enumerate(self.vit.blocks, start=1):
             alone = number == last and last not in with_patches and isinstance(block, Block)

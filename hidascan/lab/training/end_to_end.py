@@ -45,8 +45,7 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     """
     torch.manual_seed(recipe.seed)
     detector = _new_detector(recipe, workspace.dtype).to(workspace.device)
-    has_patch_tokens = type(detector).encode_patch_tokens is not Detector.encode_patch_tokens
-    if recipe.training.contrast > 0 and not has_patch_tokens:
+    if recipe.training.contrast > 0 and not detector.has_patch_tokens:
         raise RecipeError("training.contrast: this detector encodes no patch tokens")
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     samples = open_samples(recipe, detector.plan.limited(spec.patches), workspace, keep)
@@ -151,6 +150,9 @@ def _batches(
         if encoded is None:
             return [samples[number] for number in range((first + place) * size, (first + place + 1) * size)]
         rng = np.random.default_rng([recipe.seed, 5, first + place])
+        if recipe.sampling.pair:  # the two of a pair have neighbouring numbers
+            firsts = 2 * rng.integers(0, len(encoded) // 2, max(1, size // 2))
+            return [encoded[number] for first in firsts for number in (first, first + 1)]
         return [encoded[number] for number in rng.integers(0, len(encoded), size)]
 
     # Drawing from packs is safe in several threads.
@@ -173,16 +175,15 @@ def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], works
     device, dtype, losses = workspace.device, workspace.dtype, Losses()
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32 and not detector.frozen_encoder):
         if samples[0].encoded is None:
-            views, where = views_of(samples, device)
-            rows = detector.encode_patch_tokens(views) if spec.contrast > 0 else detector.encode(views, where)
-            assert rows is not None
-            if "patch_tokens" in rows:
-                losses["contrast"] = spec.contrast * _contrast(rows.pop("patch_tokens"), samples, spec.margin)
+            rows = detector.encode(*views_of(samples, device))
         else:
             frozen = [sample.encoded or {} for sample in samples]
             rows = detector.encode_trained(
                 {name: torch.cat([one[name] for one in frozen]).to(device) for name in frozen[0]}
             )
+    if spec.contrast > 0:
+        losses["contrast"] = spec.contrast * _contrast(rows["patch_tokens"], samples, spec.margin)
+    rows.pop("patch_tokens", None)
     images = split_by_image(rows, [sample.count for sample in samples])
     logits = torch.stack([detector.decide(image).logit for image in images]).float()
     labels = torch.tensor([float(sample.label) for sample in samples], device=device)
@@ -212,10 +213,14 @@ def _encoded(recipe: Recipe, count: int, samples: Samples, detector: Detector, w
         save_artifact(path, _encode_shard(samples, numbers, detector, workspace.device), made_by)
     tensors = read_shards(workspace.cache, prefix)
     labels, counts = tensors.pop("labels").tolist(), tensors.pop("counts").tolist()
+    shares = tensors.pop("shares", torch.empty(sum(counts), 0)).split(counts)
     rows = {name: part.float() if part.is_floating_point() else part for name, part in tensors.items()}
     detector.fit_standardisation({name: part.to(workspace.device) for name, part in rows.items()})
     parts = split_by_image(rows, counts)
-    return [Sample(label, encoded=part) for label, part in zip(labels, parts, strict=True)]
+    return [
+        Sample(label, encoded=part, shares=share.float().numpy())
+        for label, part, share in zip(labels, parts, shares, strict=True)
+    ]
 
 
 def _encode_shard(samples: Samples, numbers: range, detector: Detector, device: torch.device) -> dict[str, Tensor]:
@@ -232,13 +237,17 @@ def _encode_shard(samples: Samples, numbers: range, detector: Detector, device: 
     }
     tensors["labels"] = torch.tensor([sample.label for sample in drawn])
     tensors["counts"] = torch.tensor([sample.count for sample in drawn])
+    if not detector.plan.thumbnail:
+        tensors["shares"] = torch.cat(
+            [torch.from_numpy(sample.shares) for sample in drawn if sample.shares is not None]
+        )
     return tensors
 
 
 def _sample_settings(recipe: Recipe) -> list[object]:
     spec, backbone = recipe.training, Path(recipe.data.backbone)
     network = dataclasses.asdict(recipe.network)
-    encoder = {name: network[name] for name in ("backbone", "tap", "taps", "side") if name in network}
+    encoder = {name: network[name] for name in ("backbone", "tap", "taps", "adapted_depth", "side") if name in network}
     frozen = sha256_of(backbone) if backbone.is_file() else ""
     patches = min(spec.patches, network.get("crops", spec.patches))
     drawn = [patches, spec.side, spec.group_power, *recipe.data.excluded, recipe.data.autoencoders]
