@@ -107,6 +107,16 @@ def test_each_card_has_its_headline_and_its_marker_in_the_zone_of_its_score(card
     assert cards.get_by_role("heading", level=2).count() == 5 and not cards.wrong
 
 
+def test_files_are_counted_and_filtered_by_their_headlines(cards):
+    assert cards.locator("#totals").text_content() == (
+        "5 files: 1 Part of it looks AI-made, 1 Likely AI-generated, 1 Cannot tell, 1 No sign of AI found, "
+        "1 Could not be scanned."
+    )
+    cards.get_by_role("button", name="1 Part of it looks AI-made").click()
+    assert [name[-5:] for name in shown(cards)].count("b.png") == 1 and len(shown(cards)) == 4
+    assert "Likely AI-generated" in cards.locator("article.row:visible .verdict").all_text_contents()
+
+
 def test_the_heatmap_is_shown_and_fades_by_keyboard(cards):
     picture, heat = (cards.locator("article.row").first.locator(f"img{kind}") for kind in (":not(.layer)", ".heat"))
     opacity = "element => getComputedStyle(element).opacity"

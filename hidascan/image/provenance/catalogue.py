@@ -34,7 +34,11 @@ CHATBOTS = frozenset(  # they also describe pictures
         "Seedream", "Hunyuan", "Le Chat", "Microsoft Copilot", "Shutterstock AI", "PixAI",
     }
 )  # fmt: skip
-_DETECTION = re.compile(r"\bdetect(?:or|ion|ed)\b", re.IGNORECASE)
+# Programs that examine pictures of a generator, and make none.
+_EXAMINER = re.compile(
+    r"\b(?:detect(?:or|ion|ed)|(?:auto)?tagger|interrogator|captioner|(?:metadata|prompt|image) (?:viewer|reader|browser))\b",
+    re.IGNORECASE,
+)
 _MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
@@ -165,9 +169,9 @@ def _in_tools_words(text: str, where: str) -> Tool | None:
     """Return the tool named anywhere in a text that a tool wrote, or "AI" if one of its clauses only states that."""
     catalogue = _catalogue()
     named = _anywhere(text, catalogue.names[where])
-    roles = (_OTHER_ROLE, _DETECTION) if named and named.name in CHATBOTS else (_DETECTION,)
+    roles = (_OTHER_ROLE, _EXAMINER) if named and named.name in CHATBOTS else (_EXAMINER,)
     if named and named.means != "software" and any(role.search(text) for role in roles):
-        clauses = re.split(r"[;,|()\[\]]", text)
+        clauses = re.split(r"[;,|()\[\]]|\s/\s", text)
         text = "; ".join(one for one in clauses if not any(role.search(one) for role in roles))
     lead, means = catalogue.lead(text)
     tool = _anywhere(text, catalogue.names[where]) or _whole(text[lead:], catalogue.alone)

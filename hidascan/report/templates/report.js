@@ -1,14 +1,16 @@
 // The controls of a report; without this script, every row is shown in full.
 const $ = id => document.getElementById(id);
 const list = $("rows"), rows = [...document.querySelectorAll(".row")];
-const headlines = {ai: "Likely AI-generated", inconclusive: "Cannot tell", real: "No sign of AI found", error: "Could not be scanned"};
-const wanted = new Set(Object.keys(headlines));
+const headline = row => row.querySelector(".verdict").textContent;
+const verdicts = ["ai", "inconclusive", "real", "error"];
+const verdictOf = new Map(rows.map(row => [headline(row), row.dataset.verdict]));
+const wanted = new Set(verdictOf.keys());
 
 function filter() {
   const part = $("find").value.toLowerCase();
   let count = 0;
   for (const row of rows) {
-    row.hidden = !wanted.has(row.dataset.verdict) || !row.dataset.path.toLowerCase().includes(part);
+    row.hidden = !wanted.has(headline(row)) || !row.dataset.path.toLowerCase().includes(part);
     count += !row.hidden;
   }
   $("shown").textContent = count || !rows.length ? `${count} of ${rows.length} shown` : "No file matches the filter.";
@@ -23,16 +25,15 @@ function sort() {
   list.append(...rows.sort(by));
 }
 const totals = [];
-for (const [verdict, headline] of Object.entries(headlines)) {
-  const count = rows.filter(row => row.dataset.verdict === verdict).length;
-  if (!count) continue;
-  totals.push(`${count} ${headline}`);
+for (const [words, verdict] of [...verdictOf].sort((a, b) => verdicts.indexOf(a[1]) - verdicts.indexOf(b[1]))) {
+  const text = `${rows.filter(row => headline(row) === words).length} ${words}`;
+  totals.push(text);
   const button = document.createElement("button");
-  button.textContent = `${count} ${headline}`;
+  button.textContent = text;
   button.className = verdict;
   button.setAttribute("aria-pressed", "true");
   button.onclick = () => {
-    const on = !wanted.delete(verdict) && Boolean(wanted.add(verdict));
+    const on = !wanted.delete(words) && Boolean(wanted.add(words));
     button.setAttribute("aria-pressed", on);
     filter();
   };
