@@ -48,7 +48,7 @@ class Calibration:
         scale: Factor of the logit.
         shift: Offset of the scaled logit.
         thresholds: Thresholds of each profile, (real below, ai from), scores in 0..1.
-        localisation: Threshold of a cell's probability, 0..1, from which it counts as AI-made.
+        localisation: Threshold of a cell's value, 0..1, from which it counts as AI-made.
         settling: Factors of `examination.error_margin` for early stopping; None if never fitted.
         region_odds: Likelihood ratio of a heatmap region, at least 0: the share of images with an AI-made part that
             show one over the share of real images that do; a region raises the odds of AI by as much. None if never
@@ -65,7 +65,7 @@ class Calibration:
     reliability: dict[str, Reliability] = field(default_factory=dict)
 
     def score(self, logit: float) -> float:
-        """Return the calibrated probability, 0..1, that an image contains AI-made pixels."""
+        """Return the probability of AI, 0..1, if half of the images are AI-made."""
         x = self.scale * logit + self.shift
         return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
@@ -83,7 +83,7 @@ class Rule:
     ai_from: float  # score, 0..1, from which it is `ai`
 
     def score(self, logit: float) -> float:
-        """Return the calibrated probability, 0..1, that an image contains AI-made pixels."""
+        """Return the probability of AI, 0..1, if half of the images are AI-made."""
         return self.calibration.score(logit)
 
     def verdict(self, score: float) -> str:

@@ -167,7 +167,7 @@ def scan(
     line_format: Annotated[Optional[str], typer.Option("--format", metavar="TEXT", help="Format of each output line: %p path, %v verdict, %s score, %w width, %h height, %f format, %q JPEG quality, %a AI area, %e error, and more (docs/options.md); \\t, \\n and \\0 are escapes.", show_default=False)] = None,
     xmp: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write an XMP sidecar for each image to DIR, with a keyword, verdict and score for photo managers.", show_default=False)] = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png for each image to the current folder.")] = False,
-    heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png for each image: p(AI) of each 16x16 cell as a 16-bit value.")] = False,
+    heatmap_raw: Annotated[bool, typer.Option("--heatmap-raw", help="Write NAME.heatmap-raw.png for each image: the heatmap value of each 16x16 cell, in 16 bits.")] = False,
     heatmap_dir: Annotated[Optional[str], typer.Option(metavar="DIR", help="Write heatmaps to DIR.", show_default=False)] = None,
     device: Device = "auto",
     precision: Precision = "auto",

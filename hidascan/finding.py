@@ -50,7 +50,7 @@ class Finding:
         path: Path of the file, as named by the user.
         status: "ok" or "error".
         verdict: "ai", "real" or "inconclusive".
-        score: Calibrated probability, 0..1, that the image contains AI-made pixels.
+        score: Calibrated probability of AI, 0..1, if half of the images are AI-made; small edits hardly raise it.
         width: Width in pixels as stored, before EXIF rotation.
         height: Height in pixels as stored.
         format: Name of the file format.

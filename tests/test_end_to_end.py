@@ -34,7 +34,6 @@ calibration_fold = 0
 real = 0.5
 ai = 0.5
 pair = 0
-swap = 0
 resize = 0
 filter = 0
 saves = [1, 0, 0, 0]
@@ -161,6 +160,34 @@ def test_pairs_are_drawn_as_often_as_the_recipe_says(folder, tiny_weights):
     drawn = [drawer._drawn(number, 0)[0] for number in range(4000)]
     assert np.mean([one != "single" for one in drawn]) == pytest.approx(0.3, abs=0.04)
     assert (drawer._single.spec.real, drawer._single.spec.pair) == (pytest.approx(0.5), 0)
+
+
+def test_the_two_of_a_pair_are_drawn_once_and_trained_on_together(folder, tiny_weights):
+    recipe = recipe_of(folder, tiny_weights, "npr")
+    recipe = replace(recipe, sampling=replace(recipe.sampling, real=0, ai=0, pair=1))
+    drawer, drawn = SampleDrawer(recipe, ViewPlan(64), images_of(recipe), (None,)), []
+    drawer._maker.draw = lambda rng: drawn.append(1) or (["photo", "copy"], None, 0)
+    assert [drawer._drawn(number, 0)[0] for number in range(6)] == ["photo", "copy"] * 3 and len(drawn) == 3
+    for batch in end_to_end._batches(recipe, 0, 5, drawer, list(range(24))):
+        assert len(batch) == 8 and all(
+            first % 2 == 0 and second == first + 1 for first, second in zip(batch[::2], batch[1::2], strict=True)
+        )
+
+
+@pytest.mark.parametrize("change", [{"patches": "centre"}, {"adapted_depth": 1}])
+def test_frozen_layers_of_ppl_are_computed_anew_for_other_views_or_blocks(folder, tiny_weights, change):
+    recipe = recipe_of(folder, tiny_weights, "ppl")
+    other = replace(recipe, network=replace(recipe.network, **change))
+    assert end_to_end._sample_settings(recipe) != end_to_end._sample_settings(other)
+
+
+def test_cached_rows_keep_the_shares_of_their_cells(folder, tiny_weights):
+    recipe = recipe_of(folder, tiny_weights, "ppl")
+    recipe = replace(recipe, training=replace(recipe.training, contrast=0.5, epochs=1))
+    (folder / "backbone-tiny.safetensors").symlink_to(recipe.data.backbone)
+    run(recipe, folder)
+    (row,) = [json.loads(line) for line in (folder / "cache/out.log.jsonl").read_text().splitlines()]
+    assert row["contrast"] > 0
 
 
 def test_sources_kept_for_calibration_are_not_drawn(folder, tiny_weights):

@@ -450,6 +450,9 @@ def test_a_recipe_inherits_what_it_does_not_set(tmp_path):
 
 
 def test_a_recipe_inherits_the_other_values_of_a_table_in_a_table(tmp_path):
+    (tmp_path / "short.toml").write_text('detector = "npr"\n[sampling]\nsaves = [0.5, 0.5]\n')
+    with pytest.raises(RecipeError, match="saves must have 4 values, not 2"):
+        read_recipe(tmp_path / "short.toml")
     (tmp_path / "base.toml").write_text('detector = "hidanet"\n[localiser.pairs]\nside = 96\ncounts = [1, 2, 3]\n')
     (tmp_path / "own.toml").write_text('base = "base.toml"\n[localiser.pairs]\ncounts = [4, 5, 6]\n')
     pairs = read_recipe(tmp_path / "own.toml").localiser.pairs

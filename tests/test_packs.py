@@ -217,10 +217,10 @@ def test_a_recipe_with_pairs_is_refused_before_another_one_is_trained(folder, pa
     text = RECIPE.format(folder=folder, data="")
     (tmp_path / "npr.toml").write_text(text)
     (tmp_path / "pairs.toml").write_text(text)
-    pairs = f"{tmp_path / 'pairs.toml'}@sampling.real=0.4@sampling.ai=0.4@sampling.pair=0.2@sampling.swap=0.0"
+    pairs = f"{tmp_path / 'pairs.toml'}@sampling.real=0.4@sampling.ai=0.4@sampling.pair=0.2"
     command = ["compare", tmp_path / "npr.toml", pairs, "--packs", packs, "--cache", tmp_path, "--out", tmp_path]
     code, text = hidalab(*command)
-    assert code == 2 and "need data.tables, not data.packs" in text and "training" not in text
+    assert code == 2 and "sampling.pair needs data.tables" in text and "training" not in text
 
 
 def test_the_default_detector_is_not_trained_on_packs(packs, tmp_path, hidalab):

@@ -221,7 +221,7 @@ def test_recipes_that_are_compared_draw_alike():
             drawn = recipe.sampling
             images = recipe.training.epochs * recipe.training.steps * recipe.training.batch
             spec[path.stem] = (recipe.data.tables, drawn.saves, drawn.jpeg_quality, images)
-            if path.stem in ("vit", "vit-cnn"):  # their frozen layers are computed once for each image
+            if path.stem in ("ppl", "vit", "vit-cnn"):  # their frozen layers are computed once for each image
                 assert recipe.training.samples == images
     glass = spec.pop("glass")  # its encoder is frozen: images are encoded once, and drawn often
     assert len(spec) == 16 and len(set(spec.values())) == 1 and glass[:3] == spec["npr"][:3]

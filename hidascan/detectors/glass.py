@@ -81,7 +81,8 @@ class Glass(Detector):
 
     def fit_standardisation(self, encoded: Encoded) -> None:
         """Fit mean and standard deviation of the frozen tokens."""
-        self.mean, self.std = encoded["cls"].mean(0), encoded["cls"].std(0).clamp_min(1e-4)
+        cls = encoded["cls"].float()
+        self.mean, self.std = (part.to(self.mean) for part in (cls.mean(0), cls.std(0).clamp_min(1e-4)))
 
     def decide(self, encoded: Encoded) -> Decision:
         """Weigh the crops of an image, and classify global and local features; the thumbnail comes first."""

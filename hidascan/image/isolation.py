@@ -102,7 +102,7 @@ def _widen(pipe: Any) -> None:
 
 
 class _Worker:
-    """Client of one decoding process, which runs `serve`."""
+    """Client of one decoding process."""
 
     def __init__(self) -> None:
         path = os.pathsep.join(folder for folder in sys.path if folder)

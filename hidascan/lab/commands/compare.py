@@ -105,7 +105,7 @@ def _images_of_folds(entry: Entry, count: int, without: tuple[int, ...]) -> list
 
 def _prepare_to_ship(entries: list[Entry], folder: Path) -> None:
     """Make the folder of weights, with the backbones that they need."""
-    from hidascan.lab.measure.entries import put_backbone_beside
+    from hidascan.lab.training.recipe import put_backbone_beside
 
     folder.mkdir(parents=True, exist_ok=True)
     for entry in entries:

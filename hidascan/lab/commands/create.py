@@ -31,7 +31,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train the detector that a recipe names, write its weights, and calibrate them. Resumes an interrupted run."""
     from hidascan.lab.training.end_to_end import with_packs
-    from hidascan.lab.training.recipe import read_recipe, training_module
+    from hidascan.lab.training.recipe import put_backbone_beside, read_recipe, training_module
 
     if (only is None) != (rest_of is None):
         raise UsageError("--only and --rest-of must be given together")
@@ -40,6 +40,7 @@ def train(
     spec, workspace = with_packs(read_recipe(recipe), packs, views, minutes), open_workspace(cache, device, precision)
     for folder in (cache, out.parent):
         folder.mkdir(parents=True, exist_ok=True)
+    put_backbone_beside(out, Path(spec.data.backbone))
     module = training_module(spec.detector)
     if only is not None:
         if not hasattr(module, "train_part"):
@@ -88,6 +89,7 @@ def backbone(
     """Write the frozen backbone used by recipes, from timm's weights or from a file."""
     from hidascan.lab.training.pretrained import write_backbone
 
+    check_new(out)
     write_backbone(name, pretrained, out)
     print(f"wrote {out}")
 
@@ -136,6 +138,8 @@ def forge(
     from hidascan.lab.data.composites import repaint_region
 
     check_new(out)
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise UsageError(f"{out}: the suffix must be that of an image, such as .png")
     rng = np.random.default_rng(seed)
     pixels, mask = repaint_region(decode(image).pixels, load_autoencoder(autoencoder), share, rng)
     Image.fromarray(pixels).save(out, quality=jpeg)

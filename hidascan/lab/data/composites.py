@@ -1,4 +1,4 @@
-"""Forge regions of images (RPS, blending), and draw training samples: an image, its reconstruction, or a forgery."""
+"""Draw training samples, an image or its reconstruction, and forge regions of images (RPS, blending)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from hidascan.lab.data.tables import BalancedSampler
 
 @dataclass(frozen=True)
 class SamplingSpec(DegradationSpec):
-    """Sampling settings. The first four are probabilities and sum to 1."""
+    """Sampling settings. The first three are probabilities and sum to 1."""
 
     real: float = 0.5
     ai: float = 0.5
     pair: float = 0.0  # probability of a photo and its reconstruction, two samples
-    swap: float = 0.0  # RPS
     history: float = 0.5  # probability that a lossless AI image gets a JPEG history like that of photos
     resize: float = 0.5  # probability of a random resize
     whole: float = 0.3  # probability of the whole image, instead of a window
     window_side: tuple[int, int] = (160, 900)  # pixels, drawn log-uniformly
     reconstruction_side: int = 448  # maximum side of an autoencoder's input, pixels
-    swap_share: tuple[float, float] = (0.05, 0.5)  # area of a swapped region
     replaced: float = 0.0  # probability that cells of a pair's reconstruction are replaced by those of its photo (RPR)
     replaced_grids: tuple[int, ...] = (2, 7, 14)  # cells along a side for that
     filter: float = 0.15
@@ -37,9 +35,9 @@ class SamplingSpec(DegradationSpec):
     def __post_init__(self) -> None:
         """Raise ValueError for probabilities that do not sum to 1."""
         super().__post_init__()
-        kinds = self.real, self.ai, self.pair, self.swap
+        kinds = self.real, self.ai, self.pair
         if abs(sum(kinds) - 1) > 1e-8 or min(kinds) < 0:
-            raise ValueError("real, ai, pair and swap must be probabilities that sum to 1")
+            raise ValueError("real, ai and pair must be probabilities that sum to 1")
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,10 @@ class Composite:
 
 
 class CompositeMaker:
-    """Draws composites: real, AI, reconstruction pairs, region swaps (RPS)."""
+    """Draws composites: real, AI, reconstruction pairs."""
 
     def __init__(self, spec: SamplingSpec, real: BalancedSampler, ai: BalancedSampler, *autoencoders: Autoencoder):
-        """Set up; autoencoders, chosen at random for each draw, are required for pairs and swaps."""
+        """Set up; autoencoders, chosen at random for each draw, are required for pairs."""
         self.spec, self.real, self.ai, self.autoencoders = spec, real, ai, autoencoders
 
     def draw(self, rng: np.random.Generator) -> tuple[list[Composite], Degradation, int]:
@@ -69,14 +67,12 @@ class CompositeMaker:
 
     def _composites(self, rng: np.random.Generator) -> list[Composite]:
         spec = self.spec
-        kind = rng.choice(["real", "ai", "pair", "swap"], p=[spec.real, spec.ai, spec.pair, spec.swap])
+        kind = rng.choice(["real", "ai", "pair"], p=[spec.real, spec.ai, spec.pair])
         if kind == "ai":
             return [self._frame(self.ai, rng)]
         photo = self._frame(self.real, rng)
         if kind == "real":
             return [photo]
-        if kind == "swap":
-            return [self._swap(photo, rng)]
         photo = _within(_without_history(photo, rng), spec.reconstruction_side, rng)
         copy = self._reconstruct(photo, rng)
         if spec.replaced and rng.random() < spec.replaced:
@@ -109,22 +105,6 @@ class CompositeMaker:
         autoencoder = self.autoencoders[rng.integers(len(self.autoencoders)) if len(self.autoencoders) > 1 else 0]
         pixels = autoencoder.reconstruct(np.ascontiguousarray(composite.pixels), noise, rng)
         return Composite(pixels, np.ones_like(composite.mask))
-
-    def _swap(self, composite: Composite, rng: np.random.Generator) -> Composite:
-        """Replace a region of the photo by its reconstruction or an AI image, or the other way round (RPS)."""
-        composite = _within(composite, self.spec.reconstruction_side, rng)
-        if rng.random() < 0.6:
-            donor = self._reconstruct(composite, rng)
-        else:
-            donor = self._frame(self.ai, rng)
-            rows, columns = (slice(min(sides)) for sides in zip(composite.mask.shape, donor.mask.shape, strict=True))
-            composite, donor = (_cut(one, (rows, columns)) for one in (composite, donor))
-        height, width = composite.mask.shape
-        region = random_region(height, width, self.spec.swap_share, rng)
-        if rng.random() < 0.25:
-            composite, donor = donor, composite
-        pixels = swap_region(composite.pixels, donor.pixels, region, draw_softness(rng))
-        return Composite(pixels, np.where(region, donor.mask, composite.mask))
 
 
 def _replaced(copy: Composite, photo: Composite, cells: int, rng: np.random.Generator) -> Composite:

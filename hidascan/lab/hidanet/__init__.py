@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any, cast
@@ -144,7 +145,9 @@ def _cross_validation(scanner: Scanner, spec: CardSpec) -> str:
 
 def _where(scanner: Scanner, spec: CardSpec) -> str:
     workspace = Workspace(spec.cache, scanner.device, scanner.dtype)
-    return "\n\n".join(report_heatmaps(spec.recipe, cast(HiDANet, scanner.detector).residuals, workspace))
+    return "\n\n".join(
+        report_heatmaps(spec.recipe, copy.deepcopy(cast(HiDANet, scanner.detector).residuals).cpu(), workspace)
+    )
 
 
 SECTIONS: Sections = {"cross_validation": _cross_validation, "where": _where}  # of a model card

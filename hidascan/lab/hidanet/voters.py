@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from hidascan.detectors.hidanet.heads import FusionHead
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Predictions, ProbeInput, Projection
+from hidascan.errors import RecipeError
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
 from hidascan.lab.hidanet.samples import Samples
 from hidascan.lab.measure.metrics import source_weights
@@ -189,7 +190,11 @@ class OutOfFold:
 
 
 def fit_voters(samples: Samples, recipe: HiDANetRecipe) -> Voters:
-    """Fit both voters to samples."""
+    """Fit both voters to samples; RecipeError if `kernel.tap_weights` are not one number for each tap."""
+    if len(recipe.kernel.tap_weights) not in (0, len(recipe.network.taps)):
+        raise RecipeError(
+            f"kernel.tap_weights must be {len(recipe.network.taps)} numbers, one for each of network.taps"
+        )
     probe = fit_kernel_probe(samples, recipe)
     fusion = train_fusion(ViewTokens.of(probe, samples), samples, recipe) if recipe.fusion.vote else None
     return Voters(probe, fusion, recipe.fusion.vote)

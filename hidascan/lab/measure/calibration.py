@@ -42,7 +42,7 @@ def calibrate(
         RecipeError: If no image of a class can be read.
     """
     by_path = {str(image.path): image for image in images}
-    scanner = Scanner(dataclasses.replace(options, weights=str(weights)))
+    scanner = Scanner(dataclasses.replace(options, weights=str(weights.resolve())))  # a path, not a name
     scanned = tqdm(scanner.scan(by_path), total=len(by_path), desc="calibrate", disable=None)
     logits = {finding.path: finding.logit for finding in scanned if finding.status == "ok"}
     if not logits:

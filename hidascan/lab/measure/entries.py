@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hidascan.detectors.checkpoint import load_detector, sha256_of
-from hidascan.errors import CheckpointError, RecipeError
+from hidascan.detectors.checkpoint import load_detector
+from hidascan.errors import CheckpointError
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.packs import read_packs
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
@@ -22,7 +22,7 @@ from hidascan.lab.measure.detection import scan_scores
 from hidascan.lab.measure.speed import cost_of
 from hidascan.lab.training.artifacts import ResultFile, Workspace, fingerprint
 from hidascan.lab.training.end_to_end import data_digest
-from hidascan.lab.training.recipe import read_recipe, training_module
+from hidascan.lab.training.recipe import put_backbone_beside, read_recipe, training_module
 from hidascan.options import ScanOptions
 from hidascan.scanner import Scanner
 
@@ -112,23 +112,6 @@ def training_set(recipe: Any, without: tuple[int, ...]) -> list[LabelledImage]:
     packs = getattr(recipe.data, "packs", "")
     images = read_packs(Path(packs)).windows if packs else read_images(*recipe.data.tables)
     return [image for image in images if fold_of(image.source) not in without]
-
-
-def put_backbone_beside(weights: Path, backbone: Path) -> None:
-    """Link a backbone into the folder of weights, which are loaded with the one beside them.
-
-    Raises:
-        RecipeError: If the folder has another backbone of this name.
-    """
-    link = weights.with_name(backbone.name)
-    if not backbone.is_file() or (link.exists() and link.samefile(backbone)):
-        return
-    if link.is_symlink() and not link.exists():
-        link.unlink()
-    if link.exists() and sha256_of(link) != sha256_of(backbone):
-        raise RecipeError(f"{link}: another backbone of this name; rename {backbone}")
-    if not link.exists():
-        link.symlink_to(backbone.resolve())
 
 
 def _budget(entry: Entry, scanner: Scanner) -> str:

@@ -121,8 +121,8 @@ def with_packs(recipe: Any, packs: Path | None, views: int | None, minutes: floa
     if not isinstance(recipe, Recipe):
         raise UsageError(f"--packs, --views and --minutes are not available for the detector {recipe.detector}")
     data = recipe.data if packs is None else dataclasses.replace(recipe.data, packs=str(packs))
-    if data.packs and (recipe.sampling.pair or recipe.sampling.swap):
-        raise UsageError("sampling.pair and sampling.swap need data.tables, not data.packs")
+    if data.packs and recipe.sampling.pair:
+        raise UsageError("sampling.pair needs data.tables, not data.packs")
     budget: dict[str, Any] = {"views": views, "minutes": minutes}
     budget = {name: value for name, value in budget.items() if value is not None}
     return dataclasses.replace(recipe, data=data, training=dataclasses.replace(recipe.training, **budget))
@@ -178,8 +178,9 @@ def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], works
             rows = detector.encode(*views_of(samples, device))
         else:
             frozen = [sample.encoded or {} for sample in samples]
+            joined = {name: torch.cat([one[name] for one in frozen]).to(device) for name in frozen[0]}
             rows = detector.encode_trained(
-                {name: torch.cat([one[name] for one in frozen]).to(device) for name in frozen[0]}
+                {name: part.float() if part.is_floating_point() else part for name, part in joined.items()}
             )
     if spec.contrast > 0:
         losses["contrast"] = spec.contrast * _contrast(rows["patch_tokens"], samples, spec.margin)
@@ -213,13 +214,13 @@ def _encoded(recipe: Recipe, count: int, samples: Samples, detector: Detector, w
         save_artifact(path, _encode_shard(samples, numbers, detector, workspace.device), made_by)
     tensors = read_shards(workspace.cache, prefix)
     labels, counts = tensors.pop("labels").tolist(), tensors.pop("counts").tolist()
-    shares = tensors.pop("shares", torch.empty(sum(counts), 0)).split(counts)
-    rows = {name: part.float() if part.is_floating_point() else part for name, part in tensors.items()}
-    detector.fit_standardisation({name: part.to(workspace.device) for name, part in rows.items()})
-    parts = split_by_image(rows, counts)
+    shares = tensors.pop("shares").float().numpy() if "shares" in tensors else None
+    detector.fit_standardisation(tensors)
+    parts = split_by_image(tensors, counts)
+    ends = np.cumsum(counts)
     return [
-        Sample(label, encoded=part, shares=share.float().numpy())
-        for label, part, share in zip(labels, parts, shares, strict=True)
+        Sample(label, encoded=part, shares=None if shares is None else shares[end - count : end])
+        for label, part, count, end in zip(labels, parts, counts, ends, strict=True)
     ]
 
 
@@ -247,7 +248,11 @@ def _encode_shard(samples: Samples, numbers: range, detector: Detector, device: 
 def _sample_settings(recipe: Recipe) -> list[object]:
     spec, backbone = recipe.training, Path(recipe.data.backbone)
     network = dataclasses.asdict(recipe.network)
-    encoder = {name: network[name] for name in ("backbone", "tap", "taps", "adapted_depth", "side") if name in network}
+    encoder = {
+        name: network[name]
+        for name in ("backbone", "tap", "taps", "adapted_depth", "side", "patches")
+        if name in network
+    }
     frozen = sha256_of(backbone) if backbone.is_file() else ""
     patches = min(spec.patches, network.get("crops", spec.patches))
     drawn = [patches, spec.side, spec.group_power, *recipe.data.excluded, recipe.data.autoencoders]

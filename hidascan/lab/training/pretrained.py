@@ -56,7 +56,8 @@ def _from_hub(name: str) -> dict[str, Tensor]:
     import timm
 
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        options = {"img_size": 224} if name.startswith("vit_") else {}  # that of our views
+        return timm.create_model(name, pretrained=True, **options).state_dict()
     except Exception as error:  # the hub client raises errors of several libraries
         reason = next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
         raise RecipeError(

@@ -174,6 +174,9 @@ def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
         wanted = list if inner is not None else dict if dataclasses.is_dataclass(hint) else hint
         if type(value) is not wanted and (wanted, type(value)) != (float, int):
             raise RecipeError(f"{where}: {name} must be {wanted.__name__}, not {value!r:.40}")
+        items = typing.get_args(hint)
+        if isinstance(value, list) and ... not in items and len(value) != len(items):
+            raise RecipeError(f"{where}: {name} must have {len(items)} values, not {len(value)}")
         if isinstance(value, dict):
             value = _filled(hint, value, f"{where}: [{name}]")
         elif isinstance(value, list) and dataclasses.is_dataclass(inner):
@@ -198,3 +201,20 @@ def write_weights(
     tqdm.write(f"wrote {out}")
     if calibration and calibration.settling is None:
         tqdm.write("`hidascan --fast` refuses these weights until `hidalab settle` has fitted its stopping rule")
+
+
+def put_backbone_beside(weights: Path, backbone: Path) -> None:
+    """Link a backbone into the folder of weights, which are loaded with the one beside them.
+
+    Raises:
+        RecipeError: If the folder has another backbone of this name.
+    """
+    link = weights.with_name(backbone.name)
+    if not backbone.is_file() or (link.exists() and link.samefile(backbone)):
+        return
+    if link.is_symlink() and not link.exists():
+        link.unlink()
+    if link.exists() and sha256_of(link) != sha256_of(backbone):
+        raise RecipeError(f"{link}: another backbone of this name; rename {backbone}")
+    if not link.exists():
+        link.symlink_to(backbone.resolve())

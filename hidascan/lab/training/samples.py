@@ -58,14 +58,15 @@ class SampleDrawer:
     def __init__(
         self, recipe: EndToEndRecipe, plan: ViewPlan, images: list[LabelledImage], autoencoders: tuple[Autoencoder, ...]
     ):
-        """Set up; RecipeError if there are pairs or swaps but no autoencoder, or a class has no image."""
+        """Set up; RecipeError if there are pairs but no autoencoder, or a class has no image."""
         sampling, spec = recipe.sampling, recipe.training
-        if (sampling.pair or sampling.swap) and not autoencoders:
-            raise RecipeError("sampling.pair and sampling.swap need data.autoencoders")
+        if sampling.pair and not autoencoders:
+            raise RecipeError("sampling.pair needs data.autoencoders")
         real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
         self._maker = CompositeMaker(sampling, real, ai, *autoencoders)
         self._single = CompositeMaker(_without_pairs(sampling), real, ai, *autoencoders)
         self._plan, self._side, self._seed = plan, plan.side or spec.side, recipe.seed
+        self._last: tuple[tuple[int, int], Any] = (-1, -1), None  # numbers of the last pair and attempt, and the pair
 
     def __getitem__(self, number: int) -> Sample:
         """Draw a sample."""
@@ -91,22 +92,28 @@ class SampleDrawer:
         """Draw a composite; the two of a pair have neighbouring numbers."""
         again = [attempt] if attempt else []
         if self._maker.spec.pair:
-            rng = np.random.default_rng([self._seed, 6, number // 2, *again])
-            pair, degradation, places = self._maker.draw(rng)
+            pair, degradation, places = self._pair(number // 2, attempt)
             if len(pair) > 1:
                 return pair[number % 2], degradation, places
         rng = np.random.default_rng([self._seed, 4, number, *again])
         (composite,), degradation, places = self._single.draw(rng)
         return composite, degradation, places
 
+    def _pair(self, number: int, attempt: int) -> tuple[list[Composite], Degradation, int]:
+        """Draw a pair, or return the last one, which the second of its samples asks for again."""
+        (key, drawn), wanted = self._last, (number, attempt)
+        if key != wanted:
+            drawn = self._maker.draw(np.random.default_rng([self._seed, 6, number, *([attempt] if attempt else [])]))
+            self._last = wanted, drawn
+        return drawn
+
 
 def _without_pairs(sampling: SamplingSpec) -> SamplingSpec:
     """Return the probabilities of the other kinds, given that a sample is not half of a pair."""
-    rest = sampling.real + sampling.ai + sampling.swap
+    rest = sampling.real + sampling.ai
     if not sampling.pair or not rest:
         return sampling
-    shares = {name: getattr(sampling, name) / rest for name in ("real", "ai", "swap")}
-    return dataclasses.replace(sampling, pair=0.0, **shares)
+    return dataclasses.replace(sampling, pair=0.0, real=sampling.real / rest, ai=sampling.ai / rest)
 
 
 class CachedSamples(SampleDrawer):
@@ -169,10 +176,8 @@ class PackedSamples:
     """Samples by number, drawn from decoded windows; each has its own random generator."""
 
     def __init__(self, recipe: EndToEndRecipe, plan: ViewPlan, windows: list[Window], decoded: DecodedWindows):
-        """Set up; RecipeError if there are pairs or swaps, or the classes have no size and quality in common."""
+        """Set up; RecipeError if the classes have no size and quality in common."""
         sampling, spec = recipe.sampling, recipe.training
-        if sampling.pair or sampling.swap:
-            raise RecipeError("sampling.pair and sampling.swap need data.tables, not data.packs")
         self._decoded, self._plan, self._side, self._seed = decoded, plan, spec.side, recipe.seed
         self._ai_share = sampling.ai / (sampling.real + sampling.ai)  # all that is used of the recipe's sampling
         self._strata = strata_of(windows, spec.group_power)
