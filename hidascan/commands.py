@@ -154,7 +154,7 @@ def scan(
     lists: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan the paths listed in FILE: one per line, or in a column of a table; - is stdin. May be repeated.", show_default=False)] = None,
     column: Annotated[str, typer.Option("--column", metavar="NAME", help="Column that holds the paths, if FILE is a .csv, .tsv or .parquet table.")] = "path",
     null: Annotated[bool, typer.Option("-0", "--null", help="Paths in lists are separated by NUL, as written by find -print0.")] = False,
-    include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="In folders, scan only files whose name matches GLOB, regardless of suffix. A GLOB with a slash is matched against the path relative to the folder. May be repeated.", show_default=False)] = None,
+    include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="In folders, scan only files whose name matches GLOB, regardless of suffix and of upper or lower case. A GLOB with a slash is matched against the path relative to the folder. May be repeated.", show_default=False)] = None,
     exclude: Annotated[Optional[list[str]], typer.Option("--exclude", metavar="GLOB", help="In folders, skip files and subfolders that match GLOB. May be repeated.", show_default=False)] = None,
     no_recurse: Annotated[bool, typer.Option("--no-recurse", help="Do not search subfolders.")] = False,
     follow_links: Annotated[bool, typer.Option("--follow-symlinks", help="Follow symbolic links to folders.")] = False,

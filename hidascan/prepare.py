@@ -121,7 +121,7 @@ class Preparer:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
         if (size := pixels.shape[0] * pixels.shape[1]) > self.options.max_pixels:
-            limit = f"exceeds the limit of {self.options.max_pixels / 1e6:.0f} megapixels"
+            limit = f"exceeds the limit of {self.options.max_pixels / 1e6:g} megapixels"
             return Job(Finding(name, "error", error=f"{size / 1e6:.1f} megapixels {limit}"))
         image = DecodedImage(pixels, "array", trace=jpeg_trace(pixels))
         try:

@@ -14,6 +14,7 @@ from torch import Tensor
 from hidascan import __version__
 from hidascan.calibration import Rule
 from hidascan.detectors import find_weights
+from hidascan.detectors.base import Decision
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.device import choose_device, choose_dtype, default_batch_size
 from hidascan.engine import Engine, Progress
@@ -46,6 +47,7 @@ class Watch(Protocol):
         """
 
 
+_DRAWN = ("screenshot", "document")  # domains of pictures with lines and flat areas
 _Ticket = tuple[Job, Job]  # job of a file, and this job itself or that of a copy of the picture
 
 _PIXELS_AHEAD, _PIXELS_PER_DECODER = 64_000_000, 8_000_000  # decoded ahead: minimum budget, and per decoder
@@ -254,8 +256,10 @@ class Scanner:
             return finding
         if output.heatmap is not None and job.has_content:
             finding = self._located(finding, output.heatmap)
-        decision = output.decision
+        decision = output.decision if job.has_content else Decision(output.decision.logit)
         logit, quality = float(decision.logit), _number(decision.quality)
+        if decision.domain in _DRAWN:  # lines and flat areas look like JPEG traces to QFE
+            quality = None
         score = rule.score(logit)
         verdict, reason = _verdict(rule, job, score, finding.regions)
         early = _stopped_early(finding.patches, output.examined)
@@ -272,7 +276,7 @@ class Scanner:
             domain=decision.domain,
             family=decision.family if verdict == "ai" else None,
             jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else quality,
-            attributions=_attributions(job, output, rule.calibration.scale),
+            attributions=_attributions(job, output, rule.calibration.scale) if job.has_content else (),
             seconds=(finding.seconds or 0.0) + output.seconds,
         )
 
@@ -299,7 +303,7 @@ def _verdict(rule: Rule, job: Job, score: float, regions: tuple[Region, ...]) ->
         return "inconclusive", ""  # the finding has a note on it
     if verdict != "real" or not regions:
         return verdict, ""
-    where = f"an area of {100 * regions[0].area:.3g}% of the picture looks AI-made (mean probability {regions[0].score:.2f})"
+    where = f"an area of {100 * regions[0].area:.3g}% of the picture looks AI-made (mean heatmap value {regions[0].score:.2f})"
     if rule.contradicts(score):
         return "inconclusive", f"{SCORE_ALONE}, but {where}"
     return verdict, f"{where}, but the score is too low for that to change the verdict"

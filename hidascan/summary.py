@@ -185,7 +185,7 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
         alone = "is below your threshold" if run.options.threshold is not None else "alone indicates no AI"
         which = "of the largest area " * (len(finding.regions) > 1)
         return (
-            f"The score ({score:.3f}) {alone}, but {heatmap}, mean probability {which}{finding.regions[0].score:.2f}: too"
+            f"The score ({score:.3f}) {alone}, but {heatmap}, mean heatmap value {which}{finding.regions[0].score:.2f}: too"
             " much to clear it, too little to call it AI"
         )
     alone = ", but that alone is not enough" if finding.regions else ""

@@ -138,7 +138,7 @@ def test_regions_are_outlined_where_they_are_and_named(cards):
     assert first.locator("svg .number").evaluate(number) == '"1"'
     assert first.locator("img.heat").get_attribute("alt") == "the heatmap marks one area (centre, 10 % of the picture)"
     assert first.locator(".regions li").all_text_contents() == [
-        "centre, 10 % of the picture, mean probability of AI 0.90"
+        "centre, 10 % of the picture, mean heatmap value 0.90"
     ]
     assert first.locator(".heat-legend").is_visible() and not first.locator(".effects-legend").is_visible()
     assert second.locator("svg, img.heat").count() == 0 and "marks no area" in second.locator(".legend").text_content()

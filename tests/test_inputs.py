@@ -142,6 +142,24 @@ def test_many_places_without_images_are_reported_in_a_few_lines(tmp_path):
     assert len(lines) == 9 and lines[-1] == "no images found in 22 other places"
 
 
+def test_links_and_own_figures_are_named_beside_pictures_even_if_quiet(hidascan, tmp_path):
+    save_picture(tmp_path / "in/a.png", 40, 40)
+    touch(tmp_path / "in", "a.png.heatmap.png")
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "in/usb").symlink_to(tmp_path / "usb")
+    ran = hidascan(tmp_path / "in", "--threshold", "1", "-q")
+    assert ran.err.splitlines() == [
+        "hidascan: 1 link to folders not followed (use --follow-symlinks)",
+        "hidascan: 1 file named like a heatmap of hidascan skipped",
+    ]
+
+
+def test_patterns_ignore_case_like_suffixes(tmp_path):
+    touch(tmp_path, "a.jpg", "IMG_1.JPG", "Old/b.JPG")
+    found, _ = searched(tmp_path, include=("*.jpg",), exclude=("old",))
+    assert [path.rpartition("/")[2] for path in found] == ["IMG_1.JPG", "a.jpg"]
+
+
 def test_files_named_before_their_folder_do_not_make_it_empty(tmp_path):
     touch(tmp_path, "a.png")
     assert searched(tmp_path / "a.png", tmp_path) == ([str(tmp_path / "a.png")], [])

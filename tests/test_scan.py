@@ -1,6 +1,7 @@
 """The scanner from outside: files -> rows, lines and exit codes."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -274,6 +275,20 @@ def test_an_image_that_does_not_fit_into_memory_costs_its_own_row_only(hidascan,
 def test_a_full_disk_is_one_line_and_exit_code_2(hidascan, folder):
     ran = hidascan(folder, "--csv", "/dev/full")
     assert ran.code == 2 and ran.err.count("\n") == 1 and "no space left" in ran.err
+
+
+def test_a_disk_that_is_full_of_heatmaps_ends_the_scan_before_the_row(hidascan, folder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    options = "--heatmap-dir", tmp_path / "maps", "--xmp", tmp_path / "xmp", "--csv", tmp_path / "out.csv"
+    monkeypatch.setattr("hidascan.report.heatmap.written_whole", full)
+    ran = hidascan(folder, *options)
+    assert ran.code == 2 and "no space left on device; rows written so far are intact" in ran.err
+    assert rows((tmp_path / "out.csv").read_text()) == [] and (tmp_path / "out.csv.unfinished").exists()
+    monkeypatch.undo()
+    hidascan(folder, *options, "--resume")
+    assert len(rows((tmp_path / "out.csv").read_text())) == 5 and len([*(tmp_path / "maps").iterdir()]) >= 4
 
 
 def test_help_and_version_load_no_torch():

@@ -34,6 +34,7 @@ TEXTS = {
     "not UTF-8": os.fsdecode(b"caf\xe9 \xff\x9b.png"),
     "quotes": 'a","ok",\'<b>&amp;</b>--%>.png',
     "formula": "=HYPERLINK(1)",
+    "separator of spreadsheets": "a;=1+1.png",
     "guarded formula": "'=1+1.png",
     "formula in full width": "\uff1d1+1",
     "formula behind a line": "\n=1+1",
@@ -105,6 +106,7 @@ def test_any_reader_of_the_csv_gets_a_row_for_each_name_and_the_name_that_it_was
         report.add(of(text))
     report.close()
     data = (tmp_path / "a.csv").read_bytes()
+    assert b'\n"a;=1+1.png",ok' in data and b'\n"a.png\treal' in data  # one cell wherever ; or a tab ends one
     for newline in ("", None):
         text = io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline=newline)
         assert [row["verdict"] for row in csv.DictReader(text)] == ["real"] * len(TEXTS)

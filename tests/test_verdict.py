@@ -57,6 +57,10 @@ def test_a_picture_without_content_is_inconclusive(scanner, tmp_path, name, suff
     (finding,) = scanner.scan([tmp_path / f"a.{suffix}"])
     assert finding.verdict == "inconclusive" and any(note.startswith("nothing to judge") for note in finding.notes)
     assert finding.heatmap is None and not finding.regions and finding.ai_area is None
+    assert (
+        finding.domain is None and not finding.attributions and not any("not a photo" in note for note in finding.notes)
+    )
+    assert finding.jpeg_trace or finding.jpeg_quality_estimated is None
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def test_a_changed_byte_a_changed_file_and_a_missing_one_are_found(hidascan, rep
     ran = hidascan("verify", report, "--weights", tiny_weights)
     a, b, c, last = ran.out.splitlines()
     assert ran.code == 1 and "a.png: content has changed" in a and "bytes then" in a
-    assert "b.jpg: content has changed" in b and "bytes then" not in b and "c.png: no longer exists" in c
-    assert "4 files hashed, 1 scanned again: 3 differences" in last
+    assert "b.jpg: content has changed" in b and "bytes then" not in b and "c.png: no such file: " in c
+    assert "3 files hashed, 1 scanned again: 3 differences" in last
 
 
 def test_other_weights_and_other_scores_are_found(hidascan, report, tmp_path):
@@ -69,7 +69,7 @@ def test_relative_paths_start_from_the_given_folder(hidascan, tiny_weights, tmp_
     monkeypatch.chdir(tmp_path / "there")
     hidascan("a.png", "--jsonl", tmp_path / "out.jsonl", "-q", "--weights", tiny_weights)
     monkeypatch.chdir(tmp_path)
-    assert "a.png: no longer exists" in hidascan("verify", "out.jsonl", "--weights", tiny_weights).out
+    assert "a.png: no such file: " in hidascan("verify", "out.jsonl", "--weights", tiny_weights).out
     assert hidascan("verify", "out.jsonl", "--base", "there", "--weights", tiny_weights).code == 0
 
 

@@ -183,7 +183,7 @@ def _repaired(
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageError(f"{width}x{height} exceeds the limit of {max_pixels / 1e6:.0f} megapixels")
+        raise ImageError(f"{width}x{height} exceeds the limit of {max_pixels / 1e6:g} megapixels")
     if not width * height:
         raise ImageError("the image has no pixels")
 

@@ -91,7 +91,7 @@ class SkippedFiles:
         if number := counts[SkipReason.FOLDER]:
             yield f"{_count(number, 'folder')} not searched (--no-recurse)"
         if number := counts[SkipReason.LINK]:
-            yield f"{_count(number, 'link')} to folders not followed (use --follow-symlinks)"
+            yield _links_line(number)
 
 
 @dataclass
@@ -104,6 +104,7 @@ class Survey:
     system: Counter[str] = field(default_factory=Counter)
     unnamed: int = 0  # number of images without the suffix of one
     own: int = 0  # number of files named like heatmaps of hidascan
+    links: int = 0  # number of links to folders that were not followed
 
     def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
         """Add a searched folder; `found` states whether it has an image or an unreadable folder."""
@@ -112,6 +113,7 @@ class Survey:
             self.system.update(skipped.system)
             self.unnamed += skipped.unnamed
             self.own += skipped.counts[SkipReason.OWN]
+            self.links += skipped.counts[SkipReason.LINK]
         else:
             self.unnamed += skipped.unnamed
             reasons = [*skipped.parts(include)] or ["the folder is empty"]
@@ -130,14 +132,20 @@ class Survey:
             )
         if self.unnamed:
             yield f"{_count(self.unnamed, 'image')} without the suffix of an image skipped (--include '*' scans all files)"
+        if self.links:
+            yield _links_line(self.links)
+        if self.own:
+            yield f"{_count(self.own, 'file')} named like a heatmap of hidascan skipped"
         if self.system and not quiet:
             yield _system_line(self.system)
-        if self.own and not quiet:
-            yield f"{_count(self.own, 'file')} named like a heatmap of hidascan skipped"
 
 
 def _system_line(system: Counter[str]) -> str:
     return f"{_count(system.total(), 'system file')} skipped ({', '.join(sorted(system))})"
+
+
+def _links_line(number: int) -> str:
+    return f"{_count(number, 'link')} to folders not followed (use --follow-symlinks)"
 
 
 def _by_kind(counter: Counter[str]) -> str:

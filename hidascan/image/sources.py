@@ -60,7 +60,7 @@ class Unreadable(str):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other matches names."""
+    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other names, in any case."""
 
     include: tuple[str, ...] = ()  # patterns of files to scan, instead of suffixes of images
     exclude: tuple[str, ...] = ()  # patterns of files and folders to skip
@@ -89,8 +89,8 @@ class Selection:
 
 
 def _matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
-    plain = (pattern.rstrip("/") for pattern in patterns)  # "cache/" is a usual spelling of the folder "cache"
-    return any(fnmatch(below if "/" in pattern else name, pattern) for pattern in plain)
+    plain = (pattern.rstrip("/").lower() for pattern in patterns)  # "cache/" is a usual spelling of the folder "cache"
+    return any(fnmatch((below if "/" in pattern else name).lower(), pattern) for pattern in plain)
 
 
 def is_uri(path: str) -> bool:

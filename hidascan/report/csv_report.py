@@ -10,6 +10,7 @@ from hidascan.finding import COLUMNS, Finding, RunInfo
 from hidascan.printable import printable
 from hidascan.report.reporter import TextReport
 
+_END = "\r\n;\t"  # of a row in the csv module, which quotes fields with one of these characters
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
@@ -70,11 +71,12 @@ class CsvReport(TextReport):
 
 
 def csv_writer(file: TextIO, columns: Sequence[str]) -> csv.DictWriter[str]:
-    """Return a CSV writer whose rows end with a line feed, and which quotes fields with a lone carriage return.
+    """Return a CSV writer whose rows end with a line feed, and which quotes fields with other ends or separators.
 
-    The csv module quotes only characters of its line terminator, but readers accept either one as the end of a row.
+    The csv module quotes the characters of its line terminator. Readers also accept a lone carriage return as the end of
+    a row, and spreadsheets of many countries a semicolon or a tab as the end of a cell.
     """
-    return csv.DictWriter(_LineFeeds(file), columns, extrasaction="ignore", lineterminator="\r\n")
+    return csv.DictWriter(_LineFeeds(file), columns, extrasaction="ignore", lineterminator=_END)
 
 
 class _LineFeeds:
@@ -84,7 +86,7 @@ class _LineFeeds:
         self._file = file
 
     def write(self, row: str) -> int:
-        return self._file.write(row.removesuffix("\r\n") + "\n")
+        return self._file.write(row.removesuffix(_END) + "\n")
 
 
 def unguarded(text: str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from hidascan.atomic import written_whole
-from hidascan.errors import HidascanError, ImageError, reason_of
+from hidascan.errors import HidascanError, ImageError
 from hidascan.finding import Attribution, Finding
 from hidascan.geometry import CELL
 from hidascan.image.perturb import shrink_to
@@ -18,7 +18,7 @@ from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEAT
 from hidascan.image.views import upright
 from hidascan.printable import printable
 from hidascan.regions import outlines, turned
-from hidascan.report.reporter import Report, free_name, output_folder, pixels_of
+from hidascan.report.reporter import Report, free_name, output_folder, pixels_of, write_error
 from hidascan.summary import NOTABLE, heatmap_in_words, score_in_words, summary
 
 _MAX_SIDE = 1600
@@ -27,7 +27,7 @@ _MARGIN = 12
 _LEGEND = 100
 _INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
 _FOR_AI, _FOR_REAL = (197, 38, 29), (28, 103, 201)
-_LEAST = 0.5  # p(AI) of the lowest colour; lower cells are transparent
+_LEAST = 0.5  # value of the lowest colour; lower cells are transparent
 _OPACITY = 0.45  # of marked cells
 STRONG = 0.5  # log-odds of the score: influence of a patch that is drawn in full colour
 
@@ -42,7 +42,7 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
     picture = _blend(small, layer[..., :3].astype(np.float32), layer[..., 3] / 255, finding.orientation)
     _draw_contours(picture, contours(finding))
     ramp, scale = _heat(np.linspace(_LEAST, 1, 256, dtype=np.float32)[None]), ("0.5", "0.75", "1")
-    caption = "probability that a marked area is AI-made"
+    caption = "heatmap value of marked areas; not a probability"
     return _page(picture, finding, heatmap_in_words(finding), ramp, scale, caption)
 
 
@@ -251,4 +251,4 @@ def _save(image: Image.Image, target: Path, finding: Finding) -> None:
         with written_whole(target, replace=False) as partial:
             image.save(partial, "PNG", pnginfo=about)
     except OSError as error:
-        raise HidascanError(f"{target}: {reason_of(error)}") from None
+        raise write_error(target, error) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -23,6 +24,7 @@ except ImportError:  # Windows: without locks
     fcntl = None  # type: ignore[assignment]
 
 HEAD = 1 << 16  # bytes of a file by which a report is recognised
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing more can be written
 _CHANGED = "the file has changed since it was scanned"
 _MOST_DAMAGED = 4  # of a damaged picture, at least a quarter of the rows were scanned
 
@@ -88,6 +90,11 @@ def pixels_of(finding: Finding) -> np.ndarray:
     if pixels.shape[:2] != (height, width):
         raise ImageError(_CHANGED)
     return pixels
+
+
+def write_error(target: Path, error: OSError) -> Exception:
+    """Return the error to raise for a file that cannot be written; that of a full disk ends the scan, so that it can be resumed."""
+    return error if error.errno in _FULL else HidascanError(f"{target}: {reason_of(error)}")
 
 
 def output_folder(folder: str, option: str) -> Path:

@@ -255,10 +255,10 @@ def check_folder(name: str, resume: bool) -> None:
     for file, keys in ((_STARTED, MARK_KEYS), (MANIFEST, _MANIFEST_KEYS)):
         if os.path.lexists(folder / file) and not is_own(folder / file, keys):
             raise UsageError(f"{folder / file} exists and was not written by hidascan; choose another folder")
-    if shards_of(folder) and not resume:
-        raise UsageError(f"{folder} already contains shards; continue with --resume or choose another folder")
     if shards_of(folder) and not (folder / _STARTED).exists():
         raise UsageError(f"{folder} is a finished scan; choose another folder")
+    if shards_of(folder) and not resume:
+        raise UsageError(f"{folder} already contains shards; continue with --resume or choose another folder")
 
 
 def _versions() -> Iterator[tuple[str, str]]:

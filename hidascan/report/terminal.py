@@ -222,7 +222,7 @@ def _areas(finding: Finding) -> list[str]:
         return []
     places = regions_in_words(finding)[:_REGIONS]
     pairs = zip(places, finding.regions, strict=False)
-    return [f"{n}: {place}, mean probability {region.score:.2f}" for n, (place, region) in enumerate(pairs, 1)]
+    return [f"{n}: {place}, mean heatmap value {region.score:.2f}" for n, (place, region) in enumerate(pairs, 1)]
 
 
 def _file_facts(finding: Finding) -> Iterator[tuple[str, str]]:

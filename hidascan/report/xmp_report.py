@@ -12,10 +12,9 @@ from pathlib import Path
 from xml.sax.saxutils import escape, unescape
 
 from hidascan.atomic import written_whole
-from hidascan.errors import HidascanError, reason_of
 from hidascan.finding import Finding, RunInfo
 from hidascan.printable import printable
-from hidascan.report.reporter import Report, output_folder
+from hidascan.report.reporter import Report, output_folder, write_error
 
 NAMESPACE = "urn:hidascan:finding:1"
 SUFFIX = ".xmp"
@@ -53,6 +52,7 @@ class XmpReport(Report):
 
         Raises:
             HidascanError: If it cannot be written.
+            OSError: If the disk is full.
         """
         if finding.status != "ok":
             return
@@ -62,7 +62,7 @@ class XmpReport(Report):
             with written_whole(target, replace=os.path.lexists(target)) as partial:
                 partial.write_text(_page(facts), encoding="utf-8")
         except OSError as error:
-            raise HidascanError(f"{target}: {reason_of(error)}") from None
+            raise write_error(target, error) from None
 
     def _target(self, name: str, facts: dict[str, str]) -> Path:
         """Return the sidecar of the same image, or the first free name."""

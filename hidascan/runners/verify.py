@@ -19,6 +19,7 @@ from hidascan.printable import printable
 from hidascan.scanner import Scanner
 
 TOLERANCE = 0.005  # of scores, as machines round differently
+_CHANGED = "content has changed"
 
 
 def verify(report: Path, sample: int, base: Path, weights: str | None, device: str) -> int:
@@ -35,8 +36,8 @@ def verify(report: Path, sample: int, base: Path, weights: str | None, device: s
         UsageError: If the report cannot be read.
     """
     rows, found = read_rows(report), 0
-    changed = [(row.path, change_of(row, base)) for row in tqdm(rows, desc="hashing", disable=None)]
-    changed = [(path, change) for path, change in changed if change is not None]
+    changes = [change_of(row, base) for row in tqdm(rows, desc="hashing", disable=None)]
+    changed = [(row.path, change) for row, change in zip(rows, changes, strict=True) if change is not None]
     for path, change in changed:
         print(printable(f"{path}: {change}"))
     gone = {path for path, _ in changed}
@@ -54,8 +55,11 @@ def verify(report: Path, sample: int, base: Path, weights: str | None, device: s
         for line in _changed_scores(chosen, base, weights, device, on_row):
             print(printable(line))
             found += 1
-    differences, hashed = len(changed) + found, sum(row.file is not None and _is_local(row) for row in rows)
+    differences = len(changed) + found
     without = sum(row.file is None for row in rows)
+    hashed = sum(
+        bool(row.file) and (change or _CHANGED).startswith(_CHANGED) for row, change in zip(rows, changes, strict=True)
+    )
     unread = f" ({without} unreadable, without a hash)" if without else ""
     counted = f"{differences or 'no'} difference{'s' * (differences != 1)}"
     print(f"{hashed} files hashed{unread}, {scanned} scanned again: {counted}")
@@ -108,7 +112,7 @@ def change_of(finding: Finding, base: Path) -> str | None:
     if now.sha256 == before.sha256:
         return None
     size = "" if now.bytes == before.bytes else f", {before.bytes} bytes then, {now.bytes} now"
-    return f"content has changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
+    return f"{_CHANGED} (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
 
 
 def _is_local(finding: Finding) -> bool:
@@ -123,7 +127,7 @@ def _unreadable_reason(path: Path) -> str:
         with path.open("rb"):
             return "cannot be read"
     except FileNotFoundError:
-        return "no longer exists"
+        return f"no such file: {path}"
     except (OSError, ValueError) as error:
         return f"cannot be read: {(getattr(error, 'strerror', None) or str(error)).lower()}"
 
