@@ -258,7 +258,7 @@ CODES = {
     "algorithm.unsupported": "unverified",
     "assertion.action.ingredientMismatch": "unverified",
     "com.example.unheardOf": "unverified",
-    "assertion.dataHash.mismatch": "broken",
+    "assertion.dataHash.mismatch": "unverified",  # beside a hash that matches
     "assertion.bmffHash.mismatch": "broken",
     "assertion.hashedURI.mismatch": "broken",
     "assertion.missing": "broken",
@@ -285,6 +285,33 @@ def test_only_codes_of_a_changed_file_break_a_signature(signer, tmp_path, monkey
     assert any(code in note for note in image.notes) and code in image.manifest.codes
     trusted = read(tmp_path, data, trust=str(root)).claims[0].signature
     assert trusted == ("valid" if code.startswith("cawg.") else CODES[code])
+
+
+def test_a_hash_that_leaves_out_more_than_the_manifest_is_unconfirmed_unless_it_differs(signer, tmp_path, monkeypatch):
+    def add(report):
+        results = report["validation_results"]["activeManifest"]
+        results["failure"].append({"code": "assertion.dataHash.mismatch", "url": ""})
+
+    report_with(monkeypatch, add)
+    data = signed(signer, "digitalCapture")
+    words = "could not be confirmed: the signed hash leaves out more of the file than the manifest"
+    assert f"Content Credentials {words} (assertion.dataHash.mismatch)" in read(tmp_path, data).notes
+    assert read(tmp_path, changed(data)).manifest.signature == "broken"
+    (tmp_path / "a.c2pa").write_bytes(signed(signer, "digitalCapture", beside=True))
+    assert read(tmp_path, plain()).manifest.signature == "unverified"
+
+
+def test_a_recorded_hash_that_leaves_out_more_than_the_manifest_breaks_no_ingredient(signer, tmp_path, monkeypatch):
+    data = signed(signer, "composite", [("photo.jpg", "parentOf", signed(signer, "digitalCapture"))])
+
+    def record(report):
+        (one,) = report["manifests"][report["active_manifest"]]["ingredients"]
+        recorded = one["validation_results"]["activeManifest"]
+        recorded["failure"] = [{"code": "assertion.dataHash.mismatch", "url": ""}]
+
+    report_with(monkeypatch, record)
+    (one,) = read(tmp_path, data).manifest.ingredients
+    assert one.signature == "unverified"
 
 
 def test_recorded_results_of_an_ingredient_validate_no_signature(signer, tmp_path):
@@ -510,6 +537,15 @@ def test_an_unreadable_manifest_is_reported_with_the_reason(signer, tmp_path):
     assert overwritten.claims[0].signature == "broken"
 
 
+def test_only_what_cannot_be_decoded_is_called_damaged(signer, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("Other: unknown algorithm")
+
+    data = signed(signer, "digitalCapture")
+    monkeypatch.setattr("c2pa.Reader", fail)
+    assert read(tmp_path, data).notes == ("Content Credentials cannot be read: unknown algorithm",)
+
+
 @pytest.mark.parametrize("manifests", [{}, {"gone": {"ingredients": [{"active_manifest": "gone"}]}}])
 def test_reports_without_a_manifest_or_with_cycles_are_handled(signer, tmp_path, monkeypatch, manifests):
     data = signed(signer, "digitalCapture")
@@ -730,6 +766,40 @@ def test_a_photo_that_an_ai_app_only_opened_or_converted_is_a_photo(signer, tmp_
     parent = ("parent.jpg", "parentOf", signed(signer, "digitalCapture"))
     claims = read(tmp_path, signed_with(signer, acted, ingredients=[parent])).claims
     assert ("camera", False) in [(one.kind, one.part) for one in claims] and not any(one.kind == "ai" for one in claims)
+
+
+@pytest.mark.parametrize("source_type", ["trainedAlgorithmicMedia", "digitalCapture"])
+@pytest.mark.parametrize("name", ["instanceId", "ingredients"])
+def test_an_opened_picture_is_the_whole_even_if_it_is_called_a_component(
+    signer, tmp_path, monkeypatch, source_type, name
+):
+    def as_photoshop_writes_it(report):
+        manifest = report["manifests"][report["active_manifest"]]
+        (one,) = manifest["ingredients"]
+        one["relationship"] = "componentOf"
+        named = {
+            "instanceId": one["instance_id"],
+            "ingredients": [{"url": f"self#jumbf=c2pa.assertions/{one['label']}"}],
+        }
+        for assertion in manifest["assertions"]:
+            for action in assertion["data"].get("actions", ()):
+                action["parameters"] = {name: named[name]}
+
+    parent = ("parent.jpg", "parentOf", signed(signer, source_type))
+    data = signed_with(signer, [OPENED, {"action": "c2pa.cropped"}], ingredients=[parent])
+    report_with(monkeypatch, as_photoshop_writes_it)
+    claim = read(tmp_path, data).claims[0]
+    assert (claim.kind, claim.part) == ("ai" if source_type.startswith("trained") else "camera", False)
+
+
+@pytest.mark.parametrize("agent", ["Galaxy AI", "Magnific", "Sketch to image", "Krita AI Diffusion", "Photoroom AI"])
+def test_a_picture_that_was_created_by_a_model_is_whole_whatever_the_tool_is_called(agent):
+    created = Statement("C2PA action c2pa.created", "trainedAlgorithmicMedia", agent)
+    edited = Statement("C2PA action c2pa.edited", "trainedAlgorithmicMedia", "Photoshop Generative Fill")
+    for statement, part in ((created, False), (edited, True)):
+        manifest = Manifest(signature="unverified", statements=(statement,))
+        (claim,) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
+        assert (claim.kind, claim.part) == ("ai", part)
 
 
 def test_the_camera_of_a_placed_photo_is_not_that_of_the_picture(signer, tmp_path):

@@ -1,9 +1,11 @@
 """What EXIF states about the taking of a picture: camera, time, software, and whether there is a position."""
 
 import json
+from typing import ClassVar
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
@@ -43,8 +45,23 @@ def test_parameters_of_a_generator_are_no_software(tmp_path):
     assert decode(path).capture is None
 
 
+@pytest.mark.parametrize("profile", ["exif", "APP1"])
+def test_exif_that_imagemagick_puts_into_a_png_is_read_as_the_claims_are(tmp_path, profile):
+    exif = Image.Exif()
+    exif.update({0x010F: "Canon", 0x0110: "Canon EOS R5", 0x0131: "GIMP 3"})
+    block = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+    info = PngInfo()
+    info.add_text(f"Raw profile type {profile}", f"\n{profile}\n{len(block):8}\n{block.hex()}")
+    Image.fromarray(picture(240, 300)).save(tmp_path / "a.png", pnginfo=info)
+    decoded = decode(tmp_path / "a.png")
+    assert decoded.capture == Capture("Canon EOS R5", "GIMP 3")
+    assert [claim.text for claim in decoded.claims] == ["Canon EOS R5", "GIMP 3"]
+
+
 def test_broken_exif_states_nothing():
     class Broken:
+        info: ClassVar[dict] = {}
+
         def getexif(self):
             raise SyntaxError("not a TIFF file")
 

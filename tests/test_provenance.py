@@ -24,7 +24,7 @@ from hidascan.image.provenance.claim import Claim, claim_strength, conflict
 from hidascan.image.provenance.claims import read_claims
 from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.structures import generator_of
-from hidascan.summary import claim_in_words, claims_by_statement
+from hidascan.summary import claim_in_words, claims_by_statement, summary
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED
 
@@ -455,7 +455,7 @@ STRUCTURES = {
     "Flux": '{"prompt": "a cat", "seed": 42, "model": "flux", "nologo": true}',
     "gpt-image": '{"model": "gpt-image-1", "prompt": "a cat", "size": "1024x1024"}',
     "Dreamina": '{"aigc_info": {"aigc_label_type": 0}, "data": {"product": "dreamina", "exportType": "generation"}}',
-    "an AI service (AIGC label)": '{"AIGC": {"Label": "1", "ContentProducer": "x", "ProduceID": "y"}}',
+    "x (AIGC label)": '{"AIGC": {"Label": "1", "ContentProducer": "x", "ProduceID": "y"}}',
 }
 
 
@@ -579,9 +579,8 @@ def test_a_long_workflow_in_a_compressed_chunk_is_read(tmp_path):
 
 
 def test_the_catalogue_is_sound():
-    rows = catalogue.tomllib.loads(Path(catalogue.__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))[
-        "tool"
-    ]
+    content = catalogue.tomllib.loads(Path(catalogue.__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
+    rows, companies = content["tool"], content["companies"]
     names = [row["name"] for row in rows]
     assert len(names) == len(set(names))
     for row in rows:
@@ -589,7 +588,8 @@ def test_the_catalogue_is_sound():
         assert row["means"] in ("ai", "ai-edit", "software") and {*row.get("fields", ())} <= {*catalogue.FIELDS}
         for word in row["words"]:
             for where in row.get("fields", catalogue.FIELDS):
-                tool = catalogue.tool_in(f"Made with {word}" if where == "text" else word, where)
+                only_in_phrases = where == "text" or (word in companies and where in PEOPLE)
+                tool = catalogue.tool_in(f"Made with {word}" if only_in_phrases else word, where)
                 assert tool and (tool.name, tool.means) == (row["name"], row["means"]), (word, where)
         for word in row.get("alone", ()):
             assert catalogue.tool_in(word, "software").name == row["name"], word
@@ -703,7 +703,56 @@ def test_a_graph_that_only_loads_scales_and_saves_generates_nothing():
     workflow = {"nodes": [{"id": number, "type": name} for number, name in enumerate(nodes)], "links": []}
     assert generator_of(json.dumps(prompt)) == generator_of(json.dumps(workflow)) == ""
     upscaled = prompt | {"9": {"class_type": "ImageUpscaleWithModel", "inputs": {}}}
-    assert generator_of(json.dumps(upscaled)) == "ComfyUI"
+    assert generator_of(json.dumps(upscaled)) == ""
+
+
+def graphs(*nodes: str, skipped: tuple[str, ...] = (), subgraph: str = "") -> dict[str, str]:
+    """ComfyUI's `prompt` of the nodes that ran, and a `workflow` that also holds muted and bypassed ones."""
+    prompt = {str(number): {"class_type": name, "inputs": {}} for number, name in enumerate(nodes)}
+    listed = [{"id": number, "type": name, "pos": [], "mode": 0} for number, name in enumerate(nodes)]
+    listed += [{"id": name, "type": name, "pos": [], "mode": 2 + 2 * at} for at, name in enumerate(skipped)]
+    workflow = {"nodes": listed, "links": []}
+    if subgraph:
+        workflow["definitions"] = {"subgraphs": [{"id": nodes[-1], "nodes": [{"id": 1, "type": subgraph, "pos": []}]}]}
+    return {"prompt": json.dumps(prompt), "workflow": json.dumps(workflow)}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kind", "part"),
+    [
+        (("LoadImage", "ImageUpscaleWithModel", "SaveImage"), "software", False),
+        (("LoadImage", "BiRefNetRMBG", "ReverseImageBatch", "SaveImage"), "software", False),
+        (("LoadImage", "FluxKontextImageScale", "ImageUpsampler", "BriaRemoveImageBackground"), "software", False),
+        (("LoadImage", "BriaEraser", "SaveImage"), "ai", True),
+        (("LoadImage", "VAEEncodeForInpaint", "KSampler", "SaveImage"), "ai", True),
+        (("LoadImage", "KSampler", "SetLatentNoiseMask", "SaveImage"), "ai", True),
+        (("LoadImage", "EmptyLatentImage", "KSampler", "SetLatentNoiseMask", "SaveImage"), "ai", False),
+        (("LoadImage", "KSampler", "SaveImage"), "ai", False),
+        (("LoadImage", "FluxKontextProImageNode", "SaveImage"), "ai", False),
+        (("EmptyLatentImage", "A node of somebody", "SaveImage"), "ai", False),
+    ],
+)
+def test_a_graph_is_judged_by_the_nodes_that_ran(tmp_path, nodes, kind, part):
+    found = graphs(*nodes, skipped=("KSampler", "SamplerCustom"))
+    info = PngInfo()
+    for key, value in found.items():
+        info.add_text(key, value)
+    claims = read(tmp_path, "a.png", pnginfo=info)
+    assert {claim[0:2] + claim[3:4] for claim in claims} == {(kind, "ComfyUI", part)}
+    assert generator_of(found["workflow"]) == ("" if kind == "software" else "ComfyUI")
+
+
+def test_a_plain_prompt_is_believed_rather_than_the_workflow(tmp_path):
+    info = PngInfo()
+    info.add_text("prompt", graphs("LoadImage", "SaveImage")["prompt"])
+    info.add_text("workflow", graphs("LoadImage", "KSampler", "SaveImage")["workflow"])
+    info.add_text("Software", "ComfyUI")
+    assert [claim[:2] for claim in read(tmp_path, "a.png", pnginfo=info)] == [("software", "ComfyUI")]
+
+
+def test_a_subgraph_of_a_workflow_generates():
+    assert generator_of(graphs("LoadImage", "1f0e", subgraph="KSampler")["workflow"]) == "ComfyUI"
+    assert generator_of(graphs("LoadImage", "1f0e", subgraph="ImageScale")["workflow"]) == ""
 
 
 def test_an_unnamed_ai_system_with_a_prompt_or_a_name_like_a_negation_counts(tmp_path):
@@ -743,7 +792,7 @@ def test_metas_glasses_are_a_camera(tmp_path):
 @pytest.mark.parametrize(
     ("label", "name"),
     [
-        ('{"AIGC": {"ServiceProvider": "a", "ServiceUser": "b"}}', "an AI service (AIGC label)"),
+        ('{"AIGC": {"ServiceProvider": "a", "ServiceUser": "b"}}', "a (AIGC label)"),
         ('{"AIGC": {"Label": "3", "ServiceProvider": "a", "ServiceUser": "b"}}', ""),
         ('{"aigc_info": {"aigc_label_type": 1, "source_info": "a"}}', "an AI service (AIGC label)"),
         ('{"aigc_info": {"aigc_label_type": 0}, "data": {"product": "dreamina", "exportType": "retouch"}}', ""),
@@ -759,7 +808,7 @@ def test_labels_and_models_of_services_are_read(tmp_path, label, name):
 
 def test_labels_outside_containers_are_read(tmp_path):
     label = written(tmp_path, "a.jpg", jpeg((0xE4, b'AIGC{"Label":"1","ContentProducer":"x"}')))
-    assert [claim[1] for claim in claims_in(label)] == ["an AI service (AIGC label)"]
+    assert [claim[1] for claim in claims_in(label)] == ["x (AIGC label)"]
     for kind, wanted in ((1, [("ai", "Galaxy AI", "tag", True)]), (0, [])):
         trailer = f'SEFHPhotoEditor_Re_Edit_Data{{"a":1,"genAIType":{kind}}}xxxxSEFT'.encode()
         path = written(tmp_path, "b.jpg", jpeg() + trailer)
@@ -789,7 +838,7 @@ def test_source_types_of_other_lists_have_the_same_meaning(value):
 
 def test_the_chinese_label_is_read_with_its_name_before_it(tmp_path):
     label = 'AIGC{"Label":"1","ContentProducer":"x","ProduceID":"y"}'
-    assert read(tmp_path, "a.png", **png_text("Comment", label))[0][:2] == ("ai", "an AI service (AIGC label)")
+    assert read(tmp_path, "a.png", **png_text("Comment", label))[0][:2] == ("ai", "x (AIGC label)")
 
 
 @pytest.mark.parametrize(
@@ -948,11 +997,12 @@ def test_a_job_title_is_not_what_made_the_picture(tmp_path, title):
     ("text", "name"),
     [
         ("Sam Altman (OpenAI)", ""), ("Handout via OpenAI", ""), ("Jane, Stability AI", ""), ("Anna / Black Forest Labs", ""),
-        ("Anna (Google DeepMind)", ""), ("Jane, Meta AI", ""), ("OpenAI", "OpenAI"), ("Made with Google AI, Anna", "Google AI"),
+        ("Anna (Google DeepMind)", ""), ("Jane, Meta AI", ""), ("OpenAI", ""), ("Google DeepMind", ""), ("Stability AI", ""),
+        ("Black Forest Labs", ""), ("Generated by OpenAI", "OpenAI"), ("Made with Google AI, Anna", "Google AI"),
         ("Anna (OpenAI DALL-E 3)", "DALL-E"),
     ],
 )  # fmt: skip
-def test_a_company_beside_a_person_is_an_employer(text, name):
+def test_a_company_is_an_employer_or_handed_out_a_photo(text, name):
     assert generators_in(text, PEOPLE) == {name}
 
 
@@ -1026,13 +1076,14 @@ def test_more_people_studios_and_places_are_no_generators(text):
 def test_glasses_with_a_camera_are_no_generator(tmp_path):
     camera = tags({0x010F: "Meta AI", 0x0110: "Ray-Ban Meta Smart Glasses"})
     assert [claim[0] for claim in read(tmp_path, "a.jpg", exif=camera)] == ["camera"]
-    assert generators_in("Meta AI", ("software", "credit")) == {"Meta AI"}
+    assert generators_in("Meta AI", ("software", "comment")) == {"Meta AI"}
 
 
 def test_companies_and_other_software_of_the_catalogue_are_its_words():
     content = catalogue.tomllib.loads(Path(catalogue.__file__).with_name("catalogue.toml").read_text(encoding="utf-8"))
     for company in content["companies"]:
-        assert generators_in(company, ("credit",)) != {""} and generators_in(f"Anna, {company}", PEOPLE) == {""}
+        assert generators_in(f"Made with {company}", ("credit",)) != {""} != generators_in(company, ("software",))
+        assert generators_in(company, PEOPLE) == generators_in(f"Anna, {company}", PEOPLE) == {""}
     assert all(tool_in(name, "software").means == "software" for name in content["software"])
 
 
@@ -1197,6 +1248,8 @@ def test_make_and_model_of_a_generator_are_no_camera(tmp_path, make, model, kind
     "parameters",
     [
         "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Denoising strength: 0.75, Mask blur: 4",
+        "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Inpaint area: Only masked, Masked area padding: 32",
+        "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 6, App: SD.Next, Operations: upscale; inpaint, Mask weight: 0.5",
         '{"generation_mode": "sdxl_inpaint", "positive_prompt": "a cat", "steps": 20, "app_version": "invokeai 5"}',
     ],
 )
@@ -1204,6 +1257,86 @@ def test_parameters_of_a_repainted_region_are_about_a_part(tmp_path, parameters)
     key = "invokeai_metadata" if "{" in parameters else "parameters"
     claim = decode(saved(tmp_path / "a.png", **png_text(key, parameters))).claims[0]
     assert (claim.kind, claim.part) == ("ai", True)
+
+
+def test_a_picture_generated_before_a_region_was_repainted_is_whole(tmp_path):
+    text = "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 6, App: SD.Next, Operations: txt2img; inpaint, Version: 1"
+    assert read(tmp_path, "a.png", **png_text("parameters", text))[0][:4] == ("ai", "SD.Next", "tag", False)
+
+
+@pytest.mark.parametrize(("asked", "part"), [("NativeInfillingRequest", True), ("PromptGenerateRequest", False)])
+def test_the_name_of_a_tool_beside_its_parameters_is_about_the_same_extent(tmp_path, asked, part):
+    comment = json.dumps({"prompt": "a cat", "steps": 28, "sampler": "k_euler", "uc": "", "request_type": asked})
+    info = PngInfo()
+    for key, value in {"Software": "NovelAI", "Source": "NovelAI Diffusion V4.5", "Comment": comment}.items():
+        info.add_text(key, value)
+    assert [claim[1:4:2] for claim in read(tmp_path, "a.png", pnginfo=info)] == [("NovelAI", part)] * 3
+
+
+EDITED, GENERATED = "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia"
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "<photoshop:Credit>AI-Generated with Google Photos</photoshop:Credit>",
+        "<photoshop:Credit>Made with Google AI</photoshop:Credit>",
+        "<xmp:CreatorTool>Adobe Firefly</xmp:CreatorTool>",
+    ],
+)
+@pytest.mark.parametrize(("types", "part"), [((EDITED,), True), ((EDITED, GENERATED), False), ((), False)])
+def test_a_tool_that_edited_a_photo_by_its_source_type_made_a_part(tmp_path, named, types, part):
+    declared = "".join(f"<Iptc4xmpExt:DigitalSourceType>{one}</Iptc4xmpExt:DigitalSourceType>" for one in types)
+    claims = read(tmp_path, "a.jpg", xmp=packet(named + declared))
+    assert [claim[3] for claim in claims if claim[4] != "XMP Iptc4xmpExt:DigitalSourceType"] == [part]
+
+
+@pytest.mark.parametrize("company", ["Black Forest Labs", "Stability AI", "OpenAI"])
+def test_a_company_in_the_place_of_a_camera_is_a_generator(tmp_path, company):
+    assert read(tmp_path, "a.jpg", exif=tags({0x010F: company, 0x0110: "a-model"}))[0][0] == "ai"
+
+
+TOPIC = "<dc:subject><rdf:Bag><rdf:li>{}</rdf:li></rdf:Bag></dc:subject>".format
+HEADLINE = "<photoshop:Headline>{}</photoshop:Headline>".format
+CAPTION = "<dc:description>{}</dc:description>".format
+
+
+@pytest.mark.parametrize(
+    ("element", "words", "alone", "of_a_photo"),
+    [
+        (TOPIC, "AI generated content", [], []),
+        (HEADLINE, "AI-generated images", [], []),
+        (CAPTION, "AI-Generated Images.", [], []),
+        (TOPIC, "AI generated", ["AI"], []),
+        (HEADLINE, "AI-generated image", ["AI"], []),
+        (TOPIC, "Made with Midjourney", ["Midjourney"], ["Midjourney"]),
+        (CAPTION, "AI-generated image", ["AI"], ["AI"]),
+    ],
+)
+def test_what_a_photo_shows_is_not_what_it_is(tmp_path, element, words, alone, of_a_photo):
+    xmp = packet(element(words))
+    assert [claim[1] for claim in read(tmp_path, "a.jpg", xmp=xmp)] == alone
+    for options in (
+        {"exif": tags({0x010F: "Canon", 0x0110: "Canon EOS R5"}), "xmp": xmp},
+        {
+            "xmp": packet(
+                element(words) + "<Iptc4xmpExt:DigitalSourceType>digitalCapture</Iptc4xmpExt:DigitalSourceType>"
+            )
+        },
+    ):
+        claims = read(tmp_path, "a.jpg", **options)
+        assert [claim[1] for claim in claims if claim[0] == "ai"] == of_a_photo
+        assert "camera" in [claim[0] for claim in claims]
+
+
+def test_chinas_label_does_not_say_that_the_whole_picture_is_generated(tmp_path):
+    label = json.dumps({"AIGC": {"Label": "1", "ContentProducer": "A retoucher" + "!" * 99}})
+    decoded = decode(written(tmp_path, "a.jpg", jpeg((0xFE, label.encode()))))
+    assert decoded.claims[0].kind == "ai"
+    card = summary(Finding("a.jpg", "ok", "real", 0.01, claims=decoded.claims), None)
+    words = "carries China's label for AI-generated or AI-edited content: “A retoucher!"
+    assert words in card.sentence and "AI-made" not in card.sentence and "AIGC" not in card.sentence
+    assert "that it, or a part of it, is AI-made" in conflict(decoded.claims, "real")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ _REASONS = {  # replacements for misleading messages of the library
     "more than one manifest store detected": "the file holds several of them",
     "prerelease content detected": "written before version 1.0 of C2PA, which is no longer supported",
 }
+_UNDECODABLE = re.compile(r"end of file|box\b|\bJUM|CBOR|not found|decod|pars(?:e|ing)", re.IGNORECASE)
 _WORDS = {
     "signingCredential.expired": "the signer's certificate had expired",
     "signingCredential.invalid": "the signer's certificate is not valid for signing Content Credentials",
@@ -47,6 +48,7 @@ _WORDS = {
     "claimSignature.outsideValidity": "signed outside the validity period of the certificate",
     "claimSignature.mismatch": "the signature does not match",
     "assertion.hashedURI.mismatch": "the manifest was changed after signing",
+    "assertion.dataHash.mismatch": "the signed hash leaves out more of the file than the manifest",  # if nothing changed
 }
 _EXPECTED = "signingCredential.untrusted"
 
@@ -167,7 +169,7 @@ def _read_sidecar(
     if problem:
         return None, (f"{_NAME} in the sidecar {name} cannot be read: {problem}",)
     manifest, notes = _read(data, format, sidecar, trust)
-    if manifest and any(code.startswith(BINDINGS) and means_change(code, True) for code in manifest.codes):
+    if manifest and any(code.startswith(BINDINGS) and _shows_change(manifest, code) for code in manifest.codes):
         return None, notes  # nothing else ties it to this file
     return manifest, (f"{FROM_SIDECAR} {name}", *notes) if manifest else notes
 
@@ -213,12 +215,12 @@ def _without_identities(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     """Return the reason why a manifest cannot be read."""
-    if type(error).__name__.endswith("ManifestNotFound"):
+    if type(error).__name__.endswith("NotFound"):  # of a manifest or an assertion
         return "damaged"
     if isinstance(error, (KeyError, TypeError, AttributeError, RecursionError)):
         return "the manifest is malformed"
     message = plain(str(error).rpartition(": ")[2]) or type(error).__name__
-    return _REASONS.get(message, f"damaged ({message})")
+    return _REASONS.get(message, f"damaged ({message})" if _UNDECODABLE.search(message) else message)
 
 
 def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
@@ -227,11 +229,16 @@ def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
         if code.startswith("cawg."):
             yield f"{_NAME} contain an identity assertion that could not be verified: {code}"
         elif code != _EXPECTED:
-            held = "are invalid" if means_change(code, manifest.signature != "broken") else "could not be confirmed"
-            yield f"{_NAME} {held}: {_in_words(code, beside)}"
+            changed = _shows_change(manifest, code)
+            held = "are invalid" if changed else "could not be confirmed"
+            yield f"{_NAME} {held}: {_in_words(code, changed, beside)}"
     ingredients = dict.fromkeys((one.title or "unnamed", _problem(one)) for one in manifest.all_ingredients())
     wrong = ((title, problem) for title, problem in ingredients if problem)
     yield from (f"{_NAME} of an ingredient, {title}, {problem}" for title, problem in islice(wrong, _MAX_NOTES))
+
+
+def _shows_change(manifest: Manifest, code: str) -> bool:
+    return manifest.signature == "broken" and means_change(code, signed=False)
 
 
 def _problem(ingredient: Manifest) -> str:
@@ -240,9 +247,9 @@ def _problem(ingredient: Manifest) -> str:
     return "are missing" if "ingredient.manifest.missing" in ingredient.codes else ""
 
 
-def _in_words(code: str, beside: bool) -> str:
+def _in_words(code: str, changed: bool, beside: bool) -> str:
     words = _WORDS.get(code, "")
-    if code.startswith(BINDINGS) and means_change(code, True):
+    if changed and code.startswith(BINDINGS):
         words = "the sidecar belongs to another file, or this file was changed" if beside else "the file was changed"
         words += " after signing"
     return f"{words} ({code})" if words else code

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+NO_NAME = "AI"  # of a generator that a text states without its name
 FIELDS = ("software", "agent", "credit", "creator", "comment", "text")
 _PATH = Path(__file__).with_name("catalogue.toml")
 _OF_TOOLS = ("software", "agent")  # written by tools: a name anywhere in the value counts
@@ -189,11 +190,11 @@ def _in_peoples_words(text: str, where: str) -> Tool | None:
     if where in _WHOLE and text.lower() in catalogue.addresses:
         return catalogue.addresses[text.lower()]
     names, allowed = catalogue.names[where], catalogue.alone if where == "credit" else catalogue.phrased
-    parts = _actors(text) if where in _OF_PEOPLE else []
-    for one, whole in ((text, names), *((part, catalogue.beside[where]) for part in parts)):
+    for one in (text, *(_actors(text) if where in _OF_PEOPLE else ())):
         if len(one) > _MAX_PHRASE_LENGTH:
             continue
-        if tool := (_whole(one, whole) if where in _WHOLE else None) or catalogue.phrase(one, names, allowed):
+        whole = _whole(one, catalogue.whole[where]) if where in _WHOLE else None
+        if tool := whole or catalogue.phrase(one, names, allowed):
             return tool
     return None
 
@@ -233,8 +234,9 @@ class _Catalogue:
             for where in _OF_TOOLS
         }
         companies = {_key(word) for word in content["companies"]}
-        # The names that count beside others: "Anna, OpenAI" only says where Anna works.
-        self.beside = {where: _without(companies, self.names[where]) for where in _OF_PEOPLE}
+        # The names that count as a whole value: "OpenAI" and "Anna, OpenAI" may only credit a press photo.
+        self.whole = {where: self.names[where] for where in _WHOLE}
+        self.whole |= {where: _without(companies, self.names[where]) for where in _OF_PEOPLE}
         self._leads = {
             _key(lead): means
             for verbs, elsewhere, means in (("made", "made_elsewhere", "ai"), ("edited", "edited_elsewhere", "ai-edit"))
@@ -269,7 +271,7 @@ class _Catalogue:
             tokens.pop()
         stated = self._stated.get(_texts(tokens)) or self._stated.get(_texts(tokens[self._after_start(tokens) :]))
         if stated:
-            return Tool("AI", stated)
+            return Tool(NO_NAME, stated)
         if len(tokens) > 1 and tokens[-1].text == "generated":
             end = tokens[-3].end if len(tokens) > 2 and tokens[-2].text == "ai" else tokens[-2].end
             return _whole(text[:end], names)
@@ -287,9 +289,9 @@ class _Catalogue:
         if is_first_name and words[-1] in _BEFORE_PERSONS and "ai" not in words:
             return None
         if name in self._ai:
-            return Tool("AI", "ai")
+            return Tool(NO_NAME, "ai")
         states_ai = words in _AI_GENERATED_WITH and _is_unknown_tool(named)
-        return _whole(named, names) or (Tool("AI", "ai") if states_ai else None)
+        return _whole(named, names) or (Tool(NO_NAME, "ai") if states_ai else None)
 
     def statement(self, clause: str) -> Tool | None:
         """Return the tool of a clause such as "AI generated: yes" or "AI generated image by NAME"."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+AIGC_LABEL = " (AIGC label)"  # end of the text of a claim by China's label, which edited pictures carry, too
 UNNAMED = "unnamed"  # name of a signer or software that is not stated
 _MAX_LENGTH = 80
 _KINDS = ("ai", "camera", "software")
@@ -66,5 +67,7 @@ def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
         return f"conflict: the file states that it comes from a camera or scanner ({first.short()}), but its pixels look AI-made"
     if verdict == "real" and first.kind == "ai":
         what = "a part of it" if first.part else "it"
+        if first.text.endswith(AIGC_LABEL):
+            what = "it, or a part of it,"
         return f"conflict: the file states that {what} is AI-made ({first.short()}), but the verdict from its pixels is real"
     return ""

@@ -12,12 +12,19 @@ from dataclasses import replace
 
 from PIL import Image
 
-from hidascan.image.provenance.catalogue import Tool, is_negative, meaning_of, term_of, tool_in
+from hidascan.image.provenance.catalogue import NO_NAME, Tool, is_negative, meaning_of, term_of, tool_in
 from hidascan.image.provenance.claim import UNNAMED, Claim
 from hidascan.image.provenance.fields import PNG_TEXT, Field
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.image.provenance.statements import AI_ASSERTIONS, is_library
-from hidascan.image.provenance.structures import generator_of, generator_of_keys, is_inpainted, is_signed_by_xai
+from hidascan.image.provenance.structures import (
+    COMFYUI,
+    generates_nothing,
+    generator_of,
+    generator_of_keys,
+    is_inpainted,
+    is_signed_by_xai,
+)
 from hidascan.image.provenance.tags import camera_name
 from hidascan.image.provenance.texts import read_stealth
 
@@ -57,6 +64,7 @@ _SIGNED_BY_XAI = (
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
+_PLURAL = re.compile(r"\b(?:images|content)\W*$", re.IGNORECASE)
 _ASSERTION, _MODEL = "C2PA assertion ", ", Model"
 _CREATED, _OPENED, _PLACED = "C2PA action c2pa.created", "C2PA action c2pa.opened", "C2PA action c2pa.placed"
 # What an app does to a picture without inventing content.
@@ -77,20 +85,41 @@ _NO_CAMERA = re.compile(
 
 def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | None) -> tuple[Claim, ...]:
     """Return all claims in a loaded image, its metadata fields and its C2PA manifest, strongest first."""
-    claims = [_fit_to_show(claim) for claim in _of_manifest(manifest)]
+    signed = [_fit_to_show(claim) for claim in _of_manifest(manifest)]
     structures = {field: name for field in fields if (name := generator_of(field.text))}
-    claims += (_claim(field, "ai", name, is_inpainted(field.text)) for field, name in structures.items())
     plain = [field for field in fields if field not in structures]
-    for field in plain:
-        claims += _BY_KIND[field.kind](field) if field.kind in _BY_KIND else ()
-    overwritten = {field.source for field in structures if field.kind in ("make", "model")}
-    cameras = [one for one in _of_camera(plain) if one.source not in overwritten]
+    named = _of_names(plain, {field.source for field in structures if field.kind in ("make", "model")})
+    if any(one.kind == "camera" for one in (*signed, *named)):  # so topics are about what the photo shows
+        topics = {field.name for field in plain if field.kind == "topic"}
+        named = [one for one in named if one.text != NO_NAME or one.field not in topics]
+    idle = [field for field in plain if generates_nothing(field.text)]
+    if idle:  # `workflow` may also hold nodes that did not run
+        structures = {field: name for field, name in structures.items() if name != COMFYUI}
+        named = [replace(one, kind="software") if one.text == COMFYUI else one for one in named]
+    repainted = {name for field, name in structures.items() if is_inpainted(field.text)}
+    unsigned = [_claim(field, "ai", name) for field, name in structures.items()]
+    unsigned += [_claim(field, "software", COMFYUI) for field in idle]
+    unsigned += [*named, *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
+    if not any(field.source == "png" for field in structures):
+        unsigned += _of_png_keys(plain)
+    unsigned = [replace(one, part=True) if one.text in repainted and one.kind == "ai" else one for one in unsigned]
+    return tuple(sorted(_without_duplicates(signed + unsigned), key=Claim.rank)[:_MAX_CLAIMS])
+
+
+def _of_names(fields: list[Field], overwritten: set[str]) -> list[Claim]:
+    """Return the claims by names of tools and cameras, and by source types.
+
+    Args:
+        fields: Metadata fields without structures.
+        overwritten: Containers in which a structure stands in place of a camera.
+    """
+    claims = [claim for field in fields if field.kind in _BY_KIND for claim in _BY_KIND[field.kind](field)]
+    cameras = [one for one in _of_camera(fields) if one.source not in overwritten]
     if cameras:
         claims = [replace(one, kind="software") if _is_of_glasses(one) else one for one in claims]
-    claims += [*cameras, *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
-    if not any(field.source == "png" for field in structures):
-        claims += _of_png_keys(plain)
-    return tuple(sorted(_without_duplicates(claims), key=Claim.rank)[:_MAX_CLAIMS])
+    declared = _source_types(fields)
+    edited = ("ai", True) in declared and ("ai", False) not in declared
+    return [replace(one, part=True) if edited and one.kind == "ai" else one for one in (*claims, *cameras)]
 
 
 def _is_of_glasses(claim: Claim) -> bool:
@@ -120,6 +149,13 @@ def _by_catalogue(field: Field) -> Iterator[Claim]:
         yield _by_tool(field, tool)
 
 
+def _of_caption(field: Field) -> Iterator[Claim]:
+    """Yield the generator that a caption or a topic states; "AI-generated images" may be what the picture shows."""
+    tool = tool_in(_line(field.text), "text")
+    if tool and tool.means != "software" and not (tool.name == NO_NAME and _PLURAL.search(_line(field.text))):
+        yield _by_tool(field, tool)
+
+
 def _of_source_type(field: Field) -> Iterator[Claim]:
     if (term := term_of(field.text)) and term != "empty":  # C2PA's term for a file without content
         kind, part = meaning_of(term)
@@ -134,6 +170,8 @@ _BY_KIND: dict[str, Callable[[Field], Iterator[Claim]]] = {
     "creator": _by_catalogue,
     "comment": _by_catalogue,
     "text": _by_catalogue,
+    "caption": _of_caption,
+    "topic": _of_caption,
     "source type": _of_source_type,
 }
 
@@ -178,8 +216,7 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     system, version = by_kind.get("ai system"), by_kind.get("ai version")
     if system and _names_no_system(system.text):
         return
-    types = [field for field in fields if field.kind == "source type" and not field.of_part]
-    terms = {meaning_of(term) for field in types if (term := term_of(field.text))}
+    terms = _source_types(fields)
     if not system and all(_states_nothing(field.text) for field in by_kind.values()):
         return
     text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
@@ -190,6 +227,12 @@ def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     part = ("ai", False) not in terms if terms else bool(tool and tool.means == "ai-edit")
     claim = _claim(system or next(iter(by_kind.values())), "ai", text, part, strength)
     yield replace(claim, detail=shown(detail))
+
+
+def _source_types(fields: list[Field]) -> set[tuple[str, bool]]:
+    """Return the meanings of the source types of the whole picture, as `meaning_of` gives them."""
+    types = [field for field in fields if field.kind == "source type" and not field.of_part]
+    return {meaning_of(term) for field in types if (term := term_of(field.text))}
 
 
 def _is_unknown(text: str) -> bool:
@@ -227,8 +270,8 @@ def _of_pixels(image: Image.Image) -> Iterator[Claim]:
     hidden = read_stealth(image)
     if hidden is not None:
         channels, text = hidden
-        name = generator_of(text) or "hidden parameters"
-        yield Claim("ai", "pixels", name, "", shown(text), field=f"lowest bits of {channels}", strength="tag")
+        name, part = generator_of(text) or "hidden parameters", is_inpainted(text)
+        yield Claim("ai", "pixels", name, "", shown(text), part, f"lowest bits of {channels}", "tag")
 
 
 def _claim(field: Field, kind: str, text: str, part: bool = False, strength: str = "tag") -> Claim:
@@ -407,7 +450,8 @@ def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:
     """
     kind, part = meaning_of(statement.source_type)
     place, _, property_name = statement.field.partition(", ")
-    if part or place == _PLACED or _tool_means(statement) == "ai-edit":
+    created_whole = bool(kind) and not part and place == _CREATED
+    if part or place == _PLACED or (_tool_means(statement) == "ai-edit" and not created_whole):
         return True
     if not kind:
         return edited or (drawn and place not in (_CREATED, _OPENED) and not place.startswith(_ASSERTION))

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from hidascan.image.provenance.tags import exif_texts, iptc_records
-from hidascan.image.provenance.texts import gif_texts, png_texts
+from hidascan.image.provenance.texts import RAW_PROFILE, gif_texts, png_texts, raw_profile
 from hidascan.image.provenance.xmp import properties_of
 
 _MAX_PER_KIND, _MAX_CHARACTERS = 200, 8_000_000
@@ -22,20 +22,20 @@ _EXIF = {
     0xA43B: ("ImageEditingSoftware", "software"), 0xA43C: ("MetadataEditingSoftware", "text"),
     0x010F: ("Make", "make"), 0x0110: ("Model", "model"), 0x013B: ("Artist", "creator"), 0x9C9D: ("XPAuthor", "creator"),
     0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"), 0x9286: ("UserComment", "comment"),
-    0x9C9C: ("XPComment", "comment"), 0x010D: ("DocumentName", "text"), 0x010E: ("ImageDescription", "text"),
-    0x8298: ("Copyright", "text"), 0x9C9B: ("XPTitle", "text"), 0x9C9E: ("XPKeywords", "keywords"), 0x9C9F: ("XPSubject", "text"),
-    0xA436: ("ImageTitle", "text"), 0x927C: ("MakerNote", "structure"),
+    0x9C9C: ("XPComment", "comment"), 0x010D: ("DocumentName", "caption"), 0x010E: ("ImageDescription", "caption"),
+    0x8298: ("Copyright", "text"), 0x9C9B: ("XPTitle", "caption"), 0x9C9E: ("XPKeywords", "keywords"), 0x9C9F: ("XPSubject", "caption"),
+    0xA436: ("ImageTitle", "caption"), 0x927C: ("MakerNote", "structure"),
 }  # fmt: skip
 _IPTC = {
-    5: ("Title", "text"), 25: ("Keywords", "text"), 40: ("Instructions", "text"), 65: ("Program", "software"),
-    80: ("By-line", "creator"), 85: ("By-line Title", "comment"), 122: ("Writer", "text"), 105: ("Headline", "text"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
-    116: ("Copyright", "text"), 120: ("Caption", "text"),
+    5: ("Title", "caption"), 25: ("Keywords", "topic"), 40: ("Instructions", "text"), 65: ("Program", "software"),
+    80: ("By-line", "creator"), 85: ("By-line Title", "comment"), 122: ("Writer", "text"), 105: ("Headline", "topic"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
+    116: ("Copyright", "text"), 120: ("Caption", "caption"),
 }  # fmt: skip
 _XMP = {
     "tiff:Software": "software", "exif:Software": "software", "stEvt:softwareAgent": "software",
     "photoshop:Credit": "credit", "photoshop:Source": "credit", "dc:creator": "creator", "exif:UserComment": "comment",
-    "dc:title": "text", "dc:description": "text", "dc:subject": "text", "dc:rights": "text", "photoshop:Headline": "text",
-    "photoshop:Instructions": "text", "tiff:ImageDescription": "text", "tiff:Artist": "creator", "tiff:Make": "make",
+    "dc:title": "caption", "dc:description": "caption", "dc:subject": "topic", "dc:rights": "text", "photoshop:Headline": "topic",
+    "photoshop:Instructions": "text", "tiff:ImageDescription": "caption", "tiff:Artist": "creator", "tiff:Make": "make",
     "tiff:Model": "model", "dcterms:provenance": "manifest address",
     "dc:contributor": "creator", "dc:source": "creator", "photoshop:AuthorsPosition": "comment",
     "plus:ImageCreatorName": "creator", "photoshop:CaptionWriter": "text", "xmpRights:UsageTerms": "text",
@@ -48,11 +48,11 @@ _XMP_ANYWHERE = {
 }  # fmt: skip
 _PNG = {
     "software": "software", "creator tool": "software", "creatortool": "software", "source": "credit", "author": "creator",
-    "artist": "creator", "creator": "creator", "comment": "comment", "description": "text", "title": "text",
+    "artist": "creator", "creator": "creator", "comment": "comment", "description": "caption", "title": "caption",
     "copyright": "text", "disclaimer": "text", "warning": "text", "keywords": "keywords", "credit": "credit",
     "generator": "software",
 }  # fmt: skip
-_XMP_KEY, _RAW_PROFILE = "XML:com.adobe.xmp", "Raw profile type "
+_XMP_KEY = "XML:com.adobe.xmp"
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _UNREAD_XMP = ("WEBP", "HEIF", "AVIF")
 _EXTENSION_HEAD = 40  # GUID, full length, offset
@@ -69,9 +69,10 @@ class Field:
     Attributes:
         source: "exif", "xmp", "iptc", "png" or "comment".
         name: Display name, such as "EXIF Software" or "XMP dc:creator".
-        kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "make" or "model" of a camera;
-            "source type", "ai system" and similar ones of IPTC; "manifest address", of C2PA; "structure", in which only a
-            structure counts.
+        kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "caption" (also titles) and "topic"
+            (keywords, headlines), which may be about what the picture shows; "make" or "model" of a camera; "source type",
+            "ai system" and similar ones of IPTC; "manifest address", of C2PA; "structure", in which only a structure
+            counts.
         text: Full content.
         of_part: True if the field describes an ingredient, a region, an artwork or an editing step, not the whole picture.
     """
@@ -107,7 +108,7 @@ class _File:
 
     @cached_property
     def profiles(self) -> list[bytes]:
-        return [_raw_profile(text) for key, text in self.png_texts if key.startswith(_RAW_PROFILE)]
+        return [raw_profile(text) for key, text in self.png_texts if key.startswith(RAW_PROFILE)]
 
     @cached_property
     def gif_texts(self) -> list[tuple[str, bytes]]:
@@ -148,11 +149,11 @@ def _split(field: Field) -> list[Field]:
     if field.kind != "keywords":
         return [field]
     words = re.split(r"[;,]", field.text[:10_000])
-    return [Field(field.source, field.name, "text", word.strip()) for word in words if word.strip()]
+    return [Field(field.source, field.name, "topic", word.strip()) for word in words if word.strip()]
 
 
 def _of_exif(file: _File) -> Iterator[Field]:
-    for tag, text in exif_texts(file.image, (one for one in file.profiles if one.startswith(b"Exif\0\0"))):
+    for tag, text in exif_texts(file.image):
         name, kind = _EXIF.get(tag) or (ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), "structure")
         if kind != "structure" or "\0" not in text:  # with NUL: a binary block
             yield Field("exif", f"EXIF {name}", kind, text)
@@ -210,18 +211,9 @@ def _iptc_blocks(file: _File) -> Iterator[bytes]:
     yield from (one for one in file.profiles if one.startswith((b"8BIM", b"Photoshop 3.0\0", b"\x1c")))
 
 
-def _raw_profile(text: bytes) -> bytes:
-    """Decode a raw profile of ImageMagick: a name, a length, and hexadecimal bytes."""
-    lines = text.strip().split(b"\n", 2)
-    try:
-        return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""
-    except ValueError:
-        return b""
-
-
 def _of_png(file: _File) -> Iterator[Field]:
     for key, text in file.png_texts:
-        if key != _XMP_KEY and not key.startswith(_RAW_PROFILE):
+        if key != _XMP_KEY and not key.startswith(RAW_PROFILE):
             yield Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
 
 

@@ -27,8 +27,8 @@ class Manifest:
 
     Attributes:
         title: Title by the maker of the file; "" if none.
-        relationship: Role of an ingredient, such as parentOf (edited), componentOf (placed) or inputTo; "" for
-            the file itself.
+        relationship: Role of an ingredient, such as parentOf (edited; also of any that was opened), componentOf (placed)
+            or inputTo; "" for the file itself.
         signature: "valid", by a signer on the user's trust list; "unverified", without known changes, but by an
             untrusted or unchecked signer; "broken", if the file was changed after signing or the signature is wrong;
             "" for an ingredient without a manifest.

@@ -18,6 +18,7 @@ _PARTS = (
     "ArtworkOrObject", "ImageRegion", "Regions", "regionOfInterest", "Ingredients", "hasPart", "Pantry", "DerivedFrom",
     "History",
 )  # fmt: skip
+_INGREDIENTS = ("instanceId", "ingredient", "ingredients", "ingredientIds")  # parameters of an action that name them
 _OF_VALUES = frozenset({"@id", "@value", "@type", "@language", "id"})  # keys of a value in JSON-LD
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
 _GENERATOR = "com.adobe.generative-ai"
@@ -42,8 +43,25 @@ def is_library(agent: str) -> bool:
 
 def actions_of(manifest: dict[str, Any]) -> list[str]:
     """Return the names of the actions, in order."""
-    lists = (_list(data.get("actions")) for label, data in _assertions(manifest) if _is_actions(label))
-    return [plain(action.get("action")) for actions in lists for action in actions if isinstance(action, dict)]
+    return [plain(action.get("action")) for action in _actions(manifest)]
+
+
+def opened_in(manifest: dict[str, Any]) -> set[str]:
+    """Return the identifiers and labels of the ingredients that the actions of a manifest opened."""
+    named: set[str] = set()
+    for action in _actions(manifest):
+        parameters = action.get("parameters")
+        if action.get("action") == "c2pa.opened" and isinstance(parameters, dict):
+            values = [value for key in _INGREDIENTS for value in _list(parameters.get(key))]
+            links = [value.get("url") if isinstance(value, dict) else value for value in values]
+            named |= {plain(link).rpartition("/")[2] for link in links}  # of a URL, the label at its end
+    return named - {""}
+
+
+def _actions(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for label, data in _assertions(manifest):
+        if _is_actions(label):
+            yield from (action for action in _list(data.get("actions")) if isinstance(action, dict))
 
 
 def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:

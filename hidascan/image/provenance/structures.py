@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from hidascan.image.provenance.catalogue import CHATBOTS, tool_in
+from hidascan.image.provenance.claim import AIGC_LABEL
 
+COMFYUI = "ComfyUI"
 _JSON_CHARACTERS = 4_000_000
 _LABELLED = frozenset({"contentproducer", "produceid", "contentpropagator", "propagateid"})  # keys of an AIGC label
+_PRODUCER = 50  # maximum number of characters of a producer's name
 _OF_A_SERVICE = frozenset({"serviceprovider", "serviceuser"})  # keys of Tencent's label
 # ComfyUI writes `workflow:{...}`, services `AIGC{...}`.
 _LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)")
@@ -31,9 +34,10 @@ _BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
 _BROKEN_WORKFLOW = re.compile(r'"(?:widgets_values|last_node_id)"\s{0,9}:')
 _UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
 _SIGNATURE = re.compile(r"Signature: ?[A-Za-z0-9+/]{80,}={0,2}\s*")
-# Parameters of a repainted region: A1111 and Forge, InvokeAI, NovelAI.
+# Parameters of a repainted region: A1111 and Forge, SD.Next, InvokeAI, NovelAI (also within JSON, with backslashes).
 _INPAINTED = re.compile(
-    r'\bMask blur: ?[1-9]|"generation_mode"\s{0,9}:\s{0,9}"\w{0,20}(?:in|out)paint|"request_type"\s{0,9}:\s{0,9}"NativeInfilling'
+    r"\bMask blur: ?[1-9]|\bInpaint area: ?Only masked|\bOperations: ?(?![^,\n]{0,200}txt2img)[^,\n]{0,200}inpaint"
+    r'|"generation_mode"\s{0,9}:\s{0,9}"\w{0,20}(?:in|out)paint|"request_type\\?"\s{0,9}:\s{0,9}\\?"NativeInfilling'
 )
 _OF_TOOLS = (
     "software", "generator", "app", "app_id", "tool", "engine", "application", "version", "metadata_scheme",
@@ -58,18 +62,21 @@ _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
     ("NovelAI", frozenset({"uc", "sampler"})),
     ("NovelAI", frozenset({"request_type", "uncond_scale"})),
 )
-# ComfyUI's nodes that load, save, scale, crop, filter or join: a graph of nothing else generates nothing.
-_PLAIN_NODES = frozenset(
-    {
-        "LoadImage", "LoadImageMask", "SaveImage", "PreviewImage", "ImageScale", "ImageScaleBy", "ImageScaleToTotalPixels",
-        "ImageCrop", "ImageInvert", "Reroute", "Note", "MarkdownNote", "PrimitiveNode", "ImageBlend", "ImageBlur", "ImageSharpen",
-        "GetImageSize", "ImageStitch", "ImagePadForOutpaint", "ResizeImageMaskNode", "ImageScaleToMaxDimension", "PreviewAny",
-        "LoadImageOutput", "SaveImageWebsocket", "Canny", "WD14Tagger|pysssy", "Florence2Run", "ImageFromBatch",
-        "JoinImageWithAlpha", "SplitImageWithAlpha", "ImageToMask", "MaskToImage", "ImageResizeKJ",
-        "ImageQuantize", "ImageRotate", "ImageFlip", "ImageBatch", "ImageCompositeMasked", "SaveAnimatedWEBP",
-        "SaveAnimatedPNG",
-    }
-)  # fmt: skip
+# Names of ComfyUI's nodes: those that load a picture, that generate, that generate a part of a picture, and that start
+# from nothing.
+_LOADS = re.compile(r"load ?(?:image|video)|image ?load", re.IGNORECASE)
+_GENERATES = re.compile(
+    r"(?i:(?<!re)(?<!up)(?<!down)sampl|vae ?decode|diffus|detailer|sd ?upscale|image ?(?:edit|generat)"
+    r"|(?:text|txt|image|img) ?(?:to|2) ?(?:image|img)|dall-?e|gpt-?image|ideogram|seedream|nano ?banana|omnigen|bagel"
+    r"|workflow[>/])|TryOn|VTO"
+    r"|(?:Bria(?!Remove)|ByteDance|Flux(?!KontextImageScale)|Gemini|Grok|Hunyuan|Kling|Krea|Luma|Magnific|OpenAI|OpenRouter"
+    r"|Qwen|Recraft|Reve(?!r)|Runway|Stability|Wan)\w{0,40}(?:Image|Edit|Fill|Expand|Canny|Depth|Creative)"
+)
+_REPAINTS = re.compile(
+    r"inpaint|outpaint|lanpaint|lama ?remov|(?<!cam)erase|SetLatentNoiseMask|face ?swap", re.IGNORECASE
+)
+_STARTS_EMPTY = re.compile(r"Empty\w{0,40}Latent")
+_SKIPPED = (2, 4)  # modes of ComfyUI's nodes: muted, bypassed
 # In lower case, without "_".
 _PROMPTS = frozenset({"prompt", "fullprompt", "positiveprompt"})
 _SETTINGS = frozenset(
@@ -99,20 +106,29 @@ def generator_of(text: str) -> str:
 
 def is_inpainted(text: str) -> bool:
     """Return whether parameters are those of a region that was repainted in a given picture."""
-    return bool(_INPAINTED.search(text[:_HEAD] + text[-_TAIL:]))
+    return bool(_INPAINTED.search(text[:_HEAD] + text[-_TAIL:])) or _extent(_graph_of(text)) == "part"
+
+
+def generates_nothing(text: str) -> bool:
+    """Return whether a text is a ComfyUI prompt, the graph that ran, in which no node generates."""
+    nodes = _graph_of(text) if '"class_type"' in text else ""
+    return bool(nodes) and not _extent(nodes)
 
 
 def generator_of_keys(values: Mapping[str, Any]) -> str:
     """Return the generator whose keys a dictionary has, from JSON or PNG text chunks; "" if none."""
-    if _is_graph(values) or any(_is_graph(_unpacked(values.get(key))) for key in ("prompt", "workflow")):
-        return "ComfyUI"
+    if _extent(_graph_in(values)):
+        return COMFYUI
     wrapped = next((value for key, value in values.items() if str(key).upper() == "AIGC"), None)
     label = {str(key).lower(): value for key, value in _unpacked(values if wrapped is None else wrapped).items()}
     by_law = str(label.get("label")) == "1" and (wrapped is not None or _LABELLED & label.keys())
     of_service = str(_unpacked(values.get("aigc_info")).get("aigc_label_type")) in ("1", "2")
     unnumbered = wrapped is not None and "label" not in label and label.keys() >= _OF_A_SERVICE
     if by_law or of_service or unnumbered:
-        return "an AI service (AIGC label)"  # China's GB 45438-2025; 2 and 3 mean "possibly" and "suspected"
+        # China's GB 45438-2025; the labels 2 and 3 mean "possibly" and "suspected"
+        producers = (label.get(key) for key in ("contentproducer", "serviceprovider"))
+        producer = next((one.strip() for one in producers if isinstance(one, str) and one.strip()), "an AI service")
+        return producer[:_PRODUCER] + AIGC_LABEL
     keys = {str(key).lower(): value for key, value in values.items()}
     if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
         return name
@@ -155,15 +171,18 @@ def _of_parameters(text: str) -> str:
 
 
 def _of_json(text: str) -> str:
-    text = _LABEL.sub("", text, count=1) if not text.lstrip().startswith("{") else text
-    text = text.strip("\0 \r\n\t")
-    if text.startswith("{"):
-        values = _unpacked(text)
-        if values:
-            return _tool_named(values) or generator_of_keys(values)
-        if any(pattern.search(text) for pattern in (_BROKEN_PROMPT, _BROKEN_WORKFLOW)):
-            return "ComfyUI"  # truncated, or too long to parse
+    text = _without_label(text)
+    if values := _unpacked(text):
+        return _tool_named(values) or generator_of_keys(values)
+    if text.startswith("{") and any(pattern.search(text) for pattern in (_BROKEN_PROMPT, _BROKEN_WORKFLOW)):
+        return COMFYUI  # truncated, or too long to parse
     return ""
+
+
+def _without_label(text: str) -> str:
+    """Return a JSON text without spaces around it, and without a label before it."""
+    text = _LABEL.sub("", text, count=1) if not text.lstrip().startswith("{") else text
+    return text.strip("\0 \r\n\t")
 
 
 def _tool_named(values: Mapping[str, Any]) -> str:
@@ -186,16 +205,47 @@ def _unpacked(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_graph(values: Mapping[str, Any]) -> bool:
-    """Return whether a dictionary is a ComfyUI graph: a prompt of nodes with classes, or a workflow with links."""
-    nodes = values.get("nodes")
-    if isinstance(nodes, list) and isinstance(values.get("links"), list):
-        return any(
-            isinstance(node, dict)
-            and {"id", "type"} <= node.keys()
-            and node.keys() & {"inputs", "outputs", "widgets_values", "pos"}
-            and str(node["type"]) not in _PLAIN_NODES
-            for node in nodes
-        )
-    classes = (node.get("class_type") for node in values.values() if isinstance(node, dict))
-    return any(isinstance(one, str) and one not in _PLAIN_NODES for one in classes)
+def _graph_of(text: str) -> str:
+    """Return the names of the nodes of the ComfyUI graph in a JSON text; "" if none."""
+    return _graph_in(_unpacked(_without_label(text))) if '"class_type"' in text or '"links"' in text else ""
+
+
+def _graph_in(values: Mapping[str, Any]) -> str:
+    """Return the names of the nodes of a ComfyUI graph: of `prompt`, which ran, or else of `workflow`; "" if none."""
+    graphs = (values, _unpacked(values.get("prompt")), _unpacked(values.get("workflow")))
+    return next(filter(None, map(_nodes_of, graphs)), "")[:_HEAD]
+
+
+def _nodes_of(graph: Mapping[str, Any]) -> str:
+    """Return the names of the nodes of a prompt, or of those of a workflow and its subgraphs that are not skipped."""
+    if not (isinstance(graph.get("nodes"), list) and isinstance(graph.get("links"), list)):
+        classes = (node.get("class_type") for node in graph.values() if isinstance(node, dict))
+        return "\n".join(one for one in classes if isinstance(one, str))
+    definitions = graph.get("definitions")
+    subgraphs = definitions.get("subgraphs") if isinstance(definitions, dict) else None
+    listed = subgraphs if isinstance(subgraphs, list) else []
+    found = {str(one.get("id")): _active(one.get("nodes")) for one in listed if isinstance(one, dict)}
+    names = _active(graph["nodes"])
+    used = {*names}.union(*found.values())
+    return "\n".join((*names, *(name for number, inner in found.items() if number in used for name in inner)))
+
+
+def _active(nodes: object) -> list[str]:
+    """Return the names of the nodes in a list that are neither muted nor bypassed."""
+    return [
+        str(node["type"])
+        for node in (nodes if isinstance(nodes, list) else ())
+        if isinstance(node, dict)
+        and {"id", "type"} <= node.keys()
+        and node.keys() & {"inputs", "outputs", "widgets_values", "pos"}
+        and node.get("mode") not in _SKIPPED
+    ]
+
+
+def _extent(nodes: str) -> str:
+    """Return how much of the picture a ComfyUI graph generates: "whole", "part", or "" if it only edits a given one."""
+    if not _LOADS.search(nodes):
+        return "whole" if nodes else ""
+    if _REPAINTS.search(nodes) and not _STARTS_EMPTY.search(nodes):
+        return "part"
+    return "whole" if _GENERATES.search(nodes) else ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from hidascan.image.provenance.texts import RAW_PROFILE, raw_profile
 from hidascan.printable import printable
 
 _EXIF_IFD = 0x8769
@@ -25,16 +26,20 @@ _POSITION = {2, 4}  # latitude and longitude
 _MAX_STATED = 60  # characters of a statement on the capture
 
 
-def exif_texts(image: Image.Image, profiles: Iterable[bytes] = ()) -> Iterator[tuple[int, str]]:
-    """Yield (tag, text) of the main and the EXIF directory; broken EXIF yields nothing.
+def exif_texts(image: Image.Image) -> Iterator[tuple[int, str]]:
+    """Yield (tag, text) of the main and the EXIF directory of a loaded image; broken EXIF yields nothing."""
+    for load in _blocks(image):
+        yield from _texts_of(load)
 
-    Args:
-        image: Loaded image.
-        profiles: Additional blocks of EXIF, such as those that ImageMagick stores in PNG text.
-    """
-    yield from _texts_of(image.getexif)
-    for profile in profiles:
-        yield from _texts_of(functools.partial(_loaded, profile))
+
+def _blocks(image: Image.Image) -> Iterator[Callable[[], Image.Exif]]:
+    """Yield a loader for each block of EXIF: the usual one, and those that ImageMagick stores in PNG text."""
+    yield image.getexif
+    for key, text in image.info.items():
+        if isinstance(text, str) and str(key).startswith(RAW_PROFILE):
+            profile = raw_profile(text.encode("latin-1", "replace"))
+            if profile.startswith(b"Exif\0\0"):
+                yield functools.partial(_loaded, profile)
 
 
 def _loaded(block: bytes) -> Image.Exif:
@@ -171,22 +176,26 @@ def capture_of(image: Image.Image, has_camera: bool) -> Capture | None:
         image: Loaded image.
         has_camera: Whether Make and Model name a camera; some generators store their parameters there.
     """
+    captures = (_capture_in(load, has_camera) for load in _blocks(image))
+    return next((capture for capture in captures if capture != Capture()), None)
+
+
+def _capture_in(load: Callable[[], Image.Exif], has_camera: bool) -> Capture:
     try:
-        exif = image.getexif()
+        exif = load()
         inner = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
         position = exif.get_ifd(_GPS_IFD) if _GPS_IFD in exif else {}
         make, model = _stated(exif.get(_MAKE)), _stated(exif.get(_MODEL))
         camera = camera_name(make, model) if has_camera else ""
         taken, software = _stated(inner.get(_TAKEN)), _stated(exif.get(_SOFTWARE))
-        capture = Capture(
+        return Capture(
             camera,
             "" if "{" in software else software,  # parameters of a generator
             taken and taken + _stated(inner.get(_OFFSET)),
             position.keys() >= _POSITION,
         )
     except Exception:  # Pillow raises almost any exception on broken EXIF
-        return None
-    return None if capture == Capture() else capture
+        return Capture()
 
 
 def camera_name(make: str, model: str) -> str:

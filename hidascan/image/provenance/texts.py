@@ -11,6 +11,7 @@ from PIL import Image
 
 from hidascan.image.headers import PNG_SIGNATURE
 
+RAW_PROFILE = "Raw profile type "  # start of the keywords under which ImageMagick stores other metadata
 _PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all, below Pillow's limits
 _MAX_RATIO = 1032  # of deflate
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -91,6 +92,15 @@ def _utf_8(text: bytes) -> bytes:
         return text
     except UnicodeDecodeError:
         return text.decode("latin-1").encode()
+
+
+def raw_profile(text: bytes) -> bytes:
+    """Decode a raw profile of ImageMagick: a name, a length, and hexadecimal bytes."""
+    lines = text.strip().split(b"\n", 2)
+    try:
+        return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""
+    except ValueError:
+        return b""
 
 
 def gif_texts(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -15,11 +15,19 @@ from itertools import islice
 from typing import Any
 
 from hidascan.image.provenance.manifest import Manifest, Statement
-from hidascan.image.provenance.statements import actions_of, claim_generator_of, plain, source_type_of, statements_of
+from hidascan.image.provenance.statements import (
+    actions_of,
+    claim_generator_of,
+    opened_in,
+    plain,
+    source_type_of,
+    statements_of,
+)
 
 _MANIFEST_OF = re.compile(r"(?:^|/)c2pa/([^/]+)")
 _TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted"
 _SIGNED = "claimSignature.validated"
+_HASH_MATCHES, _HASH_DIFFERS = "assertion.dataHash.match", "assertion.dataHash.mismatch"
 _PASSED = (".validated", ".match", ".trusted", ".insideValidity", ".notRevoked", ".accessible")  # as recorded
 BINDINGS = ("assertion.dataHash.", "assertion.bmffHash.", "assertion.boxesHash.")  # of a manifest to its file
 
@@ -73,7 +81,8 @@ class Validation:
         self._recorded: defaultdict[str, Codes] = defaultdict(Codes)
         active = str(report.get("active_manifest"))
         _sort(report.get("validation_results"), active, self._found)
-        self._found[active].failure |= dict.fromkeys(_failed_bindings(report))
+        for kind, code in _bindings(report):
+            self._found[active].add(kind, code)
         for manifest in report["manifests"].values():
             for ingredient in manifest.get("ingredients") or ():
                 label = str(ingredient.get("active_manifest"))
@@ -93,10 +102,18 @@ class Validation:
         """Return "valid", "unverified" or "broken"."""
         codes, found = self.codes(label), self._found[label]
         signed = _SIGNED in found.success | self._recorded[label].success
-        if any(means_change(code, signed) for code in codes):
+        if any(means_change(code, signed) and not self._only_covers_less(label, code) for code in codes):
             return "broken"
         sound = signed and all(code.startswith("cawg.") for code in codes)
         return "valid" if self._trusting and sound and self._is_trusted(label) else "unverified"
+
+    def _only_covers_less(self, label: str, code: str) -> bool:
+        """Return whether the hash of the file matches, and the failure is only that it leaves out more than the manifest.
+
+        Truepic's cameras sign so: their hash leaves out EXIF, too, but no pixel.
+        """
+        lists = [codes for codes in (self._found[label], self._recorded[label]) if code in codes.failure]
+        return code == _HASH_DIFFERS and all(_HASH_MATCHES in codes.success for codes in lists)
 
     def _is_trusted(self, label: str) -> bool:
         """Return whether this machine found the signer on the trust list.
@@ -130,11 +147,11 @@ def _refuted(code: str, success: set[str]) -> bool:
     return against.get(code) in success
 
 
-def _failed_bindings(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the failed bindings of the file; those of an update are listed for the manifest that it updates."""
-    failures = ((report.get("validation_results") or {}).get("activeManifest") or {}).get("failure") or ()
-    codes = (plain(status.get("code")) for status in failures)
-    yield from (code for code in codes if code.startswith(BINDINGS))
+def _bindings(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (kind, code) of the bindings to the file; those of an update are listed for the manifest that it updates."""
+    results = (report.get("validation_results") or {}).get("activeManifest")
+    codes = ((kind, plain(status.get("code"))) for kind, status in _statuses({"activeManifest": results}))
+    yield from ((kind, code) for kind, code in codes if code.startswith(BINDINGS))
 
 
 def _sort(results: Any, label: str, into: defaultdict[str, Codes]) -> None:
@@ -198,11 +215,14 @@ class ManifestTree:
         )
 
     def _ingredients(self, found: dict[str, Any], depth: int) -> Iterator[Manifest]:
+        opened = opened_in(found)
         for one in found.get("ingredients") or () if depth <= _MAX_DEPTH else ():
             self._left -= 1
             if self._left < 0:
                 return
             title, relationship = plain(one.get("title")), plain(one.get("relationship"))
+            if opened & {plain(one.get("instance_id")), plain(one.get("label"))}:
+                relationship = "parentOf"  # Photoshop 26 calls it componentOf
             label = one.get("active_manifest")
             if label in self._manifests:
                 yield self.manifest(label, depth, title, relationship)
