@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hidascan.options import ScanOptions
     from hidascan.scanner import Scanner
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["Finding", "ScanOptions", "Scanner", "__version__"]
 _PUBLIC = {"Finding": "hidascan.finding", "ScanOptions": "hidascan.options", "Scanner": "hidascan.scanner"}
 
