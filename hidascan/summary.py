@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 
 from hidascan import notes
 from hidascan.calibration import ERRORS
-from hidascan.finding import Finding, RunInfo
+from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.image.provenance.catalogue import CAMERA, OTHERS
-from hidascan.image.provenance.claim import UNNAMED, Claim, claim_strength
+from hidascan.image.provenance.claim import AIGC_LABEL, UNNAMED, Claim, claim_strength
 from hidascan.regions import MAX_REGIONS, WHOLE, Region, place_of
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
-BELOW = "Below your threshold"
+BELOW, REACHED = "Below your threshold", "Reaches your threshold"
 DISPUTED = "Little sign of AI, but the heatmap disagrees"
 ONLY_PIXELS = "No sign of AI in the pixels"  # of a file that declares AI
 TEXTS = ("headline", "sentence", "why", "reliability", "weaknesses", "next_steps")  # of a card, in JSON
 ZONES = {"real": "no sign", "inconclusive": "cannot tell", "ai": "AI"}
+_OWN_ZONES = {**ZONES, "real": "below your threshold", "ai": "from your threshold"}
 
 _PREVIEW, _SMALL = 400, 250_000  # pixels: longer side of a preview; area of a small picture
 _NAME = 80  # characters of a name from the file
@@ -88,7 +89,10 @@ def summary(finding: Finding, run: RunInfo | None) -> Card:
 def _headline(finding: Finding, verdict: str, run: RunInfo | None) -> str:
     if (verdict, finding.scope) == ("ai", "part"):
         return PART
-    if verdict == "real" and run is not None and run.options.threshold is not None:
+    own_threshold = run is not None and run.options.threshold is not None
+    if verdict == "ai" and own_threshold and not finding.regions:
+        return REACHED
+    if verdict == "real" and own_threshold:
         return BELOW
     if verdict == "real" and finding.regions:
         return DISPUTED
@@ -102,8 +106,17 @@ def zones(run: RunInfo | None) -> tuple[Zone, ...]:
     if run is None:
         return ()
     bounds = (0.0, run.real_below, run.ai_from, 1.0)
-    named = zip(ZONES.items(), bounds, bounds[1:], strict=False)
+    names = ZONES if run.options.threshold is None else _OWN_ZONES
+    named = zip(names.items(), bounds, bounds[1:], strict=False)
     return tuple(Zone(name, verdict, low, high) for (verdict, name), low, high in named if low < high)
+
+
+def scale_in_words(run: RunInfo) -> str:
+    """State the bounds of the zones: `no sign of AI below 0.160, AI from 0.931, cannot tell in between`."""
+    if run.options.threshold is not None:
+        return f"your threshold: {run.options.threshold:g}"
+    between = ", cannot tell in between" * (run.real_below < run.ai_from)
+    return f"no sign of AI below {run.real_below:.3f}, AI from {run.ai_from:.3f}{between}"
 
 
 def percent(share: float) -> str:
@@ -252,6 +265,9 @@ def _claim(finding: Finding, claim: Claim) -> str:
     if claim.kind == "ai":
         what = "a part of the picture" if claim.part else "the picture"
         start = f"{subject}{' itself' * (subject == 'the file')}{', however,' * (finding.verdict == 'real')}"
+        if claim.text.endswith(AIGC_LABEL):
+            name = f"“{_quotable(claim.text.removesuffix(AIGC_LABEL))}” ({claim_strength(claim)})"
+            return f"{start} carries China's label for AI-generated or AI-edited content: {name}"
         return f"{start} declares {what} AI-made: {name}{', which outweighs this result' * _outweighs(claim, finding)}"
     if claim.kind == "camera":
         start = f"{subject}, however," if finding.verdict == "ai" else subject
@@ -362,6 +378,11 @@ def extent_in_words(finding: Finding) -> str:
     return f"{finding.patches} patch{'es' * (finding.patches > 1)}"
 
 
+def attributions_by_influence(finding: Finding) -> list[Attribution]:
+    """Sort the patches by their influence on the score, for or against AI, the largest first."""
+    return sorted(finding.attributions, key=lambda one: -abs(one.effect))
+
+
 def influences_in_words(finding: Finding) -> list[str]:
     """Describe the influence of patches on the log-odds of the score, the largest first.
 
@@ -371,7 +392,7 @@ def influences_in_words(finding: Finding) -> list[str]:
     width, height = finding.width or 1, finding.height or 1
     stored = "" if finding.orientation == 1 else " as stored"  # the place is that of the upright picture
     lines = []
-    for one in sorted(finding.attributions, key=lambda one: -abs(one.effect)):
+    for one in attributions_by_influence(finding):
         if abs(one.effect) < NOTABLE:
             break
         box = Region(one.left, one.top, one.left + one.width, one.top + one.height, 0, 0)

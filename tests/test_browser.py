@@ -137,9 +137,7 @@ def test_regions_are_outlined_where_they_are_and_named(cards):
     number = "element => getComputedStyle(element, '::before').content"
     assert first.locator("svg .number").evaluate(number) == '"1"'
     assert first.locator("img.heat").get_attribute("alt") == "the heatmap marks one area (centre, 10 % of the picture)"
-    assert first.locator(".regions li").all_text_contents() == [
-        "centre, 10 % of the picture, mean heatmap value 0.90"
-    ]
+    assert first.locator(".regions li").all_text_contents() == ["centre, 10 % of the picture, mean heatmap value 0.90"]
     assert first.locator(".heat-legend").is_visible() and not first.locator(".effects-legend").is_visible()
     assert second.locator("svg, img.heat").count() == 0 and "marks no area" in second.locator(".legend").text_content()
     cards.locator("#map").select_option("effects")
@@ -160,6 +158,34 @@ def test_a_print_has_the_counts_first_no_controls_and_whole_cards(cards):
     cards.emulate_media(media="print")
     tops = {round(card.bounding_box()["y"]) for card in cards.locator("article").all()}
     assert len(tops) == 1 and not cards.locator(".sentence").first.is_visible()
+
+
+def test_a_print_of_filtered_rows_says_so(cards):
+    shown_here = cards.locator("#filtered")
+    for media, part, visible in (("print", "", False), ("screen", "b.png", False), ("print", "b.png", True)):
+        cards.emulate_media(media="screen")
+        cards.locator("#find").fill(part)
+        cards.emulate_media(media=media)
+        assert shown_here.is_visible() == visible
+    assert shown_here.text_content() == "1 of 5 files shown here."
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_an_interrupted_report_says_so(browser, tmp_path, scripts):
+    run = RunInfo("1", "tiny", "ab" * 32, "hidanet", "float32", 0.2, 0.9, True, ScanOptions())
+    for interrupted in (True, False):
+        report = HtmlReport(str(tmp_path / "a.html"), run)
+        report.add(Finding("b.png", "error", error="the file is empty"))
+        report.interrupted = interrupted
+        report.close()
+        page = browser.new_page(java_script_enabled=scripts)
+        page.goto((tmp_path / "a.html").as_uri())
+        note = page.get_by_text("The scan was interrupted; the other files are not in this report.")
+        assert note.count() == interrupted
+        for media in ("screen", "print") * interrupted:
+            page.emulate_media(media=media)
+            assert note.is_visible()
+        page.close()
 
 
 def test_a_print_has_the_pictures_that_were_never_scrolled_to(browser, hidascan, tmp_path):

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from hidascan.errors import ImageError
-from hidascan.finding import Attribution, Finding
-from hidascan.report.heatmap import contours, draw_attributions, draw_heatmap, heat_layer
+from hidascan.finding import Attribution, Finding, RunInfo
+from hidascan.options import ScanOptions
+from hidascan.report.heatmap import HeatmapReport, contours, draw_attributions, draw_heatmap, heat_layer
 from hidascan.report.reporter import pixels_of
 from tests.conftest import picture, save_picture
+
+RUN = RunInfo("1", "tiny", "0" * 64, "hidanet", "float32", 0.2, 0.9, True, ScanOptions())
 
 
 @pytest.fixture
@@ -71,9 +74,20 @@ def test_a_drawn_heatmap_is_hot_where_its_cells_are():
     cells = np.zeros((20, 30), np.float32)
     cells[10:15, 20:25] = 1
     finding = Finding("a", "ok", verdict="ai", score=0.9, ai_area=0.04, heatmap=cells)
-    page = np.asarray(draw_heatmap(np.full((320, 480, 3), 128, np.uint8), finding)).astype(int)
+    page = np.asarray(draw_heatmap(np.full((320, 480, 3), 128, np.uint8), finding, RUN)).astype(int)
     redness = (page[..., 0] - page[..., 2])[:320, 30:510]  # a narrow picture is centred on the page
     assert redness[170:230, 335:385].min() > 40 and np.abs(redness[:100, :100]).max() == 0
+
+
+def test_the_headline_is_that_of_the_card(tmp_path, monkeypatch):
+    path = save_picture(tmp_path / "a.png", 32, 48)
+    texts = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, place, text, *rest, **options: texts.append(text))
+    own = RunInfo("1", "tiny", "0" * 64, "hidanet", "float32", 0.95, 0.95, True, ScanOptions(threshold=0.95))
+    report = HeatmapReport(str(tmp_path / "maps"), overlay=True, raw=False, run=own)
+    cells, attributions = np.zeros((2, 3), np.float32), (Attribution(0, 0, 224, 224, 0.4),)
+    report.add(Finding(str(path), "ok", "real", 0.94, 48, 32, ai_area=0.0, heatmap=cells, attributions=attributions))
+    assert texts.count("Below your threshold   score 0.940") == 2
 
 
 def test_cells_below_the_threshold_are_transparent_and_the_others_get_brighter():
@@ -116,7 +130,7 @@ def test_explain_draws_its_map_beside_the_heatmap(hidascan, tmp_path):
 def test_any_size_can_be_drawn(size):
     cells = np.zeros((-(-size[0] // 16), -(-size[1] // 16)), np.float32)
     page = draw_heatmap(
-        np.zeros((*size, 3), np.uint8), Finding("a", "ok", verdict="real", score=0.1, ai_area=0.0, heatmap=cells)
+        np.zeros((*size, 3), np.uint8), Finding("a", "ok", verdict="real", score=0.1, ai_area=0.0, heatmap=cells), RUN
     )
     assert max(page.size) <= 1700
 
@@ -146,7 +160,7 @@ def test_a_row_comes_after_its_heatmap(hidascan, tmp_path, here, monkeypatch):
     """A file with a row is not scanned again when the scan is resumed."""
     save_picture(tmp_path / "a.png", 230, 230)
 
-    def interrupt(pixels, finding):
+    def interrupt(pixels, finding, run):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hidascan.report.heatmap.draw_heatmap", interrupt)

@@ -6,7 +6,13 @@ import re
 import pytest
 
 from hidascan import cli
+from hidascan.finding import Attribution, Finding, RunInfo
+from hidascan.options import ScanOptions
+from hidascan.regions import Region
+from hidascan.report import html_report
 from tests.conftest import HOSTILE, save_hostile, save_picture
+
+RUN = RunInfo("1", "tiny", "0" * 64, "hidanet", "float32", 0.2, 0.9, True, ScanOptions())
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +51,37 @@ def test_an_unwritable_report_is_reported(hidascan, tmp_path):
     save_picture(tmp_path / "a.png")
     ran = hidascan(tmp_path / "a.png", "--html", tmp_path / "none/out.html")
     assert ran.code == 2 and "no such file" in ran.err
+
+
+def row(**changes) -> str:
+    finding = Finding("a.jpg", "ok", "inconclusive", 0.5, 4000, 3000, "JPEG", 9, **changes)
+    return html_report.render("row.html", finding=finding, number=1, layers={}, run=RUN)
+
+
+def test_the_strongest_patches_are_listed_for_and_against_ai():
+    effects = [0.3] * 45 + [-2.0, -1.5] + [0.01] * 100
+    table = row(attributions=tuple(Attribution(0, 0, 224, 224, effect) for effect in effects)).partition("<caption>")[2]
+    assert re.findall(r"[+-][0-9.]{5}", table) == ["-2.000", "-1.500", *["+0.300"] * 38]
+    assert table.startswith("influence of the 40 strongest of 147 patches on the log-odds of the score<")
+
+
+def test_a_long_list_of_regions_says_how_many_follow():
+    regions = tuple(Region(16 * n, 0, 16 * n + 16, 16, 1 / 46875, 0.6) for n in range(60))
+    assert row(regions=regions, ai_area=60 / 46875).count("… and 40 more<") == 2
+    assert " more<" not in row(regions=regions[:20], ai_area=20 / 46875)
+
+
+def test_a_tiny_area_is_not_written_as_none():
+    words = row(regions=(Region(0, 0, 16, 16, 1 / 46875, 0.6),), ai_area=1 / 46875)
+    assert "<dd>less than 0.1 % in 1 region<" in words and "0.0 %" not in words
+
+
+def test_a_threshold_of_the_user_is_named_in_the_head_and_the_counts(tmp_path):
+    own = RunInfo("1", "tiny", "0" * 64, "hidanet", "float32", 0.95, 0.95, True, ScanOptions(threshold=0.95))
+    report = html_report.HtmlReport(str(tmp_path / "a.html"), own)
+    report.add(Finding("a.jpg", "error", error="the file is empty"))
+    report.add(Finding(str(save_picture(tmp_path / "b.png")), "ok", "real", 0.94, 300, 240, "PNG", 4))
+    report.close()
+    page = (tmp_path / "a.html").read_text()
+    assert "<dt>scale</dt><dd>your threshold: 0.95</dd>" in page and "no sign" not in page.partition("</style>")[2]
+    assert "2 files: 1 Could not be scanned, 1 Below your threshold." in page

@@ -356,6 +356,54 @@ def test_a_pasted_picture_and_a_dropped_folder_are_scanned(service, tmp_path):
     assert not service.wrong
 
 
+def test_figures_of_hidascan_in_a_folder_are_not_scanned(service, tmp_path):
+    for name in ("a.jpg", "a.jpg.heatmap.png", "a.jpg.effects.png", "a.jpg.heatmap-raw.png", "heatmap.png"):
+        save_picture(tmp_path / "in" / name, 60, 60)
+    service.locator("#pick-folder").set_input_files(str(tmp_path / "in"))
+    service.locator("#status", has_text="2 of 2 finished").wait_for()
+    assert sorted(service.locator("article .path").all_text_contents()) == ["in/a.jpg", "in/heatmap.png"]
+    assert service.locator("#problem").text_content() == "Skipped 3 files named like a heatmap of hidascan."
+
+
+@pytest.mark.parametrize("kind", ["animated.png", "animated.gif", "animated.webp", "transparent.png"])
+def test_pixels_that_were_not_scanned_are_not_shown_at_full_size(service, tmp_path, kind):
+    frames = [Image.fromarray(picture(200, 300, seed)) for seed in range(2)]
+    if kind == "transparent.png":
+        frames[0].putalpha(Image.new("L", frames[0].size, 60))
+        frames[0].save(tmp_path / kind)
+    else:
+        frames[0].save(tmp_path / kind, save_all=True, append_images=frames[1:], duration=100, loop=0)
+    service.locator("#pick").set_input_files(str(tmp_path / kind))
+    with service.expect_request("**/v1/preview", timeout=30_000):
+        service.get_by_role("button", name=f"Show {kind} at full size").click()
+    service.locator("#scale", has_text="% (of a JPEG copy, 300 px wide)").wait_for()
+    assert not service.wrong
+
+
+def blue_at_the_edge(part) -> int:
+    """Count the pixels of the colour of the focus within 4 px of the edge of an element."""
+    pixels = np.asarray(Image.open(io.BytesIO(part.screenshot())).convert("RGB")).astype(int)
+    blue = np.abs(pixels - (59, 130, 246)).max(axis=-1) < 8
+    blue[5:-5, 5:-5] = False
+    return int(blue.sum())
+
+
+def test_the_picture_and_its_full_size_show_the_keyboard_focus(service, tmp_path):
+    service.locator("#pick").set_input_files(str(save_picture(tmp_path / "a.png", 300, 300)))
+    button = service.get_by_role("button", name="Show a.png at full size")
+    service.locator("#clear").focus()
+    before = blue_at_the_edge(button)
+    service.keyboard.press("Tab")
+    assert blue_at_the_edge(button) > before + 800  # twice four sides of about 240 px
+    service.keyboard.press("Enter")
+    service.locator("#full img").first.wait_for()
+    while service.evaluate("document.activeElement.id") != "view":
+        service.keyboard.press("Tab")
+    for _ in range(12):
+        service.keyboard.press("+")
+    assert blue_at_the_edge(service.locator("#view")) > 2000
+
+
 def test_without_javascript_a_plain_form_shows_the_results(browser, server, tmp_path):
     page = opened(browser, server, java_script_enabled=False)
     assert not page.get_by_text("choose a folder").is_visible()

@@ -228,6 +228,13 @@ def test_other_hosts_and_cross_origin_requests_are_rejected(client, tmp_path, he
     assert answer.status_code == status and "access-control-allow-origin" not in answer.headers
 
 
+def test_a_proxy_that_rewrites_the_host_is_named_with_its_remedy(desk):
+    headers = {"Host": "127.0.0.1:8765", "Origin": "https://scan.example.org"}
+    words = desk.post("/v1/scan", files=files(("a.png", b"x")), headers=headers).json()["error"]
+    assert "the page is from https://scan.example.org, the request is for 127.0.0.1:8765;" in words
+    assert "let the proxy pass Host, and start hidascan serve with --allow-host NAME" in words
+
+
 def test_allowed_host_names_are_compared_without_case(tiny_weights):
     pool = ScanQueue(Scanner(ScanOptions(str(tiny_weights))), 9)
     with fastapi_client(make_app(pool, Limits(hosts=("Laptop.Local",))), base_url="http://laptop.local") as client:
@@ -618,6 +625,31 @@ def test_a_form_without_javascript_is_answered_with_a_page(client, tmp_path):
     assert answer.headers["content-type"].startswith("text/html") and answer.text.count("<article") == 2
     wrong = client.post("/v1/scan", data={"a": "b"}, headers=headers)
     assert wrong.status_code == 400 and "<h1>Not scanned</h1>" in wrong.text and "nor a picture" in wrong.text
+    assert "curl" not in wrong.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "size", "status", "words"),
+    [
+        ({}, 5 << 20, 413, "larger than 4 MB"),
+        ({"Origin": "http://evil.example"}, 1, 403, "cross-origin"),
+        ({"Host": "evil.example"}, 1, 421, "unknown host name"),
+    ],
+)
+def test_a_rejected_form_without_javascript_is_answered_with_a_page(desk, headers, size, status, words):
+    headers = {"Accept": "text/html,*/*;q=0.8", **headers}
+    answer = desk.post("/v1/scan", files=files(("a.png", b"x" * size)), headers=headers)
+    assert answer.status_code == status and answer.headers["content-type"].startswith("text/html")
+    assert "<h1>Not scanned</h1>" in answer.text and words in answer.text
+
+
+def test_the_page_names_both_limits_and_the_bounds_with_fewer_false_alarms(judge):
+    with judge(max_pixels=25_000_000) as client:
+        text = client.get("/").text
+        assert "up to 100 MB and 25 megapixels each" in text
+        assert "With “Fewer false alarms”: from 1.000, and below 0.000." in text
+    with judge(fast=True) as client:
+        assert "Fewer false alarms" not in client.get("/").text
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "HEIF"])
@@ -752,6 +784,20 @@ def test_many_clients_at_once_lose_nothing_and_ctrl_c_drains(server, tmp_path):
         with suppress(httpx.ConnectError):  # it may come too late
             assert last.result()[0] == 200
     assert server.wait(30) == 0
+
+
+def test_ctrl_c_names_the_files_that_it_finishes_and_a_second_one_stops_at_once(server, tmp_path):
+    Image.fromarray(np.tile(picture(300, 300), (12, 16, 1))).save(tmp_path / "large.jpg")
+    named = files(("large.jpg", (tmp_path / "large.jpg").read_bytes()))
+    headers = {"Accept": "text/event-stream"}
+    address = f"{server.base}/v1/scan?stress=true"
+    with httpx.stream("POST", address, files=named, headers=headers, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if '"scanning"' in line)
+        server.send_signal(signal.SIGINT)
+        assert server.stderr.readline() == "hidascan: finishing 1 file; press Ctrl-C again to stop at once\n"
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0 and server.stderr.read() == ""
 
 
 def test_closing_the_connection_stops_the_scan(shared_server, tmp_path):

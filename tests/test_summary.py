@@ -25,6 +25,7 @@ from hidascan.summary import (
     heatmap_in_words,
     jpeg_history,
     percent,
+    scale_in_words,
     summary,
     zones,
 )
@@ -205,7 +206,7 @@ def test_what_was_not_measured_is_stated():
     own = RunInfo("1", "w", "0", "hidanet", "fp32", 0.5, 0.5, True, ScanOptions(threshold=0.5))
     assert "with these weights was not measured" in summary(finding, run).reliability
     assert "at your threshold was not measured" in summary(finding, own).reliability
-    assert [zone.name for zone in zones(own)] == ["no sign", "AI"] and zones(None) == ()
+    assert [zone.name for zone in zones(own)] == ["below your threshold", "from your threshold"] and zones(None) == ()
     assert [(zone.low, zone.high) for zone in zones(RUN)] == [(0, 0.199), (0.199, 0.927), (0.927, 1)]
 
 
@@ -324,6 +325,16 @@ def test_a_threshold_of_the_user_is_named_instead_of_a_sign():
     card = summary(found, run)
     assert card.headline == "Below your threshold"
     assert card.sentence.startswith("The score (0.950) is below your threshold (0.99)")
+    assert scale_in_words(run) == "your threshold: 0.99"
+    assert scale_in_words(RUN) == "no sign of AI below 0.199, AI from 0.927, cannot tell in between"
+
+
+def test_a_low_score_that_reaches_the_threshold_of_the_user_is_not_called_likely():
+    run = replace(RUN, real_below=0.2, ai_from=0.2, options=replace(RUN.options, threshold=0.2))
+    low = {kind: replace(finding_of("ai", kind, "silent", "no JPEG"), score=0.21) for kind in ("cold", "part", "whole")}
+    headlines = [summary(finding, run).headline for finding in low.values()]
+    assert headlines == ["Reaches your threshold", PART, HEADLINES["ai"]]
+    assert [zone.name for zone in summary(low["cold"], run).zones] == ["below your threshold", "from your threshold"]
 
 
 def test_broken_content_credentials_still_say_what_they_declare():

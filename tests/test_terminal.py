@@ -37,8 +37,8 @@ def terminal(hidascan, monkeypatch):
 
 def test_one_image_gives_a_panel_with_all_that_is_known_of_it(terminal, tmp_path):
     out = COLOUR.sub("", terminal(save_picture(tmp_path / "a.jpg", 300, 500, quality=83), "--threshold", "0").out)
-    assert re.search(r"result +(Likely AI-generated|Part of it looks AI-made) \(ai\)", out)
-    assert re.search(r"score +[█░]{24} [01]\.\d{3} \(no sign below 0\.000, AI from 0\.000\)", out)
+    assert re.search(r"result +(Reaches your threshold|Likely AI-generated|Part of it looks AI-made) \(ai\)", out)
+    assert re.search(r"score +[█░]{24} [01]\.\d{3} \(your threshold: 0\)", out)
     assert re.search(r"errors +How often pictures are wrongly called AI", out)
     assert all(re.search(rf"│ {name} +\S", out) for name in ("summary", "next", "image"))
     assert "500x300 JPEG, 6 patches" in out and "quality 83 in the header (IJG tables" in out and "a.jpg" in out
@@ -85,14 +85,14 @@ def test_explain_lists_the_places_that_count_most(capsys):
 
 
 def test_the_folder_of_heatmaps_is_named(tmp_path, capsys):
-    heatmaps = HeatmapReport(str(tmp_path / "maps"), overlay=True, raw=False)
+    heatmaps = HeatmapReport(str(tmp_path / "maps"), overlay=True, raw=False, run=RUN)
     path = save_picture(tmp_path / "a.png", 32, 48)
     heatmaps.add(
         Finding(str(path), "ok", "real", 0.1, 48, 32, "PNG", 1, ai_area=0.0, heatmap=np.zeros((2, 3), np.float32))
     )
     Terminal(RUN, heatmaps=(heatmaps,)).close()
     assert capsys.readouterr().out == f"1 heatmap in {tmp_path / 'maps'}\n"
-    Terminal(RUN, heatmaps=(HeatmapReport(str(tmp_path), overlay=True, raw=False),)).close()
+    Terminal(RUN, heatmaps=(HeatmapReport(str(tmp_path), overlay=True, raw=False, run=RUN),)).close()
     assert capsys.readouterr().out == ""
 
 

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError, ImageError
-from hidascan.finding import Attribution, Finding
+from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.geometry import CELL
 from hidascan.image.perturb import shrink_to
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
@@ -32,10 +32,11 @@ _OPACITY = 0.45  # of marked cells
 STRONG = 0.5  # log-odds of the score: influence of a patch that is drawn in full colour
 
 
-def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
+def draw_heatmap(pixels: np.ndarray, finding: Finding, run: RunInfo) -> Image.Image:
     """Draw the marked cells and numbered outlines of regions over the upright, grey image, above result and scale.
 
-    Pixels are (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px.
+    Pixels are (H, W, 3) uint8 as stored; the picture is shrunk to sides of at most 1600 px. The result is that of the
+    card, by the bounds of `run`.
     """
     small = shrink_to(pixels, _MAX_SIDE)
     layer = heat_layer(finding, small.shape[:2])
@@ -43,15 +44,20 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding) -> Image.Image:
     _draw_contours(picture, contours(finding))
     ramp, scale = _heat(np.linspace(_LEAST, 1, 256, dtype=np.float32)[None]), ("0.5", "0.75", "1")
     caption = "heatmap value of marked areas; not a probability"
-    return _page(picture, finding, heatmap_in_words(finding), ramp, scale, caption)
+    return _page(picture, finding, run, heatmap_in_words(finding), ramp, scale, caption)
 
 
 def draw_attributions(
-    pixels: np.ndarray, finding: Finding, strong: float = STRONG, unit: str = "log-odds of the score"
+    pixels: np.ndarray,
+    finding: Finding,
+    strong: float = STRONG,
+    unit: str = "log-odds of the score",
+    run: RunInfo | None = None,
 ) -> Image.Image:
     """Draw the influence of each patch on a quantity: red for AI, blue against it, averaged where patches overlap.
 
-    Pixels are as in `draw_heatmap`; an influence of `strong` or more, above 0, is drawn in full colour.
+    Pixels and `run` (None if unknown) are as in `draw_heatmap`; an influence of `strong` or more, above 0, is drawn in
+    full colour.
     """
     small = shrink_to(pixels, _MAX_SIDE)
     painted = attribution_map(finding.attributions, pixels.shape[:2], small.shape[:2])
@@ -64,7 +70,7 @@ def draw_attributions(
     result = f"influence of {count} patch{'es' * (count != 1)}{least}"
     scale = (f"-{strong:.2g} against AI", "0", f"for AI +{strong:.2g}")
     caption = f"influence on the {unit}: with all patches minus without this one"
-    return _page(picture, finding, result, ramp, scale, caption)
+    return _page(picture, finding, run, result, ramp, scale, caption)
 
 
 def notable(finding: Finding) -> bool:
@@ -172,14 +178,20 @@ def _blend(pixels: np.ndarray, over: np.ndarray, strength: np.ndarray, orientati
 
 
 def _page(
-    picture: Image.Image, finding: Finding, result: str, ramp: np.ndarray, scale: tuple[str, ...], caption: str
+    picture: Image.Image,
+    finding: Finding,
+    run: RunInfo | None,
+    result: str,
+    ramp: np.ndarray,
+    scale: tuple[str, ...],
+    caption: str,
 ) -> Image.Image:
     """Put a picture above its legend: a ramp (1, N, 3) of colours with an evenly spaced scale."""
     page = Image.new("RGB", (max(picture.width, _MIN_WIDTH), picture.height + _LEGEND), _PAPER)
     page.paste(picture, ((page.width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(page)
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
-    title = f"{summary(finding, None).headline}   score {score_in_words(finding)}"
+    title = f"{summary(finding, run).headline}   score {score_in_words(finding)}"
     draw.text((_MARGIN, picture.height + 5), title, _INK, font)
     draw.text((_MARGIN, picture.height + 27), result, _INK, small)
     bar_top, bar_width = picture.height + 47, page.width - 2 * _MARGIN
@@ -199,13 +211,14 @@ class HeatmapReport(Report):
     With attributions, NAME.effects.png is drawn in the same way.
     """
 
-    def __init__(self, folder: str | None, overlay: bool, raw: bool):
+    def __init__(self, folder: str | None, overlay: bool, raw: bool, run: RunInfo):
         """Prepare the folder, by default the current one, for heatmaps drawn over the picture, as numbers, or both.
 
         Raises:
             UsageError: If the folder cannot be created.
         """
         self._folder, self._overlay, self._raw = output_folder(folder or ".", "--heatmap-dir"), overlay, raw
+        self._run = run
         self._count = 0
 
     def add(self, finding: Finding) -> None:
@@ -233,9 +246,9 @@ class HeatmapReport(Report):
     def _drawn(self, finding: Finding) -> dict[str, Image.Image]:
         try:
             pixels = pixels_of(finding)
-            pages = {HEATMAP_SUFFIX: draw_heatmap(pixels, finding)}
+            pages = {HEATMAP_SUFFIX: draw_heatmap(pixels, finding, self._run)}
             if finding.attributions:
-                pages[ATTRIBUTIONS_SUFFIX] = draw_attributions(pixels, finding)
+                pages[ATTRIBUTIONS_SUFFIX] = draw_attributions(pixels, finding, run=self._run)
         except (ImageError, cv2.error) as error:  # OpenCV limits sides
             raise HidascanError(f"no heatmap: {error}") from None
         return pages

@@ -29,8 +29,7 @@ from hidascan.printable import printable
 from hidascan.report.heatmap import attribution_colours, contours, corner_of, heat_layer, notable
 from hidascan.report.reporter import TextReport, pixels_of
 from hidascan.summary import (
-    FAILED,
-    HEADLINES,
+    attributions_by_influence,
     claim_in_words,
     claims_by_statement,
     copies_in_words,
@@ -39,7 +38,9 @@ from hidascan.summary import (
     influences_in_words,
     jpeg_history,
     kind_in_words,
+    percent,
     regions_in_words,
+    scale_in_words,
     score_in_words,
     summary,
 )
@@ -93,11 +94,11 @@ def options_in_words(run: RunInfo) -> str:
 
 
 _FILTERS = (
-    claim_in_words, claim_strength, claims_by_statement, copies_in_words, drawing_size, extent_in_words, heatmap_in_words, influences_in_words,
-    jpeg_history, kind_in_words, options_in_words, outlines_in_svg, regions_in_words, score_in_words, summary,
+    attributions_by_influence, claim_in_words, claim_strength, claims_by_statement, copies_in_words, drawing_size, extent_in_words,
+    heatmap_in_words, influences_in_words, jpeg_history, kind_in_words, options_in_words, outlines_in_svg, percent, regions_in_words,
+    scale_in_words, score_in_words, summary,
 )  # fmt: skip
 _PAGES.filters |= {words.__name__: words for words in _FILTERS}
-_PAGES.globals |= {"headlines": {**HEADLINES, "error": FAILED}}
 
 
 class HtmlReport(TextReport):
@@ -120,7 +121,7 @@ class HtmlReport(TextReport):
         Raises:
             HidascanError: If the picture cannot be read, after the row is written.
         """
-        self._counts[finding.verdict or "error"] += 1
+        self._counts[summary(finding, self._run).headline] += 1
         layers: dict[str, str] = {}
         try:
             if finding.status == "ok":

@@ -29,6 +29,7 @@ from hidascan.summary import (
     jpeg_history,
     kind_in_words,
     regions_in_words,
+    scale_in_words,
     score_in_words,
     summary,
 )
@@ -198,6 +199,8 @@ def _facts(finding: Finding, card: Card, run: RunInfo, blocks: str) -> Iterator[
     """Yield the lines of a panel, each with its name: first the card, then the file."""
     if finding.score is not None:
         bounds = f"no sign below {run.real_below:.3f}, AI from {run.ai_from:.3f}"
+        if run.options.threshold is not None:
+            bounds = scale_in_words(run)
         yield "score", f"{_bar(finding.score, blocks)} {score_in_words(finding)} ({bounds})"
     yield "summary", card.sentence
     for name, text in (("", card.why), ("errors", card.reliability), ("caution", "; ".join(card.weaknesses))):

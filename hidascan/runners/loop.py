@@ -176,7 +176,7 @@ def _digest_of(path: str | None) -> str:
 def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
     # Heatmaps and sidecars first: a file that has a row is not scanned again when the scan is resumed. Then new files: if
     # one cannot be written, no earlier report has been emptied.
-    heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw),) * wanted.has_heatmaps
+    heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw, info),) * wanted.has_heatmaps
     yield from heatmaps
     if wanted.xmp is not None:
         yield XmpReport(wanted.xmp, info)

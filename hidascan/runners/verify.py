@@ -19,7 +19,6 @@ from hidascan.printable import printable
 from hidascan.scanner import Scanner
 
 TOLERANCE = 0.005  # of scores, as machines round differently
-_CHANGED = "content has changed"
 
 
 def verify(report: Path, sample: int, base: Path, weights: str | None, device: str) -> int:
@@ -58,7 +57,8 @@ def verify(report: Path, sample: int, base: Path, weights: str | None, device: s
     differences = len(changed) + found
     without = sum(row.file is None for row in rows)
     hashed = sum(
-        bool(row.file) and (change or _CHANGED).startswith(_CHANGED) for row, change in zip(rows, changes, strict=True)
+        bool(row.file) and (change is None or change.startswith("content has changed"))
+        for row, change in zip(rows, changes, strict=True)
     )
     unread = f" ({without} unreadable, without a hash)" if without else ""
     counted = f"{differences or 'no'} difference{'s' * (differences != 1)}"
@@ -112,7 +112,7 @@ def change_of(finding: Finding, base: Path) -> str | None:
     if now.sha256 == before.sha256:
         return None
     size = "" if now.bytes == before.bytes else f", {before.bytes} bytes then, {now.bytes} now"
-    return f"{_CHANGED} (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
+    return f"content has changed (sha256 {before.sha256[:12]} then, {now.sha256[:12]} now{size})"
 
 
 def _is_local(finding: Finding) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -100,7 +100,7 @@ def make_app(queue: ScanQueue, limits: Limits, keep: Path | None = None, local: 
     _add_page(app, queue, limits, keep is not None, local)
     _add_api(app, queue, limits, keep is not None)
     _add_errors(app)
-    app.add_middleware(Guard, limits=limits)
+    app.add_middleware(Guard, limits=limits, answer=_problem)
     return app
 
 
@@ -134,20 +134,27 @@ def _add_api(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool) -> Non
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Answer errors with JSON, or with a page if a form without JavaScript was sent."""
+    """Add the answers to errors."""
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         generic = error.detail == HTTPStatus(error.status_code).phrase
         words = _MESSAGES.get(error.status_code, error.detail) if generic else error.detail
-        if _wants_html(request):
-            return HTMLResponse(pages.message(words), error.status_code, headers=error.headers)
-        return JSONResponse({"error": words}, error.status_code, headers=error.headers)
+        return _problem(request, error.status_code, words, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
         words = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
         return await http_error(request, HTTPException(400, printable(words[:200])))
+
+
+def _problem(request: Request, status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with an error: with JSON, or with a page if a form without JavaScript was sent."""
+    if status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
+    if _wants_html(request):
+        return HTMLResponse(pages.message(words.removesuffix(f"; {ADVICE}")), status, headers=headers)
+    return JSONResponse({"error": words}, status, headers=headers)
 
 
 def _info_of(queue: ScanQueue, profile: str | None, stress: bool = False) -> RunInfo:
@@ -162,7 +169,8 @@ def _add_page(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool, local
     """Add the routes of the page."""
     info = queue.scanner.info
     fixed = info.options.threshold is not None or info.options.fast
-    offers_fewer = not fixed and queue.scanner.info_with("low-fpr").ai_from > info.ai_from
+    careful = None if fixed else queue.scanner.info_with("low-fpr")
+    fewer = careful if careful and careful.ai_from > info.ai_from else None
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
@@ -170,7 +178,7 @@ def _add_page(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool, local
         policy += "; connect-src 'self'; form-action 'self'; frame-ancestors 'none'"
         headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"}
         alone = local and request.url.hostname in LOOPBACK  # not behind a proxy
-        return HTMLResponse(pages.page(info, limits, alone, keeps, offers_fewer), headers=headers)
+        return HTMLResponse(pages.page(info, limits, alone, keeps, fewer), headers=headers)
 
     @app.get("/page/{name}", include_in_schema=False)
     async def asset(name: str) -> Response:
@@ -190,8 +198,7 @@ def _add_page(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool, local
 
     @app.post("/v1/figure", include_in_schema=False)
     async def figure(request: Request) -> Response:
-        least = queue.scanner.rule.calibration.localisation
-        draw = partial(pages.figure, max_pixels=info.options.max_pixels, least=least)
+        draw = partial(pages.figure, run=info, least=queue.scanner.rule.calibration.localisation)
         return await _drawn(request, limits, app, 2, draw, "image/png")
 
 

@@ -23,6 +23,7 @@ from hidascan.geometry import CELL
 from hidascan.image.formats import suffixes
 from hidascan.image.isolation import decoders
 from hidascan.image.perturb import shrink_to
+from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
 from hidascan.printable import printable
 from hidascan.report import html_report
@@ -39,7 +40,7 @@ _MAX_DESCRIPTION = 32 << 20  # bytes; that of 100 megapixels has about a tenth
 ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "favicon.svg": "image/svg+xml"}
 
 
-def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, offers_fewer: bool) -> str:
+def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, fewer: RunInfo | None) -> str:
     """Render the page.
 
     Args:
@@ -47,18 +48,20 @@ def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, offers_fewer: b
         limits: Limits of the service.
         local: True if only this computer can reach the service.
         keeps: True if uploads are kept.
-        offers_fewer: True to offer the profile with fewer false alarms.
+        fewer: Configuration with fewer false alarms to offer, if any.
     """
     return _PAGES.get_template("page.html").render(
         run=run,
         weights=printable(run.weights),
         megabytes=limits.body >> 20,
+        megapixels=run.options.max_pixels / 1e6,
         token=bool(limits.token),
         local=local,
         keeps=keeps,
         files=limits.files,
-        offers_fewer=offers_fewer,
+        fewer=fewer,
         suffixes=",".join(sorted(suffixes())),
+        own=",".join((HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)),
         blank=_blank(run),
     )
 
@@ -100,13 +103,13 @@ def line(run: RunInfo, upload: Upload, finding: Finding, with_page: bool, number
     return {"row": row, "html": html, "heatmap": None if finding.heatmap is None else _packed(finding.heatmap)}
 
 
-def figure(upload: Upload, described: Upload, max_pixels: int, least: float) -> bytes:
+def figure(upload: Upload, described: Upload, run: RunInfo, least: float) -> bytes:
     """Draw the figure of `--heatmap` as PNG.
 
     Args:
         upload: Picture.
         described: JSON object with the `row` and `heatmap` of its line.
-        max_pixels: Maximum size of the picture in pixels.
+        run: Configuration of the scan.
         least: p(AI) from which a cell is marked.
 
     Raises:
@@ -118,12 +121,12 @@ def figure(upload: Upload, described: Upload, max_pixels: int, least: float) -> 
     values = json.loads(described.path.read_bytes())
     finding = replace(Finding.from_record(values["row"]), path=str(upload.path))
     height, width = finding.height or 0, finding.width or 0
-    if not 0 < height * width <= max_pixels:
+    if not 0 < height * width <= run.options.max_pixels:
         raise ImageError("the picture is larger than this service accepts")
     heatmap = _unpacked(values["heatmap"], height, width)
     finding = replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()))  # unrounded, unlike in a row
     file = io.BytesIO()
-    draw_heatmap(pixels_of(finding), finding).save(file, "PNG")
+    draw_heatmap(pixels_of(finding), finding, run).save(file, "PNG")
     return file.getvalue()
 
 

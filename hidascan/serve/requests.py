@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import email.message
 import hmac
-import json
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from hidascan.printable import complain, printable
@@ -48,10 +48,10 @@ class TooLarge(Exception):
 
 
 class Guard:
-    """ASGI middleware that rejects invalid requests."""
+    """ASGI middleware that rejects invalid requests, with the response that `answer` makes of status and reason."""
 
-    def __init__(self, app: Any, limits: Limits):
-        self._app, self._limits = app, limits
+    def __init__(self, app: Any, limits: Limits, answer: Callable[[Request, int, str], Response]):
+        self._app, self._limits, self._answer = app, limits, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it with a reason."""
@@ -59,9 +59,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+        async def reject(status: int, reason: str) -> None:
+            await self._answer(Request(scope), status, reason)(scope, receive, send)
+
         rejection = self._rejection(scope, headers)
         if rejection:
-            await _answer(send, *rejection)
+            await reject(*rejection)
             return
         started = False
 
@@ -73,11 +77,11 @@ class Guard:
         try:
             await self._app(scope, self._counted(receive), counted_send)
         except TooLarge:
-            await _answer(send, 413, self._too_large())
+            await reject(413, self._too_large())
         except Exception as error:  # as one line; the framework would print a traceback
             complain(f"unexpected {type(error).__name__}: {error}")
             if not started:
-                await _answer(send, 500, "internal error: see the terminal of hidascan serve")
+                await reject(500, "internal error: see the terminal of hidascan serve")
 
     def _rejection(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         host = _split(f"//{headers.get('host', '')}").hostname or ""
@@ -85,7 +89,11 @@ class Guard:
             return 421, "unknown host name: start hidascan serve with --allow-host NAME to use it"
         origin = headers.get("origin")
         if origin is not None and _split(origin).netloc != headers.get("host"):
-            return 403, "cross-origin requests are not allowed"
+            page, asked = (printable(one[:100]) for one in (origin, headers.get("host", "")))
+            return 403, (
+                f"cross-origin requests are not allowed: the page is from {page}, the request is for {asked}; behind a"
+                " proxy, let the proxy pass Host, and start hidascan serve with --allow-host NAME"
+            )
         if self._limits.token and scope["path"].startswith("/v1/") and scope["path"] != "/v1/health":
             given = headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, f"Bearer {self._limits.token}".encode()):
@@ -119,15 +127,6 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:  # an incomplete IPv6 address
         return urlsplit("")
-
-
-async def _answer(send: Send, status: int, reason: str) -> None:
-    body = json.dumps({"error": reason}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 @dataclass(frozen=True)

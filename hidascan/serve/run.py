@@ -51,7 +51,6 @@ def serve(
     bound = _bound(host, port)
     queue = ScanQueue(Scanner(options), limits.waiting)
     _announce(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/", browser and host in LOOPBACK)
-    logging.getLogger().addHandler(_OneLine(logging.ERROR))  # for all libraries; warnings are client errors
     config = uvicorn.Config(
         make_app(queue, limits, keep, local=host in LOOPBACK and not os.environ.get("SSH_CONNECTION")),
         log_config=None,
@@ -65,8 +64,12 @@ def serve(
     )
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))  # a closed terminal
+    server = _Server(config, queue)
+    errors = _OneLine(logging.ERROR)  # of all libraries; warnings are client errors
+    errors.addFilter(lambda record: not server.force_exit)  # then open requests are cancelled
+    logging.getLogger().addHandler(errors)
     with suppress(KeyboardInterrupt):  # uvicorn raises it again after draining
-        uvicorn.Server(config).run(sockets=[bound])
+        server.run(sockets=[bound])
 
 
 def _check_folders(keep: Path | None) -> None:
@@ -97,6 +100,20 @@ def has_display() -> bool:
     if not (sys.stdout.isatty() and sys.stderr.isatty()) or os.environ.get("SSH_CONNECTION"):
         return False
     return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
+class _Server(uvicorn.Server):
+    """Server that states what it waits for before it stops."""
+
+    def __init__(self, config: uvicorn.Config, queue: ScanQueue):
+        super().__init__(config)
+        self._queue = queue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish open requests."""
+        if waiting := self._queue.waiting():
+            complain(f"finishing {waiting} file{'s' * (waiting > 1)}; press Ctrl-C again to stop at once")
+        await super().shutdown(sockets)
 
 
 class _OneLine(logging.Handler):

@@ -14,6 +14,7 @@ function filter() {
     count += !row.hidden;
   }
   $("shown").textContent = count || !rows.length ? `${count} of ${rows.length} shown` : "No file matches the filter.";
+  $("filtered").textContent = count < rows.length ? `${count} of ${rows.length} files shown here.` : ""; // in print
 }
 function sort() {
   const by = {
@@ -41,6 +42,7 @@ for (const [words, verdict] of [...verdictOf].sort((a, b) => verdicts.indexOf(a[
 }
 $("totals").textContent = `${rows.length} file${rows.length === 1 ? "" : "s"}${totals.length ? ": " : ""}${totals.join(", ")}.`;
 if ($("end")) $("end").hidden = true;
+if ($("interrupted")) $("filtered").before($("interrupted"));
 $("find").oninput = filter;
 $("order").onchange = sort;
 $("layout").onchange = () => { list.dataset.layout = $("layout").value; };
@@ -64,7 +66,7 @@ function saveCopy() {
   part("case-notes").textContent = $("case-notes").value;
   for (const id of ["case", "controls"]) part(id).hidden = true;
   for (const shown of [...copy.querySelectorAll(".row"), part("end")]) shown?.removeAttribute("hidden");
-  for (const id of ["counts", "totals", "shown"]) part(id).replaceChildren();
+  for (const id of ["counts", "totals", "filtered", "shown"]) part(id).replaceChildren();
   copy.removeAttribute("style");
   for (const picture of copy.querySelectorAll("img")) picture.loading = "lazy";
   Object.assign(part("rows").dataset, {map: "where", layout: "cards"});

@@ -60,11 +60,17 @@ function take(files) {
 }
 
 function takeFolder(files) {
-  const suffixes = document.body.dataset.suffixes.split(",");
-  const isPicture = file => !file.name.startsWith(".") && (file.type.startsWith("image/") || suffixes.some(one => file.name.toLowerCase().endsWith(one)));
-  const pictures = files.filter(isPicture), others = files.length - pictures.length;
+  const {suffixes, own} = document.body.dataset;
+  const endsWith = (file, ends) => ends.split(",").some(one => file.name.toLowerCase().endsWith(one));
+  const isPicture = file => !file.name.startsWith(".") && (file.type.startsWith("image/") || endsWith(file, suffixes));
+  const foreign = files.filter(file => !endsWith(file, own)), heatmaps = files.length - foreign.length;
+  const pictures = foreign.filter(isPicture), others = foreign.length - pictures.length;
   take(pictures);
-  if (others || !pictures.length) $("problem").textContent = pictures.length ? `Skipped ${counted(others, "file")} in the folder without the name of a picture; drop such files themselves to scan them.` : "No pictures in this folder.";
+  const news = [];
+  if (!pictures.length) news.push("No pictures in this folder.");
+  else if (others) news.push(`Skipped ${counted(others, "file")} in the folder without the name of a picture; drop such files themselves to scan them.`);
+  if (heatmaps) news.push(`Skipped ${counted(heatmaps, "file")} named like a heatmap of hidascan.`);
+  $("problem").textContent = news.join(" ");
 }
 
 async function filesOf(entry, lost) {
@@ -352,13 +358,16 @@ async function zoom(job) {
 const uprightSides = row => row.orientation > 4 ? [row.height, row.width] : [row.width, row.height];
 
 // A format that browsers show is shown from the file itself; any other, a very large one, and one that browsers would not
-// show in the way in which it was scanned (damaged, or turned in a format whose orientation they ignore), as the service draws it.
+// show in the way in which it was scanned, as the service draws it: damaged, animated, transparent (scanned on white), or
+// turned in a format whose orientation they ignore.
 async function load(picture, job) {
   const {format, width, height, orientation} = job.row;
+  const differs = job.row.notes.some(one => /^only the |^transparency/.test(one)) || orientation !== 1 && format !== "JPEG";
   let source = job.file;
-  if (!["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"].includes(format) || width * height > 40e6 || (orientation !== 1 && format !== "JPEG")) source = await (await posted("v1/preview", [["file", job.file]])).blob();
+  if (!["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"].includes(format) || width * height > 40e6 || differs) source = await (await posted("v1/preview", [["file", job.file]])).blob();
   const show = async blob => {
     picture.src = URL.createObjectURL(blob);
+    picture.classList.toggle("copy", blob !== job.file);
     await picture.decode();
     if (blob === job.file && String([picture.naturalWidth, picture.naturalHeight]) !== String(uprightSides(job.row))) throw {};
   };
@@ -376,8 +385,8 @@ function place() {
   view.x = bounded(view.x, width, clientWidth);
   view.y = bounded(view.y, height, clientHeight);
   Object.assign($("full").style, {width: width + "px", height: height + "px", transform: `translate(${view.x}px, ${view.y}px)`});
-  const drawn = $("full").firstChild?.naturalWidth;
-  $("scale").textContent = Math.round(100 * view.scale) + " %" + (drawn && drawn < view.width ? ` (of a JPEG copy, ${drawn} px wide)` : "");
+  const picture = $("full").firstChild;
+  $("scale").textContent = Math.round(100 * view.scale) + " %" + (picture?.classList.contains("copy") ? ` (of a JPEG copy, ${picture.naturalWidth} px wide)` : "");
 }
 
 function zoomTo(scale, x = $("view").clientWidth / 2, y = $("view").clientHeight / 2) {
