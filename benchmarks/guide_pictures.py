@@ -1,0 +1,71 @@
+"""Renew the pictures of the guides in docs/images: the page of `hidascan serve`, and a report on the examples.
+
+python -m benchmarks.guide_pictures [--chromium /usr/bin/chromium]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Locator, Page, sync_playwright
+
+from benchmarks.report_screenshots import EXAMPLES
+from benchmarks.serve_screenshots import scanned
+
+OUT = EXAMPLES.parent / "docs" / "images"
+HIDASCAN = [sys.executable, "-m", "hidascan.cli"]
+PASTED = EXAMPLES / "pasted" / "rocket.jpg"
+
+
+def save(seen: Page | Locator, name: str) -> None:
+    """Save a screenshot with few colours, so that the repository stays small."""
+    image = Image.open(io.BytesIO(seen.screenshot())).convert("RGB")
+    image.quantize(128, dither=Image.Dither.NONE).save(OUT / name, optimize=True)
+
+
+def picture_page(page: Page, base: str) -> None:
+    """Picture the page with three scans, and the pasted area at full size."""
+    page.goto(base)
+    scanned(page, [PASTED, EXAMPLES / "generated" / "infinity_cat.webp", EXAMPLES / "flower.jpg"])
+    save(page, "page.png")
+    page.get_by_role("button", name=f"Show {PASTED.name} at full size").click()
+    page.locator("#full img").first.wait_for()
+    save(page, "page-zoom.png")
+
+
+def picture_report(page: Page, report: Path) -> None:
+    """Picture the head of a report, and the card of the pasted area."""
+    page.goto(report.as_uri())
+    save(page, "report.png")
+    card = page.locator("article.row", has_text="pasted/rocket.jpg")
+    card.locator("summary", has_text="What to do next").click()
+    save(card, "report-card.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        report = Path(folder) / "report.html"
+        command = [*HIDASCAN, "examples/", "--html", report, "--case", "Example pictures", "-q"]
+        subprocess.run(command, cwd=EXAMPLES.parent, check=False)  # 1: pictures are AI
+        browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1000, "height": 900})
+        picture_report(page, report)
+        with subprocess.Popen([*HIDASCAN, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True) as service:
+            try:
+                picture_page(page, "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0])
+            finally:
+                service.kill()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
