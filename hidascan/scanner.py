@@ -47,7 +47,6 @@ class Watch(Protocol):
         """
 
 
-_DRAWN = ("screenshot", "document")  # domains of pictures with lines and flat areas
 _Ticket = tuple[Job, Job]  # job of a file, and this job itself or that of a copy of the picture
 
 _PIXELS_AHEAD, _PIXELS_PER_DECODER = 64_000_000, 8_000_000  # decoded ahead: minimum budget, and per decoder
@@ -258,7 +257,7 @@ class Scanner:
             finding = self._located(finding, output.heatmap)
         decision = output.decision if job.has_content else Decision(output.decision.logit)
         logit, quality = float(decision.logit), _number(decision.quality)
-        if decision.domain in _DRAWN:  # lines and flat areas look like JPEG traces to QFE
+        if not _has_estimate(decision.domain, is_jpeg=finding.jpeg_quality is not None):
             quality = None
         score = rule.score(logit)
         verdict, reason = _verdict(rule, job, score, finding.regions)
@@ -319,6 +318,11 @@ def _attributions(job: Job, output: ImageOutput, scale: float) -> tuple[Attribut
     """Return the influence of each patch, in log-odds of the score; empty without `explain`."""
     boxes = job.boxes if output.attributions else []
     return tuple(Attribution(*box, effect=scale * one) for box, one in zip(boxes, output.attributions, strict=True))
+
+
+def _has_estimate(domain: str | None, is_jpeg: bool) -> bool:
+    """Return whether QFE can estimate the quality of a picture: it takes lines and flat areas for traces of JPEG."""
+    return domain in (None, "photo") or (is_jpeg and domain not in ("screenshot", "document"))
 
 
 def _outside_photos(domain: str | None) -> str:

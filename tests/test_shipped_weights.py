@@ -11,6 +11,7 @@ from hidascan import Scanner, ScanOptions
 from hidascan.geometry import CELL
 from hidascan.image.decode import decode
 from hidascan.lab.measure.metrics import auc
+from hidascan.summary import summary
 from tests.goldens.record import results
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -38,6 +39,12 @@ def test_stronger_compression_is_seen_in_the_pixels():
     scanner, pixels = Scanner(ScanOptions()), decode(EXAMPLES / "coffee.png").pixels[:224, :448]
     seen = [scanner.scan_array(compress(pixels, Compression("JPEG", q))).jpeg_quality_estimated for q in (30, 60, 95)]
     assert seen == sorted(seen) and abs(seen[0] - 30) < 15 and abs(seen[1] - 60) < 15
+
+
+def test_lines_and_text_are_no_strong_compression():
+    (finding,) = Scanner(ScanOptions(patches=1)).scan([EXAMPLES.parent / "docs/images/page.png"])
+    assert finding.domain in ("screenshot", "document") and finding.jpeg_quality_estimated is None
+    assert not any("compression" in weakness for weakness in summary(finding, None).weaknesses)
 
 
 @pytest.mark.parametrize(("name", "region"), REPAINTED.items())
