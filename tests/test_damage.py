@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from hidascan.errors import ImageError
 from hidascan.image.decode import decode
@@ -442,3 +442,100 @@ def test_a_progressive_jpeg_with_a_tail_that_was_never_written_is_scanned_coarse
     data = saved("JPEG", progressive=True, quality=90)
     image = read(data[: int(0.7 * len(data))] + bytes(len(data) - int(0.7 * len(data))))
     assert len(image.pixels) == HEIGHT and "at reduced detail" in the_note(image)
+
+
+def test_a_jpeg_with_a_foreign_tail_is_not_called_intact(read):
+    data, text = saved("JPEG", quality=85), b"the quick brown fox jumps over it. "
+    note = the_note(read(data[: len(data) // 2] + (text * len(data))[: len(data)]))
+    assert "intact" not in note and "may be wrong" in note
+
+
+def test_rows_before_a_foreign_tail_may_be_wrong(read):
+    data = saved("JPEG", quality=85)
+    cut = data[: len(data) // 2]
+    assert "may be wrong" not in the_note(read(cut))
+    assert "some of these rows may be wrong" in the_note(read(cut + np.random.default_rng(0).bytes(300)))
+
+
+def test_padding_without_an_end_marker_costs_no_pixel(read):
+    data = saved("JPEG", quality=90)
+    image = read(data[:-2] + bytes(100))
+    assert (image.pixels == read(data).pixels).all() and "all pixels are intact" in the_note(image)
+
+
+@pytest.mark.parametrize(("quality", "progressive"), [(95, False), (95, True), (75, True)])
+def test_zeros_from_the_middle_of_a_scan_to_its_end_are_no_padding(read, quality, progressive):
+    data = saved("JPEG", quality=quality, progressive=progressive)
+    start = len(data) // 2
+    assert the_note(read(data[:start] + bytes(len(data) - start - 2) + b"\xff\xd9"))
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}])
+def test_every_erased_sector_of_a_scan_is_reported(read, options):
+    data = saved("JPEG", quality=95, **options)
+    for start in range(len(data) // 2, len(data) - 600, 1500):  # after some of them, libjpeg finds its place again
+        assert the_note(read(data[:start] + bytes(512) + data[start + 512 :]))
+
+
+def test_zeros_that_refine_a_progressive_jpeg_are_not_a_hole(read):
+    stripes = np.tile(np.array([0, 255], np.uint8), (900, 600))
+    data = saved("JPEG", Image.fromarray(stripes), progressive=True, quality=90)
+    assert bytes(100) in data and not read(data).notes
+
+
+def test_junk_between_the_tables_of_a_jpeg_costs_no_pixel(read):
+    data = saved("JPEG", quality=90)
+    start = data.index(b"\xff\xdb")
+    image = read(data[:start] + b"junk" + data[start:])
+    assert (image.pixels == read(data).pixels).all()
+    assert the_note(image) == "damaged: the JPEG contains stray bytes; all pixels are intact"
+
+
+def test_rows_of_a_tiff_with_corrupt_deflate_data_are_not_scanned(read):
+    pixels = (PIXELS >> 4) << 4  # which Deflate compresses, so that libtiff inflates corrupt bytes without an error
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    directory[278] = 40  # rows per strip
+    data = saved("TIFF", Image.fromarray(pixels), compression="tiff_deflate", tiffinfo=directory)
+    assert (read(data).pixels == pixels).all() and not read(data).notes
+    for start in range(len(data) // 2, len(data) * 9 // 10, len(data) // 20):
+        assert_upper_rows(read(data[:start] + bytes(8) + data[start + 8 :]), read(data))
+
+
+def test_a_wrong_checksum_over_the_only_strip_of_a_tiff_is_reported(read):
+    data, deflated = saved("TIFF"), zlib.compress(PIXELS.tobytes() + b"more")  # libtiff stops before the checksum
+    for tag, value in ((259, 8), (273, len(data)), (279, len(deflated))):
+        data = with_tag(data, tag, value)
+    assert not read(data + deflated).notes
+    image = read(data + deflated[:-4] + bytes(4))
+    assert (image.pixels == PIXELS).all()
+    assert the_note(image) == "damaged: wrong checksum in Deflate data; part of the picture may be wrong"
+
+
+@pytest.mark.parametrize("options", [{"quality": 100, "method": 0}, {"quality": 100, "method": 2}])
+def test_flat_areas_of_a_lossy_webp_are_no_damage(read, options):
+    pixels = np.full((1080, 1920, 3), 255, np.uint8)
+    pixels[:300, :300] = np.random.default_rng(0).integers(0, 256, (300, 300, 3))
+    data = saved("WEBP", Image.fromarray(pixels), **options)
+    assert bytes(600) in data and not read(data).notes
+
+
+def test_a_lossless_webp_whose_last_third_was_never_written_is_damaged(read):
+    data = saved("WEBP", Image.fromarray(picture(400, 600) // 4 * 4), lossless=True)
+    missing = len(data) * 3 // 10
+    assert not read(data).notes
+    assert "zero bytes within the coded pixels" in the_note(read(data[:-missing] + bytes(missing)))
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
+def test_repeated_rows_and_columns_of_a_lossless_webp_are_no_damage(read, axis):
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)
+    repeated = np.repeat(noise.take([0], axis), 900, axis)
+    repeated[:400] = picture(400, 900)
+    assert not read(saved("WEBP", Image.fromarray(repeated), lossless=True, method=0, quality=0)).notes
+
+
+@pytest.mark.parametrize("options", [{"optimize": True}, {"progressive": True}, {"optimize": True, "quality": 100}])
+def test_padding_behind_flat_pixels_is_no_damage(read, options):
+    pixels = np.full((400, 600, 3), 255, np.uint8)  # whose codes can be zeros, too
+    pixels[:150] = picture(150, 600)
+    assert not read(saved("JPEG", Image.fromarray(pixels), **options)[:-2] + bytes(500) + b"\xff\xd9").notes

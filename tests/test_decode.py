@@ -1,4 +1,5 @@
 import struct
+import zlib
 
 import numpy as np
 import pillow_heif
@@ -197,3 +198,104 @@ def test_the_report_of_a_replaced_file_does_not_show_another_picture(tmp_path):
     save_picture(tmp_path / "a.png", 60, 90, seed=7)
     with pytest.raises(ImageError, match="has changed"):
         pixels_of(finding)
+
+
+def with_tag(data, number, value, page=0):
+    """A little-endian TIFF with another number under a tag of one of its pages."""
+    (place,) = struct.unpack_from("<I", data, 4)
+    for _ in range(page):
+        (place,) = struct.unpack_from("<I", data, place + 2 + 12 * struct.unpack_from("<H", data, place)[0])
+    (count,) = struct.unpack_from("<H", data, place)
+    entries = range(place + 2, place + 2 + 12 * count, 12)
+    entry = next(entry for entry in entries if struct.unpack_from("<H", data, entry)[0] == number)
+    return data[: entry + 8] + struct.pack("<I", value) + data[entry + 12 :]
+
+
+def test_if_another_page_of_a_tiff_cannot_be_read_the_first_one_counts(tmp_path):
+    first, larger = Image.fromarray(PIXELS), Image.fromarray(picture(120, 180))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[larger], software="Midjourney")
+    (tmp_path / "a.tif").write_bytes(with_tag((tmp_path / "a.tif").read_bytes(), 259, 9999, page=1))
+    image = decode(tmp_path / "a.tif")
+    assert (image.pixels == PIXELS).all() and [claim.text for claim in image.claims] == ["Midjourney"]
+    assert image.notes == ("only the first of several frames scanned; another page cannot be read",)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_memory_for_a_webp_is_admitted_before_it_is_opened(tmp_path, monkeypatch, lossless, frames):
+    others = [Image.fromarray(255 - PIXELS)] * (frames - 1)
+    Image.fromarray(PIXELS).save(tmp_path / "a.webp", save_all=True, append_images=others, lossless=lossless)
+    happened, opened = [], Image.open
+    monkeypatch.setattr(
+        Image, "open", lambda *given, **options: (happened.append("open"), opened(*given, **options))[1]
+    )
+    decode(tmp_path / "a.webp", before_load=happened.append)
+    assert happened[0] == 224 * 224 and happened.count(224 * 224) == 1
+    with pytest.raises(ImageError, match="90x60 exceeds the limit"):
+        decode(tmp_path / "a.webp", max_pixels=5_000)
+
+
+@pytest.mark.parametrize("kind", ["float", "integers"])
+@pytest.mark.parametrize("compression", [None, "tiff_deflate"])
+def test_compressed_big_endian_values_of_32_bits_are_refused(tmp_path, kind, compression):
+    import cv2
+
+    grey = PIXELS[..., 0].astype(">f4" if kind == "float" else ">i4")
+    save_big_endian(tmp_path / "a.tif", grey, zlib.compress(grey.tobytes()) if compression else grey.tobytes())
+    if not compression:
+        assert (decode(tmp_path / "a.tif").pixels[..., 0] == PIXELS[..., 0]).all()
+        return
+    if kind == "float":  # a valid file
+        assert (cv2.imread(str(tmp_path / "a.tif"), cv2.IMREAD_UNCHANGED) == PIXELS[..., 0]).all()
+    with pytest.raises(ImageError, match="compressed big-endian values of 32 bits"):
+        decode(tmp_path / "a.tif")
+
+
+def save_big_endian(path, grey, data):
+    """Write a grey TIFF of 32 bits, with Deflate compression if `data` are shorter than the values."""
+    deflate, sample = 8 if len(data) < grey.nbytes else 1, 3 if grey.dtype.kind == "f" else 2
+    height, width = grey.shape
+    tags = {
+        256: width,
+        257: height,
+        258: 32,
+        259: deflate,
+        262: 1,
+        273: 8,
+        277: 1,
+        278: height,
+        279: len(data),
+        339: sample,
+    }
+    entries = b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack(">H", len(tags)) + entries + bytes(4)
+    path.write_bytes(struct.pack(">2sHI", b"MM", 42, 8 + len(data)) + data + directory)
+
+
+def test_subsampled_colours_without_compression_are_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(PIXELS).convert("YCbCr").save(path)
+    data = path.read_bytes()
+    assert np.abs(decode(path).pixels.astype(int) - PIXELS).max() < 6
+    path.write_bytes(with_tag(data, 530, 2 | 2 << 16))
+    assert not decode(path).notes  # as many values as without subsampling: only the tag is wrong
+    path.write_bytes(with_tag(with_tag(data, 530, 2 | 2 << 16), 279, 60 * 90 * 3 // 2))
+    with pytest.raises(ImageError, match="subsampled colours without compression"):
+        decode(path)
+
+
+def test_large_unsigned_values_of_32_bits_are_not_called_signed(tmp_path):
+    grey = PIXELS[..., 0].astype(np.uint32) << 24
+    Image.fromarray(grey.view(np.int32)).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").write_bytes(with_tag((tmp_path / "a.tif").read_bytes(), 339, 1))
+    wanted = np.rint(PIXELS[..., 0] * (255 / PIXELS[..., 0].max()))
+    assert np.abs(decode(tmp_path / "a.tif").pixels[..., 0] - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("missing", [1, 30, 100, 150])
+def test_a_tiff_cut_within_its_directory_is_not_called_unsupported(tmp_path, missing):
+    path = tmp_path / "a.tif"
+    Image.fromarray(picture(300, 400)).save(path, compression="tiff_lzw")
+    path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(ImageError, match="damaged image: the file is truncated"):
+        decode(path)

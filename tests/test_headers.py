@@ -63,6 +63,7 @@ def odd_jpegs() -> dict[str, bytes]:
         "scan parameters": data[: last - 3] + bytes(3) + data[last:],
         "short JFIF": start + segment(0xE0, b"JFIF\0") + data[20:],
         "short profile": start + segment(0xE2, b"ICC_PROFILE") + rest,
+        "unknown Adobe transform": start + segment(0xEE, b"Adobe\0\x64\0\0\0\0\3") + data[20:],
         "cut resource": start + segment(0xED, b"Photoshop 3.0\x008BIM\4\4") + rest,
     }
 
@@ -71,6 +72,13 @@ def odd_jpegs() -> dict[str, bytes]:
 def test_odd_headers_of_a_jpeg_do_not_matter(read, name):
     image = read(odd_jpegs()[name])
     assert np.array_equal(image.pixels, read(saved("JPEG", quality=90)).pixels) and not image.notes
+
+
+def test_an_unknown_adobe_transform_of_four_channels_does_not_matter(read):
+    data = saved("JPEG", IMAGE.convert("CMYK"), quality=90)
+    transform = data.index(b"Adobe") + 11
+    ycck, unknown = (data[:transform] + byte + data[transform + 1 :] for byte in (b"\2", b"\1"))
+    assert np.array_equal(read(unknown).pixels, read(ycck).pixels) and not read(unknown).notes
 
 
 @pytest.mark.parametrize("brand", [b"mif1", b"msf1", b"miaf"])

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def decode(path, *rest, **more):
     if name == "chatty.png":
         os.write(1, b"libfoo: warning\\n"), os.write(2, b"libfoo: warning\\n")
     return sound(path, *rest, **more)
-isolation.decode, isolation._SECONDS = decode, 1
+isolation.decode, isolation._SECONDS, isolation._READING_SECONDS = decode, 1, 2
 isolation.decode_requests()
 """
 
@@ -87,7 +88,7 @@ def test_crashes_hangs_and_greed_cost_their_own_rows_only(hidascan, faulty, tmp_
     ran = hidascan(tmp_path, "--csv", "-", "--threshold", 1)
     found = {os.path.basename(row["path"]): row["error"] for row in csv.DictReader(ran.out.splitlines())}
     assert "crashed (SIGSEGV)" in found.pop("crash.png")
-    assert "takes too long" in found.pop("hang.png")
+    assert found.pop("hang.png") == "took too long to read or decode"
     assert "memory" in found.pop("greedy.png")
     assert found == {"a.png": "", "chatty.png": "", "z.png": ""} and ran.code == 3 and "libfoo" not in ran.err
 
@@ -134,3 +135,13 @@ def test_a_large_file_has_memory_and_time_to_be_read(tmp_path, monkeypatch):
     request = {"path": str(tmp_path / "a.tif"), "max_pixels": 10**9, "trust": None}
     isolation._answer(request, io.BytesIO(), io.BytesIO(), 0)
     assert memory[0] == 4 << 30 and seconds[0] > 600
+
+
+def test_the_time_of_a_decoder_starts_when_the_file_is_read(tmp_path, monkeypatch):
+    happened, read = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (happened.append("read"), read(path))[1])
+    monkeypatch.setattr(isolation, "_allow_memory", lambda size: None)
+    monkeypatch.setattr(isolation, "_allow_seconds", happened.append)
+    request = {"path": str(save_picture(tmp_path / "a.png")), "max_pixels": 10**9, "trust": None}
+    isolation._answer(request, io.BytesIO(b"{}\n"), io.BytesIO(), 0)
+    assert happened[:3] == [isolation._READING_SECONDS, "read", isolation._SECONDS]

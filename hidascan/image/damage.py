@@ -11,8 +11,11 @@ from PIL import Image
 from hidascan.errors import ImageError
 from hidascan.notes import DAMAGED, DAMAGED_ONLY, MAY_BE_WRONG
 
+CUT_BEFORE_PIXELS = "damaged image: the file is truncated before any pixels can be decoded"
 _MIN_ROWS, _MIN_SHARE = 64, 0.25
 _GENERIC_MESSAGES = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
+_FLAT_PIXELS_PER_ZERO = 300  # in lossy WebP; flat areas were measured to have one zero byte per 350 pixels
+_FEWEST_AT_END = 4096  # zeros at the end of HEIF and AVIF that are damage
 _BLOCK = 8  # rows of a JPEG block; cuts at block boundaries keep the grid of earlier saves
 
 
@@ -43,30 +46,55 @@ def note_of(rows: Rows, height: int) -> str:
     return f"{DAMAGED_ONLY}{which} were readable and scanned"
 
 
-def zeroed_pixels(data: bytes, format: str, pixels: int, behind: int = 0) -> str:
+def zeroed_pixels(data: bytes, format: str, pixels: np.ndarray, behind: int = 0) -> str:
     """Return a note if a file has zero bytes in place of coded pixels, which decoders accept without an error; "" if not.
 
-    Only lossy WebP, HEIF and AVIF are checked, which have no checksums; in lossless WebP, flat areas are zeros, too. In
-    HEIF and AVIF, only the end of the data is checked, as metadata elsewhere may contain zeros.
+    Only WebP, HEIF and AVIF are checked, which have no checksums.
+
+    Args:
+        data: Content of the file.
+        format: Pillow's name of the format.
+        pixels: (H, W, 3) uint8, the decoded pixels.
+        behind: Number of zero bytes at the end that belong to metadata.
     """
-    kind = {"WEBP": b"VP8 ", "HEIF": b"mdat", "AVIF": b"mdat"}.get(format)
-    at = data.find(kind) if kind else -1
-    lossless = at < 0 and format == "WEBP"
-    if lossless:
-        at = data.find(b"VP8L")
-    if at < 4:
-        return ""
+    zeros = 0
     if format == "WEBP":
-        body = data[at + 8 : at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")]
-        zeros = max((len(run[0]) for run in re.finditer(rb"\0{512,}", body)), default=0)
-        least = max(512, pixels // 2 if lossless else pixels // 4096)  # a blank picture has runs, too
-    else:
-        size = int.from_bytes(data[at - 4 : at], "big")
-        body = data[at + 4 : at - 4 + size if size > 8 else None]
-        zeros, least = len(body) - len(body.rstrip(b"\0")) - behind, 4096
-    if zeros < least:
-        return ""
-    return f"{DAMAGED}{zeros} zero bytes within the coded pixels; part of the picture {MAY_BE_WRONG}"
+        zeros = _zeros_in_webp(data, pixels)
+    elif format in ("HEIF", "AVIF"):
+        zeros = _zeros_at_end(data) - behind
+        zeros = zeros if zeros >= _FEWEST_AT_END else 0
+    return f"{DAMAGED}{zeros} zero bytes within the coded pixels; part of the picture {MAY_BE_WRONG}" if zeros else ""
+
+
+def _zeros_in_webp(data: bytes, pixels: np.ndarray) -> int:
+    """Return the length of the longest run of zeros in the pixel data of a WebP; 0 if flat areas explain it."""
+    lossy = data.find(b"VP8 ")
+    at = lossy if lossy >= 0 else data.find(b"VP8L")
+    body = data[at + 8 : at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")] if at >= 0 else b""
+    zeros = max((len(run[0]) for run in re.finditer(rb"\0{512,}", body)), default=0)
+    if not zeros:
+        return 0
+    explained = pixels.size // 3 // _FLAT_PIXELS_PER_ZERO if lossy >= 0 else _predictable_pixels(pixels) // 2
+    return zeros if zeros >= explained else 0
+
+
+def _predictable_pixels(pixels: np.ndarray) -> int:
+    """Return the number of pixels that lossless WebP may code as zeros: equal to a neighbour before them, or at the edge."""
+    inner = pixels[1:, 1:-1]
+    new = np.ones(inner.shape[:2], bool)
+    for neighbour in (pixels[1:, :-2], pixels[:-1, :-2], pixels[:-1, 1:-1], pixels[:-1, 2:]):
+        new &= (inner != neighbour).any(axis=2)
+    return pixels.size // 3 - int(new.sum())
+
+
+def _zeros_at_end(data: bytes) -> int:
+    """Return the number of zeros at the end of the pixel data of a HEIF or AVIF; elsewhere, metadata may contain zeros."""
+    at = data.find(b"mdat")
+    if at < 4:
+        return 0
+    size = int.from_bytes(data[at - 4 : at], "big")
+    body = data[at + 4 : at - 4 + size if size > 8 else None]
+    return len(body) - len(body.rstrip(b"\0"))
 
 
 def longest_run(whole: np.ndarray) -> Rows:
@@ -130,7 +158,7 @@ def unreadable_reason(data: bytes, error: Exception) -> str:
         return words
     words = " ".join(str(error).split()) or type(error).__name__
     if "truncated" in words.lower():
-        return "damaged image: the file is truncated before any pixels can be decoded"
+        return CUT_BEFORE_PIXELS
     return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_GENERIC_MESSAGES) else words}"
 
 

@@ -19,9 +19,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from hidascan.errors import ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
-from hidascan.image.damage import Rows, note_of, partly_loaded, unreadable_reason, zeroed_pixels
+from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
 from hidascan.image.formats import LARGEST_FILE, kind_from_head, pillow_names
-from hidascan.image.headers import PNG_SIGNATURE, versions, with_known_brand
+from hidascan.image.headers import PNG_SIGNATURE, versions, webp_size, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -34,7 +34,7 @@ from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
 from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, mend_transparency, to_rgb
 from hidascan.image.signatures import EXPORT, describe, raw_photo, without_padding
-from hidascan.notes import MAY_BE_WRONG, ONLY
+from hidascan.notes import DAMAGED, MAY_BE_WRONG, ONLY
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -77,6 +77,7 @@ def decode(
     before_load: Callable[[int], None] = lambda pixels: None,
     trust: str | None = None,
     traced: bool = False,
+    after_reading: Callable[[], None] = lambda: None,
 ) -> DecodedImage:
     """Read an image file.
 
@@ -89,11 +90,13 @@ def decode(
         before_load: Callback that gets the number of pixels before they take memory; may block.
         trust: File of certificates that are trusted as signers of C2PA manifests.
         traced: Whether to search the pixels for the trace of an earlier save, which takes 10 ms.
+        after_reading: Callback when the content of the file is in memory.
 
     Raises:
         ImageError: If the file cannot be read; the message is the reason.
     """
     data, skipped = without_padding(_read_file(Path(path)))
+    after_reading()
     if not data:
         raise ImageError("the file is empty")
     with _reasons(data), warnings.catch_warnings():
@@ -101,6 +104,9 @@ def decode(
         if raw := raw_photo(data):
             raise ImageError(raw)
         admit = _once(before_load)
+        if size := webp_size(data):  # Pillow allocates two pictures when it opens a WebP
+            _check_size(*size, max_pixels)
+            admit(_pixels_in_memory(*size, max_pixels))
         readable, rows, damage = _repaired(with_known_brand(without_long_texts(data)), max_pixels, admit)
         image, decoded = _decoded(readable, max_pixels, admit)
         with image:
@@ -237,7 +243,6 @@ def _decode_opened(
     exif = image.info.get("exif")  # may follow the pixels of HEIC; text in a PNG with a chunk of this name
     exif = exif if isinstance(exif, bytes) else b""
     behind = len(exif) - len(exif.rstrip(b"\0"))
-    notes += filter(None, [zeroed_pixels(data, image.format or "", image.width * image.height, behind)])
     tiff.in_one_plane(image)
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
@@ -249,6 +254,7 @@ def _decode_opened(
         notes.extend(damage)
     else:
         pixels = _loaded_pixels(image, data, notes)
+    notes += filter(None, [zeroed_pixels(data, format_name, pixels, behind)])
     pixels.flags.writeable = False
     orientation = _orientation(image)  # after loading, as the decoders of TIFF and HEIC rotate and reset it
     return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
@@ -261,7 +267,8 @@ def _frames(image: Image.Image) -> Iterator[str]:
     try:
         frames = getattr(image, "n_frames", 1)
     except Exception:  # the first frame may still be intact
-        yield f"{ONLY}the first of several frames scanned; the others are damaged"
+        image.seek(0)  # a TIFF stays on the frame that failed
+        yield f"{ONLY}the first of several frames scanned; another page cannot be read"
         return
     tiles: Any = getattr(image, "tile", [])
     if image.format == "GIF" and tiles and tuple(tiles[0][1]) != (0, 0, *image.size):
@@ -278,12 +285,14 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
     """Decode by Pillow; of a damaged file, only the intact rows."""
     if image.format == "TIFF":
         tiff.check_tiff(image)
+    whole = tiff.intact_rows(image, data)
     mend_transparency(image, data)
     grey = grey_scale_of(image)
     try:
         image.load()
         if not _may_lack_rows(image):
-            return to_rgb(image if not _is_without_alpha(image) else image.convert("RGB"), notes, grey)
+            pixels = to_rgb(image if not _is_without_alpha(image) else image.convert("RGB"), notes, grey)
+            return pixels if whole.all() else _without_damaged_rows(pixels, whole, notes)
         partial, rows = _partly(data)
     except (MemoryError, ImageError):
         raise
@@ -296,6 +305,16 @@ def _loaded_pixels(image: Image.Image, data: bytes, notes: list[str]) -> np.ndar
         doubt = f"; some of these rows {MAY_BE_WRONG}" if image.format == "GIF" else ""
         notes.append(note_of(rows, partial.height) + doubt)
     return np.ascontiguousarray(to_rgb(partial, notes, grey)[rows.top : rows.bottom])
+
+
+def _without_damaged_rows(pixels: np.ndarray, whole: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Return the longest run of intact rows, (H,) bool, or all rows if too few are known to be intact; add a note."""
+    rows = longest_run(whole)
+    if not rows.enough(len(whole)):
+        notes.append(f"{DAMAGED}wrong checksum in Deflate data; part of the picture {MAY_BE_WRONG}")
+        return pixels
+    notes.append(note_of(rows, len(whole)))
+    return np.ascontiguousarray(pixels[rows.top : rows.bottom])
 
 
 def _is_without_alpha(image: Image.Image) -> bool:

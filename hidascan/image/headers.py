@@ -11,9 +11,12 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf", b"tEXt", b"iTXt"}
 _TRANSPARENCY_BYTES = {0: 2, 2: 6}  # size of tRNS by colour type; of palettes, any
 
-_SOS, _APP0, _APP13 = 0xDA, 0xE0, 0xED
-_SHORTEST = {_APP0: 14, 0xEE: 12}  # bytes in the segments of JFIF and Adobe
-_ICC, _JFIF = b"ICC_PROFILE", b"JFIF\0"
+_SOS, _APP0, _APP13, _APP14 = 0xDA, 0xE0, 0xED, 0xEE
+_FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}
+_SHORTEST = {_APP0: 14, _APP14: 12}  # bytes in the segments of JFIF and Adobe
+_ICC, _JFIF, _ADOBE = b"ICC_PROFILE", b"JFIF\0", b"Adobe"
+
+_VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # of pictures in WebP
 
 _MAX_BRANDS = 1024  # bytes
 _AVIF = {b"avif", b"avis"}
@@ -68,25 +71,60 @@ def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def plain_jpeg(data: bytes, resources: bool = False) -> bytes:
-    """Return a JPEG without ICC profile and malformed segments, with the usual version of JFIF.
+    """Return a JPEG without ICC profile and malformed segments, with the usual version of JFIF and transform of Adobe.
 
     Photoshop's resources, which may hold IPTC, are kept if `resources`. The scan of a sequential JPEG gets its only valid
     parameters.
     """
-    parts, place, progressive = [data[:2]], 2, False
-    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
-        kind, size = data[place + 1], 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        segment, place = data[place : place + size], place + size
-        progressive |= kind in (0xC2, 0xCA)
+    segments = list(_segments(data))
+    rest = data[2 + sum(len(segment) for _, segment in segments) :]
+    progressive = any(kind in _PROGRESSIVE for kind, _ in segments)
+    channels = next((segment[9] for kind, segment in segments if kind in _FRAMES and len(segment) > 9), 3)
+    parts = [data[:2]]
+    for kind, segment in segments:
+        if segment[4:].startswith(_ICC) or len(segment) - 4 < _SHORTEST.get(kind, 0):
+            continue
+        if kind == _APP13 and not resources:
+            continue
         if kind == _SOS and not progressive:
             segment = segment[:-3] + b"\0\x3f\0"
-        if kind == _APP0 and segment[4:9] == _JFIF:
+        elif kind == _APP0 and segment[4:9] == _JFIF:
             segment = segment[:9] + b"\1" + segment[10:]
-        if (resources or kind != _APP13) and not segment[4:].startswith(_ICC) and size - 4 >= _SHORTEST.get(kind, 0):
-            parts.append(segment)
-        if kind == _SOS:
-            break
-    return b"".join([*parts, data[place:]])
+        elif kind == _APP14 and segment[4:9] == _ADOBE:
+            segment = _with_known_transform(segment, channels)
+        parts.append(segment)
+    return b"".join([*parts, rest])
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and all bytes of each segment of a JPEG up to the header of its first scan."""
+    place, kind = 2, 0
+    while data[place : place + 1] == b"\xff" and place + 4 <= len(data) and kind != _SOS:
+        kind, size = data[place + 1], 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        yield kind, data[place : place + size]
+        place += size
+
+
+def _with_known_transform(segment: bytes, channels: int) -> bytes:
+    """Return Adobe's segment of a JPEG with a colour transform that is defined: 0 for none, 1 for YCbCr, 2 for YCCK."""
+    usual = 2 if channels == 4 else 1
+    return segment if segment[15] in (0, usual) else segment[:15] + bytes([usual]) + segment[16:]
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height in the header of a WebP; None for any other file, or if it has no valid header."""
+    kind, body = data[12:16], data[20:30]
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(body) < 10:
+        return None
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L" and body[0] == _VP8L_SIGNATURE:
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and body[3:6] == _VP8_START:
+        width, height = struct.unpack_from("<HH", body, 6)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
 
 
 def brands_of(data: bytes) -> set[bytes]:

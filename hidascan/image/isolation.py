@@ -39,6 +39,7 @@ COMMAND = [sys.executable, "-c", _CODE]
 _PIPE_BYTES = 1 << 20
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # per decoder, as there may be one per core
 _SECONDS, _PIXELS_PER_SECOND = 10, 5e6  # time limit of a decoder: this, plus the pixels at this speed
+_READING_SECONDS = 120  # time limit of reading a file: this, plus its bytes at the speed below; a disk may sleep
 _BYTES, _BYTES_PER_PIXEL = 1 << 30, 24  # memory limit, beside the process and the file
 _BYTES_PER_SECOND = 5_000_000  # of the slowest disk
 
@@ -161,7 +162,7 @@ class _Worker:
     def _exit_reason(self) -> str:
         code = self._process.wait()
         if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
-            return "damaged image: decoding takes too long"
+            return "took too long to read or decode"
         if code in (-9, 137):
             return "the decoder was killed, perhaps for lack of memory"
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -187,7 +188,10 @@ def decode_requests() -> None:
 def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size: int) -> None:
     """Decode one file; memory for pixels is allocated only after the client admits them."""
     stored = _size_of(request["path"])
-    allowed = size + _BYTES + stored
+    allowed, transfer = size + _BYTES + stored, stored // _BYTES_PER_SECOND
+
+    def start_clock() -> None:
+        _allow_seconds(_SECONDS + transfer)
 
     def announce(pixels: int) -> None:
         _allow_seconds(0)
@@ -197,9 +201,11 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
         _allow_seconds(_SECONDS + int(pixels / _PIXELS_PER_SECOND))
 
     _allow_memory(allowed)
-    _allow_seconds(_SECONDS + stored // _BYTES_PER_SECOND)
+    _allow_seconds(_READING_SECONDS + transfer)
     try:
-        image = decode(request["path"], request["max_pixels"], announce, request["trust"], traced=True)
+        image = decode(
+            request["path"], request["max_pixels"], announce, request["trust"], traced=True, after_reading=start_clock
+        )
         names = [field.name for field in dataclasses.fields(image) if field.name != "pixels"]
         properties = {name: to_json(getattr(image, name)) for name in names}
         _allow_seconds(0)

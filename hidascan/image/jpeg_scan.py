@@ -21,18 +21,23 @@ from hidascan.image.headers import plain_jpeg
 from hidascan.notes import DAMAGED, MAY_BE_WRONG, REDUCED_DETAIL
 
 _EOI = b"\xff\xd9"
-_SOS, _RESTART_INTERVAL = 0xDA, 0xDD
+_HUFFMAN_TABLES, _SOS, _RESTART_INTERVAL = 0xC4, 0xDA, 0xDD
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xCA}
+_AC = 0x10  # added to the number of a Huffman table of AC coefficients
 # Within scan data: neither a stuffed FF nor a restart marker. Bounded, as erased flash memory is a long run of FF.
 _MARKER = re.compile(rb"\xff{1,8}([\x01-\xcf\xd8-\xfe])")
 _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _UNWRITTEN = 64  # bytes; fewer zeros at the end are padding
+_ZEROS = re.compile(rb"\0{64,}")
 _HOLES = re.compile(rb"\0{64,}|\xff{64,}")
 _RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
-_HARMLESS = ("bad ICC marker", "JFIF revision", "Invalid SOS parameters")  # warnings on headers, not on pixels
+_STRAY_BYTES = "damaged: the JPEG contains stray bytes; all pixels are intact"
+# Warnings on headers, not on pixels.
+_HARMLESS = ("bad ICC marker", "JFIF revision", "Invalid SOS parameters", "Adobe color transform")
+_TABLE_HEAD = 17  # bytes of a Huffman table before its symbols
 _FILL = 512  # bytes: more than the last, incomplete block can need
 
 
@@ -51,9 +56,16 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
         ValueError: If no row can be decoded.
     """
     try:
-        return _rgb(data, mode, strict=True), ()
+        pixels = _rgb(data, mode, strict=True)
     except ValueError as error:
-        warning = str(error)
+        return _decode_despite(str(error), data, mode)
+    if _has_hole(data):
+        return _Damaged(data, mode, "zero bytes in place of pixels").decode()
+    return pixels, ()
+
+
+def _decode_despite(warning: str, data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode a JPEG about which libjpeg warns, or which it rejects."""
     if any(slip in warning for slip in _HARMLESS):
         plain = plain_jpeg(data)
         if plain != data:
@@ -70,7 +82,7 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
     if sorted_out == data:
         return _Damaged(data, mode, warning).decode()
     pixels, notes = decode_jpeg(sorted_out, mode)  # TurboJPEG rejects junk between the tables
-    return pixels, notes or (_corrupt(warning),)
+    return pixels, notes or (_STRAY_BYTES,)
 
 
 def _rgb(data: bytes, mode: str, strict: bool = False) -> np.ndarray:
@@ -89,10 +101,20 @@ def _is_padding(warning: str, data: bytes) -> bool:
     """Return whether a warning is about padding: equal bytes after the scan, as written by cameras to fill a sector."""
     found = _PADDING.search(warning)
     layout = _Layout(data)
-    if not found or not layout.scans:
+    if not found or not layout.scans or not layout.covers(layout.scans, 0, layout.components):
         return False
-    end = layout.scans[-1].stop
-    return len(set(data[max(0, end - int(found[1])) : end])) <= 1
+    scan, behind = layout.scans[-1], int(found[1])
+    scanned = data[scan.start : scan.stop]
+    equal = len(scanned) - len(scanned.rstrip(scanned[-1:]))  # more than `behind`: some are in place of pixels
+    may_be_flat = scanned[-1:] == b"\0" and scan.zeros_are_valid and not layout.progressive
+    return equal >= behind and (equal - behind < _UNWRITTEN or may_be_flat)
+
+
+def _has_hole(data: bytes) -> bool:
+    """Return whether a scan has zero bytes in place of coded pixels, which libjpeg decodes without a warning."""
+    return bytes(_UNWRITTEN) in data and any(
+        not scan.zeros_are_valid and _ZEROS.search(data, scan.start, scan.stop) for scan in _Layout(data).scans
+    )
 
 
 def _corrupt(warning: str) -> str:
@@ -102,12 +124,23 @@ def _corrupt(warning: str) -> str:
 
 @dataclass
 class _Scan:
-    """One scan: components, band of coefficients, number of missing low bits, and byte range of its data."""
+    """One scan.
+
+    Attributes:
+        components: Names of its components.
+        first: First coefficient of its band.
+        last: Last coefficient of its band.
+        lacking: Number of missing low bits.
+        zeros_are_valid: Whether long runs of zeros can be flat pixels: differences, ends of blocks, or refining bits.
+        start: First byte of its data.
+        stop: End of its data.
+    """
 
     components: tuple[int, ...]
     first: int
     last: int
     lacking: int
+    zeros_are_valid: bool
     start: int
     stop: int = 0
 
@@ -120,6 +153,7 @@ class _Layout:
     progressive: bool = False
     restarts: bool = False
     components: tuple[int, ...] = ()
+    zero_codes: dict[int, int] = field(default_factory=dict)  # table -> symbol whose code consists of zeros
     scans: list[_Scan] = field(default_factory=list)
     junk: list[tuple[int, int]] = field(default_factory=list)  # (from, to): bytes between header segments
     strays: list[tuple[int, int]] = field(default_factory=list)  # (from, to): markers that are invalid within a scan
@@ -136,18 +170,28 @@ class _Layout:
             if kind in _FRAMES and len(body) > 5:
                 self.progressive = kind in _PROGRESSIVE
                 self.components = tuple(body[6 : 6 + 3 * body[5] : 3])
+            elif kind == _HUFFMAN_TABLES:
+                self._add_tables(body)
             elif kind == _RESTART_INTERVAL:
                 self.restarts = any(body)
             place += 2 + len(body) if len(body) else 0
             if kind == _SOS and body:
                 place = self._add_scan(body, place)
 
+    def _add_tables(self, body: bytes) -> None:
+        """Add Huffman tables: for each, its number, the number of codes by length, and the symbols by code."""
+        while len(body) > _TABLE_HEAD:
+            self.zero_codes[body[0]] = body[_TABLE_HEAD]
+            body = body[_TABLE_HEAD + sum(body[1:_TABLE_HEAD]) :]
+
     def _add_scan(self, header: bytes, start: int) -> int:
         count = header[0]
         if len(header) < 4 + 2 * count:
             return start
         first, last, bits = header[1 + 2 * count : 4 + 2 * count]
-        scan = _Scan(tuple(header[1 : 1 + 2 * count : 2]), first, last, bits & 15, start)
+        code = self.zero_codes.get(_AC | header[2] & 15, 0)
+        zeros_are_valid = last == 0 or bits > 15 or code & 15 == 0  # a code of bits 0..3 is the size of a coefficient
+        scan = _Scan(tuple(header[1 : 1 + 2 * count : 2]), first, last, bits & 15, zeros_are_valid, start)
         alone = not self.progressive and set(scan.components) >= set(self.components)
         for found in _MARKER.finditer(self.data, start):
             if found[1][0] in ({_EOI[1]} if alone else _AFTER_A_SCAN):
@@ -213,28 +257,24 @@ class _Damaged:
             return self._coarse()
         rows = longest_run(whole)
         if rows != Rows(0, height):
-            note = note_of(rows, height) + ("" if self._ends_early() else f"; some of these rows {MAY_BE_WRONG}")
+            note = note_of(rows, height) + ("" if self._is_merely_cut() else f"; some of these rows {MAY_BE_WRONG}")
             return np.ascontiguousarray(first[rows.top : rows.bottom]), (note,)
-        if self._ends_early():
-            return first, (_NO_END,)
         if not self.warning:
-            return first, ()
+            return first, ((_corrupt("no end marker"),) if self._ends_early() else ())
         try:
-            return _rgb(self._repaired(), self.mode, strict=True), (
-                "damaged: the JPEG contains stray bytes; all pixels are intact",
-            )
+            return _rgb(self._repaired(), self.mode, strict=True), (_STRAY_BYTES,)
         except ValueError as error:
             return _rgb(self._repaired(), self.mode), (_corrupt(str(error)),)
 
     def _lacks_only_its_end(self) -> bool:
-        """Return whether libjpeg has no warnings once the end marker is restored."""
+        """Return whether libjpeg has no warnings, but for padding, once the end marker is restored."""
         layout = self.layout
         if not self._ends_early() or layout.strays or not layout.covers(layout.scans, 0, layout.components):
             return False
         try:
             _rgb(self._repaired(), self.mode, strict=True)
-        except ValueError:
-            return False
+        except ValueError as error:
+            return _is_padding(str(error), self._repaired())
         return True
 
     def _lacks_scans(self, whole: bool) -> bool:
@@ -252,7 +292,7 @@ class _Damaged:
         if not layout.progressive or not layout.covers(layout.scans[:-1], 13, layout.components):
             raise ImageError("damaged image: data are missing, only a coarse preview is readable")
         why, doubt = "the file is truncated", ""
-        if not self._ends_early():
+        if not self._is_merely_cut():
             why, doubt = "data are missing", f", and part of the picture {MAY_BE_WRONG}"
         note = f"{DAMAGED}{why}; this progressive JPEG was scanned at {REDUCED_DETAIL}{doubt}"
         return _rgb(self._repaired(), self.mode), (note,)
@@ -261,6 +301,10 @@ class _Damaged:
         """Return whether data are missing at the end only."""
         ended = self._ends_early() or "premature end" in self.warning.lower()
         return ended and not self.layout.strays and not self._holes()
+
+    def _is_merely_cut(self) -> bool:
+        """Return whether the file ends early, and libjpeg finds no other damage."""
+        return self._ends_early() and "premature end" in self.warning.lower()
 
     def _ends_early(self) -> bool:
         return self.data[self.layout.scans[-1].stop :][:2] != _EOI

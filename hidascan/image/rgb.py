@@ -24,10 +24,12 @@ class GreyScale(NamedTuple):
     Attributes:
         maximum: Largest possible value of integers.
         inverted: True if 0 is white.
+        unsigned: True if integers have no sign; Pillow shows large ones of 32 bits as negative.
     """
 
     maximum: float
     inverted: bool
+    unsigned: bool
 
 
 def mend_transparency(image: Image.Image, data: bytes) -> None:
@@ -45,7 +47,8 @@ def mend_transparency(image: Image.Image, data: bytes) -> None:
 def grey_scale_of(image: Image.Image) -> GreyScale:
     """Return the scale of the grey values of an image; Pillow inverts those of 8 bits where 0 is white."""
     tags = tiff.tags_of(image)
-    return GreyScale(4095.0 if tags.get(tiff.BITS) == (12,) else 65535.0, tags.get(tiff.PHOTOMETRIC) == 0)
+    maximum = 4095.0 if tags.get(tiff.BITS) == (12,) else 65535.0
+    return GreyScale(maximum, tags.get(tiff.PHOTOMETRIC) == 0, tiff.is_unsigned(tags))
 
 
 def to_rgb(image: Image.Image, notes: list[str], grey: GreyScale) -> np.ndarray:
@@ -77,7 +80,10 @@ def _deep_grey_to_8_bits(image: Image.Image, grey: GreyScale) -> np.ndarray:
     Raises:
         ImageError: For negative integers.
     """
-    values = np.asarray(image).astype(np.float32)
+    stored = np.asarray(image)
+    if image.mode == "I" and grey.unsigned:
+        stored = stored.view(np.uint32)
+    values = stored.astype(np.float32)
     if image.mode == "I" and values.min() < 0:
         raise ImageError(f"this TIFF has signed values, which are not supported: {EXPORT}")
     if image.mode in _DEEP_GREY or (image.mode == "I" and values.max() > 255):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from contextlib import suppress
+import warnings
 from typing import Any, NamedTuple
 
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from hidascan.image.damage import ends_early
+from hidascan.image.damage import CUT_BEFORE_PIXELS, ends_early
 
 _DOWNLOAD = "probably a failed download"
 _SIDECAR = "a sidecar file, or a failed download"
@@ -179,6 +179,7 @@ _TEXTS = (
 
 _DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
 _WIDTH, _SIZE, _BITS, _CHANNELS = 256, {256, 257}, 258, 277
+_OFFSETS = {273, 324}  # of strips or tiles
 _SUBFILE_TYPE = 254  # bit 0: a reduced version of another picture
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
@@ -280,17 +281,33 @@ def raw_photo(data: bytes) -> str:
 
 
 def _unusual(name: str, data: bytes) -> str:
-    """Describe an intact TIFF or JPEG of a kind that no decoder reads; "" for any other file."""
+    """Describe an intact TIFF or JPEG of a kind that no decoder reads, or a truncated TIFF; "" for any other file."""
     kind = ""
     if name == "JPEG" and (frame := _DEEP_FRAME.search(data[:_FRAME_HEAD])):
         kind = f"{frame[1][0]} bits per channel"
     elif name == "TIFF":
-        with suppress(Exception):  # a damaged directory
-            tags = _directories(data)[0]
-            depth, packing = max(tags.get(_BITS, (1,))), tags.get(_COMPRESSION, 1)
-            layout = f"{tags.get(_CHANNELS, 1)} channels of {depth} bits, photometric {tags.get(_PHOTOMETRIC)}"
-            kind = f"{layout} and compression {packing}" if set(tags) >= _SIZE and _BITS in tags else ""
+        try:
+            kind = _tiff_layout(data)
+        except Warning:  # by Pillow: an entry or its values are not in the file
+            return CUT_BEFORE_PIXELS
+        except Exception:  # a damaged directory
+            return ""
     return f"this {name} has {kind}, which is not supported: {EXPORT}" if kind else ""
+
+
+def _tiff_layout(data: bytes) -> str:
+    """Return the channels and compression of a TIFF; "" if its directory lacks any of the tags that a picture needs.
+
+    Raises:
+        Warning: If the directory is truncated.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tags = _directories(data)[0]
+    depth, packing = max(tags.get(_BITS, (1,))), tags.get(_COMPRESSION, 1)
+    layout = f"{tags.get(_CHANNELS, 1)} channels of {depth} bits, photometric {tags.get(_PHOTOMETRIC)}"
+    is_complete = set(tags) >= {*_SIZE, _BITS} and _OFFSETS & set(tags)
+    return f"{layout} and compression {packing}" if is_complete else ""
 
 
 def _is_reduced(tags: Any) -> bool:

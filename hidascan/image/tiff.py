@@ -1,18 +1,26 @@
-"""Recognise TIFFs whose pixels Pillow would misread, or that lack some."""
+"""Recognise TIFFs whose pixels Pillow would misread, or that lack some or have corrupt ones."""
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from hidascan.errors import ImageError
 from hidascan.image.signatures import EXPORT
 
 BITS, PHOTOMETRIC = 258, 262  # tags
-_HEIGHT, _STRIP_OFFSETS, _CHANNELS, _ROWS_PER_STRIP, _PLANES, _TILE_OFFSETS = 257, 273, 277, 278, 284, 324  # tags
-_COMPRESSION, _SAMPLE_FORMAT = 259, 339  # tags
-_SEPARATE, _WEBP, _SIGNED = 2, 50001, 2  # values of _PLANES, _COMPRESSION and _SAMPLE_FORMAT
+_WIDTH, _HEIGHT, _FILL_ORDER, _ORIENTATION, _CHANNELS, _PLANES = 256, 257, 266, 274, 277, 284  # tags
+_STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES = 273, 278, 279  # tags
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES = 322, 323, 324, 325  # tags
+_COMPRESSION, _SAMPLE_FORMAT, _SUBSAMPLING = 259, 339, 530  # tags
+_SEPARATE, _WEBP, _DEFLATE = 2, 50001, (8, 32946)  # values of _PLANES and _COMPRESSION
+_UNSIGNED, _SIGNED = 1, 2  # values of _SAMPLE_FORMAT
+_YCBCR = 6  # value of PHOTOMETRIC
+_SWAPPED = ("F;32BF", "I;32B", "I;32BS")  # raw modes of big-endian values; libtiff returns them in native order
+_STEP = 1 << 16  # bytes of Deflate data inflated at a time
 
 
 def tags_of(image: Image.Image) -> Any:
@@ -36,7 +44,7 @@ def check_tiff(image: Image.Image) -> None:
     """Check a TIFF before it is loaded.
 
     Raises:
-        ImageError: If strips or tiles are missing, or Pillow would misread its planes or values.
+        ImageError: If strips or tiles are missing, or Pillow would misread its planes, values or colours.
     """
     tags = tags_of(image)
     if tags.get(_COMPRESSION) == _WEBP:
@@ -47,6 +55,10 @@ def check_tiff(image: Image.Image) -> None:
         raise ImageError("damaged image: strips or tiles of this TIFF are missing")
     if _is_separate(tags) and _misreads_planes(image):
         raise ImageError(f"this TIFF has its channels in separate planes, which is not supported: {EXPORT}")
+    if _swaps_bytes_twice(image):
+        raise ImageError(f"this TIFF has compressed big-endian values of 32 bits, which are not supported: {EXPORT}")
+    if _has_fewer_colours_than_pixels(image):
+        raise ImageError(f"this TIFF has subsampled colours without compression, which are not supported: {EXPORT}")
 
 
 def lacks_strips(image: Image.Image) -> bool:
@@ -55,6 +67,74 @@ def lacks_strips(image: Image.Image) -> bool:
     rows, strips = tags.get(_ROWS_PER_STRIP), len(tags.get(_STRIP_OFFSETS, ()))
     planes = tags.get(_CHANNELS, 1) if _is_separate(tags) else 1
     return isinstance(rows, int) and 0 < strips < -(-tags[_HEIGHT] // max(1, rows)) * planes
+
+
+def is_unsigned(tags: Any) -> bool:
+    """Return whether the values are unsigned integers, as they are by default."""
+    return bool(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,)) == (_UNSIGNED,))
+
+
+def intact_rows(image: Image.Image, data: bytes) -> np.ndarray:
+    """Return (H,) bool: False for rows whose Deflate data are corrupt, which libtiff decodes without an error.
+
+    Call it before loading. All rows are intact in other files; none in a damaged file whose picture is turned.
+    """
+    tags = tags_of(image)
+    if tags.get(_COMPRESSION) not in _DEFLATE or tags.get(_FILL_ORDER, 1) != 1:  # the bits of bytes may be reversed
+        return np.ones(image.height, bool)
+    whole = np.ones(tags[_HEIGHT], bool)
+    rows, across, offsets, sizes = _parts_of(tags)
+    in_plane = -(-len(whole) // rows) * across
+    for number, (start, size) in enumerate(zip(offsets, sizes, strict=False)):
+        if not _inflates(memoryview(data)[start : start + size]):
+            top = number % in_plane // across * rows
+            whole[top : top + rows] = False
+    turned = tags.get(_ORIENTATION, 1) != 1
+    return whole & whole.all() if turned else whole
+
+
+def _parts_of(tags: Any) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+    """Return the rows of a strip or tile, how many lie side by side, and the offsets and sizes of all, bytes."""
+    if _TILE_OFFSETS in tags:
+        across = -(-tags[_WIDTH] // max(1, tags[_TILE_WIDTH]))
+        return max(1, tags[_TILE_HEIGHT]), across, tags[_TILE_OFFSETS], tags.get(_TILE_SIZES, ())
+    rows = min(tags.get(_ROWS_PER_STRIP, tags[_HEIGHT]), tags[_HEIGHT])
+    return max(1, rows), 1, tags.get(_STRIP_OFFSETS, ()), tags.get(_STRIP_SIZES, ())
+
+
+def _inflates(data: memoryview) -> bool:
+    """Return whether Deflate data are complete and have the right checksum."""
+    inflater, place = zlib.decompressobj(), 0
+    while place < len(data) and not inflater.eof:
+        try:
+            inflater.decompress(data[place : place + _STEP])
+        except zlib.error:
+            return False
+        place += _STEP
+    return inflater.eof
+
+
+def _raw_mode(image: Image.Image, decoder: str) -> str:
+    """Return the raw mode of a TIFF that Pillow reads by a decoder; "" if by another."""
+    tiles: Any = getattr(image, "tile", [])
+    if not tiles or tiles[0][0] != decoder:
+        return ""
+    mode = tiles[0][3]
+    return str(mode[0] if isinstance(mode, tuple) else mode)
+
+
+def _swaps_bytes_twice(image: Image.Image) -> bool:
+    """Return whether both libtiff and Pillow swap the bytes of each value."""
+    return _raw_mode(image, "libtiff") in _SWAPPED
+
+
+def _has_fewer_colours_than_pixels(image: Image.Image) -> bool:
+    """Return whether several pixels share a colour without compression, which Pillow reads as three values each."""
+    tags = tags_of(image)
+    if tags.get(PHOTOMETRIC) != _YCBCR or not _raw_mode(image, "raw") or tags.get(_SUBSAMPLING) == (1, 1):
+        return False
+    size = sum(tags.get(_STRIP_SIZES, ())) + sum(tags.get(_TILE_SIZES, ()))
+    return bool(size < 3 * image.width * image.height)  # files by careless programs only lack the tag
 
 
 def _is_separate(tags: Any) -> bool:
