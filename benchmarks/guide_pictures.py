@@ -1,4 +1,4 @@
-"""Renew the pictures of the guides in docs/images: the page of `hidascan serve`, and a report on the examples.
+"""Renew the pictures of the guides: a heatmap, the page of `hidascan serve`, and a report on the examples.
 
 python -m benchmarks.guide_pictures [--chromium /usr/bin/chromium]
 """
@@ -21,6 +21,12 @@ from benchmarks.serve_screenshots import scanned
 OUT = EXAMPLES.parent / "docs" / "images"
 HIDASCAN = [sys.executable, "-m", "hidascan.cli"]
 PASTED = EXAMPLES / "pasted" / "rocket.jpg"
+
+
+def scan(*arguments: object) -> None:
+    """Scan in the root of the clone; exit code 1 means that a picture is AI."""
+    code = subprocess.run([*HIDASCAN, *map(str, arguments)], cwd=EXAMPLES.parent, check=False).returncode
+    assert code in (0, 1), code
 
 
 def save(seen: Page | Locator, name: str) -> None:
@@ -54,8 +60,10 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         report = Path(folder) / "report.html"
-        command = [*HIDASCAN, "examples/", "--html", report, "--case", "Example pictures", "-q"]
-        subprocess.run(command, cwd=EXAMPLES.parent, check=False)  # 1: pictures are AI
+        scan("examples/", "--html", report, "--case", "Example pictures", "-q")
+        for old in (EXAMPLES / "heatmaps").glob("*.png"):
+            old.unlink()
+        scan("examples/pasted", "--heatmap", "--heatmap-dir", "examples/heatmaps", "-q")
         browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 900})
         picture_report(page, report)

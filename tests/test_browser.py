@@ -145,6 +145,19 @@ def test_regions_are_outlined_where_they_are_and_named(cards):
     assert first.locator(".effects-legend").is_visible() and second.locator("img.effects").count() == 0
 
 
+def test_a_report_of_a_killed_scan_says_so(browser, tmp_path):
+    run = RunInfo("1", "tiny", "ab" * 32, "hidanet", "float32", 0.2, 0.9, True, ScanOptions())
+    report = HtmlReport(str(tmp_path / "cards.html"), run)
+    report.add(Finding("b.png", "error", error="the file is empty"))
+    page = browser.new_page()
+    page.goto((tmp_path / "cards.html").as_uri())
+    assert page.locator("#unfinished").is_visible()
+    report.close()
+    page.reload()
+    assert not page.locator("#unfinished").is_visible()
+    page.close()
+
+
 def test_a_print_has_the_counts_first_no_controls_and_whole_cards(cards):
     cards.emulate_media(media="print")
     assert cards.locator("#totals").is_visible() and "profile low-fpr" in cards.locator(".run").text_content()

@@ -154,10 +154,10 @@ def test_links_and_own_figures_are_named_beside_pictures_even_if_quiet(hidascan,
     ]
 
 
-def test_patterns_ignore_case_like_suffixes(tmp_path):
-    touch(tmp_path, "a.jpg", "IMG_1.JPG", "Old/b.JPG")
-    found, _ = searched(tmp_path, include=("*.jpg",), exclude=("old",))
-    assert [path.rpartition("/")[2] for path in found] == ["IMG_1.JPG", "a.jpg"]
+def test_included_patterns_ignore_case_like_suffixes_and_excluded_ones_do_not(tmp_path):
+    touch(tmp_path, "a.jpg", "IMG_1.JPG", "old_b.JPG", "OLD_c.jpg")
+    found, _ = searched(tmp_path, include=("*.jpg",), exclude=("OLD*",))
+    assert [path.rpartition("/")[2] for path in found] == ["IMG_1.JPG", "a.jpg", "old_b.JPG"]
 
 
 def test_files_named_before_their_folder_do_not_make_it_empty(tmp_path):

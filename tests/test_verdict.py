@@ -43,7 +43,9 @@ def blank_pictures() -> dict[str, np.ndarray | Image.Image]:
 
 @pytest.fixture(scope="module")
 def scanner(tiny_weights):
-    return Scanner(ScanOptions(str(tiny_weights), threshold=1.0))  # without a rule, everything would be real
+    return Scanner(
+        ScanOptions(str(tiny_weights), threshold=1.0, explain=True)
+    )  # without a rule, everything would be real
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

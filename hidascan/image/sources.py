@@ -60,7 +60,7 @@ class Unreadable(str):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other names, in any case."""
+    """Rule that selects files in folders. A pattern with a slash matches relative paths, any other matches names."""
 
     include: tuple[str, ...] = ()  # patterns of files to scan, instead of suffixes of images
     exclude: tuple[str, ...] = ()  # patterns of files and folders to skip
@@ -79,8 +79,9 @@ class Selection:
             return SkipReason.OWN
         if self.exclude and self.excludes(name, below):
             return SkipReason.EXCLUDED
-        if self.include:
-            return None if _matches(self.include, name, below) else SkipReason.NOT_INCLUDED
+        if self.include:  # in any case, as suffixes are
+            include = tuple(pattern.lower() for pattern in self.include)
+            return None if _matches(include, lower, below.lower()) else SkipReason.NOT_INCLUDED
         return None if os.path.splitext(lower)[1] in self.images else SkipReason.OTHER_KIND
 
     def excludes(self, name: str, below: str) -> bool:
@@ -89,8 +90,8 @@ class Selection:
 
 
 def _matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
-    plain = (pattern.rstrip("/").lower() for pattern in patterns)  # "cache/" is a usual spelling of the folder "cache"
-    return any(fnmatch((below if "/" in pattern else name).lower(), pattern) for pattern in plain)
+    plain = (pattern.rstrip("/") for pattern in patterns)  # "cache/" is a usual spelling of the folder "cache"
+    return any(fnmatch(below if "/" in pattern else name, pattern) for pattern in plain)
 
 
 def is_uri(path: str) -> bool:

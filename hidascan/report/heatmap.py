@@ -226,6 +226,7 @@ class HeatmapReport(Report):
 
         Raises:
             HidascanError: If a heatmap cannot be drawn or written.
+            OSError: If the disk is full.
         """
         if finding.heatmap is None:
             return
@@ -234,8 +235,15 @@ class HeatmapReport(Report):
             values = upright(finding.heatmap, finding.orientation)
             pages[RAW_HEATMAP_SUFFIX] = Image.fromarray(np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16))
         name = free_name(self._folder, Path(finding.path).name, list(pages))
-        for suffix, page in pages.items():
-            _save(page, self._folder / (name + suffix), finding)
+        written: list[Path] = []
+        try:
+            for suffix, page in pages.items():
+                _save(page, self._folder / (name + suffix), finding)
+                written.append(self._folder / (name + suffix))
+        except OSError:  # the disk is full: a scan that is resumed will draw them all again
+            for path in written:
+                path.unlink()
+            raise
         self._count += 1
 
     def written(self) -> str:

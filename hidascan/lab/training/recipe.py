@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hidascan.calibration import Calibration
-from hidascan.detectors import detector_class
+from hidascan.detectors import detector_class, shipped_folders
 from hidascan.detectors.base import Detector, DetectorConfig, config_from
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_trained, sha256_of
 from hidascan.errors import CheckpointError, RecipeError
@@ -204,13 +204,15 @@ def write_weights(
 
 
 def put_backbone_beside(weights: Path, backbone: Path) -> None:
-    """Link a backbone into the folder of weights, which are loaded with the one beside them.
+    """Link a backbone into the folder of weights, which are loaded with the one beside them, or with a shipped one.
 
     Raises:
         RecipeError: If the folder has another backbone of this name.
     """
+    if not backbone.is_file() or backbone.resolve().parent in [folder.resolve() for folder in shipped_folders()]:
+        return
     link = weights.with_name(backbone.name)
-    if not backbone.is_file() or (link.exists() and link.samefile(backbone)):
+    if link.exists() and link.samefile(backbone):
         return
     if link.is_symlink() and not link.exists():
         link.unlink()

@@ -22,7 +22,7 @@ const headline = job => job.state === "cancelled" ? "Cancelled" : job.article.qu
 function summary() {
   const counts = new Map();
   for (const job of jobs.filter(isOver)) {
-    const words = {ai: "likely AI-generated", real: "with little or no sign of AI", inconclusive: "cannot tell"}[job.row?.verdict] || job.state;
+    const words = job.row?.verdict ? headline(job) : job.state;
     counts.set(words, (counts.get(words) || 0) + 1);
   }
   return [...counts].map(([words, count]) => `${count} ${words}`).join(", ");
