@@ -729,6 +729,10 @@ def graphs(*nodes: str, skipped: tuple[str, ...] = (), subgraph: str = "") -> di
         (("LoadImage", "EmptyLatentImage", "KSampler", "SetLatentNoiseMask", "SaveImage"), "ai", False),
         (("LoadImage", "KSampler", "SaveImage"), "ai", False),
         (("LoadImage", "FluxKontextProImageNode", "SaveImage"), "ai", False),
+        (("LoadImage", "FluxProKontext_fal", "SaveImage"), "ai", False),
+        (("LoadImage", "FalGenericAPI", "SaveImage"), "ai", False),
+        (("LoadImage", "RecraftReplaceBackgroundNode", "SaveImage"), "ai", False),
+        (("LoadImage", "SDXL Empty Latent Image (rgthree)", "KSampler", "ReActorFaceSwap"), "ai", False),
         (("EmptyLatentImage", "A node of somebody", "SaveImage"), "ai", False),
     ],
 )
@@ -740,6 +744,13 @@ def test_a_graph_is_judged_by_the_nodes_that_ran(tmp_path, nodes, kind, part):
     claims = read(tmp_path, "a.png", pnginfo=info)
     assert {claim[0:2] + claim[3:4] for claim in claims} == {(kind, "ComfyUI", part)}
     assert generator_of(found["workflow"]) == ("" if kind == "software" else "ComfyUI")
+
+
+def test_an_inpainting_node_that_did_not_run_makes_no_part(tmp_path):
+    info = PngInfo()
+    info.add_text("prompt", graphs("LoadImage", "KSampler", "SaveImage")["prompt"])
+    info.add_text("workflow", graphs("LoadImage", "KSampler", "VAEEncodeForInpaint", "SaveImage")["workflow"])
+    assert {claim[0:2] + claim[3:4] for claim in read(tmp_path, "a.png", pnginfo=info)} == {("ai", "ComfyUI", False)}
 
 
 def test_a_plain_prompt_is_believed_rather_than_the_workflow(tmp_path):

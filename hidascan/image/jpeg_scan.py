@@ -29,7 +29,6 @@ _AC = 0x10  # added to the number of a Huffman table of AC coefficients
 _MARKER = re.compile(rb"\xff{1,8}([\x01-\xcf\xd8-\xfe])")
 _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _UNWRITTEN = 64  # bytes; fewer zeros at the end are padding
-_ZEROS = re.compile(rb"\0{64,}")
 _HOLES = re.compile(rb"\0{64,}|\xff{64,}")
 _RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
@@ -38,6 +37,7 @@ _STRAY_BYTES = "damaged: the JPEG contains stray bytes; all pixels are intact"
 # Warnings on headers, not on pixels.
 _HARMLESS = ("bad ICC marker", "JFIF revision", "Invalid SOS parameters", "Adobe color transform")
 _TABLE_HEAD = 17  # bytes of a Huffman table before its symbols
+_FEW_COEFFICIENTS = 3  # of a block in one scan
 _FILL = 512  # bytes: more than the last, incomplete block can need
 
 
@@ -112,8 +112,9 @@ def _is_padding(warning: str, data: bytes) -> bool:
 
 def _has_hole(data: bytes) -> bool:
     """Return whether a scan has zero bytes in place of coded pixels, which libjpeg decodes without a warning."""
-    return bytes(_UNWRITTEN) in data and any(
-        not scan.zeros_are_valid and _ZEROS.search(data, scan.start, scan.stop) for scan in _Layout(data).scans
+    zeros = bytes(_UNWRITTEN)
+    return zeros in data and any(
+        not scan.zeros_are_valid and data.find(zeros, scan.start, scan.stop) >= 0 for scan in _Layout(data).scans
     )
 
 
@@ -190,7 +191,11 @@ class _Layout:
             return start
         first, last, bits = header[1 + 2 * count : 4 + 2 * count]
         code = self.zero_codes.get(_AC | header[2] & 15, 0)
-        zeros_are_valid = last == 0 or bits > 15 or code & 15 == 0  # a code of bits 0..3 is the size of a coefficient
+        # Bits 0..3 of a code are the size of a coefficient, the others the number of zeros before it. A slope of grey may be
+        # one such symbol a block, whose code is the shortest if the scan holds few coefficients.
+        length, step = last - first + 1, (code >> 4) + 1
+        is_slope = length % step == 0 and length // step <= _FEW_COEFFICIENTS
+        zeros_are_valid = last == 0 or bits > 15 or code & 15 == 0 or is_slope
         scan = _Scan(tuple(header[1 : 1 + 2 * count : 2]), first, last, bits & 15, zeros_are_valid, start)
         alone = not self.progressive and set(scan.components) >= set(self.components)
         for found in _MARKER.finditer(self.data, start):

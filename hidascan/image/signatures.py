@@ -288,7 +288,7 @@ def _unusual(name: str, data: bytes) -> str:
     elif name == "TIFF":
         try:
             kind = _tiff_layout(data)
-        except Warning:  # by Pillow: an entry or its values are not in the file
+        except EOFError:
             return CUT_BEFORE_PIXELS
         except Exception:  # a damaged directory
             return ""
@@ -299,14 +299,16 @@ def _tiff_layout(data: bytes) -> str:
     """Return the channels and compression of a TIFF; "" if its directory lacks any of the tags that a picture needs.
 
     Raises:
-        Warning: If the directory is truncated.
+        EOFError: If the directory is truncated.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as seen:  # by Pillow: an entry or its values are not in the file
+        warnings.simplefilter("always")
         tags = _directories(data)[0]
     depth, packing = max(tags.get(_BITS, (1,))), tags.get(_COMPRESSION, 1)
     layout = f"{tags.get(_CHANNELS, 1)} channels of {depth} bits, photometric {tags.get(_PHOTOMETRIC)}"
     is_complete = set(tags) >= {*_SIZE, _BITS} and _OFFSETS & set(tags)
+    if seen and not is_complete:
+        raise EOFError
     return f"{layout} and compression {packing}" if is_complete else ""
 
 

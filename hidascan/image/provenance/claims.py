@@ -64,7 +64,10 @@ _SIGNED_BY_XAI = (
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 _TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
-_PLURAL = re.compile(r"\b(?:images|content)\W*$", re.IGNORECASE)
+_SUBJECTS = {  # how a statement ends that may be about what a picture shows
+    "caption": re.compile(r"\bimages\W*$", re.IGNORECASE),
+    "topic": re.compile(r"\b(?:images|content)\W*$", re.IGNORECASE),
+}
 _ASSERTION, _MODEL = "C2PA assertion ", ", Model"
 _CREATED, _OPENED, _PLACED = "C2PA action c2pa.created", "C2PA action c2pa.opened", "C2PA action c2pa.placed"
 # What an app does to a picture without inventing content.
@@ -96,7 +99,9 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
     if idle:  # `workflow` may also hold nodes that did not run
         structures = {field: name for field, name in structures.items() if name != COMFYUI}
         named = [replace(one, kind="software") if one.text == COMFYUI else one for one in named]
-    repainted = {name for field, name in structures.items() if is_inpainted(field.text)}
+    prompts = [field for field in structures if '"class_type"' in field.text]  # of ComfyUI, the nodes that ran
+    decisive = {name: prompts if name == COMFYUI and prompts else [*structures] for name in structures.values()}
+    repainted = {name for field, name in structures.items() if field in decisive[name] and is_inpainted(field.text)}
     unsigned = [_claim(field, "ai", name) for field, name in structures.items()]
     unsigned += [_claim(field, "software", COMFYUI) for field in idle]
     unsigned += [*named, *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
@@ -152,7 +157,11 @@ def _by_catalogue(field: Field) -> Iterator[Claim]:
 def _of_caption(field: Field) -> Iterator[Claim]:
     """Yield the generator that a caption or a topic states; "AI-generated images" may be what the picture shows."""
     tool = tool_in(_line(field.text), "text")
-    if tool and tool.means != "software" and not (tool.name == NO_NAME and _PLURAL.search(_line(field.text))):
+    if (
+        tool
+        and tool.means != "software"
+        and not (tool.name == NO_NAME and _SUBJECTS[field.kind].search(_line(field.text)))
+    ):
         yield _by_tool(field, tool)
 
 

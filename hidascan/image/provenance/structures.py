@@ -17,6 +17,7 @@ COMFYUI = "ComfyUI"
 _JSON_CHARACTERS = 4_000_000
 _LABELLED = frozenset({"contentproducer", "produceid", "contentpropagator", "propagateid"})  # keys of an AIGC label
 _PRODUCER = 50  # maximum number of characters of a producer's name
+_CODE = re.compile(r"\w*\d{8,}\w*")  # registered number of a producer, instead of its name
 _OF_A_SERVICE = frozenset({"serviceprovider", "serviceuser"})  # keys of Tencent's label
 # ComfyUI writes `workflow:{...}`, services `AIGC{...}`.
 _LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)")
@@ -68,14 +69,14 @@ _LOADS = re.compile(r"load ?(?:image|video)|image ?load", re.IGNORECASE)
 _GENERATES = re.compile(
     r"(?i:(?<!re)(?<!up)(?<!down)sampl|vae ?decode|diffus|detailer|sd ?upscale|image ?(?:edit|generat)"
     r"|(?:text|txt|image|img) ?(?:to|2) ?(?:image|img)|dall-?e|gpt-?image|ideogram|seedream|nano ?banana|omnigen|bagel"
-    r"|workflow[>/])|TryOn|VTO"
+    r"|workflow[>/]|_fal\b|fal\w{0,20}api|kontext ?creator|replace ?background)|TryOn|VTO"
     r"|(?:Bria(?!Remove)|ByteDance|Flux(?!KontextImageScale)|Gemini|Grok|Hunyuan|Kling|Krea|Luma|Magnific|OpenAI|OpenRouter"
     r"|Qwen|Recraft|Reve(?!r)|Runway|Stability|Wan)\w{0,40}(?:Image|Edit|Fill|Expand|Canny|Depth|Creative)"
 )
 _REPAINTS = re.compile(
     r"inpaint|outpaint|lanpaint|lama ?remov|(?<!cam)erase|SetLatentNoiseMask|face ?swap", re.IGNORECASE
 )
-_STARTS_EMPTY = re.compile(r"Empty\w{0,40}Latent")
+_STARTS_EMPTY = re.compile(r"Empty[\w ]{0,40}Latent|Efficient Loader|easy \w{0,20}Loader")
 _SKIPPED = (2, 4)  # modes of ComfyUI's nodes: muted, bypassed
 # In lower case, without "_".
 _PROMPTS = frozenset({"prompt", "fullprompt", "positiveprompt"})
@@ -127,8 +128,8 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     if by_law or of_service or unnumbered:
         # China's GB 45438-2025; the labels 2 and 3 mean "possibly" and "suspected"
         producers = (label.get(key) for key in ("contentproducer", "serviceprovider"))
-        producer = next((one.strip() for one in producers if isinstance(one, str) and one.strip()), "an AI service")
-        return producer[:_PRODUCER] + AIGC_LABEL
+        producer = next((one.strip() for one in producers if isinstance(one, str) and one.strip()), "")
+        return ("an AI service" if not producer or _CODE.fullmatch(producer) else producer[:_PRODUCER]) + AIGC_LABEL
     keys = {str(key).lower(): value for key, value in values.items()}
     if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
         return name
