@@ -14,7 +14,6 @@ from torch import Tensor
 from hidascan import __version__
 from hidascan.calibration import Rule
 from hidascan.detectors import find_weights
-from hidascan.detectors.base import Decision
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.device import choose_device, choose_dtype, default_batch_size
 from hidascan.engine import Engine, Progress
@@ -255,7 +254,9 @@ class Scanner:
             return finding
         if output.heatmap is not None and job.has_content:
             finding = self._located(finding, output.heatmap)
-        decision = output.decision if job.has_content else Decision(output.decision.logit)
+        decision = output.decision
+        if not job.has_content:
+            decision = decision._replace(quality=None, domain=None, family=None)
         logit, quality = float(decision.logit), _number(decision.quality)
         if not _has_estimate(decision.domain, is_jpeg=finding.jpeg_quality is not None):
             quality = None

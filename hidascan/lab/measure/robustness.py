@@ -122,10 +122,11 @@ def as_markdown(robustness: Robustness) -> str:
 def quality_errors(scanner: Scanner, images: list[LabelledImage], resized: float | None = None) -> dict[int, float]:
     """Return the mean absolute error of the estimated quality at each of QUALITIES, JPEG 4:2:0 as Pillow writes it.
 
-    `resized` is the factor of an additional resize after compression, under 1.
+    Images count for which it is estimated, such as photos. `resized` is the factor of an additional resize after
+    compression, under 1.
 
     Raises:
-        RecipeError: If the detector does not estimate the quality.
+        RecipeError: If it is estimated for no image.
     """
 
     def saved(pixels: np.ndarray, quality: int) -> np.ndarray:
@@ -135,7 +136,8 @@ def quality_errors(scanner: Scanner, images: list[LabelledImage], resized: float
     changes = [partial(saved, quality=quality) for quality in QUALITIES]
     _, findings = scan_changed(scanner, images, changes, "quality")
     estimates = [[finding.jpeg_quality_estimated for finding in row] for row in findings]
-    if any(None in row for row in estimates):
+    estimates = [row for row in estimates if None not in row]
+    if not estimates:
         raise RecipeError(f"the detector {scanner.info.detector} does not estimate the JPEG quality")
     errors = np.abs(np.array(estimates, float) - QUALITIES).mean(0)
     return dict(zip(QUALITIES, errors.tolist(), strict=True))
