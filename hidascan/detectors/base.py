@@ -112,8 +112,8 @@ class Detector(nn.Module):
         has_heatmap: Whether `locate` returns a heatmap.
         frozen_encoder: True if training caches the output of `encode_frozen` for each view and never recomputes it; False
             also if the layers are frozen but their output is too large to cache.
-        has_patch_tokens: Whether `encode_trained`, or `encode` if nothing is frozen, adds "patch_tokens" (B, N, C) for a
-            contrastive loss in training (PCL).
+        has_patch_tokens: True if the result also has "patch_tokens" (B, N, C), from which training computes a contrastive
+            loss (PCL). `encode_trained` returns them, or `encode` if no layer is frozen.
     """
 
     Config: ClassVar[type[DetectorConfig]]

@@ -132,7 +132,7 @@ class _Scan:
         first: First coefficient of its band.
         last: Last coefficient of its band.
         lacking: Number of missing low bits.
-        zeros_are_valid: Whether long runs of zeros can be flat pixels: differences, ends of blocks, or refining bits.
+        zeros_are_valid: True if an encoder may write a long run of zeros, as for flat pixels.
         start: First byte of its data.
         stop: End of its data.
     """

@@ -83,10 +83,10 @@ def quality(
     from hidascan.lab.measure.robustness import quality_errors
 
     chosen = spread(read_images(table), images)
-    errors = quality_errors(open_scanner(weights, device, precision), chosen, resized)
+    errors, count = quality_errors(open_scanner(weights, device, precision), chosen, resized)
     mean = sum(errors.values()) / len(errors)
     by_quality = {q: round(e, 2) for q, e in errors.items()}
-    print(json.dumps({"images": len(chosen), "mae": round(mean, 3), "by_quality": by_quality}))
+    print(json.dumps({"images": count, "mae": round(mean, 3), "by_quality": by_quality}))
 
 
 def localise(

@@ -126,10 +126,12 @@ def _robustness(scanner: Scanner, spec: CardSpec) -> str:
 def _quality(scanner: Scanner, spec: CardSpec) -> str:
     images, rows = spec.some("quality"), []
     for name, resized in (("as saved", None), ("then shrunk to 0.75", 0.75)):
-        errors = quality_errors(scanner, images, resized).values()
-        rows.append([name, *(f"{error:.1f}" for error in errors), f"{sum(errors) / len(errors):.2f}"])
-    table = markdown.table(["mean absolute error at JPEG quality", *map(str, QUALITIES), "mean"], rows)
-    return f"{len(images)} images, shrunk by 2 and then saved as JPEG.\n\n{table}"
+        errors, count = quality_errors(scanner, images, resized)
+        mean = sum(errors.values()) / len(errors)
+        rows.append([name, str(count), *(f"{error:.1f}" for error in errors.values()), f"{mean:.2f}"])
+    table = markdown.table(["mean absolute error at JPEG quality", "images", *map(str, QUALITIES), "mean"], rows)
+    what = "shrunk by 2 and then saved as JPEG; those count for which the quality is always estimated, such as photos"
+    return f"{len(images)} images, {what}.\n\n{table}"
 
 
 def _speed(scanner: Scanner, spec: CardSpec) -> str:

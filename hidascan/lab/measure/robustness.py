@@ -119,11 +119,15 @@ def as_markdown(robustness: Robustness) -> str:
     return f"{text}\n\n{flips}"
 
 
-def quality_errors(scanner: Scanner, images: list[LabelledImage], resized: float | None = None) -> dict[int, float]:
+def quality_errors(
+    scanner: Scanner, images: list[LabelledImage], resized: float | None = None
+) -> tuple[dict[int, float], int]:
     """Return the mean absolute error of the estimated quality at each of QUALITIES, JPEG 4:2:0 as Pillow writes it.
 
-    Images count for which it is estimated, such as photos. `resized` is the factor of an additional resize after
-    compression, under 1.
+    `resized` is the factor of an additional resize after compression, under 1.
+
+    Returns:
+        The errors; and the number of images that count, for which it is always estimated, such as photos.
 
     Raises:
         RecipeError: If it is estimated for no image.
@@ -140,7 +144,7 @@ def quality_errors(scanner: Scanner, images: list[LabelledImage], resized: float
     if not estimates:
         raise RecipeError(f"the detector {scanner.info.detector} does not estimate the JPEG quality")
     errors = np.abs(np.array(estimates, float) - QUALITIES).mean(0)
-    return dict(zip(QUALITIES, errors.tolist(), strict=True))
+    return dict(zip(QUALITIES, errors.tolist(), strict=True)), len(estimates)
 
 
 def mask_cells(pixels: np.ndarray, share: float) -> np.ndarray:
