@@ -34,6 +34,7 @@ SMALL = {  # configs that are quick to run; a detector that is not here is teste
     "npr at several scales": {"width": 8, "scales": (25, 50, 75), "channel_attention": True, "spatial_attention": True},
     "ppl of all patches": {"backbone": OURS, "tap": 2, "adapted_depth": 1, "rank": 2, "patches": "all"},
     "spai without attention": {"backbone": OURS, "taps": (1, 2), "dim": 16, "widening": 1, "attention": False},
+    "spai of few tokens": {"backbone": OURS, "taps": (2,), "dim": 8, "heads": 2, "widening": 1, "token_stride": 3},
     "glass of two CNNs": {"backbone": "resnet10t", "crops": 4, "scorer_dim": 8},
     "glass of one CNN": {"backbone": "convnext_atto", "crops": 2, "scorer_dim": 8, "shared": True},
     "resnet with a Bayesian head": {"model": "resnet10t", "spatial_attention": True, "bayesian": True},

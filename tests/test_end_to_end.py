@@ -54,7 +54,8 @@ NETWORKS = {
     "vit": f'backbone = "{OURS}"\ntap = 2\ndropout = 0.0',
     "vit_cnn": f'backbone = "{OURS}"\ntap = 2\ndropout = 0.0',
     "ppl": f'backbone = "{OURS}"\ntap = 2\nadapted_depth = 2\nrank = 4\npatches = "all"',
-    "spai": f'backbone = "{OURS}"\ntaps = [1, 2]\ndim = 32\nheads = 2\nhead_dim = 8\nwidening = 1\ndropout = 0.0',
+    "spai": f'backbone = "{OURS}"\ntaps = [1, 2]\ndim = 32\nheads = 2\nhead_dim = 8\nwidening = 1\ndropout = 0.0\n'
+    "token_stride = 2",
     "resnet": 'model = "resnet10t"\nbayesian = true\nside = 64',
 }
 SOURCES = ("one", "two", "three", "four", "five", "six")

@@ -16,7 +16,7 @@ from hidascan.detectors.cvt import CvTConfig, CvTNetwork
 from hidascan.detectors.npr import NPRConfig, NPRNetwork, npr
 from hidascan.detectors.ppl import Adapter, attached, merge
 from hidascan.detectors.resnet import BayesianLinear
-from hidascan.detectors.spai import ContextAttention, split_frequencies
+from hidascan.detectors.spai import ContextAttention, split_frequencies, thin_out
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views
 from hidascan.lab.training.recipe import read_recipe
@@ -140,6 +140,14 @@ def test_frequencies_are_split_by_a_circle():
     low, high = split_frequencies((slow + fast - 0.5).expand(1, 3, 224, 224), 16)
     assert torch.allclose(low, slow.expand_as(low), atol=1e-4)
     assert torch.allclose(high, (fast - 0.5).clamp(0, 1).expand_as(high), atol=1e-4)
+
+
+def test_tokens_are_thinned_out_to_rows_and_columns():
+    tokens = torch.arange(14 * 14).reshape(1, 14 * 14, 1)
+    assert torch.equal(thin_out(tokens, 14, 1), tokens)
+    assert thin_out(tokens, 14, 3)[0, :, 0].tolist() == [
+        14 * row + column for row in range(1, 14, 3) for column in range(1, 14, 3)
+    ]
 
 
 def test_spai_compares_72_similarities_and_a_context():

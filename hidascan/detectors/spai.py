@@ -8,7 +8,8 @@ per block, 72 in all. The "spectral context vector" is a weighted sum over block
 "Spectral context attention" joins any number of patches by one learnable query.
 
 Differences: the ViT is that of CLIP, not pre-trained by masked frequency modelling; patches are edge-aligned, so that
-they cover the whole image; without `attention` (an ablation in the paper) patches are averaged.
+they cover the whole image; without `attention` (an ablation in the paper) patches are averaged; a `token_stride` above 1
+omits tokens, so that those of the frozen ViT are few enough to be computed once and cached.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class SPAIConfig(DetectorConfig):
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
     taps: tuple[int, ...] = tuple(range(1, 13))  # blocks whose patch tokens are compared
     side: int = 224  # of patches, pixels
+    token_stride: int = 1  # every n-th row and column of patch tokens is used
     radius: int = 16  # of the low frequencies, in the Fourier plane of a patch
     dim: int = 1024  # of projected tokens
     heads: int = 12  # of spectral context attention
@@ -50,6 +52,7 @@ class SPAI(Detector):
     def __init__(self, config: SPAIConfig):
         super().__init__(config)
         self.plan = ViewPlan(config.side, thumbnail=False)
+        self.frozen_encoder = config.token_stride > 1  # 8 MB of half-precision tokens per patch are too many otherwise
         self.backbone = FrozenViT(config.backbone, config.taps, config.side)
         self.spectrum = SpectralContext(self.backbone.dim, len(config.taps), config.dim, config.dropout)
         width = SIMILARITIES * len(config.taps) + config.dim
@@ -64,11 +67,20 @@ class SPAI(Detector):
 
     def encode(self, views: Tensor, where: Positions) -> Encoded:
         """Return "spectral" (B, 6 T + dim): similarities and context vector of each patch."""
-        pixels = views.float() / 255
-        parts = (pixels, *split_frequencies(pixels, self.config.radius))
-        with torch.no_grad():
-            tokens = [self.backbone.tokens((x - self.backbone.mean) / self.backbone.std)[:, :, 1:] for x in parts]
-        return {"spectral": self.spectrum(*tokens).float()}
+        return self.encode_trained(self.encode_frozen(views, where))
+
+    @torch.no_grad()
+    def encode_frozen(self, views: Tensor, where: Positions) -> Encoded:
+        """Return tokens (B, T, N, C) of the "whole" patches, and of their "low" and "high" frequencies."""
+        pixels, backbone = views.float() / 255, self.backbone
+        low, high = split_frequencies(pixels, self.config.radius)
+        parts = {"whole": pixels, "low": low, "high": high}
+        tokens = {name: backbone.tokens((x - backbone.mean) / backbone.std)[:, :, 1:] for name, x in parts.items()}
+        return {name: thin_out(each, backbone.grid, self.config.token_stride) for name, each in tokens.items()}
+
+    def encode_trained(self, rows: Encoded) -> Encoded:
+        """Compare the tokens."""
+        return {"spectral": self.spectrum(rows["whole"], rows["low"], rows["high"]).float()}
 
     def decide(self, encoded: Encoded) -> Decision:
         """Join the patches of an image and classify them."""
@@ -86,6 +98,12 @@ def split_frequencies(pixels: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     parts = (torch.fft.ifft2(torch.fft.ifftshift(plane * kept, dim=(-2, -1))).real for kept in (low, ~low))
     inside, outside = (part.clamp(0, 1) for part in parts)
     return inside, outside
+
+
+def thin_out(tokens: Tensor, grid: int, stride: int) -> Tensor:
+    """Keep every `stride`-th row and column of a grid of tokens (..., grid * grid, C)."""
+    kept = slice((stride - 1) // 2, None, stride)
+    return tokens.unflatten(-2, (grid, grid))[..., kept, kept, :].flatten(-3, -2)
 
 
 class SpectralContext(nn.Module):

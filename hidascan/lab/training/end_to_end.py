@@ -173,7 +173,7 @@ def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
 def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], workspace: Workspace) -> Losses:
     """Compute L_cls of a batch, with balanced classes on average, and the other losses of the recipe."""
     device, dtype, losses = workspace.device, workspace.dtype, Losses()
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32 and not detector.frozen_encoder):
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         if samples[0].encoded is None:
             rows = detector.encode(*views_of(samples, device))
         else:
@@ -250,7 +250,7 @@ def _sample_settings(recipe: Recipe) -> list[object]:
     network = dataclasses.asdict(recipe.network)
     encoder = {
         name: network[name]
-        for name in ("backbone", "tap", "taps", "adapted_depth", "side", "patches")
+        for name in ("backbone", "tap", "taps", "adapted_depth", "side", "patches", "radius", "token_stride")
         if name in network
     }
     frozen = sha256_of(backbone) if backbone.is_file() else ""
