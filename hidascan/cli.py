@@ -15,6 +15,7 @@ import typer
 from hidascan.commands import LAB, app, lab_is_installed
 from hidascan.errors import ExitCode, HidascanError, UsageError
 from hidascan.printable import CLOSED, ClosedOutput, complain, prepare_streams
+from hidascan.temporary import remove_temporary_folders
 
 if TYPE_CHECKING:
     from hidascan.request import Request
@@ -104,6 +105,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # reported by `run`
             stream.flush()
+    remove_temporary_folders()
     os._exit(code)
 
 

@@ -6,7 +6,6 @@ This stage can run in threads beside the network, or on other machines of a flee
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ from hidascan.image.sources import Unreadable, copy_stream, evidence_of, is_stre
 from hidascan.image.views import MIN_SIDE, Views, cut_views
 from hidascan.notes import EARLIER_SAVE, ONLY
 from hidascan.options import ScanOptions
+from hidascan.temporary import temporary_folder
 
 _CHANGED = "the file changed during the scan: hash and result may not describe the same content"
 _MIN_QUALITY_DROP = 5  # from header to trace, if saved before; the trace is exact to 2
@@ -102,8 +102,8 @@ class Preparer:
     ) -> Job:
         """Prepare a file that `copy` first copies into a folder; it returns the copy, or raises ImageError."""
         try:
-            with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
-                job = self.file(str(copy(path, Path(folder))), admit)
+            with temporary_folder() as folder:
+                job = self.file(str(copy(path, folder)), admit)
         except ImageError as error:
             return Job(Finding(path, "error", error=str(error)))
         except OSError as error:

@@ -340,6 +340,33 @@ def test_ctrl_c_leaves_a_valid_csv(tiny_weights, tmp_path):
     assert [row["path"] for row in rows(text)] == paths[: text.count("\n") - 1] and text.count("\n") > 2
 
 
+def test_ctrl_c_leaves_no_copy_of_a_picture_from_a_pipe(tiny_weights, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "hidascan.cli",
+        "/dev/stdin",
+        "--csv",
+        tmp_path / "out.csv",
+        "--weights",
+        tiny_weights,
+    ]
+    scan = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    scan.stdin.write(b"\x89PNG\r\n\x1a\n")
+    scan.stdin.flush()  # the pipe stays open: the copy cannot be complete
+    until = time.monotonic() + 60
+    while not [*tmp_path.glob("hidascan-*/stream")] and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [*tmp_path.glob("hidascan-*")]
+    scan.send_signal(signal.SIGINT)
+    assert scan.wait(60) == 130 and not [*tmp_path.glob("hidascan-*")]
+
+
 def test_patches_limits_the_examined_patches_with_a_note(hidascan, tmp_path):
     save_picture(tmp_path / "large.png", 700, 900)
     save_picture(tmp_path / "small.png", 224, 300)

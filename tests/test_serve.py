@@ -800,6 +800,31 @@ def test_ctrl_c_names_the_files_that_it_finishes_and_a_second_one_stops_at_once(
         assert server.wait(30) == 0 and server.stderr.read() == ""
 
 
+def test_a_plain_request_stops_when_its_client_goes_away(shared_server, tmp_path):
+    Image.fromarray(np.tile(picture(300, 300), (12, 16, 1))).save(tmp_path / "large.jpg")
+    data = (tmp_path / "large.jpg").read_bytes()
+    head = b"POST /v1/scan?stress=true HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\n"
+
+    def waiting() -> int:
+        return httpx.get(f"{shared_server.base}/v1/health", timeout=20).json()["waiting"]
+
+    with socket.create_connection(("127.0.0.1", int(shared_server.base.rpartition(":")[2]))) as client:
+        client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(data) + data)
+        deadline = time.time() + 20
+        while not waiting() and time.time() < deadline:
+            time.sleep(0.02)
+        assert waiting() == 1
+        begun = time.time()
+    while waiting() and time.time() < deadline:
+        time.sleep(0.02)
+    stopped = time.time() - begun
+    assert not waiting()
+    again = httpx.post(
+        f"{shared_server.base}/v1/scan?stress=true", content=data, headers={"Content-Type": "image/jpeg"}, timeout=60
+    )
+    assert again.status_code == 200 and stopped < again.elapsed.total_seconds() / 2
+
+
 def test_closing_the_connection_stops_the_scan(shared_server, tmp_path):
     tile = np.tile(picture(300, 300), (12, 16, 1))
     Image.fromarray(tile).save(tmp_path / "large.jpg")

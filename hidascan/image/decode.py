@@ -21,7 +21,7 @@ from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
 from hidascan.image.formats import LARGEST_FILE, kind_from_head, pillow_names
-from hidascan.image.headers import PNG_SIGNATURE, versions, webp_size, with_known_brand
+from hidascan.image.headers import PNG_SIGNATURE, complete_chunks, versions, webp_size, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -42,6 +42,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error and not a warning
 
 _ORIENTATION_TAG = 0x0112
+_CUT_BEHIND = f"{DAMAGED}the file is truncated; the picture is intact, but metadata or later frames are missing"
 
 
 @dataclass(frozen=True)
@@ -167,11 +168,13 @@ def _with_origin(decoded: DecodedImage, image: Image.Image, data: bytes, path: P
 def _repaired(
     data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> tuple[bytes, Rows | None, tuple[str, ...]]:
-    """Repair a damaged PNG: Pillow rejects most damage, and misses damage of pixels.
+    """Repair a damaged PNG, as Pillow rejects most damage and misses damage of pixels, or a truncated WebP.
 
     Returns:
-        The content of the file; its intact rows, None if no repair was needed; notes.
+        The content of the file; its intact rows, None if all are; notes.
     """
+    if (complete := complete_chunks(data)) != data:
+        return complete, None, (_CUT_BEHIND,)
     if not data.startswith(PNG_SIGNATURE):
         return data, None, ()
     if data[12:16] == b"CgBI":

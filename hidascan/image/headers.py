@@ -17,6 +17,7 @@ _SHORTEST = {_APP0: 14, _APP14: 12}  # bytes in the segments of JFIF and Adobe
 _ICC, _JFIF, _ADOBE = b"ICC_PROFILE", b"JFIF\0", b"Adobe"
 
 _VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # of pictures in WebP
+_WEBP_PICTURES = (b"VP8 ", b"VP8L", b"ANMF")
 
 _MAX_BRANDS = 1024  # bytes
 _AVIF = {b"avif", b"avis"}
@@ -125,6 +126,21 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
         width, height = struct.unpack_from("<HH", body, 6)
         return width & 0x3FFF, height & 0x3FFF
     return None
+
+
+def complete_chunks(data: bytes) -> bytes:
+    """Return a truncated WebP without its incomplete last chunk, if its picture is complete; any other file unchanged."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or 8 + int.from_bytes(data[4:8], "little") <= len(data):
+        return data
+    place, has_picture = 12, False
+    while place + 8 <= len(data):
+        end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "little")
+        if end > len(data):
+            break
+        has_picture |= data[place : place + 4] in _WEBP_PICTURES
+        place = end + end % 2
+    chunks = data[12:place].ljust(place - 12, b"\0")
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks if has_picture else data
 
 
 def brands_of(data: bytes) -> set[bytes]:

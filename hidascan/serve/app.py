@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -230,7 +230,7 @@ async def _answered(
             stream = EventStream(submit, uploads, line, at_end)
             streams = True
             return stream
-        findings = await _scanned(submit, uploads, limits.seconds)
+        findings = await _unless_gone(request, _scanned(submit, uploads, limits.seconds))
         lines = [await line(*pair) for pair in zip(uploads, findings, strict=True)]
     except Busy:
         delete(uploads)  # even if uploads are kept: the client sends them again
@@ -259,6 +259,26 @@ async def _received(request: Request, folder: Path, limits: Limits, uploads: lis
         await asyncio.wait_for(receive(request, folder, limits, uploads), limits.seconds)
     except TimeoutError:
         raise HTTPException(408, "the request body was not received in time") from None
+
+
+async def _unless_gone(request: Request, scan: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
+    """Return the result of a scan; if the client closes the connection first, cancel it and raise ClientDisconnect."""
+    tasks = scanning, _ = asyncio.create_task(scan), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not scanning.done():
+            raise ClientDisconnect
+        return scanning.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    """Wait until a client that has sent its whole request closes the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _scanned(submit: Callable[..., Future[Finding]], uploads: list[Upload], seconds: float) -> list[Finding]:
