@@ -13,6 +13,7 @@ from hidascan.detectors import detector_class
 from hidascan.detectors.base import Positions
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.cvt import CvTConfig, CvTNetwork
+from hidascan.detectors.glass import Glass, GlassConfig
 from hidascan.detectors.npr import NPRConfig, NPRNetwork, npr
 from hidascan.detectors.ppl import Adapter, attached, merge
 from hidascan.detectors.resnet import BayesianLinear
@@ -123,6 +124,22 @@ def test_ppl_gives_equal_results_with_separate_and_merged_adapters(tmp_path):
     assert torch.allclose(beside, within, atol=1e-3) and not torch.allclose(beside, plain, atol=1e-2)
     rows = detector.encode_trained(detector.encode_frozen(views, where))
     assert rows["patch_tokens"].shape[1] == detector.backbone.grid**2
+
+
+def test_glass_runs_its_cnns_in_the_precision_of_the_scan():
+    torch.manual_seed(0)
+    glass = Glass(GlassConfig(backbone="resnet10t", scorer_dim=8)).eval()
+    views, where = (
+        torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8),
+        Positions(torch.tensor([True, False]), torch.zeros(2, 2)),
+    )
+    with torch.inference_mode():
+        encoded = [
+            glass.prepare_inference(torch.device("cpu"), dtype)(views, where)["cls"]
+            for dtype in (torch.float32, torch.bfloat16)
+        ]
+    assert torch.allclose(*encoded, rtol=0.1, atol=0.1) and not torch.equal(*encoded)
+    assert encoded[1].dtype == torch.float32
 
 
 def test_a_plan_for_the_centre_cuts_the_centre():

@@ -207,8 +207,8 @@ class Detector(nn.Module):
     def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Move to a device, prepare for inference, and return an encoder of views.
 
-        Frozen parts have their precision since loading; `SingleView` uses `dtype` for autocast. Do not train, save or
-        move the detector afterwards.
+        Frozen parts have their precision since loading; trained networks use `dtype` for autocast. Do not train, save
+        or move the detector afterwards.
         """
         self.to(device)
         if device.type == "cpu":
@@ -240,10 +240,14 @@ class SingleView(Detector):
 
     def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Run the network under autocast unless `dtype` is float32."""
-        super().prepare_inference(device, dtype)
+        return under_autocast(super().prepare_inference(device, dtype), device, dtype)
 
-        def encode(views: Tensor, where: Positions) -> Encoded:
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                return self.encode(views, where)
 
-        return encode
+def under_autocast(encode: EncodeViews, device: torch.device, dtype: torch.dtype) -> EncodeViews:
+    """Return an encoder that runs under autocast to `dtype`, unless that is float32."""
+
+    def narrow(views: Tensor, where: Positions) -> Encoded:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return encode(views, where)
+
+    return narrow

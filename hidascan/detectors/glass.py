@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hidascan.detectors.backbones import FrozenViT, build_timm_cnn, is_cnn, standardisation_of
-from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, Positions
+from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions, under_autocast
 from hidascan.geometry import ViewPlan
 
 _MAX_FEATURE = 6.0  # of a standardised feature, in standard deviations
@@ -83,6 +83,11 @@ class Glass(Detector):
         """Fit mean and standard deviation of the frozen tokens."""
         cls = encoded["cls"].float()
         self.mean, self.std = (part.to(self.mean) for part in (cls.mean(0), cls.std(0).clamp_min(1e-4)))
+
+    def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
+        """Run CNNs under autocast unless `dtype` is float32."""
+        encode = super().prepare_inference(device, dtype)
+        return encode if self.frozen_encoder else under_autocast(encode, device, dtype)
 
     def decide(self, encoded: Encoded) -> Decision:
         """Weigh the crops of an image, and classify global and local features; the thumbnail comes first."""
