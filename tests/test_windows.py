@@ -12,8 +12,9 @@ from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.errors import RecipeError
 from hidascan.lab.data.autoencoders import load_autoencoder
 from hidascan.lab.data.composites import match_tone, poisson_blend
-from hidascan.lab.data.tables import BalancedSampler, EditedImage, LabelledImage
-from hidascan.lab.hidanet.localiser import QUANTUM, build_window_cells
+from hidascan.lab.data.tables import BalancedSampler, EditedImage, LabelledImage, fold_of
+from hidascan.lab.hidanet.heatmaps import FOLD_COUNT, split_windows
+from hidascan.lab.hidanet.localiser import QUANTUM, WindowInfo, build_window_cells
 from hidascan.lab.hidanet.recipe import WindowSpec
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED, WindowMaker
 from tests.conftest import picture, save_picture
@@ -81,7 +82,9 @@ def test_cells_match_the_network_and_a_killed_run_resumes(maker, tmp_path, recip
     recipe = replace(recipe, network=replace(recipe.network, cell_taps=(1,)))
     backbone, filters = recipe_backbone(recipe, recipe.network.cell_taps, on_cpu(tmp_path)), ResidualFilters(3)
     store = build_window_cells(maker(), backbone, filters, tmp_path / "windows", "one")
-    assert len(store) == len(maker()) and store.made_by == "one" and store.about[0] == (EDIT, "somewhere", "by hand")
+    assert (
+        len(store) == len(maker()) and store.made_by == "one" and store.about[0] == (EDIT, "somewhere", "by hand", "")
+    )
     cells, window = store[0], maker()[0]
     assert cells.tokens.shape == (28, 28, backbone.dim) and cells.residuals.shape == (28, 28, 3)
     share = window.mask[16:32, 32:48].mean()
@@ -97,6 +100,22 @@ def test_cells_match_the_network_and_a_killed_run_resumes(maker, tmp_path, recip
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(RecipeError, match="made from other settings"):
         build_window_cells(maker(), backbone, filters, tmp_path / "windows", "other")
+
+
+def test_training_sees_no_window_with_a_region_of_a_held_out_source(maker):
+    windows = [maker()[number] for number in range(len(maker()))]
+    joined = [window for window in windows if window.kind == PASTED or window.maker == "spliced"]
+    assert len(joined) == 3 and all(window.donor for window in joined)
+    assert not any(window.donor for window in windows if window.kind in (EDIT, REPAINTED, UNTOUCHED, GENERATED))
+    by_fold = {fold_of(f"s{number}") % FOLD_COUNT: f"s{number}" for number in range(30)}
+    about = [
+        WindowInfo(PASTED, by_fold[0], "g", by_fold[1]),
+        WindowInfo(UNTOUCHED, by_fold[1], "real"),
+        WindowInfo(REPAINTED, by_fold[2], "blur"),
+        WindowInfo(REPAINTED, by_fold[2], "other"),
+    ]
+    assert split_windows(about, 0, ()) == ([0], {0})
+    assert split_windows(about, 1, {"blur"}) == ([1], {0, 1, 2})
 
 
 def test_a_pasted_region_can_be_blended_or_matched_in_tone():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.detectors.hidanet.localiser import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
 from hidascan.lab.data.tables import fold_of
-from hidascan.lab.hidanet.localiser import WindowStore, train_localiser, window_store
+from hidascan.lab.hidanet.localiser import WindowInfo, WindowStore, train_localiser, window_store
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.voters import OutOfFold
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
@@ -51,21 +51,40 @@ class Located:
 
 def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[Located]:
     """Compute the logits of each window with a TFL trained without its source and a third of the autoencoders."""
-    autoencoders = sorted({maker for kind, _, maker in store.about if kind == REPAINTED})
+    autoencoders = sorted({window.maker for window in store.about if window.kind == REPAINTED})
     found: dict[int, Located] = {}
     for fold in range(FOLD_COUNT):
         unknown = set(autoencoders[fold::FOLD_COUNT])
-        about = list(enumerate(store.about))
-        by_source = [number for number, (_, source, _) in about if fold_of(source) % FOLD_COUNT == fold]
-        by_maker = [number for number, (kind, _, maker) in about if kind == REPAINTED and maker in unknown]
-        if by_source:
-            state, held_out = cache / f"tfl-{fold}.state", {*by_source, *by_maker}
+        tested, held_out = split_windows(store.about, fold, unknown)
+        if tested:
+            state = cache / f"tfl-{fold}.state"
             trained = train_localiser(recipe, store, state, held_out, f"fold {fold}")
-            for number in by_source:
-                (kind, _, maker), cells = store.about[number], store[number]
-                logits = trained.logits(cells.tokens, cells.residuals).numpy()
-                found[number] = Located(number, kind, maker, maker in unknown, logits, cells.shares.numpy())
+            for number in tested:
+                window, cells = store.about[number], store[number]
+                logits, new_maker = trained.logits(cells.tokens, cells.residuals).numpy(), window.maker in unknown
+                found[number] = Located(number, window.kind, window.maker, new_maker, logits, cells.shares.numpy())
     return [found[number] for number in sorted(found)]
+
+
+def split_windows(about: Sequence[WindowInfo], fold: int, autoencoders: Collection[str]) -> tuple[list[int], set[int]]:
+    """Split windows for a fold of sources and some autoencoders that are held out.
+
+    Returns:
+        Numbers of the windows to test, whose images are of the fold; and of all that training must not see: these, those
+        with a region pasted from an image of the fold, and those repainted by one of the autoencoders.
+    """
+
+    def held_out(source: str) -> bool:
+        return fold_of(source) % FOLD_COUNT == fold
+
+    tested, unseen = [], set()
+    for number, window in enumerate(about):
+        if held_out(window.source):
+            tested.append(number)
+        pasted = bool(window.donor) and held_out(window.donor)
+        if held_out(window.source) or pasted or (window.kind == REPAINTED and window.maker in autoencoders):
+            unseen.add(number)
+    return tested, unseen
 
 
 def fit_heatmap_thresholds(thresholds: HeatmapThresholds, real: Sequence[np.ndarray]) -> None:

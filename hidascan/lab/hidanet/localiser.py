@@ -50,6 +50,15 @@ class WindowCells(NamedTuple):
     shares: Tensor  # (h, w) float32 shares of AI-made pixels in the cells
 
 
+class WindowInfo(NamedTuple):
+    """What a window shows."""
+
+    kind: str  # one of `windows.KINDS`
+    source: str  # source of the image
+    maker: str  # generator or editing method of the AI pixels, or kind of retouch
+    donor: str = ""  # source of a pasted region; "" if there is none
+
+
 class WindowStore:
     """A folder with the cells of all windows of a `WindowMaker`."""
 
@@ -57,12 +66,12 @@ class WindowStore:
         """Open all shards of a folder with a fingerprint."""
         self.made_by = made_by
         self._places: list[tuple[Any, int]] = []
-        self.about: list[tuple[str, str, str]] = []  # kind, source and maker of each window
+        self.about: list[WindowInfo] = []  # of each window
         for path in sorted(folder.glob("[0-9]*.safetensors")):
             file = safe_open(path, framework="pt")
             windows = json.loads(file.metadata()["about"])
             self._places += [(file, place) for place in range(len(windows))]
-            self.about += [(kind, source, maker) for kind, source, maker in windows]
+            self.about += [WindowInfo(*window) for window in windows]
         standard = load_file(folder / "standard.safetensors")
         self.mean, self.spread = standard["mean"], standard["spread"]  # (T * C,) of the tokens
 
@@ -95,7 +104,7 @@ def build_window_cells(
             tensors[f"{place}/tokens"] = (tokens / QUANTUM).round().to(torch.int8)
             tensors[f"{place}/residuals"] = _joined(residuals(_patches(window.pixels))).half()
             tensors[f"{place}/shares"] = torch.from_numpy(cell_shares(window.mask, CELL)).float()
-            abouts.append((window.kind, window.source, window.maker))
+            abouts.append(WindowInfo(window.kind, window.source, window.maker, window.donor))
         artifacts.save_artifact(path, tensors, made_by, about=json.dumps(abouts))
     return WindowStore(folder, made_by)
 
@@ -153,7 +162,7 @@ def window_store(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: W
         spec=spec,
         seed=recipe.seed,
         makers=list(autoencoders),
-        edits=[f"{edit.source} {edit.path.name}" for edit in edits],
+        edits=tables_sha256(recipe.data.edits),
         residuals=filters,
         backbone=[token_settings(recipe), recipe.network.cell_taps],
         tables=tables_sha256(recipe.data.tables),
@@ -237,10 +246,10 @@ class _Batches:
     def __init__(self, store: WindowStore, spec: LocaliserSpec, seed: int, held_out: Collection[int]):
         self._store, self._spec, self._seed = store, spec, seed
         self._by_kind: list[dict[str, list[int]]] = [{} for _ in KINDS]
-        for number, (kind, source, maker) in enumerate(store.about):
+        for number, window in enumerate(store.about):
             if number not in held_out:
-                group = maker if kind in spec.by_maker else source
-                self._by_kind[KINDS.index(kind)].setdefault(group, []).append(number)
+                group = window.maker if window.kind in spec.by_maker else window.source
+                self._by_kind[KINDS.index(window.kind)].setdefault(group, []).append(number)
         shares = np.array([share if group else 0.0 for share, group in zip(spec.shares, self._by_kind, strict=True)])
         self._shares = shares / shares.sum()
 

@@ -40,6 +40,7 @@ class Window:
     kind: str  # one of KINDS
     source: str  # source of the image, which determines the fold
     maker: str  # generator or editing method of the AI pixels, or kind of retouch
+    donor: str = ""  # source of a pasted region; "" if there is none
 
 
 class WindowMaker:
@@ -118,19 +119,20 @@ class WindowMaker:
         base, donor = self._photo(rng), self._window(self._ai, rng)
         mask = self._region(base, rng)
         pixels, mask = _joined(base.pixels, donor.pixels, mask, rng)
-        return Window(pixels, mask, PASTED, base.source, donor.maker)
+        return Window(pixels, mask, PASTED, base.source, donor.maker, donor.source)
 
     def _retouched(self, place: int, rng: np.random.Generator) -> Window:
         """Retouch a region of a photo without AI."""
         base = self._photo(rng)
         mask = self._region(base, rng)
         names = [*_RETOUCHES, "spliced"]
-        name = names[place % len(names)]
+        name, source = names[place % len(names)], ""
         if name == "spliced":
-            pixels, _ = _joined(base.pixels, self._photo(rng).pixels, mask, rng)
+            donor = self._photo(rng)
+            (pixels, _), source = _joined(base.pixels, donor.pixels, mask, rng), donor.source
         else:
             pixels = _RETOUCHES[name](base.pixels, mask, rng)
-        return Window(pixels, np.zeros_like(mask), RETOUCHED, base.source, name)
+        return Window(pixels, np.zeros_like(mask), RETOUCHED, base.source, name, source)
 
     def _region(self, window: Window, rng: np.random.Generator) -> np.ndarray:
         height, width = window.mask.shape
