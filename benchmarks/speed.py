@@ -36,7 +36,7 @@ from hidascan.geometry import ViewPlan
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_history import jpeg_trace
 from hidascan.image.views import cut_views
-from hidascan.lab.measure.speed import limit, whole_scan
+from hidascan.lab.measure.speed import network_speed, scan_speed
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -134,9 +134,9 @@ def peak_memory(paths: list[str], *options: str) -> int:
 def measure(scanner: Scanner, loop: PlainLoop, name: str, paths: list[str], given: argparse.Namespace) -> dict:
     limits, scans, plain, plain_bf16, views = [], [], [], [], 0
     for _ in range(given.rounds):
-        speed, views = whole_scan(scanner, paths)
+        speed, views = scan_speed(scanner, paths)
         scans.append(views / speed)
-        limits.append(limit(scanner, min(views, given.most)))
+        limits.append(network_speed(scanner, min(views, given.most)))
         if len(paths) > 1:
             plain.append(loop.speed(paths, False))
             plain_bf16.append(loop.speed(paths, True))
@@ -178,7 +178,7 @@ def main() -> None:
     )
     scanner = Scanner(options)
     loop = PlainLoop(scanner.detector.config.backbone, given.most)
-    limit(scanner, 1)  # warm up
+    network_speed(scanner, 1)  # warm up
     cases = [(f"{size:g} MP {suffix}", suffix, size, 1) for size in given.sizes for suffix in given.suffixes]
     cases += [(f"{count} of {size:g} MP", "jpg", size, count) for count, size in ((given.many, 1), (given.small, 0.25))]
     rows = []

@@ -1,4 +1,4 @@
-"""Options that several commands share; a parsed command line -> Request: defaults from files, rules over options."""
+"""Options shared by commands; turn a parsed command line into a Request, with defaults from files and checks of options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from hidascan.config import Defaults, read_defaults
 from hidascan.errors import UsageError
 from hidascan.options import ScanOptions
-from hidascan.printable import complain
+from hidascan.printable import print_to_stderr
 from hidascan.report import FORMATS, format_of
 from hidascan.runners import RUNNERS
 
@@ -42,15 +42,18 @@ def read_settings(context: typer.Context, named: str | None) -> str | None:
     defaults = read_defaults(named, options.__contains__)
     context.meta[SETTINGS] = defaults
     if about := defaults.about_found():  # printed before a wrong value ends the scan, even with --quiet
-        complain(about)
+        print_to_stderr(about)
     values = {}
     for name, (value, path) in defaults.effective().items():
         if isinstance(value, dict):
             raise UsageError(f"{path}: {name} cannot be a table")
         several = getattr(options[name], "multiple", False)
+        each = value if isinstance(value, list) else [value]
+        if not getattr(options[name], "is_flag", False) and any(isinstance(one, bool) for one in each):
+            raise UsageError(f"{path}: {name} takes a value, not true or false")
         if isinstance(value, list) and not several:
             raise UsageError(f"{path}: {name} takes one value, not a list")
-        values[str(options[name].name)] = [value] if several and not isinstance(value, list) else value
+        values[str(options[name].name)] = each if several else value
     context.default_map = values
     return named
 

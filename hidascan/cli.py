@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from hidascan.commands import LAB, app, lab_is_installed
-from hidascan.errors import ExitCode, HidascanError, UsageError
-from hidascan.printable import CLOSED, ClosedOutput, complain, prepare_streams
+from hidascan.errors import ExitCode, HidascanError, UsageError, reason_of
+from hidascan.printable import CLOSED, ClosedOutput, prepare_streams, print_to_stderr
 from hidascan.temporary import remove_temporary_folders
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
     """Execute a command line; every expected failure becomes one line on stderr and an exit code."""
     debug, scans = "--debug" in arguments, arguments[:1] not in (["verify"], ["serve"], [LAB[0]])
     try:
-        code = _parsed_and_scanned(arguments)
+        code = _execute(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader has closed the pipe: end silently, like cat
@@ -33,38 +33,42 @@ def run(arguments: list[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        complain("interrupted; reports that this scan has begun contain the results so far" if scans else "interrupted")
+        print_to_stderr(
+            "interrupted; any report already started contains the results so far" if scans else "interrupted"
+        )
         return 128 + signal.SIGINT
     except Exception as error:
         if debug:
             raise
-        complain(_message(error, " (use --debug for a traceback)" if scans else ""))
+        print_to_stderr(_message(error, " (use --debug for a traceback)" if scans else ""))
         return _exit_code(error)
 
 
 def _message(error: Exception, hint: str) -> str:
-    """Describe an error, an unexpected one with a hint; one of writing an output names no file, one of opening a file does."""
+    """Describe an error: for an unexpected one, with a hint; a failed write names no file, a failed open does."""
     if isinstance(error, HidascanError):
         return str(error)
     if not isinstance(error, OSError):
         return f"unexpected {type(error).__name__}: {error}{hint}"
-    reason = error.strerror or str(error)
     if error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {reason.lower()}"
-    return reason if reason == CLOSED else f"cannot write output: {reason.lower()}; rows written so far are intact"
+        return f"{os.fsdecode(error.filename)}: {reason_of(error)}"
+    if error.strerror == CLOSED:
+        return CLOSED
+    return f"cannot write output: {reason_of(error)}; rows written so far are intact"
 
 
 def _exit_code(error: Exception) -> int:
     return error.exit_code if isinstance(error, HidascanError) else ExitCode.USAGE_OR_MODEL
 
 
-def _parsed_and_scanned(arguments: list[str]) -> int:
+def _execute(arguments: list[str]) -> int:
+    """Execute a command line and return its exit code."""
     if arguments[:1] == [LAB[0]] and lab_is_installed():
         return int(importlib.import_module(LAB[1]).run(arguments[1:] or ["--help"], f"hidascan {LAB[0]}"))
     request = parse(arguments)
     if isinstance(request, int):
         return request
-    if isinstance(sys.stdout, ClosedOutput) and request.reports.use_stdout:  # before any output is opened
+    if isinstance(sys.stdout, ClosedOutput) and request.reports.uses_stdout:  # before any output is opened
         raise UsageError(f"{CLOSED}; write to a file with --csv or --jsonl and add -q")
     from hidascan.runners.loop import run_scan
 
@@ -80,7 +84,7 @@ def parse(arguments: list[str]) -> Request | int:
         UsageError: For a wrong command line.
     """
     try:
-        return app(arguments, prog_name="hidascan", standalone_mode=False) or ExitCode.NOTHING_FOUND
+        return app(arguments, prog_name="hidascan", standalone_mode=False) or 0
     except SystemExit as done:
         if isinstance(done.__context__, OSError):  # Typer exits with 1 if it cannot write
             raise done.__context__ from None

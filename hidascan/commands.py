@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -20,7 +21,7 @@ from typer.core import TyperGroup
 from hidascan import __version__
 from hidascan.arguments import SETTINGS, Device, Precision, read_settings, request_of, values_of
 from hidascan.config import WEIGHTS_VARIABLE
-from hidascan.errors import ExitCode, UsageError
+from hidascan.errors import UsageError
 from hidascan.options import MAX_PIXELS, PROFILES, ScanOptions
 from hidascan.report import suffixes
 from hidascan.runners import RUNNERS
@@ -53,7 +54,16 @@ class ScanOrCommand(TyperGroup):
         command = self.get_command(None, args[0]) if args else None
         if command is None:
             return super().make_context(info_name, args, parent, **extra)
-        return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **{**self.context_settings, **extra})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments of a scan, and refuse an output given twice, as only one of them would be written."""
+        rest = super().parse_args(ctx, [*args])
+        given = self.make_parser(ctx).parse_args([*args])[2] if not ctx.resilient_parsing else []
+        for name, number in Counter(one.opts[-1] for one in given if _is_one_output(one)).items():
+            if number > 1:
+                raise UsageError(f"{name} can be given only once")
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Call the command of a context of `make_context`."""
@@ -116,6 +126,10 @@ def complete_command(context: typer.Context, incomplete: str) -> list[str]:
     return group.list_commands(context)
 
 
+def _is_one_output(one: Any) -> bool:
+    return one.metavar in ("FILE", "DIR") and not one.multiple
+
+
 def _section_of(one: Any) -> str:
     if one.param_type_name == "argument":
         return "Arguments"
@@ -154,7 +168,7 @@ def scan(
     lists: Annotated[Optional[list[str]], typer.Option("--files-from", metavar="FILE", help="Also scan the paths listed in FILE: one per line, or in a column of a table; - is stdin. May be repeated.", show_default=False)] = None,
     column: Annotated[str, typer.Option("--column", metavar="NAME", help="Column that holds the paths, if FILE is a .csv, .tsv or .parquet table.")] = "path",
     null: Annotated[bool, typer.Option("-0", "--null", help="Paths in lists are separated by NUL, as written by find -print0.")] = False,
-    include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="In folders, scan only files whose name matches GLOB, regardless of suffix and of upper or lower case. A GLOB with a slash is matched against the path relative to the folder. May be repeated.", show_default=False)] = None,
+    include: Annotated[Optional[list[str]], typer.Option("--include", metavar="GLOB", help="In folders, scan only files whose name matches GLOB, regardless of suffix and of upper or lower case. A GLOB with a slash is matched against the path relative to the folder; **/ stands for any number of folders. May be repeated.", show_default=False)] = None,
     exclude: Annotated[Optional[list[str]], typer.Option("--exclude", metavar="GLOB", help="In folders, skip files and subfolders that match GLOB. May be repeated.", show_default=False)] = None,
     no_recurse: Annotated[bool, typer.Option("--no-recurse", help="Do not search subfolders.")] = False,
     follow_links: Annotated[bool, typer.Option("--follow-symlinks", help="Follow symbolic links to folders.")] = False,
@@ -186,7 +200,7 @@ def scan(
     actors: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Maximum number of networks in the cluster.  [default: one per GPU, or one per machine]", show_default=False)] = None,
     rows: Annotated[Optional[int], typer.Option("--shard-rows", metavar="N", min=1, help="Rows per shard.  [default: 1000]", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted scan and complete its CSV, JSONL or Parquet report.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if a file is unreadable, even if AI images were found (1).")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3, not 1, if both apply, such as an unreadable file beside AI images.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only: no result lines and no progress bar.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="On a terminal, show a detailed panel for each image.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
@@ -198,8 +212,8 @@ def scan(
 
     Only hidascan reports are overwritten. Write `hidascan OPTIONS -- *` if file names may begin with a dash.
 
-    Exit codes: 0 no image is ai, though some may be inconclusive; 1 at least one image is ai; 2 wrong usage, no model, or an output could not be written;
-    3 some files could not be read, or nothing was scanned (1 takes precedence, unless --strict).
+    Exit codes: 0 no image is ai, though some may be inconclusive; 1 at least one image is ai; 2 wrong usage, no model, or a report could not be written;
+    3 some files could not be read, a heatmap, sidecar or picture of a report could not be written, or nothing was scanned (1 takes precedence, unless --strict).
     """
     if show_config:
         print(*context.meta[SETTINGS].lines(), sep="\n")
@@ -222,7 +236,7 @@ def verify(
     from hidascan.runners.verify import verify as run
 
     differences = run(report, sample, base, weights, device)
-    raise typer.Exit(int(ExitCode.AI_FOUND if differences else ExitCode.NOTHING_FOUND))
+    raise typer.Exit(1 if differences else 0)
 
 
 @app.command(short_help="start the web page on this computer")

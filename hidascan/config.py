@@ -71,9 +71,7 @@ class Defaults:
         parts = [f"settings from {found.path}: {', '.join(found.values)}"] if found.values else []
         if found.ignored:
             names = ", ".join(found.ignored)
-            parts.append(
-                f"ignored {names} in {found.path}; to apply them, if they are valid, use --config {found.path}"
-            )
+            parts.append(f"ignored {names} in {found.path}; to apply them, use --config {found.path}")
         return "; ".join(parts) or f"no settings in {found.path}"
 
     def lines(self) -> Iterator[str]:
@@ -84,7 +82,8 @@ class Defaults:
                 if path == settings.path:
                     yield f"{name} = {json.dumps(value, default=str)}"
         if not self.files():
-            yield f"# no --config, no {own_file()}, and no hidascan.toml or [tool.hidascan] here or above"
+            own = own_file() or f"{OWN} of your own, as there is no home folder"
+            yield f"# no --config, no {own}, and no hidascan.toml or [tool.hidascan] here or above"
         if self.found is not None and (self.found.ignored or self.found.problem):
             yield f"# {self.about_found()}"
         if os.environ.get(WEIGHTS_VARIABLE) and not self.names_weights:
@@ -96,11 +95,14 @@ class Defaults:
         return self.named is not None and "weights" in self.named.values
 
 
-def own_file() -> Path:
-    """Return the path of the user's own settings: `~/.config/hidascan/hidascan.toml` on Linux."""
+def own_file() -> Path | None:
+    """Return the path of the user's own settings, `~/.config/hidascan/hidascan.toml` on Linux; None without a home."""
     from platformdirs import user_config_path
 
-    return user_config_path("hidascan", appauthor=False) / OWN
+    try:
+        return user_config_path("hidascan", appauthor=False) / OWN
+    except RuntimeError:  # a user without HOME and without an entry in passwd, as in some containers
+        return None
 
 
 def read_defaults(named: str | None, known: Callable[[str], bool]) -> Defaults:
@@ -110,7 +112,8 @@ def read_defaults(named: str | None, known: Callable[[str], bool]) -> Defaults:
         UsageError: If the named or the own file cannot be read, or sets an unknown option. A found file never fails.
     """
     first = None if named is None else _trusted(Path(named), known)
-    own = _trusted(own_file(), known) if os.path.isfile(own_file()) else None
+    place = own_file()
+    own = _trusted(place, known) if place is not None and os.path.isfile(place) else None
     trusted = [settings.path for settings in (first, own) if settings is not None]
     found = _find()
     if found is not None and any(os.path.samefile(found.path, path) for path in trusted):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+NO_MEMORY = "not enough memory for an image of this size"
+
 
 class ExitCode(IntEnum):
     """Exit codes of `hidascan`, like those of grep and of virus scanners."""

@@ -1,8 +1,8 @@
 """Choose the views of an image that are examined, and decide when its verdict is settled.
 
 An examination is a generator. It yields the numbers of the views to encode next, each once, is sent the rows encoded so
-far, and returns the output. It may also yield a preliminary decision. It knows no batches, and the engine does not know
-why a view is requested.
+far, and returns the output. It may also yield a preliminary decision. It knows nothing of the engine's batches (`glance`
+screens patches in small groups of its own), and the engine does not know why a view is requested.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ class ImageOutput:
     """Output of a detector for one image."""
 
     decision: Decision  # by the examined views
-    heatmap: np.ndarray | None  # (h, w) float32 p(AI) of each cell; None without a heatmap or if patches were skipped
+    heatmap: (
+        np.ndarray | None
+    )  # (h, w) float32 value of each cell, 0..1; None without a heatmap or if patches were skipped
     attributions: list[float]  # of each view except the thumbnail; empty without `explain`
     examined: int  # number of patches examined
     seconds: float = 0.0  # device time in seconds, set by the engine
 
 
-# Sent: name -> (V, ...), rows of all V views of the image; those of views not yet requested hold anything.
+# Sent: name -> (V, ...), rows of all V views of the image; rows of views not yet requested are uninitialised.
 Examination = Generator[list[int] | Decision, Encoded, ImageOutput]
 
 
@@ -90,7 +92,7 @@ def examine_until_settled(
         more = order[len(examined) :]
         if not settled(logit, error, seen, views.patches):
             more = more[: len(examined)]
-        elif not (alarm and _is_alarming(alarm, logit, _hottest(detector, _rows_of(encoded, [*examined, *suspects])))):
+        elif not (alarm and _is_alarming(alarm, logit, _peak(detector, _rows_of(encoded, [*examined, *suspects])))):
             return _output(detector, decision, views.patches - len({*more} - {*suspects}))
         examined += more
         encoded = yield [number for number in more if number not in suspects]
@@ -135,9 +137,9 @@ def jackknife_error(logit: float, effects: list[float]) -> float:
     return math.sqrt((count - 1) / count * sum((one - mean) ** 2 for one in without))
 
 
-def _is_alarming(rule: Rule, logit: float, hottest: float) -> bool:
+def _is_alarming(rule: Rule, logit: float, peak: float) -> bool:
     """Return whether all patches must be examined: for a suspicious one, in an image that is not `ai` anyway."""
-    return rule.verdict(rule.score(logit)) != "ai" and hottest >= rule.calibration.localisation
+    return rule.verdict(rule.score(logit)) != "ai" and peak >= rule.calibration.localisation
 
 
 def repeats_of(views: Views, numbers: Iterable[int], first: dict[bytes, int]) -> dict[int, int]:
@@ -202,10 +204,10 @@ def _judge(detector: Detector, rows: Encoded) -> tuple[Decision, float, float, i
     return decision, logit, jackknife_error(logit, effects) if effects else 0.0, len(effects)
 
 
-def _hottest(detector: Detector, rows: Encoded) -> float:
-    """Return the p(AI) of the hottest cell of some views; without a map, one that never alarms."""
-    hottest = detector.hottest(rows)
-    return -math.inf if hottest is None or not len(hottest) else float(hottest.max())
+def _peak(detector: Detector, rows: Encoded) -> float:
+    """Return the largest heatmap value of some views; without a heatmap, one that never alarms."""
+    peaks = detector.peak_values(rows)
+    return -math.inf if peaks is None or not len(peaks) else float(peaks.max())
 
 
 def _output(

@@ -13,7 +13,7 @@ from hidascan.image.jpeg_history import JpegSave, JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture
-from hidascan.image.sources import FileEvidence
+from hidascan.image.sources import FileIdentity
 from hidascan.options import ScanOptions
 from hidascan.records import from_json, to_json
 from hidascan.regions import Region
@@ -51,7 +51,7 @@ class Finding:
         status: "ok" or "error".
         verdict: "ai", "real" or "inconclusive".
         score: Calibrated probability of AI, 0..1, if half of the images are AI-made; small edits hardly raise it.
-        width: Width in pixels as stored, before EXIF rotation.
+        width: Width in pixels as stored, before EXIF rotation (of TIFF and HEIC, after it).
         height: Height in pixels as stored.
         format: Name of the file format.
         patches: Number of patches examined at native resolution; 0 for a detector without patches.
@@ -68,14 +68,14 @@ class Finding:
         jpeg_saved: JPEG settings of the last save, from the header.
         jpeg_trace: Trace of an earlier JPEG save in the pixels.
         orientation: EXIF orientation 1..8 for display.
-        heatmap: (ceil(height / 16), ceil(width / 16)) float32, p(AI) of each cell, as stored; None if the detector has
+        heatmap: (ceil(height / 16), ceil(width / 16)) float32, value of each cell, as stored; None if the detector has
             none or did not examine every patch.
         regions: Regions of the heatmap over the localisation threshold, largest first.
         scope: Extent of the evidence of AI: "whole", "part" or "none" of the image; None if unknown.
         attributions: Influence of each patch, with `explain`.
         claims: Claims of origin in the file, the strongest first.
         c2pa: C2PA manifest of the file, with its ingredients.
-        capture: Statements of EXIF on the taking of the picture; None without any.
+        capture: Camera, software, time taken and presence of a GPS position, by EXIF; None without any.
         notes: Notes for the reader.
         stress: Score of each copy of the stress test.
         file: Identity of the file; None for pixels in memory and unreadable files.
@@ -113,7 +113,7 @@ class Finding:
     capture: Capture | None = None
     notes: tuple[str, ...] = ()
     stress: dict[str, float] = field(default_factory=dict)
-    file: FileEvidence | None = None
+    file: FileIdentity | None = None
     key: int | None = None
     scan: Mapping[str, Any] | None = None
 

@@ -16,3 +16,8 @@ SCORE_ALONE = "the score alone indicates real"
 CONFLICT = "; the verdicts conflict"
 MAY_BE_WRONG = "may be wrong"
 REDUCED_DETAIL = "reduced detail"
+
+
+def with_article(domain: str) -> str:
+    """Return a kind of picture with its article: `an artwork`, `a render`."""
+    return f"{'an' if domain == 'artwork' else 'a'} {domain}"

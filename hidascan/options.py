@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import KW_ONLY, dataclass
 
 from hidascan.errors import UsageError
@@ -16,7 +17,7 @@ class ScanOptions:
     """The options of a scan; all but the weights by keyword.
 
     Attributes:
-        weights: Name of shipped weights, path of a file, or folder with weights.
+        weights: Name of shipped weights, path of a file, or folder with weights; a Path is stored as text.
         device: Device of the network: auto, cpu, cuda, cuda:N or mps.
         precision: Precision of the network: auto, bf16 or fp32.
         batch_size: Views per batch; None for the default of the device.
@@ -49,6 +50,7 @@ class ScanOptions:
 
     def __post_init__(self) -> None:
         """Check every value."""
+        self._check_types()
         if self.batch_size is not None and not 1 <= self.batch_size <= MAX_BATCH:
             raise UsageError(f"--batch-size must be within 1 and {MAX_BATCH}, not {self.batch_size}")
         if self.patches is not None and self.patches < 1:
@@ -61,3 +63,12 @@ class ScanOptions:
             raise UsageError(f"--profile must be one of {', '.join(PROFILES)}, not {self.profile}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"--threshold must be within 0 and 1, not {self.threshold}")
+
+    def _check_types(self) -> None:
+        """Store paths as text, and refuse fractions and truth values where numbers are counted."""
+        for name in ("weights", "c2pa_trust"):
+            if isinstance(path := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(path))
+        for name in ("batch_size", "patches"):
+            if type(value := getattr(self, name)) not in (int, type(None)):
+                raise UsageError(f"--{name.replace('_', '-')} must be an integer, not {value!r}")

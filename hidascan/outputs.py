@@ -24,8 +24,8 @@ def check_outputs(request: Request) -> None:
     """Refuse a scan that would destroy a file.
 
     Raises:
-        UsageError: If an output has the suffix of an image, is an input, is named twice, exists and is neither empty
-            nor a report of the same format, or holds an interrupted scan that is not resumed.
+        UsageError: If an output cannot be written, would replace an input or a foreign file, is named twice, or holds an
+            interrupted scan that is not resumed.
     """
     reports, folders = request.reports, request.reports.folders()
     for folder, option in folders:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, Full, Queue
+from concurrent.futures import Future
+from functools import partial
+from queue import Empty, Full, Queue, SimpleQueue
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -60,20 +61,7 @@ def prefetch(
     at most `max_pixels` are in results that are not yet taken. It must return errors, not raise them.
     """
     budget = PixelBudget(max_pixels)
-
-    def run(turn: int, item: Item) -> tuple[Result, int]:
-        admitted: list[int] = []
-
-        def admit(pixels: int) -> None:
-            budget.enter(turn, pixels)
-            admitted.append(pixels)
-
-        result = work(item, admit)
-        if not admitted:
-            admit(0)
-        return result, admitted[0]
-
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    pool: _Threads[tuple[Result, int]] = _Threads(threads)
     queue: deque[Future[tuple[Result, int]]] = deque()
     source, turn = _Source(items, 2 * threads), 0
     try:
@@ -81,7 +69,7 @@ def prefetch(
         while True:
             patience = None if idle else _POLL if queue or not turn else _IDLE
             while len(queue) < 2 * threads and (given := source.next(patience)):
-                queue.append(pool.submit(run, turn, given[0]))
+                queue.append(pool.submit(partial(_admitted, work, budget, turn, given[0])))
                 turn, patience = turn + 1, _POLL
             idle = not queue
             if queue:
@@ -93,7 +81,60 @@ def prefetch(
     finally:
         source.close()
         budget.close()
-        pool.shutdown(wait=False, cancel_futures=True)
+        for future in queue:
+            future.cancel()
+        pool.close()
+
+
+def _admitted(
+    work: Callable[[Item, Callable[[int], None]], Result], budget: PixelBudget, turn: int, item: Item
+) -> tuple[Result, int]:
+    """Return work(item, admit), and the number of pixels that it had admitted to the budget; 0 if it did not ask."""
+    admitted: list[int] = []
+
+    def admit(pixels: int) -> None:
+        budget.enter(turn, pixels)
+        admitted.append(pixels)
+
+    result = work(item, admit)
+    if not admitted:
+        admit(0)
+    return result, admitted[0]
+
+
+class _Threads(Generic[Result]):
+    """Daemon threads that work on tasks in order.
+
+    Python waits at its end for the threads of an executor, which may wait for a consumer that has left its scan early.
+    """
+
+    def __init__(self, number: int):
+        self._tasks: SimpleQueue[tuple[Future[Result], Callable[[], Result]] | None] = SimpleQueue()
+        self._number = number
+        for at in range(number):
+            threading.Thread(target=self._run, name=f"decode_{at}", daemon=True).start()
+
+    def submit(self, task: Callable[[], Result]) -> Future[Result]:
+        """Add a task, and return its result to come."""
+        future: Future[Result] = Future()
+        self._tasks.put((future, task))
+        return future
+
+    def _run(self) -> None:
+        while (entry := self._tasks.get()) is not None:
+            future, task = entry
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(task())
+            except BaseException as error:  # raised again in the consumer
+                future.set_exception(error)
+            del entry, future, task  # a result may hold many pixels
+
+    def close(self) -> None:
+        """End the threads after the tasks that are not cancelled, without waiting for them."""
+        for _ in range(self._number):
+            self._tasks.put(None)
 
 
 class _Source(Generic[Item]):

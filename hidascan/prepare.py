@@ -5,7 +5,6 @@ This stage can run in threads beside the network, or on other machines of a flee
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hidascan.errors import ImageError, UsageError, reason_of
+from hidascan.errors import NO_MEMORY, ImageError, UsageError, reason_of
 from hidascan.finding import Finding
 from hidascan.geometry import Box, ViewPlan, patch_grid
 from hidascan.image.content import content_problem, detail_problem
-from hidascan.image.decode import DecodedImage
+from hidascan.image.decode import DecodedImage, check_size
 from hidascan.image.formats import LARGEST_FILE
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
 from hidascan.image.provenance.claim import Claim
-from hidascan.image.sources import Unreadable, copy_stream, evidence_of, is_stream
+from hidascan.image.sources import Unreadable, copy_stream, file_state, identify, is_stream
 from hidascan.image.views import MIN_SIDE, Views, cut_views
 from hidascan.notes import EARLIER_SAVE, ONLY
 from hidascan.options import ScanOptions
@@ -82,18 +81,18 @@ class Preparer:
             return Job(Finding(str(path), "error", error=path.reason))
         if is_stream(path):  # decoders are other processes, with streams of their own
             return self.copied(path, copy_stream, admit)
-        started, before = time.perf_counter(), _state(path)
+        started, before = time.perf_counter(), file_state(path)
         try:
             image = decoders().decode(path, self.options.max_pixels, admit, self.options.c2pa_trust)
             job = self._with_copies(self._prepare(path, image, started), image)
         except ImageError as error:
             job = Job(Finding(path, "error", error=str(error)))
         except MemoryError:
-            job = Job(Finding(path, "error", error="not enough memory for an image of this size"))
+            job = Job(Finding(path, "error", error=NO_MEMORY))
         seconds = time.perf_counter() - started
-        too_large = before is not None and before[1] > LARGEST_FILE  # a sparse file would take hours to hash
-        job.finding = replace(job.finding, seconds=seconds, file=None if too_large else evidence_of(path))
-        if _state(path) != before:
+        too_large = before is not None and before[0] > LARGEST_FILE  # a sparse file would take hours to hash
+        job.finding = replace(job.finding, seconds=seconds, file=None if too_large else identify(path))
+        if file_state(path) != before:
             job.finding = replace(job.finding, notes=(*job.finding.notes, _CHANGED))
         return job
 
@@ -118,13 +117,13 @@ class Preparer:
         Raises:
             UsageError: For any other array.
         """
+        if not isinstance(pixels, np.ndarray):
+            raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {type(pixels).__name__}")
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise UsageError(f"scan_array takes (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
-        if (size := pixels.shape[0] * pixels.shape[1]) > self.options.max_pixels:
-            limit = f"exceeds the limit of {self.options.max_pixels / 1e6:g} megapixels"
-            return Job(Finding(name, "error", error=f"{size / 1e6:.1f} megapixels {limit}"))
-        image = DecodedImage(pixels, "array", trace=jpeg_trace(pixels))
         try:
+            check_size(pixels.shape[1], pixels.shape[0], self.options.max_pixels)
+            image = DecodedImage(pixels, "array", trace=jpeg_trace(pixels))
             return self._with_copies(self._prepare(name, image, time.perf_counter()), image)
         except ImageError as error:
             return Job(Finding(name, "error", error=str(error)))
@@ -192,15 +191,6 @@ class Preparer:
 def _strongest(claims: tuple[Claim, ...]) -> str:
     """Return the strongest claim of origin in short, and whether it is about a part only; "" if there is none."""
     return f"{claims[0].short()}{' (part)' * claims[0].part}" if claims else ""
-
-
-def _state(path: str) -> tuple[int, int] | None:
-    """Return time of modification and size of a file; None if it does not exist."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found.st_mtime_ns, found.st_size
 
 
 def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:

@@ -33,7 +33,7 @@ def one_line(text: str) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN and c not in _JOINERS else c for c in text)
 
 
-def complain(message: str) -> None:
+def print_to_stderr(message: str) -> None:
     """Write one line to stderr; do nothing if stderr is full or closed."""
     if sys.stderr is not None:  # print(file=None) would write to stdout
         with contextlib.suppress(OSError, ValueError):
@@ -74,12 +74,15 @@ def prepare_streams() -> None:
     """Make the standard streams accept any text, and replace closed ones.
 
     Closed descriptors are occupied, too: otherwise a file opened later would get their numbers, and library messages.
+    Non-blocking ones, as another program may leave them, would lose rows and end lists early.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+        with contextlib.suppress(OSError, AttributeError):  # Windows: not for all kinds of streams, or for none
+            os.set_blocking(descriptor, True)
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from hidascan.geometry import Box
+
 MAX_REGIONS = 100  # reported
 _FINE = 4  # times that cells are enlarged to trace outlines along their edges
 _SPANS = 0.7  # share of a side from which a box spans it
@@ -26,13 +28,18 @@ class Region:
     right: int  # right edge of the box, exclusive, pixels
     bottom: int  # bottom edge of the box, exclusive, pixels
     area: float  # share of the image's cells, 0..1
-    score: float  # mean p(AI) of its cells, 0..1
+    score: float  # mean heatmap value of its cells, 0..1; no calibrated probability
+
+    @property
+    def box(self) -> Box:
+        """Rectangle around the region."""
+        return Box(self.left, self.top, self.right - self.left, self.bottom - self.top)
 
 
 def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, cell: int) -> tuple[Region, ...]:
     """Find 8-connected regions of cells over a threshold: at most 100, the largest first.
 
-    `cells` are p(AI), (ceil(height / cell), ceil(width / cell)) float32 in 0..1; width, height and cell are in pixels.
+    `cells` are heatmap values, (ceil(height / cell), ceil(width / cell)) float32 in 0..1; width, height and cell are in pixels.
     """
     labels, stats, largest = _labelled(cells >= threshold)
     regions = []
@@ -44,17 +51,17 @@ def find_regions(cells: np.ndarray, threshold: float, width: int, height: int, c
     return tuple(regions)
 
 
-def outlines(hot: np.ndarray) -> list[list[np.ndarray]]:
+def outlines(marked: np.ndarray) -> list[list[np.ndarray]]:
     """Trace the outlines of the regions of a mask along the edges of its cells.
 
     Args:
-        hot: (h, w) bool mask of the cells above the threshold.
+        marked: (h, w) bool mask of the cells above the threshold.
 
     Returns:
         For each region, in the order of `find_regions`: its closed polygons, holes among them, each (N, 2) int as
         (x, y) in cells.
     """
-    labels, stats, largest = _labelled(hot)
+    labels, stats, largest = _labelled(marked)
     traced = []
     for number in largest:
         left, top, across, down, _ = (int(value) for value in stats[number])
@@ -73,12 +80,12 @@ def turned(points: np.ndarray, orientation: int) -> np.ndarray:
     return np.stack([x, y], axis=1)
 
 
-def place_of(region: Region, width: int, height: int, orientation: int) -> str:
-    """Name the place of a region in the upright picture: `upper left`, `top`, `centre`, or the sides that it spans.
+def place_of(box: Box, width: int, height: int, orientation: int) -> str:
+    """Name the place of a box in the upright picture: `upper left`, `top`, `centre`, or the sides that it spans.
 
-    Region, width and height are in pixels of the stored image; `orientation` is that of EXIF, 1..8.
+    Box, width and height are in pixels of the stored image; `orientation` is that of EXIF, 1..8.
     """
-    corners = np.array([[region.left, region.top], [region.right, region.bottom]]) / (width, height)
+    corners = np.array([[box.left, box.top], [box.left + box.width, box.top + box.height]]) / (width, height)
     (left, top), (right, bottom) = np.sort(turned(corners, orientation), axis=0)
     row, column = _third(_ROWS, top, bottom), _third(_COLUMNS, left, right)
     if right - left >= _SPANS and bottom - top >= _SPANS:
@@ -94,9 +101,9 @@ def _third(names: tuple[str, ...], low: float, high: float) -> str:
     return names[min(2, int((low + high) / 2 * 3))]
 
 
-def _labelled(hot: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
+def _labelled(marked: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Label 8-connected regions; return labels, OpenCV's statistics, and the numbers of the largest regions."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8), connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marked.astype(np.uint8), connectivity=8)
     largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable")[:MAX_REGIONS] if count > 1 else ()
     return labels, stats, [1 + int(number) for number in largest]
 

@@ -40,7 +40,7 @@ class InputFiles:
         """
         for name in self.lists:
             if name != STDIN and not os.path.exists(name):
-                raise UsageError(f"--files-from {name}: No such file or directory")
+                raise UsageError(f"--files-from {name}: no such file or directory")
             if name != STDIN and os.path.isfile(name):
                 next(paths_in(name, self.column, self.null), None)
 
@@ -114,7 +114,7 @@ class Reports:
         return self.heatmap or self.heatmap_raw
 
     @property
-    def use_stdout(self) -> bool:
+    def uses_stdout(self) -> bool:
         """Whether anything is written to stdout while scanning."""
         return self.lines or any(file == "-" for file, _ in self.files)
 

@@ -26,7 +26,7 @@ from hidascan.image.provenance.c2pa import check_trust
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
-from hidascan.notes import CONFLICT, SCORE_ALONE, STOPPED_EARLY, STRESS
+from hidascan.notes import CONFLICT, SCORE_ALONE, STOPPED_EARLY, STRESS, with_article
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
@@ -45,6 +45,8 @@ class Watch(Protocol):
             missing: Number of views still to be encoded.
         """
 
+
+AnyPath = str | bytes | os.PathLike[str]
 
 _Ticket = tuple[Job, Job]  # job of a file, and this job itself or that of a copy of the picture
 
@@ -148,7 +150,7 @@ class Scanner:
 
     def scan(
         self,
-        paths: Iterable[str | os.PathLike[str]],
+        paths: AnyPath | Iterable[AnyPath],
         on_batch: Callable[[int], None] = lambda views: None,
     ) -> Iterator[Finding]:
         """Scan files and folders (recursively), and yield Findings in order, as they become ready.
@@ -156,14 +158,14 @@ class Scanner:
         An unreadable file or folder gives a Finding with status "error", and the scan continues.
 
         Args:
-            paths: Files and folders.
+            paths: Files and folders; a string, bytes or a Path is a single one.
             on_batch: Callback that gets the number of views finished by the device, for a progress bar.
         """
-        yield from self.scan_files(expand(os.fsdecode(path) for path in paths), on_batch)
+        yield from self.scan_files(expand(map(os.fsdecode, _each(paths))), on_batch)
 
     def scan_files(
         self,
-        files: Iterable[str],
+        files: AnyPath | Iterable[str],
         on_batch: Callable[[int], None] = lambda views: None,
         watch: Watch | None = None,
         options_of: Callable[[str], ScanOptions] | None = None,
@@ -171,7 +173,7 @@ class Scanner:
         """Scan any number of files, without folders, and yield a Finding for each, in order.
 
         Args:
-            files: Paths of files.
+            files: Paths of files; a string, bytes or a Path is a single one.
             on_batch: As in `scan`.
             watch: Callback that gets the progress of each image; a few of its patches are then examined first. If it
                 returns False, the rest of that image is not examined, and its Finding has no verdict.
@@ -187,7 +189,8 @@ class Scanner:
             options = replace(own, stress=options_of(path).stress) if options_of else own
             return replace(self.preparer, options=options).file(path, admit)
 
-        yield from self._findings(prefetch(prepare, files, threads, pixels), on_batch, watch, options_of)
+        paths = map(os.fsdecode, _each(files))
+        yield from self._findings(prefetch(prepare, paths, threads, pixels), on_batch, watch, options_of)
 
     def scan_array(self, pixels: np.ndarray, name: str = "<array>") -> Finding:
         """Scan pixels in memory.
@@ -202,8 +205,23 @@ class Scanner:
         return next(self.scan_arrays([(name, pixels)]))
 
     def scan_arrays(self, arrays: Iterable[tuple[str, np.ndarray]]) -> Iterator[Finding]:
-        """Scan (name, pixels) pairs in order, in full batches across images; pixels as in `scan_array`."""
-        yield from self._findings(self.preparer.array(name, pixels) for name, pixels in arrays)
+        """Scan (name, pixels) pairs in order, in full batches across images; pixels as in `scan_array`.
+
+        Raises:
+            UsageError: For any other array; or any error of `arrays`. The Findings before it are yielded first.
+        """
+        problems: list[Exception] = []
+
+        def jobs() -> Iterator[Job]:
+            try:
+                for name, pixels in arrays:
+                    yield self.preparer.array(name, pixels)
+            except Exception as error:
+                problems.append(error)
+
+        yield from self._findings(jobs())
+        for problem in problems:
+            raise problem
 
     def scan_jobs(self, jobs: Iterable[Job]) -> Iterator[Finding]:
         """Scan jobs of `preparer`, made on any machine, and yield a Finding for each, in order."""
@@ -282,9 +300,14 @@ class Scanner:
 
     def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
         """Return the finding with a heatmap and its regions over the threshold."""
-        least = self.rule.calibration.localisation
-        regions = find_regions(heatmap, least, finding.width or 0, finding.height or 0, CELL)
-        return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()), regions=regions)
+        threshold = self.rule.calibration.localisation
+        regions = find_regions(heatmap, threshold, finding.width or 0, finding.height or 0, CELL)
+        return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= threshold).mean()), regions=regions)
+
+
+def _each(paths: AnyPath | Iterable[AnyPath]) -> Iterable[AnyPath]:
+    """Return a single path as a list, as a string would be taken for a list of its letters."""
+    return [paths] if isinstance(paths, str | bytes | os.PathLike) else paths
 
 
 def _number(value: Tensor | None) -> float | None:
@@ -303,7 +326,7 @@ def _verdict(rule: Rule, job: Job, score: float, regions: tuple[Region, ...]) ->
         return "inconclusive", ""  # the finding has a note on it
     if verdict != "real" or not regions:
         return verdict, ""
-    where = f"an area of {100 * regions[0].area:.3g}% of the picture looks AI-made (mean heatmap value {regions[0].score:.2f})"
+    where = f"an area of {100 * regions[0].area:.3g} % of the picture looks AI-made (mean heatmap value {regions[0].score:.2f})"
     if rule.contradicts(score):
         return "inconclusive", f"{SCORE_ALONE}, but {where}"
     return verdict, f"{where}, but the score is too low for that to change the verdict"
@@ -330,8 +353,7 @@ def _outside_photos(domain: str | None) -> str:
     """Return a note for an image that does not look like a photo; "" if it may be one."""
     if domain in (None, "photo", "unknown"):
         return ""
-    article = "an" if domain == "artwork" else "a"
-    return f"looks like {article} {domain}, not a photo; verdicts on {domain}s are less reliable"
+    return f"looks like {with_article(domain)}, not a photo; verdicts on {domain}s are less reliable"
 
 
 def _queued(jobs: Iterator[Job | None]) -> Iterator[tuple[_Ticket, Views | None] | None]:

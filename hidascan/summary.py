@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from hidascan import notes
 from hidascan.calibration import ERRORS
 from hidascan.finding import Attribution, Finding, RunInfo
+from hidascan.geometry import Box
 from hidascan.image.provenance.catalogue import CAMERA, OTHERS
 from hidascan.image.provenance.claim import AIGC_LABEL, UNNAMED, Claim, claim_strength
-from hidascan.regions import MAX_REGIONS, WHOLE, Region, place_of
+from hidascan.regions import MAX_REGIONS, WHOLE, place_of
 
 HEADLINES = {"ai": "Likely AI-generated", "real": "No sign of AI found", "inconclusive": "Cannot tell"}
 PART, FAILED = "Part of it looks AI-made", "Could not be scanned"
@@ -71,7 +72,16 @@ def summary(finding: Finding, run: RunInfo | None) -> Card:
         reason = finding.error or "unknown reason"
         damaged = reason.startswith("damaged image")
         steps = ("open it in another program, save it as PNG and scan the copy", _ORIGINAL) if damaged else (_AGAIN,)
-        return Card(FAILED, "error", f"{reason[:1].upper()}{reason[1:]}.", "", (), "", (), steps)
+        return Card(
+            headline=FAILED,
+            verdict="error",
+            sentence=f"{reason[:1].upper()}{reason[1:]}.",
+            why="",
+            zones=(),
+            reliability="",
+            weaknesses=(),
+            next_steps=steps,
+        )
     weaknesses = tuple(_weaknesses(finding))
     clauses = (_pixels(finding, finding.score, run), _claims(finding), _earlier_save(finding))
     return Card(
@@ -131,7 +141,7 @@ def regions_in_words(finding: Finding) -> list[str]:
     width, height = finding.width or 1, finding.height or 1
     lines = []
     for one in finding.regions:
-        place = f"{place_of(one, width, height, finding.orientation)}, {percent(one.area)} of the picture"
+        place = f"{place_of(one.box, width, height, finding.orientation)}, {percent(one.area)} of the picture"
         lines.append(_whole(one.area) if one.area >= WHOLE else place)
     return lines
 
@@ -188,7 +198,7 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
 
 def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: str) -> str:
     if _has_no_content(finding):
-        return f"The picture is blank or too small to judge; its score ({score:.3f}) has no meaning"
+        return f"The picture is blank, almost blank or too small to judge; its score ({score:.3f}) has no meaning"
     if _copies_conflict(finding):
         return (
             "Among the picture and its re-saved, resized and cropped copies, some count as AI and others as free of AI"
@@ -236,7 +246,7 @@ def _why(finding: Finding, run: RunInfo | None) -> str:
 
 def _frequency(share: float) -> str:
     whole = 100 if round(100 * share, 6).is_integer() else 1000
-    return f"{share * whole:.0f} of {whole:,}"
+    return f"{share * whole:.0f} in {whole:,}"
 
 
 def _claims(finding: Finding) -> str:
@@ -281,7 +291,7 @@ def _claim(finding: Finding, claim: Claim) -> str:
         return f"{start} {what} {name}{'' if signed else ', which is easily faked'}"
     if claim.source == "c2pa" and claim.text == UNNAMED:
         return f"{subject} has Content Credentials that name no software"
-    if claim.text in OTHERS:
+    if claim.text in OTHERS or "DigitalSource" in claim.field:
         return f"{subject} declares its source as {name}"
     return f"{subject} names software: {name}; that alone does not show whether AI was used"
 
@@ -339,7 +349,7 @@ def _weaknesses(finding: Finding) -> Iterator[str]:
     if finding.domain == "screenshot":
         yield "a screenshot: scan the picture itself instead"
     elif finding.domain not in (None, "photo", "unknown"):
-        yield f"{'an' if finding.domain == 'artwork' else 'a'} {finding.domain}, not a photo"
+        yield f"{notes.with_article(finding.domain)}, not a photo"
     if any(note.startswith(_PARTLY) for note in finding.notes):
         yield "only a part of the file was examined"
     damage = [note for note in finding.notes if note.startswith(notes.DAMAGED)]
@@ -395,7 +405,7 @@ def influences_in_words(finding: Finding) -> list[str]:
     for one in attributions_by_influence(finding):
         if abs(one.effect) < NOTABLE:
             break
-        box = Region(one.left, one.top, one.left + one.width, one.top + one.height, 0, 0)
+        box = Box(one.left, one.top, one.width, one.height)
         place = place_of(box, width, height, finding.orientation)
         lines.append(
             f"{place}, at x {one.left}, y {one.top}{stored}: {one.effect:+.3f}"

@@ -13,7 +13,7 @@ _open: set[str] = set()
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Make a temporary folder for the time of a context."""
+    """Yield a temporary folder, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
         _open.add(folder)
         try:

@@ -65,7 +65,7 @@ def save_hostile(folder: Path) -> None:
 
 def randomise(probe: KernelProbe) -> None:
     """Randomise components, landmarks and coefficients, as a newly built probe is constant."""
-    probe.tokens.project_on(torch.linalg.qr(torch.randn(*probe.tokens.basis.shape)).Q)
+    probe.tokens.set_basis(torch.linalg.qr(torch.randn(*probe.tokens.basis.shape)).Q)
     probe.set_landmarks(**{name: 0.3 * torch.randn(*part.shape) for name, part in probe.landmarks._asdict().items()})
     probe.coefficients.normal_()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from hidascan.lab.training.artifacts import Workspace
+from hidascan.lab.artifacts import Workspace
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 

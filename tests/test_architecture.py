@@ -39,6 +39,7 @@ FORBIDDEN = {  # package -> what it must not import
     "": ("hidascan.lab",),
 }
 BASE_MODULES = ("geometry.py", "atomic.py", "errors.py", "notes.py", "printable.py", "options.py")
+LAB = (("commands",), ("hidanet", "measure"), ("training",), ("data",), ("artifacts", "read_ahead"))  # top to bottom
 HIDANET = ("hidascan.detectors.hidanet", "hidascan.lab.hidanet")
 
 
@@ -93,10 +94,12 @@ def test_only_the_registries_name_hidanet():
     assert naming == ["detectors/__init__.py", "lab/training/recipe.py"]
 
 
-def test_base_packages_of_the_lab_do_not_import_upwards():
-    packages, above = ("lab/data", "lab/training"), ("hidascan.lab.measure", "hidascan.lab.commands")
-    base = [path for path in MODULES if of_package(path).startswith(packages)]
-    assert not [(of_package(path), name) for path in base for name in imported(path) if within(name, above)]
+@pytest.mark.parametrize("number", range(1, len(LAB)))
+def test_the_lab_does_not_import_upwards(number):
+    above = tuple(f"hidascan.lab.{name}" for layer in LAB[:number] for name in layer)
+    layer = [path for path in MODULES if of_package(path).startswith(tuple(f"lab/{name}" for name in LAB[number]))]
+    assert layer
+    assert not [(of_package(path), name) for path in layer for name in imported(path) if within(name, above)]
 
 
 def loaded_by(code: str, heavy: set[str]) -> set[str]:

@@ -15,6 +15,7 @@ from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.formats import mime_type
 from hidascan.image.provenance import claims
+from hidascan.image.provenance.c2pa import read_manifest
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.provenance.manifest import Manifest, Statement
 from hidascan.report.jsonl_report import json_schema
@@ -132,6 +133,14 @@ def read(folder, data: bytes, name: str = "a.jpg", **options):
     return decode(folder / name, **options)
 
 
+def test_a_cut_png_still_declares_what_it_was_signed_with(signer, tmp_path):
+    data = signed_with(signer, [created("trainedAlgorithmicMedia")], format="PNG")
+    for size in (len(data) - 12, len(data) * 7 // 10):
+        image = read(tmp_path, data[:size], "cut.png")
+        assert image.manifest.signature == "broken" and image.claims[0].kind == "ai"
+        assert not any("cannot be read" in note for note in image.notes)
+
+
 def changed(data: bytes, at: int = -2000) -> bytes:
     """The same with one bit turned: of the picture, or at an offset."""
     turned = bytearray(data)
@@ -216,7 +225,7 @@ def test_signers_on_a_list_of_the_users_are_trusted(hidascan, signer, tmp_path):
     os.mkfifo(tmp_path / "pipe.pem")  # as of <(cat a.pem b.pem), which other processes cannot open
     for wrong, why in (
         ("no.pem", "no PEM certificates found"),
-        ("none.pem", "No such file"),
+        ("none.pem", "no such file"),
         ("pipe.pem", "not a regular file"),
     ):
         ran = hidascan(tmp_path / "a.jpg", "--c2pa-trust", tmp_path / wrong)
@@ -525,16 +534,42 @@ def test_the_address_is_found_in_a_gif_as_the_library_writes_it(signer, tmp_path
 def test_an_unreadable_manifest_is_reported_with_the_reason(signer, tmp_path):
     data = signed(signer, "digitalCapture")
     store, label = data.index(b"c2pa.assertions"), data.index(b"urn:c2pa:")
-    damaged = {
-        "damaged (unexpected end of file)": data[:store] + b"\0" * 200 + data[store + 200 :],
-        "the label of the manifest is damaged": data[:label] + b"a/b/c/d/e/" + data[label + 10 :],
-        "damaged": data.replace(b"c2pa", b"none", 1),
-    }
-    for reason, wrong in damaged.items():
+    damaged = [
+        ("damaged", data[:store] + b"\0" * 200 + data[store + 200 :]),
+        ("the label of the manifest is damaged", data[:label] + b"a/b/c/d/e/" + data[label + 10 :]),
+        ("damaged", data.replace(b"c2pa", b"none", 1)),
+    ]
+    for reason, wrong in damaged:
         image = read(tmp_path, wrong)
         assert image.notes == (f"Content Credentials cannot be read: {reason}",) and not image.claims
     overwritten = read(tmp_path, data.replace(data[label : label + 45], b"X" * 45))
     assert overwritten.claims[0].signature == "broken"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+def test_the_words_of_the_library_on_a_damaged_claim_are_not_shown(signer, format):
+    data = signed_with(signer, [created("digitalCapture")], format=format)
+    at = data.index(b"c2cl") + 60
+    damaged = data[:at] + bytes(200) + data[at + 200 :]
+    assert read_manifest(damaged, format) == (None, ("Content Credentials cannot be read: damaged",))
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("380 bytes remaining", "damaged"),
+        ("PNG out of range", "the file is truncated or damaged"),
+        ("TIFF/DNG out of range", "the file is truncated or damaged"),
+        ("RIFF chunk declared size exceeds file size", "the file is truncated or damaged"),
+    ],
+)
+def test_what_the_library_says_of_a_damaged_file_is_put_in_plain_words(signer, tmp_path, monkeypatch, message, reason):
+    def fail(*_, **__):
+        raise RuntimeError(f"Io: {message}")
+
+    data = signed(signer, "digitalCapture")
+    monkeypatch.setattr("c2pa.Reader", fail)
+    assert read(tmp_path, data).notes == (f"Content Credentials cannot be read: {reason}",)
 
 
 def test_only_what_cannot_be_decoded_is_called_damaged(signer, tmp_path, monkeypatch):

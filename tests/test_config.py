@@ -1,5 +1,8 @@
 """Defaults from files: files named by the user count; files among the evidence cannot change results."""
 
+import pwd
+from pathlib import Path
+
 import pytest
 
 from hidascan.config import SAFE_OPTIONS
@@ -177,3 +180,24 @@ def test_a_column_needs_a_table(hidascan, evidence):
     for options in (("a.png",), ("--files-from", "list.txt")):
         ran = hidascan(*options, "--column", "where")
         assert ran.code == 2 and "--column where needs --files-from" in ran.err
+
+
+@pytest.mark.parametrize("text", ["csv = false", "html = true", "patches = true", "include = [true]", "output = false"])
+def test_a_truth_value_for_an_option_that_is_no_flag_is_refused(hidascan, evidence, text):
+    (evidence / "named.toml").write_text(f"{text}\n")
+    ran = hidascan("a.png", "--config", "../named.toml")
+    name = text.partition(" ")[0]
+    assert ran.code == 2 and ran.err == f"hidascan: ../named.toml: {name} takes a value, not true or false\n"
+    assert [path.name for path in Path().iterdir()] == ["a.png"]
+
+
+def test_a_user_without_a_home_can_scan(hidascan, evidence, monkeypatch):
+    def missing(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", missing)
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert hidascan("a.png").out.startswith("a.png\t")
+    ran = hidascan("a.png", "--show-config")
+    assert ran.code == 0 and "as there is no home folder" in ran.out

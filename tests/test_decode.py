@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from hidascan.errors import ImageError
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
-from hidascan.image.sources import evidence_of
+from hidascan.image.sources import identify
 from hidascan.image.views import upright
 from hidascan.report.reporter import pixels_of
 from tests.conftest import picture, save_picture
@@ -168,6 +168,16 @@ def test_unreadable_files_are_reported_in_one_line(tmp_path):
         assert str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_a_gif_whose_first_frame_was_read_from_garbage_is_damaged(tmp_path):
+    Image.fromarray(PIXELS).convert("P").save(tmp_path / "a.gif")
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    at = data.index(b",\0\0\0\0")
+    data[at + 5 : at + 9] = b"\x9e\xf1\x74\x1e"  # width and height of the frame
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(ImageError, match="the first frame of this GIF lies far outside the picture"):
+        decode(tmp_path / "a.gif")
+
+
 def test_too_many_pixels_are_refused_before_they_take_memory(tmp_path):
     path = save_picture(tmp_path / "a.png", 100, 100)
     with pytest.raises(ImageError, match="exceeds the limit"):
@@ -192,7 +202,7 @@ def test_a_thin_picture_announces_the_pixels_that_padding_adds(tmp_path):
 
 def test_the_report_of_a_replaced_file_does_not_show_another_picture(tmp_path):
     save_picture(tmp_path / "a.png", 60, 90)
-    file = evidence_of(str(tmp_path / "a.png"))
+    file = identify(str(tmp_path / "a.png"))
     finding = Finding(str(tmp_path / "a.png"), "ok", width=90, height=60, file=file)
     assert pixels_of(finding).shape == (60, 90, 3)
     save_picture(tmp_path / "a.png", 60, 90, seed=7)

@@ -150,17 +150,17 @@ def test_a_glance_is_the_output_of_the_filters_at_the_middle_of_a_patch():
 
 @torch.inference_mode()
 @pytest.mark.parametrize("likely, sure", [(-1.5, 0.5), (0.2, 0.2), (-0.5, 30.0)])
-def test_the_hottest_cell_of_a_patch_is_that_of_its_own_map(tiny_weights, likely, sure):
+def test_the_peak_value_of_a_patch_is_that_of_its_own_map(tiny_weights, likely, sure):
     scanner, grid = Scanner(ScanOptions(str(tiny_weights), precision="fp32")), patch_grid(224, 224)
     network, views = scanner.detector, torch.randint(0, 256, (5, 3, 224, 224), dtype=torch.uint8)
     network.heatmap.likely.fill_(likely), network.heatmap.sure.fill_(sure), network.heatmap.evidence.fill_(0.1)
     corners = torch.arange(10).view(5, 2) * 8
     encoded = network.encode(views, Positions(torch.arange(5) == 0, corners))
     evidence = network.probe.patch_votes(encoded["projected"][:1], encoded["projected"][1:])
-    for place, hottest in enumerate(network.hottest(encoded)):
+    for place, peak in enumerate(network.peak_values(encoded)):
         cells = network.locate_cells({name: rows[[place + 1]] for name, rows in encoded.items()}, grid)
         alone = network.heatmap(cells, evidence[place].expand_as(cells))
-        assert float(hottest) == pytest.approx(float(alone.max()), abs=1e-5)
+        assert float(peak) == pytest.approx(float(alone.max()), abs=1e-5)
 
 
 def test_a_verdict_that_is_never_settled_is_that_of_all_patches(settling, tmp_path):

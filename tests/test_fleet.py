@@ -98,7 +98,7 @@ def test_an_interrupted_scan_is_resumed_to_the_rows_of_a_scan_on_this_machine(
         first = hidascan(*options, "--shard-rows", 3)
     before = {path: path.read_bytes() for path in shards_of(out)}
     assert first.code == 130 and first.err.endswith(
-        "hidascan: interrupted; reports that this scan has begun contain the results so far\n"
+        "hidascan: interrupted; any report already started contains the results so far\n"
     )
     assert len(all_rows(out)) == 7 and len(before) == 3 and not (out / "manifest.json").exists()
     assert "already contains shards" in hidascan(*options).err
@@ -229,7 +229,7 @@ def test_a_table_of_files_and_addresses_gives_parquet(killed):
 def test_a_missing_cluster_and_wrong_outputs_are_reported_in_one_line(hidascan, pictures, tmp_path):
     nowhere = hidascan(pictures, "--csv", tmp_path / "out", "--runner", "ray", "--ray-address", "127.0.0.1:1")
     assert nowhere.code == 2 and nowhere.err == (
-        "hidascan: --ray-address 127.0.0.1:1: no cluster at this address (Connection refused)\n"
+        "hidascan: --ray-address 127.0.0.1:1: no cluster at this address (connection refused)\n"
     )
     folder = ("--csv", tmp_path / "out")
     for wrong in ((), ("--csv", "-"), ("--html", "a.html"), (*folder, "--heatmap"), (*folder, "--format", "%p")):

@@ -143,7 +143,7 @@ def test_only_the_beginning_of_large_odd_files_is_searched():
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF"])
 def test_blank_bytes_before_a_picture_are_skipped(read, form):
     data = saved(form)
-    assert read(b"\r\n" + data).notes == ("blank bytes before the picture were skipped: 2",)
+    assert read(b"\r\n" + data).notes == ("skipped 2 blank bytes before the picture",)
     assert np.array_equal(read(b"\r\n" + data).pixels, read(data).pixels)
 
 

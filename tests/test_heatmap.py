@@ -1,7 +1,12 @@
+import errno
+import os
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from hidascan.atomic import written_whole
 from hidascan.errors import ImageError
 from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.options import ScanOptions
@@ -135,13 +140,59 @@ def test_any_size_can_be_drawn(size):
     assert max(page.size) <= 1700
 
 
-def test_an_unwritable_heatmap_is_reported_and_the_scan_continues(hidascan, tmp_path, here):
-    long = "l" * 245 + ".png"  # the longest name that a file can have, and no room for a suffix
-    save_picture(tmp_path / long, 230, 230)
-    save_picture(tmp_path / "b.png", 230, 230)
-    ran = hidascan(tmp_path / long, tmp_path / "b.png", "--heatmap", "--threshold", 1)
-    assert ran.code == 3 and long in ran.err and len(ran.out.splitlines()) == 2
+def test_an_unwritable_heatmap_is_reported_and_the_scan_continues(hidascan, tmp_path, here, monkeypatch):
+
+    def locked(target, replace):
+        if target.name.startswith("a"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return written_whole(target, replace)
+
+    monkeypatch.setattr("hidascan.report.heatmap.written_whole", locked)
+    files = [save_picture(tmp_path / name, 230, 230) for name in ("a.png", "b.png")]
+    ran = hidascan(*files, "--heatmap", "--threshold", 1)
+    assert ran.code == 3 and "a.png.heatmap.png: permission denied" in ran.err and len(ran.out.splitlines()) == 2
     assert names(here) == {"b.png.heatmap.png"}
+
+
+def test_a_name_that_another_scan_takes_meanwhile_costs_no_heatmap(hidascan, tmp_path, here, monkeypatch):
+    @contextmanager
+    def overtaken(target, replace):
+        with written_whole(target, replace) as partial:
+            yield partial
+            if target.name in ("a.png.heatmap-raw.png", "a.png.2.heatmap.png"):
+                target.write_bytes(b"of another scan")
+
+    monkeypatch.setattr("hidascan.report.heatmap.written_whole", overtaken)
+    ran = hidascan(save_picture(tmp_path / "a.png", 230, 230), "--heatmap", "--heatmap-raw", "--threshold", 1)
+    assert ran.code == 0 and not ran.err
+    others = {"a.png.heatmap-raw.png", "a.png.2.heatmap.png"}
+    assert names(here) == {*others, "a.png.3.heatmap.png", "a.png.3.heatmap-raw.png"}
+    assert all((here / name).read_bytes() == b"of another scan" for name in others)
+
+
+LONG = {"latin": "l" * 251, "chinese": "x" + "\u65e5" * 83, "emoji": "\U0001f600" * 62}
+
+
+@pytest.mark.parametrize("name", [f"{stem}.png" for stem in LONG.values()], ids=LONG)
+def test_a_long_name_is_shortened_for_heatmaps_and_sidecars(hidascan, tmp_path, here, name):
+    image = save_picture(tmp_path / name, 230, 230)
+    for _ in range(2):
+        ran = hidascan(image, "--heatmap", "--heatmap-raw", "--xmp", tmp_path / "xmp", "--threshold", 1)
+        assert ran.code == 0 and not ran.err
+    written = names(here) | names(tmp_path / "xmp")
+    assert len(written) == 5  # the second scan replaces its own sidecar
+    for one in written:
+        assert name.startswith(one.partition(".")[0]) and one.encode().decode() == one and len(one.encode()) > 240
+
+
+def test_a_picture_from_a_pipe_has_no_heatmap_and_a_clear_line(hidascan, tmp_path, here):
+    reads, writes = os.pipe()
+    os.write(writes, save_picture(tmp_path / "a.jpg", 230, 230).read_bytes())
+    os.close(writes)
+    ran = hidascan(f"/dev/fd/{reads}", "--heatmap", "--threshold", 1)
+    os.close(reads)
+    reason = "no heatmap: a pipe can be read only once; save the image to a file first"
+    assert ran.code == 3 and ran.err == f"hidascan: /dev/fd/{reads}: {reason}\n" and len(ran.out.splitlines()) == 1
 
 
 def test_a_damaged_picture_has_a_heatmap_of_its_intact_rows(hidascan, tmp_path, here):

@@ -189,7 +189,7 @@ def test_images_without_the_suffix_of_one_are_never_skipped_silently(tmp_path):
     for name in ("0f3a96", "b.jpg_large"):  # as in the cache of a browser, and from a web site
         (tmp_path / name).write_bytes(image.read_bytes())
     touch(tmp_path, "LICENSE", "notes.txt")
-    line = "2 images without the suffix of an image skipped (--include '*' scans all files)"
+    line = "2 images without an image suffix skipped (--include '*' scans all files)"
     assert searched(tmp_path) == ([str(image)], [line])
 
 
@@ -498,3 +498,27 @@ def test_an_open_quote_in_a_table_swallows_no_rows(tmp_path):
 def test_an_address_as_java_writes_it_is_a_file(tmp_path):
     (tmp_path / "a.png").touch()
     assert [*expand([f"file:{tmp_path}/a.png"])] == [f"{tmp_path}/a.png"]
+
+
+def test_pictures_with_any_suffix_are_mentioned(hidascan, tmp_path):
+    """As in the caches of apps, with a time in their names, and saved from pages made by scripts."""
+    image = save_picture(tmp_path / "profile.jpg", 40, 40)
+    names = ("0a1b2c.0", "77aa.1", "x.cnt", "WhatsApp Image 2026-11-30 at 10.15.42", "download.php", "example.com")
+    for name in names:
+        (tmp_path / name).write_bytes(image.read_bytes())
+    (tmp_path / "raw.dng").write_bytes(b"II*\0" + bytes(60))
+    (tmp_path / "notes.txt").write_text("BMW")
+    os.mkfifo(tmp_path / "pipe.42")
+    found, lines = searched(tmp_path)
+    assert found == [str(image)] and len(lines) == 2
+    assert lines[0].startswith("1 picture in an unsupported format") and lines[1].startswith("6 images without ")
+
+
+def test_a_report_is_a_list_of_its_own_files(hidascan, tiny_weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["+49.jpg", "-5.jpg", "=x.jpg", "@user.jpg", "'@both.jpg"]
+    for name in names:
+        save_picture(tmp_path / name, 40, 40)
+    assert hidascan("--csv", "first.csv", "--threshold", 1, "--weights", tiny_weights, "--", *names).code == 0
+    ran = hidascan("--files-from", "first.csv", "--threshold", 1, "--format", "%p")
+    assert ran.code == 0 and ran.out.splitlines() == names

@@ -145,3 +145,39 @@ def test_the_time_of_a_decoder_starts_when_the_file_is_read(tmp_path, monkeypatc
     request = {"path": str(save_picture(tmp_path / "a.png")), "max_pixels": 10**9, "trust": None}
     isolation._answer(request, io.BytesIO(b"{}\n"), io.BytesIO(), 0)
     assert happened[:3] == [isolation._READING_SECONDS, "read", isolation._SECONDS]
+
+
+SHIM = """
+import importlib, sys
+open({mark!r}, "w").close()
+sys.path.remove({folder!r})
+del sys.modules["PIL"]
+sys.modules["PIL"] = importlib.import_module("PIL")
+"""
+
+
+def test_a_decoder_finds_what_its_scan_finds_also_in_safe_mode(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # the first folder of the path is not the working folder then
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "PIL.py").write_text(SHIM.format(mark=str(tmp_path / "mark"), folder=str(tmp_path)))
+    assert Decoders().decode(save_picture(tmp_path / "a.png"), 10**9).pixels.shape == (240, 300, 3)
+    assert (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("raise SystemExit(3)", "the decoder could not be started: exit code 3"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "damaged image: its decoder crashed (SIGSEGV)"),
+        (
+            "from hidascan.image import isolation; isolation.decode = None; isolation.decode_requests()",
+            "damaged image: its decoder crashed (exit code 1)",
+        ),
+    ],
+)
+def test_a_decoder_that_cannot_start_makes_no_image_a_damaged_one(hidascan, monkeypatch, tmp_path, code, expected):
+    monkeypatch.setattr(isolation, "COMMAND", [sys.executable, "-c", code])
+    isolation.decoders.cache_clear()
+    ran = hidascan(save_picture(tmp_path / "a.png"), "--format", "%e")
+    isolation.decoders.cache_clear()
+    assert ran.code == 3 and ran.out == f"{expected}\n"

@@ -16,7 +16,7 @@ from hidascan.lab.data.tables import LabelledImage, capped
 from hidascan.lab.hidanet import cross_validation
 from hidascan.lab.hidanet.quality import QualitySamples, errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
-from hidascan.lab.hidanet.samples import Samples, verdict_samples
+from hidascan.lab.hidanet.samples import VerdictFeatures, verdict_samples
 from hidascan.lab.hidanet.voters import ViewTokens, fit_kernel_probe, predict_out_of_fold, summarise, train_fusion
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
@@ -27,7 +27,7 @@ RECIPE = HiDANetRecipe(network=NETWORK)
 SOURCES = 24
 
 
-def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -> Samples:
+def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -> VerdictFeatures:
     """Samples of one class inside a ring of the other, not linearly separable; ten per source."""
     draw = torch.Generator().manual_seed(seed)
     sources = torch.arange(count) % SOURCES
@@ -43,7 +43,7 @@ def samples_of(count: int = 240, label_of_source: bool = False, seed: int = 0) -
     images = [
         LabelledImage(None, int(y), "", f"s{s}", "photo", "") for y, s in zip(labels, sources.tolist(), strict=True)
     ]
-    return Samples(
+    return VerdictFeatures(
         images=images,
         views=tuple(torch.stack([tokens, tokens], dim=1)),
         thumbnail=tokens,
@@ -94,7 +94,7 @@ def test_the_family_of_a_generator_is_classified():
 def test_landmarks_span_what_kernel_ridge_regression_on_all_samples_finds():
     samples = samples_of()
     probe = fit_kernel_probe(samples, replace(RECIPE, network=replace(NETWORK, landmarks=240)))
-    kernel = probe.token_kernel(summarise(probe, samples)).double()
+    kernel = probe.kernel_values(summarise(probe, samples)).double()
     target = samples.labels.double() * 2 - 1
     exact = kernel @ torch.linalg.solve(kernel + 0.3 * torch.eye(240).double(), target)
     assert torch.allclose(probe(summarise(probe, samples)).logits.double(), exact, atol=0.05)
@@ -182,7 +182,7 @@ def test_steps_hide_the_thumbnail_or_patches_from_fam(monkeypatch):
 
 def test_hidalab_cv_writes_every_table(lab, monkeypatch):
     monkeypatch.setattr(cross_validation, "ABLATIONS", cross_validation.ABLATIONS[-4:])
-    monkeypatch.setattr(cross_validation, "_LEAST", 1)
+    monkeypatch.setattr(cross_validation, "_MIN_IMAGES", 1)
     table = lab.recipe.data.tables[0]
     recipe = table.replace("table.tsv", "recipe.toml")
     ran = CliRunner().invoke(app, ["cv", recipe, "--cache", str(lab.cache), "--precision", "fp32", "--perturbed", "5"])

@@ -19,7 +19,7 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.errors import RecipeError, UsageError
 from hidascan.lab.cli import app, main
-from hidascan.lab.data.composites import cell_shares, random_region, swap_region
+from hidascan.lab.data.composites import mask_shares, random_region, swap_region
 from hidascan.lab.data.degradations import DegradationSpec, degrade, draw_degradation
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import FOLDS, BalancedSampler, EditedImage, LabelledImage, fold_of, read_table
@@ -204,7 +204,7 @@ def test_cell_shares_are_exact_at_the_edges():
     mask = np.zeros((40, 50), bool)
     mask[32:, 48:] = True
     mask[:16, :8] = True
-    shares = cell_shares(mask, 16)
+    shares = mask_shares(mask, 16)
     assert shares.shape == (3, 4) and shares[2, 3] == 1 and shares[0, 0] == 0.5 and shares.sum() == 1.5
 
 
@@ -363,8 +363,8 @@ def test_hidalab_heatmaps_measures_edits_forgeries_and_honest_windows_out_of_fol
     rows = ("edit.png\tedit.mask.png\tby_hand\tme", "edit.png\tall.mask.png\tall_over\tme")
     (folder / "edits.tsv").write_text("\n".join(["path\tmask\tgroup\tsource", *rows, ""]))
     recipe = replace(recipe, data=replace(recipe.data, edits=(str(folder / "edits.tsv"),)))
-    residuals = ResidualFilters(recipe.network.residual_filters)
-    text = "\n".join(report_heatmaps(recipe, residuals, on_cpu(tmp_path)))
+    detector = SimpleNamespace(residuals=ResidualFilters(recipe.network.residual_filters))
+    text = "\n".join(report_heatmaps(recipe, detector, on_cpu(tmp_path)))
     for row in (
         "| edits as published | 2 |",
         "| edits delivered | 6 |",

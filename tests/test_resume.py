@@ -329,7 +329,7 @@ def test_a_start_that_fails_leaves_no_mark_beside_a_finished_report(hidascan, fo
 def test_an_unreadable_list_does_not_empty_a_report(hidascan, folder, tmp_path, tiny_weights):
     before = finished(hidascan, folder, tmp_path / "old.csv")
     ran = hidascan("--files-from", tmp_path / "lsit.txt", "--csv", tmp_path / "old.csv")
-    assert ran.code == 2 and "lsit.txt: No such file or directory" in ran.err
+    assert ran.code == 2 and "lsit.txt: no such file or directory" in ran.err
     (tmp_path / "list.txt").write_bytes(b"a\0b\0")
     ran = hidascan("--files-from", tmp_path / "list.txt", "--csv", tmp_path / "old.csv")
     assert ran.code == 2 and "looks NUL-separated" in ran.err and (tmp_path / "old.csv").read_text() == before
@@ -396,3 +396,21 @@ def test_an_interrupted_page_says_so(run_info, tmp_path):
     page.interrupted = True
     page.close()
     assert "The scan was interrupted" in (tmp_path / "a.html").read_text()
+
+
+def test_the_rows_of_a_killed_scan_are_kept_under_every_name_of_the_report(hidascan, folder, unfinished, tmp_path):
+    before, link = unfinished.read_bytes(), tmp_path / "latest.csv"
+    link.symlink_to(unfinished.name)
+    for name in (link, unfinished):
+        ran = hidascan(folder, "--csv", name, "--precision", "fp32")
+        assert ran.code == 2 and f"{name} is an unfinished scan (3 rows)" in ran.err
+        assert unfinished.read_bytes() == before
+    assert hidascan(folder, "--csv", link, "--precision", "fp32", "--resume").code in (1, 3)
+    assert len(unfinished.read_text().splitlines()) == 9
+    assert not [*tmp_path.glob("*.unfinished")]
+
+
+def test_the_mark_of_a_scan_to_a_link_is_beside_the_file(hidascan, folder, tmp_path):
+    (tmp_path / "latest.csv").symlink_to("real.csv")
+    mark_of(hidascan, folder, tmp_path / "latest.csv", "csv", tmp_path / "real.csv.unfinished")
+    assert "unfinished scan (8 rows)" in hidascan(folder, "--csv", tmp_path / "real.csv", "--precision", "fp32").err

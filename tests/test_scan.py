@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from PIL import Image
 
 from hidascan import Scanner, ScanOptions
 from hidascan.detectors.checkpoint import load_detector, save_trained
+from hidascan.errors import UsageError
 from hidascan.finding import COLUMNS
 from hidascan.image.sources import expand
 from tests.conftest import picture, save_picture
@@ -188,8 +190,6 @@ def test_an_array_gives_the_result_of_its_file(tiny_weights, folder):
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
 def test_an_array_of_another_kind_is_refused(tiny_weights, wrong):
-    from hidascan.errors import UsageError
-
     with pytest.raises(UsageError):
         Scanner(ScanOptions(str(tiny_weights))).scan_array(wrong)
 
@@ -334,7 +334,7 @@ def test_ctrl_c_leaves_a_valid_csv(tiny_weights, tmp_path):
         time.sleep(0.02)
     scan.send_signal(signal.SIGINT)
     assert scan.wait(60) == 130
-    assert scan.stderr.read() == b"hidascan: interrupted; reports that this scan has begun contain the results so far\n"
+    assert scan.stderr.read() == b"hidascan: interrupted; any report already started contains the results so far\n"
     text = out.read_text()
     assert text.endswith("\n")
     assert [row["path"] for row in rows(text)] == paths[: text.count("\n") - 1] and text.count("\n") > 2
@@ -389,3 +389,55 @@ def test_a_report_of_few_patches_has_no_map(hidascan, tmp_path):
     hidascan(tmp_path, "--patches", 4, "--html", tmp_path / "out.html", "-q")
     page = (tmp_path / "out.html").read_text()
     assert "data:image/webp" in page and "data:image/png" not in page and "AI area" not in page
+
+
+LEFT_EARLY = """
+import sys
+import hidascan.scanner
+from hidascan import Scanner, ScanOptions
+hidascan.scanner._PIXELS_AHEAD = hidascan.scanner._PIXELS_PER_DECODER = 1  # the second picture waits for the first
+findings = Scanner(ScanOptions(sys.argv[1], batch_size=1)).scan([sys.argv[2]])
+print(next(findings).status)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_leaves_a_scan_early_ends(tiny_weights, tmp_path):
+    for number in range(20):
+        save_picture(tmp_path / f"{number}.png", 60, 60)
+    command = [sys.executable, "-c", LEFT_EARLY, str(tiny_weights), str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, "ok\n")
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, Path])
+def test_a_single_path_is_not_a_list_of_letters(tiny_weights, tmp_path, monkeypatch, kind):
+    for name in ("a.png", "secret.png"):
+        save_picture(tmp_path / name, 40, 40)
+    monkeypatch.chdir(tmp_path)
+    scanner = Scanner(ScanOptions(str(tiny_weights)))
+    assert [(one.path, one.status) for one in scanner.scan(kind("a.png"))] == [("a.png", "ok")]
+    assert [(one.path, one.status) for one in scanner.scan_files(kind("a.png"))] == [("a.png", "ok")]
+
+
+def test_findings_before_a_wrong_array_are_kept(tiny_weights):
+    scanner = Scanner(ScanOptions(str(tiny_weights)))
+    for wrong in ([[0]], None, Image.new("RGB", (4, 4)), np.zeros((4, 4, 3))):
+        findings = scanner.scan_arrays([("a", picture(40, 40)), ("b", picture(50, 50)), ("c", wrong), ("d", wrong)])
+        assert [next(findings).path, next(findings).path] == ["a", "b"]
+        with pytest.raises(UsageError, match=r"takes \(H, W, 3\) uint8 RGB"):
+            next(findings)
+
+
+def test_options_from_python_are_checked_and_paths_are_paths(tiny_weights):
+    assert Scanner(ScanOptions(tiny_weights)).scan_array(picture(40, 40)).status == "ok"
+    for wrong in ({"patches": 1.5}, {"batch_size": 2.5}, {"patches": True}):
+        with pytest.raises(UsageError, match="must be an integer"):
+            ScanOptions(**wrong)
+
+
+def test_the_progress_bar_counts_images_in_words(hidascan, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("hidascan.runners.loop.tqdm.set_postfix_str", lambda bar, text, refresh: shown.append(text))
+    hidascan(save_picture(tmp_path / "a.png", 40, 40), save_picture(tmp_path / "b.png", 40, 40))
+    assert shown == ["1 image", "2 images"]

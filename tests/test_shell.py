@@ -189,3 +189,41 @@ def test_a_batch_is_still_filled_by_images_that_are_there(tiny_weights, tmp_path
     batches = []
     found = list(Scanner(ScanOptions(str(tiny_weights), batch_size=8)).scan(paths, batches.append))
     assert [finding.path for finding in found] == paths and sum(batches) == 24 and max(batches) == 8
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**/*.png", ["a.png", "raw/c.png", "trash/e.png"]),
+        ("./a.png", ["a.png"]),
+        ("/a.png", ["a.png"]),
+        ("./raw/**/*", ["raw/c.png", "raw/deep/d.jpeg"]),
+        ("raw/**/d.jpeg", ["raw/deep/d.jpeg"]),
+        ("**/raw/**/c.png", ["raw/c.png"]),
+        ("/c.png", []),
+        ("**/**/a.png", ["a.png"]),
+    ],
+)
+def test_patterns_with_slashes_mean_what_they_mean_elsewhere(tree, pattern, expected):
+    assert taken(tree, include=(pattern,)) == expected
+    every = taken(tree, include=("*",))
+    assert taken(tree, include=("*",), exclude=(pattern,)) == [name for name in every if name not in expected]
+
+
+@pytest.mark.parametrize("pattern", ["**/raw", "/raw", "./raw", "/raw/", "**/raw/"])
+def test_a_folder_at_the_top_is_excluded_by_any_spelling(tree, pattern):
+    assert taken(tree, exclude=(pattern,)) == ["a.png", "b.JPG", "trash/e.png"]
+
+
+@pytest.mark.parametrize("option", ["--csv", "--jsonl", "--html", "--xmp", "--heatmap-dir"])
+def test_an_output_given_twice_is_refused(hidascan, tmp_path, option):
+    ran = hidascan(save_picture(tmp_path / "a.png", 40, 40), option, tmp_path / "x", option, tmp_path / "y")
+    assert ran.code == 2 and ran.err == f"hidascan: {option} can be given only once\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("command", ["verify", "serve"])
+def test_the_short_option_for_help_works_for_every_command(capfd, command):
+    assert cli.run([command, "--help"]) == 0
+    expected = capfd.readouterr().out
+    assert cli.run([command, "-h"]) == 0 and capfd.readouterr().out == expected

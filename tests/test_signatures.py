@@ -69,6 +69,7 @@ OTHERS = [
     ("a QOI image", b"qoif" + struct.pack(">IIBB", 3, 4, 3, 0) + bytes(20)),
     ("a web page (HTML)", PAGE),
     ("a web page (HTML)", "<!doctype html><title>x</title>".encode("utf-16")),
+    ("a web page (HTML)", b'<a href="/login">Found</a>.\n'),
     ("an SVG drawing", SVG),
     (
         "a property list",
@@ -131,7 +132,7 @@ def test_the_problem_of_a_file_is_described(tmp_path, words, data):
 
 def test_a_database_is_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(database(tmp_path))
-    with pytest.raises(ImageError, match="a SQLite database"):
+    with pytest.raises(ImageError, match="an SQLite database"):
         decode(tmp_path / "a.jpg")
 
 
@@ -211,7 +212,7 @@ def test_a_jpeg_that_begins_with_a_comment_is_read_behind_blank_bytes(tmp_path):
     data = io.BytesIO()
     Image.fromarray(picture(48, 64)).save(data, "JPEG")
     (tmp_path / "a.jpg").write_bytes(b"\r\n\xff\xd8\xff\xfe\0\4hi" + data.getvalue()[2:])
-    assert decode(tmp_path / "a.jpg").notes == ("blank bytes before the picture were skipped: 2",)
+    assert decode(tmp_path / "a.jpg").notes == ("skipped 2 blank bytes before the picture",)
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
@@ -221,7 +222,7 @@ def test_a_picture_behind_blank_bytes_is_read(tmp_path, format_name, before):
     image.save(tmp_path / "a", format_name)
     (tmp_path / "b").write_bytes(before + (tmp_path / "a").read_bytes())
     assert (decode(tmp_path / "b").pixels == decode(tmp_path / "a").pixels).all()
-    assert decode(tmp_path / "b").notes == (f"blank bytes before the picture were skipped: {len(before)}",)
+    assert decode(tmp_path / "b").notes == (f"skipped {len(before)} blank bytes before the picture",)
 
 
 def test_the_start_of_a_picture_behind_other_bytes_is_named(tmp_path):

@@ -6,6 +6,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
+from array import array
 from contextlib import redirect_stdout
 from functools import partial
 
@@ -148,3 +150,22 @@ def test_what_typer_repeats_of_arguments_is_escaped_and_a_reader_gone_is_no_find
     os.close(reads)
     monkeypatch.setattr(sys, "stdout", open(writes, "w"))  # noqa: SIM115
     assert cli.run(["--help"]) == 128 + signal.SIGPIPE
+
+
+@pytest.mark.skipif(not hasattr(os, "set_blocking") or sys.platform != "linux", reason="needs Linux pipes")
+def test_streams_that_another_program_left_non_blocking_lose_nothing(hidascan):
+    import fcntl
+    import termios
+
+    reads, writes = os.pipe()
+    fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writes, False)
+    with subprocess.Popen([sys.executable, "-m", "hidascan.cli", "--help"], stdout=writes) as process:
+        os.close(writes)
+        waiting = array("i", [0])
+        while waiting[0] < 4096 and process.poll() is None:
+            time.sleep(0.2)
+            fcntl.ioctl(reads, termios.FIONREAD, waiting)
+        with open(reads) as stream:
+            assert stream.read() == hidascan("--help").out
+    assert process.returncode == 0

@@ -38,7 +38,7 @@ SCORES = {
     "ai": ("ai", 0.983, ()),
     "real": ("real", 0.012, ()),
     "between": ("inconclusive", 0.912, ()),
-    "doubted": ("inconclusive", 0.049, ("the score alone indicates real, but an area of 8% of the picture looks AI-made",)),
+    "doubted": ("inconclusive", 0.049, ("the score alone indicates real, but an area of 8 % of the picture looks AI-made",)),
     "blank": ("inconclusive", 0.951, ("nothing to judge: the picture is blank",)),
     "stress": ("inconclusive", 0.953, ("after re-saving, resizing and cropping: score 0.010 to 0.953; the verdicts conflict",)),
 }  # fmt: skip
@@ -170,7 +170,7 @@ def test_origin_data_is_described_as_what_it_is(changes, said):
     assert said in words
 
 
-@pytest.mark.parametrize(("profile", "said"), [("low-fpr", "2 of 1,000"), ("balanced", "1 of 100"), ("high-recall", "10 of 100")])  # fmt: skip
+@pytest.mark.parametrize(("profile", "said"), [("low-fpr", "2 in 1,000"), ("balanced", "1 in 100"), ("high-recall", "10 in 100")])  # fmt: skip
 def test_a_score_between_the_bounds_is_explained_by_the_bounds(profile, said):
     run = RunInfo("1", "w", "0", "hidanet", "fp32", 0.3, 0.97, True, ScanOptions(profile=profile), RATES)
     why = summary(finding_of("between", "cold", "silent", "no JPEG"), run).why
@@ -265,7 +265,7 @@ def test_shares_are_short(share, text):
     ],
 )
 def test_places_are_those_of_the_upright_picture(box, orientation, place):
-    assert place_of(Region(*box, area=0.1, score=0.9), 1000, 1000, orientation) == place
+    assert place_of(Region(*box, area=0.1, score=0.9).box, 1000, 1000, orientation) == place
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -14,7 +14,8 @@ from hidascan.detectors.base import Positions
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.cvt import CvTConfig, CvTNetwork
 from hidascan.detectors.glass import Glass, GlassConfig
-from hidascan.detectors.npr import NPRConfig, NPRNetwork, npr
+from hidascan.detectors.layers import npr
+from hidascan.detectors.npr import NPRConfig, NPRNetwork
 from hidascan.detectors.ppl import Adapter, attached, merge
 from hidascan.detectors.resnet import BayesianLinear
 from hidascan.detectors.spai import ContextAttention, split_frequencies, thin_out

@@ -15,7 +15,7 @@ from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
 from hidascan.lab.cli import app
-from hidascan.lab.measure.region_odds import Labelled, cross_fitted_odds, fit_region_odds
+from hidascan.lab.measure.region_odds import LabelledFinding, cross_fitted_odds, fit_region_odds
 from hidascan.regions import Region, scope_of
 from tests.conftest import picture, save_picture
 from tests.lab import table_of
@@ -38,6 +38,8 @@ def blank_pictures() -> dict[str, np.ndarray | Image.Image]:
         "one pixel": picture(1, 1)[:1, :1],
         "an icon": picture(16, 16),
         "a thin strip": picture(63, 500),
+        "grain of a scanner": np.random.default_rng(0).normal(250, 2, WHITE.shape).clip(0, 255).astype(np.uint8),
+        "an icon on white": np.pad(picture(30, 40), ((200, 210), (150, 150), (0, 0)), constant_values=255),
     }
 
 
@@ -67,7 +69,7 @@ def test_a_picture_without_content_is_inconclusive(scanner, tmp_path, name, suff
 
 @pytest.mark.parametrize(
     "made",
-    [picture(64, 64), picture(240, 300), 0 * WHITE + np.indices((240, 300)).sum(0)[..., None].astype(np.uint8) % 7],
+    [picture(64, 64), picture(240, 300), 0 * WHITE + np.indices((240, 300)).sum(0)[..., None].astype(np.uint8) % 7 * 9],
 )
 def test_a_picture_with_content_is_judged(scanner, made):
     finding = scanner.scan_array(np.ascontiguousarray(made))
@@ -141,9 +143,9 @@ def test_weights_with_absurd_error_rates_are_refused(tiny_weights, tmp_path, rat
         load_detector(path)
 
 
-def labelled(label: int, found: bool, score: float, number: int) -> Labelled:
+def labelled(label: int, found: bool, score: float, number: int) -> LabelledFinding:
     regions = (Region(0, 0, 9, 9, 0.1, 0.9),) if found else ()
-    return Labelled(label, number % 6, Finding("a", "ok", score=score, ai_area=0.1 * found, regions=regions))
+    return LabelledFinding(label, number % 6, Finding("a", "ok", score=score, ai_area=0.1 * found, regions=regions))
 
 
 def test_a_rule_moves_hardly_any_real_images():

@@ -81,10 +81,10 @@ def test_other_files_than_reports_are_refused_in_one_line(hidascan, tmp_path):
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
-    from hidascan.image.sources import evidence_of
+    from hidascan.image.sources import identify
 
     os.mkfifo(tmp_path / "pipe")
-    assert evidence_of(str(tmp_path / "pipe")) is None and evidence_of(str(tmp_path / "none")) is None
+    assert identify(str(tmp_path / "pipe")) is None and identify(str(tmp_path / "none")) is None
 
 
 def test_a_report_without_rows_is_no_sound_report(hidascan, tmp_path):
@@ -138,3 +138,10 @@ def test_trusted_signers_are_not_needed_and_missing_weights_scan_nothing_again(h
         ran = hidascan("verify", report, *named)
         count = 4 if "c2pa_trust" in scan else 0
         assert f"4 files hashed, {count} scanned again" in ran.out and ran.code == (count == 0)
+
+
+def test_an_unfinished_report_is_called_incomplete(hidascan, report, tiny_weights):
+    assert "incomplete" not in hidascan("verify", report, "--weights", tiny_weights).err
+    Path(f"{report}.unfinished").write_text("")
+    ran = hidascan("verify", report, "--weights", tiny_weights)
+    assert ran.code == 0 and f"{report} is incomplete: its scan was interrupted, or is still running" in ran.err

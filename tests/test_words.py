@@ -128,7 +128,7 @@ def test_planted_dialect_is_found():
     code = '''
 def command(a: Annotated[str, Option(help="Of the cluster.")]):
     """Tell real from generated images."""
-    complain(f"{a} is no number")
+    print_to_stderr(f"{a} is no number")
     notes.append("the upper rows were looked at")
     raise UsageError("what was said of " f"{a}")
 '''

@@ -1,9 +1,13 @@
 """XMP sidecars: valid XML with the finding, without a maker's declarations."""
 
+import hashlib
+import os
+from contextlib import contextmanager
 from xml.etree import ElementTree
 
 from PIL import Image
 
+from hidascan.atomic import written_whole
 from hidascan.report.xmp_report import NAMESPACE
 from tests.conftest import HOSTILE, save_hostile, save_picture
 
@@ -70,3 +74,37 @@ def test_a_second_run_replaces_only_its_own_sidecar_of_the_same_image(hidascan, 
     hidascan(first, "--xmp", out, "-q")
     assert (out / "x.jpg.xmp").read_text() == edited and (out / "x.jpg.2.xmp").read_text() == "of a photo manager"
     assert (out / "x.jpg.3.xmp").is_symlink() and facts(out / "x.jpg.4.xmp")["path"] == str(first)
+
+
+def test_a_name_that_another_scan_takes_meanwhile_costs_no_sidecar(hidascan, tmp_path, monkeypatch):
+    @contextmanager
+    def overtaken(target, replace):
+        with written_whole(target, replace) as partial:
+            yield partial
+            if target.name == "a.png.xmp":
+                target.write_bytes(b"of another scan")
+
+    monkeypatch.setattr("hidascan.report.xmp_report.written_whole", overtaken)
+    image = save_picture(tmp_path / "a.png", 40, 40)
+    ran = hidascan(image, "--xmp", tmp_path / "out", "--threshold", 1)
+    assert ran.code == 0 and not ran.err and facts(tmp_path / "out/a.png.2.xmp")["path"] == str(image)
+    assert (tmp_path / "out/a.png.xmp").read_bytes() == b"of another scan"
+
+
+def test_sidecars_of_pictures_from_pipes_do_not_replace_each_other(hidascan, tmp_path):
+    reads, _ = ends = os.pipe()
+    try:
+        for seed in (1, 2, 2):
+            data = save_picture(tmp_path / "a.jpg", 60, 60, seed).read_bytes()
+            source, writes = os.pipe()
+            os.dup2(source, reads)  # the same number each time, as in a shell
+            os.close(source)
+            os.write(writes, data)
+            os.close(writes)
+            hidascan(f"/dev/fd/{reads}", "--xmp", tmp_path / "out", "-q")
+    finally:
+        for end in ends:
+            os.close(end)
+    found = sorted(tmp_path.glob("out/*"))
+    assert [path.name for path in found] == [f"{reads}.2.xmp", f"{reads}.xmp"]
+    assert facts(found[0])["sha256"] == hashlib.sha256(data).hexdigest() != facts(found[1])["sha256"]

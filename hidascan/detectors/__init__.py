@@ -67,7 +67,8 @@ def find_weights(name: str) -> Path:
     """Find a trained part, by the name of shipped weights, the path of a file, or that of a folder with one such part.
 
     Raises:
-        CheckpointError: If nothing is found.
+        CheckpointError: If no shipped weights have the name, or a folder does not hold exactly one trained part. A path
+            is not checked.
     """
     for folder in shipped_folders() if os.sep not in name else ():  # first: evidence may hold a folder of that name
         if (folder / f"{name}.safetensors").is_file():

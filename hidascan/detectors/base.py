@@ -152,12 +152,15 @@ class Detector(nn.Module):
     def decide(self, encoded: Encoded) -> Decision:
         """Decide on one image from the rows of its views, the thumbnail first; by default, by the mean "logit".
 
-        With a thumbnail, there may be no patch, when `attribute` removes the only one.
+        `attribute` also calls this without the only patch, so `encoded` may hold the thumbnail alone.
         """
         return Decision(encoded["logit"].mean())
 
     def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor | None:
-        """Locate AI-made pixels: (ceil(height / 16), ceil(width / 16)) p(AI) of each cell of the image, or None."""
+        """Locate AI-made pixels: (ceil(height / 16), ceil(width / 16)) values of the cells of the image, or None.
+
+        Values are in 0..1, at least 0.5 where a cell is marked; they are no calibrated probabilities.
+        """
         return None
 
     def glance(self, views: Tensor, where: Positions) -> Tensor | None:
@@ -172,8 +175,8 @@ class Detector(nn.Module):
         """
         return None
 
-    def hottest(self, encoded: Encoded) -> Tensor | None:
-        """Return the p(AI) of the hottest cell of each patch, taken alone, (K,); None without a heatmap."""
+    def peak_values(self, encoded: Encoded) -> Tensor | None:
+        """Return the largest heatmap value of each patch, taken alone, (K,); None without a heatmap."""
         return None
 
     @torch.no_grad()
@@ -181,8 +184,8 @@ class Detector(nn.Module):
         """Return the influence of each patch: its total direct effect ("All Patches Matter, More Patches Better").
 
         Returns:
-            (K,): for each view except the thumbnail, the logit with all views minus that without it; for an image of
-            one view, its logit.
+            (K,): for each view except the thumbnail, the logit with all views minus that without it; the logit, if the
+            image has a single view.
         """
         count = len(next(iter(encoded.values())))
         logit = self.decide(encoded).logit

@@ -145,7 +145,16 @@ def _calibration(raw: dict[str, Any]) -> Calibration:
         settling = (_at_least_0("settling", first), _at_least_0("settling", second))
     odds = None if odds is None else _at_least_0("region_odds", odds)
     measured = from_json(dict[str, Reliability], raw.get("reliability", {}))
-    return Calibration(numbers[0], numbers[1], pairs, numbers[2], settling, odds, measured)
+    scale, shift, localisation = numbers
+    return Calibration(
+        scale=scale,
+        shift=shift,
+        thresholds=pairs,
+        localisation=localisation,
+        settling=settling,
+        region_odds=odds,
+        reliability=measured,
+    )
 
 
 def _at_least_0(name: str, raw: Any) -> float:

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidascan.detectors.base import DetectorConfig, SingleView
+from hidascan.detectors.layers import SpatialAttention, down_and_up, npr
 from hidascan.geometry import ViewPlan
 
 _HALO = 64  # receptive field of the last layer to each side, pixels
@@ -138,17 +139,8 @@ class MultiScaleNPR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         shares = torch.softmax(self.weights, dim=0)
-        kept = sum(share * _down_and_up(x, scale / 100) for share, scale in zip(shares, self.scales, strict=True))
+        kept = sum(share * down_and_up(x, scale / 100) for share, scale in zip(shares, self.scales, strict=True))
         return (x - kept) * self.factor
-
-
-def npr(x: Tensor) -> Tensor:
-    """Compute x - up(down(x)) by nearest neighbour, (B, C, H, W) with even sides in and out."""
-    return x - _down_and_up(x, 0.5)
-
-
-def _down_and_up(x: Tensor, scale: float) -> Tensor:
-    return F.interpolate(F.interpolate(x, scale_factor=scale, mode="nearest"), size=x.shape[2:], mode="nearest")
 
 
 def _pooled(x: Tensor, network: Callable[[Tensor], Tensor], stride: int) -> tuple[Tensor, Tensor]:
@@ -216,16 +208,3 @@ class ChannelAttention(nn.Module):
         if gate is None:
             gate = self.gate(x.mean((2, 3)), x.amax((2, 3)))
         return x * gate[:, :, None, None].to(x.dtype)
-
-
-class SpatialAttention(nn.Module):
-    """Spatial attention: weights of positions by a 7x7 convolution on mean and maximum over channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Weigh the positions of (B, C, H, W)."""
-        seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
-        return x * torch.sigmoid(self.conv(seen))

@@ -5,7 +5,7 @@
 the last layer; a Bayesian linear layer ("Weight Uncertainty in Neural Networks", ICML 2015), sampled 50 times.
 
 Differences: the seed of the samples is fixed, so that verdicts are reproducible; the KL divergence is divided by the
-number of images drawn in training, not of images; our thumbnail shrinks by area averaging.
+number of samples drawn during training, not by the size of the training set; our thumbnail shrinks by area averaging.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hidascan.detectors.backbones import build_timm_cnn
 from hidascan.detectors.base import Decision, DetectorConfig, Encoded, Positions, SingleView
-from hidascan.detectors.npr import SpatialAttention
+from hidascan.detectors.layers import SpatialAttention
 from hidascan.geometry import ViewPlan
 
 _SEED = 0  # of the samples of Bayesian weights outside training

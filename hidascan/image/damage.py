@@ -46,7 +46,7 @@ def note_of(rows: Rows, height: int) -> str:
     return f"{DAMAGED_ONLY}{which} were readable and scanned"
 
 
-def zeroed_pixels(data: bytes, format: str, pixels: np.ndarray, behind: int = 0) -> str:
+def zeroed_pixels(data: bytes, format: str, pixels: np.ndarray, metadata_zeros: int = 0) -> str:
     """Return a note if a file has zero bytes in place of coded pixels, which decoders accept without an error; "" if not.
 
     Only WebP, HEIF and AVIF are checked, which have no checksums.
@@ -55,13 +55,13 @@ def zeroed_pixels(data: bytes, format: str, pixels: np.ndarray, behind: int = 0)
         data: Content of the file.
         format: Pillow's name of the format.
         pixels: (H, W, 3) uint8, the decoded pixels.
-        behind: Number of zero bytes at the end that belong to metadata.
+        metadata_zeros: Number of zero bytes at the end that belong to metadata.
     """
     zeros = 0
     if format == "WEBP":
         zeros = _zeros_in_webp(data, pixels)
     elif format in ("HEIF", "AVIF"):
-        zeros = _zeros_at_end(data) - behind
+        zeros = _zeros_at_end(data) - metadata_zeros
         zeros = zeros if zeros >= _FEWEST_AT_END else 0
     return f"{DAMAGED}{zeros} zero bytes within the coded pixels; part of the picture {MAY_BE_WRONG}" if zeros else ""
 

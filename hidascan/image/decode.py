@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +17,12 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from hidascan.errors import ImageError, reason_of
+from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
-from hidascan.image.formats import LARGEST_FILE, kind_from_head, pillow_names
-from hidascan.image.headers import PNG_SIGNATURE, complete_chunks, versions, webp_size, with_known_brand
+from hidascan.image.formats import LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
+from hidascan.image.headers import PNG_SIGNATURE, versions, webp_size, with_known_brand, without_truncated_chunk
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -50,14 +51,15 @@ class DecodedImage:
     """The stored pixels of one image, and the metadata of its container.
 
     Attributes:
-        pixels: (H, W, 3) uint8 RGB, read-only, before EXIF rotation, which would move the JPEG grid.
+        pixels: (H, W, 3) uint8 RGB, read-only, before EXIF rotation, which would move the JPEG grid (of TIFF and HEIC,
+            whose decoders rotate, after it).
         format: Pillow's name of the format.
-        orientation: EXIF orientation 1..8; 1 is as stored.
+        orientation: EXIF orientation 1..8 that is still to be applied; 1 is as stored.
         jpeg: JPEG settings of the last save, from the header; None for other formats.
         trace: Trace of an earlier JPEG save in the pixels; None without any, or if not searched for.
         claims: Claims of origin in the metadata, the strongest first.
         manifest: C2PA manifest, from the file or a sidecar.
-        capture: Statements of EXIF on the taking of the picture; None without any.
+        capture: Camera, software, time taken and presence of a GPS position, by EXIF; None without any.
         notes: Notes for the reader: first frame only, transparency rendered on white, 16 bits scaled.
     """
 
@@ -106,7 +108,7 @@ def decode(
             raise ImageError(raw)
         admit = _once(before_load)
         if size := webp_size(data):  # Pillow allocates two pictures when it opens a WebP
-            _check_size(*size, max_pixels)
+            check_size(*size, max_pixels)
             admit(_pixels_in_memory(*size, max_pixels))
         readable, rows, damage = _repaired(with_known_brand(without_long_texts(data)), max_pixels, admit)
         image, decoded = _decoded(readable, max_pixels, admit)
@@ -115,7 +117,11 @@ def decode(
             notes = (*skipped, *damage, *decoded.notes)
             trace = jpeg_trace(pixels) if traced else None
             return _with_origin(
-                replace(decoded, pixels=pixels, notes=notes, trace=trace), image, data, Path(path), trust
+                replace(decoded, pixels=pixels, notes=notes, trace=trace),
+                image,
+                (data, readable)[: 1 + bool(damage)],
+                Path(path),
+                trust,
             )
 
 
@@ -141,7 +147,7 @@ def _reasons(data: bytes) -> Iterator[None]:
     except UnidentifiedImageError:
         raise ImageError(describe(data)) from None
     except MemoryError:
-        raise ImageError("not enough memory for an image of this size") from None
+        raise ImageError(NO_MEMORY) from None
     except Exception as error:  # decoders raise almost any exception on broken data
         if data.startswith(b"BM") and not kind_from_head(data[:64]):
             raise ImageError(describe(data)) from None
@@ -150,10 +156,18 @@ def _reasons(data: bytes) -> Iterator[None]:
         raise ImageError(unreadable_reason(data, error)) from error
 
 
-def _with_origin(decoded: DecodedImage, image: Image.Image, data: bytes, path: Path, trust: str | None) -> DecodedImage:
-    """Add the metadata on the origin of an image; call it after loading, as a PNG may have text after its pixels."""
-    fields = fields_of(image, data)
-    manifest, notes = read_manifest(data, decoded.format, sidecar_of(path), trust, fields)
+def _with_origin(
+    decoded: DecodedImage, image: Image.Image, contents: tuple[bytes, ...], path: Path, trust: str | None
+) -> DecodedImage:
+    """Add the metadata on the origin of an image; call it after loading, as a PNG may have text after its pixels.
+
+    `contents` are those of the file, and of a repaired one, whose manifest is read if that of the file is unreadable.
+    """
+    fields = fields_of(image, contents[0])
+    for content in contents:
+        manifest, notes = read_manifest(content, decoded.format, sidecar_of(path), trust, fields)
+        if manifest is not None:
+            break
     claims = read_claims(image, fields, manifest)
     has_camera = any((claim.kind, claim.source) == ("camera", "exif") for claim in claims)
     return replace(
@@ -173,24 +187,25 @@ def _repaired(
     Returns:
         The content of the file; its intact rows, None if all are; notes.
     """
-    if (complete := complete_chunks(data)) != data:
+    if (complete := without_truncated_chunk(data)) != data:
         return complete, None, (_CUT_BEHIND,)
     if not data.startswith(PNG_SIGNATURE):
         return data, None, ()
     if data[12:16] == b"CgBI":
-        raise ImageError("this is an Apple PNG (CgBI), an unsupported format: export it as PNG, TIFF or JPEG first")
+        raise ImageError(f"this is an Apple PNG (CgBI), an unsupported format: {EXPORT}")
     file = PngFile.read(data)
     if file.lacks_palette:
         raise ImageError("damaged image: the palette of this PNG file is missing")
-    if file.sound:
+    if file.intact:
         return data, None, ()
-    _check_size(*file.size, max_pixels)
+    check_size(*file.size, max_pixels)
     before_load(_pixels_in_memory(*file.size, max_pixels))
     repaired = file.repair()
     return repaired.data, repaired.rows, (repaired.note,)
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise ImageError for an image that has no pixels, or more than the limit."""
     if width * height > max_pixels:
         raise ImageError(f"{width}x{height} exceeds the limit of {max_pixels / 1e6:g} megapixels")
     if not width * height:
@@ -210,7 +225,7 @@ def _read_file(path: Path) -> bytes:
         if not stat.S_ISREG(mode):
             raise ImageError("not a regular file")
         if path.stat().st_size > LARGEST_FILE:
-            raise ImageError(f"larger than {LARGEST_FILE >> 30} GiB")
+            raise ImageError(TOO_LARGE)
         return path.read_bytes()
     except OSError as error:
         raise ImageError(reason_of(error)) from None
@@ -241,11 +256,14 @@ def _decoded(data: bytes, max_pixels: int, before_load: Callable[[int], None]) -
 def _decode_opened(
     image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> DecodedImage:
-    _check_size(*image.size, max_pixels)
+    """Decode an opened file: pixels, format, orientation, settings of the last save, and notes."""
+    if image.format == "GIF" and _is_enlarged(image.size, struct.unpack_from("<HH", data, 6)):
+        raise ImageError("damaged image: the first frame of this GIF lies far outside the picture")
+    check_size(*image.size, max_pixels)
     notes = list(_frames(image))
     exif = image.info.get("exif")  # may follow the pixels of HEIC; text in a PNG with a chunk of this name
     exif = exif if isinstance(exif, bytes) else b""
-    behind = len(exif) - len(exif.rstrip(b"\0"))
+    metadata_zeros = len(exif) - len(exif.rstrip(b"\0"))
     tiff.in_one_plane(image)
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
@@ -257,10 +275,18 @@ def _decode_opened(
         notes.extend(damage)
     else:
         pixels = _loaded_pixels(image, data, notes)
-    notes += filter(None, [zeroed_pixels(data, format_name, pixels, behind)])
+    notes += filter(None, [zeroed_pixels(data, format_name, pixels, metadata_zeros)])
     pixels.flags.writeable = False
     orientation = _orientation(image)  # after loading, as the decoders of TIFF and HEIC rotate and reset it
     return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
+
+
+def _is_enlarged(size: tuple[int, int], declared: tuple[int, ...]) -> bool:
+    """Return whether Pillow has enlarged a GIF to more than twice its declared size, to hold its first frame.
+
+    So it does with frames that it reads from garbage; viewers ignore a declared size of 0.
+    """
+    return all(declared) and any(now > 2 * before for now, before in zip(size, declared, strict=True))
 
 
 def _frames(image: Image.Image) -> Iterator[str]:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from hidascan.errors import ImageError, UsageError
 from hidascan.image.folders import SkippedFiles, SkipReason, Survey, system_file, system_folder
-from hidascan.image.formats import LARGEST_FILE, suffixes
+from hidascan.image.formats import LARGEST_FILE, TOO_LARGE, suffixes
 from hidascan.image.sources import Selection, Unreadable
 
 _TRIES = 3
@@ -103,7 +103,7 @@ def fetch(uri: str, folder: Path) -> Path:
                 while block := source.read(_BLOCK):
                     copy.write(block)
                     if copy.tell() > LARGEST_FILE:
-                        raise ImageError(f"larger than {LARGEST_FILE >> 30} GiB")
+                        raise ImageError(TOO_LARGE)
         except ImageError:
             raise
         except FileNotFoundError:

@@ -108,14 +108,13 @@ class Survey:
 
     def add_folder(self, folder: str, skipped: SkippedFiles, include: tuple[str, ...], found: bool) -> None:
         """Add a searched folder; `found` states whether it has an image or an unreadable folder."""
+        self.unnamed += skipped.unnamed
         if found:
             self.pictures.update({kind: n for kind, n in skipped.others.items() if kind in UNSUPPORTED_PICTURES})
             self.system.update(skipped.system)
-            self.unnamed += skipped.unnamed
             self.own += skipped.counts[SkipReason.OWN]
             self.links += skipped.counts[SkipReason.LINK]
         else:
-            self.unnamed += skipped.unnamed
             reasons = [*skipped.parts(include)] or ["the folder is empty"]
             self.empty.append("; ".join([f"no images found in {folder}", *reasons]))
 
@@ -131,7 +130,7 @@ class Survey:
                 f"skipped: {_by_kind(self.pictures)}"
             )
         if self.unnamed:
-            yield f"{_count(self.unnamed, 'image')} without the suffix of an image skipped (--include '*' scans all files)"
+            yield f"{_count(self.unnamed, 'image')} without an image suffix skipped (--include '*' scans all files)"
         if self.links:
             yield _links_line(self.links)
         if self.own:

@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 LARGEST_FILE = 4 << 30  # bytes; the limit of most formats
+TOO_LARGE = f"larger than {LARGEST_FILE >> 30} GiB"
 
 
 class FileFormat(NamedTuple):
@@ -54,45 +55,50 @@ def mime_type(name: str) -> str:
     return next((row.mime for row in FORMATS if row.name == name), "")
 
 
+class _Head(NamedTuple):
+    start: bytes  # pattern of the first bytes of a file
+    kind: str  # with its article
+    readable: bool = False  # whether it is a format of FORMATS
+
+
 _HEADS = (
-    (rb"\xff\xd8\xff", "a JPEG image"),
-    (rb"\x89PNG\r\n\x1a\n", "a PNG image"),
-    (rb"RIFF....WEBP", "a WebP image"),
-    (rb"II[*+]\0|MM\0[*+]", "a TIFF image"),
-    (rb"GIF8[79]a", "a GIF image"),
-    (rb"BM....\0\0\0\0", "a BMP image"),
-    (rb"\0...ftypavi", "an AVIF image"),
-    (rb"\0...ftyp(?:he|mif|msf)", "a HEIF image"),
-    (rb"\0...ftypcrx", "a Canon raw image"),
-    (rb"\0...ftyp", "a video"),
-    (rb"\0\0\0\x0cJXL |\xff\n", "a JPEG XL image"),
-    (rb"\0\0\0\x0cjP  |\xffO\xffQ", "a JPEG 2000 image"),
-    (rb"8BPS\0", "a Photoshop image"),
-    (rb"v/1\x01", "an OpenEXR image"),
-    (rb"\0\0\x01\0", "an icon"),
-    (rb"\0\x05\x16\x07", "an AppleDouble file"),
-    (rb"%PDF-", "a PDF"),
-    (rb"%!PS-", "a PostScript file"),
-    (rb"PK\x03\x04", "a ZIP archive or an Excel workbook"),
-    (rb"\xd0\xcf\x11\xe0", "a file of Microsoft Office"),
-    (rb"Rar!\x1a\x07", "a RAR archive"),
-    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (rb"\x1f\x8b|BZh91AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd", "a compressed file"),
-    (rb"PAR1", "a Parquet table"),
-    (rb"SQLite format 3\0", "an SQLite database"),
-    (rb"\x7fELF|MZ\x90\0", "a program"),
+    _Head(rb"\xff\xd8\xff", "a JPEG image", True),
+    _Head(rb"\x89PNG\r\n\x1a\n", "a PNG image", True),
+    _Head(rb"RIFF....WEBP", "a WebP image", True),
+    _Head(rb"II[*+]\0|MM\0[*+]", "a TIFF image", True),
+    _Head(rb"GIF8[79]a", "a GIF image", True),
+    _Head(rb"BM....\0\0\0\0", "a BMP image", True),
+    _Head(rb"\0...ftypavi", "an AVIF image", True),
+    _Head(rb"\0...ftyp(?:he|mif|msf)", "a HEIF image", True),
+    _Head(rb"\0...ftypcrx", "a Canon raw image"),
+    _Head(rb"\0...ftyp(?:M4A|M4B|F4A)", "a sound file (M4A)"),
+    _Head(rb"\0...ftyp", "a video"),
+    _Head(rb"\0\0\0\x0cJXL |\xff\n", "a JPEG XL image"),
+    _Head(rb"\0\0\0\x0cjP  |\xffO\xffQ", "a JPEG 2000 image"),
+    _Head(rb"8BPS\0", "a Photoshop image"),
+    _Head(rb"v/1\x01", "an OpenEXR image"),
+    _Head(rb"\0\0\x01\0", "an icon"),
+    _Head(rb"\0\x05\x16\x07", "an AppleDouble file"),
+    _Head(rb"%PDF-", "a PDF"),
+    _Head(rb"%!PS-", "a PostScript file"),
+    _Head(rb"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+    _Head(rb"\xd0\xcf\x11\xe0", "a file of Microsoft Office"),
+    _Head(rb"Rar!\x1a\x07", "a RAR archive"),
+    _Head(rb"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    _Head(rb"\x1f\x8b|BZh91AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd", "a compressed file"),
+    _Head(rb"PAR1", "a Parquet table"),
+    _Head(rb"SQLite format 3\0", "an SQLite database"),
+    _Head(rb"\x7fELF|MZ\x90\0", "a program"),
 )
-
-
-READABLE_KINDS = frozenset(kind for _, kind in _HEADS[:8])
+READABLE_KINDS = frozenset(head.kind for head in _HEADS if head.readable)
 
 
 def kind_from_head(head: bytes) -> str:
     """Return the kind of a file by its first bytes, such as "a JPEG image"; "" for text and unknown kinds."""
     match = _head_pattern().match(head)
-    return _HEADS[int((match.lastgroup or "_0")[1:])][1] if match else ""
+    return _HEADS[int((match.lastgroup or "_0")[1:])].kind if match else ""
 
 
 @functools.cache  # compiled on first use, so that `hidascan --help` is fast
 def _head_pattern() -> re.Pattern[bytes]:
-    return re.compile(b"|".join(b"(?P<_%d>%s)" % (at, start) for at, (start, _) in enumerate(_HEADS)), re.DOTALL)
+    return re.compile(b"|".join(b"(?P<_%d>%s)" % (at, head.start) for at, head in enumerate(_HEADS)), re.DOTALL)

@@ -1,4 +1,4 @@
-"""Simplify the headers of files that viewers show, but whose decoders reject a part that pixels do not need."""
+"""Simplify the headers of files that viewers show, but whose decoders reject a part that pixels do not need; drop a truncated last chunk of a WebP."""
 
 from __future__ import annotations
 
@@ -60,15 +60,21 @@ def plain_png(data: bytes, packed: bool = False) -> bytes:
 
 def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the kind and all bytes of each chunk with a correct checksum."""
-    place = len(PNG_SIGNATURE)
-    while place + 12 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
+    for kind, place, size in png_chunks(data):
         chunk = data[place : place + 12 + size]
-        if chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4])):
+        if len(chunk) >= 12 and chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4])):
             yield kind, chunk
-        place += 12 + size
         if kind == b"IEND":
             return
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind, the offset, and the size of the content of each chunk of a PNG; of any other file, nothing."""
+    place = len(PNG_SIGNATURE) if data.startswith(PNG_SIGNATURE) else len(data)
+    while place + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, place)
+        yield kind, place, size
+        place += 12 + size
 
 
 def plain_jpeg(data: bytes, resources: bool = False) -> bytes:
@@ -128,19 +134,28 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def complete_chunks(data: bytes) -> bytes:
+def without_truncated_chunk(data: bytes) -> bytes:
     """Return a truncated WebP without its incomplete last chunk, if its picture is complete; any other file unchanged."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or 8 + int.from_bytes(data[4:8], "little") <= len(data):
         return data
     place, has_picture = 12, False
-    while place + 8 <= len(data):
-        end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "little")
+    for kind, end in webp_chunks(data):
         if end > len(data):
             break
-        has_picture |= data[place : place + 4] in _WEBP_PICTURES
+        has_picture |= kind in _WEBP_PICTURES
         place = end + end % 2
     chunks = data[12:place].ljust(place - 12, b"\0")
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks if has_picture else data
+
+
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield the kind of each chunk of a WebP, and the offset of its end, before the byte that pads an odd size."""
+    place = 12
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, place)
+        end = place + 8 + size
+        yield kind, end
+        place = end + end % 2
 
 
 def brands_of(data: bytes) -> set[bytes]:

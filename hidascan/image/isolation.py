@@ -1,7 +1,7 @@
 """Decode in separate processes: a file that crashes or hangs its decoder costs only its own row.
 
-Each process gets one JSON line per file on stdin; it writes JSON lines to stdout, and pixels after the line with their
-shape. Pickle is not used, as files may be hostile.
+Each process writes an empty JSON object once it has started. It gets one JSON line per file on stdin, and writes JSON
+lines to stdout, and pixels after the line with their shape. Pickle is not used, as files may be hostile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hidascan.errors import ImageError, reason_of
+from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.formats import LARGEST_FILE
 from hidascan.records import from_json, to_json
@@ -32,14 +32,14 @@ try:
 except ImportError:  # Windows: without limits, but still separate processes
     fcntl = resource = None  # type: ignore[assignment]
 
-# Without the working folder in sys.path, as it may hold a malicious PIL.py.
-_CODE = "import sys; del sys.path[0]; from hidascan.image.isolation import decode_requests; decode_requests()"
-COMMAND = [sys.executable, "-c", _CODE]
+_CODE = "from hidascan.image.isolation import decode_requests; decode_requests()"
+# -P: without the working folder in sys.path, as it may hold a malicious PIL.py.
+COMMAND = [sys.executable, "-P", "-c", _CODE]
 
 _PIPE_BYTES = 1 << 20
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # per decoder, as there may be one per core
-_SECONDS, _PIXELS_PER_SECOND = 10, 5e6  # time limit of a decoder: this, plus the pixels at this speed
-_READING_SECONDS = 120  # time limit of reading a file: this, plus its bytes at the speed below; a disk may sleep
+_SECONDS, _PIXELS_PER_SECOND = 10, 5e6  # time limit for decoding: 10 s, plus 1 s per 5 million pixels
+_READING_SECONDS = 120  # time limit for reading: this, plus the size at the speed below; a disk may have to spin up
 _BYTES, _BYTES_PER_PIXEL = 1 << 30, 24  # memory limit, beside the process and the file
 _BYTES_PER_SECOND = 5_000_000  # of the slowest disk
 
@@ -117,6 +117,7 @@ class _Worker:
         )
         self._requests: Any = self._process.stdin
         self._replies: Any = self._process.stdout
+        self._is_started = False
         _widen(self._replies)
 
     def is_alive(self) -> bool:
@@ -124,6 +125,9 @@ class _Worker:
 
     def decode(self, path: str, max_pixels: int, before_load: Callable[[int], None], trust: str | None) -> DecodedImage:
         try:
+            if not self._is_started:
+                self._receive()
+                self._is_started = True
             self._send({"path": path, "max_pixels": max_pixels, "trust": trust})
             reply = self._receive()
             if "pixels" in reply:
@@ -164,7 +168,9 @@ class _Worker:
         if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
             return "took too long to read or decode"
         if code in (-9, 137):
-            return "the decoder was killed, perhaps for lack of memory"
+            return "the decoder was killed, perhaps because it ran out of memory"
+        if code > 0 and not self._is_started:
+            return f"the decoder could not be started: exit code {code}"
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return f"damaged image: its decoder crashed ({name})"
 
@@ -180,6 +186,7 @@ def decode_requests() -> None:
     """Decode the files named on stdin, in a process of its own, until stdin ends."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # output of libraries must not mix with the replies
+    _send(replies, {})  # started
     size = _address_space()
     while line := requests.readline():
         _answer(json.loads(line), requests, replies, size)
@@ -214,7 +221,7 @@ def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size
         replies.flush()
     except (ImageError, MemoryError) as error:
         _allow_seconds(0)
-        _send(replies, {"error": str(error) or "not enough memory for an image of this size"})
+        _send(replies, {"error": str(error) or NO_MEMORY})
 
 
 def _size_of(path: str) -> int:

@@ -186,6 +186,7 @@ class _Layout:
             body = body[_TABLE_HEAD + sum(body[1:_TABLE_HEAD]) :]
 
     def _add_scan(self, header: bytes, start: int) -> int:
+        """Add a scan whose header ends at `start`; return the end of its data."""
         count = header[0]
         if len(header) < 4 + 2 * count:
             return start
@@ -227,7 +228,7 @@ class _Layout:
 
 
 class _Damaged:
-    """A JPEG that is damaged, or may be: libjpeg warned about it, or could not have done so."""
+    """A JPEG that is or may be damaged: libjpeg warned about it, or does not warn about this kind of damage."""
 
     def __init__(self, data: bytes, mode: str, warning: str):
         self.data, self.mode, self.warning = data, mode, warning

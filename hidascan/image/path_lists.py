@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from hidascan.errors import UsageError
+from hidascan.errors import UsageError, reason_of
 from hidascan.image.formats import kind_from_head
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -49,24 +49,24 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
     Raises:
         UsageError: If the file cannot be read, or is not a list of paths.
     """
-    called = "stdin" if name == STDIN else f"--files-from {name}"
+    source = "stdin" if name == STDIN else f"--files-from {name}"
     try:
         if is_path_table(name):
             yield from (_parquet if name.lower().endswith(".parquet") else _text)(name, column)
         elif name == STDIN:
             if sys.stdin is None:
                 raise UsageError("stdin is closed, so no list of paths can be read")
-            yield from read_list(sys.stdin.buffer, called, column, null)
+            yield from read_list(sys.stdin.buffer, source, column, null)
         else:
             with open(name, "rb") as file:
-                yield from read_list(file, called, column, null)
+                yield from read_list(file, source, column, null)
     except OSError as error:
-        raise UsageError(f"{called}: {error.strerror or error}") from None
+        raise UsageError(f"{source}: {reason_of(error)}") from None
     except ValueError as error:  # a NUL in the name, or a message without it, of a codec or of Arrow
-        raise UsageError(f"{called}: {error}") from None
+        raise UsageError(f"{source}: {error}") from None
 
 
-def read_list(stream: Any, called: str, column: str = "path", null: bool = False) -> Iterator[str]:
+def read_list(stream: Any, source: str, column: str = "path", null: bool = False) -> Iterator[str]:
     """Yield paths from a buffered binary stream, as they arrive; skip empty ones.
 
     With `null`, names are taken literally. In lines, carriage returns and byte-order marks are removed, unless a file
@@ -76,17 +76,17 @@ def read_list(stream: Any, called: str, column: str = "path", null: bool = False
         UsageError: If the stream is not a list of paths.
     """
     head = _head(stream, b"\0" if null else b"\n")
-    _refuse_other_files(head, called, b"\0" if null else b"\n")
+    _refuse_other_files(head, source, b"\0" if null else b"\n")
     if null:
-        yield from _between_nuls(stream, head, called)
+        yield from _between_nuls(stream, head, source)
         return
     encoding = _encoding(head)
     head = head if encoding.startswith("utf-16") or encoding == "utf-32" else head.removeprefix(codecs.BOM_UTF8)
     blocks = _blocks(stream, head)
     first = True
-    for line in _lines(blocks if encoding in _UTF8 else _recoded(blocks, encoding), called):
+    for line in _lines(blocks if encoding in _UTF8 else _recoded(blocks, encoding), source):
         if first:
-            _refuse_table(line, column, called)
+            _refuse_table(line, column, source)
         first = False
         yield readable_name(line)
 
@@ -127,13 +127,13 @@ def _recoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     yield os.fsencode(decoder.decode(b"", final=True))
 
 
-def _lines(blocks: Iterable[bytes], called: str) -> Iterator[str]:
+def _lines(blocks: Iterable[bytes], source: str) -> Iterator[str]:
     rest, many = b"", False
     for block in blocks:
         *lines, rest = (rest + block).split(b"\n")
         many |= bool(lines)
         if b"\0" in block or len(rest) > _MAX_LINE_BYTES:
-            raise UsageError(_format_problem(rest + block, called))
+            raise UsageError(_format_problem(rest + block, source))
         for line in lines:
             if name := _without_end(os.fsdecode(line)):
                 yield name
@@ -150,24 +150,24 @@ def _without_end(line: str) -> str:
     return "" if line.isspace() and not os.path.lexists(line) else line
 
 
-def _format_problem(data: bytes, called: str) -> str:
+def _format_problem(data: bytes, source: str) -> str:
     if b"\0" not in data:
-        return f"{called} is not a list of paths: a line is longer than any path"
+        return f"{source} is not a list of paths: a line is longer than any path"
     if any(byte < 32 and byte not in b"\0\t\n\r" for byte in data[:4096]):
-        return f"{called} is not a list of paths: it contains binary data"
-    return f"{called} looks NUL-separated: use -0"
+        return f"{source} is not a list of paths: it contains binary data"
+    return f"{source} looks NUL-separated: use -0"
 
 
-def _between_nuls(stream: Any, head: bytes, called: str) -> Iterator[str]:
+def _between_nuls(stream: Any, head: bytes, source: str) -> Iterator[str]:
     rest, many = b"", False
     for block in _blocks(stream, head):
         *names, rest = (rest + block).split(b"\0")
         many |= bool(names)
         if len(rest) > _MAX_LINE_BYTES:
-            raise UsageError(f"{called} is not NUL-separated: omit -0")
+            raise UsageError(f"{source} is not NUL-separated: omit -0")
         yield from (os.fsdecode(name) for name in names if name)
     if not many and b"\n" in rest.rstrip(b"\n") and not os.path.lexists(rest):
-        raise UsageError(f"{called} is not NUL-separated: omit -0")
+        raise UsageError(f"{source} is not NUL-separated: omit -0")
     if rest:
         yield os.fsdecode(rest)
 
@@ -175,12 +175,14 @@ def _between_nuls(stream: Any, head: bytes, called: str) -> Iterator[str]:
 def readable_name(name: str) -> str:
     """Return a spelling of a name of which a file exists; the name itself if there is none.
 
-    Lists contain quotes and spaces around names, other Unicode forms, and bytes of a Windows code page.
+    Lists contain quotes and spaces around names, an apostrophe before them, as in reports of hidascan, other Unicode
+    forms, and bytes of a Windows code page.
     """
     if os.path.lexists(name):
         return name
     bare = name.strip().strip('"')
-    for other in (bare, *(unicodedata.normalize(form, bare) for form in ("NFC", "NFD"))):
+    plain = bare.removeprefix("'")
+    for other in (bare, plain, *(unicodedata.normalize(form, one) for one in (bare, plain) for form in ("NFC", "NFD"))):
         if other and os.path.lexists(other):
             return other
     if not any("\udc80" <= letter <= "\udcff" for letter in name):
@@ -189,7 +191,7 @@ def readable_name(name: str) -> str:
     return other if os.path.lexists(other) else name
 
 
-def _refuse_other_files(head: bytes, called: str, end: bytes) -> None:
+def _refuse_other_files(head: bytes, source: str, end: bytes) -> None:
     """Refuse a file of another kind, by its first bytes, unless these are the name of an existing file.
 
     Raises:
@@ -201,14 +203,14 @@ def _refuse_other_files(head: bytes, called: str, end: bytes) -> None:
     advice = ""
     if kind.endswith(" image"):
         advice = (
-            "; to scan an image from a pipe, use /dev/stdin" if called == "stdin" else "; to scan it, pass it as PATH"
+            "; to scan an image from a pipe, use /dev/stdin" if source == "stdin" else "; to scan it, pass it as PATH"
         )
     elif "Excel" in kind:
         advice = "; save the workbook as CSV"
-    raise UsageError(f"{called} is not a list of paths: it looks like {kind}{advice}")
+    raise UsageError(f"{source} is not a list of paths: it looks like {kind}{advice}")
 
 
-def _refuse_table(line: str, column: str, called: str) -> None:
+def _refuse_table(line: str, column: str, source: str) -> None:
     """Refuse a table without the suffix of one.
 
     Raises:
@@ -216,7 +218,7 @@ def _refuse_table(line: str, column: str, called: str) -> None:
     """
     cells = [cell.strip().strip('"') for cell in re.split("[,;\t]", line)]
     if (_SEP_LINE.fullmatch(line) or (len(cells) > 1 and column in cells)) and not os.path.lexists(line):
-        raise UsageError(f"{called} looks like a table, not a list of paths: rename it to .csv or .tsv")
+        raise UsageError(f"{source} looks like a table, not a list of paths: rename it to .csv or .tsv")
 
 
 def _text(name: str, column: str) -> Iterator[str]:
@@ -241,7 +243,7 @@ def _text(name: str, column: str) -> Iterator[str]:
                 yield _path_of(row, at, separator, alone=len(names) == 1)
 
 
-def _rows(lines: Iterable[str], separator: str, column: str, called: str) -> Iterator[list[str]]:
+def _rows(lines: Iterable[str], separator: str, column: str, source: str) -> Iterator[list[str]]:
     """Yield the cells of each row of a table.
 
     Quotes are read strictly, or an open one would swallow rows. A line with text after a quoted part is read as it is, if
@@ -269,11 +271,11 @@ def _rows(lines: Iterable[str], separator: str, column: str, called: str) -> Ite
             return
         except csv.Error as error:
             if count != before + 1 or "expected after" not in str(error):
-                raise UsageError(f"{called}: line {count}: {error}") from None
+                raise UsageError(f"{source}: line {count}: {error}") from None
             row = next(csv.reader([line], delimiter=separator))
             certain = line[: line.index('"')].count(separator)  # cells before the first quotation mark
             if len(names) > 1 and len(row) != len(names) and column in names[certain:]:
-                raise UsageError(f"{called}: line {count}: {error}") from None
+                raise UsageError(f"{source}: line {count}: {error}") from None
             yield row
 
 

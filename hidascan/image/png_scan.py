@@ -23,7 +23,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 class _Chunk:
     kind: bytes
     data: memoryview
-    sound: bool  # the checksum is correct
+    intact: bool  # the checksum is correct
     cut: bool  # the chunk is truncated
 
 
@@ -57,7 +57,7 @@ class _Header:
         """Size in bytes of all inflated pixels."""
         return sum(rows * size for rows, size in self.passes())
 
-    def up_to_a_false_filter(self, inflated: bytearray) -> bytearray:
+    def up_to_invalid_filter(self, inflated: bytearray) -> bytearray:
         """Return the rows before the first one with an invalid filter, where decoders stop."""
         start = 0
         for rows, size in self.passes():
@@ -104,16 +104,16 @@ class PngFile:
                 break
             body = view[place + 8 : place + 8 + size]
             crc = data[place + 8 + size : place + 12 + size]
-            sound = crc == struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
-            file.chunks.append(_Chunk(kind, body, sound, place + 12 + size > len(data)))
+            intact = crc == struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+            file.chunks.append(_Chunk(kind, body, intact, place + 12 + size > len(data)))
             file.ended = kind == b"IEND"
             place += 12 + size
         return file
 
     @property
-    def sound(self) -> bool:
+    def intact(self) -> bool:
         """Whether all checksums are correct and the end chunk is present."""
-        return self.ended and all(chunk.sound for chunk in self.chunks)
+        return self.ended and all(chunk.intact for chunk in self.chunks)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -133,16 +133,16 @@ class PngFile:
         """
         header = self._header()
         known, certain, finished = self._inflate(header.size)
-        if not self.chunks[0].sound and not (finished and len(known) == header.size):
+        if not self.chunks[0].intact and not (finished and len(known) == header.size):
             raise ImageError("damaged image: the header of this PNG file is wrong")  # of size or pixel format
-        known = header.up_to_a_false_filter(known)
+        known = header.up_to_invalid_filter(known)
         certain, finished = min(certain, len(known)), finished and len(known) >= header.size
         rows = Rows(0, header.whole_rows(len(known)))
         sure = Rows(0, header.height if finished else header.whole_rows(certain))
         if sure.bottom == header.height:
-            bad = ", ".join(sorted({chunk.kind.decode() for chunk in self.chunks if not (chunk.sound or chunk.cut)}))
+            bad = ", ".join(sorted({chunk.kind.decode() for chunk in self.chunks if not (chunk.intact or chunk.cut)}))
             note = f"damaged: wrong checksum in {bad}" if bad else "damaged: the PNG is truncated"
-            colours = any(chunk.kind in (b"PLTE", b"tRNS") and not chunk.sound for chunk in self.chunks)
+            colours = any(chunk.kind in (b"PLTE", b"tRNS") and not chunk.intact for chunk in self.chunks)
             note = f"{note}; {f'colours {MAY_BE_WRONG}' if colours else 'all pixels are intact'}"
         elif sure.enough(header.height) or rows.bottom == sure.bottom:
             rows, note = sure, note_of(sure, header.height)
@@ -175,7 +175,7 @@ class PngFile:
         for chunk in self.chunks:
             if chunk.kind != b"IDAT":
                 continue
-            if not (chunk.sound or chunk.cut) and certain < 0:
+            if not (chunk.intact or chunk.cut) and certain < 0:
                 certain = len(pixels)
             for start in range(0, len(chunk.data), 256):  # in small steps, so that little is lost at an error
                 try:
@@ -191,7 +191,7 @@ class PngFile:
             if chunk.kind == b"IDAT":
                 parts += [_chunk(b"IDAT", zlib.compress(pixels, 1))] if pending else []
                 pending = False
-            elif chunk.sound or (chunk.kind in (b"tEXt", b"iTXt", b"IHDR", b"PLTE", b"tRNS") and len(chunk.data)):
+            elif chunk.intact or (chunk.kind in (b"tEXt", b"iTXt", b"IHDR", b"PLTE", b"tRNS") and len(chunk.data)):
                 parts.append(_chunk(chunk.kind, bytes(chunk.data)))
         if pending:
             raise ImageError("damaged image: the file is truncated before its pixels")

@@ -131,7 +131,7 @@ _UNSUPPORTED = (
     Signature(rb".{257}ustar", "a tar archive", "unpack it first"),
     Signature(rb"MSCF\0{4}", "a CAB archive", "unpack it first"),
     Signature(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document or thumbnail store (OLE)"),
-    Signature(rb"SQLite format 3\0", "a SQLite database"),
+    Signature(rb"SQLite format 3\0", "an SQLite database"),
     Signature(rb"\0\x05\x16[\x07\0]", "a macOS AppleDouble file (resource fork), not the picture itself"),
     Signature(rb"MZ(?=.{0,58}\0).{58}", "a Windows program"),
     Signature(rb"\x7fELF", "a Linux program"),
@@ -156,7 +156,7 @@ _TEXTS = (
         EXPORT,
     ),
     Signature(
-        rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html|head|body|script|title|meta)\b",
+        rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html|head|body|script|title|meta|link|style|div|p|h1|center|pre|span|a|img|br)\b",
         "a web page (HTML)",
         _DOWNLOAD,
     ),
@@ -245,7 +245,7 @@ def _by_both_ends(data: bytes) -> Signature | None:
 def without_padding(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Return a file without blank bytes before the picture, such as empty lines by a server, and a note if it had any."""
     size = _padding(data[:_HEAD])
-    return (data[size:], (f"blank bytes before the picture were skipped: {size}",)) if size else (data, ())
+    return (data[size:], (f"skipped {size} blank bytes before the picture",)) if size else (data, ())
 
 
 def _padding(head: bytes) -> int:

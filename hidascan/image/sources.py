@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -13,7 +14,15 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from hidascan.errors import ImageError, reason_of
-from hidascan.image.folders import APPLE_DOUBLE, SkippedFiles, SkipReason, Survey, system_file, system_folder
+from hidascan.image.folders import (
+    APPLE_DOUBLE,
+    UNSUPPORTED_PICTURES,
+    SkippedFiles,
+    SkipReason,
+    Survey,
+    system_file,
+    system_folder,
+)
 from hidascan.image.formats import READABLE_KINDS, kind_from_head, suffixes
 
 HEATMAP_SUFFIX = ".heatmap.png"
@@ -23,26 +32,6 @@ ATTRIBUTIONS_SUFFIX = ".effects.png"
 _OWN = (HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)
 _URI = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _STREAM = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
-# Suffixes of files that may be pictures.
-_UNTYPED = frozenset(
-    [
-        "",
-        *[
-            ".dat",
-            ".bin",
-            ".tmp",
-            ".bak",
-            ".old",
-            ".orig",
-            ".part",
-            ".crdownload",
-            ".download",
-            ".file",
-            ".cache",
-            ".thm",
-        ],
-    ]
-)
 _MAX_STREAM_BYTES, _BLOCK = 1 << 30, 1 << 20  # bytes
 
 
@@ -91,7 +80,22 @@ class Selection:
 
 def _matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
     plain = (pattern.rstrip("/") for pattern in patterns)  # "cache/" is a usual spelling of the folder "cache"
-    return any(fnmatch(below if "/" in pattern else name, pattern) for pattern in plain)
+    return any(
+        any(fnmatch(below, one) for one in _spellings(pattern)) if "/" in pattern else fnmatch(name, pattern)
+        for pattern in plain
+    )
+
+
+@functools.cache
+def _spellings(pattern: str) -> list[str]:
+    """Return patterns that together match the relative paths of a pattern, in which `**/` may stand for no folder.
+
+    As in .gitignore, a leading "/" or "./" is the searched folder.
+    """
+    start, mark, rest = re.sub(r"^(\.?/)+", "", pattern).partition("**/")
+    if not mark:
+        return [start]
+    return [start + folders + end for end in _spellings(re.sub(r"^(\*\*/)+", "", rest)) for folders in (mark, "")]
 
 
 def is_uri(path: str) -> bool:
@@ -248,12 +252,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_unnamed_image(path: str) -> bool:
-    """Return whether an image has no suffix, or one such as `.jpg_large`, `.jpg.1` or `.bak`, as in caches and backups."""
-    name = os.path.basename(path).lower()
-    stem, suffix = os.path.splitext(name)
-    known = tuple(suffixes())
-    named = suffix.startswith(known) or (suffix[1:].isdigit() and stem.endswith(known))  # not a.jpg.json, a sidecar
-    return (named or suffix in _UNTYPED) and _holds_an_image(path)
+    """Return whether an image lacks the suffix of one, as in caches, backups and downloads.
+
+    Pictures in unsupported formats are counted by their suffixes; the first bytes of some are those of a TIFF.
+    """
+    return os.path.splitext(path)[1].lower() not in UNSUPPORTED_PICTURES and _holds_an_image(path)
 
 
 def _holds_an_image(path: str) -> bool:
@@ -261,7 +264,7 @@ def _holds_an_image(path: str) -> bool:
     try:
         if not os.path.isfile(path):  # opening a pipe would block
             return False
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return kind_from_head(file.read(64)) in READABLE_KINDS
     except OSError:
         return False
@@ -292,8 +295,17 @@ def copy_stream(path: str, folder: Path) -> Path:
     return target
 
 
+def file_state(path: str) -> list[int] | None:
+    """Return size (bytes) and time of modification (ns) of a file, to notice changes; None if it is missing."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
 @dataclass(frozen=True)
-class FileEvidence:
+class FileIdentity:
     """Identity of a file at the time of reading."""
 
     sha256: str  # SHA-256 of the content, hex
@@ -301,7 +313,7 @@ class FileEvidence:
     modified: str  # time of the last change: ISO 8601, UTC, to the second; "" if unknown, as of an uploaded copy
 
 
-def evidence_of(path: str) -> FileEvidence | None:
+def identify(path: str) -> FileIdentity | None:
     """Hash a regular file; None for other or unreadable files."""
     try:
         if not os.path.isfile(path):
@@ -311,7 +323,7 @@ def evidence_of(path: str) -> FileEvidence | None:
             changed = os.fstat(file.fileno()).st_mtime
     except OSError:
         return None
-    return FileEvidence(digest.hexdigest(), size, _in_utc(changed))
+    return FileIdentity(digest.hexdigest(), size, _in_utc(changed))
 
 
 def _in_utc(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Recognise TIFFs whose pixels Pillow would misread, or that lack some or have corrupt ones."""
+"""Recognise TIFFs that Pillow would misread, and those with missing or corrupt strips or tiles."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def tags_of(image: Image.Image) -> Any:
 
 
 def in_one_plane(image: Image.Image) -> Image.Image:
-    """Let Pillow read a TIFF with a single plane; of separate planes, it reads only the first letter of a raw mode.
+    """Make Pillow read a TIFF of one channel that is marked as having separate planes.
 
-    Call it after any change of frames, which reads the tags again.
+    For such planes, it would use only the first letter of the raw mode. Call it after any change of frames, which reads the tags again.
     """
     tags = tags_of(image)
     if _is_separate(tags) and tags.get(_CHANNELS, 1) == 1:

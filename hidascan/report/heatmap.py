@@ -27,7 +27,7 @@ _MARGIN = 12
 _LEGEND = 100
 _INK, _PAPER, _FAINT = (24, 24, 27), (250, 250, 249), (95, 95, 104)
 _FOR_AI, _FOR_REAL = (197, 38, 29), (28, 103, 201)
-_LEAST = 0.5  # value of the lowest colour; lower cells are transparent
+_LOWEST_SHOWN = 0.5  # value of the lowest colour; lower cells are transparent
 _OPACITY = 0.45  # of marked cells
 STRONG = 0.5  # log-odds of the score: influence of a patch that is drawn in full colour
 
@@ -42,7 +42,7 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding, run: RunInfo) -> Image.Im
     layer = heat_layer(finding, small.shape[:2])
     picture = _blend(small, layer[..., :3].astype(np.float32), layer[..., 3] / 255, finding.orientation)
     _draw_contours(picture, contours(finding))
-    ramp, scale = _heat(np.linspace(_LEAST, 1, 256, dtype=np.float32)[None]), ("0.5", "0.75", "1")
+    ramp, scale = _heat(np.linspace(_LOWEST_SHOWN, 1, 256, dtype=np.float32)[None]), ("0.5", "0.75", "1")
     caption = "heatmap value of marked areas; not a probability"
     return _page(picture, finding, run, heatmap_in_words(finding), ramp, scale, caption)
 
@@ -80,8 +80,8 @@ def notable(finding: Finding) -> bool:
 
 def heat_layer(finding: Finding, size: tuple[int, ...]) -> np.ndarray:
     """Colour the marked cells as (*size, 4) uint8 RGBA at the pixels of a shrunk image; all others are transparent."""
-    cells, hot = _known(finding.heatmap), marked_cells(finding)
-    layer = np.dstack([_heat(cells), np.where(hot, 255 * _OPACITY, 0)]).astype(np.uint8)
+    cells, marked = _known(finding.heatmap), marked_cells(finding)
+    layer = np.dstack([_heat(cells), np.where(marked, 255 * _OPACITY, 0)]).astype(np.uint8)
     full = (finding.height or CELL * cells.shape[0], finding.width or CELL * cells.shape[1])
     rows, cols = (
         np.minimum(((np.arange(side) + 0.5) * whole / side / CELL).astype(int), count - 1)
@@ -91,7 +91,7 @@ def heat_layer(finding: Finding, size: tuple[int, ...]) -> np.ndarray:
 
 
 def marked_cells(finding: Finding) -> np.ndarray:
-    """Return the cells over the localisation threshold, (h, w) bool: the hottest, as many as the AI area holds."""
+    """Return the cells over the localisation threshold, (h, w) bool: those with the largest values, as many as the AI area holds."""
     cells = _known(finding.heatmap)
     count = round((finding.ai_area or 0.0) * cells.size)
     return cells >= np.partition(cells, cells.size - count, axis=None)[cells.size - count] if count else cells > 1
@@ -139,8 +139,8 @@ def _known(heatmap: np.ndarray | None) -> np.ndarray:
 
 
 def _heat(values: np.ndarray) -> np.ndarray:
-    """Colour p(AI) (H, W) as (H, W, 3) float32 RGB by Cividis, which is readable in grey and for the colour-blind."""
-    levels = np.rint(np.clip((values - _LEAST) / (1 - _LEAST), 0, 1) * 255).astype(np.uint8)
+    """Colour heatmap values (H, W) as (H, W, 3) float32 RGB by Cividis, which is readable in grey and for the colour-blind."""
+    levels = np.rint(np.clip((values - _LOWEST_SHOWN) / (1 - _LOWEST_SHOWN), 0, 1) * 255).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB).astype(np.float32)
 
 
@@ -234,16 +234,13 @@ class HeatmapReport(Report):
         if self._raw:
             values = upright(finding.heatmap, finding.orientation)
             pages[RAW_HEATMAP_SUFFIX] = Image.fromarray(np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16))
-        name = free_name(self._folder, Path(finding.path).name, list(pages))
-        written: list[Path] = []
-        try:
-            for suffix, page in pages.items():
-                _save(page, self._folder / (name + suffix), finding)
-                written.append(self._folder / (name + suffix))
-        except OSError:  # the disk is full: a scan that is resumed will draw them all again
-            for path in written:
-                path.unlink()
-            raise
+        while True:
+            name = free_name(self._folder, Path(finding.path).name, list(pages))
+            try:
+                _save_all({self._folder / (name + suffix): page for suffix, page in pages.items()}, finding)
+            except FileExistsError:  # another scan has taken the name meanwhile
+                continue
+            break
         self._count += 1
 
     def written(self) -> str:
@@ -262,6 +259,19 @@ class HeatmapReport(Report):
         return pages
 
 
+def _save_all(pages: dict[Path, Image.Image], finding: Finding) -> None:
+    """Write all maps of an image, or none if a name is taken or the disk is full: they are drawn again later."""
+    written: list[Path] = []
+    try:
+        for target, page in pages.items():
+            _save(page, target, finding)
+            written.append(target)
+    except OSError:
+        for path in written:
+            path.unlink()
+        raise
+
+
 def _save(image: Image.Image, target: Path, finding: Finding) -> None:
     """Write a heatmap, with path and hash of its picture, as pictures of several folders may have one name."""
     about = PngInfo()
@@ -271,5 +281,7 @@ def _save(image: Image.Image, target: Path, finding: Finding) -> None:
     try:
         with written_whole(target, replace=False) as partial:
             image.save(partial, "PNG", pnginfo=about)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise write_error(target, error) from None

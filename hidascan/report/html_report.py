@@ -156,7 +156,10 @@ class HtmlReport(TextReport):
 
 
 def render(template: str, **values: object) -> str:
-    """Render a template; of rows without line feeds between tags, as thousands of them open faster so."""
+    """Render a template.
+
+    Rows lose the line feeds between tags, as a page of thousands of rows then opens faster.
+    """
     text = _PAGES.get_template(template).render(**values)
     return re.sub(r">\n+<", "><", text) + "\n" if template == "row.html" else text
 

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, Protocol, TextIO, cast
 
@@ -15,7 +16,7 @@ import numpy as np
 from hidascan.errors import HidascanError, ImageError, UsageError, reason_of
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.isolation import decoders
-from hidascan.image.sources import evidence_of, is_stream
+from hidascan.image.sources import identify, is_stream
 from hidascan.printable import ANY_TEXT
 
 try:
@@ -25,8 +26,10 @@ except ImportError:  # Windows: without locks
 
 HEAD = 1 << 16  # bytes of a file by which a report is recognised
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nothing more can be written
+_MAX_NAME = 255  # bytes of a file name
 _CHANGED = "the file has changed since it was scanned"
-_MOST_DAMAGED = 4  # of a damaged picture, at least a quarter of the rows were scanned
+# Pixels of the file per scanned pixel: of a damaged picture, at least a quarter of the rows were scanned.
+_MAX_ENLARGEMENT = 4
 
 
 class Report(Protocol):
@@ -78,15 +81,15 @@ def pixels_of(finding: Finding) -> np.ndarray:
     """Decode a scanned image again: (H, W, 3) uint8 as stored.
 
     Raises:
-        ImageError: If the file has changed, or was a stream.
+        ImageError: If the file cannot be read, has changed, or was a stream.
     """
     if is_stream(finding.path):
         raise ImageError("a pipe can be read only once; save the image to a file first")
     height, width = finding.height or 0, finding.width or 0
-    now = evidence_of(finding.path) if finding.file else None
+    now = identify(finding.path) if finding.file else None
     if finding.file and now and now.sha256 != finding.file.sha256:
         raise ImageError(_CHANGED)
-    pixels = decoders().decode(finding.path, _MOST_DAMAGED * height * width).pixels
+    pixels = decoders().decode(finding.path, _MAX_ENLARGEMENT * height * width).pixels
     if pixels.shape[:2] != (height, width):
         raise ImageError(_CHANGED)
     return pixels
@@ -111,12 +114,28 @@ def output_folder(folder: str, option: str) -> Path:
 
 
 def free_name(folder: Path, name: str, suffixes: list[str]) -> str:
-    """Add a number to a name, if needed, so that no file with any of the suffixes is overwritten."""
-    free, number = name, 1
-    while any(os.path.lexists(folder / (free + suffix)) for suffix in suffixes):  # including dangling links
-        number += 1
-        free = f"{name}.{number}"
-    return free
+    """Add a number to a name, if needed, so that no file with any of the suffixes is overwritten.
+
+    A name that is too long with the longest suffix is shortened.
+    """
+    longest = max(suffixes, key=len)
+    for number in count(1):
+        free = fitting(name, f"{numbered(number)}{longest}").removesuffix(longest)
+        if not any(os.path.lexists(folder / (free + suffix)) for suffix in suffixes):  # including dangling links
+            return free
+    raise AssertionError
+
+
+def numbered(number: int) -> str:
+    """Return the part of a file name that distinguishes files of one name; "" for the first."""
+    return "" if number == 1 else f".{number}"
+
+
+def fitting(name: str, end: str) -> str:
+    """Return a name with an end, such as a suffix; a name too long for file systems loses its last characters."""
+    while len(os.fsencode(name + end)) > _MAX_NAME:
+        name = name[:-1]
+    return name + end
 
 
 def open_text(target: str, append: bool = False, recognises: Callable[[bytes], bool] = TextReport.recognises) -> TextIO:

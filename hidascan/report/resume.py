@@ -16,7 +16,7 @@ from hidascan.atomic import written_whole
 from hidascan.errors import UsageError, reason_of
 from hidascan.finding import Finding
 from hidascan.image.sources import is_uri, path_key
-from hidascan.printable import complain
+from hidascan.printable import print_to_stderr
 from hidascan.report import FORMATS, report_class
 from hidascan.report.reporter import HEAD, lock
 
@@ -104,7 +104,7 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
             write_mark(mark_of(file), made_by)
         except OSError as error:
             problem = f"{mark_of(file)}: {reason_of(error)}"
-            complain(
+            print_to_stderr(
                 f"{problem}; if this scan is interrupted, it cannot be resumed, and the next one replaces its rows"
             )
     if not known or missing:
@@ -118,10 +118,10 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
             stream.truncate(rows[count - 1][1] if count else 0)
     findings = [row for row, _ in next(iter(known.values()))[:count]]
     return EarlierResults(
-        True,
-        {finding.path for finding in findings},
-        any(finding.verdict == "ai" for finding in findings),
-        any(finding.status != "ok" for finding in findings),
+        resuming=True,
+        paths={finding.path for finding in findings},
+        found_ai=any(finding.verdict == "ai" for finding in findings),
+        failed=any(finding.status != "ok" for finding in findings),
     )
 
 
@@ -153,8 +153,8 @@ def is_regular(file: str) -> bool:
 
 
 def mark_of(file: str) -> Path:
-    """Return the path of the mark of an output."""
-    return Path(f"{file}.unfinished")
+    """Return the path of the mark of an output, beside the file itself, not beside a link to it."""
+    return Path(f"{os.path.realpath(file) if os.path.islink(file) else file}.unfinished")
 
 
 def write_mark(mark: Path, made_by: Mapping[str, object]) -> None:

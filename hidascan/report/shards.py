@@ -191,7 +191,12 @@ class ShardReport:
             for row in read_shard(shard):
                 self._count(row)
                 paths.add(row["path"])
-        self.earlier = EarlierResults(bool(paths), paths, self._verdicts["ai"] > 0, self._errors.total() > 0)
+        self.earlier = EarlierResults(
+            resuming=bool(paths),
+            paths=paths,
+            found_ai=self._verdicts["ai"] > 0,
+            failed=self._errors.total() > 0,
+        )
         self._writer = ShardWriter(self._folder, shards.form, shards.rows)
 
     def _check_running(self, mark: Path) -> None:

@@ -154,7 +154,7 @@ def _row(finding: Finding) -> Text:
     verdict = finding.verdict or "error"
     line = Text(f"{verdict:12} ", style=_STYLES[verdict])
     if finding.status == "ok":
-        area = "" if finding.ai_area is None else f"{finding.ai_area:.1%}"
+        area = "" if finding.ai_area is None else f"{100 * finding.ai_area:.1f} %"
         line.append(f"{finding.score:6.3f} {_quality(finding):>5} {area:>8}  ", style="default")
     else:
         line.append(" " * 23)

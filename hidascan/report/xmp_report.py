@@ -13,8 +13,9 @@ from xml.sax.saxutils import escape, unescape
 
 from hidascan.atomic import written_whole
 from hidascan.finding import Finding, RunInfo
+from hidascan.image.sources import is_stream
 from hidascan.printable import printable
-from hidascan.report.reporter import Report, output_folder, write_error
+from hidascan.report.reporter import Report, fitting, numbered, output_folder, write_error
 
 NAMESPACE = "urn:hidascan:finding:1"
 SUFFIX = ".xmp"
@@ -57,17 +58,21 @@ class XmpReport(Report):
         if finding.status != "ok":
             return
         facts = self._facts(finding)
-        target = self._target(Path(finding.path).name, facts)
-        try:
-            with written_whole(target, replace=os.path.lexists(target)) as partial:
-                partial.write_text(_page(facts), encoding="utf-8")
-        except OSError as error:
-            raise write_error(target, error) from None
+        while True:
+            target = self._target(Path(finding.path).name, facts)
+            try:
+                with written_whole(target, replace=os.path.lexists(target)) as partial:
+                    partial.write_text(_page(facts), encoding="utf-8")
+            except FileExistsError:  # another scan has taken the name meanwhile
+                continue
+            except OSError as error:
+                raise write_error(target, error) from None
+            return
 
     def _target(self, name: str, facts: dict[str, str]) -> Path:
         """Return the sidecar of the same image, or the first free name."""
         for number in count(1):
-            target = self._folder / f"{name}{'' if number == 1 else f'.{number}'}{SUFFIX}"
+            target = self._folder / fitting(name, f"{numbered(number)}{SUFFIX}")
             if not os.path.lexists(target) or _is_of_the_same_image(target, facts):
                 return target
         raise AssertionError
@@ -104,4 +109,6 @@ def _is_of_the_same_image(target: Path, facts: dict[str, str]) -> bool:
     if "verdict" not in found or _page(found) != text:
         return False
     compared = ("path",) if "path" in found else ("file", "sha256")
+    if is_stream(facts["path"]):  # the next pipe may have the same name
+        compared = ("path", "sha256")
     return all(found.get(name) == facts.get(name) for name in compared)

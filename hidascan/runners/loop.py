@@ -11,13 +11,13 @@ from itertools import chain, islice
 
 from tqdm import tqdm
 
-from hidascan.errors import ExitCode, HidascanError, UsageError
+from hidascan.errors import ExitCode, HidascanError, UsageError, reason_of
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.folders import Survey
-from hidascan.image.sources import evidence_of
+from hidascan.image.sources import identify
 from hidascan.options import ScanOptions
 from hidascan.outputs import check_outputs
-from hidascan.printable import complain
+from hidascan.printable import print_to_stderr
 from hidascan.report import report_class, resume
 from hidascan.report.heatmap import HeatmapReport
 from hidascan.report.reporter import Report, TextReport, lock, output_folder
@@ -123,7 +123,7 @@ class Run:
         """Add a finding to every report; an unreadable file and a failed report cost a line on stderr."""
         with self.progress.reporting():
             if finding.error:
-                complain(f"{finding.path}: {finding.error}")
+                print_to_stderr(f"{finding.path}: {finding.error}")
             self._found_ai |= finding.verdict == "ai"
             self._failed |= finding.status != "ok"
             for report in self._reports:
@@ -131,17 +131,17 @@ class Run:
                     report.add(finding)
                 except HidascanError as error:
                     self._failed = True
-                    complain(f"{finding.path}: {error}")
+                    print_to_stderr(f"{finding.path}: {error}")
 
     def end(self) -> ExitCode:
         """Mark the reports as complete, list skipped files on stderr, and return the exit code."""
         reports = self.request.reports
         resume.end(self._resumable)
         summary = self._shards.end() if self._shards is not None else ""
-        if summary and not reports.quiet and not reports.use_stdout:
+        if summary and not reports.quiet and not reports.uses_stdout:
             print(summary)
         for line in self._survey.lines(reports.quiet):
-            complain(line)
+            print_to_stderr(line)
         failed = self._failed or bool(self._survey.empty)
         if self._found_ai and not (failed and self.request.strict):
             return ExitCode.AI_FOUND
@@ -169,7 +169,7 @@ def _runner(name: str) -> RunnerFunction:
 
 def _digest_of(path: str | None) -> str:
     """Return the SHA-256 of a file, "" for None."""
-    found = None if path is None else evidence_of(path)
+    found = None if path is None else identify(path)
     return found.sha256 if found else ""
 
 
@@ -198,7 +198,7 @@ def _check_working_folder() -> None:
     try:
         os.getcwd()
     except OSError as error:
-        reason = "no longer exists" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        reason = "no longer exists" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason_of(error)})"
         raise UsageError(f"the current folder {reason}: change to another one with cd") from None
 
 
@@ -219,7 +219,7 @@ class ScanProgress:
         self._images += 1
         with tqdm.external_write_mode():
             yield
-        self._bar.set_postfix_str(f"{self._images} images", refresh=False)
+        self._bar.set_postfix_str(f"{self._images} image{'s' * (self._images != 1)}", refresh=False)
 
     def close(self) -> None:
         """Remove the bar."""

@@ -23,7 +23,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, from_arrow_refs
 
 from hidascan.detectors import find_weights
-from hidascan.errors import CheckpointError, ClusterError, HidascanError, UsageError
+from hidascan.errors import CheckpointError, ClusterError, HidascanError, UsageError, reason_of
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.filesystems import fetch
 from hidascan.image.sources import Unreadable, is_uri
@@ -119,7 +119,7 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise UsageError(f"--ray-address {address}: no cluster at this address ({error.strerror or error})") from None
+        raise UsageError(f"--ray-address {address}: no cluster at this address ({reason_of(error)})") from None
 
 
 def scanned(files: Iterable[File], options: ScanOptions, described: Described, actors: int | None) -> Iterator[Finding]:
@@ -180,11 +180,12 @@ def allocate(nodes: list[dict[str, Any]], device: str) -> Allocation:
     machines = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
     gpus = 0 if device == "cpu" else int(sum(machine.get("GPU", 0) for machine in machines))
     if gpus:
-        return Allocation(gpus, 1, 1, 1, 1)
+        return Allocation(actors=gpus, actor_gpus=1, actor_cpus=1, threads=1, decoding_cpus=1)
     cores = int(min((machine["CPU"] for machine in machines), default=1))
     if cores < 2:
-        return Allocation(max(1, len(machines)), 0, 0.5, 1, 0.25)
-    return Allocation(len(machines), 0, cores - 1, cores, 0.5)  # two tasks share one core, as they mostly wait
+        return Allocation(actors=max(1, len(machines)), actor_gpus=0, actor_cpus=0.5, threads=1, decoding_cpus=0.25)
+    # Two decoding tasks share one core, as they mostly wait.
+    return Allocation(actors=len(machines), actor_gpus=0, actor_cpus=cores - 1, threads=cores, decoding_cpus=0.5)
 
 
 def decode(block: Any, preparer: Preparer, base: str) -> Iterator[Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from tqdm import tqdm
 
 from hidascan.errors import CheckpointError, UsageError, reason_of
 from hidascan.finding import Finding
-from hidascan.image.sources import evidence_of, is_stream, is_uri
+from hidascan.image.sources import identify, is_stream, is_uri
 from hidascan.options import ScanOptions
-from hidascan.printable import printable
+from hidascan.printable import print_to_stderr, printable
+from hidascan.report.resume import is_own, mark_of
 from hidascan.scanner import Scanner
 
 TOLERANCE = 0.005  # of scores, as machines round differently
@@ -34,36 +36,46 @@ def verify(report: Path, sample: int, base: Path, weights: str | None, device: s
     Raises:
         UsageError: If the report cannot be read.
     """
-    rows, found = read_rows(report), 0
+    rows = read_rows(report)
     changes = [change_of(row, base) for row in tqdm(rows, desc="hashing", disable=None)]
     changed = [(row.path, change) for row, change in zip(rows, changes, strict=True) if change is not None]
     for path, change in changed:
         print(printable(f"{path}: {change}"))
     gone = {path for path, _ in changed}
-    there = [row for row in rows if row.path not in gone]
-    count = min(sample, len(there))
-    chosen = [there[number * len(there) // count] for number in range(count)]
-    scanned = 0
-    with tqdm(total=count, desc="scanning", disable=None) as bar:
+    chosen = _sample([row for row in rows if row.path not in gone], sample)
+    differences, scanned = len(changed), 0
+    with tqdm(total=len(chosen), desc="scanning", disable=None) as bar:
+        for files, lines in _scanned_again(chosen, base, weights, device):
+            for line in lines:
+                print(printable(line))
+            differences += len(lines)
+            scanned += files
+            bar.update(files)
+    print(f"{_hashed(rows, changes)}, {scanned} scanned again: {_count(differences)}")
+    mark = mark_of(str(report))
+    if os.path.lexists(mark) and is_own(mark):
+        print_to_stderr(f"{report} is incomplete: its scan was interrupted, or is still running")
+    return differences
 
-        def on_row() -> None:
-            nonlocal scanned
-            scanned += 1
-            bar.update()
 
-        for line in _changed_scores(chosen, base, weights, device, on_row):
-            print(printable(line))
-            found += 1
-    differences = len(changed) + found
-    without = sum(row.file is None for row in rows)
+def _sample(rows: list[Finding], count: int) -> list[Finding]:
+    """Take `count` rows, spread evenly; all if there are fewer."""
+    count = min(count, len(rows))
+    return [rows[number * len(rows) // count] for number in range(count)]
+
+
+def _hashed(rows: list[Finding], changes: list[str | None]) -> str:
+    """Return the number of hashed files in words, with that of the rows without a hash."""
     hashed = sum(
         bool(row.file) and (change is None or change.startswith("content has changed"))
         for row, change in zip(rows, changes, strict=True)
     )
-    unread = f" ({without} unreadable, without a hash)" if without else ""
-    counted = f"{differences or 'no'} difference{'s' * (differences != 1)}"
-    print(f"{hashed} files hashed{unread}, {scanned} scanned again: {counted}")
-    return differences
+    without = sum(row.file is None for row in rows)
+    return f"{hashed} files hashed" + (f" ({without} unreadable, without a hash)" if without else "")
+
+
+def _count(differences: int) -> str:
+    return f"{differences or 'no'} difference{'s' * (differences != 1)}"
 
 
 def read_rows(report: Path) -> list[Finding]:
@@ -106,7 +118,7 @@ def change_of(finding: Finding, base: Path) -> str | None:
         return "the report contains no hash for this file" if finding.status == "ok" else None
     if not _is_local(finding):
         return "not verified: only local files are hashed again"
-    now = evidence_of(str(base / finding.path))
+    now = identify(str(base / finding.path))
     if now is None:
         return _unreadable_reason(base / finding.path)
     if now.sha256 == before.sha256:
@@ -128,14 +140,16 @@ def _unreadable_reason(path: Path) -> str:
             return "cannot be read"
     except FileNotFoundError:
         return f"no such file: {path}"
-    except (OSError, ValueError) as error:
-        return f"cannot be read: {(getattr(error, 'strerror', None) or str(error)).lower()}"
+    except OSError as error:
+        return f"cannot be read: {reason_of(error)}"
+    except ValueError as error:  # a NUL in the name
+        return f"cannot be read: {error}"
 
 
-def _changed_scores(
-    rows: list[Finding], base: Path, weights: str | None, device: str, on_row: Callable[[], object]
-) -> Iterator[str]:
-    """Scan files again with the report's settings, and yield a line for each difference in score or verdict."""
+def _scanned_again(
+    rows: list[Finding], base: Path, weights: str | None, device: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Scan files again with the report's settings, and yield the number of files, 0 or 1, with a line per difference."""
     by_scan: dict[str, list[Finding]] = {}
     for row in rows:
         by_scan.setdefault(json.dumps(row.scan, sort_keys=True), []).append(row)
@@ -144,14 +158,13 @@ def _changed_scores(
         try:
             scanner = Scanner(_options(scan, weights, device))
         except CheckpointError as error:
-            yield f"cannot be scanned again: {error}"
+            yield 0, [f"cannot be scanned again: {error}"]
             continue
         then, here = scan.get("weights"), scanner.info.digest
         if then != here:
-            yield f"different weights: {str(then)[:12]} in the report, {here[:12]} now"
+            yield 0, [f"different weights: {str(then)[:12]} in the report, {here[:12]} now"]
         for row, now in zip(members, scanner.scan_files(str(base / row.path) for row in members), strict=True):
-            yield from _differences(row, now)
-            on_row()
+            yield 1, [*_differences(row, now)]
 
 
 def _options(scan: Mapping[str, Any], weights: str | None, device: str) -> ScanOptions:

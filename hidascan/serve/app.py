@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
@@ -26,6 +25,7 @@ from hidascan.printable import printable
 from hidascan.serve import pages
 from hidascan.serve.requests import ADVICE, LOOPBACK, Guard, Limits, Upload, delete, receive
 from hidascan.serve.scan_queue import EVENTS, Busy, EventStream, ScanQueue
+from hidascan.temporary import temporary_folder
 
 LINES, PAGE_LINES = "application/x-ndjson", "application/vnd.hidascan.page+x-ndjson"
 _RETRY_AFTER = "5"  # seconds
@@ -81,9 +81,9 @@ def make_app(queue: ScanQueue, limits: Limits, keep: Path | None = None, local: 
     """
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        with tempfile.TemporaryDirectory(prefix="hidascan-") as folder:
-            app.state.folder = keep or Path(folder)
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with temporary_folder() as folder:
+            app.state.folder = keep or folder
             app.state.drawing = asyncio.Semaphore(2)
             yield
             await asyncio.to_thread(queue.close)
@@ -91,7 +91,7 @@ def make_app(queue: ScanQueue, limits: Limits, keep: Path | None = None, local: 
     app = FastAPI(
         title="hidascan",
         version=queue.scanner.info.version,
-        lifespan=life,
+        lifespan=lifespan,
         docs_url=None,  # these pages would load external scripts
         redoc_url=None,
         redirect_slashes=False,  # few clients repeat a form after a redirect
@@ -169,8 +169,9 @@ def _add_page(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool, local
     """Add the routes of the page."""
     info = queue.scanner.info
     fixed = info.options.threshold is not None or info.options.fast
-    careful = None if fixed else queue.scanner.info_with("low-fpr")
-    fewer = careful if careful and careful.ai_from > info.ai_from else None
+    low_fpr = None if fixed else queue.scanner.info_with("low-fpr")
+    if low_fpr and low_fpr.ai_from <= info.ai_from:
+        low_fpr = None
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
@@ -178,7 +179,7 @@ def _add_page(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool, local
         policy += "; connect-src 'self'; form-action 'self'; frame-ancestors 'none'"
         headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"}
         alone = local and request.url.hostname in LOOPBACK  # not behind a proxy
-        return HTMLResponse(pages.page(info, limits, alone, keeps, fewer), headers=headers)
+        return HTMLResponse(pages.page(info, limits, alone, keeps, low_fpr), headers=headers)
 
     @app.get("/page/{name}", include_in_schema=False)
     async def asset(name: str) -> Response:
@@ -198,7 +199,7 @@ def _add_page(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool, local
 
     @app.post("/v1/figure", include_in_schema=False)
     async def figure(request: Request) -> Response:
-        draw = partial(pages.figure, run=info, least=queue.scanner.rule.calibration.localisation)
+        draw = partial(pages.figure, run=info, threshold=queue.scanner.rule.calibration.localisation)
         return await _drawn(request, limits, app, 2, draw, "image/png")
 
 
@@ -210,6 +211,10 @@ def _wants_html(request: Request) -> bool:
 async def _answered(
     request: Request, queue: ScanQueue, limits: Limits, folder: Path, keep: bool, run: RunInfo
 ) -> Response:
+    """Receive and scan the files of a request; answer with JSON lines, a page, or an event stream.
+
+    Uploads are deleted afterwards, unless `keep`; incomplete ones always.
+    """
     accepted, submit = request.headers.get("accept", ""), partial(queue.submit, options=run.options)
     uploads: list[Upload] = []
     with_pages = PAGE_LINES in accepted or _wants_html(request)
@@ -230,7 +235,7 @@ async def _answered(
             stream = EventStream(submit, uploads, line, at_end)
             streams = True
             return stream
-        findings = await _unless_gone(request, _scanned(submit, uploads, limits.seconds))
+        findings = await _cancel_on_disconnect(request, _scanned(submit, uploads, limits.seconds))
         lines = [await line(*pair) for pair in zip(uploads, findings, strict=True)]
     except Busy:
         delete(uploads)  # even if uploads are kept: the client sends them again
@@ -261,9 +266,9 @@ async def _received(request: Request, folder: Path, limits: Limits, uploads: lis
         raise HTTPException(408, "the request body was not received in time") from None
 
 
-async def _unless_gone(request: Request, scan: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
+async def _cancel_on_disconnect(request: Request, scan: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
     """Return the result of a scan; if the client closes the connection first, cancel it and raise ClientDisconnect."""
-    tasks = scanning, _ = asyncio.create_task(scan), asyncio.create_task(_gone(request))
+    tasks = scanning, _ = asyncio.create_task(scan), asyncio.create_task(_wait_for_disconnect(request))
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not scanning.done():
@@ -275,7 +280,7 @@ async def _unless_gone(request: Request, scan: Coroutine[Any, Any, list[Finding]
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     """Wait until a client that has sent its whole request closes the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -40,7 +40,7 @@ _MAX_DESCRIPTION = 32 << 20  # bytes; that of 100 megapixels has about a tenth
 ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "favicon.svg": "image/svg+xml"}
 
 
-def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, fewer: RunInfo | None) -> str:
+def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, low_fpr: RunInfo | None) -> str:
     """Render the page.
 
     Args:
@@ -48,7 +48,7 @@ def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, fewer: RunInfo 
         limits: Limits of the service.
         local: True if only this computer can reach the service.
         keeps: True if uploads are kept.
-        fewer: Configuration with fewer false alarms to offer, if any.
+        low_fpr: Configuration with fewer false alarms to offer, if any.
     """
     return _PAGES.get_template("page.html").render(
         run=run,
@@ -59,7 +59,7 @@ def page(run: RunInfo, limits: Limits, local: bool, keeps: bool, fewer: RunInfo 
         local=local,
         keeps=keeps,
         files=limits.files,
-        fewer=fewer,
+        low_fpr=low_fpr,
         suffixes=",".join(sorted(suffixes())),
         own=",".join((HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX, ATTRIBUTIONS_SUFFIX)),
         blank=_blank(run),
@@ -103,14 +103,14 @@ def line(run: RunInfo, upload: Upload, finding: Finding, with_page: bool, number
     return {"row": row, "html": html, "heatmap": None if finding.heatmap is None else _packed(finding.heatmap)}
 
 
-def figure(upload: Upload, described: Upload, run: RunInfo, least: float) -> bytes:
+def figure(upload: Upload, described: Upload, run: RunInfo, threshold: float) -> bytes:
     """Draw the figure of `--heatmap` as PNG.
 
     Args:
         upload: Picture.
         described: JSON object with the `row` and `heatmap` of its line.
         run: Configuration of the scan.
-        least: p(AI) from which a cell is marked.
+        threshold: p(AI) from which a cell is marked.
 
     Raises:
         ImageError: If the picture cannot be read, or is not that of the row.
@@ -124,7 +124,8 @@ def figure(upload: Upload, described: Upload, run: RunInfo, least: float) -> byt
     if not 0 < height * width <= run.options.max_pixels:
         raise ImageError("the picture is larger than this service accepts")
     heatmap = _unpacked(values["heatmap"], height, width)
-    finding = replace(finding, heatmap=heatmap, ai_area=float((heatmap >= least).mean()))  # unrounded, unlike in a row
+    ai_area = float((heatmap >= threshold).mean())  # unrounded, unlike in a row
+    finding = replace(finding, heatmap=heatmap, ai_area=ai_area)
     file = io.BytesIO()
     draw_heatmap(pixels_of(finding), finding, run).save(file, "PNG")
     return file.getvalue()

@@ -21,7 +21,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hidascan.printable import complain, printable
+from hidascan.printable import print_to_stderr, printable
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ADVICE = (
@@ -79,7 +79,7 @@ class Guard:
         except TooLarge:
             await reject(413, self._too_large())
         except Exception as error:  # as one line; the framework would print a traceback
-            complain(f"unexpected {type(error).__name__}: {error}")
+            print_to_stderr(f"unexpected {type(error).__name__}: {error}")
             if not started:
                 await reject(500, "internal error: see the terminal of hidascan serve")
 

@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from hidascan.errors import UsageError, reason_of
 from hidascan.options import ScanOptions
-from hidascan.printable import complain
+from hidascan.printable import print_to_stderr
 from hidascan.scanner import Scanner
 from hidascan.serve.app import make_app
 from hidascan.serve.requests import LOOPBACK, Limits
@@ -38,8 +39,8 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C or SIGTERM, then finish open requests.
 
-    Port 0 is a free one. Uploads are kept in the folder `keep`, if any. With `browser`, the page is opened there if there
-    is a terminal and a display.
+    Port 0 selects a free port. Uploads are kept in the folder `keep`, if any. With `browser`, the page is opened in a
+    browser if there is a terminal and a display.
 
     Raises:
         UsageError: If the host is not loopback and there is no token, a folder cannot be written to, or the address
@@ -51,8 +52,19 @@ def serve(
     bound = _bound(host, port)
     queue = ScanQueue(Scanner(options), limits.waiting)
     _announce(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/", browser and host in LOOPBACK)
-    config = uvicorn.Config(
-        make_app(queue, limits, keep, local=host in LOOPBACK and not os.environ.get("SSH_CONNECTION")),
+    app = make_app(queue, limits, keep, local=host in LOOPBACK and not os.environ.get("SSH_CONNECTION"))
+    _stop_on_hangup()
+    server = _Server(_uvicorn_config(app, limits), queue)
+    errors = _OneLine(logging.ERROR)  # of all libraries; warnings are client errors
+    errors.addFilter(lambda record: not server.force_exit)  # then open requests are cancelled
+    logging.getLogger().addHandler(errors)
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again after draining
+        server.run(sockets=[bound])
+
+
+def _uvicorn_config(app: FastAPI, limits: Limits) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         log_config=None,
         ws="none",
         access_log=False,
@@ -62,14 +74,12 @@ def serve(
         limit_concurrency=max(_CONNECTIONS, 4 * limits.waiting),
         timeout_graceful_shutdown=math.ceil(limits.seconds),  # of clients that stop reading
     )
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
-        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))  # a closed terminal
-    server = _Server(config, queue)
-    errors = _OneLine(logging.ERROR)  # of all libraries; warnings are client errors
-    errors.addFilter(lambda record: not server.force_exit)  # then open requests are cancelled
-    logging.getLogger().addHandler(errors)
-    with suppress(KeyboardInterrupt):  # uvicorn raises it again after draining
-        server.run(sockets=[bound])
+
+
+def _stop_on_hangup() -> None:
+    """Stop when the terminal is closed, as for SIGTERM; not under nohup."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def _check_folders(keep: Path | None) -> None:
@@ -89,10 +99,10 @@ def _check_folders(keep: Path | None) -> None:
 def _announce(address: str, browser: bool) -> None:
     """Open the page, if wanted and if there is a display, and say where it is."""
     if browser and has_display():
-        complain(f"opening {address} in the browser; press Ctrl-C to stop")
+        print_to_stderr(f"opening {address} in the browser; press Ctrl-C to stop")
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     else:
-        complain(f"open {address} in a browser; press Ctrl-C to stop")
+        print_to_stderr(f"open {address} in a browser; press Ctrl-C to stop")
 
 
 def has_display() -> bool:
@@ -112,7 +122,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish open requests."""
         if waiting := self._queue.waiting():
-            complain(f"finishing {waiting} file{'s' * (waiting > 1)}; press Ctrl-C again to stop at once")
+            print_to_stderr(f"finishing {waiting} file{'s' * (waiting > 1)}; press Ctrl-C again to stop at once")
         await super().shutdown(sockets)
 
 
@@ -122,7 +132,7 @@ class _OneLine(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
         cause = record.exc_info[1] if record.exc_info else None
-        complain(" ".join([record.getMessage(), *([f"({type(cause).__name__}: {cause})"] if cause else [])]))
+        print_to_stderr(" ".join([record.getMessage(), *([f"({type(cause).__name__}: {cause})"] if cause else [])]))
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from hidascan.finding import Finding
 from hidascan.options import ScanOptions
-from hidascan.printable import complain
+from hidascan.printable import print_to_stderr
 from hidascan.scanner import Scanner
 from hidascan.serve.requests import Upload
 
@@ -201,7 +201,7 @@ class EventStream(StreamingResponse):
             finding = await asyncio.wrap_future(self._futures[number])
             event = _event("row", number, await self._line(self._uploads[number], finding))
         except Exception as error:
-            complain(f"unexpected {type(error).__name__}: {error}")
+            print_to_stderr(f"unexpected {type(error).__name__}: {error}")
             event = _event("failed", number, {"error": "internal error: see the terminal of hidascan serve"})
         self._events.put_nowait(event)
 

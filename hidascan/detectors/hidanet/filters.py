@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hidascan.detectors.npr import npr
+from hidascan.detectors.layers import npr
 from hidascan.geometry import CELL
 
 LARGEST = 6.0  # magnitude at which features are clipped, in standard deviations
@@ -136,7 +136,7 @@ class ResidualFilters(MatchedFilters):
         return self.filtered(residual_features(torch.stack(windows))).mean((1, 2))[:, :_STRONGEST]
 
     @torch.no_grad()
-    def standardise(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
+    def standardised_features(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
         """Compute all features (B, S // 16, S // 16, FEATURES) of views, in standard deviations within +-6."""
         return self.standardised(residual_features(views if corners is None else in_phase(views, corners)))
 

@@ -13,7 +13,7 @@ DOMAINS = ("photo", "artwork", "render", "screenshot", "document")
 FAMILIES = (
     "adobe", "early", "flux", "gan", "google", "leonardo", "midjourney", "openai", "other_open", "sd", "sdxl",
 )  # fmt: skip
-_AT_A_TIME = 256  # patches per evaluation of the kernel
+KERNEL_BATCH = 256  # images or patches per evaluation of the kernel
 
 
 class ProbeInput(NamedTuple):
@@ -70,7 +70,7 @@ class Projection(nn.Module):
         """Standardise features (B, F), float32."""
         return standardise(features, self.mean, self.scale)
 
-    def project_on(self, vectors: Tensor) -> None:
+    def set_basis(self, vectors: Tensor) -> None:
         """Set the basis to vectors (F, P)."""
         _quantise(vectors, self.basis, self.quantum)
 
@@ -98,11 +98,11 @@ class KernelProbe(nn.Module):
         outputs = 1 + len(DOMAINS) + len(FAMILIES)  # the first: the verdict
         self.register_buffer("coefficients", torch.zeros(outputs, landmarks))
         self.register_buffer("offsets", torch.zeros(outputs))
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._cached: tuple[Tensor, Tensor] | None = None
 
     def forward(self, images: ProbeInput) -> Predictions:
         """Predict verdict, domain and family of images."""
-        outputs = self.token_kernel(images) @ self.coefficients.T + self.offsets
+        outputs = self.kernel_values(images) @ self.coefficients.T + self.offsets
         domains, families = outputs[:, 1:].split([len(DOMAINS), len(FAMILIES)], dim=1)
         return Predictions(outputs[:, 0], domains, families)
 
@@ -112,24 +112,24 @@ class KernelProbe(nn.Module):
         A single patch carries too little signal: in any photo, the most extreme of hundreds would look like AI.
         """
         mixed = (patches + patches.mean(0)) / 2
-        parts = (ProbeInput(thumbnail.expand_as(part), part) for part in mixed.split(_AT_A_TIME))
-        return torch.cat([self.token_kernel(part) @ self.coefficients[0] + self.offsets[0] for part in parts])
+        parts = (ProbeInput(thumbnail.expand_as(part), part) for part in mixed.split(KERNEL_BATCH))
+        return torch.cat([self.kernel_values(part) @ self.coefficients[0] + self.offsets[0] for part in parts])
 
-    def token_kernel(self, images: ProbeInput) -> Tensor:
+    def kernel_values(self, images: ProbeInput) -> Tensor:
         """Return the kernel's values (B, M) between B images and M landmarks."""
         x, (centres, squares) = self._joined(images), self._centres()
         products = torch.addmm(squares, x, centres.T, alpha=-2.0)
         distances = (products + x.square().sum(1, keepdim=True)).clamp_min(0)  # squared
         return torch.exp(-self.gamma * distances)
 
-    def keep_landmarks(self) -> None:
+    def cache_landmarks(self) -> None:
         """Cache the prepared landmarks on the current device; do not fit, load or move the probe afterwards."""
-        self._kept = self._centres()
+        self._cached = self._centres()
 
     def _centres(self) -> tuple[Tensor, Tensor]:
         """Return the joined landmarks (M, 2 P) and their squared lengths (M,)."""
-        if self._kept is not None:
-            return self._kept
+        if self._cached is not None:
+            return self._cached
         joined = self._joined(self.landmarks)
         return joined, joined.square().sum(1)
 
@@ -146,7 +146,7 @@ class KernelProbe(nn.Module):
 
     def set_landmarks(self, **parts: Tensor) -> None:
         """Set the landmarks by field of `ProbeInput`, (M, P) each."""
-        self._kept = None
+        self._cached = None
         for name, part in parts.items():
             _quantise(part, getattr(self, f"{name}_landmarks"), getattr(self, f"{name}_quantum"))
 

@@ -40,9 +40,9 @@ class CellLocaliser(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         """Return logits (B, h, w) of AI-made pixels in each cell, from the cells (B, E, h, w) of whole images."""
-        return self.both(cells)[1]
+        return self.logits_of_both(cells)[1]
 
-    def both(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+    def logits_of_both(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the MLP and of the convolutions, (B, h, w) each."""
         windows = [_box_means(cells, size) for size in _WINDOWS]
         pooled = [*windows, cells.mean((2, 3), keepdim=True).expand_as(cells)]
@@ -152,7 +152,7 @@ def _shares(grid: PatchGrid, rows: int, cols: int, device: torch.device) -> tupl
 
 
 class HeatmapThresholds(nn.Module):
-    """Combines logits of cells and kernel votes of patches into a map of p(AI) whose threshold is 0.5.
+    """Combines logits of cells and kernel votes of patches into a map of values in 0..1 whose threshold is 0.5.
 
     The thresholds have hysteresis, like those of edges in "A Computational Approach to Edge Detection" (PAMI 1986): a
     region must contain a seed, and extends over cells above a lower threshold. A seed is a neighbourhood whose mean
@@ -179,7 +179,7 @@ class HeatmapThresholds(nn.Module):
         self.register_buffer("evidence", torch.tensor(1.0))
 
     def forward(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
-        """Return p(AI) (h, w) of cells, at least 0.5 in regions.
+        """Return heatmap values (h, w), at least 0.5 in regions.
 
         Args:
             cells: (h, w) logits of TFL.
@@ -188,11 +188,11 @@ class HeatmapThresholds(nn.Module):
         cells = above_background(cells[None])
         logits = self._over_likely(cells, patches)[0]
         seeds = self._over_sure(cells, patches)[0]
-        hot = torch.from_numpy(seeded((logits >= 0).cpu().numpy(), (seeds >= 0).cpu().numpy())).to(logits.device)
-        return torch.sigmoid(torch.where(hot, logits, _cooled(logits)))
+        marked = torch.from_numpy(seeded((logits >= 0).cpu().numpy(), (seeds >= 0).cpu().numpy())).to(logits.device)
+        return torch.sigmoid(torch.where(marked, logits, _cooled(logits)))
 
-    def hottest(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
-        """Return the largest p(AI) (K,) on the map of each of K patches alone.
+    def peak_values(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:
+        """Return the largest heatmap value (K,) of each of K patches, taken alone.
 
         The strongest neighbourhood decides whether there is a region, so that no regions need to be grown.
 
@@ -204,8 +204,8 @@ class HeatmapThresholds(nn.Module):
         cells = above_background(cells)
         logits = self._over_likely(cells, evidence)
         seeds = self._over_sure(cells, evidence).where(logits >= 0, -torch.inf).amax((1, 2))
-        hottest = logits.amax((1, 2))
-        return torch.sigmoid(torch.where(seeds >= 0, hottest, _cooled(hottest)))
+        peaks = logits.amax((1, 2))
+        return torch.sigmoid(torch.where(seeds >= 0, peaks, _cooled(peaks)))
 
     def _over_likely(self, cells: Tensor, patches: Tensor | None) -> Tensor:
         """Return the excess of cells (B, h, w) over the lower threshold; that of patches marked as a whole is large."""

@@ -16,12 +16,11 @@ from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.base import Decision, Detector, DetectorConfig, Encoded, EncodeViews, Positions
 from hidascan.detectors.hidanet.filters import ResidualFilters, TokenFilters, in_phase, residual_features
 from hidascan.detectors.hidanet.heads import FusionHead, QualityEstimator
-from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, ProbeInput
+from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KERNEL_BATCH, KernelProbe, ProbeInput
 from hidascan.detectors.hidanet.localiser import CellLocaliser, HeatmapThresholds, cell_map
 from hidascan.geometry import CELL, PatchGrid, ViewPlan, patch_grid
 
-_AT_A_TIME = 256  # summaries per evaluation of the kernel
-SURE = 0.5  # minimum share of a domain or a family that is named
+MIN_SHARE_NAMED = 0.5  # minimum share of a domain or a family that is named
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class HiDANet(Detector):
         seen = _probe_input(encoded)
         patches = encoded["projected"][1:]
         without = ProbeInput(seen.thumbnail.expand(count, -1), (patches.sum(0) - patches) / (count - 1))
-        parts = zip(*(part.split(_AT_A_TIME) for part in without), strict=True)
+        parts = zip(*(part.split(KERNEL_BATCH) for part in without), strict=True)
         by_kernel = self.probe(seen).logits - torch.cat([self.probe(ProbeInput(*part)).logits for part in parts])
         whole = self.fusion(embedded[:1], embedded[None, 1:])
         each = self.fusion.without_each(embedded[:1], embedded[1:])
@@ -145,14 +144,14 @@ class HiDANet(Detector):
         return self.residuals.glance(views, where.corners)
 
     @torch.no_grad()
-    def hottest(self, encoded: Encoded) -> Tensor:
-        """Return the largest p(AI) on the heatmap of each patch alone, with the thresholds of the whole heatmap."""
+    def peak_values(self, encoded: Encoded) -> Tensor:
+        """Return the largest heatmap value of each patch, taken alone, with the thresholds of the whole heatmap."""
         if len(encoded["residuals"]) < 2:
             return torch.zeros(0)
         grid = patch_grid(self.config.side, self.config.side, self.config.side)
         cells = torch.cat([_each_apart(encoded[name][1:], grid) for name in self._seen_by_localiser], dim=1)
         votes = self.probe.patch_votes(encoded["projected"][:1], encoded["projected"][1:])
-        return self.heatmap.hottest(self.localiser(cells), votes)
+        return self.heatmap.peak_values(self.localiser(cells), votes)
 
     def locate_cells(self, encoded: Encoded, grid: PatchGrid) -> Tensor:
         """Return the logits of TFL (h, w) for an image; the cells of all patches are joined first, across borders."""
@@ -167,7 +166,7 @@ class HiDANet(Detector):
     def prepare_inference(self, device: torch.device, dtype: torch.dtype) -> EncodeViews:
         """Cache the landmarks, and pack the layers applied to every token."""
         encode = super().prepare_inference(device, dtype)
-        self.probe.keep_landmarks()
+        self.probe.cache_landmarks()
         return encode
 
 
@@ -179,7 +178,7 @@ def _each_apart(patches: Tensor, grid: PatchGrid) -> Tensor:
 
 def _likeliest(names: tuple[str, ...], shares: Tensor) -> str:
     """Return the name with the largest share; "unknown" if that is below a half."""
-    return names[int(shares.argmax())] if float(shares.max()) >= SURE else "unknown"
+    return names[int(shares.argmax())] if float(shares.max()) >= MIN_SHARE_NAMED else "unknown"
 
 
 def _probe_input(encoded: Encoded) -> ProbeInput:

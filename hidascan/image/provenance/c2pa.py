@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hidascan.errors import UsageError
+from hidascan.errors import UsageError, reason_of
 from hidascan.image.formats import mime_type
 from hidascan.image.provenance.containers import holds_manifest
 from hidascan.image.provenance.fields import Field
@@ -40,7 +40,8 @@ _REASONS = {  # replacements for misleading messages of the library
     "more than one manifest store detected": "the file holds several of them",
     "prerelease content detected": "written before version 1.0 of C2PA, which is no longer supported",
 }
-_UNDECODABLE = re.compile(r"end of file|box\b|\bJUM|CBOR|not found|decod|pars(?:e|ing)", re.IGNORECASE)
+_CUT = re.compile(r"out of range|exceeds file size", re.IGNORECASE)  # a length that reaches beyond the end of the file
+_UNDECODABLE = re.compile(r"end of file|bytes remaining|box\b|\bJUM|CBOR|not found|decod|pars(?:e|ing)", re.IGNORECASE)
 _WORDS = {
     "signingCredential.expired": "the signer's certificate had expired",
     "signingCredential.invalid": "the signer's certificate is not valid for signing Content Credentials",
@@ -129,7 +130,7 @@ def _sidecar(path: Path) -> Sidecar | None:
             return Sidecar(path.name, problem=f"larger than {_SIDECAR_BYTES // 1_000_000} MB")
         content = path.read_bytes()
     except OSError as error:
-        return Sidecar(path.name, problem=(error.strerror or str(error)).lower())
+        return Sidecar(path.name, problem=reason_of(error))
     except ValueError:  # a NUL in the name
         return None
     if not content.strip(b"\0"):
@@ -149,7 +150,7 @@ def check_trust(path: str) -> None:
         if "-----BEGIN CERTIFICATE-----" not in Path(path).read_text(encoding="ascii", errors="replace"):
             raise UsageError(f"--c2pa-trust {path}: no PEM certificates found")
     except OSError as error:
-        raise UsageError(f"--c2pa-trust {path}: {error.strerror}") from None
+        raise UsageError(f"--c2pa-trust {path}: {reason_of(error)}") from None
 
 
 @functools.cache
@@ -220,7 +221,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (KeyError, TypeError, AttributeError, RecursionError)):
         return "the manifest is malformed"
     message = plain(str(error).rpartition(": ")[2]) or type(error).__name__
-    return _REASONS.get(message, f"damaged ({message})" if _UNDECODABLE.search(message) else message)
+    if _CUT.search(message):
+        return "the file is truncated or damaged"
+    return _REASONS.get(message, "damaged" if _UNDECODABLE.search(message) else message)
 
 
 def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:

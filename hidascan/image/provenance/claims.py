@@ -9,6 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from PIL import Image
 
@@ -27,6 +28,7 @@ from hidascan.image.provenance.structures import (
 )
 from hidascan.image.provenance.tags import camera_name
 from hidascan.image.provenance.texts import read_stealth
+from hidascan.image.provenance.writers import writer_in
 
 _NAME, _DETAIL = 80, 200  # maximum number of characters shown
 _MAX_CLAIMS = 100
@@ -61,10 +63,11 @@ _SIGNED_BY_XAI = (
     ("PNG text Description", "PNG text Author"),
     ("IPTC Caption", "IPTC By-line"),
 )
+_ADDRESS = re.compile(r"https?://|\w+:\S+$", re.IGNORECASE)
 _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 _AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
-_TAGS = ("software", "credit", "make", "model")  # kinds of fields written by tools
-_SUBJECTS = {  # how a statement ends that may be about what a picture shows
+_TAGS = ("software", "credit", "make", "model", "history")  # kinds of fields written by tools
+_SUBJECTS = {  # endings of statements that may describe the subject of a picture
     "caption": re.compile(r"\bimages\W*$", re.IGNORECASE),
     "topic": re.compile(r"\b(?:images|content)\W*$", re.IGNORECASE),
 }
@@ -79,11 +82,15 @@ _MECHANICAL = frozenset(
     }
 )  # fmt: skip
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
-_WEAKEST = ("valid", "", "unverified", "broken")  # statuses of signatures; one further right weakens a chain ("": none)
+_WEAKEST = ("valid", "", "unverified", "broken")  # signature statuses, best first ("": no signature)
 # Values of EXIF Make and Model that name no camera.
 _NO_CAMERA = re.compile(
     r"[\W_0]*|unknown|none|null|n/?a|not available|undefined|default string|camera|make|model", re.IGNORECASE
 )
+# In the name of a lens: the phone or camera that it is a part of.
+_CAMERA_OF_LENS = re.compile(r"\b(?:camera|iphone|ipad|ipod|pixel|galaxy)\b", re.IGNORECASE)
+_GENERATIVE = re.compile(r"generat|firefly|\bAI\b", re.IGNORECASE)  # in a step of a history; a quick test
+_MAX_STEPS = 100  # such steps in one history
 
 
 def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | None) -> tuple[Claim, ...]:
@@ -154,8 +161,30 @@ def _by_catalogue(field: Field) -> Iterator[Claim]:
         yield _by_tool(field, tool)
 
 
+def _of_comment(field: Field) -> Iterator[Claim]:
+    """Yield the generator that a comment names, or the program that wrote the file."""
+    writer = writer_in(field.text, alone=True)
+    tool = tool_in(_line(field.text), "comment") or tool_in(writer, "comment")
+    if tool and tool.means != "software":
+        yield _by_tool(field, tool)
+    elif writer:
+        yield _claim(field, "software", writer, strength="text")
+
+
+def _of_history(field: Field) -> Iterator[Claim]:
+    """Yield the generators that steps of Photoshop's log name; they made a part, as the log starts from a picture."""
+    lines = (line.strip() for line in re.split(r"[\r\n\t]+", field.text))
+    steps = dict.fromkeys(line for line in lines if _GENERATIVE.search(line))
+    for step in islice(steps, _MAX_STEPS):
+        if (tool := tool_in(step, "comment")) and tool.means != "software":
+            yield replace(_by_tool(replace(field, text=step), tool), part=True)
+
+
 def _of_caption(field: Field) -> Iterator[Claim]:
-    """Yield the generator that a caption or a topic states; "AI-generated images" may be what the picture shows."""
+    """Yield what a caption or a topic states: a generator, or the program that wrote the file.
+
+    "AI-generated images" may be what the picture shows.
+    """
     tool = tool_in(_line(field.text), "text")
     if (
         tool
@@ -163,21 +192,36 @@ def _of_caption(field: Field) -> Iterator[Claim]:
         and not (tool.name == NO_NAME and _SUBJECTS[field.kind].search(_line(field.text)))
     ):
         yield _by_tool(field, tool)
+    elif tool is None and field.kind == "caption" and (writer := writer_in(field.text, alone=False)):
+        yield _claim(field, "software", writer, strength="text")
 
 
 def _of_source_type(field: Field) -> Iterator[Claim]:
-    if (term := term_of(field.text)) and term != "empty":  # C2PA's term for a file without content
-        kind, part = meaning_of(term)
-        if field.of_part and kind != "ai":
-            return  # a photographed or drawn part says nothing about the picture
-        yield _claim(field, kind or "software", term, part or field.of_part)
+    """Yield the claim of a source type: a term, the name of a generator, or else the value unchanged."""
+    term = term_of(field.text)
+    kind, part = meaning_of(term)
+    if term == "empty" or (field.of_part and term and kind != "ai"):
+        return  # C2PA's term for a file without content; a photographed or drawn part says nothing about the picture
+    if term:
+        yield _claim(field, kind or "software", term, part)
+    elif (tool := tool_in(_line(field.text), "credit")) and tool.means != "software":
+        yield _claim(field, "ai", tool.name, tool.means == "ai-edit")
+    elif not field.of_part and (value := _last_part(field.text)) and not _states_nothing(value):
+        yield _claim(field, "software", value)
+
+
+def _last_part(text: str) -> str:
+    """Return a text, or the last part of an address, such as a term that is not yet known."""
+    text = shown(text)
+    return re.split(r"[/#:]", text.partition("?")[0])[-1] if _ADDRESS.match(text) else text
 
 
 _BY_KIND: dict[str, Callable[[Field], Iterator[Claim]]] = {
     "software": _of_software,
     "credit": _by_catalogue,
     "creator": _by_catalogue,
-    "comment": _by_catalogue,
+    "comment": _of_comment,
+    "history": _of_history,
     "text": _by_catalogue,
     "caption": _of_caption,
     "topic": _of_caption,
@@ -186,7 +230,11 @@ _BY_KIND: dict[str, Callable[[Field], Iterator[Claim]]] = {
 
 
 def _of_camera(fields: list[Field]) -> Iterator[Claim]:
-    """Yield the camera named in EXIF or else XMP; a field with a generator's name or structure does not count."""
+    """Yield the camera named in EXIF or else XMP, or else that of a lens.
+
+    A field with a generator's name or structure does not count.
+    """
+    stated = False  # whether there are a make or a model
     for source in ("exif", "xmp"):
         named = [
             next(
@@ -206,6 +254,16 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
         if known and not tools and all(_is_name(field.text) for field in known) and (make or model):
             yield Claim("camera", source, camera_name(make, model), field=known[-1].name, strength="tag")
             return
+        stated = stated or bool(known)
+    if not stated and (lens := next(filter(_names_a_camera, fields), None)):
+        yield _claim(lens, "camera", _line(lens.text))
+
+
+def _names_a_camera(field: Field) -> bool:
+    """Return whether a field is the name of a lens with that of its camera: "iPhone 15 Pro back camera 6.8mm f/1.8"."""
+    text = _line(field.text)
+    is_lens = field.kind == "lens" and not field.of_part and _is_name(text) and bool(_CAMERA_OF_LENS.search(text))
+    return is_lens and not is_negative(text) and tool_in(text, "software") is None
 
 
 def _is_name(text: str) -> bool:
@@ -272,7 +330,7 @@ def _of_png_keys(fields: list[Field]) -> Iterator[Claim]:
     """Yield the generator whose parameters are separate text chunks, such as Easy Diffusion."""
     keys = {field.name.removeprefix(PNG_TEXT): field.text for field in fields if field.source == "png"}
     if name := generator_of_keys(keys):
-        yield Claim("ai", "png", name, "", shown(", ".join(keys)), field="PNG text keys", strength="tag")
+        yield Claim("ai", "png", name, detail=shown(", ".join(keys)), field="PNG text keys", strength="tag")
 
 
 def _of_pixels(image: Image.Image) -> Iterator[Claim]:
@@ -280,7 +338,9 @@ def _of_pixels(image: Image.Image) -> Iterator[Claim]:
     if hidden is not None:
         channels, text = hidden
         name, part = generator_of(text) or "hidden parameters", is_inpainted(text)
-        yield Claim("ai", "pixels", name, "", shown(text), part, f"lowest bits of {channels}", "tag")
+        yield Claim(
+            "ai", "pixels", name, detail=shown(text), part=part, field=f"lowest bits of {channels}", strength="tag"
+        )
 
 
 def _claim(field: Field, kind: str, text: str, part: bool = False, strength: str = "tag") -> Claim:
@@ -288,7 +348,13 @@ def _claim(field: Field, kind: str, text: str, part: bool = False, strength: str
     name = shown(text, _NAME)
     part = kind == "ai" and (part or field.of_part)
     return Claim(
-        kind, field.source, name, "", "" if detail == name else detail, part, shown(field.name, _NAME), strength
+        kind,
+        field.source,
+        name,
+        detail="" if detail == name else detail,
+        part=part,
+        field=shown(field.name, _NAME),
+        strength=strength,
     )
 
 
@@ -316,7 +382,7 @@ def shown(text: str, longest: int = _DETAIL) -> str:
 def _of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
     """Yield the claims of a manifest on its file, and on generated or photographed ingredients.
 
-    What a generated picture was edited from is about all of it, unless another picture went into it too.
+    An AI claim about the parent of a picture covers the whole picture, unless another picture was added to it.
     """
     if manifest is None:
         return

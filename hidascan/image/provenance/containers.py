@@ -6,7 +6,9 @@ Searching for "c2pa" would also match captions and URLs, for which loading the l
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+
+from hidascan.image.headers import png_chunks, webp_chunks
 
 _BMFF_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _TIFF_TAG = 0xCD41
@@ -52,20 +54,11 @@ def _is_c2pa(segment: bytes) -> bool:
 
 
 def _in_png(data: bytes) -> bool:
-    return any(kind == b"caBX" for kind, _ in _chunks(data, 8, ">I4s", 12))
+    return any(kind == b"caBX" for kind, _, _ in png_chunks(data))
 
 
 def _in_webp(data: bytes) -> bool:
-    return any(kind == b"C2PA" for kind, _ in _chunks(data, 12, "<4sI", 8))
-
-
-def _chunks(data: bytes, at: int, layout: str, overhead: int) -> Iterator[tuple[bytes, int]]:
-    """Yield (kind, size) of each chunk of a PNG or RIFF file."""
-    while at <= len(data) - 8:
-        one, other = struct.unpack_from(layout, data, at)
-        kind, size = (one, other) if isinstance(one, bytes) else (other, one)
-        yield kind, size
-        at += overhead + size + (size & 1 if overhead == 8 else 0)
+    return any(kind == b"C2PA" for kind, _ in webp_chunks(data))
 
 
 def _in_bmff(data: bytes) -> bool:

@@ -24,7 +24,7 @@ _EXIF = {
     0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"), 0x9286: ("UserComment", "comment"),
     0x9C9C: ("XPComment", "comment"), 0x010D: ("DocumentName", "caption"), 0x010E: ("ImageDescription", "caption"),
     0x8298: ("Copyright", "text"), 0x9C9B: ("XPTitle", "caption"), 0x9C9E: ("XPKeywords", "keywords"), 0x9C9F: ("XPSubject", "caption"),
-    0xA436: ("ImageTitle", "caption"), 0x927C: ("MakerNote", "structure"),
+    0xA436: ("ImageTitle", "caption"), 0x927C: ("MakerNote", "structure"), 0xA434: ("LensModel", "lens"),
 }  # fmt: skip
 _IPTC = {
     5: ("Title", "caption"), 25: ("Keywords", "topic"), 40: ("Instructions", "text"), 65: ("Program", "software"),
@@ -39,6 +39,7 @@ _XMP = {
     "tiff:Model": "model", "dcterms:provenance": "manifest address",
     "dc:contributor": "creator", "dc:source": "creator", "photoshop:AuthorsPosition": "comment",
     "plus:ImageCreatorName": "creator", "photoshop:CaptionWriter": "text", "xmpRights:UsageTerms": "text",
+    "photoshop:History": "history", "exifEX:LensModel": "lens", "aux:Lens": "lens",
 }  # fmt: skip
 # These have the same meaning in any namespace.
 _XMP_ANYWHERE = {
@@ -70,9 +71,9 @@ class Field:
         source: "exif", "xmp", "iptc", "png" or "comment".
         name: Display name, such as "EXIF Software" or "XMP dc:creator".
         kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "caption" (also titles) and "topic"
-            (keywords, headlines), which may be about what the picture shows; "make" or "model" of a camera; "source type",
-            "ai system" and similar ones of IPTC; "manifest address", of C2PA; "structure", in which only a structure
-            counts.
+            (keywords, headlines), which may be about what the picture shows; "make" or "model" of a camera; "lens", which
+            may name one; "source type", "ai system" and similar ones of IPTC; "history", Photoshop's log of steps;
+            "manifest address", of C2PA; "structure", in which only a structure counts.
         text: Full content.
         of_part: True if the field describes an ingredient, a region, an artwork or an editing step, not the whole picture.
     """

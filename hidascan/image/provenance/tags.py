@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from hidascan.image.provenance.texts import RAW_PROFILE, raw_profile
 from hidascan.printable import printable
@@ -24,6 +25,18 @@ _MAKE, _MODEL, _SOFTWARE, _TAKEN, _OFFSET = 0x010F, 0x0110, 0x0131, 0x9003, 0x90
 _GPS_IFD = 0x8825
 _POSITION = {2, 4}  # latitude and longitude
 _MAX_STATED = 60  # characters of a statement on the capture
+_UTF_8 = 129  # type of the texts of EXIF 3.0
+_UNDEFINED = 7  # type of bytes
+_TYPES = TiffImagePlugin.ImageFileDirectory_v2._load_dispatch
+
+
+class _Directory(TiffImagePlugin.ImageFileDirectory_v2):
+    """A directory that also loads texts of the type UTF-8, which Pillow skips.
+
+    Pillow's own table of types remains as it is: pictures with such a tag could no longer be saved.
+    """
+
+    _load_dispatch = _TYPES | {_UTF_8: _TYPES[_UNDEFINED]}
 
 
 def exif_texts(image: Image.Image) -> Iterator[tuple[int, str]]:
@@ -48,12 +61,29 @@ def _loaded(block: bytes) -> Image.Exif:
     return exif
 
 
+def _directories(exif: Image.Exif) -> list[ChainMap[int, Any]]:
+    """Return the main and the EXIF directory."""
+    main = ChainMap(_texts_in_utf_8(exif, getattr(exif._info, "_offset", None)), exif)
+    inner = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
+    return [main, ChainMap(_texts_in_utf_8(exif, exif.get(_EXIF_IFD)), inner)]
+
+
+def _texts_in_utf_8(exif: Image.Exif, offset: Any) -> dict[int, str]:
+    """Return the texts of the type UTF-8 in the directory at an offset; none if there is no directory."""
+    if not isinstance(offset, int):
+        return {}
+    directory = _Directory(exif.head)
+    exif.fp.seek(offset)
+    directory.load(exif.fp)
+    tags = (tag for tag, kind in directory.tagtype.items() if kind == _UTF_8)
+    return {tag: directory._tagdata[tag].decode("utf-8", "replace") for tag in tags}
+
+
 def _texts_of(load: Callable[[], Image.Exif]) -> Iterator[tuple[int, str]]:
     try:
         exif = load()
         little = exif.endian == "<"
-        items = [*exif.items()]
-        items += exif.get_ifd(_EXIF_IFD).items() if _EXIF_IFD in exif else ()
+        items = [item for directory in _directories(exif) for item in directory.items()]
     except Exception:  # Pillow raises almost any exception on broken EXIF
         return
     for tag, value in items:
@@ -154,7 +184,7 @@ def _resource(block: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Capture:
-    """Statements of EXIF on the taking of a picture.
+    """Camera, software, time taken and presence of a GPS position, by EXIF.
 
     Attributes:
         camera: Make and model of the camera; "" if not stated.
@@ -183,11 +213,11 @@ def capture_of(image: Image.Image, has_camera: bool) -> Capture | None:
 def _capture_in(load: Callable[[], Image.Exif], has_camera: bool) -> Capture:
     try:
         exif = load()
-        inner = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
+        main, inner = _directories(exif)
         position = exif.get_ifd(_GPS_IFD) if _GPS_IFD in exif else {}
-        make, model = _stated(exif.get(_MAKE)), _stated(exif.get(_MODEL))
+        make, model = _stated(main.get(_MAKE)), _stated(main.get(_MODEL))
         camera = camera_name(make, model) if has_camera else ""
-        taken, software = _stated(inner.get(_TAKEN)), _stated(exif.get(_SOFTWARE))
+        taken, software = _stated(inner.get(_TAKEN)), _stated(main.get(_SOFTWARE))
         return Capture(
             camera,
             "" if "{" in software else software,  # parameters of a generator

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from PIL import Image
 
-from hidascan.image.headers import PNG_SIGNATURE
+from hidascan.image.headers import png_chunks
 
 RAW_PROFILE = "Raw profile type "  # start of the keywords under which ImageMagick stores other metadata
 _PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all, below Pillow's limits
@@ -58,14 +58,7 @@ def without_long_texts(data: bytes) -> bytes:
 
 def _text_chunks(data: bytes, kinds: tuple[bytes, ...] = _TEXTS) -> Iterator[tuple[bytes, int, int]]:
     """Yield (kind, offset, size) of each text chunk, or of each chunk of some kinds."""
-    at = len(PNG_SIGNATURE) if data.startswith(PNG_SIGNATURE) else len(data)
-    for _ in range(_MAX_CHUNKS):
-        if at + 8 > len(data):
-            return
-        size, kind = struct.unpack_from(">I4s", data, at)
-        if kind in kinds:
-            yield kind, at, size
-        at += 12 + size
+    yield from (chunk for chunk in islice(png_chunks(data), _MAX_CHUNKS) if chunk[0] in kinds)
 
 
 def _content(kind: bytes, rest: bytes, max_bytes: int) -> bytes:

@@ -11,7 +11,7 @@ from hidascan.errors import UsageError
 from hidascan.options import ScanOptions
 
 if TYPE_CHECKING:
-    from hidascan.lab.training.artifacts import Workspace
+    from hidascan.lab.artifacts import Workspace
     from hidascan.scanner import Scanner
 
 Weights = Annotated[
@@ -43,7 +43,7 @@ def open_scanner(weights: str, device: str, precision: str, patches: int | None 
 def open_workspace(cache: Path, device: str, precision: str) -> Workspace:
     """Choose device and precision, and name the cache folder."""
     from hidascan.device import choose_device, choose_dtype
-    from hidascan.lab.training.artifacts import Workspace
+    from hidascan.lab.artifacts import Workspace
 
     where = choose_device(device)
     return Workspace(cache, where, choose_dtype(precision, where))

@@ -17,7 +17,7 @@ from hidascan.options import ScanOptions
 
 if TYPE_CHECKING:
     from hidascan.lab.data.tables import LabelledImage
-    from hidascan.lab.measure.comparison import Compared
+    from hidascan.lab.measure.comparison import DetectorScores
     from hidascan.lab.measure.entries import Entry, EntryTrainer
 
 Patches = Annotated[Optional[int], typer.Option(min=1, help="Maximum number of patches per image.", show_default=False)]  # fmt: skip
@@ -55,6 +55,8 @@ def compare(
     without = () if hold_out is None else (hold_out,)
     scored = [] if table is None else read_images(table)  # all inputs are read before hours of training
     overlap = _check_tables(entries, scored, folds, without)
+    if overlap:
+        print(f"hidalab: --table: {overlap}", file=sys.stderr)
     chosen = _images_of_folds(entries[0], images, without) if folds or without else []
     others = [read_outside(text) for text in outside or []]
     for tested in filter(None, (chosen, scored)):
@@ -65,10 +67,7 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)
     if chosen:
         title = "held-out fold" if without else "out of fold"
-        found = [
-            trainer.score(entry, chosen, without) if without else trainer.score_out_of_fold(entry, chosen, folds)
-            for entry in entries
-        ]
+        found = [_score_held_out(trainer, entry, chosen, without, folds=folds) for entry in entries]
         _report(title, [*found, *(other(chosen) for other in others)], out / title.replace(" ", "-"))
         if ship is not None:
             _ship(trainer, entries, found, without, ship)
@@ -103,6 +102,13 @@ def _images_of_folds(entry: Entry, count: int, without: tuple[int, ...]) -> list
     return chosen
 
 
+def _score_held_out(
+    trainer: EntryTrainer, entry: Entry, images: list[LabelledImage], without: tuple[int, ...], *, folds: int
+) -> DetectorScores:
+    """Score images by the network trained without some folds; if there are none, out of fold, by `folds` networks."""
+    return trainer.score(entry, images, without) if without else trainer.score_out_of_fold(entry, images, folds)
+
+
 def _prepare_to_ship(entries: list[Entry], folder: Path) -> None:
     """Make the folder of weights, with the backbones that they need."""
     from hidascan.lab.training.recipe import put_backbone_beside
@@ -113,7 +119,7 @@ def _prepare_to_ship(entries: list[Entry], folder: Path) -> None:
 
 
 def _ship(
-    trainer: EntryTrainer, entries: list[Entry], found: list[Compared], without: tuple[int, ...], folder: Path
+    trainer: EntryTrainer, entries: list[Entry], found: list[DetectorScores], without: tuple[int, ...], folder: Path
 ) -> None:
     """Write the weights of each entry, calibrated by its scores of held-out images."""
     from hidascan.lab.measure.calibration import calibrate_by_scores
@@ -144,10 +150,7 @@ def _check_tables(entries: list[Entry], scored: list[LabelledImage], folds: int,
     if scored and not any(image.path.is_file() for image in scored):
         raise UsageError(f"--table: none of its files exists, such as {scored[0].path}")
     known = sum(image.source in seen for image in scored)
-    line = f"{known} of these {len(scored)} images are of sources that the networks were trained on." if known else ""
-    if line:
-        print(f"hidalab: --table: {line}", file=sys.stderr)
-    return line
+    return f"{known} of these {len(scored)} images are of sources that the networks were trained on." if known else ""
 
 
 def _check_options(
@@ -174,7 +177,7 @@ def _stem(entry: Entry) -> str:
     return entry.name.partition("@")[0]
 
 
-def _check_outside(others: list[Compared]) -> None:
+def _check_outside(others: list[DetectorScores]) -> None:
     """Check that outside systems have scores of some of the compared images.
 
     Raises:
@@ -201,7 +204,7 @@ def _known_images(entry: Entry, folds: tuple[int, ...] = ()) -> list[LabelledIma
     return [image for image in images if not folds or fold_of(image.source) in folds]
 
 
-def _report(title: str, found: list[Compared], path: Path, more: str = "") -> None:
+def _report(title: str, found: list[DetectorScores], path: Path, more: str = "") -> None:
     from hidascan.lab.measure import comparison
 
     images = found[0].images

@@ -55,7 +55,7 @@ def train(
 
 
 def _check_calibration(spec: Any) -> bool:
-    """Return whether weights of a recipe can be calibrated; a line on stderr says why not.
+    """Return whether weights of a recipe can be calibrated; if its images are missing, write a line to stderr.
 
     Raises:
         HidascanError: If the images for calibration are missing, or all of one class.

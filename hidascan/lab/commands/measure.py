@@ -48,7 +48,10 @@ def evaluate(
 def agree(
     report: Annotated[Path, typer.Argument(help="JSON Lines report of a scan of the images.", show_default=False)],
     table: Table,
-    weights: Annotated[Path, typer.Option(help="Weights that made the report; their sources must not be in TABLE.")],
+    weights: Annotated[
+        Path,
+        typer.Option(help="Weights that produced the report; they must not have been trained on sources in TABLE."),
+    ],
     write: Annotated[bool, typer.Option("--write", help="Write the fitted rule into the weights.")] = False,
 ) -> None:
     """Fit the rule by which a heatmap region contradicts the verdict `real`, and cross-validate it over sources."""
@@ -202,7 +205,7 @@ def heatmaps(
     detector, header = load_detector(find_weights(weights))
     if header.architecture != spec.detector:
         raise UsageError(f"{weights}: weights of {header.architecture}, but the recipe is one of {spec.detector}")
-    for part in report(spec, detector.residuals, open_workspace(cache, device, precision)):
+    for part in report(spec, detector, open_workspace(cache, device, precision)):
         print(part, end="\n\n", flush=True)
 
 
@@ -260,9 +263,9 @@ def bench(
 
 
 def _detection(layout: str, images: list[LabelledImage], scanner: Scanner, align: bool, keep: Path | None) -> None:
+    from hidascan.lab.artifacts import ResultFile
     from hidascan.lab.measure import bench
     from hidascan.lab.measure.detection import ALIGNED_QUALITY, scan_scores
-    from hidascan.lab.training.artifacts import ResultFile
 
     paths, found = [str(image.path) for image in images], []
     for aligned in (False, True) if align else (False,):

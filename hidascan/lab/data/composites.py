@@ -60,7 +60,7 @@ class CompositeMaker:
 
         Returns:
             Composites; their degradation; and the seed of the positions of crops. The composites of a pair share both,
-            so that only the AI generator's trace differs.
+            so that they differ only in the traces of the autoencoder.
         """
         composites, places = self._composites(rng), int(rng.integers(2**63))
         return composites, draw_degradation(rng, self.spec), places
@@ -101,6 +101,8 @@ class CompositeMaker:
         return _within(framed, int(np.exp(rng.uniform(np.log(low), np.log(high)))), rng)
 
     def _reconstruct(self, composite: Composite, rng: np.random.Generator) -> Composite:
+        # No noise in a third, unlike in half by `draw_noise`: the two differ since the first trainings; their results are
+        # kept, so agree on one with the next retraining.
         noise = float(rng.choice([0.0, 0.05, 0.15]))
         autoencoder = self.autoencoders[rng.integers(len(self.autoencoders)) if len(self.autoencoders) > 1 else 0]
         pixels = autoencoder.reconstruct(np.ascontiguousarray(composite.pixels), noise, rng)
@@ -204,7 +206,7 @@ def poisson_blend(base: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.n
     return cv2.seamlessClone(source, base, chosen, centre, cv2.NORMAL_CLONE)
 
 
-def cell_shares(mask: np.ndarray, cell: int) -> np.ndarray:
+def mask_shares(mask: np.ndarray, cell: int) -> np.ndarray:
     """Return the share of true pixels of a mask (H, W) in each cell, (ceil(H / cell), ceil(W / cell))."""
     rows, cols = (np.arange(0, side, cell) for side in mask.shape)
     sums = np.add.reduceat(np.add.reduceat(mask.astype(np.float64), rows, axis=0), cols, axis=1)

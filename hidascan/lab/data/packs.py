@@ -26,10 +26,10 @@ from hidascan.atomic import written_whole
 from hidascan.errors import HidascanError, RecipeError
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.jpeg_scan import decode_jpeg
+from hidascan.lab.artifacts import fingerprint
 from hidascan.lab.data.degradations import random_window
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.training.artifacts import fingerprint
-from hidascan.lab.training.trainer import read_ahead
+from hidascan.lab.read_ahead import read_ahead
 
 SIDES = (320, 448, 640)  # of the parts of windows used for samples, pixels; no window is smaller than the first
 _BLOB, _INDEX, _UNFINISHED = "windows.bin", "index.jsonl", "index.unfinished.jsonl"
@@ -38,7 +38,7 @@ _WORKERS = 2
 
 
 @dataclass(frozen=True)
-class Window(LabelledImage):
+class PackedWindow(LabelledImage):
     """One window."""
 
     offset: int = 0  # position of the encoded picture in the blob, bytes
@@ -54,7 +54,7 @@ class Packs:
     """The index of a folder of packs; `digest` is its SHA-256, which covers a checksum of each window."""
 
     folder: Path
-    windows: list[Window]
+    windows: list[PackedWindow]
     digest: str
 
 
@@ -121,13 +121,13 @@ class DecodedWindows:
             _decode_all(packs, path)
         self._pixels = np.memmap(path, np.uint8, "r")
 
-    def pixels(self, window: Window) -> np.ndarray:
+    def pixels(self, window: PackedWindow) -> np.ndarray:
         """Return (H, W, 3) uint8 RGB, read-only."""
         start, (_, _, width, height) = self._starts[window.offset], window.box
         return self._pixels[start : start + _bytes_of(window)].reshape(height, width, 3)
 
 
-def _bytes_of(window: Window) -> int:
+def _bytes_of(window: PackedWindow) -> int:
     return 3 * window.box[2] * window.box[3]
 
 
@@ -154,7 +154,7 @@ def _decoded(data: bytes) -> np.ndarray:
     return decode_jpeg(data, image.mode)[0] if image.format == "JPEG" else np.asarray(image.convert("RGB"))
 
 
-def _resume(folder: Path, made_by: str) -> list[Window]:
+def _resume(folder: Path, made_by: str) -> list[PackedWindow]:
     """Return the windows written by an interrupted run, and remove an incomplete last one."""
     unfinished = folder / _UNFINISHED
     if not unfinished.exists():
@@ -185,10 +185,10 @@ def _check_made_by(index: Path, made_by: str) -> None:
         raise RecipeError(f"{index.parent}: contains packs of other images or options; choose another folder")
 
 
-def _windows(images: list[LabelledImage], side: int, skipped: Counter[str]) -> Iterator[tuple[Window, bytes]]:
+def _windows(images: list[LabelledImage], side: int, skipped: Counter[str]) -> Iterator[tuple[PackedWindow, bytes]]:
     """Yield windows and their encoded pictures, in the order of the images."""
 
-    def load(number: int) -> tuple[Window, bytes] | HidascanError | None:
+    def load(number: int) -> tuple[PackedWindow, bytes] | HidascanError | None:
         try:
             return _cut(images[number], side)
         except HidascanError as error:
@@ -205,7 +205,7 @@ def _windows(images: list[LabelledImage], side: int, skipped: Counter[str]) -> I
             yield cut
 
 
-def _cut(image: LabelledImage, side: int) -> tuple[Window, bytes] | None:
+def _cut(image: LabelledImage, side: int) -> tuple[PackedWindow, bytes] | None:
     """Cut a window of at most `side` pixels per side out of an image; None if the image is too small."""
     decoded = decode(image.path)
     if min(side, *decoded.pixels.shape[:2]) < SIDES[0]:
@@ -218,7 +218,7 @@ def _cut(image: LabelledImage, side: int) -> tuple[Window, bytes] | None:
     quality = 0 if decoded.jpeg is None else decoded.jpeg.quality
     box = (left, top, part.shape[1], part.shape[0])
     placed: dict[str, Any] = {"size": len(data), "checksum": zlib.crc32(data), "box": box}
-    return Window(**dataclasses.asdict(image), **placed, quality=quality), data
+    return PackedWindow(**dataclasses.asdict(image), **placed, quality=quality), data
 
 
 def _whole_file(path: Path, decoded: DecodedImage) -> bytes | None:
@@ -235,9 +235,9 @@ def _lossless(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _window(line: bytes) -> Window:
+def _window(line: bytes) -> PackedWindow:
     row = json.loads(line)
-    return Window(**row | {"path": Path(row["path"]), "box": tuple(row["box"])})
+    return PackedWindow(**row | {"path": Path(row["path"]), "box": tuple(row["box"])})
 
 
 def _line(row: dict[str, Any]) -> bytes:

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from hidascan.errors import RecipeError
+from hidascan.errors import RecipeError, reason_of
 from hidascan.image.decode import decode
 
 FOLDS = 6
 TRIES = 1000  # images drawn in a row before a sampling gives up
 # Groups of the tables by family: generators of one architecture or maker, which new detectors tend to miss together.
-FAMILIES: dict[str, tuple[str, ...]] = {
+GROUPS_BY_FAMILY: dict[str, tuple[str, ...]] = {
     "gan": ("progan", "stylegan2_faces"),
     "openai": ("dalle3", "gpt_image_1_4o"),
     "midjourney": ("midjourney_v2v3", "midjourney_v5", "midjourney_v6"),
@@ -39,8 +39,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "pixart_alpha", "qwen_image_edit",
     ),
 }  # fmt: skip
-_FAMILY_OF = {group: family for family, groups in FAMILIES.items() for group in groups}
-Image = TypeVar("Image")
+_FAMILY_OF = {group: family for family, groups in GROUPS_BY_FAMILY.items() for group in groups}
+Item = TypeVar("Item")
 _DOMAIN_OF = {"hn_digital_art": "artwork", "hn_scans": "document", "hn_screens": "screenshot"}
 
 
@@ -103,7 +103,7 @@ def _read_rows(table: Path, columns: set[str]) -> list[dict[str, str]]:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
     except OSError as error:
-        raise RecipeError(f"{table}: {error.strerror}") from None
+        raise RecipeError(f"{table}: {reason_of(error)}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise RecipeError(f"{table}: not a table in UTF-8 ({error})") from None
     if rows and (missing := columns - rows[0].keys()):
@@ -126,7 +126,7 @@ def _image(base: Path, row: dict[str, str]) -> LabelledImage:
     return LabelledImage(base / row["path"], label, group, row["source"], *kinds)
 
 
-def spread(images: list[Image], count: int) -> list[Image]:
+def spread(images: list[Item], count: int) -> list[Item]:
     """Take `count` images at even steps over the list; all if there are fewer."""
     count = min(count, len(images))
     return [images[i * len(images) // count] for i in range(count)]

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from hidascan.errors import ImageError, RecipeError
 from hidascan.image.decode import decode
+from hidascan.lab.artifacts import Workspace, fingerprint, save_artifact
 from hidascan.lab.data.degradations import random_window, resize
 from hidascan.lab.data.tables import TRIES, BalancedSampler, no_image
-from hidascan.lab.training.artifacts import Workspace, fingerprint, save_artifact
-from hidascan.lab.training.trainer import read_ahead
+from hidascan.lab.read_ahead import read_ahead
 
 
 @dataclass(frozen=True)

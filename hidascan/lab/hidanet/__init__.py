@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from hidascan.calibration import Calibration
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.detectors.hidanet.network import HiDANet
 from hidascan.errors import RecipeError
+from hidascan.lab.artifacts import Workspace
 from hidascan.lab.data.tables import tables_sha256
 from hidascan.lab.hidanet import heatmaps
 from hidascan.lab.hidanet.cross_validation import cross_validate
@@ -26,7 +26,6 @@ from hidascan.lab.hidanet.voters import Voters, fit_voters, predict_out_of_fold
 from hidascan.lab.hidanet.windows import EDIT, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure.calibration import fit_calibration, measure_reliability
 from hidascan.lab.measure.card import CardSpec, Sections
-from hidascan.lab.training.artifacts import Workspace
 from hidascan.lab.training.recipe import write_weights
 from hidascan.scanner import Scanner
 
@@ -145,9 +144,7 @@ def _cross_validation(scanner: Scanner, spec: CardSpec) -> str:
 
 def _where(scanner: Scanner, spec: CardSpec) -> str:
     workspace = Workspace(spec.cache, scanner.device, scanner.dtype)
-    return "\n\n".join(
-        report_heatmaps(spec.recipe, copy.deepcopy(cast(HiDANet, scanner.detector).residuals).cpu(), workspace)
-    )
+    return "\n\n".join(report_heatmaps(spec.recipe, cast(HiDANet, scanner.detector), workspace))
 
 
 SECTIONS: Sections = {"cross_validation": _cross_validation, "where": _where}  # of a model card

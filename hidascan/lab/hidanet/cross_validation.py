@@ -18,21 +18,21 @@ import torch
 from torch import Tensor
 
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES
-from hidascan.detectors.hidanet.network import SURE
+from hidascan.detectors.hidanet.network import MIN_SHARE_NAMED
 from hidascan.image.perturb import PERTURBATIONS, Perturbation
+from hidascan.lab.artifacts import Workspace
 from hidascan.lab.data.tables import FOLDS, LabelledImage, spread
 from hidascan.lab.hidanet.quality import errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
-from hidascan.lab.hidanet.samples import Delivery, Samples, delivered_samples, verdict_samples
+from hidascan.lab.hidanet.samples import Delivery, VerdictFeatures, delivered_samples, verdict_samples
 from hidascan.lab.hidanet.voters import OutOfFold, predict_by_fold, predict_out_of_fold
 from hidascan.lab.measure import detection, markdown, robustness
 from hidascan.lab.measure.calibration import cross_fitted_verdicts
 from hidascan.lab.measure.metrics import auc, interval_over_sources, source_weights, tpr_at_fpr
-from hidascan.lab.training.artifacts import Workspace
 
 _WORST = 12  # sources in the table of the worst
 _PATCHES = 1  # per perturbed copy; a scan examines all
-_LEAST = 10  # minimum number of held-out images
+_MIN_IMAGES = 10  # minimum number of held-out images
 _FOLDS = 2  # folds that are predicted for each value, those with most of its images; each fold needs its own voters
 _FAM_ALONE = 1e4  # weight beside which the kernel's vote is negligible
 
@@ -96,7 +96,7 @@ def _groups_as_markdown(rows: list[detection.GroupFigures]) -> str:
 
 def _confusion(kind: str, names: tuple[str, ...], predictions: Tensor, truth: Tensor) -> str:
     """Write the confusion matrix of a kind, rows adding up to 1, the worst row in bold."""
-    named = torch.where(predictions.max(1).values >= SURE, predictions.argmax(1), len(names))
+    named = torch.where(predictions.max(1).values >= MIN_SHARE_NAMED, predictions.argmax(1), len(names))
     rows, right = [], []
     for number in truth[truth >= 0].unique().tolist():
         counts = torch.bincount(named[truth == number], minlength=len(names) + 1).double()
@@ -127,7 +127,7 @@ def _always(name: str, perturb: Perturbation) -> Delivery:
     return Delivery(name, _PATCHES, lambda rng: perturb)
 
 
-def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -> str:
+def held_out_as_markdown(samples: VerdictFeatures, recipe: HiDANetRecipe, column: str) -> str:
     """Hold out each "family" of AI images or "domain" of real ones, and compare them with the other class in their folds."""
     values = np.array([getattr(image, column) for image in samples.images])
     label = 1 if column == "family" else 0
@@ -137,7 +137,7 @@ def held_out_as_markdown(samples: Samples, recipe: HiDANetRecipe, column: str) -
         folds = [fold for fold, _ in Counter(samples.folds[members].tolist()).most_common(_FOLDS)]
         here = samples.as_published & torch.isin(samples.folds, torch.tensor(folds))
         tested, images = here & (members | (samples.labels != label)), int((members & here).sum())
-        if images >= _LEAST:
+        if images >= _MIN_IMAGES:
             found, tested = predict_out_of_fold(samples, recipe, ~members, folds), tested[~samples.hard]
             logits, truth = found.predictions.logits[tested].numpy(), found.samples.labels[tested].numpy()
             rows.append([value, images, auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)])
@@ -172,7 +172,7 @@ ABLATIONS = (
 )
 
 
-def ablations_as_markdown(samples: Samples, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
+def ablations_as_markdown(samples: VerdictFeatures, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
     """Measure each ablation on the same folds; the last row is the recipe itself, by `out_of_fold`."""
     hashes, rows = np.array([zlib.crc32(image.source.encode()) / 2**32 for image in samples.images]), []
     most = max(len(view) - 1 for view in samples.views)
@@ -194,8 +194,8 @@ def ablations_as_markdown(samples: Samples, recipe: HiDANetRecipe, out_of_fold: 
     return markdown.table(head, rows)
 
 
-def _visible(samples: Samples, ablation: Ablation) -> Samples:
-    """Hide the views that an ablation does without: a thumbnail or patch that all samples share tells nothing."""
+def _visible(samples: VerdictFeatures, ablation: Ablation) -> VerdictFeatures:
+    """Hide the views that an ablation does without, by giving all samples the same thumbnail or patch."""
     if ablation.thumbnail and ablation.patches is None:
         return samples
     thumbnails, views = samples.thumbnail, [view[1:] for view in samples.views]

@@ -22,6 +22,8 @@ from hidascan.errors import RecipeError
 from hidascan.examination import tensors_of
 from hidascan.geometry import ViewPlan
 from hidascan.image.views import cut_views
+from hidascan.lab import artifacts
+from hidascan.lab.artifacts import Workspace, fingerprint
 from hidascan.lab.data.autoencoders import draw_noise, load_autoencoder
 from hidascan.lab.data.degradations import Degradation, degrade, draw_degradation, random_window, resize
 from hidascan.lab.data.layouts import read_images
@@ -29,8 +31,6 @@ from hidascan.lab.data.tables import TRIES, BalancedSampler, fold_of, no_image, 
 from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, build_autoencoders, trained_path
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, PairSpec
 from hidascan.lab.hidanet.samples import decode_or_skip
-from hidascan.lab.training import artifacts
-from hidascan.lab.training.artifacts import Workspace, fingerprint
 
 _PER_SHARD = 40
 _KINDS = ("given", "trained", "generated")  # origin of the second image, and prefix of the shards
@@ -38,7 +38,7 @@ GENERATED = _KINDS[2]
 _BANDS = 4  # of compression
 _WINDOW = 7  # cells: half a patch
 _FOR_STATISTICS = 60  # pairs for the standardisation of features
-_LEAST = 1e-3  # added to spreads: some features hardly vary
+_MIN_SPREAD = 1e-3  # added to spreads: some features hardly vary
 
 STRENGTHS = slice(PHASE_FEATURES - 9, PHASE_FEATURES)  # features that are passed through unchanged
 
@@ -215,11 +215,11 @@ def measure_statistics(pairs: Pairs) -> Statistics:
     cells = torch.cat([residual_features(_patches_of(side)[0]).flatten(0, 2) for side in sides])
     standard = ResidualFilters(0)
     standard.mean.copy_(cells.mean(0))
-    standard.spread.copy_(cells.std(0) + _LEAST)
+    standard.spread.copy_(cells.std(0) + _MIN_SPREAD)
     moments: dict[tuple[int, str], Moments] = {}
     for number, maker in enumerate(tqdm(pairs.makers, desc="statistics of pairs", disable=None)):
         photo, copy, degradation = pairs[number]
-        part = Moments.of(*(_quarters(standard.standardise(*_patches_of(side))) for side in (photo, copy)))
+        part = Moments.of(*(_quarters(standard.standardised_features(*_patches_of(side))) for side in (photo, copy)))
         key = _band(degradation), maker
         moments[key] = moments[key] + part if key in moments else part
     return Statistics(standard.mean, standard.spread, moments)

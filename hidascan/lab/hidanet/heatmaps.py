@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hidascan.detectors.hidanet.filters import ResidualFilters
 from hidascan.detectors.hidanet.localiser import LARGE, SMALL, HeatmapThresholds, above_background, neighbourhood_means
+from hidascan.detectors.hidanet.network import HiDANet
+from hidascan.lab.artifacts import Workspace
 from hidascan.lab.data.tables import fold_of
 from hidascan.lab.hidanet.localiser import WindowInfo, WindowStore, train_localiser, window_store
 from hidascan.lab.hidanet.recipe import HiDANetRecipe
 from hidascan.lab.hidanet.voters import OutOfFold
 from hidascan.lab.hidanet.windows import EDIT, GENERATED, KINDS, PASTED, REPAINTED, RETOUCHED, UNTOUCHED
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc
+from hidascan.lab.measure.metrics import auc, mean_of_known
 from hidascan.lab.measure.region_odds import likelihood_ratio
-from hidascan.lab.training.artifacts import Workspace
 
 FOLD_COUNT = 3  # folds of the sources; each needs a training
 _LIKELY = 0.02  # share of the cells of real pictures that reach the lower threshold
@@ -28,7 +29,7 @@ _EVIDENCE = 0.005  # share of real images with such a patch among the few that a
 
 
 @dataclass(frozen=True)
-class Located:
+class WindowHeatmap:
     """Logits of a window by a TFL that was trained without its source."""
 
     number: int  # index of the window
@@ -49,10 +50,10 @@ class Located:
         return (thresholds(torch.from_numpy(self.logits)) >= 0.5).numpy()
 
 
-def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[Located]:
+def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -> list[WindowHeatmap]:
     """Compute the logits of each window with a TFL trained without its source and a third of the autoencoders."""
     autoencoders = sorted({window.maker for window in store.about if window.kind == REPAINTED})
-    found: dict[int, Located] = {}
+    found: dict[int, WindowHeatmap] = {}
     for fold in range(FOLD_COUNT):
         unknown = set(autoencoders[fold::FOLD_COUNT])
         tested, held_out = split_windows(store.about, fold, unknown)
@@ -62,7 +63,9 @@ def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -
             for number in tested:
                 window, cells = store.about[number], store[number]
                 logits, new_maker = trained.logits(cells.tokens, cells.residuals).numpy(), window.maker in unknown
-                found[number] = Located(number, window.kind, window.maker, new_maker, logits, cells.shares.numpy())
+                found[number] = WindowHeatmap(
+                    number, window.kind, window.maker, new_maker, logits, cells.shares.numpy()
+                )
     return [found[number] for number in sorted(found)]
 
 
@@ -125,9 +128,12 @@ def fit_patch_threshold(thresholds: HeatmapThresholds, out_of_fold: OutOfFold) -
         thresholds.evidence.fill_(float(np.quantile(largest, 1 - _EVIDENCE)))
 
 
-def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: Workspace) -> Iterator[str]:
-    """Measure heatmaps out of fold, and yield the parts of a report in Markdown; missing windows are computed."""
-    store = window_store(recipe, residuals, workspace)
+def report_heatmaps(recipe: HiDANetRecipe, detector: HiDANet, workspace: Workspace) -> Iterator[str]:
+    """Measure heatmaps out of fold, and yield the parts of a report in Markdown; missing windows are computed.
+
+    Only the residual filters of `detector` are used.
+    """
+    store = window_store(recipe, copy.deepcopy(detector.residuals).cpu(), workspace)
     located = locate_out_of_fold(recipe, store, workspace.cache)
     kinds = {kind: [one for one in located if one.kind == kind] for kind in KINDS}
     thresholds, edits = HeatmapThresholds(), len(kinds[EDIT]) // max(1, recipe.localiser.windows.edit_draws)
@@ -150,12 +156,12 @@ def report_heatmaps(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace
     yield "Retouched without AI:\n\n" + _as_markdown(_by_maker(kinds[RETOUCHED]), thresholds, _HONEST)
 
 
-def _by_maker(located: list[Located]) -> dict[str, list[Located]]:
+def _by_maker(located: list[WindowHeatmap]) -> dict[str, list[WindowHeatmap]]:
     makers = sorted({one.maker for one in located})
     return {maker: [one for one in located if one.maker == maker] for maker in makers}
 
 
-def _as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds, columns: tuple[str, ...]) -> str:
+def _as_markdown(parts: dict[str, list[WindowHeatmap]], thresholds: HeatmapThresholds, columns: tuple[str, ...]) -> str:
     rows = []
     for name, located in parts.items():
         marked = [(one, one.marked(thresholds)) for one in located]
@@ -166,17 +172,17 @@ def _as_markdown(parts: dict[str, list[Located]], thresholds: HeatmapThresholds,
 
 def _mean(values: list[float]) -> float | str:
     """Return the mean of all values except NaN; an empty cell of a table, if there is none."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else ""
+    mean = mean_of_known(values)
+    return "" if np.isnan(mean) else mean
 
 
-def _iou(located: Located, marked: np.ndarray) -> float:
+def _iou(located: WindowHeatmap, marked: np.ndarray) -> float:
     wanted = located.shares >= 0.5
     return float((marked & wanted).sum() / max(1, (marked | wanted).sum()))
 
 
 # Figures of a window and the mask (h, w) of its marked cells, by column.
-_FIGURES: dict[str, Callable[[Located, np.ndarray], float]] = {
+_FIGURES: dict[str, Callable[[WindowHeatmap, np.ndarray], float]] = {
     "token AUC": lambda located, marked: located.auc,
     "IoU": _iou,
     "with a region": lambda located, marked: float(marked.any()),

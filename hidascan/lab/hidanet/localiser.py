@@ -25,21 +25,21 @@ from hidascan.detectors.hidanet.filters import LARGEST, ResidualFilters, TokenFi
 from hidascan.detectors.hidanet.localiser import CellLocaliser
 from hidascan.errors import RecipeError
 from hidascan.geometry import CELL, PATCH
+from hidascan.lab import artifacts
+from hidascan.lab.artifacts import Workspace, fingerprint
 from hidascan.lab.data.autoencoders import load_autoencoder
-from hidascan.lab.data.composites import cell_shares
+from hidascan.lab.data.composites import mask_shares
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import BalancedSampler, read_edits, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, LocaliserSpec, recipe_backbone, token_settings
 from hidascan.lab.hidanet.windows import KINDS, WindowMaker
-from hidascan.lab.training import artifacts
-from hidascan.lab.training.artifacts import Workspace, fingerprint
 from hidascan.lab.training.losses import localisation_loss
 from hidascan.lab.training.trainer import Trainer
 
 QUANTUM = LARGEST / 127  # quantisation step of tokens in int8, standard deviations
 _SHARD = 32  # windows
 _FOR_SPREAD = 24  # windows, evenly spaced, for the standardisation of tokens
-_LEAST = 1e-3  # added to spreads
+_MIN_SPREAD = 1e-3  # added to spreads
 
 
 class WindowCells(NamedTuple):
@@ -51,7 +51,7 @@ class WindowCells(NamedTuple):
 
 
 class WindowInfo(NamedTuple):
-    """What a window shows."""
+    """Kind and origin of a window."""
 
     kind: str  # one of `windows.KINDS`
     source: str  # source of the image
@@ -103,7 +103,7 @@ def build_window_cells(
             tokens = ((_tokens(backbone, window.pixels) - mean) / spread).clamp(-LARGEST, LARGEST)
             tensors[f"{place}/tokens"] = (tokens / QUANTUM).round().to(torch.int8)
             tensors[f"{place}/residuals"] = _joined(residuals(_patches(window.pixels))).half()
-            tensors[f"{place}/shares"] = torch.from_numpy(cell_shares(window.mask, CELL)).float()
+            tensors[f"{place}/shares"] = torch.from_numpy(mask_shares(window.mask, CELL)).float()
             abouts.append(WindowInfo(window.kind, window.source, window.maker, window.donor))
         artifacts.save_artifact(path, tensors, made_by, about=json.dumps(abouts))
     return WindowStore(folder, made_by)
@@ -115,7 +115,7 @@ def _standard(maker: WindowMaker, backbone: FrozenViT, path: Path, made_by: str)
     if found is None:
         numbers = np.linspace(0, len(maker) - 1, min(_FOR_SPREAD, len(maker))).astype(int).tolist()
         cells = torch.cat([_tokens(backbone, maker[number].pixels).flatten(0, 1) for number in numbers])
-        found = {"mean": cells.mean(0), "spread": cells.std(0) + _LEAST}
+        found = {"mean": cells.mean(0), "spread": cells.std(0) + _MIN_SPREAD}
         artifacts.save_artifact(path, found, made_by)
     return found["mean"], found["spread"]
 
@@ -199,7 +199,7 @@ class _Learner(nn.Module):
         weights = self.filter.weight.T * (kept * (QUANTUM / (1 - self._hidden)))  # (B, T * C, F)
         seen = torch.baddbmm(self.filter.bias, tokens.flatten(1, 2).float(), weights)
         cells = torch.cat([residuals.float(), seen.unflatten(1, tokens.shape[1:3])], dim=3)
-        return self.localiser.both(cells.permute(0, 3, 1, 2))
+        return self.localiser.logits_of_both(cells.permute(0, 3, 1, 2))
 
     def trained(self, store: WindowStore) -> TrainedTFL:
         """Return the parts for inference; the filters include the standardisation."""

@@ -15,12 +15,12 @@ from hidascan.detectors.hidanet.filters import mean_features
 from hidascan.detectors.hidanet.heads import QUALITIES, QualityEstimator
 from hidascan.geometry import PATCH
 from hidascan.image.perturb import compress, shrink
+from hidascan.lab.artifacts import claim_folder, fingerprint, missing_shards, read_shards, save_artifact
 from hidascan.lab.data.degradations import jpeg_of, random_window
 from hidascan.lab.data.tables import LabelledImage, fold_of
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
-from hidascan.lab.hidanet.samples import Samples, decode_or_skip, sample_images
+from hidascan.lab.hidanet.samples import VerdictFeatures, decode_or_skip, sample_images
 from hidascan.lab.measure import markdown
-from hidascan.lab.training.artifacts import claim_folder, fingerprint, missing_shards, read_shards, save_artifact
 from hidascan.lab.training.losses import Losses, quality_loss
 from hidascan.lab.training.trainer import fit
 
@@ -46,7 +46,7 @@ class QualitySamples:
         return QualitySamples(*(getattr(self, name)[mask] for name in self.__annotations__))
 
 
-def quality_samples(recipe: HiDANetRecipe, samples: Samples, cache: Path) -> QualitySamples:
+def quality_samples(recipe: HiDANetRecipe, samples: VerdictFeatures, cache: Path) -> QualitySamples:
     """Return the samples of QFE: JPEGs made for it, and the published JPEGs among `samples`."""
     images, draws = sample_images(recipe, recipe.samples.quality_cap), recipe.samples.quality_draws
     made = _made_samples(images, draws, cache / "quality")

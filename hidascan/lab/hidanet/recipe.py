@@ -10,9 +10,9 @@ from hidascan.detectors.backbones import FrozenViT
 from hidascan.detectors.backbones.vit import pack_linears
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.detectors.hidanet.network import HiDANetConfig
+from hidascan.lab.artifacts import Workspace
 from hidascan.lab.data.degradations import DegradationSpec
 from hidascan.lab.data.trained_autoencoders import AutoencoderSpec
-from hidascan.lab.training.artifacts import Workspace
 from hidascan.lab.training.recipe import DataSpec, Recipe
 from hidascan.lab.training.trainer import TrainerSpec
 

@@ -24,13 +24,13 @@ from hidascan.geometry import ViewPlan
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.perturb import Perturbation
 from hidascan.image.views import cut_views
+from hidascan.lab import artifacts
+from hidascan.lab.artifacts import Workspace, fingerprint
 from hidascan.lab.data.degradations import draw_delivery, draw_hard_delivery
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, capped, fold_of, tables_sha256
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, recipe_backbone, token_settings
-from hidascan.lab.training import artifacts
-from hidascan.lab.training.artifacts import Workspace, fingerprint
-from hidascan.lab.training.trainer import read_ahead
+from hidascan.lab.read_ahead import read_ahead
 
 _SHARD = 40  # images
 _BATCH = 16  # views per pass through the backbone
@@ -48,7 +48,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Samples:
+class VerdictFeatures:
     """S samples, each an image under a delivery."""
 
     images: Sequence[LabelledImage]
@@ -64,15 +64,15 @@ class Samples:
     domains: Tensor  # (S,) indices into DOMAINS, -1 for others
     families: Tensor  # (S,) indices into FAMILIES, -1 for others
 
-    def only(self, mask: Tensor) -> Samples:
+    def only(self, mask: Tensor) -> VerdictFeatures:
         """Return the samples for which mask (S,) bool is true."""
         chosen = torch.nonzero(mask)[:, 0].tolist()
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         lists = {name: [parts[name][number] for number in chosen] for name in ("images", "views")}
-        return Samples(**{name: part[mask] for name, part in parts.items() if name not in lists} | lists)
+        return VerdictFeatures(**{name: part[mask] for name, part in parts.items() if name not in lists} | lists)
 
 
-def verdict_samples(recipe: HiDANetRecipe, workspace: Workspace) -> Samples:
+def verdict_samples(recipe: HiDANetRecipe, workspace: Workspace) -> VerdictFeatures:
     """Compute or read the samples of a recipe."""
     images, (first, *drawn) = sample_images(recipe, recipe.samples.cap), recipe.samples.patches
     deliveries = [Delivery("as is", first)]
@@ -99,7 +99,7 @@ def sample_images(recipe: HiDANetRecipe, cap: int) -> list[LabelledImage]:
 
 def delivered_samples(
     recipe: HiDANetRecipe, images: list[LabelledImage], deliveries: list[Delivery], name: str, workspace: Workspace
-) -> Samples:
+) -> VerdictFeatures:
     """Compute samples of images under all deliveries, or read them from folder `name` of the cache.
 
     Unreadable images have no sample.
@@ -193,12 +193,12 @@ def _encode(cuts: list[_Cut], backbone: FrozenViT) -> dict[str, Tensor]:
     }
 
 
-def _samples(features: dict[str, Tensor], images: list[LabelledImage], deliveries: list[Delivery]) -> Samples:
+def _samples(features: dict[str, Tensor], images: list[LabelledImage], deliveries: list[Delivery]) -> VerdictFeatures:
     """Average features over the patches of each sample."""
     views = features["tokens"].flatten(1).split(features["views"].tolist())
     residuals = features["residuals"].split((features["views"] - 1).tolist())
     sampled = [images[number] for number in features["image"].tolist()]
-    return Samples(
+    return VerdictFeatures(
         images=sampled,
         views=views,
         thumbnail=torch.stack([part[0].float() for part in views]),

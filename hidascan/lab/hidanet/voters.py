@@ -17,7 +17,7 @@ from hidascan.detectors.hidanet.heads import FusionHead
 from hidascan.detectors.hidanet.kernel_probe import DOMAINS, FAMILIES, KernelProbe, Predictions, ProbeInput, Projection
 from hidascan.errors import RecipeError
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, KernelSpec
-from hidascan.lab.hidanet.samples import Samples
+from hidascan.lab.hidanet.samples import VerdictFeatures
 from hidascan.lab.measure.metrics import source_weights
 from hidascan.lab.training.losses import Losses, classification_loss
 from hidascan.lab.training.trainer import fit
@@ -25,7 +25,7 @@ from hidascan.lab.training.trainer import fit
 _JITTER = 1e-2  # added to the diagonal among landmarks: copies of one image are nearly identical
 
 
-def fit_kernel_probe(samples: Samples, recipe: HiDANetRecipe) -> KernelProbe:
+def fit_kernel_probe(samples: VerdictFeatures, recipe: HiDANetRecipe) -> KernelProbe:
     """Fit a kernel probe to samples, with equal weight of both classes in the verdict.
 
     With kernel values K between samples and landmarks, Z among landmarks, weights W and targets y, each output solves
@@ -46,7 +46,7 @@ def fit_kernel_probe(samples: Samples, recipe: HiDANetRecipe) -> KernelProbe:
     draw, again = torch.Generator().manual_seed(spec.seed), network.landmarks > len(weights)
     chosen = torch.multinomial(weights, network.landmarks, replacement=again, generator=draw).sort().values
     probe.set_landmarks(thumbnail=seen.thumbnail[chosen], patches=seen.patches[chosen])
-    values, among = probe.token_kernel(seen), probe.token_kernel(probe.landmarks)
+    values, among = probe.kernel_values(seen), probe.kernel_values(probe.landmarks)
     target = samples.labels.float()[:, None] * 2 - 1
     coefficients, offsets = _ridge(values, among, weights, target, spec.penalty)
     probe.coefficients[0], probe.offsets[0] = coefficients[:, 0], offsets[0]
@@ -54,7 +54,7 @@ def fit_kernel_probe(samples: Samples, recipe: HiDANetRecipe) -> KernelProbe:
     return probe
 
 
-def _fit_kinds(probe: KernelProbe, samples: Samples, values: Tensor, among: Tensor, penalty: float) -> None:
+def _fit_kinds(probe: KernelProbe, samples: VerdictFeatures, values: Tensor, among: Tensor, penalty: float) -> None:
     """Fit domains and families, each against the other known ones."""
     for first, numbers in ((1, samples.domains), (1 + len(DOMAINS), samples.families)):
         known = numbers >= 0
@@ -66,12 +66,12 @@ def _fit_kinds(probe: KernelProbe, samples: Samples, values: Tensor, among: Tens
             probe.coefficients[rows], probe.offsets[rows] = coefficients.T, offsets
 
 
-def summarise(probe: KernelProbe, samples: Samples) -> ProbeInput:
+def summarise(probe: KernelProbe, samples: VerdictFeatures) -> ProbeInput:
     """Project the tokens of samples."""
     return ProbeInput(probe.tokens(samples.thumbnail), probe.tokens(samples.patches))
 
 
-def _fit_projection(projection: Projection, samples: Samples, weights: Tensor, spec: KernelSpec) -> None:
+def _fit_projection(projection: Projection, samples: VerdictFeatures, weights: Tensor, spec: KernelSpec) -> None:
     """Fit mean and spread of the tokens of thumbnails and patches, and their first principal components.
 
     Components are scaled by their variance to the power `spec.emphasis`, so that positive values emphasise large ones;
@@ -92,7 +92,7 @@ def _fit_projection(projection: Projection, samples: Samples, weights: Tensor, s
     variances = ((standard @ vectors).square() * share).sum(0)
     scales = variances.clamp_min(1e-4 * float(variances.max())) ** spec.emphasis
     scales = scales / (2 * (variances * scales.square()).sum()).sqrt()
-    projection.project_on(importance[:, None] * vectors * scales)
+    projection.set_basis(importance[:, None] * vectors * scales)
 
 
 def _ridge(values: Tensor, among: Tensor, weights: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
@@ -121,7 +121,7 @@ class ViewTokens:
     padding: Tensor  # (S, K) bool, true at positions without a patch
 
     @classmethod
-    def of(cls, probe: KernelProbe, samples: Samples) -> ViewTokens:
+    def of(cls, probe: KernelProbe, samples: VerdictFeatures) -> ViewTokens:
         """Standardise the tokens of samples like a probe, and pad their patches."""
         views = [probe.tokens.standardise(one).half() for one in samples.views]
         counts = torch.tensor([len(one) - 1 for one in views])
@@ -143,7 +143,7 @@ class ViewTokens:
         return head(f_global, local.unflatten(0, (samples, patches)), self.padding)
 
 
-def train_fusion(views: ViewTokens, samples: Samples, recipe: HiDANetRecipe) -> FusionHead:
+def train_fusion(views: ViewTokens, samples: VerdictFeatures, recipe: HiDANetRecipe) -> FusionHead:
     """Train FAM and its classifier on the views of samples, which fit into memory."""
     spec, network = recipe.fusion, recipe.network
     names = [f"{image.source} {image.group}" for image in samples.images]
@@ -171,7 +171,7 @@ class Voters:
     vote: float  # weight of FAM's logit
 
     @torch.no_grad()
-    def predict(self, samples: Samples) -> Predictions:
+    def predict(self, samples: VerdictFeatures) -> Predictions:
         """Predict S samples."""
         predictions = self.probe(summarise(self.probe, samples))
         if self.fusion is None:
@@ -184,12 +184,12 @@ class Voters:
 class OutOfFold:
     """Predictions of S samples out of fold."""
 
-    samples: Samples  # without hard copies, which would not be representative
+    samples: VerdictFeatures  # without hard copies, which would not be representative
     predictions: Predictions  # each by voters fitted without the source of the sample
     voters: dict[int, Voters]  # by the fold that they were fitted without
 
 
-def fit_voters(samples: Samples, recipe: HiDANetRecipe) -> Voters:
+def fit_voters(samples: VerdictFeatures, recipe: HiDANetRecipe) -> Voters:
     """Fit both voters to samples; RecipeError if `kernel.tap_weights` are not one number for each tap."""
     if len(recipe.kernel.tap_weights) not in (0, len(recipe.network.taps)):
         raise RecipeError(
@@ -201,9 +201,9 @@ def fit_voters(samples: Samples, recipe: HiDANetRecipe) -> Voters:
 
 
 def predict_out_of_fold(
-    samples: Samples, recipe: HiDANetRecipe, included: Tensor | None = None, folds: Iterable[int] | None = None
+    samples: VerdictFeatures, recipe: HiDANetRecipe, included: Tensor | None = None, folds: Iterable[int] | None = None
 ) -> OutOfFold:
-    """Predict samples by cross-validation over sources, those of other `folds` with logits of 0.
+    """Predict samples by cross-validation over sources; samples outside `folds` get a logit of 0.
 
     `included` (S,) bool is true for samples to fit to; None for all, as for `folds`.
     """
@@ -216,7 +216,7 @@ def predict_out_of_fold(
     return OutOfFold(measured, predict_by_fold(voters, measured), voters)
 
 
-def predict_by_fold(voters: dict[int, Voters], samples: Samples) -> Predictions:
+def predict_by_fold(voters: dict[int, Voters], samples: VerdictFeatures) -> Predictions:
     """Predict samples, each by the voters fitted without its fold."""
     count = len(samples.images)
     predictions = Predictions(torch.zeros(count), torch.zeros(count, len(DOMAINS)), torch.zeros(count, len(FAMILIES)))

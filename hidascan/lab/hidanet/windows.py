@@ -32,7 +32,7 @@ EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
 
 
 @dataclass(frozen=True)
-class Window:
+class TrainingWindow:
     """One training window."""
 
     pixels: np.ndarray  # (448, 448, 3) or (224, 224, 3) uint8 RGB
@@ -65,14 +65,14 @@ class WindowMaker:
         """Return the number of windows."""
         return len(self._kinds)
 
-    def __getitem__(self, number: int) -> Window:
+    def __getitem__(self, number: int) -> TrainingWindow:
         """Draw window `number`; draw another image if one cannot be read."""
         kind = self._kinds[number]
         place = number - self._firsts[kind]
         rng = np.random.default_rng([self._seed, 11, KINDS.index(kind), place])
         if kind == EDIT:
             return self._edit(place, rng)
-        draws: dict[str, Callable[[], Window]] = {
+        draws: dict[str, Callable[[], TrainingWindow]] = {
             REPAINTED: lambda: self._repainted(place, rng),
             PASTED: lambda: self._pasted(rng),
             RETOUCHED: lambda: self._retouched(place, rng),
@@ -87,7 +87,7 @@ class WindowMaker:
             return self._delivered(window, rng)
         raise no_image(PATCH)
 
-    def _edit(self, place: int, rng: np.random.Generator) -> Window:
+    def _edit(self, place: int, rng: np.random.Generator) -> TrainingWindow:
         """Cut a window at the border of a real edit; the first draw of each edit is not degraded."""
         edit = self._edits[place % len(self._edits)]
         assert edit.mask is not None  # tables of edits name one for each image
@@ -99,10 +99,10 @@ class WindowMaker:
             pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / min(mask.shape), 1)), rng)
         cuts = [_crop(pixels, mask, rng) for _ in range(12)]
         cut = max(cuts, key=lambda both: min(both[1].mean(), 1 - both[1].mean()))  # of edited and other pixels
-        window = Window(*cut, EDIT, edit.source, edit.group)
+        window = TrainingWindow(*cut, EDIT, edit.source, edit.group)
         return window if first else self._delivered(window, rng)
 
-    def _repainted(self, place: int, rng: np.random.Generator) -> Window:
+    def _repainted(self, place: int, rng: np.random.Generator) -> TrainingWindow:
         """Pass a region of a photo through an autoencoder."""
         names = list(self._autoencoders)
         name = names[place % len(names)]
@@ -112,16 +112,18 @@ class WindowMaker:
         base = self._photo(rng)
         mask = self._region(base, rng)
         repainted = _reconstructed(base.pixels, mask, autoencoder, rng)
-        return Window(swap_region(base.pixels, repainted, mask, draw_softness(rng)), mask, REPAINTED, base.source, name)
+        return TrainingWindow(
+            swap_region(base.pixels, repainted, mask, draw_softness(rng)), mask, REPAINTED, base.source, name
+        )
 
-    def _pasted(self, rng: np.random.Generator) -> Window:
+    def _pasted(self, rng: np.random.Generator) -> TrainingWindow:
         """Paste a region of a generated image into a photo: tone-matched, feathered or blended by Poisson's equation."""
         base, donor = self._photo(rng), self._window(self._ai, rng)
         mask = self._region(base, rng)
         pixels, mask = _joined(base.pixels, donor.pixels, mask, rng)
-        return Window(pixels, mask, PASTED, base.source, donor.maker, donor.source)
+        return TrainingWindow(pixels, mask, PASTED, base.source, donor.maker, donor.source)
 
-    def _retouched(self, place: int, rng: np.random.Generator) -> Window:
+    def _retouched(self, place: int, rng: np.random.Generator) -> TrainingWindow:
         """Retouch a region of a photo without AI."""
         base = self._photo(rng)
         mask = self._region(base, rng)
@@ -132,13 +134,13 @@ class WindowMaker:
             (pixels, _), source = _joined(base.pixels, donor.pixels, mask, rng), donor.source
         else:
             pixels = _RETOUCHES[name](base.pixels, mask, rng)
-        return Window(pixels, np.zeros_like(mask), RETOUCHED, base.source, name, source)
+        return TrainingWindow(pixels, np.zeros_like(mask), RETOUCHED, base.source, name, source)
 
-    def _region(self, window: Window, rng: np.random.Generator) -> np.ndarray:
+    def _region(self, window: TrainingWindow, rng: np.random.Generator) -> np.ndarray:
         height, width = window.mask.shape
         return random_region(height, width, self._spec.region_share, rng)
 
-    def _photo(self, rng: np.random.Generator) -> Window:
+    def _photo(self, rng: np.random.Generator) -> TrainingWindow:
         """Draw a window of a real image, if possible a large one."""
         for _ in range(_TRIES):
             window = self._window(self._real, rng)
@@ -146,7 +148,7 @@ class WindowMaker:
                 break
         return window
 
-    def _window(self, sampler: BalancedSampler, rng: np.random.Generator) -> Window:
+    def _window(self, sampler: BalancedSampler, rng: np.random.Generator) -> TrainingWindow:
         """Cut a window of an image of a class; some images are shrunk first."""
         drawn = sampler.draw(rng)
         pixels = decode(drawn.path).pixels
@@ -157,9 +159,9 @@ class WindowMaker:
         if shortest > 1.3 * SIDE and rng.random() < self._spec.resize:
             pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / shortest, 1)), rng)
         kind = GENERATED if sampler.label else UNTOUCHED
-        return Window(*_crop(pixels, mask, rng), kind, drawn.source, drawn.group)
+        return TrainingWindow(*_crop(pixels, mask, rng), kind, drawn.source, drawn.group)
 
-    def _delivered(self, window: Window, rng: np.random.Generator) -> Window:
+    def _delivered(self, window: TrainingWindow, rng: np.random.Generator) -> TrainingWindow:
         """Turn, filter and save a window, in the same way for every kind; pixels cropped by two saves are padded."""
         turns = int(rng.integers(4)) if rng.random() < self._spec.turned else 0
         pixels, mask = (np.ascontiguousarray(np.rot90(part, turns)) for part in (window.pixels, window.mask))

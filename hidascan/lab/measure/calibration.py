@@ -57,7 +57,7 @@ def calibrate(
 def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
     """Calibrate weights by out-of-fold scores of networks with the same training, but without the images' sources.
 
-    So weights without a heatmap, trained on every source, are calibrated on held-out ones. They are named after `out`.
+    This calibrates weights that were trained on all sources and have no heatmap. The new weights are named after `out`.
     `scores` (n,) are sigmoids of raw logits; NaN for unreadable files. Returns the figures of `calibrate`.
     """
     kept = np.flatnonzero(~np.isnan(scores))
@@ -94,7 +94,7 @@ def recalibrate(weights: Path, **rules: Any) -> None:
 
 
 def localisation_threshold(detector: Detector, photos: list[LabelledImage]) -> float:
-    """Return p(AI), at least 0.5, that few cells of real images saved at JPEG 85 reach.
+    """Return the heatmap value, at least 0.5, that few cells of real images saved at JPEG 85 reach.
 
     This is the common quality with most false alarms of TFL. Each image contributes an equal number of cells.
     """
@@ -168,7 +168,14 @@ def measure_reliability(
         for real, ai in (parts[:2], parts[2:]):
             wrong = verdicts[real] == "ai", verdicts[ai] == "real"
             false_alarms, misses = (round(float(part.mean()), 4) for part in wrong)
-            rates.append(ErrorRates(false_alarms, misses, int(real.sum()), int(ai.sum())))
+            rates.append(
+                ErrorRates(
+                    real_called_ai=false_alarms,
+                    ai_called_real=misses,
+                    real_images=int(real.sum()),
+                    ai_images=int(ai.sum()),
+                )
+            )
         measured[profile] = Reliability(*rates)
     return measured
 
@@ -177,9 +184,8 @@ def fit_calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
     """Fit Platt scaling p = sigmoid(scale * logit + shift) to labels and raw logits (n,), and the thresholds.
 
     Both classes have equal weight. The thresholds are conformal (split conformal prediction per class): at most a given
-    share of real images from new sources is called `ai`, and of AI images `real` (ERRORS), if there are enough images: of n,
-    the threshold is at best exceeded with a probability of 1 / (n + 1). Neither threshold crosses 0.5; scores between them
-    are inconclusive.
+    share of real images from new sources is called `ai`, and of AI images `real` (ERRORS). With n images of a class, no
+    share below 1 / (n + 1) can be guaranteed. Neither threshold crosses 0.5; scores between them are inconclusive.
     """
     scale, shift = _platt(labels, logits)
     scores = 1 / (1 + np.exp(-(scale * logits + shift)))
@@ -192,7 +198,10 @@ def fit_calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
 
 
 def _rarely_reached(scores: np.ndarray, share: float) -> float:
-    """Return the score that another image of this distribution exceeds with a probability of at most `share`."""
+    """Return the score that another image of this distribution exceeds with a probability of at most `share`.
+
+    With n scores, the probability is at most 1 / (n + 1) if that is larger.
+    """
     allowed = int(share * (len(scores) + 1))
     return float(np.sort(scores)[::-1][max(0, allowed - 1)])
 

@@ -26,7 +26,7 @@ _PREDICTS = "predicts its errors"
 
 
 @dataclass(frozen=True)
-class Compared:
+class DetectorScores:
     """Scores of one detector."""
 
     name: str
@@ -57,7 +57,7 @@ class Compared:
         }
 
 
-def as_markdown(compared: list[Compared]) -> str:
+def as_markdown(compared: list[DetectorScores]) -> str:
     """Return the comparison as a table, best AUC first and in bold."""
     knowing = any(not np.isnan(row.figures[_PREDICTS]) for row in compared)
     head = ["detector", "n", "AUC", "95 % over sources", *_SHOWN[1:], *([_PREDICTS] if knowing else [])]
@@ -90,7 +90,7 @@ def short_names(names: list[str]) -> list[str]:
     return ["@".join([stem, *(one for one in own if one not in common[stem])]) for stem, *own in parts]
 
 
-def by_kind(compared: list[Compared]) -> str:
+def by_kind(compared: list[DetectorScores]) -> str:
     """Return a table of the shares of correct scores at 0.5, by AI family and real domain, with the best in bold."""
     parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
@@ -103,7 +103,7 @@ def by_kind(compared: list[Compared]) -> str:
     return markdown.table(["label", "kind", "n", *short_names([one.name for one in compared])], rows)
 
 
-def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]:
+def shares_right(compared: DetectorScores) -> dict[tuple[str, str], tuple[float, int]]:
     """Return (share on its side of 0.5, number) for each family of AI images and each domain of real ones."""
     images, labels, scores, _ = compared.readable()
     right = (scores >= 0.5) == labels
@@ -115,7 +115,7 @@ def shares_right(compared: Compared) -> dict[tuple[str, str], tuple[float, int]]
     return found
 
 
-def write_csv(path: Path, compared: list[Compared]) -> None:
+def write_csv(path: Path, compared: list[DetectorScores]) -> None:
     """Write the comparison as CSV."""
     columns, costs = [*_SHOWN, "AUC low", "AUC high", _PREDICTS], [field.name for field in dataclasses.fields(Cost)]
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -128,7 +128,7 @@ def write_csv(path: Path, compared: list[Compared]) -> None:
             )
 
 
-def read_outside(text: str) -> Callable[[list[LabelledImage]], Compared]:
+def read_outside(text: str) -> Callable[[list[LabelledImage]], DetectorScores]:
     """Read NAME=FILE, the scores of an outside system; return a function that looks up those of images.
 
     The file is a CSV or TSV with the columns path and score.
@@ -146,9 +146,9 @@ def read_outside(text: str) -> Callable[[list[LabelledImage]], Compared]:
     if any(score < 0 or score > 1 for score in known.values()):  # NaN is a missing one
         raise RecipeError(f"{file}: scores must be within 0 and 1")
 
-    def scores_of(images: list[LabelledImage]) -> Compared:
+    def scores_of(images: list[LabelledImage]) -> DetectorScores:
         scores = np.array([known.get(str(image.path), np.nan) for image in images])
-        return Compared(name, images, scores, np.full(len(images), np.nan), budget="as published")
+        return DetectorScores(name, images, scores, np.full(len(images), np.nan), budget="as published")
 
     return scores_of
 
@@ -159,7 +159,7 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height))
 
 
-def plot_cost(compared: list[Compared], path: Path) -> None:
+def plot_cost(compared: list[DetectorScores], path: Path) -> None:
     """Plot AUC, with its interval, against milliseconds per image, as `path`.png and `path`.svg."""
     figure = _figure(9, 6)
     axes = figure.subplots()
@@ -178,7 +178,7 @@ def plot_cost(compared: list[Compared], path: Path) -> None:
     _save(figure, path)
 
 
-def plot_kinds(compared: list[Compared], path: Path) -> None:
+def plot_kinds(compared: list[DetectorScores], path: Path) -> None:
     """Plot the share on its side of 0.5, with a group of bars for each family of AI images and domain of real ones."""
     parts = [shares_right(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})

@@ -1,4 +1,4 @@
-"""Measure detection on a label table, with the figures of `../shared/tools/score.py`."""
+"""Measure detection on a label table: AUC, TPR at fixed FPR, verdicts, and bootstrap intervals over sources."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hidascan.errors import HidascanError
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
+from hidascan.lab.artifacts import ResultFile
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown, metrics
-from hidascan.lab.training.artifacts import ResultFile
-from hidascan.lab.training.trainer import read_ahead
+from hidascan.lab.read_ahead import read_ahead
 from hidascan.report.csv_report import CsvReport
 from hidascan.scanner import Scanner
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import CheckpointError
+from hidascan.lab.artifacts import ResultFile, Workspace, fingerprint
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.packs import read_packs
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
-from hidascan.lab.measure.comparison import Compared
+from hidascan.lab.measure.comparison import DetectorScores
 from hidascan.lab.measure.detection import scan_scores
 from hidascan.lab.measure.speed import cost_of
-from hidascan.lab.training.artifacts import ResultFile, Workspace, fingerprint
 from hidascan.lab.training.end_to_end import data_digest
 from hidascan.lab.training.recipe import put_backbone_beside, read_recipe, training_module
 from hidascan.options import ScanOptions
@@ -79,11 +79,11 @@ class EntryTrainer:
         weights = str(self.weights(entry, without))
         return Scanner(dataclasses.replace(self.options, weights=weights, patches=patches))
 
-    def score(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...] = ()) -> Compared:
+    def score(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...] = ()) -> DetectorScores:
         """Score images by one network, trained without some folds."""
         return self._compared(entry, images, self._scores(entry, images, without), without)
 
-    def score_out_of_fold(self, entry: Entry, images: list[LabelledImage], count: int) -> Compared:
+    def score_out_of_fold(self, entry: Entry, images: list[LabelledImage], count: int) -> DetectorScores:
         """Score images in `count` folds, by networks not trained on their sources."""
         scores, folds = np.full((len(images), 2), np.nan), {fold_of(image.source) for image in images}
         parts = [part for number in range(count) if folds & {*(part := folds_of(number, count))}]
@@ -101,10 +101,10 @@ class EntryTrainer:
 
     def _compared(
         self, entry: Entry, images: list[LabelledImage], scores: np.ndarray, without: tuple[int, ...], budget: str = ""
-    ) -> Compared:
+    ) -> DetectorScores:
         scanner = self.scanner(entry, without)
         cost = cost_of(self.weights(entry, without), scanner)
-        return Compared(entry.name, images, scores[:, 0], scores[:, 1], cost, budget + _budget(entry, scanner))
+        return DetectorScores(entry.name, images, scores[:, 0], scores[:, 1], cost, budget + _budget(entry, scanner))
 
 
 def training_set(recipe: Any, without: tuple[int, ...]) -> list[LabelledImage]:

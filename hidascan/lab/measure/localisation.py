@@ -18,16 +18,16 @@ from hidascan.image.decode import decode
 from hidascan.image.perturb import jpeg
 from hidascan.image.views import cut_views
 from hidascan.lab.data.autoencoders import Autoencoder
-from hidascan.lab.data.composites import cell_shares, repaint_region
+from hidascan.lab.data.composites import mask_shares, repaint_region
 from hidascan.lab.data.tables import EditedImage, LabelledImage, read_mask
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc
+from hidascan.lab.measure.metrics import auc, mean_of_known
 
 _BATCH = 16  # views per pass
 
 
 def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
-    """Return p(AI) of each cell, (ceil(H / 16), ceil(W / 16)) float32, of (H, W, 3) uint8, as in a scan.
+    """Return the heatmap value of each cell, (ceil(H / 16), ceil(W / 16)) float32, of (H, W, 3) uint8, as in a scan.
 
     Raises:
         ValueError: If the detector has no heatmap.
@@ -66,7 +66,7 @@ def measure_localisation(
     for image in tqdm(images, desc="localise", disable=None):
         pixels = decode(image.path).pixels
         forged, mask = repaint_region(pixels, autoencoder, share, rng)
-        truth = cell_shares(mask, CELL)
+        truth = mask_shares(mask, CELL)
         for quality in qualities:
             cells, untouched = (heatmap_of(detector, jpeg(one, quality)) for one in (forged, pixels))
             results[quality].append(_compare_cells(cells, untouched >= threshold, truth, threshold))
@@ -100,8 +100,8 @@ class EditedFigures:
     f1: float
     iou: float
     auc: float
-    hottest: float
-    hot: float
+    peak: float
+    marked: float
 
 
 def measure_edited(
@@ -121,40 +121,35 @@ def _compare_pixels(detector: Detector, threshold: float, image: EditedImage) ->
     pixels = decode(image.path).pixels
     cells = heatmap_of(detector, pixels)
     heat = np.repeat(np.repeat(cells, CELL, axis=0), CELL, axis=1)[: pixels.shape[0], : pixels.shape[1]]
-    hot = heat >= threshold
+    marked = heat >= threshold
     if image.mask is None:
-        return EditedFigures(image, np.nan, np.nan, np.nan, float(cells.max()), float(hot.mean()))
+        return EditedFigures(image, np.nan, np.nan, np.nan, float(cells.max()), float(marked.mean()))
     mask = read_mask(image.mask)
-    if mask.shape != hot.shape:
+    if mask.shape != marked.shape:
         raise HidascanError(f"{image.mask}: the mask and its image differ in size")
-    both, either = float((hot & mask).sum()), float((hot | mask).sum())
+    both, either = float((marked & mask).sum()), float((marked | mask).sum())
     f1, iou = 2 * both / max(1.0, both + either), both / max(1.0, either)
     every = max(1, int(np.sqrt(mask.size / 250_000)))  # sampling step, for speed
     pixel_auc = auc(mask[::every, ::every].ravel().astype(int), heat[::every, ::every].ravel())
-    return EditedFigures(image, f1, iou, pixel_auc, float(cells.max()), float(hot.mean()))
+    return EditedFigures(image, f1, iou, pixel_auc, float(cells.max()), float(marked.mean()))
 
 
 def edited_as_markdown(measured: list[EditedFigures]) -> str:
-    """Return a table with one row per group; edited groups have the AUC of the hottest cell against unedited images."""
+    """Return a table with one row per group; edited groups have the AUC of the largest heatmap value against unedited images."""
     by_group = defaultdict(list)
     for one in measured:
         by_group[one.image.group, one.image.mask is not None, one.image.regenerated].append(one)
-    untouched = [one.hottest for one in measured if one.image.mask is None]
+    untouched = [one.peak for one in measured if one.image.mask is None]
     rows = []
     for (group, edited, regenerated), members in sorted(by_group.items(), key=lambda item: (item[0][1], item[0])):
         name = group + (" (regenerated as a whole)" if regenerated else "") + ("" if edited else " (untouched)")
-        hottest = [one.hottest for one in members]
-        labels = np.array([0] * len(untouched) + [1] * len(hottest))
-        of_images = auc(labels, np.array([*untouched, *hottest])) if edited and untouched else np.nan
-        means = [_mean([getattr(one, of) for one in members]) for of in ("f1", "iou", "auc")]
-        cells = [_text(value) for value in (*means, of_images, _mean([one.hot for one in members]))]
+        peaks = [one.peak for one in members]
+        labels = np.array([0] * len(untouched) + [1] * len(peaks))
+        of_images = auc(labels, np.array([*untouched, *peaks])) if edited and untouched else np.nan
+        means = [mean_of_known([getattr(one, of) for one in members]) for of in ("f1", "iou", "auc")]
+        cells = [_text(value) for value in (*means, of_images, mean_of_known([one.marked for one in members]))]
         rows.append([name, len(members), *cells])
     return markdown.table(["group", "n", "pixel F1", "IoU", "pixel AUC", "image AUC", "marked area"], rows)
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
 
 
 def _text(value: float) -> str:

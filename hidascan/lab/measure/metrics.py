@@ -44,8 +44,14 @@ def share_right(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
     return share(right)
 
 
+def mean_of_known(values: Sequence[float]) -> float:
+    """Return the mean of all values except NaN; NaN if there are no others."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
 def share(chosen: np.ndarray) -> float:
-    """Return the share of true values of (n,), 0..1; NaN of none."""
+    """Return the share of true values of (n,), 0..1; NaN if it is empty."""
     return float(chosen.mean()) if len(chosen) else float("nan")
 
 

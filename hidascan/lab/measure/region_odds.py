@@ -17,7 +17,7 @@ _STEP = 1.1  # factor by which odds are lowered
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledFinding:
     """One labelled image with the finding of a scan."""
 
     label: int  # 1 for AI or edited by AI, 0 for real
@@ -25,11 +25,11 @@ class Labelled:
     finding: Finding  # with score and regions
 
 
-def join_labels(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[Labelled]:
+def join_labels(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[LabelledFinding]:
     """Pair findings with labels by path; omit findings without a label or a heatmap."""
     known = {str(image.path): image for image in images}
     found = [finding for finding in findings if finding.path in known and finding.ai_area is not None]
-    return [Labelled(known[one.path].label, fold_of(known[one.path].source), one) for one in found]
+    return [LabelledFinding(known[one.path].label, fold_of(known[one.path].source), one) for one in found]
 
 
 def likelihood_ratio(forged: Collection[bool], real: Collection[bool]) -> float:
@@ -37,7 +37,7 @@ def likelihood_ratio(forged: Collection[bool], real: Collection[bool]) -> float:
     return ((sum(forged) + 1) / (len(forged) + 2)) / ((sum(real) + 1) / (len(real) + 2))
 
 
-def loses_real(labelled: list[Labelled], calibration: Calibration, odds: float) -> np.ndarray:
+def loses_real(labelled: list[LabelledFinding], calibration: Calibration, odds: float) -> np.ndarray:
     """Return (n,) bool: whether a region moves each image from `real` to `inconclusive`, in the balanced profile."""
     rule = dataclasses.replace(calibration, region_odds=odds).rule("balanced")
     scores = [(one.finding.score or 0.0, one.finding.regions) for one in labelled]
@@ -45,7 +45,7 @@ def loses_real(labelled: list[Labelled], calibration: Calibration, odds: float) 
     return np.array(moved, bool)
 
 
-def fit_region_odds(labelled: list[Labelled], calibration: Calibration) -> float | None:
+def fit_region_odds(labelled: list[LabelledFinding], calibration: Calibration) -> float | None:
     """Fit the factor by which a region raises the odds of AI, lowered until at most 0.5 % of real images lose `real`.
 
     Returns:
@@ -60,7 +60,7 @@ def fit_region_odds(labelled: list[Labelled], calibration: Calibration) -> float
     return odds
 
 
-def cross_fitted_odds(labelled: list[Labelled], calibration: Calibration) -> dict[str, float]:
+def cross_fitted_odds(labelled: list[LabelledFinding], calibration: Calibration) -> dict[str, float]:
     """Evaluate each fold of sources by a rule fitted to the others.
 
     Returns:

@@ -17,10 +17,10 @@ from hidascan.errors import HidascanError, ImageError, RecipeError
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, noise, shrink
+from hidascan.lab.artifacts import ResultFile
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
 from hidascan.lab.measure.metrics import auc, balanced_accuracy, share, share_right, tpr_at_fpr
-from hidascan.lab.training.artifacts import ResultFile
 from hidascan.scanner import Scanner
 
 UNTOUCHED = "unchanged"

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from hidascan.calibration import Calibration
 from hidascan.examination import examine_until_settled, settled_by
+from hidascan.lab.artifacts import ResultFile
 from hidascan.lab.data.tables import LabelledImage
-from hidascan.lab.training.artifacts import ResultFile
 from hidascan.options import PROFILES
 from hidascan.scanner import Scanner
 

@@ -43,18 +43,18 @@ def measure_speed(scanner: Scanner, paths: list[str], rounds: int) -> SpeedFigur
     """Measure scan and network alone alternately, in one process, with the same batch size and dtype."""
     import resource  # here, as Windows has none
 
-    limit(scanner, 1)  # warm up
+    network_speed(scanner, 1)  # warm up
     scans, limits, views = [], [], 0
     for _ in range(rounds):
-        speed, views = whole_scan(scanner, paths)
+        speed, views = scan_speed(scanner, paths)
         scans.append(speed)
-        limits.append(limit(scanner, min(views, _LIMIT_VIEWS)))
+        limits.append(network_speed(scanner, min(views, _LIMIT_VIEWS)))
     scan, bare = statistics.median(scans), statistics.median(limits)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000
     return SpeedFigures(views, round(scan, 2), round(bare, 2), round(scan / bare, 4), peak)
 
 
-def limit(scanner: Scanner, views: int) -> float:
+def network_speed(scanner: Scanner, views: int) -> float:
     """Return the speed of the network alone, views per second, on at least `views` views in full batches."""
     size, side, device = scanner.batch_size, scanner.plan.side or 224, scanner.device
     batch = torch.randint(0, 256, (size, side, side, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
@@ -68,7 +68,7 @@ def limit(scanner: Scanner, views: int) -> float:
     return passes * size / (time.perf_counter() - started)
 
 
-def whole_scan(scanner: Scanner, paths: list[str]) -> tuple[float, int]:
+def scan_speed(scanner: Scanner, paths: list[str]) -> tuple[float, int]:
     """Return the speed from files to findings, views per second, and the number of views."""
     batches: list[int] = []
     started = time.perf_counter()

@@ -24,15 +24,16 @@ from hidascan.detectors.base import Detector, Encoded
 from hidascan.detectors.checkpoint import load_backbone, sha256_of
 from hidascan.errors import RecipeError, UsageError
 from hidascan.geometry import CELL
+from hidascan.lab.artifacts import Workspace, fingerprint, missing_shards, read_shards, save_artifact
 from hidascan.lab.data.packs import read_packs
 from hidascan.lab.data.tables import tables_sha256
-from hidascan.lab.training.artifacts import Workspace, fingerprint, missing_shards, read_shards, save_artifact
+from hidascan.lab.read_ahead import read_ahead
 from hidascan.lab.training.losses import Losses, classification_loss, contrastive_loss
 from hidascan.lab.training.pretrained import start_from_pretrained
 from hidascan.lab.training.recipe import EndToEndRecipe as Recipe
 from hidascan.lab.training.recipe import EndToEndSpec, write_weights
-from hidascan.lab.training.samples import Sample, Samples, open_samples, split_by_image, views_of, wants_crop
-from hidascan.lab.training.trainer import Trainer, read_ahead
+from hidascan.lab.training.samples import Sample, SampleSource, open_samples, split_by_image, views_of, wants_crop
+from hidascan.lab.training.trainer import Trainer
 
 _PER_SHARD = 100  # samples
 _CONTRASTED = 512  # patch tokens per batch in PCL
@@ -141,7 +142,7 @@ def _drawn(spec: EndToEndSpec) -> int:
 
 
 def _batches(
-    recipe: Recipe, first: int, stop: int, samples: Samples, encoded: list[Sample] | None
+    recipe: Recipe, first: int, stop: int, samples: SampleSource, encoded: list[Sample] | None
 ) -> Iterator[list[Sample]]:
     """Yield the batches of the steps from `first` to `stop`: samples newly drawn, or chosen from the encoded ones."""
     size = recipe.training.batch
@@ -205,7 +206,9 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
     return contrastive_loss(flat[chosen], shares.flatten().to(flat.device)[chosen], margin)
 
 
-def _encoded(recipe: Recipe, count: int, samples: Samples, detector: Detector, workspace: Workspace) -> list[Sample]:
+def _encoded(
+    recipe: Recipe, count: int, samples: SampleSource, detector: Detector, workspace: Workspace
+) -> list[Sample]:
     """Compute the frozen layers for `count` samples, in shards that allow resuming, and fit the standardisation."""
     settings = [*_sample_settings(recipe), str(workspace.dtype)]
     made_by = fingerprint(what="encoded", recipe=settings, count=count)
@@ -224,7 +227,7 @@ def _encoded(recipe: Recipe, count: int, samples: Samples, detector: Detector, w
     ]
 
 
-def _encode_shard(samples: Samples, numbers: range, detector: Detector, device: torch.device) -> dict[str, Tensor]:
+def _encode_shard(samples: SampleSource, numbers: range, detector: Detector, device: torch.device) -> dict[str, Tensor]:
     drawn = list(read_ahead(lambda place: samples[numbers[place]], len(numbers), ahead=8))
     rows: list[Encoded] = []
     for place in tqdm(range(0, len(drawn), 4), desc="shard", disable=None, leave=False):

@@ -18,7 +18,7 @@ _ABSOLUTE = 0.05  # weight of its absolute error
 def classification_loss(
     logits: Tensor, labels: Tensor, ai_share: float, smoothing: float, samples: Tensor | float = 1.0
 ) -> Tensor:
-    """Compute L_cls: BCE, each class weighted to count half.
+    """Compute L_cls: BCE with class weights, so that each class contributes half of the loss.
 
     Args:
         logits: (B,) raw logits.

@@ -18,7 +18,7 @@ from hidascan.calibration import Calibration
 from hidascan.detectors import detector_class, shipped_folders
 from hidascan.detectors.base import Detector, DetectorConfig, config_from
 from hidascan.detectors.checkpoint import CheckpointHeader, Part, save_trained, sha256_of
-from hidascan.errors import CheckpointError, RecipeError
+from hidascan.errors import CheckpointError, RecipeError, reason_of
 from hidascan.lab.data.composites import SamplingSpec
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import LabelledImage, fold_of
@@ -147,7 +147,7 @@ def _with_base(path: Path, inheriting: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror}") from None
+        raise RecipeError(f"{path}: {reason_of(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: {error}") from None
     base = raw.pop("base", None)

@@ -22,14 +22,15 @@ from hidascan.errors import HidascanError, RecipeError
 from hidascan.geometry import CELL, PATCH, Box, ViewPlan
 from hidascan.image.perturb import compress
 from hidascan.image.views import Views, cut_views, mirror_to
+from hidascan.lab.artifacts import Workspace, fingerprint, load_artifact, save_artifact
 from hidascan.lab.data.autoencoders import Autoencoder, load_autoencoder
-from hidascan.lab.data.composites import Composite, CompositeMaker, SamplingSpec, cell_shares
+from hidascan.lab.data.composites import Composite, CompositeMaker, SamplingSpec, mask_shares
 from hidascan.lab.data.degradations import Degradation, degrade, draw_delivery, jpeg_of, random_window
-from hidascan.lab.data.packs import SIDES, DecodedWindows, Window, read_packs
+from hidascan.lab.data.packs import SIDES, DecodedWindows, PackedWindow, read_packs
 from hidascan.lab.data.tables import BalancedSampler, LabelledImage, fold_of, tables_sha256
-from hidascan.lab.training.artifacts import Workspace, fingerprint, load_artifact, save_artifact
 from hidascan.lab.training.recipe import EndToEndRecipe, images_of
 
+_TRIES = 20  # images drawn in a row before a sampling gives up
 _KEPT_PATCHES = 4  # cached per image
 _QUALITIES = ((1, 84), (85, 94), (95, 100))  # ranges of the samples from packs
 _DELIVERED = 0.5  # share of the samples from packs
@@ -77,7 +78,7 @@ class SampleDrawer:
 
         A file that cannot be read or degraded, such as one too large for WebP, is replaced by another draw.
         """
-        for attempt in range(20):
+        for attempt in range(_TRIES):
             try:
                 composite, degradation, places = self._drawn(number, attempt)
                 pixels = degrade(composite.pixels, degradation)
@@ -86,7 +87,7 @@ class SampleDrawer:
             else:
                 top, left = (a - b for a, b in zip(composite.mask.shape, pixels.shape[:2], strict=True))
                 return pixels, composite.mask[top:, left:], np.random.default_rng(places)
-        raise RecipeError("20 unreadable images in a row: check the tables")
+        raise RecipeError(f"{_TRIES} unreadable images in a row: check the tables")
 
     def _drawn(self, number: int, attempt: int) -> tuple[Composite, Degradation, int]:
         """Draw a composite; the two of a pair have neighbouring numbers."""
@@ -120,7 +121,10 @@ class CachedSamples(SampleDrawer):
     """Samples cached in a folder, cut in every way, for all detectors with the same sampling."""
 
     def __init__(self, folder: Path, made_by: str, *arguments: Any):
-        """Set up, with the arguments of SampleDrawer; the plan's side is that of crops, and its patches are a number."""
+        """Set up, with the arguments of SampleDrawer.
+
+        The side of the plan must be that of crops, or None, and its number of patches 0 or 4.
+        """
         super().__init__(*arguments)
         self._folder, self._made_by = folder / f"drawn-{made_by[:12]}", made_by
 
@@ -175,7 +179,7 @@ class Stratum:
 class PackedSamples:
     """Samples by number, drawn from decoded windows; each has its own random generator."""
 
-    def __init__(self, recipe: EndToEndRecipe, plan: ViewPlan, windows: list[Window], decoded: DecodedWindows):
+    def __init__(self, recipe: EndToEndRecipe, plan: ViewPlan, windows: list[PackedWindow], decoded: DecodedWindows):
         """Set up; RecipeError if the classes have no size and quality in common."""
         sampling, spec = recipe.sampling, recipe.training
         self._decoded, self._plan, self._side, self._seed = decoded, plan, spec.side, recipe.seed
@@ -190,7 +194,7 @@ class PackedSamples:
         stratum = self._strata[rng.choice(len(self._strata), p=self._shares)]
         label = int(rng.random() < self._ai_share)
         window = stratum.samplers[label].draw(rng)
-        assert isinstance(window, Window)
+        assert isinstance(window, PackedWindow)
         stored = self._decoded.pixels(window)
         pixels = stored[random_window(stored.shape, stratum.side + _GRID, rng)]
         if rng.random() < 0.5:
@@ -204,7 +208,7 @@ class PackedSamples:
         return cut_for_training(pixels, mask, rng, self._plan, self._side)
 
 
-def strata_of(windows: list[Window], group_power: float) -> list[Stratum]:
+def strata_of(windows: list[PackedWindow], group_power: float) -> list[Stratum]:
     """Divide windows by size and JPEG quality; a window is in every stratum that it fits.
 
     Raises:
@@ -229,10 +233,10 @@ def strata_of(windows: list[Window], group_power: float) -> list[Stratum]:
     return found
 
 
-Samples = SampleDrawer | PackedSamples
+SampleSource = SampleDrawer | PackedSamples
 
 
-def open_samples(recipe: EndToEndRecipe, plan: ViewPlan, workspace: Workspace, keep: bool) -> Samples:
+def open_samples(recipe: EndToEndRecipe, plan: ViewPlan, workspace: Workspace, keep: bool) -> SampleSource:
     """Open the samples of a recipe, from its packs or its tables; with `keep`, those of tables are cached, if possible."""
     spec, data = recipe.training, recipe.data
     if data.packs:
@@ -251,7 +255,7 @@ def open_samples(recipe: EndToEndRecipe, plan: ViewPlan, workspace: Workspace, k
 
 def wants_crop(plan: ViewPlan) -> bool:
     """Return whether training uses random crops: for plans of one view at its own size."""
-    return plan.side is None or plan.patches == "centre"
+    return plan.side is None or plan.patches == "centre" or (plan.patches == 1 and not plan.thumbnail)
 
 
 def cut_for_training(
@@ -277,7 +281,7 @@ def cut(pixels: np.ndarray, mask: np.ndarray, plan: ViewPlan) -> Sample:
 def _shares(mask: np.ndarray, views: Views, side: int) -> np.ndarray:
     filled = mirror_to(np.repeat(mask[..., None].astype(np.uint8), 3, axis=2), side)[..., 0]
     parts = [filled[box.top : box.top + box.height, box.left : box.left + box.width] for box in views.boxes]
-    return np.stack([cell_shares(part, CELL) for part in parts]).astype(np.float32)
+    return np.stack([mask_shares(part, CELL) for part in parts]).astype(np.float32)
 
 
 def views_of(samples: list[Sample], device: torch.device) -> tuple[Tensor, Positions]:

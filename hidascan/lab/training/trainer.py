@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -18,7 +17,6 @@ from tqdm import tqdm
 from hidascan.atomic import written_whole
 from hidascan.lab.training.losses import Losses
 
-Loaded = TypeVar("Loaded")
 Trained = TypeVar("Trained", bound=nn.Module)
 
 
@@ -108,7 +106,10 @@ class Trainer(Generic[Trained]):
         return int(saved["epoch"])
 
     def run(self, first: int, epoch: Callable[[int], dict[str, float] | None]) -> None:
-        """Run `epoch(number)` for each epoch from `first`; it may return further figures for the log."""
+        """Run `epoch(number)` for each epoch from `first`; it may return further figures for the log.
+
+        Call `resume` first, which sets where the state is written.
+        """
         self._started = time.time()
         for number in range(first, self.spec.epochs):
             if self.out_of_time:
@@ -142,17 +143,6 @@ def fit(module: Trained, spec: TrainerSpec, count: int, losses: Callable[[torch.
         for chosen in torch.randperm(count).split(spec.batch):
             trainer.step(losses(chosen))
     return trainer.averaged.eval()
-
-
-def read_ahead(load: Callable[[int], Loaded], count: int, ahead: int = 2, workers: int = 1) -> Iterator[Loaded]:
-    """Yield load(0), load(1), ... load(count - 1), in order, loaded by threads, a few ahead of the consumer."""
-    with ThreadPoolExecutor(workers) as reader:
-        queue = [reader.submit(load, number) for number in range(min(ahead, count))]
-        for number in range(count):
-            ready = queue.pop(0).result()
-            if number + ahead < count:
-                queue.append(reader.submit(load, number + ahead))
-            yield ready
 
 
 def _ema_with_warmup(ema: float) -> Callable[[Any, Any, Any], None]:

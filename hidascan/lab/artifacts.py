@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from hidascan.atomic import written_whole
 from hidascan.errors import RecipeError
+from hidascan.image.sources import file_state
 
 _KEY = "made_by"
 _MARK = "made_by.json"
@@ -89,7 +89,7 @@ def read_shards(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     """Read all shards of a folder, joined in the order of their items; a shard may be empty.
 
     Raises:
-        RecipeError: If all are.
+        RecipeError: If there are no shards, or all are empty.
     """
     shards = [shard for path in sorted(folder.glob(f"{prefix}[0-9]*.safetensors")) if (shard := load_file(path))]
     if not shards:
@@ -105,24 +105,15 @@ class ResultFile:
         self._path, self._run = path, run
         lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
         rows = [row for line in lines if (row := _parsed(line)).get("run") == run]
-        rows = [row for row in rows if row.get("file") == _state(row["path"])]  # of a file that was replaced since
+        rows = [row for row in rows if row.get("file") == file_state(row["path"])]  # of a file that was replaced since
         self.known: dict[str, dict[str, Any]] = {row["path"]: row for row in rows}
 
     def add(self, path: str, **results: Any) -> None:
         """Store the results of a file."""
-        self.known[path] = {"run": self._run, "path": path, "file": _state(path), **results}
+        self.known[path] = {"run": self._run, "path": path, "file": file_state(path), **results}
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self.known[path]) + "\n")
-
-
-def _state(path: str) -> list[int] | None:
-    """Return size and time of modification of a file; None if it is missing."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns]
 
 
 def _parsed(line: str) -> dict[str, Any]:
