@@ -141,6 +141,14 @@ def test_a_cut_png_still_declares_what_it_was_signed_with(signer, tmp_path):
         assert not any("cannot be read" in note for note in image.notes)
 
 
+def test_a_png_with_a_damaged_manifest_says_so(signer, tmp_path):
+    data = bytearray(signed_with(signer, [created("trainedAlgorithmicMedia")], format="PNG"))
+    at = data.index(b"caBX") + 400
+    data[at : at + 200] = bytes(200)
+    image = read(tmp_path, bytes(data), "damaged.png")
+    assert image.manifest is None and any(note.startswith("Content Credentials cannot be read") for note in image.notes)
+
+
 def changed(data: bytes, at: int = -2000) -> bytes:
     """The same with one bit turned: of the picture, or at an offset."""
     turned = bytearray(data)

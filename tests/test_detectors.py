@@ -32,7 +32,7 @@ SMALL = {  # configs that are quick to run; a detector that is not here is teste
     "swin": {"side": 112},
     "hidanet of 112 px": dataclasses.asdict(TINY) | {"side": 112},
     "npr at several scales": {"width": 8, "scales": (25, 50, 75), "channel_attention": True, "spatial_attention": True},
-    "ppl of all patches": {"backbone": OURS, "tap": 2, "adapted_depth": 1, "rank": 2, "patches": "all"},
+    "ppl of several crops": {"backbone": OURS, "tap": 2, "adapted_depth": 1, "rank": 2, "crops": 3},
     "spai without attention": {"backbone": OURS, "taps": (1, 2), "dim": 16, "widening": 1, "attention": False},
     "spai of few tokens": {"backbone": OURS, "taps": (2,), "dim": 8, "heads": 2, "widening": 1, "token_stride": 3},
     "glass of two CNNs": {"backbone": "resnet10t", "crops": 4, "scorer_dim": 8},

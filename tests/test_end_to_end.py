@@ -53,7 +53,7 @@ NETWORKS = {
     "glass": f'backbone = "{OURS}"\ntaps = [1, 2]\ncrops = 2\ndropout = 0.0',
     "vit": f'backbone = "{OURS}"\ntap = 2\ndropout = 0.0',
     "vit_cnn": f'backbone = "{OURS}"\ntap = 2\ndropout = 0.0',
-    "ppl": f'backbone = "{OURS}"\ntap = 2\nadapted_depth = 2\nrank = 4\npatches = "all"',
+    "ppl": f'backbone = "{OURS}"\ntap = 2\nadapted_depth = 2\nrank = 4\ncrops = 4',
     "spai": f'backbone = "{OURS}"\ntaps = [1, 2]\ndim = 32\nheads = 2\nhead_dim = 8\nwidening = 1\ndropout = 0.0\n'
     "token_stride = 2",
     "resnet": 'model = "resnet10t"\nbayesian = true\nside = 64',
@@ -175,19 +175,19 @@ def test_the_two_of_a_pair_are_drawn_once_and_trained_on_together(folder, tiny_w
         )
 
 
-def test_a_detector_of_all_patches_learns_from_random_crops_if_it_takes_one_per_image(folder, tiny_weights):
+def test_a_detector_of_several_crops_learns_from_random_ones_if_it_takes_one_per_image(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "ppl")
-    plans = [end_to_end.detector_class("ppl")(replace(recipe.network, patches=name)).plan for name in ("all", "centre")]
+    plans = [end_to_end.detector_class("ppl")(replace(recipe.network, crops=count)).plan for count in (4, 1)]
     drawers = [open_samples(recipe, plan.limited(1), on_cpu(folder), keep=False) for plan in plans]
     boxes = set()
     for number in range(6):
-        of_patches, of_centre = (drawer[number] for drawer in drawers)
-        assert np.array_equal(of_patches.views.pixels[0], of_centre.views.pixels[0]) and of_patches.count == 1
-        boxes.add(of_patches.views.pixels[0].tobytes())
+        of_several, of_centre = (drawer[number] for drawer in drawers)
+        assert np.array_equal(of_several.views.pixels[0], of_centre.views.pixels[0]) and of_several.count == 1
+        boxes.add(of_several.views.pixels[0].tobytes())
     assert len(boxes) > 3
 
 
-@pytest.mark.parametrize("change", [{"patches": "centre"}, {"adapted_depth": 1}])
+@pytest.mark.parametrize("change", [{"crops": 1}, {"adapted_depth": 1}])
 def test_frozen_layers_of_ppl_are_computed_anew_for_other_views_or_blocks(folder, tiny_weights, change):
     recipe = recipe_of(folder, tiny_weights, "ppl")
     other = replace(recipe, network=replace(recipe.network, **change))

@@ -2,11 +2,11 @@
 
 "All Patches Matter, More Patches Better: Enhance AI-Generated Image Detection via Panoptic Patch Learning" (2025),
 without public code. CLIP with LoRA; training replaces cells of a reconstruction by those of its photo (RPR) and
-separates the patch tokens of both classes (PCL). The view is the centre crop of an image, or here all patches.
+separates the patch tokens of both classes (PCL). The view is the centre crop of an image; here there may be several.
 
 Differences: ViT-B/16 by default; PCL is a squared hinge on the distance, added to L_cls with a weight; rank 8 on the
 attention of the last blocks and a linear layer on the normalised [CLS] token are our choice, as the paper's numbers
-are in an unavailable appendix; "patches" may be "all", with averaged logits.
+are in an unavailable appendix; the logits of several crops, evenly spread over the image, are averaged.
 """
 
 from __future__ import annotations
@@ -31,24 +31,14 @@ _ADAPTER_SCALE = 2.0  # factor on the output of an adapter
 
 @dataclass(frozen=True)
 class PPLConfig(DetectorConfig):
-    """Network configuration in a checkpoint.
-
-    Raises:
-        ValueError: Also for patches other than "centre" and "all".
-    """
+    """Network configuration in a checkpoint."""
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token, such as DINOv2's
     tap: int = 12  # the block whose tokens are read
     adapted_depth: int = 4  # number of blocks with adapters, up to the tap
     rank: int = 8
     side: int = 224  # pixels
-    patches: str = "centre"  # or "all"
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        super().__post_init__()
-        if self.patches not in ("centre", "all"):
-            raise ValueError(f"patches must be centre or all, not {self.patches!r:.40}")
+    crops: int = 1  # maximum number of patches examined; 1: the centre crop
 
 
 class PPL(Detector):
@@ -60,7 +50,7 @@ class PPL(Detector):
 
     def __init__(self, config: PPLConfig):
         super().__init__(config)
-        self.plan = ViewPlan(config.side, thumbnail=False, patches="centre" if config.patches == "centre" else "all")
+        self.plan = ViewPlan(config.side, thumbnail=False, patches="centre" if config.crops == 1 else config.crops)
         self.backbone = FrozenViT(config.backbone, (config.tap,), config.side)
         self.adapted = min(config.adapted_depth, config.tap)
         width = self.backbone.dim

@@ -164,10 +164,10 @@ def _with_origin(
     `contents` are those of the file, and of a repaired one, whose manifest is read if that of the file is unreadable.
     """
     fields = fields_of(image, contents[0])
-    for content in contents:
-        manifest, notes = read_manifest(content, decoded.format, sidecar_of(path), trust, fields)
-        if manifest is not None:
-            break
+    manifest, notes = read_manifest(contents[0], decoded.format, sidecar_of(path), trust, fields)
+    if manifest is None and len(contents) > 1:
+        manifest, others = read_manifest(contents[1], decoded.format, sidecar_of(path), trust, fields)
+        notes = notes if manifest is None else others
     claims = read_claims(image, fields, manifest)
     has_camera = any((claim.kind, claim.source) == ("camera", "exif") for claim in claims)
     return replace(

@@ -1,4 +1,4 @@
-"""Simplify the headers of files that viewers show, but whose decoders reject a part that pixels do not need; drop a truncated last chunk of a WebP."""
+"""Simplify headers of files that viewers show but decoders reject, without the parts that pixels do not need."""
 
 from __future__ import annotations
 

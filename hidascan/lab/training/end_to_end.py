@@ -253,7 +253,7 @@ def _sample_settings(recipe: Recipe) -> list[object]:
     network = dataclasses.asdict(recipe.network)
     encoder = {
         name: network[name]
-        for name in ("backbone", "tap", "taps", "adapted_depth", "side", "patches", "radius", "token_stride")
+        for name in ("backbone", "tap", "taps", "adapted_depth", "side", "radius", "token_stride")
         if name in network
     }
     frozen = sha256_of(backbone) if backbone.is_file() else ""
