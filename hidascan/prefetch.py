@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, Full, Queue, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_PATIENCE = 10.0  # seconds that Python waits at its end for pictures that are being decoded
 _POLL, _IDLE = 0.005, 0.05  # seconds to wait for the next item: during work, and before idling
 
 
@@ -24,15 +28,21 @@ class PixelBudget:
     """
 
     def __init__(self, limit: int):
-        self._limit, self._used, self._turn, self._closed = limit, 0, 0, False
+        self._limit, self._used, self._turn, self._closed, self._refused = limit, 0, 0, False, False
         self._changed = threading.Condition()
 
     def enter(self, turn: int, pixels: int) -> None:
-        """Block until `turn` is next and `pixels` fit."""
+        """Block until `turn` is next and `pixels` fit.
+
+        Raises:
+            RuntimeError: If Python ends.
+        """
         with self._changed:
             self._changed.wait_for(
                 lambda: self._closed or (self._turn == turn and (not self._used or self._used + pixels <= self._limit))
             )
+            if self._refused:
+                raise RuntimeError("Python ends")
             self._used += pixels
             self._turn += 1
             self._changed.notify_all()
@@ -49,6 +59,11 @@ class PixelBudget:
             self._closed = True
             self._changed.notify_all()
 
+    def refuse(self) -> None:
+        """Admit no more images, as Python ends."""
+        self._refused = True
+        self.close()
+
 
 def prefetch(
     work: Callable[[Item, Callable[[int], None]], Result], items: Iterable[Item], threads: int, max_pixels: int
@@ -61,7 +76,7 @@ def prefetch(
     at most `max_pixels` are in results that are not yet taken. It must return errors, not raise them.
     """
     budget = PixelBudget(max_pixels)
-    pool: _Threads[tuple[Result, int]] = _Threads(threads)
+    pool: _Threads[tuple[Result, int]] = _Threads(threads, budget)
     queue: deque[Future[tuple[Result, int]]] = deque()
     source, turn = _Source(items, 2 * threads), 0
     try:
@@ -106,13 +121,16 @@ class _Threads(Generic[Result]):
     """Daemon threads that work on tasks in order.
 
     Python waits at its end for the threads of an executor, which may wait for a consumer that has left its scan early.
+    Ours are ended by `_end_threads`.
     """
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, budget: PixelBudget):
         self._tasks: SimpleQueue[tuple[Future[Result], Callable[[], Result]] | None] = SimpleQueue()
-        self._number = number
-        for at in range(number):
-            threading.Thread(target=self._run, name=f"decode_{at}", daemon=True).start()
+        self._budget, self._is_ending = budget, False
+        self._threads = [threading.Thread(target=self._run, name=f"decode_{at}", daemon=True) for at in range(number)]
+        _running.add(self)
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, task: Callable[[], Result]) -> Future[Result]:
         """Add a task, and return its result to come."""
@@ -123,7 +141,7 @@ class _Threads(Generic[Result]):
     def _run(self) -> None:
         while (entry := self._tasks.get()) is not None:
             future, task = entry
-            if not future.set_running_or_notify_cancel():
+            if self._is_ending or not future.set_running_or_notify_cancel():
                 continue
             try:
                 future.set_result(task())
@@ -133,8 +151,32 @@ class _Threads(Generic[Result]):
 
     def close(self) -> None:
         """End the threads after the tasks that are not cancelled, without waiting for them."""
-        for _ in range(self._number):
+        for _ in self._threads:
             self._tasks.put(None)
+
+    def end(self) -> None:
+        """End the threads after the tasks that they work on."""
+        self._is_ending = True
+        self._budget.refuse()
+        self.close()
+
+    def join(self, deadline: float) -> None:
+        """Wait for the threads until a time of the monotonic clock."""
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+_running: WeakSet[_Threads[Any]] = WeakSet()
+
+
+@atexit.register
+def _end_threads() -> None:
+    """End all threads when Python ends, as one that then returns from a C++ library would abort the process."""
+    pools, deadline = list(_running), time.monotonic() + _PATIENCE
+    for pool in pools:
+        pool.end()
+    for pool in pools:
+        pool.join(deadline)
 
 
 class _Source(Generic[Item]):

@@ -410,6 +410,23 @@ def test_a_program_that_leaves_a_scan_early_ends(tiny_weights, tmp_path):
     assert (ran.returncode, ran.stdout) == (0, "ok\n")
 
 
+LEFT_AT_WORK = """
+import cv2, numpy
+from hidascan.prefetch import prefetch
+pixels = numpy.zeros((200, 200, 3), numpy.uint8)
+def work(number, admit):
+    for _ in range(number):
+        cv2.GaussianBlur(pixels, (0, 0), 5)  # returns to Python again and again
+results = prefetch(work, [0, 1000, 1000, 1000], 2, 1)
+next(results)
+"""
+
+
+def test_threads_at_work_do_not_abort_a_program_that_ends():
+    ran = subprocess.run([sys.executable, "-c", LEFT_AT_WORK], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("kind", [str, os.fsencode, Path])
 def test_a_single_path_is_not_a_list_of_letters(tiny_weights, tmp_path, monkeypatch, kind):
     for name in ("a.png", "secret.png"):
