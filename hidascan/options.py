@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from dataclasses import KW_ONLY, dataclass
 
@@ -70,5 +71,8 @@ class ScanOptions:
             if isinstance(path := getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(path))
         for name in ("batch_size", "patches"):
-            if type(value := getattr(self, name)) not in (int, type(None)):
+            if (value := getattr(self, name)) is None:
+                continue
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise UsageError(f"--{name.replace('_', '-')} must be an integer, not {value!r}")
+            object.__setattr__(self, name, operator.index(value))

@@ -174,8 +174,16 @@ def test_a_gif_whose_first_frame_was_read_from_garbage_is_damaged(tmp_path):
     at = data.index(b",\0\0\0\0")
     data[at + 5 : at + 9] = b"\x9e\xf1\x74\x1e"  # width and height of the frame
     (tmp_path / "a.gif").write_bytes(data)
-    with pytest.raises(ImageError, match="the first frame of this GIF lies far outside the picture"):
+    with pytest.raises(ImageError, match="too small for the size that its first frame declares"):
         decode(tmp_path / "a.gif")
+
+
+def test_a_gif_whose_first_frame_is_larger_than_its_screen_is_scanned(tmp_path):
+    Image.fromarray(PIXELS).convert("P").save(tmp_path / "a.gif")
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    data[6:10] = b"\x01\0\x01\0"
+    (tmp_path / "a.gif").write_bytes(data)
+    assert decode(tmp_path / "a.gif").pixels.shape == PIXELS.shape
 
 
 def test_too_many_pixels_are_refused_before_they_take_memory(tmp_path):

@@ -451,6 +451,7 @@ def test_options_from_python_are_checked_and_paths_are_paths(tiny_weights):
     for wrong in ({"patches": 1.5}, {"batch_size": 2.5}, {"patches": True}):
         with pytest.raises(UsageError, match="must be an integer"):
             ScanOptions(**wrong)
+    assert ScanOptions(patches=np.int64(5)).patches == 5
 
 
 def test_the_progress_bar_counts_images_in_words(hidascan, tmp_path, monkeypatch):

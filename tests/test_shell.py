@@ -202,6 +202,7 @@ def test_a_batch_is_still_filled_by_images_that_are_there(tiny_weights, tmp_path
         ("**/raw/**/c.png", ["raw/c.png"]),
         ("/c.png", []),
         ("**/**/a.png", ["a.png"]),
+        ("ra**/*.png", ["raw/c.png"]),  # not "ra*.png"
     ],
 )
 def test_patterns_with_slashes_mean_what_they_mean_elsewhere(tree, pattern, expected):

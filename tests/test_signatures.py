@@ -76,6 +76,7 @@ OTHERS = [
         b'<?xml version="1.0"?>\n<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" ""><plist></plist>',
     ),
     ("XML text", b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'),
+    ("XML text", b'<a:theme xmlns:a="x"></a:theme>'),
     ("JSON text", json.dumps({"error": "no such key"}).encode()),
     ("JSON text", b'[{"a": 1}]'),
     ("a Git LFS pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"),

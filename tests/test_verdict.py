@@ -67,9 +67,22 @@ def test_a_picture_without_content_is_inconclusive(scanner, tmp_path, name, suff
     assert finding.jpeg_trace or finding.jpeg_quality_estimated is None
 
 
+def sunset() -> np.ndarray:
+    rows, columns = np.indices((540, 960))
+    sky = np.stack([40 + rows / 3, 30 + rows / 5, 120 - rows / 6], axis=2)
+    sky[(rows - 300) ** 2 + (columns - 480) ** 2 < 400] = 255
+    return (sky + np.random.default_rng(0).normal(0, 3, sky.shape)).clip(0, 255).astype(np.uint8)
+
+
 @pytest.mark.parametrize(
     "made",
-    [picture(64, 64), picture(240, 300), 0 * WHITE + np.indices((240, 300)).sum(0)[..., None].astype(np.uint8) % 7 * 9],
+    [
+        sunset(),
+        np.pad(picture(90, 90), ((150, 150), (150, 150), (0, 0)), constant_values=255),
+        picture(64, 64),
+        picture(240, 300),
+        0 * WHITE + np.indices((240, 300)).sum(0)[..., None].astype(np.uint8) % 7 * 9,
+    ],
 )
 def test_a_picture_with_content_is_judged(scanner, made):
     finding = scanner.scan_array(np.ascontiguousarray(made))

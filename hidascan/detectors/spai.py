@@ -52,7 +52,7 @@ class SPAI(Detector):
     def __init__(self, config: SPAIConfig):
         super().__init__(config)
         self.plan = ViewPlan(config.side, thumbnail=False)
-        self.frozen_encoder = config.token_stride > 1  # 8 MB of half-precision tokens per patch are too many otherwise
+        self.frozen_encoder = config.token_stride > 1  # 11 MB of half-precision tokens per patch are too many otherwise
         self.backbone = FrozenViT(config.backbone, config.taps, config.side)
         self.spectrum = SpectralContext(self.backbone.dim, len(config.taps), config.dim, config.dropout)
         width = SIMILARITIES * len(config.taps) + config.dim

@@ -22,7 +22,7 @@ from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
 from hidascan.image.formats import LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
-from hidascan.image.headers import PNG_SIGNATURE, versions, webp_size, with_known_brand, without_truncated_chunk
+from hidascan.image.headers import PNG_SIGNATURE, complete_webp, versions, webp_size, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -43,7 +43,10 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error and not a warning
 
 _ORIENTATION_TAG = 0x0112
-_CUT_BEHIND = f"{DAMAGED}the file is truncated; the picture is intact, but metadata or later frames are missing"
+_TOO_SHORT = (
+    f"{DAMAGED}the file is shorter than it declares; the picture is intact, but metadata or later frames may be missing"
+)
+_PIXELS_PER_BYTE = 2731  # of a GIF: the most that its compression can hold
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,8 @@ def _repaired(
     Returns:
         The content of the file; its intact rows, None if all are; notes.
     """
-    if (complete := without_truncated_chunk(data)) != data:
-        return complete, None, (_CUT_BEHIND,)
+    if (complete := complete_webp(data)) != data:
+        return complete, None, (_TOO_SHORT,)
     if not data.startswith(PNG_SIGNATURE):
         return data, None, ()
     if data[12:16] == b"CgBI":
@@ -257,8 +260,8 @@ def _decode_opened(
     image: Image.Image, data: bytes, max_pixels: int, before_load: Callable[[int], None]
 ) -> DecodedImage:
     """Decode an opened file: pixels, format, orientation, settings of the last save, and notes."""
-    if image.format == "GIF" and _is_enlarged(image.size, struct.unpack_from("<HH", data, 6)):
-        raise ImageError("damaged image: the first frame of this GIF lies far outside the picture")
+    if image.format == "GIF" and _holds_too_little(image, data):
+        raise ImageError("damaged image: the file is too small for the size that its first frame declares")
     check_size(*image.size, max_pixels)
     notes = list(_frames(image))
     exif = image.info.get("exif")  # may follow the pixels of HEIC; text in a PNG with a chunk of this name
@@ -281,12 +284,10 @@ def _decode_opened(
     return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
 
 
-def _is_enlarged(size: tuple[int, int], declared: tuple[int, ...]) -> bool:
-    """Return whether Pillow has enlarged a GIF to more than twice its declared size, to hold its first frame.
-
-    So it does with frames that it reads from garbage; viewers ignore a declared size of 0.
-    """
-    return all(declared) and any(now > 2 * before for now, before in zip(size, declared, strict=True))
+def _holds_too_little(image: Image.Image, data: bytes) -> bool:
+    """Return whether Pillow has enlarged a GIF to a first frame that its data cannot fill, as one read from garbage."""
+    enlarged = image.size != struct.unpack_from("<HH", data, 6)
+    return enlarged and image.width * image.height > _PIXELS_PER_BYTE * len(data)
 
 
 def _frames(image: Image.Image) -> Iterator[str]:

@@ -17,7 +17,7 @@ _SHORTEST = {_APP0: 14, _APP14: 12}  # bytes in the segments of JFIF and Adobe
 _ICC, _JFIF, _ADOBE = b"ICC_PROFILE", b"JFIF\0", b"Adobe"
 
 _VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # of pictures in WebP
-_WEBP_PICTURES = (b"VP8 ", b"VP8L", b"ANMF")
+_WEBP_PICTURES, _WEBP_METADATA = (b"VP8 ", b"VP8L", b"ANMF"), (b"EXIF", b"XMP ")
 
 _MAX_BRANDS = 1024  # bytes
 _AVIF = {b"avif", b"avis"}
@@ -134,17 +134,22 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def without_truncated_chunk(data: bytes) -> bytes:
-    """Return a truncated WebP without its incomplete last chunk, if its picture is complete; any other file unchanged."""
+def complete_webp(data: bytes) -> bytes:
+    """Return a WebP that is shorter than it declares as a complete one, if its picture is complete.
+
+    Of an incomplete last chunk, only metadata are kept. Any other file is returned unchanged.
+    """
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or 8 + int.from_bytes(data[4:8], "little") <= len(data):
         return data
-    place, has_picture = 12, False
+    place, has_picture, last = 12, False, b""
     for kind, end in webp_chunks(data):
         if end > len(data):
+            rest = data[place + 8 :]
+            last = kind + struct.pack("<I", len(rest)) + rest if kind in _WEBP_METADATA else b""
             break
         has_picture |= kind in _WEBP_PICTURES
         place = end + end % 2
-    chunks = data[12:place].ljust(place - 12, b"\0")
+    chunks = data[12:place].ljust(place - 12, b"\0") + last + b"\0" * (len(last) % 2)
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks if has_picture else data
 
 

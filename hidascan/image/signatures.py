@@ -156,7 +156,7 @@ _TEXTS = (
         EXPORT,
     ),
     Signature(
-        rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html|head|body|script|title|meta|link|style|div|p|h1|center|pre|span|a|img|br)\b",
+        rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html|head|body|script|title|meta|link|style|div|p|h1|center|pre|span|a|img|br)(?=[\s/>])",
         "a web page (HTML)",
         _DOWNLOAD,
     ),

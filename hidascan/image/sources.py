@@ -92,10 +92,10 @@ def _spellings(pattern: str) -> list[str]:
 
     As in .gitignore, a leading "/" or "./" is the searched folder.
     """
-    start, mark, rest = re.sub(r"^(\.?/)+", "", pattern).partition("**/")
-    if not mark:
+    start, *rest = re.split(r"(?:^|(?<=/))(?:\*\*/)+", re.sub(r"^(\.?/)+", "", pattern), maxsplit=1)
+    if not rest:
         return [start]
-    return [start + folders + end for end in _spellings(re.sub(r"^(\*\*/)+", "", rest)) for folders in (mark, "")]
+    return [start + folders + end for end in _spellings(rest[0]) for folders in ("**/", "")]
 
 
 def is_uri(path: str) -> bool:

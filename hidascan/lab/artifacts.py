@@ -49,7 +49,7 @@ def claim_folder(folder: Path, made_by: str) -> None:
     if mark.exists():
         if json.loads(mark.read_text())[_KEY] != made_by:
             raise RecipeError(
-                f"{folder}: made from other settings, tables or backbone; choose another folder with --cache"
+                f"{folder}: made from other settings, tables or backbone; delete it, or choose another folder with --cache"
             )
         return
     with written_whole(mark) as partial:
