@@ -427,6 +427,12 @@ def score_in_words(finding: Finding) -> str:
     return f"{finding.score:.3f}{spread}"
 
 
+def camera_in_words(finding: Finding) -> str:
+    """Return the camera named by make and model in EXIF, or else by its lens; "" if neither names one."""
+    lenses = (claim.text for claim in finding.claims if claim.kind == "camera" and "Lens" in claim.field)
+    return (finding.capture.camera if finding.capture else "") or next(lenses, "")
+
+
 def kind_in_words(finding: Finding) -> str:
     """Name the kind of picture and, for AI, the most similar generators; "" if unknown."""
     parts = []

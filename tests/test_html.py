@@ -7,6 +7,8 @@ import pytest
 
 from hidascan import cli
 from hidascan.finding import Attribution, Finding, RunInfo
+from hidascan.image.provenance.claim import Claim
+from hidascan.image.provenance.tags import Capture
 from hidascan.options import ScanOptions
 from hidascan.regions import Region
 from hidascan.report import html_report
@@ -69,6 +71,16 @@ def test_a_long_list_of_regions_says_how_many_follow():
     regions = tuple(Region(16 * n, 0, 16 * n + 16, 16, 1 / 46875, 0.6) for n in range(60))
     assert row(regions=regions, ai_area=60 / 46875).count("… and 40 more<") == 2
     assert " more<" not in row(regions=regions[:20], ai_area=20 / 46875)
+
+
+@pytest.mark.parametrize("capture", [Capture(taken="2024:01:02 03:04:05"), None])
+def test_a_camera_named_by_its_lens_is_the_camera_of_the_row(capture):
+    lens = Claim("camera", "exif", "iPhone 15 back camera", field="EXIF LensModel", strength="tag")
+    words = row(claims=(lens,), capture=capture)
+    assert "<dt>camera</dt><dd>iPhone 15 back camera</dd>" in words and "no camera" not in words
+    other = row(claims=(Claim("camera", "xmp", "Canon", field="XMP tiff:Model", strength="tag"),), capture=capture)
+    assert ("<dt>camera</dt><dd>not stated</dd>" in other) is bool(capture)
+    assert "<dd>Canon EOS</dd>" in row(claims=(lens,), capture=Capture("Canon EOS"))
 
 
 def test_a_tiny_area_is_not_written_as_none():

@@ -1321,6 +1321,13 @@ CAPTION = "<dc:description>{}</dc:description>".format
         (TOPIC, "AI generated", ["AI"], []),
         (HEADLINE, "AI-generated image", ["AI"], []),
         (TOPIC, "Made with Midjourney", ["Midjourney"], ["Midjourney"]),
+        (HEADLINE, "AI-generated art (Midjourney)", [], []),
+        (TOPIC, "AI generated image (ChatGPT)", [], []),
+        (TOPIC, "AI-generated photo (Sora)", [], []),
+        (TOPIC, "AI generated art via Midjourney", [], []),
+        (HEADLINE, "KI-generiertes Bild (Midjourney)", [], []),
+        (TOPIC, "Made with AI (OpenAI)", [], []),
+        (CAPTION, "AI-generated art (Midjourney)", ["Midjourney"], ["Midjourney"]),
         (CAPTION, "AI-generated image", ["AI"], ["AI"]),
     ],
 )
@@ -1455,6 +1462,104 @@ def test_other_comments_name_no_program(tmp_path, comment):
     assert read(tmp_path, "a.jpg", comment=comment.encode()) == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Designed by illustrator Anna Smith for The New Yorker", "This picture was drawn by illustrator Axel Scheffler",
+        "Created by Photoshop expert John Smith", "Rendered by Blender artist Jan", "Image created by Krita Patel",
+        "Created by VSCO girl Anna", "Made in Blender Street, London", "Drawn by illustrator", "Drawn by Krita, age 5",
+        "Designed by Illustrator and author Eric Carle", "The image was created by illustrator Anna Smith.", "Made by Canva Team",
+        "Edited by Blender Magazine", "Made in blender in five minutes", "Created with illustrator Anna Smith", "Made with Krita Patel",
+        "Drawn by illustrator 2024", "Drawn by Krita 5", "Created with annasmith.com", "Made using ASP.NET", "Made with GIMP? No",
+        "Made with GIMP: no", "Created using Photoshop, no AI", "Created with Photoshop, not Midjourney",
+        "Created with Adobe Illustrator generative AI", "Made with Canva; not AI generated", "Made with Photoshop with AI?",
+    ],
+)  # fmt: skip
+def test_people_places_and_denials_are_no_programs(tmp_path, words):
+    assert claims_of("comment", "JPEG comment", "comment", words) == []
+    assert read(tmp_path, "a.jpg", exif=tags({0x010E: words})) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "program"),
+    [
+        ("Made in Figma", "Figma"), ("Edited by Adobe Photoshop CS6.", "Adobe Photoshop CS6"), ("Created in GIMP 2.10", "GIMP 2.10"),
+        ("Edited in Lightroom (mobile)", "Lightroom"), ("Created by Paint Shop Pro", "Paint Shop Pro"),
+        ("Made in Blender 4.2", "Blender 4.2"), ("Drawn with Adobe Illustrator", "Adobe Illustrator"), ("Drawn with Krita", "Krita"),
+        ("Created with GIMP on a Mac", "GIMP"), ("Created with Illustrator CS5", "Illustrator CS5"), ("Edited in Canva and Figma", "Canva"),
+    ],
+)  # fmt: skip
+def test_a_program_may_have_a_version_or_punctuation_behind_it(words, program):
+    for kind in ("comment", "caption"):
+        assert claims_of("exif", "a field", kind, words) == [("software", program)]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "CREATOR: NASA/JPL-Caltech", "CREATOR: ANNA SMITH", "CREATOR: MIDJOURNEY", "CREATOR: OPENAI", "Compressed by Anna Smith",
+        "Compressed by Anna Smith 24.12.2021", "Optimised by our team", "Compressed with love", "Encoder: John Doe", "Encoded by John",
+        "File written by Anna", "Software: no AI used", "Software: not Midjourney", "Software: keine", "Software: not specified",
+        "Software: Midjourney is not used", "Software: Midjourney? No", "Software: without Midjourney", "Software: see credits",
+        "Software: the new book by Anna", "Software: Photoshop?", "Software: Photoshop tutorial", "Optimized by ChatGPT",
+        "Compressed by OpenAI", "Optimized with Shutterstock AI", "Encoder: Sora 2", "Compressed with DeepAI",
+        "Software: the new book on Midjourney", "No watermark\nSoftware: Midjourney 7.0",
+        "Software: Midjourney v7\nis what we write about", "LEAD Technologies staff meeting",
+        "ACD Systems headquarters in Victoria", "Handmade Software team", "xv version of the story", "Software: Anna 24.12.2021",
+    ],
+)  # fmt: skip
+def test_people_and_denials_behind_a_label_are_no_programs(comment):
+    assert claims_of("comment", "JPEG comment", "comment", comment) == []
+
+
+@pytest.mark.parametrize(
+    ("comment", "program"),
+    [
+        ("CREATOR: XV Version 3.10a  Rev: 12/29/94  Quality = 75, Smoothing = 0", "XV Version 3.10a Rev: 12/29/94 Quality = 75, Smoothing = 0"),
+        ("CREATOR: The GIMP's PNM Filter Version 1.0", "The GIMP's PNM Filter Version 1.0"), ("Encoded by x264", "x264"),
+        ("Optimized by JPEGmini 3.9.20.0 0x4c4b1a32", "JPEGmini 3.9.20.0 0x4c4b1a32"), ("Software: Foo Painter 3.0", "Foo Painter 3.0"),
+        ("File written by Adobe Photoshop¨ 4.0\0", "Adobe Photoshop¨ 4.0"), ("File written by Adobe Photoshop? 5.0", "Adobe Photoshop? 5.0"),
+        ("Handmade Software, Inc. Image Alchemy v1.11", "Handmade Software, Inc. Image Alchemy v1.11"), ("Software: Blender", "Blender"),
+        ("Software: Adobe Photoshop CS Windows", "Adobe Photoshop CS Windows"), ("Software: Photoshop CS2 Macintosh", "Photoshop CS2 Macintosh"),
+        ("CREATOR: gd-jpeg v1.0 (using IJG JPEG v62), default quality", "gd-jpeg v1.0 (using IJG JPEG v62), default quality"),
+    ],
+)  # fmt: skip
+def test_programs_behind_a_label_are_found(comment, program):
+    assert claims_of("comment", "JPEG comment", "comment", comment) == [("software", program)]
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "part"),
+    [
+        ("AI generated\nCreated with GIMP", "AI", False), ("Generated with Midjourney\r\nEdited in Photoshop", "Midjourney", False),
+        ("Created with GIMP\nGenerated with Midjourney", "Midjourney", False),
+        ("Edited in Lightroom and generated with Midjourney", "Midjourney", False),
+        ("Edited in Photoshop with Generative Fill", "Photoshop Generative Fill", True),
+        ("Edited in Photoshop, then with Generative Fill", "", False), ("Made in Canva with Midjourney", "", False),
+        ("the exhibition shows works\nmade with Midjourney\nCreated with GIMP", "", False),
+        ("AI-generated images\nCreated with GIMP", "", False), ("A cat, AI generated by Anna\nCreated with GIMP", "", False),
+        ("Edited in Photoshop using Generative Fill", "Photoshop Generative Fill", True),
+    ],
+)  # fmt: skip
+def test_a_generator_beside_a_program_is_not_hidden_by_it(words, name, part):
+    for kind in ("comment", "caption"):
+        claims = read_claims(Image.new("RGB", (8, 8)), [Field("exif", "a field", kind, words)], None)
+        assert [(one.kind, one.text, one.part) for one in claims] == ([("ai", name, part)] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "kind"),
+    [
+        ("Software: Adobe Photoshop with Generative Fill", "Photoshop Generative Fill", "ai"),
+        ("Software: Lightroom; Generative Remove", "Adobe Generative Remove", "ai"), ("Software: Midjourney 7.0", "Midjourney", "ai"),
+        ("Not generated by AI\nCreated with GIMP", "GIMP", "software"), ("This picture is not\nAI generated\nCreated with GIMP", "GIMP", "software"),
+        ("AI generated?\nCreated with GIMP", "GIMP", "software"), ("Holiday\nMade with Gimp 2.8", "Gimp 2.8", "software"),
+    ],
+)  # fmt: skip
+def test_lines_of_a_comment_are_read_one_by_one(words, name, kind):
+    assert claims_of("comment", "JPEG comment", "comment", words) == [(kind, name)]
+
+
 def test_a_caption_may_name_the_program_only_in_a_phrase(tmp_path):
     found = read(tmp_path, "a.jpg", exif=tags({0x010E: "Created with GIMP"}))
     assert found == [("software", "GIMP", "text", False, "EXIF ImageDescription")]
@@ -1491,6 +1596,33 @@ def test_the_program_in_a_comment_hides_no_stronger_claim(tmp_path):
 )  # fmt: skip
 def test_a_lens_alone_may_name_its_camera(tmp_path, lens, main, wanted):
     assert [claim[:2] for claim in read(tmp_path, "a.jpg", exif=tags(main, {0xA434: lens}))] == wanted
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [
+        "Unknown camera", "Default Camera", "Virtual camera", "Camera", "Camera lens", "sub-pixel", "Pixel art", "Pixel", "Galaxy",
+        "Main Camera", "AI camera", "Blender Camera", "Pinhole camera", "Camera w/o lens", "for Canon camera", "Canon camera 85mm f/1.4",
+        "Moment Tele 58mm for iPhone", "camera, 85mm lens, bokeh, portrait of a woman", "shot on iPhone 15, cinematic",
+        "shot with Pixel camera, 8k, masterpiece", "iPhone 15, portrait of Anna", "Pixel art 8k", "Pixel Studio 2",
+        "Unknown iPhone 15 camera", "Galaxy AI 2",
+    ],
+)  # fmt: skip
+def test_other_names_of_lenses_name_no_camera(lens):
+    assert claims_of("exif", "EXIF LensModel", "lens", lens) == []
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [
+        "iPhone 14 front TrueDepth camera 2.69mm f/1.9", "iPhone 11 Pro Max back triple camera 4,25mm f/1,8", "iPad Pro back camera 3mm f/1.8",
+        "iPhone SE (2nd generation) back camera 3.99mm f/1.8", "iPhone 4S back camera 4.28mm f/2.4", "iPhone XR back camera 4.25mm f/1.8",
+        "iPad Pro (12.9-inch) (3rd generation) back camera 2.87mm f/1.8", "Samsung Galaxy S21 Rear Wide Camera", "Galaxy S23 Ultra Rear Wide Camera",
+        "Pixel 8a back camera 4.47mm f/1.89", "Pixel 3 XL rear camera 4.44mm f/1.8", "iPhone 16e back camera 4.2mm f/1.64",
+    ],
+)  # fmt: skip
+def test_lenses_of_phones_and_tablets_name_their_camera(lens):
+    assert claims_of("exif", "EXIF LensModel", "lens", lens) == [("camera", lens)]
 
 
 def test_make_and_model_in_xmp_are_preferred_to_a_lens(tmp_path):
@@ -1593,6 +1725,24 @@ def test_source_types_may_be_words(tmp_path, value, kind, text, part):
     assert [claim[:4] for claim in read(tmp_path, "a.webp", xmp=xmp)] == ([(kind, text, "tag", part)] if kind else [])
 
 
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("AI-generated?", []), ("Generative AI?", []), ("AI generated ?", []), ("AI-generated？", []), ("Created using generative AI?", []),
+        ("AI?", []), ("Is it AI-generated?", []), ("AI", [("ai", "AI")]), ("ai", [("ai", "AI")]), ("人工智能", [("ai", "AI")]), ("KI;", [("ai", "AI")]),
+        ("l'intelligence artificielle", [("ai", "AI")]), ("Composite with AI", [("ai", "compositeWithTrainedAlgorithmicMedia")]),
+        ("trainedAlgorithmicMedia; digitalCapture", [("ai", "trainedAlgorithmicMedia"), ("camera", "digitalCapture")]),
+        ("digitalCapture, Generative AI", [("ai", "trainedAlgorithmicMedia"), ("camera", "digitalCapture")]),
+        ("digitalCapture; AI", [("ai", "AI"), ("camera", "digitalCapture")]),
+        ("AI, not used", []), ("a robot, generative AI", [("software", "a robot, generative AI")]),
+        ("urn:iptc:std:digsrctype:digitalCapture?lang=en", [("camera", "digitalCapture")]),
+        ("cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia?lang=en", [("ai", "trainedAlgorithmicMedia")]),
+    ],
+)  # fmt: skip
+def test_source_types_may_be_questions_lists_or_ai_itself(value, wanted):
+    assert claims_of("xmp", "XMP Iptc4xmpExt:DigitalSourceType", "source type", value) == wanted
+
+
 def test_an_unknown_source_type_is_called_a_source(tmp_path):
     xmp = packet("<Iptc4xmpExt:DigitalSourceType>A painting on glass</Iptc4xmpExt:DigitalSourceType>")
     SMALL.save(tmp_path / "a.jpg", xmp=xmp)
@@ -1608,7 +1758,7 @@ def test_an_unknown_source_type_is_called_a_source(tmp_path):
         ("Generated by Imagen 4 (Google)", "Imagen"), ("Image generated by AI (DALL·E 3)", "DALL-E"),
         ("Image generated by FLUX.1-dev via Replicate", "Flux"), ("Generated by DALL-E 3 through ChatGPT", "DALL-E"),
         ("Generated with ComfyUI using FLUX.1-dev", "ComfyUI"), ("Generated by AI using Stable Diffusion.", "Stable Diffusion"),
-        ("KI-generiert mit Midjourney", "Midjourney"), ("KI-generiert (Midjourney)", "Midjourney"),
+        ("AI-generated image (Google)", "AI"), ("KI-generiert mit Midjourney", "Midjourney"), ("KI-generiert (Midjourney)", "Midjourney"),
         ("Synthetic image generated by AI", "AI"), ("Generated by an AI model", "AI"), ("Mit generativer KI erstellt", "AI"),
         ("此图片由AI生成", "AI"), ("此图片由Midjourney生成", "Midjourney"), ("画像はAIで生成", "AI"), ("この画像はAIで生成されました", "AI"),
         ("이 이미지는 AI로 생성되었습니다", "AI"), ("Изображение сгенерировано ИИ", "AI"), ("Afbeelding gegenereerd met AI", "AI"),
@@ -1634,6 +1784,11 @@ def test_a_declaration_may_name_a_second_tool_or_be_in_another_language(tmp_path
         "此图片不由AI生成", "人工智能", "この画像はAIで生成されていません", "Изображение не сгенерировано ИИ", "Afbeelding niet gegenereerd met AI",
         "Obraz nie wygenerowany przez AI", "Dieses Bild wurde nicht mit KI generiert", "KI-generierte Bilder", "Synthetic art",
         "Portrait of Anna (Midjourney, Oregon)", "Sora via Instagram", "Image créée par l'IAE",
+        "Designed in AI via Behance", "Created in AI via Dribbble", "Drawn in AI (behance.net)", "Created in AI using Inkscape",
+        "Generated from AI using Ghostscript", "Rendered from AI via Inkscape", "Designed by AI (archdaily.com)", "Created in AI via Midjourney",
+        "Created by AI (amnesty.org)", "Image by OpenAI via Reuters", "Picture by Stability AI via Getty Images", "Image by OpenAI (Google)",
+        "Image by Google DeepMind via AP", "Created by Meta AI via Getty Images", "Image by AI via Al Jazeera", "Designed in AI (Microsoft)",
+        "Made with AI (Amnesty.org)", "AI-generated image (factcheck.org)", "Created with AI (Google)", "Illustration by AI via Shutterstock", "Created by the OpenAI via AP", "Image by OpenAI (Stability AI)",
     ],
 )  # fmt: skip
 def test_a_caption_with_a_bracket_or_a_second_tool_may_be_no_declaration(tmp_path, words):

@@ -30,6 +30,7 @@ from hidascan.report.heatmap import attribution_colours, contours, corner_of, he
 from hidascan.report.reporter import TextReport, pixels_of
 from hidascan.summary import (
     attributions_by_influence,
+    camera_in_words,
     claim_in_words,
     claims_by_statement,
     copies_in_words,
@@ -94,9 +95,9 @@ def options_in_words(run: RunInfo) -> str:
 
 
 _FILTERS = (
-    attributions_by_influence, claim_in_words, claim_strength, claims_by_statement, copies_in_words, drawing_size, extent_in_words,
-    heatmap_in_words, influences_in_words, jpeg_history, kind_in_words, options_in_words, outlines_in_svg, percent, regions_in_words,
-    scale_in_words, score_in_words, summary,
+    attributions_by_influence, camera_in_words, claim_in_words, claim_strength, claims_by_statement, copies_in_words, drawing_size,
+    extent_in_words, heatmap_in_words, influences_in_words, jpeg_history, kind_in_words, options_in_words, outlines_in_svg, percent,
+    regions_in_words, scale_in_words, score_in_words, summary,
 )  # fmt: skip
 _PAGES.filters |= {words.__name__: words for words in _FILTERS}
 

@@ -137,12 +137,16 @@ _LABELS = {
     "composite": ("Composite of elements",),
     "compositeCapture": ("Composite of captured elements",),
     "compositeSynthetic": ("Composite including generative AI elements", "Composite including synthetic elements"),
-    "compositeWithTrainedAlgorithmicMedia": ("Edited using generative AI", "Edited with generative AI"),
+    "compositeWithTrainedAlgorithmicMedia": (
+        "Edited using generative AI", "Edited with generative AI", "Composite with generative AI", "Composite with AI",
+    ),
     "trainedAlgorithmicMedia": (
         "Created using generative AI", "Created with generative AI", "Generative AI", "Gen AI", "AI-generated", "AI-generated media",
     ),
 }  # fmt: skip
 _SEPARATORS = re.compile(r"[\s_\-]+")
+_ADDRESS_OR_CODE = re.compile(r"\S*[/:#]\S*")  # before its query; elsewhere a "?" asks
+_PLAIN_WORDS = re.compile(r"[\w\s'’]+")
 
 
 def _joined(words: str) -> str:
@@ -183,12 +187,14 @@ class _Token(NamedTuple):
 _Names = dict[tuple[str, ...], Tool]
 
 
-def tool_in(text: str, where: str) -> Tool | None:
+def tool_in(text: str, where: str, aside: bool = True) -> Tool | None:
     """Return the catalogued tool that a text names, generators before other software; None if it names none.
 
     Args:
         text: Content of a metadata field.
         where: Kind of the field, one of FIELDS; a tool counts only in the kinds listed in its row.
+        aside: Whether people's words may name a tool in a bracket or after "via"; not in keywords, which describe what
+            a picture shows.
     """
     text = text[:_MAX_LENGTH].strip().rstrip(".!。！")
     if where == "agent" and (library := _LIBRARY.search(text)):
@@ -196,7 +202,7 @@ def tool_in(text: str, where: str) -> Tool | None:
     text = _ASIDE.sub("", _OWNER.sub("", text))
     if _QUESTION.search(text):  # a question states nothing
         return None
-    return _in_tools_words(text, where) if where in _OF_TOOLS else _in_peoples_words(text, where)
+    return _in_tools_words(text, where) if where in _OF_TOOLS else _in_peoples_words(text, where, aside)
 
 
 def _in_tools_words(text: str, where: str) -> Tool | None:
@@ -214,7 +220,7 @@ def _in_tools_words(text: str, where: str) -> Tool | None:
     return _as_edit(tool) if tool and means == "ai-edit" else tool
 
 
-def _in_peoples_words(text: str, where: str) -> Tool | None:
+def _in_peoples_words(text: str, where: str, aside: bool) -> Tool | None:
     """Return the tool that is the whole of a text, of a phrase, or of one of several names."""
     if "?" in text or "？" in text:
         return None
@@ -223,7 +229,7 @@ def _in_peoples_words(text: str, where: str) -> Tool | None:
     if where in _WHOLE and text.lower() in catalogue.addresses:
         return catalogue.addresses[text.lower()]
     names, allowed = catalogue.names[where], catalogue.alone if where == "credit" else catalogue.phrased
-    if len(text) <= _MAX_PHRASE_LENGTH and (tool := catalogue.phrase_before_aside(text, names, allowed)):
+    if aside and len(text) <= _MAX_PHRASE_LENGTH and (tool := catalogue.phrase_before_aside(text, names, allowed)):
         return tool
     for one in (text, *(_actors(text) if where in _OF_PEOPLE else ())):
         if len(one) > _MAX_PHRASE_LENGTH:
@@ -240,6 +246,11 @@ def _actors(text: str) -> list[str]:
         return []
     text = _ADDRESS.sub(" ", text)
     return [*_ACTORS.split(text), *_ACTORS_TOGETHER.split(text)]
+
+
+def states_ai(text: str) -> bool:
+    """Return whether a text is nothing but a word for AI, in any language of the catalogue."""
+    return bool(_PLAIN_WORDS.fullmatch(text[:_MAX_LENGTH])) and _key(text) in _catalogue().ai
 
 
 def is_negative(text: str) -> bool:
@@ -268,7 +279,7 @@ class _Catalogue:
             where: self.names[where] | {_key(word): Tool(word, "software") for word in content["software"]}
             for where in _OF_TOOLS
         }
-        companies = {_key(word) for word in content["companies"]}
+        companies = self._companies = {_key(word) for word in content["companies"]}
         # The names that count as a whole value: "OpenAI" and "Anna, OpenAI" may only credit a press photo.
         self.whole = {where: self.names[where] for where in _WHOLE}
         self.whole |= {where: _without(companies, self.names[where]) for where in _OF_PEOPLE}
@@ -279,7 +290,7 @@ class _Catalogue:
         }
         self._nouns = {_key(noun)[0] for noun in phrases["nouns"]}
         self._start = self._nouns | {_key(word)[0] for word in phrases["start"]}
-        self._ai = {_key(word) for word in phrases["ai"]}
+        self.ai = {_key(word) for word in phrases["ai"]}
         self._stated = {_key(words): "ai" for words in phrases["stated"]}
         self._stated |= {_key(words): "ai-edit" for words in phrases["stated_edited"]}
 
@@ -326,11 +337,24 @@ class _Catalogue:
         aside = asides[0].strip()
         second = _whole(aside, self.names["agent"] | self.alone)
         is_generator = bool(second and second.means != "software")
-        is_name = is_generator or _MAKER.fullmatch(aside) or _SITE.fullmatch(aside) or _key(aside) in self._ai
-        # "AI generated" without a name is also said of a file in Illustrator's format, whatever made it.
-        is_name = is_name or (not bracket and bool(self.lead(stated)[1]) and _is_unknown_tool(aside))
+        is_maker, has_lead = bool(_MAKER.fullmatch(aside)) or _key(aside) in self.ai, bool(self.lead(stated)[1])
+        is_name = is_generator or is_maker or bool(_SITE.fullmatch(aside))
+        is_name = is_name or (not bracket and has_lead and _is_unknown_tool(aside))
         tool = self.phrase(stated, names, alone) if is_name else None
-        return Tool(second.name, tool.means) if tool and tool.name == NO_NAME and second and is_generator else tool
+        if tool and tool.name == NO_NAME:
+            # Illustrator's format is called AI, and so are people, whatever the site behind it.
+            is_named = second and is_generator and not self._ends_in_place(stated)
+            return Tool(second.name, tool.means) if second and is_named else tool if is_maker and not has_lead else None
+        is_handout = self._names_a_company(stated) and (not is_generator or _key(aside) in self._companies)
+        return None if is_handout else tool
+
+    def _ends_in_place(self, stated: str) -> bool:
+        """Return whether a phrase is such as "Created in AI" or "Generated from AI"."""
+        return _key(stated[: self.lead(stated)[0]])[-1:] in (("in",), ("from",))
+
+    def _names_a_company(self, stated: str) -> bool:
+        """Return whether a phrase names a company alone, as "Image by OpenAI" does, which may be a press photo."""
+        return _key(stated[self.lead(stated)[0] :].strip().removeprefix("the ")) in self._companies
 
     def _maker(self, lead: str, named: str, names: _Names, alone: _Names) -> Tool | None:
         """Return the tool named after a lead; after "generated", names count that may also be those of people."""
@@ -343,7 +367,7 @@ class _Catalogue:
         is_first_name = name in _FIRST_NAMES or (named in ("Ai", "Ki", "Ia") and not generated)
         if is_first_name and words[-1] in _BEFORE_PERSONS and "ai" not in words:
             return None
-        if name in self._ai:
+        if name in self.ai:
             return Tool(NO_NAME, "ai")
         states_ai = words in _AI_GENERATED_WITH and _is_unknown_tool(named)
         return _whole(named, names) or (Tool(NO_NAME, "ai") if states_ai else None)
@@ -453,9 +477,11 @@ def term_of(value: str) -> str:
     C2PA's own terms are returned unchanged.
     """
     value = value[:200].strip(" <>\t\r\n\"'“”;.")
+    address, _, _ = value.partition("?")
+    value = address if _ADDRESS_OR_CODE.fullmatch(address) else value
     if _OTHER_LISTS.match(value):
         value = re.split(r"[/#:]", value.rstrip("/#"))[-1]
-    term = _QCODE.sub("", _LISTS.sub("", value, count=1), count=1).partition("?")[0].rstrip("/#")
+    term = _QCODE.sub("", _LISTS.sub("", value, count=1), count=1).rstrip("/#")
     term = _SCHEMA_ORG.sub("", term)
     known = _TERMS.get(_joined(term)) or _TERMS.get(re.split(r"[/#:]", term)[-1].lower(), "")
     own = _C2PA.match(value)

@@ -13,7 +13,7 @@ from itertools import islice
 
 from PIL import Image
 
-from hidascan.image.provenance.catalogue import NO_NAME, Tool, is_negative, meaning_of, term_of, tool_in
+from hidascan.image.provenance.catalogue import NO_NAME, Tool, is_negative, meaning_of, states_ai, term_of, tool_in
 from hidascan.image.provenance.claim import UNNAMED, Claim
 from hidascan.image.provenance.fields import PNG_TEXT, Field
 from hidascan.image.provenance.manifest import Manifest, Statement
@@ -28,7 +28,7 @@ from hidascan.image.provenance.structures import (
 )
 from hidascan.image.provenance.tags import camera_name
 from hidascan.image.provenance.texts import read_stealth
-from hidascan.image.provenance.writers import writer_in
+from hidascan.image.provenance.writers import Writer, writer_in
 
 _NAME, _DETAIL = 80, 200  # maximum number of characters shown
 _MAX_CLAIMS = 100
@@ -87,8 +87,14 @@ _WEAKEST = ("valid", "", "unverified", "broken")  # signature statuses, best fir
 _NO_CAMERA = re.compile(
     r"[\W_0]*|unknown|none|null|n/?a|not available|undefined|default string|camera|make|model", re.IGNORECASE
 )
-# In the name of a lens: the phone or camera that it is a part of.
-_CAMERA_OF_LENS = re.compile(r"\b(?:camera|iphone|ipad|ipod|pixel|galaxy)\b", re.IGNORECASE)
+# The name of a lens with that of its phone and nothing else; a number or a side of the phone tells it from "Pixel art".
+_CAMERA_OF_LENS = re.compile(
+    r"(?=.*(?:\d|\b(?:front|back|rear)\b.*\bcamera\b))(?:(?:apple|samsung|google)\s+)?(?:iphone|ipad|ipod|galaxy|pixel)"
+    r"(?:[\s(),/\-]+(?:pro|max|plus|mini|air|se|x[sr]?|ultra|fe|xl|fold|flip|note|tab|z|a|touch|nx|5g|front|back|rear|dual|triple"
+    r"|quad|ultra-?wide|wide|angle|tele(?:photo)?|macro|truedepth|main|camera|lens|inch|gen(?:eration)?|[as]?\d{1,3}[acefs]?(?:\+)?"
+    r"|\d+(?:st|nd|rd|th)|\d+(?:[.,]\d+)?(?:-inch|\s?mm)|f/?\d+(?:[.,]\d+)?|\d{2}-\d{2,3}mm)(?![\w.]))*\)?",
+    re.IGNORECASE,
+)
 _GENERATIVE = re.compile(r"generat|firefly|\bAI\b", re.IGNORECASE)  # in a step of a history; a quick test
 _MAX_STEPS = 100  # such steps in one history
 
@@ -96,6 +102,7 @@ _MAX_STEPS = 100  # such steps in one history
 def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | None) -> tuple[Claim, ...]:
     """Return all claims in a loaded image, its metadata fields and its C2PA manifest, strongest first."""
     signed = [_fit_to_show(claim) for claim in _of_manifest(manifest)]
+    fields = [one for field in fields for one in _by_value(field)]
     structures = {field: name for field in fields if (name := generator_of(field.text))}
     plain = [field for field in fields if field not in structures]
     named = _of_names(plain, {field.source for field in structures if field.kind in ("make", "model")})
@@ -163,12 +170,34 @@ def _by_catalogue(field: Field) -> Iterator[Claim]:
 
 def _of_comment(field: Field) -> Iterator[Claim]:
     """Yield the generator that a comment names, or the program that wrote the file."""
-    writer = writer_in(field.text, alone=True)
-    tool = tool_in(_line(field.text), "comment") or tool_in(writer, "comment")
+    tool = tool_in(_line(field.text), "comment")
     if tool and tool.means != "software":
         yield _by_tool(field, tool)
-    elif writer:
-        yield _claim(field, "software", writer, strength="text")
+    else:
+        yield from _of_writer(field, writer_in(field.text, alone=True), "comment")
+
+
+def _of_writer(field: Field, writer: Writer, where: str) -> Iterator[Claim]:
+    """Yield the generator named beside a program or after "Software:", or else the program that wrote the file.
+
+    Nothing, if a generator may be meant in other words: in a line that goes on with a sentence or is about images, or
+    beside the program.
+    """
+    lines = [tool_in(line, where) for line in writer.lines] + [tool_in(clause, "text") for clause in writer.clauses]
+    steps = [tool for clause in writer.clauses if (tool := tool_in(clause, "comment")) and tool.means == "ai-edit"]
+    labelled = [tool_in(name, "comment") for name in writer.labelled]
+    tools = [tool for tool in (*lines, *steps, *labelled) if tool and tool.means != "software"]
+    if tools and not any(line[:1].islower() or _SUBJECTS["caption"].search(line) for line in writer.lines):
+        yield _by_tool(field, tools[0])
+    elif (
+        writer.name and not tools and not any(map(_may_name_a_generator, (writer.name, *writer.clauses, *writer.lines)))
+    ):
+        yield _claim(field, "software", writer.name, strength="text")
+
+
+def _may_name_a_generator(text: str) -> bool:
+    tool = tool_in(text, "software")
+    return bool(tool and tool.means != "software") or bool(_GENERATIVE.search(text) and not is_negative(text))
 
 
 def _of_history(field: Field) -> Iterator[Claim]:
@@ -185,15 +214,24 @@ def _of_caption(field: Field) -> Iterator[Claim]:
 
     "AI-generated images" may be what the picture shows.
     """
-    tool = tool_in(_line(field.text), "text")
+    tool = tool_in(_line(field.text), "text", aside=field.kind != "topic")
     if (
         tool
         and tool.means != "software"
         and not (tool.name == NO_NAME and _SUBJECTS[field.kind].search(_line(field.text)))
     ):
         yield _by_tool(field, tool)
-    elif tool is None and field.kind == "caption" and (writer := writer_in(field.text, alone=False)):
-        yield _claim(field, "software", writer, strength="text")
+    elif tool is None and field.kind == "caption":
+        yield from _of_writer(field, writer_in(field.text, alone=False), "text")
+
+
+def _by_value(field: Field) -> list[Field]:
+    """Return a field for each value of a list of source types; the field itself if some of it is no source type."""
+    if field.kind != "source type" or len(field.text) > _DETAIL:
+        return [field]
+    values = dict.fromkeys(value for part in re.split(r"[;,；，]", field.text) if (value := part.strip()))
+    known = values and all(term_of(value) or states_ai(value) for value in values)
+    return [replace(field, text=value) for value in values] if known else [field]
 
 
 def _of_source_type(field: Field) -> Iterator[Claim]:
@@ -204,10 +242,16 @@ def _of_source_type(field: Field) -> Iterator[Claim]:
         return  # C2PA's term for a file without content; a photographed or drawn part says nothing about the picture
     if term:
         yield _claim(field, kind or "software", term, part)
+    elif states_ai(field.text):
+        yield _claim(field, "ai", NO_NAME)
     elif (tool := tool_in(_line(field.text), "credit")) and tool.means != "software":
         yield _claim(field, "ai", tool.name, tool.means == "ai-edit")
-    elif not field.of_part and (value := _last_part(field.text)) and not _states_nothing(value):
+    elif not field.of_part and (value := _last_part(field.text)) and not (_states_nothing(value) or _asks(value)):
         yield _claim(field, "software", value)
+
+
+def _asks(text: str) -> bool:
+    return "?" in text or "？" in text
 
 
 def _last_part(text: str) -> str:
@@ -262,8 +306,8 @@ def _of_camera(fields: list[Field]) -> Iterator[Claim]:
 def _names_a_camera(field: Field) -> bool:
     """Return whether a field is the name of a lens with that of its camera: "iPhone 15 Pro back camera 6.8mm f/1.8"."""
     text = _line(field.text)
-    is_lens = field.kind == "lens" and not field.of_part and _is_name(text) and bool(_CAMERA_OF_LENS.search(text))
-    return is_lens and not is_negative(text) and tool_in(text, "software") is None
+    is_lens = field.kind == "lens" and not field.of_part and _is_name(text) and bool(_CAMERA_OF_LENS.fullmatch(text))
+    return is_lens and tool_in(text, "software") is None
 
 
 def _is_name(text: str) -> bool:
