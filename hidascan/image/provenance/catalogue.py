@@ -334,18 +334,19 @@ class _Catalogue:
         stated, *asides = bracket.groups() if bracket else _SECOND_TOOL.split(text, maxsplit=1)
         if not asides or _SEVERAL.search(stated):
             return None
-        aside = asides[0].strip()
-        second = _whole(aside, self.names["agent"] | self.alone)
-        is_generator = bool(second and second.means != "software")
-        is_maker, has_lead = bool(_MAKER.fullmatch(aside)) or _key(aside) in self.ai, bool(self.lead(stated)[1])
-        is_name = is_generator or is_maker or bool(_SITE.fullmatch(aside))
-        is_name = is_name or (not bracket and has_lead and _is_unknown_tool(aside))
-        tool = self.phrase(stated, names, alone) if is_name else None
-        if tool and tool.name == NO_NAME:
-            # Illustrator's format is called AI, and so are people, whatever the site behind it.
-            is_named = second and is_generator and not self._ends_in_place(stated)
-            return Tool(second.name, tool.means) if second and is_named else tool if is_maker and not has_lead else None
-        is_handout = self._names_a_company(stated) and (not is_generator or _key(aside) in self._companies)
+        aside, has_lead = asides[0].strip(), bool(self.lead(stated)[1])
+        other = _whole(aside, self.names["agent"] | self.alone)
+        generator = other if other and other.means != "software" else None
+        is_maker = bool(_MAKER.fullmatch(aside)) or _key(aside) in self.ai
+        is_tool = not bracket and has_lead and _is_unknown_tool(aside)
+        if not (generator or is_maker or is_tool or _SITE.fullmatch(aside)):
+            return None
+        tool = self.phrase(stated, names, alone)
+        if tool and tool.name == NO_NAME:  # Illustrator's format is called AI, and so are people
+            if generator and not self._ends_in_place(stated):
+                return Tool(generator.name, tool.means)
+            return tool if is_maker and not has_lead else None
+        is_handout = self._names_a_company(stated) and (not generator or _key(aside) in self._companies)
         return None if is_handout else tool
 
     def _ends_in_place(self, stated: str) -> bool:

@@ -28,7 +28,7 @@ from hidascan.image.provenance.structures import (
 )
 from hidascan.image.provenance.tags import camera_name
 from hidascan.image.provenance.texts import read_stealth
-from hidascan.image.provenance.writers import Writer, writer_in
+from hidascan.image.provenance.writers import writer_in
 
 _NAME, _DETAIL = 80, 200  # maximum number of characters shown
 _MAX_CLAIMS = 100
@@ -96,6 +96,7 @@ _CAMERA_OF_LENS = re.compile(
     re.IGNORECASE,
 )
 _GENERATIVE = re.compile(r"generat|firefly|\bAI\b", re.IGNORECASE)  # in a step of a history; a quick test
+_LABEL = re.compile(r"software:\s*", re.IGNORECASE)  # in front of a name in a comment
 _MAX_STEPS = 100  # such steps in one history
 
 
@@ -169,35 +170,13 @@ def _by_catalogue(field: Field) -> Iterator[Claim]:
 
 
 def _of_comment(field: Field) -> Iterator[Claim]:
-    """Yield the generator that a comment names, or the program that wrote the file."""
-    tool = tool_in(_line(field.text), "comment")
+    """Yield the generator that a comment names, or else the program that wrote the file."""
+    line = _line(field.text)
+    tool = tool_in(line, "comment") or tool_in(_LABEL.sub("", line), "comment")
     if tool and tool.means != "software":
         yield _by_tool(field, tool)
-    else:
-        yield from _of_writer(field, writer_in(field.text, alone=True), "comment")
-
-
-def _of_writer(field: Field, writer: Writer, where: str) -> Iterator[Claim]:
-    """Yield the generator named beside a program or after "Software:", or else the program that wrote the file.
-
-    Nothing, if a generator may be meant in other words: in a line that goes on with a sentence or is about images, or
-    beside the program.
-    """
-    lines = [tool_in(line, where) for line in writer.lines] + [tool_in(clause, "text") for clause in writer.clauses]
-    steps = [tool for clause in writer.clauses if (tool := tool_in(clause, "comment")) and tool.means == "ai-edit"]
-    labelled = [tool_in(name, "comment") for name in writer.labelled]
-    tools = [tool for tool in (*lines, *steps, *labelled) if tool and tool.means != "software"]
-    if tools and not any(line[:1].islower() or _SUBJECTS["caption"].search(line) for line in writer.lines):
-        yield _by_tool(field, tools[0])
-    elif (
-        writer.name and not tools and not any(map(_may_name_a_generator, (writer.name, *writer.clauses, *writer.lines)))
-    ):
-        yield _claim(field, "software", writer.name, strength="text")
-
-
-def _may_name_a_generator(text: str) -> bool:
-    tool = tool_in(text, "software")
-    return bool(tool and tool.means != "software") or bool(_GENERATIVE.search(text) and not is_negative(text))
+    elif writer := writer_in(field.text):
+        yield _claim(field, "software", writer, strength="text")
 
 
 def _of_history(field: Field) -> Iterator[Claim]:
@@ -221,8 +200,8 @@ def _of_caption(field: Field) -> Iterator[Claim]:
         and not (tool.name == NO_NAME and _SUBJECTS[field.kind].search(_line(field.text)))
     ):
         yield _by_tool(field, tool)
-    elif tool is None and field.kind == "caption":
-        yield from _of_writer(field, writer_in(field.text, alone=False), "text")
+    elif tool is None and field.kind == "caption" and (writer := writer_in(field.text, is_caption=True)):
+        yield _claim(field, "software", writer, strength="text")
 
 
 def _by_value(field: Field) -> list[Field]:
