@@ -119,11 +119,9 @@ def free_name(folder: Path, name: str, suffixes: list[str]) -> str:
     A name that is too long with the longest suffix is shortened.
     """
     longest = max(suffixes, key=len)
-    for number in count(1):
-        free = fitting(name, f"{numbered(number)}{longest}").removesuffix(longest)
-        if not any(os.path.lexists(folder / (free + suffix)) for suffix in suffixes):  # including dangling links
-            return free
-    raise AssertionError
+    names = (fitting(name, f"{numbered(number)}{longest}").removesuffix(longest) for number in count(1))
+    free = (name for name in names if not any(os.path.lexists(folder / (name + suffix)) for suffix in suffixes))
+    return next(free)  # `lexists` is also true for dangling links
 
 
 def numbered(number: int) -> str:
