@@ -34,9 +34,7 @@ class ImageOutput:
     """Output of a detector for one image."""
 
     decision: Decision  # by the examined views
-    heatmap: (
-        np.ndarray | None
-    )  # (h, w) float32 value of each cell, 0..1; None without a heatmap or if patches were skipped
+    heatmap: np.ndarray | None  # (h, w) float32 values, 0..1; None without a heatmap or if patches were skipped
     attributions: list[float]  # of each view except the thumbnail; empty without `explain`
     examined: int  # number of patches examined
     seconds: float = 0.0  # device time in seconds, set by the engine

@@ -110,7 +110,7 @@ def figure(upload: Upload, described: Upload, run: RunInfo, threshold: float) ->
         upload: Picture.
         described: JSON object with the `row` and `heatmap` of its line.
         run: Configuration of the scan.
-        threshold: p(AI) from which a cell is marked.
+        threshold: Heatmap value from which a cell is marked.
 
     Raises:
         ImageError: If the picture cannot be read, or is not that of the row.
