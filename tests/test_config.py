@@ -200,4 +200,4 @@ def test_a_user_without_a_home_can_scan(hidascan, evidence, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert hidascan("a.png").out.startswith("a.png\t")
     ran = hidascan("a.png", "--show-config")
-    assert ran.code == 0 and "as there is no home folder" in ran.out
+    assert ran.code == 0 and "there is no home folder" in ran.out

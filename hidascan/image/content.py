@@ -15,10 +15,10 @@ _MIN_STRUCTURE = 0.001  # share of neighbours with structure; 4 of 900 windows o
 _GRID, _BLOCK = 256, 4  # maximum blocks along the longer side of a picture; minimum side of a block, pixels
 _GROUP = 4  # blocks along a side of a group
 _BLOCK_STEP = 6  # minimum difference of neighbouring blocks that counts as content; grain on a blank scan averages out
-# Groups with content; of a small picture, half of all groups are enough. Of 700 pictures of the training tables and dev,
-# 4 have fewer than 16, all of them blank at first sight, and none from 16 to 36.
+# Groups with content; of a small picture, half of all groups are enough. Of 1,500 pictures of the training tables and dev,
+# 3 have fewer than 16, all of them blank at first sight, and none from 16 to 30.
 _MIN_GROUPS = 16
-_MIN_CONTRAST = 64  # of most blocks, as in a sunset without detail; the 9 almost blank of 1,345 pictures have 10 to 55
+_MIN_CONTRAST = 64  # of most blocks; the three have 0 to 10, a sunset without detail has more
 _LINES = 64  # minimum number of rows and columns compared; at most about twice as many
 _LENGTH = 4096  # pixels of each in which fine detail is sought
 _FINE, _COARSE = (0.3, 0.5), (0.05, 0.15)  # bands of frequency, cycles per pixel

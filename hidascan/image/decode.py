@@ -285,7 +285,7 @@ def _decode_opened(
 
 
 def _holds_too_little(image: Image.Image, data: bytes) -> bool:
-    """Return whether Pillow has enlarged a GIF to a first frame that its data cannot fill, as one read from garbage."""
+    """Return whether the first frame of a GIF is larger than its data can fill, as if read from damaged data."""
     enlarged = image.size != struct.unpack_from("<HH", data, 6)
     return enlarged and image.width * image.height > _PIXELS_PER_BYTE * len(data)
 

@@ -135,7 +135,7 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def complete_webp(data: bytes) -> bytes:
-    """Return a WebP that is shorter than it declares as a complete one, if its picture is complete.
+    """Complete a WebP that is shorter than it declares, if its picture is whole.
 
     Of an incomplete last chunk, only metadata are kept. Any other file is returned unchanged.
     """

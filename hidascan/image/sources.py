@@ -88,7 +88,7 @@ def _matches(patterns: tuple[str, ...], name: str, below: str) -> bool:
 
 @functools.cache
 def _spellings(pattern: str) -> list[str]:
-    """Return patterns that together match the relative paths of a pattern, in which `**/` may stand for no folder.
+    """Expand a pattern into those that together match its relative paths, as `**/` may also stand for no folder.
 
     As in .gitignore, a leading "/" or "./" is the searched folder.
     """

@@ -1,1 +1,1 @@
-"""`hidalab`: train and measure detectors. No other module imports this package, except `hidascan lab`, by name, when it is called."""
+"""`hidalab`: train and measure detectors. No other package imports this one; `hidascan lab` loads it by name."""

@@ -150,7 +150,7 @@ _PLAIN_WORDS = re.compile(r"[\w\s'’]+")
 
 
 def _joined(words: str) -> str:
-    """Return words as one, in lower case, as terms are compared; IPTC writes "digitised" in British English."""
+    """Join words in lower case, the form in which terms are compared; IPTC writes "digitised" in British English."""
     return _SEPARATORS.sub("", words).lower().replace("digitized", "digitised")
 
 
@@ -193,8 +193,8 @@ def tool_in(text: str, where: str, aside: bool = True) -> Tool | None:
     Args:
         text: Content of a metadata field.
         where: Kind of the field, one of FIELDS; a tool counts only in the kinds listed in its row.
-        aside: Whether people's words may name a tool in a bracket or after "via"; not in keywords, which describe what
-            a picture shows.
+        aside: Whether a name in a bracket or after "via" counts in fields that people write; False for keywords, which
+            describe the subject of a picture.
     """
     text = text[:_MAX_LENGTH].strip().rstrip(".!。！")
     if where == "agent" and (library := _LIBRARY.search(text)):

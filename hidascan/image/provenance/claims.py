@@ -205,7 +205,7 @@ def _of_caption(field: Field) -> Iterator[Claim]:
 
 
 def _by_value(field: Field) -> list[Field]:
-    """Return a field for each value of a list of source types; the field itself if some of it is no source type."""
+    """Split a list of source types into one field per value; keep the field whole if any value is not a source type."""
     if field.kind != "source type" or len(field.text) > _DETAIL:
         return [field]
     values = dict.fromkeys(value for part in re.split(r"[;,；，]", field.text) if (value := part.strip()))

@@ -31,7 +31,7 @@ _TYPES = TiffImagePlugin.ImageFileDirectory_v2._load_dispatch
 
 
 class _Directory(TiffImagePlugin.ImageFileDirectory_v2):
-    """A directory that also loads texts of the type UTF-8, which Pillow skips.
+    """A directory that also loads UTF-8 texts (type 129), which Pillow skips.
 
     Pillow's own table of types remains as it is: pictures with such a tag could no longer be saved.
     """
@@ -69,7 +69,7 @@ def _directories(exif: Image.Exif) -> list[ChainMap[int, Any]]:
 
 
 def _texts_in_utf_8(exif: Image.Exif, offset: Any) -> dict[int, str]:
-    """Return the texts of the type UTF-8 in the directory at an offset; none if there is no directory."""
+    """Return the UTF-8 texts (type 129) of the directory at an offset; none without a directory."""
     if not isinstance(offset, int):
         return {}
     directory = _Directory(exif.head)

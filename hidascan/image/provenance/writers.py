@@ -36,11 +36,11 @@ _OF_LIBRARIES = re.compile(  # whatever they write behind their names
 
 
 def writer_in(text: str, is_caption: bool = False) -> str:
-    """Return the program that is all that a text names; "" if it says anything else.
+    """Return the program named by a text that says nothing else; "" for any other text.
 
     Args:
         text: A comment or a caption.
-        is_caption: Whether the text may describe the picture, so that only a phrase such as "Made with NAME" counts.
+        is_caption: Whether the text may describe the picture; then only a phrase such as "Made with NAME" counts.
     """
     text = text[: _MAX_LENGTH + 1].strip("\0 \t\r\n")
     if len(text) > _MAX_LENGTH:
