@@ -18,10 +18,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
-from hidascan.image.provenance import catalogue, claims
+from hidascan.image.provenance import catalogue
 from hidascan.image.provenance.catalogue import meaning_of, term_of, tool_in
 from hidascan.image.provenance.claim import Claim, claim_strength, conflict
 from hidascan.image.provenance.claims import read_claims
+from hidascan.image.provenance.denials import states_nothing
 from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.structures import generator_of
 from hidascan.summary import claim_in_words, claims_by_statement, summary
@@ -776,7 +777,7 @@ def test_an_unnamed_ai_system_with_a_prompt_or_a_name_like_a_negation_counts(tmp
 @pytest.mark.parametrize("words", ["did not use ", "not used ", "no ai ", "without ", "no\t", "not made with "])
 def test_a_long_denial_takes_no_long_time(words):
     start = time.process_time()
-    claims._states_nothing(words * (400_000 // len(words)) + "\nMidjourney")
+    states_nothing(words * (400_000 // len(words)) + "\nMidjourney")
     assert time.process_time() - start < 2
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from hidascan.finding import Finding, RunInfo
-from hidascan.image.provenance.claims import Claim
+from hidascan.image.provenance.claim import Claim
 from hidascan.options import ScanOptions
 from hidascan.printable import printable
 from hidascan.report.csv_report import CsvReport

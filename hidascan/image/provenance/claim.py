@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 AIGC_LABEL = " (AIGC label)"  # end of the text of a claim by China's label, which edited pictures carry, too
 UNNAMED = "unnamed"  # name of a signer or software that is not stated
-_MAX_LENGTH = 80
+MAX_NAME, MAX_DETAIL = 80, 200  # characters shown
 _KINDS = ("ai", "camera", "software")
 _STRENGTHS = {
     "trusted": "signed by a trusted signer",
@@ -44,7 +45,7 @@ class Claim:
 
     def short(self) -> str:
         """Return a short form, such as `png:ComfyUI` or `c2pa:Azure OpenAI ImageGen`."""
-        return f"{self.source}:{self.text}"[:_MAX_LENGTH]
+        return f"{self.source}:{self.text}"[:MAX_NAME]
 
     def rank(self) -> tuple[int, int, bool]:
         """Return the sort key: generators before cameras, as no photo is marked as AI by mistake; strength; wholes first."""
@@ -71,3 +72,11 @@ def conflict(claims: tuple[Claim, ...], verdict: str) -> str:
             what = "it, or a part of it,"
         return f"conflict: the file states that {what} is AI-made ({first.short()}), but the verdict from its pixels is real"
     return ""
+
+
+def shown(text: str, longest: int = MAX_DETAIL) -> str:
+    """Return the beginning of a text as one line, without unprintable and direction characters."""
+    text = text[: 4 * longest]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " if c.isspace() or c < " " else "" for c in text)
+    return re.sub("  +", " ", text).strip()[:longest]
