@@ -25,7 +25,8 @@ from hidascan.image.provenance.claims import read_claims
 from hidascan.image.provenance.denials import states_nothing
 from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.structures import generator_of
-from hidascan.summary import claim_in_words, claims_by_statement, summary
+from hidascan.phrases import claim_in_words, claims_by_statement
+from hidascan.summary import summary
 from tests.conftest import picture, save_picture
 from tests.lab import SHARED
 

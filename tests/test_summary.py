@@ -15,20 +15,9 @@ from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture
 from hidascan.options import ScanOptions
+from hidascan.phrases import heatmap_in_words, jpeg_history, percent, scale_in_words
 from hidascan.regions import Region, find_regions, outlines, place_of, scope_of, turned
-from hidascan.summary import (
-    DISPUTED,
-    FAILED,
-    HEADLINES,
-    ONLY_PIXELS,
-    PART,
-    heatmap_in_words,
-    jpeg_history,
-    percent,
-    scale_in_words,
-    summary,
-    zones,
-)
+from hidascan.summary import DISPUTED, FAILED, HEADLINES, ONLY_PIXELS, PART, summary, zones
 
 RATES = Reliability(ErrorRates(0.008, 0.025, 1391, 1551), ErrorRates(0.0, 0.081, 1000, 900))
 RUN = RunInfo("1", "w", "0" * 64, "hidanet", "float32", 0.199, 0.927, True, ScanOptions(), RATES)

@@ -16,10 +16,11 @@ from hidascan.geometry import CELL
 from hidascan.image.perturb import shrink_to
 from hidascan.image.sources import ATTRIBUTIONS_SUFFIX, HEATMAP_SUFFIX, RAW_HEATMAP_SUFFIX
 from hidascan.image.views import upright
+from hidascan.phrases import NOTABLE, heatmap_in_words, score_in_words
 from hidascan.printable import printable
 from hidascan.regions import outlines, turned
 from hidascan.report.reporter import Report, free_name, output_folder, pixels_of, write_error
-from hidascan.summary import NOTABLE, heatmap_in_words, score_in_words, summary
+from hidascan.summary import summary
 
 _MAX_SIDE = 1600
 _MIN_WIDTH = 540

@@ -25,10 +25,7 @@ from hidascan.image.perturb import shrink_to
 from hidascan.image.provenance.claim import claim_strength
 from hidascan.image.views import upright
 from hidascan.options import ScanOptions
-from hidascan.printable import printable
-from hidascan.report.heatmap import attribution_colours, contours, corner_of, heat_layer, notable
-from hidascan.report.reporter import TextReport, pixels_of
-from hidascan.summary import (
+from hidascan.phrases import (
     attributions_by_influence,
     camera_in_words,
     claim_in_words,
@@ -43,8 +40,11 @@ from hidascan.summary import (
     regions_in_words,
     scale_in_words,
     score_in_words,
-    summary,
 )
+from hidascan.printable import printable
+from hidascan.report.heatmap import attribution_colours, contours, corner_of, heat_layer, notable
+from hidascan.report.reporter import TextReport, pixels_of
+from hidascan.summary import summary
 
 _SIDE = 400  # maximum side of a preview, pixels
 _NUMBER = 17  # radius of the number of a region, with its edge

@@ -17,11 +17,7 @@ from hidascan.errors import UsageError
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.provenance.claim import claim_strength
 from hidascan.notes import SCORE_ALONE
-from hidascan.printable import one_line, printable
-from hidascan.report.heatmap import HeatmapReport
-from hidascan.report.reporter import Report
-from hidascan.summary import (
-    Card,
+from hidascan.phrases import (
     claim_in_words,
     claims_by_statement,
     extent_in_words,
@@ -31,8 +27,11 @@ from hidascan.summary import (
     regions_in_words,
     scale_in_words,
     score_in_words,
-    summary,
 )
+from hidascan.printable import one_line, printable
+from hidascan.report.heatmap import HeatmapReport
+from hidascan.report.reporter import Report
+from hidascan.summary import Card, summary
 
 PLACEHOLDERS: dict[str, tuple[str, Callable[[Finding], object]]] = {
     "p": ("path", lambda f: f.path),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from hidascan.image.provenance.catalogue import tool_in
 from hidascan.image.provenance.claim import MAX_NAME, Claim, shown
-from hidascan.image.provenance.field_claims import claim_of, claim_of_tool, one_line
+from hidascan.image.provenance.field_claims import claim_of, claim_of_tool, searchable
 from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.tags import camera_name
 
@@ -38,9 +38,9 @@ def cameras_of(fields: list[Field]) -> Iterator[Claim]:
             )
             for kind in ("make", "model")
         ]
-        known = [field for field in named if field and not _NO_CAMERA.fullmatch(one_line(field.text))]
-        both = " ".join(one_line(field.text) for field in known)
-        texts = [(field, text) for field in known for text in (one_line(field.text), both)]
+        known = [field for field in named if field and not _NO_CAMERA.fullmatch(searchable(field.text))]
+        both = " ".join(searchable(field.text) for field in known)
+        texts = [(field, text) for field in known for text in (searchable(field.text), both)]
         tools = [(field, tool) for field, text in texts if (tool := tool_in(text, "creator"))]
         if not tools and named[0] in known and (tool := tool_in(both, "software")):
             tools = [(named[0], tool)] if tool.means == "ai" and tool.name != "Meta AI" else []
@@ -52,12 +52,12 @@ def cameras_of(fields: list[Field]) -> Iterator[Claim]:
             return
         stated = stated or bool(known)
     if not stated and (lens := next(filter(_names_a_camera, fields), None)):
-        yield claim_of(lens, "camera", one_line(lens.text))
+        yield claim_of(lens, "camera", searchable(lens.text))
 
 
 def _names_a_camera(field: Field) -> bool:
     """Return whether a field is the name of a lens with that of its camera: "iPhone 15 Pro back camera 6.8mm f/1.8"."""
-    text = one_line(field.text)
+    text = searchable(field.text)
     is_lens = field.kind == "lens" and not field.of_part and _is_name(text) and bool(_CAMERA_OF_LENS.fullmatch(text))
     return is_lens and tool_in(text, "software") is None
 

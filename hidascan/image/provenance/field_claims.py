@@ -31,7 +31,7 @@ def claims_of_field(field: Field) -> Iterator[Claim]:
 
 
 def _of_software(field: Field) -> Iterator[Claim]:
-    tool = tool_in(one_line(field.text), "software")
+    tool = tool_in(searchable(field.text), "software")
     if tool and tool.means != "software":
         yield claim_of_tool(field, tool)
     elif name := shown(field.text, MAX_NAME):
@@ -39,13 +39,13 @@ def _of_software(field: Field) -> Iterator[Claim]:
 
 
 def _by_catalogue(field: Field) -> Iterator[Claim]:
-    if (tool := tool_in(one_line(field.text), field.kind)) and tool.means != "software":
+    if (tool := tool_in(searchable(field.text), field.kind)) and tool.means != "software":
         yield claim_of_tool(field, tool)
 
 
 def _of_comment(field: Field) -> Iterator[Claim]:
     """Yield the generator that a comment names, or else the program that wrote the file."""
-    line = one_line(field.text)
+    line = searchable(field.text)
     tool = tool_in(line, "comment") or tool_in(_LABEL.sub("", line), "comment")
     if tool and tool.means != "software":
         yield claim_of_tool(field, tool)
@@ -67,11 +67,11 @@ def _of_caption(field: Field) -> Iterator[Claim]:
 
     "AI-generated images" may be what the picture shows.
     """
-    tool = tool_in(one_line(field.text), "text", aside=field.kind != "topic")
+    tool = tool_in(searchable(field.text), "text", aside=field.kind != "topic")
     if (
         tool
         and tool.means != "software"
-        and not (tool.name == NO_NAME and _SUBJECTS[field.kind].search(one_line(field.text)))
+        and not (tool.name == NO_NAME and _SUBJECTS[field.kind].search(searchable(field.text)))
     ):
         yield claim_of_tool(field, tool)
     elif tool is None and field.kind == "caption" and (writer := writer_in(field.text, is_caption=True)):
@@ -88,7 +88,7 @@ def _of_source_type(field: Field) -> Iterator[Claim]:
         yield claim_of(field, kind or "software", term, part)
     elif states_ai(field.text):
         yield claim_of(field, "ai", NO_NAME)
-    elif (tool := tool_in(one_line(field.text), "credit")) and tool.means != "software":
+    elif (tool := tool_in(searchable(field.text), "credit")) and tool.means != "software":
         yield claim_of(field, "ai", tool.name, tool.means == "ai-edit")
     elif not field.of_part and (value := _last_part(field.text)) and not (states_nothing(value) or _asks(value)):
         yield claim_of(field, "software", value)
@@ -135,7 +135,7 @@ def claim_of_tool(field: Field, tool: Tool) -> Claim:
     return claim_of(field, "ai", tool.name, tool.means == "ai-edit", strength)
 
 
-def one_line(text: str) -> str:
+def searchable(text: str) -> str:
     """Return the beginning of a text as one line, in which names of tools are sought."""
     return shown(text, 4 * MAX_DETAIL)
 
