@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hidascan import notes
 from hidascan.calibration import ERRORS
 from hidascan.finding import Finding, RunInfo
-from hidascan.image.provenance.catalogue import CAMERA, OTHERS
 from hidascan.image.provenance.claim import AIGC_LABEL, UNNAMED, Claim, claim_strength
+from hidascan.image.provenance.source_types import CAMERA, OTHERS
 from hidascan.phrases import heatmap_in_words, percent
 from hidascan.regions import WHOLE
 

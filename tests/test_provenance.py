@@ -19,11 +19,12 @@ from PIL.PngImagePlugin import PngInfo
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.provenance import catalogue
-from hidascan.image.provenance.catalogue import meaning_of, term_of, tool_in
+from hidascan.image.provenance.catalogue import tool_in
 from hidascan.image.provenance.claim import Claim, claim_strength, conflict
 from hidascan.image.provenance.claims import read_claims
 from hidascan.image.provenance.denials import states_nothing
 from hidascan.image.provenance.fields import Field
+from hidascan.image.provenance.source_types import meaning_of, term_of
 from hidascan.image.provenance.structures import generator_of
 from hidascan.phrases import claim_in_words, claims_by_statement
 from hidascan.summary import summary

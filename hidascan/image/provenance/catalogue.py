@@ -1,6 +1,6 @@
-"""The catalogue of generators and editors named in files, search for them in text, and IPTC digital source types.
+"""The catalogue of generators and editors named in files, and search for them in text.
 
-The names are in `catalogue.toml`: one row per tool. The types are those of cv.iptc.org/newscodes/digitalsourcetype.
+The names are in `catalogue.toml`: one row per tool.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from hidascan.image.provenance.denials import is_denied, is_negative
 
 NO_NAME = "AI"  # of a generator that a text states without its name
 FIELDS = ("software", "agent", "credit", "creator", "comment", "text")
@@ -44,27 +46,6 @@ _MAX_LENGTH, _MAX_PHRASE_LENGTH = 500, 150
 _TOKEN = re.compile(r"[^\W\d_\u3000-\u9fff]+|\d+|[\u3000-\u9fff]+")  # runs of letters, of digits, of Chinese
 _VERSION = re.compile(r"v?\d[\w.]*|[0-9a-f]{8,}|", re.IGNORECASE)
 _BETWEEN_VERSIONS = re.compile(r"[\s\-_/,:()\[\]]+")
-# Before a name, as in "without NAME".
-_NEGATION = re.compile(
-    r"n['’]t\b|\b(?:not|no(?!\.?\s*\d)|non|without|never|neither|nor|kein\w{0,2}|nicht|ohne|sans|aucune?|pas|sin"
-    r"|ningun[oa]?|senza|nessun[oa]?|sem|nenhum\w?|zonder|geen|niet|inte|ingen|inget|intet|ikke|uten|bez|nie|żad\w{1,3}"
-    r"|žádn\w{1,2}|не|без|нет|não|nao|nunca|hayır|değil|nem|fără|όχι|δεν|χωρίς|لا|لم|بدون|לא|ללא|kullan\w*mad[ıi])\b|未(?:使用|采用|用)|[没沒]有|不(?:使用|适用|適用)|不(?:是|含)(?=(?:有|由|利用|采用|借助|用了?|使用了?|靠|经|以|通过|任何){0,3}(?:AI|人工智|生成))|[无無非](?=AI|人工智[能慧]|生成)"
-    r"|(?:使用|利用|含ま)\w{0,4}(?:ない|なし|ません|せず)|않|미사용|없",
-    re.IGNORECASE,
-)
-_DENIALS = (
-    r"(?:no(?!\.?\s*\d)|nein|none|never|nee|nej|non|нет|否|不使用|未使用|false|off|disabled|(?<![\w.\-])0(?![\w.]))"
-)
-_DENIAL = re.compile(rf"\b{_DENIALS}\b", re.IGNORECASE)
-# After a name, perhaps with a version, as in "NAME 2: no" and "NAME (not used)".
-_AFTER_VERSION = r"(?:[\s\-]*v?\d[\w.]*)?"
-_DENIED = re.compile(rf"{_AFTER_VERSION}\W*\b{_DENIALS}\s*(?:$|[;,|)/])", re.IGNORECASE)
-_NOT_USED = re.compile(
-    rf"{_AFTER_VERSION}[\s:=(\-–—]*(?:(?:is|was|were|has|have|wurde)\s*)?(?:n['’]t|not|never|nicht|niet|non|no|pas"
-    r"|ikke|inte|не)\s+(?:be\w+\s+)?(?:used|involved|verwendet|genutzt|gebruikt|utili[sz]\w+|usad[oa]|usato|brukt|brugt"
-    r"|använ\w+|использ\w+)\b",
-    re.IGNORECASE,
-)
 _QUESTION = re.compile(r"[?？]\W*$")
 # Between two words of a name that belong to separate ones.
 _APART = re.compile(r"[^\w\s.·•・()/\-]|[./\-]\s|\s[./\-]")
@@ -72,11 +53,6 @@ _CLAUSES = re.compile(r"[;,，；。|()\[\]/\n]|\s[-–—]\s")
 _YES = re.compile(r"\s*[:=]\s*(?:yes|ja|oui|s[iíì]|sim|да|是|true|1)\s*$", re.IGNORECASE)
 _BY = re.compile(r"\s(?:by|with|using|via)\s", re.IGNORECASE)
 _GENERATED = re.compile(r"\bgenerated\b", re.IGNORECASE)
-# A setting of a generator, which denies nothing, such as "upscaler: none" beside "AI generated".
-_SETTING = re.compile(
-    rf"\s*(?:controlnet|hires|lora|refiner|seed|style|tiling|upscaler?|vae|watermark)\s*[:=]\s*{_DENIALS}\s*",
-    re.IGNORECASE,
-)
 # What may stand beside a generator's name: the address of its maker at the end, and its maker before it.
 _ASIDE = re.compile(r"(?<=\w)[\s:,–-]+\(?https?://\S+?\)?$")
 _OWNER = re.compile(
@@ -107,62 +83,7 @@ _SUFFIXES = frozenset(
         "turbo", "ultra", "version", "xl",
     }
 )  # fmt: skip
-AI_WHOLE = frozenset({"trainedAlgorithmicMedia", "trainedAlgorithmicData"})
-AI_PART = frozenset({"compositeWithTrainedAlgorithmicMedia", "compositeSynthetic"})
-CAMERA = frozenset(
-    {
-        "digitalCapture", "computationalCapture", "multiFrameComputationalCapture", "compositeCapture", "negativeFilm",
-        "positiveFilm",
-    }
-)  # fmt: skip
-OTHERS = frozenset(
-    {
-        "algorithmicMedia", "algorithmicallyEnhanced", "composite", "dataDrivenMedia", "digitalArt", "digitalCreation",
-        "humanEdits", "minorHumanEdits", "print", "screenCapture", "softwareImage", "virtualRecording",
-    }
-)  # fmt: skip
-# IPTC's labels of terms, present and former ones, and what people write instead of the term for generated pictures.
-_LABELS = {
-    "digitalCapture": ("Digital capture sampled from real life", "Original digital capture sampled from real life"),
-    "computationalCapture": ("Multi-frame computational capture sampled from real life",),
-    "negativeFilm": ("Digitised from a transparent negative", "Digitised from a negative on film"),
-    "positiveFilm": ("Digitised from a transparent positive", "Digitised from a positive on film"),
-    "print": ("Digitised from a non-transparent medium", "Digitised from a print on non-transparent medium"),
-    "minorHumanEdits": ("Original media with minor human edits",),
-    "humanEdits": ("Human-edited media",),
-    "algorithmicallyEnhanced": ("Algorithmically-altered media", "Algorithmically-enhanced media"),
-    "softwareImage": ("Created by software",),
-    "algorithmicMedia": ("Pure algorithmic media",),
-    "virtualRecording": ("Virtual event recording",),
-    "composite": ("Composite of elements",),
-    "compositeCapture": ("Composite of captured elements",),
-    "compositeSynthetic": ("Composite including generative AI elements", "Composite including synthetic elements"),
-    "compositeWithTrainedAlgorithmicMedia": (
-        "Edited using generative AI", "Edited with generative AI", "Composite with generative AI", "Composite with AI",
-    ),
-    "trainedAlgorithmicMedia": (
-        "Created using generative AI", "Created with generative AI", "Generative AI", "Gen AI", "AI-generated", "AI-generated media",
-    ),
-}  # fmt: skip
-_SEPARATORS = re.compile(r"[\s_\-]+")
-_ADDRESS_OR_CODE = re.compile(r"\S*[/:#]\S*")  # before its query; elsewhere a "?" asks
 _PLAIN_WORDS = re.compile(r"[\w\s'’]+")
-
-
-def _joined(words: str) -> str:
-    """Join words in lower case, the form in which terms are compared; IPTC writes "digitised" in British English."""
-    return _SEPARATORS.sub("", words).lower().replace("digitized", "digitised")
-
-
-_TERMS = {term.lower(): term for term in AI_WHOLE | AI_PART | CAMERA | OTHERS}
-_TERMS |= {_joined(label): term for term, labels in _LABELS.items() for label in labels}
-_LISTS = re.compile(
-    r"(?:https?://)?(?:www\.)?(?:cv\.)?(?:iptc|c2pa)\.org/(?:newscodes/)?digitalsourcetype[/#:]", re.IGNORECASE
-)
-_C2PA = re.compile(r"\s*(?:https?://)?(?:www\.)?c2pa\.org/digitalsourcetype/(\w{1,60})", re.IGNORECASE)
-_QCODE = re.compile(r"(?:digsrctype|iptc|c2pa):|(?:https?://)?schema\.org/", re.IGNORECASE)
-_OTHER_LISTS = re.compile(r"urn:iptc:|\S+/digsrctype/", re.IGNORECASE)
-_SCHEMA_ORG = re.compile(r"DigitalSource$", re.IGNORECASE)  # suffix of schema.org's names of the same types
 
 
 @dataclass(frozen=True)
@@ -251,12 +172,6 @@ def _actors(text: str) -> list[str]:
 def states_ai(text: str) -> bool:
     """Return whether a text is nothing but a word for AI, in any language of the catalogue."""
     return bool(_PLAIN_WORDS.fullmatch(text[:_MAX_LENGTH])) and _key(text) in _catalogue().ai
-
-
-def is_negative(text: str) -> bool:
-    """Return whether a text denies something about AI; "AI generated; upscaler: none" does not."""
-    clauses = (clause for clause in re.split(r"[;,|()]", text) if not _SETTING.fullmatch(clause))
-    return any(_NEGATION.search(clause) or _DENIAL.search(clause) for clause in clauses)
 
 
 class _Catalogue:
@@ -396,17 +311,11 @@ def _anywhere(text: str, names: _Names) -> Tool | None:
     tokens, found, first = list(_tokens(text)), [], 0
     while first < len(tokens):
         size = _longest(text, tokens[first:], names)
-        if size and not _is_negated(text, tokens[max(0, first - _NEGATION_WORDS) : first + size], size):
+        start = tokens[max(0, first - _NEGATION_WORDS)].start
+        if size and not is_denied(text, start, tokens[first].start, tokens[first + size - 1].end):
             found.append(names[_texts(tokens[first : first + size])])
         first += size or 1
     return next((tool for tool in found if tool.means != "software"), found[0] if found else None)
-
-
-def _is_negated(text: str, tokens: list[_Token], size: int) -> bool:
-    """Return whether the words before the last `size` ones, or what follows them, deny these."""
-    end = tokens[-1].end
-    before = text[tokens[0].start : tokens[-size].start]
-    return bool(_NEGATION.search(before) or _DENIED.match(text, end) or _NOT_USED.match(text, end))
 
 
 def _whole(text: str, names: _Names) -> Tool | None:
@@ -470,28 +379,3 @@ def _texts(tokens: Iterable[_Token]) -> tuple[str, ...]:
 
 def _key(word: str) -> tuple[str, ...]:
     return _texts(_tokens(word))
-
-
-def term_of(value: str) -> str:
-    """Return the term in a value, a URL, a QCode or a bare term, in IPTC's spelling; "" if there is none.
-
-    C2PA's own terms are returned unchanged.
-    """
-    value = value[:200].strip(" <>\t\r\n\"'“”;.")
-    address, _, _ = value.partition("?")
-    value = address if _ADDRESS_OR_CODE.fullmatch(address) else value
-    if _OTHER_LISTS.match(value):
-        value = re.split(r"[/#:]", value.rstrip("/#"))[-1]
-    term = _QCODE.sub("", _LISTS.sub("", value, count=1), count=1).rstrip("/#")
-    term = _SCHEMA_ORG.sub("", term)
-    known = _TERMS.get(_joined(term)) or _TERMS.get(re.split(r"[/#:]", term)[-1].lower(), "")
-    own = _C2PA.match(value)
-    return known or (own.group(1) if own else "")
-
-
-def meaning_of(term: str) -> tuple[str, bool]:
-    """Return the kind of claim of a term, "" for none, and whether it is about part of the picture."""
-    term = _TERMS.get(term.lower(), term)
-    if term in AI_WHOLE | AI_PART:
-        return "ai", term in AI_PART
-    return ("camera" if term in CAMERA else ""), False

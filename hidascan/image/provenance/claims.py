@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from PIL import Image
 
+from hidascan.image.provenance.ai_systems import claims_of_ai_system, source_types_in
 from hidascan.image.provenance.cameras import cameras_of
-from hidascan.image.provenance.catalogue import NO_NAME, meaning_of, term_of, tool_in
+from hidascan.image.provenance.catalogue import NO_NAME
 from hidascan.image.provenance.claim import MAX_DETAIL, MAX_NAME, Claim, shown
-from hidascan.image.provenance.denials import is_unknown, names_no_system, states_nothing
 from hidascan.image.provenance.field_claims import claim_of, claims_of_field, one_per_value
 from hidascan.image.provenance.fields import PNG_TEXT, Field
 from hidascan.image.provenance.manifest import Manifest
@@ -35,7 +35,6 @@ _SIGNED_BY_XAI = (
     ("PNG text Description", "PNG text Author"),
     ("IPTC Caption", "IPTC By-line"),
 )
-_AI_KINDS = ("ai system", "ai version", "ai prompt writer", "ai prompt")
 
 
 def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | None) -> tuple[Claim, ...]:
@@ -54,7 +53,7 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
         named = [replace(one, kind="software") if one.text == COMFYUI else one for one in named]
     unsigned = [claim_of(field, "ai", name) for field, name in structures.items()]
     unsigned += [claim_of(field, "software", COMFYUI) for field in idle]
-    unsigned += [*named, *_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
+    unsigned += [*named, *claims_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
     if not any(field.source == "png" for field in structures):
         unsigned += _of_png_keys(plain)
     repainted = _repainted(structures)
@@ -80,7 +79,7 @@ def _of_names(fields: list[Field], overwritten: set[str]) -> list[Claim]:
     cameras = [one for one in cameras_of(fields) if one.source not in overwritten]
     if cameras:
         claims = [replace(one, kind="software") if _is_of_glasses(one) else one for one in claims]
-    declared = _source_types(fields)
+    declared = source_types_in(fields)
     edited = ("ai", True) in declared and ("ai", False) not in declared
     return [replace(one, part=True) if edited and one.kind == "ai" else one for one in (*claims, *cameras)]
 
@@ -97,34 +96,6 @@ def _without_duplicates(claims: list[Claim]) -> list[Claim]:
         alike = claim.field if claim.kind == "ai" else ""
         kept.setdefault((claim.kind, claim.source, claim.text, claim.part, claim.signature, alike), claim)
     return list(kept.values())
-
-
-def _of_ai_system(fields: list[Field]) -> Iterator[Claim]:
-    """Yield the AI system of IPTC 2025; it made only a part unless the source type is fully AI."""
-    found = {field.kind: field for field in reversed(sorted(fields, key=lambda field: field.of_part))}
-    by_kind = {kind: found[kind] for kind in _AI_KINDS if kind in found and not is_unknown(found[kind].text)}
-    if not by_kind:
-        return
-    system, version = by_kind.get("ai system"), by_kind.get("ai version")
-    if system and names_no_system(system.text):
-        return
-    terms = _source_types(fields)
-    if not system and all(states_nothing(field.text) for field in by_kind.values()):
-        return
-    text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
-    detail = "; ".join(f"{field.name.rpartition(':')[2]}: {shown(field.text, 80)}" for field in by_kind.values())
-    # A person's name is often filled in for all pictures of a batch.
-    strength = "text" if [*by_kind] == ["ai prompt writer"] else "tag"
-    tool = tool_in(system.text, "agent") if system else None
-    part = ("ai", False) not in terms if terms else bool(tool and tool.means == "ai-edit")
-    claim = claim_of(system or next(iter(by_kind.values())), "ai", text, part, strength)
-    yield replace(claim, detail=shown(detail))
-
-
-def _source_types(fields: list[Field]) -> set[tuple[str, bool]]:
-    """Return the meanings of the source types of the whole picture, as `meaning_of` gives them."""
-    types = [field for field in fields if field.kind == "source type" and not field.of_part]
-    return {meaning_of(term) for field in types if (term := term_of(field.text))}
 
 
 def _of_xai(fields: list[Field]) -> Iterator[Claim]:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
-from hidascan.image.provenance.catalogue import NO_NAME, Tool, meaning_of, states_ai, term_of, tool_in
+from hidascan.image.provenance.catalogue import NO_NAME, Tool, states_ai, tool_in
 from hidascan.image.provenance.claim import MAX_DETAIL, MAX_NAME, Claim, shown
 from hidascan.image.provenance.denials import states_nothing
 from hidascan.image.provenance.fields import Field
+from hidascan.image.provenance.source_types import meaning_of, term_of
 from hidascan.image.provenance.writers import writer_in
 
 _TAGS = ("software", "credit", "make", "model", "history")  # kinds of fields written by tools

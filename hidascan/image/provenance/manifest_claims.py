@@ -9,10 +9,11 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hidascan.image.provenance.catalogue import meaning_of, tool_in
+from hidascan.image.provenance.ai_systems import names_no_system
+from hidascan.image.provenance.catalogue import tool_in
 from hidascan.image.provenance.claim import UNNAMED, Claim
-from hidascan.image.provenance.denials import names_no_system
 from hidascan.image.provenance.manifest import Manifest, Statement
+from hidascan.image.provenance.source_types import meaning_of
 from hidascan.image.provenance.statements import AI_ASSERTIONS, is_library
 
 _ASSERTION, _MODEL = "C2PA assertion ", ", Model"

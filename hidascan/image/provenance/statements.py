@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hidascan.image.provenance.catalogue import Tool, term_of, tool_in
+from hidascan.image.provenance.catalogue import Tool, tool_in
 from hidascan.image.provenance.fields import kind_of_property
 from hidascan.image.provenance.manifest import Statement
+from hidascan.image.provenance.source_types import term_of
 from hidascan.image.provenance.tags import camera_name
 
 _MAX_LENGTH = 200
