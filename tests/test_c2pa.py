@@ -14,7 +14,7 @@ from PIL import Image
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
 from hidascan.image.formats import mime_type
-from hidascan.image.provenance import claims
+from hidascan.image.provenance import claims, manifest_claims
 from hidascan.image.provenance.c2pa import read_manifest
 from hidascan.image.provenance.claim import conflict
 from hidascan.image.provenance.manifest import Manifest, Statement
@@ -620,8 +620,8 @@ def test_odd_values_in_a_report_lose_no_statements(signer, tmp_path, monkeypatch
 
 def test_a_long_history_of_edits_is_read_quickly(monkeypatch):
     asked = []
-    find = claims.tool_in
-    monkeypatch.setattr(claims, "tool_in", lambda *what: asked.append(what) or find(*what))
+    find = manifest_claims.tool_in
+    monkeypatch.setattr(manifest_claims, "tool_in", lambda *what: asked.append(what) or find(*what))
     manifest = Manifest(statements=(Statement("C2PA action c2pa.created", agent="Adobe Photoshop 26.1"),))
     for version in range(12):
         fills = [
@@ -632,7 +632,7 @@ def test_a_long_history_of_edits_is_read_quickly(monkeypatch):
         )
     (claim, *_) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
     assert claim.kind == "ai" and claim.part
-    assert len(asked) <= 12 * 40 + 1  # once for each statement
+    assert 0 < len(asked) <= 12 * 40 + 1  # once for each statement
 
 
 GENERATED, FILLED = IPTC + "trainedAlgorithmicMedia", IPTC + "compositeWithTrainedAlgorithmicMedia"
