@@ -9,28 +9,24 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-from torch import Tensor
 
 from hidascan import __version__
 from hidascan.calibration import Rule
+from hidascan.completion import completed, stressed
 from hidascan.detectors import find_weights
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.device import choose_device, choose_dtype, default_batch_size
 from hidascan.engine import Engine, Progress
 from hidascan.errors import UsageError
-from hidascan.examination import Examination, ImageOutput, examine_all, examine_until_settled, settled_by
-from hidascan.finding import Attribution, Finding, RunInfo
-from hidascan.geometry import CELL
+from hidascan.examination import Examination, examine_all, examine_until_settled, settled_by
+from hidascan.finding import Finding, RunInfo
 from hidascan.image.isolation import decoders
 from hidascan.image.provenance.c2pa import check_trust
-from hidascan.image.provenance.claim import conflict
 from hidascan.image.sources import expand
 from hidascan.image.views import Views
-from hidascan.notes import CONFLICT, SCORE_ALONE, STOPPED_EARLY, STRESS, with_article
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
-from hidascan.regions import Region, find_regions, scope_of
 
 
 class Watch(Protocol):
@@ -244,9 +240,9 @@ class Scanner:
 
         outputs = self.engine.run(_queued(jobs), on_batch, *(self._observed(watch, rule) if watch else ()))
         for (job, _), output in outputs:
-            finding = self._complete(job, output, rule(job))
-            copies = {name: self._complete(copy, next(outputs)[1], rule(job)) for name, copy in job.copies.items()}
-            yield _stressed(finding, copies) if copies else finding
+            finding = completed(job, output, rule(job))
+            copies = {name: completed(copy, next(outputs)[1], rule(job)) for name, copy in job.copies.items()}
+            yield stressed(finding, copies) if copies else finding
 
     def _observed(
         self, watch: Watch, rule: Callable[[Job], Rule]
@@ -265,95 +261,15 @@ class Scanner:
 
         return report, self.engine.examine if self.options.fast else self._examine(preliminary=True)
 
-    def _complete(self, job: Job, output: ImageOutput | None, rule: Rule) -> Finding:
-        """Return the finding of a job with the results of the detector; unchanged if there are none."""
-        finding = job.finding
-        if output is None:  # unreadable, or not wanted any more
-            return finding
-        if output.heatmap is not None and job.has_content:
-            finding = self._located(finding, output.heatmap)
-        decision = output.decision
-        if not job.has_content:
-            decision = decision._replace(quality=None, domain=None, family=None)
-        logit, quality = float(decision.logit), _number(decision.quality)
-        if not _has_estimate(decision.domain, is_jpeg=finding.jpeg_quality is not None):
-            quality = None
-        score = rule.score(logit)
-        verdict, reason = _verdict(rule, job, score, finding.regions)
-        early = _stopped_early(finding.patches, output.examined)
-        notes = (*finding.notes, reason, conflict(finding.claims, verdict), _outside_photos(decision.domain), early)
-        return replace(
-            finding,
-            verdict=verdict,
-            scope=scope_of(verdict, finding.ai_area, finding.regions),
-            notes=tuple(filter(None, notes)),
-            patches=None if finding.patches is None else min(finding.patches, output.examined),
-            score=score,
-            logit=logit,
-            uncertainty=_number(decision.uncertainty),
-            domain=decision.domain,
-            family=decision.family if verdict == "ai" else None,
-            jpeg_quality_estimated=float(finding.jpeg_trace.quality) if finding.jpeg_trace else quality,
-            attributions=_attributions(job, output, rule.calibration.scale) if job.has_content else (),
-            seconds=(finding.seconds or 0.0) + output.seconds,
-        )
-
-    def _located(self, finding: Finding, heatmap: np.ndarray) -> Finding:
-        """Return the finding with a heatmap and its regions over the threshold."""
-        threshold = self.rule.calibration.localisation
-        regions = find_regions(heatmap, threshold, finding.width or 0, finding.height or 0, CELL)
-        return replace(finding, heatmap=heatmap, ai_area=float((heatmap >= threshold).mean()), regions=regions)
-
 
 def _each(paths: AnyPath | Iterable[AnyPath]) -> Iterable[AnyPath]:
     """Return a single path as a list, as a string would be taken for a list of its letters."""
     return [paths] if isinstance(paths, str | bytes | os.PathLike) else paths
 
 
-def _number(value: Tensor | None) -> float | None:
-    return None if value is None else float(value)
-
-
 def _cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
-
-
-def _verdict(rule: Rule, job: Job, score: float, regions: tuple[Region, ...]) -> tuple[str, str]:
-    """Return the verdict, and a note if score and heatmap disagree, else ""."""
-    verdict = rule.verdict(score)
-    if not job.has_content:
-        return "inconclusive", ""  # the finding has a note on it
-    if verdict != "real" or not regions:
-        return verdict, ""
-    where = f"an area of {100 * regions[0].area:.3g} % of the picture looks AI-made (mean heatmap value {regions[0].score:.2f})"
-    if rule.contradicts(score):
-        return "inconclusive", f"{SCORE_ALONE}, but {where}"
-    return verdict, f"{where}, but the score is too low for that to change the verdict"
-
-
-def _stopped_early(patches: int | None, examined: int) -> str:
-    """Return a note if --fast skipped patches; "" if not."""
-    early = patches is not None and examined < patches
-    return f"{STOPPED_EARLY} after {examined} of {patches} patches: no heatmap" if early else ""
-
-
-def _attributions(job: Job, output: ImageOutput, scale: float) -> tuple[Attribution, ...]:
-    """Return the influence of each patch, in log-odds of the score; empty without `explain`."""
-    boxes = job.boxes if output.attributions else []
-    return tuple(Attribution(*box, effect=scale * one) for box, one in zip(boxes, output.attributions, strict=True))
-
-
-def _has_estimate(domain: str | None, is_jpeg: bool) -> bool:
-    """Return whether QFE can estimate the quality of a picture: it takes lines and flat areas for traces of JPEG."""
-    return domain in (None, "photo") or (is_jpeg and domain not in ("screenshot", "document"))
-
-
-def _outside_photos(domain: str | None) -> str:
-    """Return a note for an image that does not look like a photo; "" if it may be one."""
-    if domain in (None, "photo", "unknown"):
-        return ""
-    return f"looks like {with_article(domain)}, not a photo; verdicts on {domain}s are less reliable"
 
 
 def _queued(jobs: Iterator[Job | None]) -> Iterator[tuple[_Ticket, Views | None] | None]:
@@ -363,23 +279,3 @@ def _queued(jobs: Iterator[Job | None]) -> Iterator[tuple[_Ticket, Views | None]
             continue
         for one in (job, *job.copies.values()):
             yield (job, one), one.take_views()
-
-
-def _stressed(finding: Finding, copies: dict[str, Finding]) -> Finding:
-    """Merge the findings of copies; the verdict is `inconclusive` if some are ai and others real."""
-    verdicts = {finding.verdict, *(copy.verdict for copy in copies.values())}
-    scores = {name: copy.score or 0.0 for name, copy in copies.items()}
-    all_scores = [finding.score or 0.0, *scores.values()]
-    flips = {"ai", "real"} <= verdicts
-    change = CONFLICT if flips else "; verdict unchanged" if len(verdicts) == 1 else ""
-    note = f"{STRESS}: score {min(all_scores):.3f} to {max(all_scores):.3f}{change}"
-    if flips:
-        notes = tuple(one for one in finding.notes if one != conflict(finding.claims, finding.verdict or ""))
-        scope = scope_of("inconclusive", finding.ai_area, finding.regions)
-        finding = replace(finding, verdict="inconclusive", scope=scope, family=None, notes=notes)
-    return replace(
-        finding,
-        stress={name: round(score, 6) for name, score in scores.items()},
-        notes=(*finding.notes, note),
-        seconds=(finding.seconds or 0.0) + sum(copy.seconds or 0.0 for copy in copies.values()),
-    )

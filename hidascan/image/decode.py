@@ -21,7 +21,7 @@ from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
-from hidascan.image.formats import LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
+from hidascan.image.formats import EXPORT, LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
 from hidascan.image.headers import PNG_SIGNATURE, complete_webp, versions, webp_size, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
@@ -33,8 +33,9 @@ from hidascan.image.provenance.fields import fields_of
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
+from hidascan.image.raw_photos import raw_photo
 from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, mend_transparency, to_rgb
-from hidascan.image.signatures import EXPORT, describe, raw_photo, without_padding
+from hidascan.image.signatures import describe, without_padding
 from hidascan.notes import DAMAGED, MAY_BE_WRONG, ONLY
 from hidascan.options import MAX_PIXELS
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 LARGEST_FILE = 4 << 30  # bytes; the limit of most formats
 TOO_LARGE = f"larger than {LARGEST_FILE >> 30} GiB"
+EXPORT = "export it as PNG, TIFF or JPEG first"  # advice on files in other formats
 
 
 class FileFormat(NamedTuple):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from hidascan.errors import ImageError
 from hidascan.image import tiff
-from hidascan.image.signatures import EXPORT
+from hidascan.image.formats import EXPORT
 
 SCALED = "more than 8 bits per channel, scaled to 8"  # a note
 _STRIP = 1 << 20  # pixels converted at a time

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import io
 import re
-import warnings
-from typing import Any, NamedTuple
-
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from typing import NamedTuple
 
 from hidascan.image.damage import CUT_BEFORE_PIXELS, ends_early
+from hidascan.image.formats import EXPORT
+from hidascan.image.raw_photos import RAW, raw_name, tiff_layout
 
 _DOWNLOAD = "probably a failed download"
 _SIDECAR = "a sidecar file, or a failed download"
-EXPORT = "export it as PNG, TIFF or JPEG first"
-_RAW = "RAW is not supported; scan an exported JPEG or TIFF"
 _HEAD = 4096  # bytes of a file that are examined
 
 # Formats of which a picture can be found behind other bytes.
@@ -44,7 +40,7 @@ class Signature(NamedTuple):
 
 
 def _raw(pattern: bytes, maker: str) -> Signature:
-    return Signature(pattern, f"a RAW photo ({maker})", _RAW)
+    return Signature(pattern, raw_name(maker), RAW)
 
 
 # The first match counts. Supported formats come first: if Pillow cannot open such a file, it is damaged.
@@ -177,29 +173,6 @@ _TEXTS = (
     Signature(rb"#!", "a script"),
 )
 
-_DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
-_WIDTH, _SIZE, _BITS, _CHANNELS = 256, {256, 257}, 258, 277
-_OFFSETS = {273, 324}  # of strips or tiles
-_SUBFILE_TYPE = 254  # bit 0: a reduced version of another picture
-_SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
-_SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
-_MAX_SUB_IFDS = 16  # and directories behind the first one
-_MAKERS = {
-    "nikon": "Nikon NEF",
-    "sony": "Sony ARW",
-    "pentax": "Pentax PEF",
-    "ricoh": "Pentax PEF",
-    "samsung": "Samsung SRW",
-    "hasselblad": "Hasselblad 3FR",
-    "phase one": "Phase One IIQ",
-    "canon": "Canon",
-    "eastman kodak": "Kodak",
-    "kodak": "Kodak",
-    "seiko epson": "Epson ERF",
-    "leaf": "Leaf MOS",
-    "mamiya": "Mamiya MEF",
-}
-
 
 def describe(data: bytes) -> str:
     """Return the reason why no decoder opens a file.
@@ -253,33 +226,6 @@ def _padding(head: bytes) -> int:
     return found.start() if found and _PADDING.fullmatch(head, 0, found.start()) else 0
 
 
-def raw_photo(data: bytes) -> str:
-    """Return the reason why a RAW photo in TIFF format is not read; "" for any other file.
-
-    A RAW photo is recognised by its TIFF tags for sensor values, never by its suffix: a TIFF decoder would return its
-    preview of 160 px as the picture.
-    """
-    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return ""
-    if data[:4] == b"II*\0" and data[8:10] == b"CR":
-        return _sentence(_raw(b"", "Canon CR2"))
-    try:
-        first, others = _directories(data)
-    except Exception:  # an unreadable directory, which the decoder will report
-        return ""
-    if _DNG_VERSION in first and (_is_reduced(first) or _SUB_IFDS in first or _is_of_a_sensor(first)):  # no export
-        return _sentence(_raw(b"", "Adobe DNG"))
-    make = str(first.get(_MAKE, "")).lower()
-    maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "")
-    only_preview = maker and all(_is_reduced(tags) for tags in (first, *others))
-    if only_preview or any(_is_of_a_sensor(tags) for tags in (first, *others)):
-        return _sentence(_raw(b"", maker or "unknown maker"))
-    larger = any(tags.get(_WIDTH, 0) >= 2 * first.get(_WIDTH, 1) for tags in others)
-    if larger and (_is_reduced(first) or _SUB_IFDS in first):
-        return f"the first picture of this TIFF is only a preview of another one, which is not read: {EXPORT}"
-    return ""
-
-
 def _unusual(name: str, data: bytes) -> str:
     """Describe an intact TIFF or JPEG of a kind that no decoder reads, or a truncated TIFF; "" for any other file."""
     kind = ""
@@ -287,59 +233,12 @@ def _unusual(name: str, data: bytes) -> str:
         kind = f"{frame[1][0]} bits per channel"
     elif name == "TIFF":
         try:
-            kind = _tiff_layout(data)
+            kind = tiff_layout(data)
         except EOFError:
             return CUT_BEFORE_PIXELS
         except Exception:  # a damaged directory
             return ""
     return f"this {name} has {kind}, which is not supported: {EXPORT}" if kind else ""
-
-
-def _tiff_layout(data: bytes) -> str:
-    """Return the channels and compression of a TIFF; "" if its directory lacks any of the tags that a picture needs.
-
-    Raises:
-        EOFError: If the directory is truncated.
-    """
-    with warnings.catch_warnings(record=True) as seen:  # by Pillow: an entry or its values are not in the file
-        warnings.simplefilter("always")
-        tags = _directories(data)[0]
-    depth, packing = max(tags.get(_BITS, (1,))), tags.get(_COMPRESSION, 1)
-    layout = f"{tags.get(_CHANNELS, 1)} channels of {depth} bits, photometric {tags.get(_PHOTOMETRIC)}"
-    is_complete = set(tags) >= {*_SIZE, _BITS} and _OFFSETS & set(tags)
-    if seen and not is_complete:
-        raise EOFError
-    return f"{layout} and compression {packing}" if is_complete else ""
-
-
-def _is_reduced(tags: Any) -> bool:
-    kind = tags.get(_SUBFILE_TYPE, 0)
-    return isinstance(kind, int) and bool(kind & 1)
-
-
-def _directories(data: bytes) -> tuple[Any, list[Any]]:
-    """Return the tags of the first directory of a TIFF, and those of the next ones and of subdirectories."""
-    header = data[: 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8]
-    file = io.BytesIO(data)
-
-    def directory(offset: int) -> Any:
-        tags = ImageFileDirectory_v2(header)
-        file.seek(offset)
-        tags.load(file)
-        return tags
-
-    first = directory(ImageFileDirectory_v2(header).next)
-    offsets = first.get(_SUB_IFDS, ())
-    others = [directory(int(one)) for one in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MAX_SUB_IFDS]]
-    following = first
-    while following.next and len(others) < _MAX_SUB_IFDS:
-        following = directory(following.next)
-        others.append(following)
-    return first, others
-
-
-def _is_of_a_sensor(tags: Any) -> bool:
-    return tags.get(_PHOTOMETRIC) in _SENSOR_VALUES or tags.get(_COMPRESSION) in _SENSOR_PACKINGS
 
 
 def _name(data: bytes) -> str:
@@ -351,8 +250,8 @@ def _matches(pattern: bytes, head: bytes) -> bool:
 
 
 def _sentence(kind: Signature) -> str:
-    if kind.advice == _RAW:
-        return f"this is {kind.name}: {_RAW}"
+    if kind.advice == RAW:
+        return f"this is {kind.name}: {RAW}"
     return f"this is {kind.name}, an unsupported format" + (f": {kind.advice}" if kind.advice else "")
 
 

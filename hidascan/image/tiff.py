@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hidascan.errors import ImageError
-from hidascan.image.signatures import EXPORT
+from hidascan.image.formats import EXPORT
 
 BITS, PHOTOMETRIC = 258, 262  # tags
 _WIDTH, _HEIGHT, _FILL_ORDER, _ORIENTATION, _CHANNELS, _PLANES = 256, 257, 266, 274, 277, 284  # tags
