@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from hidascan.calibration import Reliability
+from hidascan.image.identity import FileIdentity
 from hidascan.image.jpeg_history import JpegSave, JpegTrace
 from hidascan.image.provenance.claim import Claim
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.tags import Capture
-from hidascan.image.sources import FileIdentity
 from hidascan.options import ScanOptions
 from hidascan.records import from_json, to_json
 from hidascan.regions import Region

@@ -18,11 +18,12 @@ from hidascan.geometry import Box, ViewPlan, patch_grid
 from hidascan.image.content import content_problem, detail_problem
 from hidascan.image.decode import DecodedImage, check_size
 from hidascan.image.formats import LARGEST_FILE
+from hidascan.image.identity import file_state, identify
 from hidascan.image.isolation import decoders
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace
 from hidascan.image.perturb import STRESS
 from hidascan.image.provenance.claim import Claim
-from hidascan.image.sources import Unreadable, copy_stream, file_state, identify, is_stream
+from hidascan.image.sources import Unreadable, copy_stream, is_stream
 from hidascan.image.views import MIN_SIDE, Views, cut_views
 from hidascan.notes import EARLIER_SAVE, ONLY
 from hidascan.options import ScanOptions

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from hidascan.errors import ImageError
 from hidascan.finding import Finding
 from hidascan.image.decode import decode
-from hidascan.image.sources import identify
+from hidascan.image.identity import identify
 from hidascan.image.views import upright
 from hidascan.report.reporter import pixels_of
 from tests.conftest import picture, save_picture

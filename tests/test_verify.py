@@ -81,7 +81,7 @@ def test_other_files_than_reports_are_refused_in_one_line(hidascan, tmp_path):
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
-    from hidascan.image.sources import identify
+    from hidascan.image.identity import identify
 
     os.mkfifo(tmp_path / "pipe")
     assert identify(str(tmp_path / "pipe")) is None and identify(str(tmp_path / "none")) is None

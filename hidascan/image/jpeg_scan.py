@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 import simplejpeg
@@ -18,16 +17,9 @@ from PIL import Image
 from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, longest_run, note_of, same_rows
 from hidascan.image.headers import plain_jpeg
+from hidascan.image.jpeg_layout import EOI, Layout
 from hidascan.notes import DAMAGED, MAY_BE_WRONG, REDUCED_DETAIL
 
-_EOI = b"\xff\xd9"
-_HUFFMAN_TABLES, _SOS, _RESTART_INTERVAL = 0xC4, 0xDA, 0xDD
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = {0xC2, 0xCA}
-_AC = 0x10  # added to the number of a Huffman table of AC coefficients
-# Within scan data: neither a stuffed FF nor a restart marker. Bounded, as erased flash memory is a long run of FF.
-_MARKER = re.compile(rb"\xff{1,8}([\x01-\xcf\xd8-\xfe])")
-_AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _UNWRITTEN = 64  # bytes; fewer zeros at the end are padding
 _HOLES = re.compile(rb"\0{64,}|\xff{64,}")
 _RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
@@ -36,8 +28,6 @@ _NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
 _STRAY_BYTES = "damaged: the JPEG contains stray bytes; all pixels are intact"
 # Warnings on headers, not on pixels.
 _HARMLESS = ("bad ICC marker", "JFIF revision", "Invalid SOS parameters", "Adobe color transform")
-_TABLE_HEAD = 17  # bytes of a Huffman table before its symbols
-_FEW_COEFFICIENTS = 3  # of a block in one scan
 _FILL = 512  # bytes: more than the last, incomplete block can need
 
 
@@ -72,13 +62,13 @@ def _decode_despite(warning: str, data: bytes, mode: str) -> tuple[np.ndarray, t
             return decode_jpeg(plain, mode)
     data = data.rstrip(b"\xff")  # erased flash memory
     written = data.rstrip(b"\xff\0")
-    if len(data) - len(written) >= _UNWRITTEN and _Layout(data).progressive:  # others may end with coded zeros
+    if len(data) - len(written) >= _UNWRITTEN and Layout(data).progressive:  # others may end with coded zeros
         data = written
     if "subsampling" in warning:  # TurboJPEG supports only the common ones; Pillow reads the others, without warnings
         return _Damaged(data, mode, "").decode()
     if _is_padding(warning, data):
         return _rgb(data, mode), ()
-    sorted_out = _Layout(data).without_junk()
+    sorted_out = Layout(data).without_junk()
     if sorted_out == data:
         return _Damaged(data, mode, warning).decode()
     pixels, notes = decode_jpeg(sorted_out, mode)  # TurboJPEG rejects junk between the tables
@@ -100,7 +90,7 @@ def _rgb(data: bytes, mode: str, strict: bool = False) -> np.ndarray:
 def _is_padding(warning: str, data: bytes) -> bool:
     """Return whether a warning is about padding: equal bytes after the scan, as written by cameras to fill a sector."""
     found = _PADDING.search(warning)
-    layout = _Layout(data)
+    layout = Layout(data)
     if not found or not layout.scans or not layout.covers(layout.scans, 0, layout.components):
         return False
     scan, behind = layout.scans[-1], int(found[1])
@@ -114,7 +104,7 @@ def _has_hole(data: bytes) -> bool:
     """Return whether a scan has zero bytes in place of coded pixels, which libjpeg decodes without a warning."""
     zeros = bytes(_UNWRITTEN)
     return zeros in data and any(
-        not scan.zeros_are_valid and data.find(zeros, scan.start, scan.stop) >= 0 for scan in _Layout(data).scans
+        not scan.zeros_are_valid and data.find(zeros, scan.start, scan.stop) >= 0 for scan in Layout(data).scans
     )
 
 
@@ -123,116 +113,12 @@ def _corrupt(warning: str) -> str:
     return f"{DAMAGED}corrupt JPEG data ({reason}); part of the picture {MAY_BE_WRONG}"
 
 
-@dataclass
-class _Scan:
-    """One scan.
-
-    Attributes:
-        components: Names of its components.
-        first: First coefficient of its band.
-        last: Last coefficient of its band.
-        lacking: Number of missing low bits.
-        zeros_are_valid: True if an encoder may write a long run of zeros, as for flat pixels.
-        start: First byte of its data.
-        stop: End of its data.
-    """
-
-    components: tuple[int, ...]
-    first: int
-    last: int
-    lacking: int
-    zeros_are_valid: bool
-    start: int
-    stop: int = 0
-
-
-@dataclass
-class _Layout:
-    """Positions of the scans of a JPEG, parsed like libjpeg: bytes between segments are skipped."""
-
-    data: bytes
-    progressive: bool = False
-    restarts: bool = False
-    components: tuple[int, ...] = ()
-    zero_codes: dict[int, int] = field(default_factory=dict)  # table -> symbol whose code consists of zeros
-    scans: list[_Scan] = field(default_factory=list)
-    junk: list[tuple[int, int]] = field(default_factory=list)  # (from, to): bytes between header segments
-    strays: list[tuple[int, int]] = field(default_factory=list)  # (from, to): markers that are invalid within a scan
-
-    def __post_init__(self) -> None:
-        place = 2
-        while found := _MARKER.search(self.data, place):
-            if found.start() > place and not self.scans:
-                self.junk.append((place, found.start()))
-            kind, place = found[1][0], found.end()
-            if kind == _EOI[1] and self.scans:
-                return
-            body = self.data[place + 2 : place + int.from_bytes(self.data[place : place + 2], "big")]
-            if kind in _FRAMES and len(body) > 5:
-                self.progressive = kind in _PROGRESSIVE
-                self.components = tuple(body[6 : 6 + 3 * body[5] : 3])
-            elif kind == _HUFFMAN_TABLES:
-                self._add_tables(body)
-            elif kind == _RESTART_INTERVAL:
-                self.restarts = any(body)
-            place += 2 + len(body) if len(body) else 0
-            if kind == _SOS and body:
-                place = self._add_scan(body, place)
-
-    def _add_tables(self, body: bytes) -> None:
-        """Add Huffman tables: for each, its number, the number of codes by length, and the symbols by code."""
-        while len(body) > _TABLE_HEAD:
-            self.zero_codes[body[0]] = body[_TABLE_HEAD]
-            body = body[_TABLE_HEAD + sum(body[1:_TABLE_HEAD]) :]
-
-    def _add_scan(self, header: bytes, start: int) -> int:
-        """Add a scan whose header ends at `start`; return the end of its data."""
-        count = header[0]
-        if len(header) < 4 + 2 * count:
-            return start
-        first, last, bits = header[1 + 2 * count : 4 + 2 * count]
-        code = self.zero_codes.get(_AC | header[2] & 15, 0)
-        # Bits 0..3 of a code are the size of a coefficient, the others the number of zeros before it. A slope of grey may be
-        # one such symbol a block, whose code is the shortest if the scan holds few coefficients.
-        length, step = last - first + 1, (code >> 4) + 1
-        is_slope = length % step == 0 and length // step <= _FEW_COEFFICIENTS
-        zeros_are_valid = last == 0 or bits > 15 or code & 15 == 0 or is_slope
-        scan = _Scan(tuple(header[1 : 1 + 2 * count : 2]), first, last, bits & 15, zeros_are_valid, start)
-        alone = not self.progressive and set(scan.components) >= set(self.components)
-        for found in _MARKER.finditer(self.data, start):
-            if found[1][0] in ({_EOI[1]} if alone else _AFTER_A_SCAN):
-                scan.stop = found.start()
-                break
-            self.strays.append((found.start(), found.end()))
-        else:
-            scan.stop = len(self.data.rstrip(b"\xff"))
-        self.scans.append(scan)
-        return scan.stop
-
-    def without_junk(self) -> bytes:
-        """Return the file without the bytes between header segments."""
-        parts, place = [], 0
-        for start, stop in self.junk:
-            parts.append(self.data[place:start])
-            place = stop
-        return b"".join([*parts, self.data[place:]]) if parts else self.data
-
-    def covers(self, scans: list[_Scan], most_lacking: int, components: tuple[int, ...]) -> bool:
-        """Return whether scans hold all 64 coefficients of components, lacking at most `most_lacking` bits of each."""
-        wanted = {(name, number) for name in components for number in range(64)}
-        for scan in scans:
-            if scan.lacking <= most_lacking:
-                last = scan.last if self.progressive else 63
-                wanted -= {(name, number) for name in scan.components for number in range(scan.first, last + 1)}
-        return not wanted
-
-
 class _Damaged:
     """A JPEG that is or may be damaged: libjpeg warned about it, or does not warn about this kind of damage."""
 
     def __init__(self, data: bytes, mode: str, warning: str):
         self.data, self.mode, self.warning = data, mode, warning
-        self.layout = _Layout(data)
+        self.layout = Layout(data)
         self._end = self._end_of_order()
 
     def _end_of_order(self) -> int:
@@ -313,7 +199,7 @@ class _Damaged:
         return self._ends_early() and "premature end" in self.warning.lower()
 
     def _ends_early(self) -> bool:
-        return self.data[self.layout.scans[-1].stop :][:2] != _EOI
+        return self.data[self.layout.scans[-1].stop :][:2] != EOI
 
     def _holes(self) -> list[tuple[int, int]]:
         return [
@@ -328,7 +214,7 @@ class _Damaged:
             if place <= start < self._end:
                 parts += [self.data[place:start], noise.tobytes()]
                 place = stop
-        return b"".join([*parts, self.data[place : self._end], self._end_in_noise(last_noise.tobytes()), _EOI])
+        return b"".join([*parts, self.data[place : self._end], self._end_in_noise(last_noise.tobytes()), EOI])
 
     def _end_in_noise(self, noise: bytes) -> bytes:
         """Return noise; with restart markers, also the next one and noise again, as an interval may be complete."""
@@ -351,4 +237,4 @@ class _Damaged:
         for start, stop in self.layout.strays:
             parts += [self.data[place:start], b"\xff\0"]
             place = stop
-        return b"".join([*parts, self.data[place : self.layout.scans[-1].stop], _EOI])
+        return b"".join([*parts, self.data[place : self.layout.scans[-1].stop], EOI])

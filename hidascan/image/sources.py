@@ -1,14 +1,12 @@
-"""Turn files, folders, file:// URIs and streams into paths, each once, in a stable order; identify files by their hash."""
+"""Turn files, folders, file:// URIs and streams into paths, each once, in a stable order."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -293,42 +291,3 @@ def copy_stream(path: str, folder: Path) -> Path:
     except OSError as error:
         raise ImageError(reason_of(error)) from None
     return target
-
-
-def file_state(path: str) -> list[int] | None:
-    """Return size (bytes) and time of modification (ns) of a file, to notice changes; None if it is missing."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return [found.st_size, found.st_mtime_ns]
-
-
-@dataclass(frozen=True)
-class FileIdentity:
-    """Identity of a file at the time of reading."""
-
-    sha256: str  # SHA-256 of the content, hex
-    bytes: int  # size in bytes
-    modified: str  # time of the last change: ISO 8601, UTC, to the second; "" if unknown, as of an uploaded copy
-
-
-def identify(path: str) -> FileIdentity | None:
-    """Hash a regular file; None for other or unreadable files."""
-    try:
-        if not os.path.isfile(path):
-            return None
-        with open(path, "rb") as file:
-            digest, size = hashlib.file_digest(file, "sha256"), file.tell()
-            changed = os.fstat(file.fileno()).st_mtime
-    except OSError:
-        return None
-    return FileIdentity(digest.hexdigest(), size, _in_utc(changed))
-
-
-def _in_utc(seconds: float) -> str:
-    """Write a Unix time in ISO 8601; "" for one outside the years 1 to 9999, which some file systems store."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return ""

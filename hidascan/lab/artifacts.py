@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from hidascan.atomic import written_whole
 from hidascan.errors import RecipeError
-from hidascan.image.sources import file_state
+from hidascan.image.identity import file_state
 
 _KEY = "made_by"
 _MARK = "made_by.json"

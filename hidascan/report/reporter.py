@@ -15,8 +15,9 @@ import numpy as np
 
 from hidascan.errors import HidascanError, ImageError, UsageError, reason_of
 from hidascan.finding import Finding, RunInfo
+from hidascan.image.identity import identify
 from hidascan.image.isolation import decoders
-from hidascan.image.sources import identify, is_stream
+from hidascan.image.sources import is_stream
 from hidascan.printable import ANY_TEXT
 
 try:

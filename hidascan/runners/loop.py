@@ -14,7 +14,7 @@ from tqdm import tqdm
 from hidascan.errors import ExitCode, HidascanError, UsageError, reason_of
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.folders import Survey
-from hidascan.image.sources import identify
+from hidascan.image.identity import identify
 from hidascan.options import ScanOptions
 from hidascan.outputs import check_outputs
 from hidascan.printable import print_to_stderr

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from hidascan.errors import CheckpointError, UsageError, reason_of
 from hidascan.finding import Finding
-from hidascan.image.sources import identify, is_stream, is_uri
+from hidascan.image.identity import identify
+from hidascan.image.sources import is_stream, is_uri
 from hidascan.options import ScanOptions
 from hidascan.printable import print_to_stderr, printable
 from hidascan.report.resume import is_own, mark_of
