@@ -344,7 +344,7 @@ def with_pairs(recipe, pairs):
 
 def test_tfl_learns_to_find_regions_of_reconstructions(recipe, tmp_path):
     windows = replace(recipe.localiser.windows, counts=(12, 0, 0, 4, 0), turned=0)
-    spec = replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3, hidden=0, windows=windows)
+    spec = replace(recipe.localiser, epochs=1, steps=60, batch=4, lr=5e-3, input_dropout=0, windows=windows)
     recipe = replace(recipe, localiser=spec, network=replace(recipe.network, localiser_dim=16))
     store = window_store(recipe, ResidualFilters(recipe.network.residual_filters), on_cpu(tmp_path))
     trained = train_localiser(recipe, store, tmp_path / "tfl.state")

@@ -105,7 +105,7 @@ def _draw_save(pixels: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, fl
 def train_quality(samples: QualitySamples, dim: int, spec: QualitySpec) -> QualityEstimator:
     """Train QFE of width `dim` on samples that fit into memory."""
     torch.manual_seed(spec.seed)
-    estimator, features = QualityEstimator(dim, spec.dropout, spec.hidden), samples.residuals.float()
+    estimator, features = QualityEstimator(dim, spec.dropout, spec.input_dropout), samples.residuals.float()
     estimator.mean.copy_(features.mean(0))
     estimator.scale.copy_(features.std(0).clamp_min(1e-4))
 

@@ -62,7 +62,7 @@ class LocaliserSpec(TrainerSpec):
 
     steps: int = 400  # per epoch
     ridge: float = 1e-3  # regularisation of the residual filters, added to the covariance of standardised features
-    hidden: float = 0.3  # probability of hiding a channel of the tokens from a window
+    input_dropout: float = 0.3  # probability of hiding a channel of the tokens from a window
     shares: tuple[float, ...] = (0.3, 0.17, 0.18, 0.12, 0.23, 0.0)  # of the kinds in a batch
     # Kinds in which makers are drawn equally often, instead of sources.
     by_maker: tuple[str, ...] = ("edit", "repainted", "retouched")
@@ -79,7 +79,7 @@ class FusionSpec(TrainerSpec):
     lr: float = 1e-3
     weight_decay: float = 0.05
     dropout: float = 0.5  # probability of dropping a channel after fusion
-    hidden: float = 0.5  # probability of dropping a feature of a token
+    input_dropout: float = 0.5  # probability of dropping a feature of a token
     thinned: float = 0.5  # probability that a sample is trained on with only its first patch in reading order
     label_smoothing: float = 0.05
     seed: int = 0
@@ -95,7 +95,7 @@ class QualitySpec(TrainerSpec):
     lr: float = 1e-3
     weight_decay: float = 0.05
     dropout: float = 0.3  # probability of dropping a hidden channel
-    hidden: float = 0.1  # probability of dropping an input feature
+    input_dropout: float = 0.1  # probability of dropping an input feature
     seed: int = 0
 
 

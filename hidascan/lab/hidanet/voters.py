@@ -151,7 +151,7 @@ def train_fusion(views: ViewTokens, samples: VerdictFeatures, recipe: HiDANetRec
         torch.from_numpy(source_weights(samples.labels.numpy(), names)).float().sqrt()
     )  # a source of n weighs sqrt(n) in all
     torch.manual_seed(spec.seed)
-    head = FusionHead(views.thumbnail.shape[1], network.dim, network.heads, spec.dropout, spec.hidden)
+    head = FusionHead(views.thumbnail.shape[1], network.dim, network.heads, spec.dropout, spec.input_dropout)
     truth = samples.labels.float()
     ai_share = float(((weights * truth).sum() / weights.sum()).clamp(0.01, 0.99))  # a class may be missing
 
