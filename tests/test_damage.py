@@ -10,6 +10,7 @@ from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from hidascan.errors import ImageError
 from hidascan.image.decode import decode
+from hidascan.image.heif_items import coded_extents
 from tests.conftest import picture
 
 HEIGHT, WIDTH = 320, 200
@@ -325,6 +326,45 @@ def test_a_half_downloaded_file_of_its_final_size_is_damaged(read, format_name):
     data = saved(format_name, Image.fromarray(noise))
     assert not read(data).notes
     assert "zero bytes within the coded pixels" in the_note(read(data[: len(data) // 2] + bytes(len(data) // 2)))
+
+
+@pytest.mark.parametrize("format_name", ["AVIF", "HEIF"])
+def test_a_hole_in_the_pixels_of_heic_and_avif_is_damage_and_one_in_their_exif_is_not(read, format_name):
+    noise = np.random.default_rng(0).integers(0, 256, (320, 400, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x9286] = b"ASCII\0\0\0" + bytes(5000)
+    data = saved(format_name, Image.fromarray(noise), exif=exif)
+    assert not read(data).notes
+    ((start, stop),) = coded_extents(data)
+    middle = (start + stop) // 2
+    assert "512 zero bytes within the coded pixels" in the_note(read(data[:middle] + bytes(512) + data[middle + 512 :]))
+
+
+def test_a_hole_in_another_picture_of_a_heic_is_no_damage_of_the_main_one(read):
+    first, second = (
+        Image.fromarray(np.random.default_rng(n).integers(0, 256, (320, 400, 3), np.uint8)) for n in (0, 1)
+    )
+    data = saved("HEIF", first, save_all=True, append_images=[second], primary_index=1)
+    ((start, stop),) = coded_extents(data)
+    other = data.index(b"mdat") + 1000
+    assert not start <= other < stop
+    assert not any("zero bytes" in note for note in read(data[:other] + bytes(512) + data[other + 512 :]).notes)
+
+
+def test_the_tiles_of_a_grid_hold_the_pixels_of_its_picture():
+    def box(kind: bytes, content: bytes, version: bytes = b"") -> bytes:
+        return struct.pack(">I", 8 + len(version) + len(content)) + kind + version + content
+
+    whole, wide = bytes(4), b"\1" + bytes(3)
+    tiles = struct.pack(">HHHH", 9, 2, 1, 2)  # item 9 is a grid of the items 1 and 2; item 3 is its thumbnail
+    references = box(b"iref", box(b"dimg", tiles) + box(b"thmb", struct.pack(">HHH", 3, 1, 9)), whole)
+    rows = ((1, 0, 100, 40), (2, 0, 140, 60), (3, 0, 200, 30), (9, 1, 0, 8))  # item, method, offset, length
+    extents = b"".join(struct.pack(">HHHHII", item, method, 0, 1, at, size) for item, method, at, size in rows)
+    locations = box(b"iloc", b"\x44\0" + struct.pack(">H", 4) + extents, wide)
+    meta = box(b"meta", box(b"pitm", struct.pack(">H", 9), whole) + references + locations, whole)
+    file = box(b"ftyp", b"heic\0\0\0\0") + meta
+    assert coded_extents(file) == [(100, 140), (140, 200)]
+    assert all(coded_extents(file[:cut]) == [] for cut in range(len(file) - 1))
 
 
 def test_a_blank_webp_is_not_damaged(read):

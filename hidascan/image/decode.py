@@ -265,9 +265,6 @@ def _decode_opened(
         raise ImageError("damaged image: the file is too small for the size that its first frame declares")
     check_size(*image.size, max_pixels)
     notes = list(_frames(image))
-    exif = image.info.get("exif")  # may follow the pixels of HEIC; text in a PNG with a chunk of this name
-    exif = exif if isinstance(exif, bytes) else b""
-    metadata_zeros = len(exif) - len(exif.rstrip(b"\0"))
     tiff.in_one_plane(image)
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
@@ -279,7 +276,7 @@ def _decode_opened(
         notes.extend(damage)
     else:
         pixels = _loaded_pixels(image, data, notes)
-    notes += filter(None, [zeroed_pixels(data, format_name, pixels, metadata_zeros)])
+    notes += filter(None, [zeroed_pixels(data, format_name, pixels)])
     pixels.flags.writeable = False
     orientation = _orientation(image)  # after loading, as the decoders of TIFF and HEIC rotate and reset it
     return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
