@@ -561,6 +561,20 @@ def test_rows_of_a_tiff_with_corrupt_deflate_data_are_not_scanned(read):
         assert_upper_rows(read(data[:start] + bytes(8) + data[start + 8 :]), read(data))
 
 
+@pytest.mark.parametrize("damage", [bytes(512), bytes(range(1, 65))])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_rows_of_a_tiff_with_corrupt_jpeg_data_are_not_scanned(read, mode, damage):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 400, 3), np.uint8)).convert(mode)
+    data = saved("TIFF", picture, compression="jpeg", quality=90, tiffinfo={278: 40})
+    whole = read(data)
+    assert len(whole.pixels) == 320 and not whole.notes
+    start = len(data) * 6 // 10
+    image = read(data[:start] + damage + data[start + len(damage) :])
+    rows = len(image.pixels)
+    assert 120 < rows < 240 and rows % 40 == 0 and (image.pixels == whole.pixels[:rows]).all()
+    assert the_note(image) == f"damaged: only the first {rows} of 320 rows were readable and scanned"
+
+
 def test_a_wrong_checksum_over_the_only_strip_of_a_tiff_is_reported(read):
     data, deflated = saved("TIFF"), zlib.compress(PIXELS.tobytes() + b"more")  # libtiff stops before the checksum
     for tag, value in ((259, 8), (273, len(data)), (279, len(deflated))):
@@ -568,7 +582,7 @@ def test_a_wrong_checksum_over_the_only_strip_of_a_tiff_is_reported(read):
     assert not read(data + deflated).notes
     image = read(data + deflated[:-4] + bytes(4))
     assert (image.pixels == PIXELS).all()
-    assert the_note(image) == "damaged: wrong checksum in Deflate data; part of the picture may be wrong"
+    assert the_note(image) == "damaged: corrupt strips or tiles; part of the picture may be wrong"
 
 
 @pytest.mark.parametrize("options", [{"quality": 100, "method": 0}, {"quality": 100, "method": 2}])

@@ -339,7 +339,7 @@ def _without_damaged_rows(pixels: np.ndarray, whole: np.ndarray, notes: list[str
     """Return the longest run of intact rows, (H,) bool, or all rows if too few are known to be intact; add a note."""
     rows = longest_run(whole)
     if not rows.enough(len(whole)):
-        notes.append(f"{DAMAGED}wrong checksum in Deflate data; part of the picture {MAY_BE_WRONG}")
+        notes.append(f"{DAMAGED}corrupt strips or tiles; part of the picture {MAY_BE_WRONG}")
         return pixels
     notes.append(note_of(rows, len(whole)))
     return np.ascontiguousarray(pixels[rows.top : rows.bottom])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-EOI = b"\xff\xd9"
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 _HUFFMAN_TABLES, _SOS, _RESTART_INTERVAL = 0xC4, 0xDA, 0xDD
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xCA}

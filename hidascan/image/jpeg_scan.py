@@ -28,6 +28,7 @@ _NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
 _STRAY_BYTES = "damaged: the JPEG contains stray bytes; all pixels are intact"
 # Warnings on headers, not on pixels.
 _HARMLESS = ("bad ICC marker", "JFIF revision", "Invalid SOS parameters", "Adobe color transform")
+_OF_DAMAGE = ("corrupt", "premature")  # in warnings
 _FILL = 512  # bytes: more than the last, incomplete block can need
 
 
@@ -52,6 +53,16 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
     if _has_hole(data):
         return _Damaged(data, mode, "zero bytes in place of pixels").decode()
     return pixels, ()
+
+
+def is_intact(data: bytes) -> bool:
+    """Return whether libjpeg decodes a JPEG, such as a strip of a TIFF, without a warning of damage to its pixels."""
+    mode = "CMYK" if len(Layout(data).components) == 4 else "RGB"
+    try:
+        _rgb(data, mode, strict=True)
+    except ValueError as error:
+        return not any(word in str(error).lower() for word in _OF_DAMAGE) or _is_padding(str(error), data)
+    return not _has_hole(data)
 
 
 def _decode_despite(warning: str, data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ from PIL import Image
 
 from hidascan.errors import ImageError
 from hidascan.image.formats import EXPORT
+from hidascan.image.jpeg_layout import EOI, SOI
+from hidascan.image.jpeg_scan import is_intact
 
 BITS, PHOTOMETRIC = 258, 262  # tags
 _WIDTH, _HEIGHT, _FILL_ORDER, _ORIENTATION, _CHANNELS, _PLANES = 256, 257, 266, 274, 277, 284  # tags
 _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES = 273, 278, 279  # tags
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES = 322, 323, 324, 325  # tags
 _COMPRESSION, _SAMPLE_FORMAT, _SUBSAMPLING = 259, 339, 530  # tags
-_SEPARATE, _WEBP, _DEFLATE = 2, 50001, (8, 32946)  # values of _PLANES and _COMPRESSION
+_JPEG_TABLES = 347  # tag
+_SEPARATE, _WEBP, _DEFLATE, _JPEG = 2, 50001, (8, 32946), 7  # values of _PLANES and _COMPRESSION
 _UNSIGNED, _SIGNED = 1, 2  # values of _SAMPLE_FORMAT
 _YCBCR = 6  # value of PHOTOMETRIC
 _SWAPPED = ("F;32BF", "I;32B", "I;32BS")  # raw modes of big-endian values; libtiff returns them in native order
@@ -75,22 +79,33 @@ def is_unsigned(tags: Any) -> bool:
 
 
 def intact_rows(image: Image.Image, data: bytes) -> np.ndarray:
-    """Return (H,) bool: False for rows whose Deflate data are corrupt, which libtiff decodes without an error.
+    """Return (H,) bool: False for rows whose Deflate or JPEG data are corrupt, which libtiff decodes without an error.
 
     Call it before loading. All rows are intact in other files; none in a damaged file whose picture is turned.
     """
     tags = tags_of(image)
-    if tags.get(_COMPRESSION) not in _DEFLATE or tags.get(_FILL_ORDER, 1) != 1:  # the bits of bytes may be reversed
+    is_whole = _checker(tags)
+    if is_whole is None or tags.get(_FILL_ORDER, 1) != 1:  # the bits of bytes may be reversed
         return np.ones(image.height, bool)
     whole = np.ones(tags[_HEIGHT], bool)
     rows, across, offsets, sizes = _parts_of(tags)
     in_plane = -(-len(whole) // rows) * across
     for number, (start, size) in enumerate(zip(offsets, sizes, strict=False)):
-        if not _inflates(memoryview(data)[start : start + size]):
+        if not is_whole(memoryview(data)[start : start + size]):
             top = number % in_plane // across * rows
             whole[top : top + rows] = False
     turned = tags.get(_ORIENTATION, 1) != 1
     return whole & whole.all() if turned else whole
+
+
+def _checker(tags: Any) -> Callable[[memoryview], bool] | None:
+    """Return a function that tells whether a strip or tile is intact; None if that of its compression is unknown."""
+    if tags.get(_COMPRESSION) in _DEFLATE:
+        return _inflates
+    if tags.get(_COMPRESSION) == _JPEG:  # a strip continues the stream of tables that all share
+        tables = bytes(tags.get(_JPEG_TABLES, b""))[: -len(EOI)]
+        return lambda strip: is_intact(tables + bytes(strip[len(SOI) if tables else 0 :]))
+    return None
 
 
 def _parts_of(tags: Any) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
