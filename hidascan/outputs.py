@@ -32,10 +32,10 @@ def check_outputs(request: Request) -> None:
         _check_name(folder, option)
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise UsageError(f"{option} {folder}: not a folder; {_ANOTHER}")
-        if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
-            raise UsageError(f"{option} {folder}: permission denied")
-    if reports.has_heatmaps and reports.heatmap_dir is None and not os.access(".", os.W_OK | os.X_OK):
-        raise UsageError("the current folder, for heatmaps: permission denied; choose another one with --heatmap-dir")
+        if os.path.isdir(folder) and (reason := _refusal(folder)):
+            raise UsageError(f"{option} {folder}: {reason}")
+    if reports.has_heatmaps and reports.heatmap_dir is None and (reason := _refusal(".")):
+        raise UsageError(f"the current folder, for heatmaps: {reason}; choose another one with --heatmap-dir")
     if reports.shards is not None:
         check_folder(reports.shards.folder, request.resume)
     files = [(file, name) for file, name in reports.files if file != "-"]
@@ -68,10 +68,18 @@ def _check_place(file: str) -> None:
         raise UsageError(f"{file}: no such file or directory: {folder}")
     if os.path.isdir(file):
         raise UsageError(f"{file} is a folder; {_ANOTHER}")
-    if not os.access(file if os.path.exists(file) else folder or ".", os.W_OK):
-        raise UsageError(f"{file}: permission denied")
+    if reason := _refusal(file if os.path.exists(file) else folder or "."):
+        raise UsageError(f"{file}: {reason}")
     if os.path.exists(file) and stat.S_ISBLK(os.stat(file).st_mode):
         raise UsageError(f"{file} is a block device; {_ANOTHER}")
+
+
+def _refusal(place: str) -> str:
+    """Return the reason why a file, or the files of a folder, cannot be written; "" if they can."""
+    if os.access(place, os.W_OK | os.X_OK * os.path.isdir(place)):
+        return ""
+    read_only = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
+    return "read-only file system" if read_only else "permission denied"
 
 
 def _written(files: list[tuple[str, str]]) -> Iterator[str]:

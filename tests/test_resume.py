@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -300,11 +301,16 @@ def test_no_report_is_emptied_if_another_cannot_be_written(hidascan, folder, tmp
     assert not (tmp_path / "old.csv.unfinished").exists()
 
 
-def test_a_folder_without_permission_is_named_before_the_network_is_loaded(hidascan, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("flags", "reason"), [(0, "permission denied"), (os.ST_RDONLY, "read-only file system")])
+def test_a_folder_that_cannot_be_written_is_named_before_the_network_is_loaded(
+    hidascan, folder, tmp_path, monkeypatch, flags, reason
+):
     (tmp_path / "locked").mkdir(mode=0o500)
     monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write everywhere
-    ran = hidascan(folder, "--jsonl", tmp_path / "locked/new.jsonl", "--weights", tmp_path / "none")
-    assert ran.code == 2 and "permission denied" in ran.err
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flags))
+    for option, place in (("--jsonl", "locked/new.jsonl"), ("--heatmap-dir", "locked")):
+        ran = hidascan(folder, option, tmp_path / place, "--weights", tmp_path / "none")
+        assert ran.code == 2 and f"{tmp_path / place}: {reason}" in ran.err
 
 
 @pytest.fixture(scope="module")
