@@ -315,7 +315,7 @@ def test_a_caption_with_a_quoted_part_does_not_end_a_table(tmp_path):
     assert read(tmp_path, b'path,caption\na.jpg,"Hello" she said, loud\n', "t.csv") == ["a.jpg"]
     with pytest.raises(UsageError, match="line 2"):  # the cells cannot be told apart
         read(tmp_path, b'caption,path\n"A "nice" view, at dusk",d/a.jpg\n', "t.csv")
-    with pytest.raises(UsageError, match="line 4: unexpected end of data"):
+    with pytest.raises(UsageError, match="line 2: a quotation mark is not closed"):
         read(tmp_path, b'path\tcaption\na.jpg\t"Hello\nb.jpg\tx\nc.jpg\ty\n', "t.tsv")
 
 
@@ -491,7 +491,7 @@ def test_a_path_in_a_table_of_one_column_may_contain_commas(tmp_path):
 
 
 def test_an_open_quote_in_a_table_swallows_no_rows(tmp_path):
-    with pytest.raises(UsageError, match="unexpected end of data"):
+    with pytest.raises(UsageError, match="line 2: a quotation mark is not closed"):
         read(tmp_path, b'path,n\n"a.jpg,1\nb.jpg,2\n', "t.csv")
 
 

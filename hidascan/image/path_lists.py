@@ -270,6 +270,8 @@ def _rows(lines: Iterable[str], separator: str, column: str, source: str) -> Ite
         except StopIteration:
             return
         except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise UsageError(f"{source}: line {before + 1}: a quotation mark is not closed") from None
             if count != before + 1 or "expected after" not in str(error):
                 raise UsageError(f"{source}: line {count}: {error}") from None
             row = next(csv.reader([line], delimiter=separator))
