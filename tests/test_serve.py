@@ -25,7 +25,8 @@ from pillow_heif import register_heif_opener
 from hidascan import Finding, Scanner, ScanOptions
 from hidascan.finding import RunInfo
 from hidascan.serve import run
-from hidascan.serve.app import PAGE_LINES, make_app
+from hidascan.serve.answers import PAGE_LINES
+from hidascan.serve.app import make_app
 from hidascan.serve.requests import Limits
 from hidascan.serve.scan_queue import Busy, ScanQueue
 from tests.conftest import HOSTILE, picture, save_picture
