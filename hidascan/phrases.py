@@ -1,4 +1,4 @@
-"""Phrases about a finding that summary, terminal, HTML report and heatmap share."""
+"""Phrases about a finding, for summary, terminal, HTML report and heatmap."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from hidascan import __version__
 from hidascan.calibration import Rule
-from hidascan.completion import completed, stressed
 from hidascan.detectors import find_weights
 from hidascan.detectors.checkpoint import load_detector, sha256_of
 from hidascan.device import choose_device, choose_dtype, default_batch_size
@@ -27,6 +26,7 @@ from hidascan.image.views import Views
 from hidascan.options import ScanOptions
 from hidascan.prefetch import prefetch
 from hidascan.prepare import Job, Preparer
+from hidascan.results import completed, stressed
 
 
 class Watch(Protocol):

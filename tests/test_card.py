@@ -45,7 +45,7 @@ def test_every_section_is_measured_and_manual_text_is_kept(spec, lab, tmp_path):
 
 
 def test_one_section_alone_leaves_the_others(spec, tiny_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr("hidascan.completion._has_estimate", lambda *_, **__: True)  # its domains are random
+    monkeypatch.setattr("hidascan.results._has_estimate", lambda *_, **__: True)  # its domains are random
     card = tmp_path / "CARD.md"
     card.write_text(CARD)
     fill_cards([card], ScanOptions(str(tiny_weights), precision="fp32"), spec, ("quality",), OF_HIDANET)

@@ -454,13 +454,13 @@ def test_a_tiff_without_its_strip_is_refused(read):
         read(data[:place] + bytes(4) + data[place + 4 :])
 
 
-def with_tag(data: bytes, tag: int, value: int) -> bytes:
-    """A little-endian TIFF with another value of a tag that has one number."""
+def with_tag(data: bytes, tag: int, value: int, field: int = 8) -> bytes:
+    """A little-endian TIFF with another value of a tag that has one number; or another count, the field at byte 4."""
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
     places = (start + 2 + 12 * number for number in range(count))
     place = next(place for place in places if struct.unpack_from("<H", data, place)[0] == tag)
-    return data[: place + 8] + struct.pack("<I", value) + data[place + 12 :]
+    return data[: place + field] + struct.pack("<I", value) + data[place + field + 4 :]
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16"])
@@ -573,6 +573,16 @@ def test_rows_of_a_tiff_with_corrupt_jpeg_data_are_not_scanned(read, mode, damag
     rows = len(image.pixels)
     assert 120 < rows < 240 and rows % 40 == 0 and (image.pixels == whole.pixels[:rows]).all()
     assert the_note(image) == f"damaged: only the first {rows} of 320 rows were readable and scanned"
+
+
+def test_a_tiff_whose_jpeg_strip_or_tables_lack_their_end_marker_is_intact(read):
+    noise = np.random.default_rng(0).integers(0, 256, (320, 400, 3), np.uint8)
+    data = saved("TIFF", Image.fromarray(noise), compression="jpeg", tiffinfo={278: 320})
+    tags = Image.open(io.BytesIO(data)).tag_v2
+    (size,), tables = tags[279], len(tags[347])
+    for altered in (with_tag(data, 279, size - 2), with_tag(data, 347, tables - 2, field=4)):
+        image = read(altered)
+        assert (image.pixels == read(data).pixels).all() and not image.notes
 
 
 def test_a_wrong_checksum_over_the_only_strip_of_a_tiff_is_reported(read):

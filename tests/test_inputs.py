@@ -490,6 +490,11 @@ def test_a_path_in_a_table_of_one_column_may_contain_commas(tmp_path):
     assert read(tmp_path, b"path\nx, y.jpg\nz.jpg\n", "t.csv") == ["x, y.jpg", "z.jpg"]
 
 
+def test_the_number_of_a_line_counts_all_lines_of_the_file(tmp_path):
+    with pytest.raises(UsageError, match="line 6: a quotation mark is not closed"):
+        read(tmp_path, b'sep=;\n\npath;caption\na.jpg;"two\nlines"\nb.jpg;"open\n', "t.csv")
+
+
 def test_an_open_quote_in_a_table_swallows_no_rows(tmp_path):
     with pytest.raises(UsageError, match="line 2: a quotation mark is not closed"):
         read(tmp_path, b'path,n\n"a.jpg,1\nb.jpg,2\n', "t.csv")

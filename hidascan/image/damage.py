@@ -16,7 +16,7 @@ CUT_BEFORE_PIXELS = "damaged image: the file is truncated before any pixels can 
 _MIN_ROWS, _MIN_SHARE = 64, 0.25
 _GENERIC_MESSAGES = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
 _FLAT_PIXELS_PER_ZERO = 300  # in lossy WebP; flat areas were measured to have one zero byte per 350 pixels
-_FEWEST_IN_HEIF = 64  # zeros within coded pixels; in 150 intact HEIF and AVIF files, at most 10 follow one another
+_FEWEST_IN_HEIF = 512  # zeros within coded pixels; in intact files, at most 2 (HEIC) or 31 (AVIF) followed one another
 _BLOCK = 8  # rows of a JPEG block; cuts at block boundaries keep the grid of earlier saves
 
 

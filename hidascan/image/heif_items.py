@@ -1,28 +1,28 @@
-"""Find the coded pixels of a HEIF or AVIF file: the extents of its main picture, or of the tiles of that.
+"""Find the coded pixels of a HEIF or AVIF file: the extents of its main picture, or of its tiles.
 
 Boxes of ISO/IEC 23008-12: `pitm` names the main item, `iref` the tiles (`dimg`) of a grid, `iloc` the extents of items.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 _IN_FILE = 0  # construction method of items whose offsets are those of the file
+_TO_THE_END = 1 << 62  # bytes: the length of an extent that is given as 0
 _MAX_DEPTH = 4  # of items derived from others, such as an overlay of grids
 
 
 class _Reader:
-    """Reads big-endian numbers one after another; struct.error at the end."""
+    """Reads big-endian numbers one after another; EOFError at the end."""
 
     def __init__(self, data: bytes, at: int):
         self.data, self.at = data, at
 
     def number(self, size: int) -> int:
-        """Return the number in the next `size` bytes, 0 for none."""
+        """Return the number in the next `size` bytes; 0 if `size` is 0."""
         if self.at + size > len(self.data):
-            raise struct.error("the box is too short")
+            raise EOFError("the box is too short")
         self.at += size
         return int.from_bytes(self.data[self.at - size : self.at], "big")
 
@@ -41,7 +41,10 @@ class _Box(NamedTuple):
 
 
 def coded_extents(data: bytes) -> list[tuple[int, int]]:
-    """Return the extents (start, stop) of the coded pixels of the main picture; none if they cannot be found."""
+    """Return the extents (start, stop) of the coded pixels of the main picture; none if they cannot be found.
+
+    Tracks of image sequences and items within `meta` itself (`idat`) are not searched.
+    """
     try:
         meta = next(box for box in _boxes(data) if box.kind == b"meta")
         inside = {box.kind: box for box in _boxes(meta.content[4:])}
@@ -52,7 +55,7 @@ def coded_extents(data: bytes) -> list[tuple[int, int]]:
             items |= {part for item in items for part in parts.get(item, ())}
         places = _places(inside[b"iloc"])
         return [extent for item in sorted(items) for extent in places.get(item, ())]
-    except (StopIteration, KeyError, IndexError, struct.error):
+    except (StopIteration, KeyError, IndexError, EOFError):
         return []
 
 
@@ -97,5 +100,5 @@ def _places(locations: _Box) -> dict[int, list[tuple[int, int]]]:
             reader.number(index_size if version else 0)
             start, length = base + reader.number(offset_size), reader.number(length_size)
             if method == _IN_FILE:
-                found.setdefault(item, []).append((start, start + length))
+                found.setdefault(item, []).append((start, start + (length or _TO_THE_END)))
     return found

@@ -55,14 +55,27 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
     return pixels, ()
 
 
-def is_intact(data: bytes) -> bool:
-    """Return whether libjpeg decodes a JPEG, such as a strip of a TIFF, without a warning of damage to its pixels."""
+def is_intact(data: bytes, max_pixels: int) -> bool:
+    """Return whether a JPEG, such as a strip of a TIFF, is free of known damage to its pixels.
+
+    One that no decoder of JPEG files reads, or of more than `max_pixels`, counts as intact: it was not checked.
+    """
     mode = "CMYK" if len(Layout(data).components) == 4 else "RGB"
     try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if height * width > max_pixels:
+            return True
         _rgb(data, mode, strict=True)
     except ValueError as error:
-        return not any(word in str(error).lower() for word in _OF_DAMAGE) or _is_padding(str(error), data)
+        if any(word in str(error).lower() for word in _OF_DAMAGE) and not _is_harmless(str(error), data, mode):
+            return False
     return not _has_hole(data)
+
+
+def _is_harmless(warning: str, data: bytes, mode: str) -> bool:
+    """Return whether a warning is only about padding, or about a missing end marker."""
+    damaged = _Damaged(data, mode, warning)
+    return _is_padding(warning, data) or (bool(damaged.layout.scans) and damaged.lacks_only_its_end())
 
 
 def _decode_despite(warning: str, data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -145,7 +158,7 @@ class _Damaged:
     def decode(self) -> tuple[np.ndarray, tuple[str, ...]]:
         if not self.layout.scans:
             raise ImageError("damaged image: the file is truncated before its pixels")
-        if self._lacks_only_its_end():
+        if self.lacks_only_its_end():
             return _rgb(self._repaired(), self.mode), (_NO_END,)
         first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
         height = len(first)
@@ -169,7 +182,7 @@ class _Damaged:
         except ValueError as error:
             return _rgb(self._repaired(), self.mode), (_corrupt(str(error)),)
 
-    def _lacks_only_its_end(self) -> bool:
+    def lacks_only_its_end(self) -> bool:
         """Return whether libjpeg has no warnings, but for padding, once the end marker is restored."""
         layout = self.layout
         if not self._ends_early() or layout.strays or not layout.covers(layout.scans, 0, layout.components):

@@ -229,12 +229,12 @@ def _text(name: str, column: str) -> Iterator[str]:
             raise UsageError(f"--files-from {name} is not a table: it looks like {kind}")
         encoding = _encoding(head)
         errors = "surrogateescape" if encoding in _UTF8 else "replace"
-        lines: Iterator[str] = io.TextIOWrapper(file, encoding, errors, newline="")
+        lines = _CountedLines(io.TextIOWrapper(file, encoding, errors, newline=""))
         first, separator = _first_line(lines), ""
         if declared := _SEP_LINE.fullmatch(first):
             first, separator = _first_line(lines), declared[1]
         separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
-        rows = _rows(chain([first], lines), separator, column, f"--files-from {name}")
+        rows = _rows(first, lines, separator, column, f"--files-from {name}")
         names = [one.strip() for one in next(rows, [])]
         _check(name, column, names)
         at = names.index(column)
@@ -243,8 +243,23 @@ def _text(name: str, column: str) -> Iterator[str]:
                 yield _path_of(row, at, separator, alone=len(names) == 1)
 
 
-def _rows(lines: Iterable[str], separator: str, column: str, source: str) -> Iterator[list[str]]:
-    """Yield the cells of each row of a table.
+class _CountedLines:
+    """The lines of a file; `number` is that of the last one."""
+
+    def __init__(self, lines: Iterable[str]):
+        self._lines, self.number, self.last = iter(lines), 0, ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self.last = next(self._lines)
+        self.number += 1
+        return self.last
+
+
+def _rows(first: str, lines: _CountedLines, separator: str, column: str, source: str) -> Iterator[list[str]]:
+    """Yield the cells of each row of a table, whose first line has been read.
 
     Quotes are read strictly, or an open one would swallow rows. A line with text after a quoted part is read as it is, if
     that leaves no doubt about its path: captions in tables are often unquoted.
@@ -252,17 +267,10 @@ def _rows(lines: Iterable[str], separator: str, column: str, source: str) -> Ite
     Raises:
         UsageError: If a quote is not closed, or could hide the path.
     """
-    count, line, names = 0, "", list[str]()
-
-    def counted() -> Iterator[str]:
-        nonlocal count, line
-        for line in lines:
-            count += 1
-            yield line
-
-    rows = csv.reader(counted(), delimiter=separator, strict=True)
+    names: list[str] = []
+    rows = csv.reader(chain([first], lines), delimiter=separator, strict=True)
     while True:
-        before = count
+        before = lines.number if names else lines.number - 1
         try:
             row = next(rows)
             names = names or [one.strip() for one in row]
@@ -272,12 +280,12 @@ def _rows(lines: Iterable[str], separator: str, column: str, source: str) -> Ite
         except csv.Error as error:
             if "unexpected end" in str(error):
                 raise UsageError(f"{source}: line {before + 1}: a quotation mark is not closed") from None
-            if count != before + 1 or "expected after" not in str(error):
-                raise UsageError(f"{source}: line {count}: {error}") from None
-            row = next(csv.reader([line], delimiter=separator))
-            certain = line[: line.index('"')].count(separator)  # cells before the first quotation mark
+            if lines.number != before + 1 or "expected after" not in str(error):
+                raise UsageError(f"{source}: line {lines.number}: {error}") from None
+            row = next(csv.reader([lines.last], delimiter=separator))
+            certain = lines.last[: lines.last.index('"')].count(separator)  # cells before the first quotation mark
             if len(names) > 1 and len(row) != len(names) and column in names[certain:]:
-                raise UsageError(f"{source}: line {count}: {error}") from None
+                raise UsageError(f"{source}: line {lines.number}: {error}") from None
             yield row
 
 

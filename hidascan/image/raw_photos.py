@@ -1,4 +1,4 @@
-"""Tell a RAW photo or a preview in TIFF format, and describe rare TIFFs, by the tags of their directories."""
+"""Recognise RAW photos and previews in TIFF format, and describe rare TIFFs, by the tags of their directories."""
 
 from __future__ import annotations
 

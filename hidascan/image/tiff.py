@@ -24,6 +24,7 @@ _SEPARATE, _WEBP, _DEFLATE, _JPEG = 2, 50001, (8, 32946), 7  # values of _PLANES
 _UNSIGNED, _SIGNED = 1, 2  # values of _SAMPLE_FORMAT
 _YCBCR = 6  # value of PHOTOMETRIC
 _SWAPPED = ("F;32BF", "I;32B", "I;32BS")  # raw modes of big-endian values; libtiff returns them in native order
+_MAX_BLOCK = 32  # pixels by which the JPEG of a strip or tile may exceed it
 _STEP = 1 << 16  # bytes of Deflate data inflated at a time
 
 
@@ -99,13 +100,23 @@ def intact_rows(image: Image.Image, data: bytes) -> np.ndarray:
 
 
 def _checker(tags: Any) -> Callable[[memoryview], bool] | None:
-    """Return a function that tells whether a strip or tile is intact; None if that of its compression is unknown."""
+    """Return a function that tells whether a strip or tile is intact; None for a compression that is not checked."""
     if tags.get(_COMPRESSION) in _DEFLATE:
         return _inflates
-    if tags.get(_COMPRESSION) == _JPEG:  # a strip continues the stream of tables that all share
-        tables = bytes(tags.get(_JPEG_TABLES, b""))[: -len(EOI)]
-        return lambda strip: is_intact(tables + bytes(strip[len(SOI) if tables else 0 :]))
+    if tags.get(_COMPRESSION) == _JPEG:
+        tables = _tables_of(tags)
+        pixels = (tags.get(_TILE_WIDTH, tags[_WIDTH]) + _MAX_BLOCK) * (_parts_of(tags)[0] + _MAX_BLOCK)
+        return lambda strip: is_intact(tables + bytes(strip[len(SOI) if tables else 0 :]), pixels)
     return None
+
+
+def _tables_of(tags: Any) -> bytes:
+    """Return the start of a JPEG stream with the tables that all strips share, which a strip continues; b"" if none."""
+    tables = tags.get(_JPEG_TABLES)
+    if not isinstance(tables, bytes):
+        return b""
+    start, found, rest = tables.rpartition(EOI)
+    return start if found and not rest.strip(b"\0") else tables
 
 
 def _parts_of(tags: Any) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:

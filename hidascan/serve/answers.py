@@ -34,11 +34,17 @@ def wants_html(request: Request) -> bool:
 
 
 async def scan_response(
-    request: Request, queue: ScanQueue, limits: Limits, folder: Path, keep: bool, run: RunInfo
+    request: Request, queue: ScanQueue, limits: Limits, *, folder: Path, keep: bool, run: RunInfo
 ) -> Response:
     """Receive and scan the files of a request; answer with JSON lines, a page, or an event stream.
 
-    Uploads are deleted afterwards, unless `keep`; incomplete ones always.
+    Args:
+        request: Request with the files.
+        queue: Queue of the scanner.
+        limits: Limits on size and time.
+        folder: Folder of the uploads.
+        keep: Whether uploads are kept; incomplete ones never are.
+        run: Configuration of the scan of these files.
     """
     accepted, submit = request.headers.get("accept", ""), partial(queue.submit, options=run.options)
     uploads: list[Upload] = []
@@ -133,9 +139,18 @@ async def _findings(submit: Callable[..., Future[Finding]], uploads: list[Upload
 
 
 async def drawing_response(
-    request: Request, limits: Limits, app: FastAPI, files: int, draw: Callable[..., bytes], kind: str
+    request: Request, limits: Limits, app: FastAPI, *, files: int, draw: Callable[..., bytes], kind: str
 ) -> Response:
-    """Answer with a picture drawn from the uploaded files, which are never kept."""
+    """Answer with a picture drawn from the uploaded files, which are never kept.
+
+    Args:
+        request: Request with the files.
+        limits: Limits on size and time.
+        app: Application, with the folder of uploads and the semaphore of drawings.
+        files: Number of files that the drawing needs.
+        draw: Function from these uploads to the picture.
+        kind: MIME type of the picture.
+    """
     uploads: list[Upload] = []
     try:
         await _received(request, app.state.folder, limits, uploads)

@@ -125,7 +125,9 @@ def _add_api(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool) -> Non
         `profile` (low-fpr, balanced, high-recall) replaces that of the service for these files; `stress` repeats the
         test on re-saved, resized and cropped copies.
         """
-        return await scan_response(request, queue, limits, app.state.folder, keeps, _info_of(queue, profile, stress))
+        return await scan_response(
+            request, queue, limits, folder=app.state.folder, keep=keeps, run=_info_of(queue, profile, stress)
+        )
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -190,9 +192,9 @@ def _add_page(app: FastAPI, queue: ScanQueue, limits: Limits, keeps: bool, local
     @app.post("/v1/preview", include_in_schema=False)
     async def preview(request: Request) -> Response:
         draw = partial(pages.preview, max_pixels=info.options.max_pixels)
-        return await drawing_response(request, limits, app, 1, draw, "image/jpeg")
+        return await drawing_response(request, limits, app, files=1, draw=draw, kind="image/jpeg")
 
     @app.post("/v1/figure", include_in_schema=False)
     async def figure(request: Request) -> Response:
         draw = partial(pages.figure, run=info, threshold=queue.scanner.rule.calibration.localisation)
-        return await drawing_response(request, limits, app, 2, draw, "image/png")
+        return await drawing_response(request, limits, app, files=2, draw=draw, kind="image/png")

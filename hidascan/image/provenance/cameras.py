@@ -1,4 +1,4 @@
-"""Find the camera that a file names: by make and model in EXIF or XMP, or else by a lens."""
+"""Find the camera that a file names, by make and model in EXIF or XMP or else by a lens, or a generator in its place."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ _CAMERA_OF_LENS = re.compile(
 
 
 def cameras_of(fields: list[Field]) -> Iterator[Claim]:
-    """Yield the camera named in EXIF or else XMP, or else that of a lens.
-
-    A field with a generator's name or structure does not count.
-    """
+    """Yield the camera named in EXIF or else XMP, or else that of a lens; or the generator named in place of a camera."""
     stated = False  # whether there are a make or a model
     for source in ("exif", "xmp"):
         named = [

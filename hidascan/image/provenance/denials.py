@@ -1,4 +1,4 @@
-"""Recognise words that deny AI, in a dozen languages, or leave it unknown: "no AI was used", "ohne", "unknown"."""
+"""Recognise words that deny AI, in many languages, or leave it unknown: "no AI was used", "ohne", "unknown"."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _UNKNOWN = frozenset({"unknown", "unspecified", "unbekannt"})
 
 
 def states_nothing(text: str) -> bool:
-    """Return whether the name of an AI system says that there was none, or that it is unknown."""
+    """Return whether the value of a field says that there is nothing, such as no AI system, or that it is unknown."""
     text = text.strip(" .!-()[]")
     patterns = (_NOTHING.fullmatch, _STARTS_WITH_DENIAL.match, _ENDS_WITH_DENIAL.search)
     return not text or is_unknown(text) or any(pattern(text) for pattern in patterns)

@@ -195,9 +195,8 @@ class _Learner(nn.Module):
 
     def forward(self, tokens: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, h, w, T * C) int8 and (B, h, w, E) to the logits of MLP and convolutions, (B, h, w) each."""
-        kept = (
-            torch.rand(len(tokens), tokens.shape[-1], 1) >= self._input_dropout
-        )  # channels of a whole window at a time
+        # Channels of a whole window at a time.
+        kept = torch.rand(len(tokens), tokens.shape[-1], 1) >= self._input_dropout
         weights = self.filter.weight.T * (kept * (QUANTUM / (1 - self._input_dropout)))  # (B, T * C, F)
         seen = torch.baddbmm(self.filter.bias, tokens.flatten(1, 2).float(), weights)
         cells = torch.cat([residuals.float(), seen.unflatten(1, tokens.shape[1:3])], dim=3)

@@ -1,4 +1,4 @@
-"""Complete a Finding with the results of the detector: score, verdict, regions, and notes on what limits them."""
+"""Complete a Finding with the results of the detector: score, verdict, regions, notes; and with those of copies."""
 
 from __future__ import annotations
 
