@@ -109,6 +109,16 @@ def test_a_training_learns(folder, tiny_weights, detector):
     assert auc(np.repeat([0, 1], 4), logits(whole)) > 0.9
 
 
+@pytest.mark.parametrize("detector", ("spai", "ppl"))
+def test_trained_layers_behind_cached_rows_train_in_bf16(folder, tiny_weights, detector):
+    recipe = recipe_of(folder, tiny_weights, detector)
+    recipe = replace(recipe, training=replace(recipe.training, steps=2))
+    (folder / "backbone-tiny.safetensors").symlink_to(recipe.data.backbone)
+    workspace = replace(on_cpu(folder / "cache"), dtype=torch.bfloat16)
+    end_to_end.train(recipe, folder / "half.safetensors", workspace)
+    assert np.isfinite(logits(folder / "half.safetensors")).all()
+
+
 @pytest.mark.parametrize("detector", ("resnet", "glass"))  # a random head; a frozen encoder, whose rows are cached
 def test_a_training_resumes_after_a_kill_with_equal_results(folder, tiny_weights, monkeypatch, detector):
     recipe = recipe_of(folder, tiny_weights, detector)

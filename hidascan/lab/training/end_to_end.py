@@ -174,15 +174,9 @@ def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
 def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], workspace: Workspace) -> Losses:
     """Compute L_cls of a batch, with balanced classes on average, and the other losses of the recipe."""
     device, dtype, losses = workspace.device, workspace.dtype, Losses()
+    frozen = _frozen_rows(samples, device)  # before autocast, which joins no float16 on CPUs
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        if samples[0].encoded is None:
-            rows = detector.encode(*views_of(samples, device))
-        else:
-            frozen = [sample.encoded or {} for sample in samples]
-            joined = {name: torch.cat([one[name] for one in frozen]).to(device) for name in frozen[0]}
-            rows = detector.encode_trained(
-                {name: part.float() if part.is_floating_point() else part for name, part in joined.items()}
-            )
+        rows = detector.encode_trained(frozen) if frozen else detector.encode(*views_of(samples, device))
     if spec.contrast > 0:
         losses["contrast"] = spec.contrast * _contrast(rows["patch_tokens"], samples, spec.margin)
     rows.pop("patch_tokens", None)
@@ -194,6 +188,13 @@ def _losses(spec: EndToEndSpec, detector: Detector, samples: list[Sample], works
     if divergence is not None:  # the ELBO, over all samples of the training
         losses["kl"] = divergence / _drawn(spec)
     return losses
+
+
+def _frozen_rows(samples: list[Sample], device: torch.device) -> Encoded:
+    """Join the encoded rows of samples, in float32; empty if they are views, not encoded yet."""
+    rows = [sample.encoded for sample in samples if sample.encoded]
+    joined = {name: torch.cat([one[name] for one in rows]).to(device) for name in (rows[0] if rows else ())}
+    return {name: part.float() if part.is_floating_point() else part for name, part in joined.items()}
 
 
 def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
