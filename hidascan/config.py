@@ -82,7 +82,7 @@ class Defaults:
                 if path == settings.path:
                     yield f"{name} = {json.dumps(value, default=str)}"
         if not self.files():
-            own = own_file() or "settings file of your own (there is no home folder)"
+            own = own_file() or "user settings (there is no home folder)"
             yield f"# no --config, no {own}, and no hidascan.toml or [tool.hidascan] here or above"
         if self.found is not None and (self.found.ignored or self.found.problem):
             yield f"# {self.about_found()}"

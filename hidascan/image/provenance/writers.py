@@ -40,7 +40,7 @@ def writer_in(text: str, is_caption: bool = False) -> str:
 
     Args:
         text: A comment or a caption.
-        is_caption: Whether the text may describe the picture; then only a phrase such as "Made with NAME" counts.
+        is_caption: True for a caption. Captions may describe the picture, so only a phrase such as "Made with NAME" counts.
     """
     text = text[: _MAX_LENGTH + 1].strip("\0 \t\r\n")
     if len(text) > _MAX_LENGTH:
