@@ -6,15 +6,12 @@ import io
 import warnings
 from typing import Any
 
+from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from hidascan.image.formats import EXPORT
 
 RAW = "RAW is not supported; scan an exported JPEG or TIFF"
-_DNG_VERSION, _SUB_IFDS, _MAKE, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 271, 262, 259
-_WIDTH, _SIZE, _BITS, _CHANNELS = 256, {256, 257}, 258, 277
-_OFFSETS = {273, 324}  # of strips or tiles
-_SUBFILE_TYPE = 254  # bit 0: a reduced version of another picture
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
 _MAX_SUB_IFDS = 16  # and directories behind the first one
@@ -49,15 +46,15 @@ def raw_photo(data: bytes) -> str:
         first, others = _directories(data)
     except Exception:  # an unreadable directory, which the decoder will report
         return ""
-    if _DNG_VERSION in first and (_is_reduced(first) or _SUB_IFDS in first or _is_of_a_sensor(first)):  # no export
+    if Tag.DNGVersion in first and (_is_reduced(first) or Tag.SubIFDs in first or _is_of_a_sensor(first)):  # no export
         return _refusal("Adobe DNG")
-    make = str(first.get(_MAKE, "")).lower()
+    make = str(first.get(Tag.Make, "")).lower()
     maker = next((name for start, name in _MAKERS.items() if make.startswith(start)), "")
     only_preview = maker and all(_is_reduced(tags) for tags in (first, *others))
     if only_preview or any(_is_of_a_sensor(tags) for tags in (first, *others)):
         return _refusal(maker or "unknown maker")
-    larger = any(tags.get(_WIDTH, 0) >= 2 * first.get(_WIDTH, 1) for tags in others)
-    if larger and (_is_reduced(first) or _SUB_IFDS in first):
+    larger = any(tags.get(Tag.ImageWidth, 0) >= 2 * first.get(Tag.ImageWidth, 1) for tags in others)
+    if larger and (_is_reduced(first) or Tag.SubIFDs in first):
         return f"the first picture of this TIFF is only a preview of another one, which is not read: {EXPORT}"
     return ""
 
@@ -80,17 +77,19 @@ def tiff_layout(data: bytes) -> str:
     with warnings.catch_warnings(record=True) as seen:  # by Pillow: an entry or its values are not in the file
         warnings.simplefilter("always")
         tags = _directories(data)[0]
-    depth, packing = max(tags.get(_BITS, (1,))), tags.get(_COMPRESSION, 1)
-    layout = f"{tags.get(_CHANNELS, 1)} channels of {depth} bits, photometric {tags.get(_PHOTOMETRIC)}"
-    is_complete = set(tags) >= {*_SIZE, _BITS} and _OFFSETS & set(tags)
+    depth, packing = max(tags.get(Tag.BitsPerSample, (1,))), tags.get(Tag.Compression, 1)
+    layout = f"{tags.get(Tag.SamplesPerPixel, 1)} channels of {depth} bits, photometric {tags.get(Tag.PhotometricInterpretation)}"
+    is_complete = {Tag.ImageWidth, Tag.ImageLength, Tag.BitsPerSample} <= set(tags) and (
+        Tag.StripOffsets in tags or Tag.TileOffsets in tags
+    )
     if seen and not is_complete:
         raise EOFError
     return f"{layout} and compression {packing}" if is_complete else ""
 
 
 def _is_reduced(tags: Any) -> bool:
-    kind = tags.get(_SUBFILE_TYPE, 0)
-    return isinstance(kind, int) and bool(kind & 1)
+    kind = tags.get(Tag.NewSubfileType, 0)
+    return isinstance(kind, int) and bool(kind & 1)  # bit 0: a reduced version of another picture
 
 
 def _directories(data: bytes) -> tuple[Any, list[Any]]:
@@ -105,7 +104,7 @@ def _directories(data: bytes) -> tuple[Any, list[Any]]:
         return tags
 
     first = directory(ImageFileDirectory_v2(header).next)
-    offsets = first.get(_SUB_IFDS, ())
+    offsets = first.get(Tag.SubIFDs, ())
     others = [directory(int(one)) for one in (offsets if isinstance(offsets, tuple) else (offsets,))[:_MAX_SUB_IFDS]]
     following = first
     while following.next and len(others) < _MAX_SUB_IFDS:
@@ -115,4 +114,4 @@ def _directories(data: bytes) -> tuple[Any, list[Any]]:
 
 
 def _is_of_a_sensor(tags: Any) -> bool:
-    return tags.get(_PHOTOMETRIC) in _SENSOR_VALUES or tags.get(_COMPRESSION) in _SENSOR_PACKINGS
+    return tags.get(Tag.PhotometricInterpretation) in _SENSOR_VALUES or tags.get(Tag.Compression) in _SENSOR_PACKINGS

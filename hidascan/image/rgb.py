@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from hidascan.errors import ImageError
 from hidascan.image import tiff
@@ -47,8 +48,8 @@ def mend_transparency(image: Image.Image, data: bytes) -> None:
 def grey_scale_of(image: Image.Image) -> GreyScale:
     """Return the scale of the grey values of an image; Pillow inverts those of 8 bits where 0 is white."""
     tags = tiff.tags_of(image)
-    maximum = 4095.0 if tags.get(tiff.BITS) == (12,) else 65535.0
-    return GreyScale(maximum, tags.get(tiff.PHOTOMETRIC) == 0, tiff.is_unsigned(tags))
+    maximum = 4095.0 if tags.get(Tag.BitsPerSample) == (12,) else 65535.0
+    return GreyScale(maximum, tags.get(Tag.PhotometricInterpretation) == 0, tiff.is_unsigned(tags))
 
 
 def to_rgb(image: Image.Image, notes: list[str], grey: GreyScale) -> np.ndarray:

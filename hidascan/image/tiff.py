@@ -8,21 +8,16 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from hidascan.errors import ImageError
 from hidascan.image.formats import EXPORT
 from hidascan.image.jpeg_layout import EOI, SOI
 from hidascan.image.jpeg_scan import is_intact
 
-BITS, PHOTOMETRIC = 258, 262  # tags
-_WIDTH, _HEIGHT, _FILL_ORDER, _ORIENTATION, _CHANNELS, _PLANES = 256, 257, 266, 274, 277, 284  # tags
-_STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_SIZES = 273, 278, 279  # tags
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES = 322, 323, 324, 325  # tags
-_COMPRESSION, _SAMPLE_FORMAT, _SUBSAMPLING = 259, 339, 530  # tags
-_JPEG_TABLES = 347  # tag
-_SEPARATE, _WEBP, _DEFLATE, _JPEG = 2, 50001, (8, 32946), 7  # values of _PLANES and _COMPRESSION
-_UNSIGNED, _SIGNED = 1, 2  # values of _SAMPLE_FORMAT
-_YCBCR = 6  # value of PHOTOMETRIC
+_SEPARATE, _WEBP, _DEFLATE, _JPEG = 2, 50001, (8, 32946), 7  # values of Tag.PlanarConfiguration and Tag.Compression
+_UNSIGNED, _SIGNED = 1, 2  # values of Tag.SampleFormat
+_YCBCR = 6  # value of Tag.PhotometricInterpretation
 _SWAPPED = ("F;32BF", "I;32B", "I;32BS")  # raw modes of big-endian values; libtiff returns them in native order
 _MAX_BLOCK = 32  # pixels by which the JPEG of a strip or tile may exceed it
 _STEP = 1 << 16  # bytes of Deflate data inflated at a time
@@ -39,8 +34,8 @@ def in_one_plane(image: Image.Image) -> Image.Image:
     For such planes, it would use only the first letter of the raw mode. Call it after any change of frames, which reads the tags again.
     """
     tags = tags_of(image)
-    if _is_separate(tags) and tags.get(_CHANNELS, 1) == 1:
-        tags[_PLANES] = 1
+    if _is_separate(tags) and tags.get(Tag.SamplesPerPixel, 1) == 1:
+        tags[Tag.PlanarConfiguration] = 1
         image._setup()  # type: ignore[attr-defined]
     return image
 
@@ -52,11 +47,11 @@ def check_tiff(image: Image.Image) -> None:
         ImageError: If strips or tiles are missing, or Pillow would misread its planes, values or colours.
     """
     tags = tags_of(image)
-    if tags.get(_COMPRESSION) == _WEBP:
+    if tags.get(Tag.Compression) == _WEBP:
         raise ImageError(f"this TIFF has WebP compression, which is not supported: {EXPORT}")
-    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()) and max(tags.get(BITS, (1,))) < 32:
+    if _SIGNED in tags.get(Tag.SampleFormat, ()) and max(tags.get(Tag.BitsPerSample, (1,))) < 32:
         raise ImageError(f"this TIFF has signed values, which are not supported: {EXPORT}")
-    if 0 in (*tags.get(_STRIP_OFFSETS, ()), *tags.get(_TILE_OFFSETS, ())):
+    if 0 in (*tags.get(Tag.StripOffsets, ()), *tags.get(Tag.TileOffsets, ())):
         raise ImageError("damaged image: strips or tiles of this TIFF are missing")
     if _is_separate(tags) and _misreads_planes(image):
         raise ImageError(f"this TIFF has its channels in separate planes, which is not supported: {EXPORT}")
@@ -69,14 +64,14 @@ def check_tiff(image: Image.Image) -> None:
 def lacks_strips(image: Image.Image) -> bool:
     """Return whether a TIFF lists fewer strips than its height needs."""
     tags = tags_of(image)
-    rows, strips = tags.get(_ROWS_PER_STRIP), len(tags.get(_STRIP_OFFSETS, ()))
-    planes = tags.get(_CHANNELS, 1) if _is_separate(tags) else 1
-    return isinstance(rows, int) and 0 < strips < -(-tags[_HEIGHT] // max(1, rows)) * planes
+    rows, strips = tags.get(Tag.RowsPerStrip), len(tags.get(Tag.StripOffsets, ()))
+    planes = tags.get(Tag.SamplesPerPixel, 1) if _is_separate(tags) else 1
+    return isinstance(rows, int) and 0 < strips < -(-tags[Tag.ImageLength] // max(1, rows)) * planes
 
 
 def is_unsigned(tags: Any) -> bool:
     """Return whether the values are unsigned integers, as they are by default."""
-    return bool(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,)) == (_UNSIGNED,))
+    return bool(tags.get(Tag.SampleFormat, (_UNSIGNED,)) == (_UNSIGNED,))
 
 
 def intact_rows(image: Image.Image, data: bytes) -> np.ndarray:
@@ -86,33 +81,33 @@ def intact_rows(image: Image.Image, data: bytes) -> np.ndarray:
     """
     tags = tags_of(image)
     is_whole = _checker(tags)
-    if is_whole is None or tags.get(_FILL_ORDER, 1) != 1:  # the bits of bytes may be reversed
+    if is_whole is None or tags.get(Tag.FillOrder, 1) != 1:  # the bits of bytes may be reversed
         return np.ones(image.height, bool)
-    whole = np.ones(tags[_HEIGHT], bool)
+    whole = np.ones(tags[Tag.ImageLength], bool)
     rows, across, offsets, sizes = _parts_of(tags)
     in_plane = -(-len(whole) // rows) * across
     for number, (start, size) in enumerate(zip(offsets, sizes, strict=False)):
         if not is_whole(memoryview(data)[start : start + size]):
             top = number % in_plane // across * rows
             whole[top : top + rows] = False
-    turned = tags.get(_ORIENTATION, 1) != 1
+    turned = tags.get(Tag.Orientation, 1) != 1
     return whole & whole.all() if turned else whole
 
 
 def _checker(tags: Any) -> Callable[[memoryview], bool] | None:
     """Return a function that tells whether a strip or tile is intact; None for a compression that is not checked."""
-    if tags.get(_COMPRESSION) in _DEFLATE:
+    if tags.get(Tag.Compression) in _DEFLATE:
         return _inflates
-    if tags.get(_COMPRESSION) == _JPEG:
+    if tags.get(Tag.Compression) == _JPEG:
         tables = _tables_of(tags)
-        pixels = (tags.get(_TILE_WIDTH, tags[_WIDTH]) + _MAX_BLOCK) * (_parts_of(tags)[0] + _MAX_BLOCK)
+        pixels = (tags.get(Tag.TileWidth, tags[Tag.ImageWidth]) + _MAX_BLOCK) * (_parts_of(tags)[0] + _MAX_BLOCK)
         return lambda strip: is_intact(tables + bytes(strip[len(SOI) if tables else 0 :]), pixels)
     return None
 
 
 def _tables_of(tags: Any) -> bytes:
     """Return the start of a JPEG stream with the tables that all strips share, which a strip continues; b"" if none."""
-    tables = tags.get(_JPEG_TABLES)
+    tables = tags.get(Tag.JPEGTables)
     if not isinstance(tables, bytes):
         return b""
     start, found, rest = tables.rpartition(EOI)
@@ -121,11 +116,11 @@ def _tables_of(tags: Any) -> bytes:
 
 def _parts_of(tags: Any) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
     """Return the rows of a strip or tile, how many lie side by side, and the offsets and sizes of all, bytes."""
-    if _TILE_OFFSETS in tags:
-        across = -(-tags[_WIDTH] // max(1, tags[_TILE_WIDTH]))
-        return max(1, tags[_TILE_HEIGHT]), across, tags[_TILE_OFFSETS], tags.get(_TILE_SIZES, ())
-    rows = min(tags.get(_ROWS_PER_STRIP, tags[_HEIGHT]), tags[_HEIGHT])
-    return max(1, rows), 1, tags.get(_STRIP_OFFSETS, ()), tags.get(_STRIP_SIZES, ())
+    if Tag.TileOffsets in tags:
+        across = -(-tags[Tag.ImageWidth] // max(1, tags[Tag.TileWidth]))
+        return max(1, tags[Tag.TileLength]), across, tags[Tag.TileOffsets], tags.get(Tag.TileByteCounts, ())
+    rows = min(tags.get(Tag.RowsPerStrip, tags[Tag.ImageLength]), tags[Tag.ImageLength])
+    return max(1, rows), 1, tags.get(Tag.StripOffsets, ()), tags.get(Tag.StripByteCounts, ())
 
 
 def _inflates(data: memoryview) -> bool:
@@ -157,20 +152,24 @@ def _swaps_bytes_twice(image: Image.Image) -> bool:
 def _has_fewer_colours_than_pixels(image: Image.Image) -> bool:
     """Return whether several pixels share a colour without compression, which Pillow reads as three values each."""
     tags = tags_of(image)
-    if tags.get(PHOTOMETRIC) != _YCBCR or not _raw_mode(image, "raw") or tags.get(_SUBSAMPLING) == (1, 1):
+    if (
+        tags.get(Tag.PhotometricInterpretation) != _YCBCR
+        or not _raw_mode(image, "raw")
+        or tags.get(Tag.YCbCrSubSampling) == (1, 1)
+    ):
         return False
-    size = sum(tags.get(_STRIP_SIZES, ())) + sum(tags.get(_TILE_SIZES, ()))
+    size = sum(tags.get(Tag.StripByteCounts, ())) + sum(tags.get(Tag.TileByteCounts, ()))
     return bool(size < 3 * image.width * image.height)  # files by careless programs only lack the tag
 
 
 def _is_separate(tags: Any) -> bool:
     """Return whether the channels are in separate planes."""
-    return bool(tags.get(_PLANES) == _SEPARATE)
+    return bool(tags.get(Tag.PlanarConfiguration) == _SEPARATE)
 
 
 def _misreads_planes(image: Image.Image) -> bool:
     """Return whether Pillow misreads separate planes: it takes one letter of its raw mode for each."""
     bands, tiles = len(image.getbands()), getattr(image, "tile", [])
     raw = bool(tiles) and tiles[0][0] == "raw"
-    unusual = max(tags_of(image).get(BITS, (8,))) > 8 or image.mode not in ("RGB", "RGBA", "CMYK")
+    unusual = max(tags_of(image).get(Tag.BitsPerSample, (8,))) > 8 or image.mode not in ("RGB", "RGBA", "CMYK")
     return bands > 1 and (image.mode in ("LAB", "LA") or (raw and unusual))
