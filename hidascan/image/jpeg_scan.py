@@ -17,13 +17,17 @@ from PIL import Image
 from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, longest_run, note_of, same_rows
 from hidascan.image.headers import plain_jpeg
-from hidascan.image.jpeg_layout import EOI, Layout
+from hidascan.image.jpeg_layout import EOI, Layout, Scan
 from hidascan.notes import DAMAGED, MAY_BE_WRONG, REDUCED_DETAIL
 
 _UNWRITTEN = 64  # bytes; fewer zeros at the end are padding
 _HOLES = re.compile(rb"\0{64,}|\xff{64,}")
+_SECTOR = 512  # bytes
+_SECTORS = re.compile(rb"\0{256,}")
+_STRAY_ZEROS = 2  # before or after an erased sector
 _RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_ZEROS = "zero bytes in place of pixels"
 _NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
 _STRAY_BYTES = "damaged: the JPEG contains stray bytes; all pixels are intact"
 # Warnings on headers, not on pixels.
@@ -51,7 +55,12 @@ def decode_jpeg(data: bytes, mode: str) -> tuple[np.ndarray, tuple[str, ...]]:
     except ValueError as error:
         return _decode_despite(str(error), data, mode)
     if _has_hole(data):
-        return _Damaged(data, mode, "zero bytes in place of pixels").decode()
+        return _Damaged(data, mode, _ZEROS).decode()
+    if _has_erased_sector(data):
+        try:
+            return _Damaged(data, mode, _ZEROS).decode()
+        except ImageError:  # few rows are intact, but of the others, only the last bits are missing
+            return pixels, (_corrupt(_ZEROS),)
     return pixels, ()
 
 
@@ -130,6 +139,26 @@ def _has_hole(data: bytes) -> bool:
     return zeros in data and any(
         not scan.zeros_are_valid and data.find(zeros, scan.start, scan.stop) >= 0 for scan in Layout(data).scans
     )
+
+
+def _has_erased_sector(data: bytes) -> bool:
+    """Return whether zeros in a scan that refines coefficients begin and end where sectors of a disk do.
+
+    Zeros that encode a picture, such as regular stripes, end anywhere.
+    """
+    if not _SECTORS.search(data):
+        return False
+    refining = [scan for scan in Layout(data).scans if scan.first and scan.zeros_are_valid]
+    return any(
+        _is_sector(found.span(), scan) for scan in refining for found in _SECTORS.finditer(data, scan.start, scan.stop)
+    )
+
+
+def _is_sector(zeros: tuple[int, int], scan: Scan) -> bool:
+    """Return whether zeros from one position to another are sectors of a disk, the first or last of which another scan may share."""
+    start, stop = zeros
+    begins, ends = -start % _SECTOR <= _STRAY_ZEROS, stop % _SECTOR <= _STRAY_ZEROS
+    return (begins and (ends or stop == scan.stop)) or (ends and start == scan.start)
 
 
 def _corrupt(warning: str) -> str:
