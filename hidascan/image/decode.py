@@ -64,7 +64,7 @@ class DecodedImage:
         claims: Claims of origin in the metadata, the strongest first.
         manifest: C2PA manifest, from the file or a sidecar.
         capture: Camera, software, time taken and presence of a GPS position, by EXIF; None without any.
-        notes: Notes for the reader: first frame only, transparency rendered on white, 16 bits scaled.
+        notes: Notes for the reader, such as damage or skipped frames.
     """
 
     pixels: np.ndarray

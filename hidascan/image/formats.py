@@ -1,4 +1,4 @@
-"""The file formats that hidascan reads: one row each."""
+"""The file formats that hidascan reads, and kinds of files by their first bytes."""
 
 from __future__ import annotations
 

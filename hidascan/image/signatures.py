@@ -1,4 +1,4 @@
-"""Identify unsupported files by their first bytes, never by their suffix."""
+"""Identify unsupported files by their content, never by their suffix."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def describe(data: bytes) -> str:
     """Return the reason why no decoder opens a file.
 
     Args:
-        data: Content of the file, not empty. Only its first 4096 bytes are examined, and whether all bytes are zero.
+        data: Content of the file, not empty.
 
     Returns:
         One line: the kind of file; "damaged" for a supported format; or that the kind is unknown.
