@@ -153,14 +153,14 @@ def _split(field: Field) -> list[Field]:
     return [Field(field.source, field.name, "topic", word.strip()) for word in words if word.strip()]
 
 
-def _of_exif(file: _File) -> Iterator[Field]:
+def _exif_fields(file: _File) -> Iterator[Field]:
     for tag, text in exif_texts(file.image):
         name, kind = _EXIF.get(tag) or (ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), "structure")
         if kind != "structure" or "\0" not in text:  # with NUL: a binary block
             yield Field("exif", f"EXIF {name}", kind, text)
 
 
-def _of_xmp(file: _File) -> Iterator[Field]:
+def _xmp_fields(file: _File) -> Iterator[Field]:
     for packet in dict.fromkeys(_packets(file)):
         for name, value, of_part in properties_of(packet):
             yield Field("xmp", f"XMP {name}", kind_of_property(name), value, of_part)
@@ -193,7 +193,7 @@ def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:
     yield from (b"".join(part for _, part in sorted(pieces.items())) for pieces in parts.values())
 
 
-def _of_iptc(file: _File) -> Iterator[Field]:
+def _iptc_fields(file: _File) -> Iterator[Field]:
     for block in _iptc_blocks(file):
         for dataset, value in iptc_records(block):
             if dataset in _IPTC:
@@ -212,13 +212,13 @@ def _iptc_blocks(file: _File) -> Iterator[bytes]:
     yield from (one for one in file.profiles if one.startswith((b"8BIM", b"Photoshop 3.0\0", b"\x1c")))
 
 
-def _of_png(file: _File) -> Iterator[Field]:
+def _png_fields(file: _File) -> Iterator[Field]:
     for key, text in file.png_texts:
         if key != _XMP_KEY and not key.startswith(RAW_PROFILE):
             yield Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
 
 
-def _of_comments(file: _File) -> Iterator[Field]:
+def _comment_fields(file: _File) -> Iterator[Field]:
     for name, body in getattr(file.image, "applist", ()):
         if name.startswith("APP") and body.startswith((b"AIGC{", b'{"AIGC"')):  # China's label without a container
             yield Field("comment", f"JPEG {name}", "structure", _decoded(body))
@@ -229,7 +229,7 @@ def _of_comments(file: _File) -> Iterator[Field]:
             yield Field("comment", "GIF comment", "comment", _decoded(text))
 
 
-def _of_samsung(file: _File) -> Iterator[Field]:
+def _samsung_fields(file: _File) -> Iterator[Field]:
     """Yield the mark of an edit by Galaxy AI behind a JPEG."""
     _, found, edit = file.data[-_MAX_TRAILER:].rpartition(b"PhotoEditor_Re_Edit_Data")
     if found and file.data.endswith(b"SEFT") and re.search(rb'"genAIType"\s{0,9}:\s{0,9}"?[1-9]', edit):
@@ -244,10 +244,10 @@ def _decoded(value: bytes) -> str:
 
 
 _READERS: tuple[Callable[[_File], Iterator[Field]], ...] = (
-    _of_exif,
-    _of_xmp,
-    _of_iptc,
-    _of_png,
-    _of_comments,
-    _of_samsung,
+    _exif_fields,
+    _xmp_fields,
+    _iptc_fields,
+    _png_fields,
+    _comment_fields,
+    _samsung_fields,
 )

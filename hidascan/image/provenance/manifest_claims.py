@@ -37,11 +37,11 @@ def claims_of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
     """
     if manifest is None:
         return
-    yield from _of_one_manifest(manifest)
-    yield from _of_ingredients(manifest, True, signature=manifest.signature)
+    yield from _own_claims(manifest)
+    yield from _ingredient_claims(manifest, True, signature=manifest.signature)
 
 
-def _of_ingredients(
+def _ingredient_claims(
     manifest: Manifest, of_whole: bool, placed: bool = False, signature: str = "valid"
 ) -> Iterator[Claim]:
     """Yield the claims of the ingredients of a manifest, and of theirs.
@@ -58,16 +58,16 @@ def _of_ingredients(
         whole = of_whole and one.relationship == "parentOf"
         inside = placed or one.relationship != "parentOf"
         weakest = max(signature, one.signature or signature, key=_WEAKEST.index)
-        for claim in _of_one_manifest(one):
+        for claim in _own_claims(one):
             if claim.kind != "software":
                 detail = f"{f'an ingredient, {one.title}'.rstrip(', ')}: {claim.detail}"
                 part = claim.part or (not whole if claim.kind == "ai" else inside)
                 strength = _STRENGTH.get(weakest, "text")
                 yield replace(claim, part=part, detail=detail, signature=weakest, strength=strength)
-        yield from _of_ingredients(one, whole, inside, weakest)
+        yield from _ingredient_claims(one, whole, inside, weakest)
 
 
-def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
+def _own_claims(manifest: Manifest) -> Iterator[Claim]:
     """Yield the strongest AI claim, a camera claim, or else a software claim."""
     ai = _ai_statements(manifest)
     cameras = [one for one in manifest.statements if _is_camera(one)]

@@ -74,9 +74,9 @@ def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
     yield Statement("C2PA claim generator", agent=claim_generator_of(manifest))
     for label, data in _assertions(manifest):
         if _is_actions(label):
-            yield from _of_actions(data, _list(manifest.get("claim_generator_info")))
+            yield from _action_statements(data, _list(manifest.get("claim_generator_info")))
         elif label.startswith(_METADATA):
-            yield from _of_metadata(f"C2PA assertion {label}", data)
+            yield from _metadata_statements(f"C2PA assertion {label}", data)
         elif label.startswith(AI_ASSERTIONS) and data.get("ai_generated") is not False:
             agent = next(
                 (text for key in ("description", "modelName", "model", "name") if (text := plain(data.get(key)))), ""
@@ -101,19 +101,19 @@ def _is_actions(label: str) -> bool:
     return label.startswith("c2pa.actions")
 
 
-def _of_actions(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
+def _action_statements(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
     agents = _list(data.get("softwareAgents")) or infos
     actions = [one for one in _list(data.get("actions")) if isinstance(one, dict)][:_MAX_ACTIONS]
     names = {plain(one.get("action")) for one in actions}
     templates = [one for one in _list(data.get("templates")) if isinstance(one, dict)][:_MAX_ACTIONS]
     for action in (*actions, *(one for one in templates if plain(one.get("action")) in {"*", *names})):
-        yield from _of_action(action, agents)
+        yield from _statements_of_action(action, agents)
         for related in _list(action.get("related"))[:_MAX_RELATED]:
             if isinstance(related, dict):
-                yield from _of_action(related, agents)
+                yield from _statements_of_action(related, agents)
 
 
-def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
+def _statements_of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
     field = f"C2PA action {plain(action.get('action'))}".strip()
     agent = _name(action.get("softwareAgent")) or _by_index(agents, action.get("softwareAgentIndex"))
     description = plain(action.get("description"))
@@ -151,14 +151,14 @@ def _name(agent: object) -> str:
     return plain(agent.get("name")) if isinstance(agent, dict) else plain(agent)
 
 
-def _of_metadata(field: str, data: dict[str, Any]) -> Iterator[Statement]:
+def _metadata_statements(field: str, data: dict[str, Any]) -> Iterator[Statement]:
     """Yield source types, generators and the camera in a metadata assertion.
 
     The name of a property follows in the field, except for the source type of the whole picture.
     """
     camera = {"make": "", "model": ""}
     for outer, name, value in _properties(data):
-        kind, text = _kind(name), plain(_of_json_ld(value))
+        kind, text = _kind(name), plain(_json_ld_value(value))
         if kind == "source type" and source_type_of(value):
             yield Statement(f"{field}, {outer}" if outer else field, source_type_of(value))
         elif outer or not text:
@@ -201,11 +201,11 @@ def _properties(data: dict[str, Any]) -> Iterator[tuple[str, str, object]]:
 
 def source_type_of(value: object) -> str:
     """Return the term of a URI, a QCode, or a bare term: trainedAlgorithmicMedia."""
-    text = plain(_of_json_ld(value))
+    text = plain(_json_ld_value(value))
     return term_of(text) or text.rstrip("/").replace("#", "/").replace(":", "/").rsplit("/", 1)[-1].strip()
 
 
-def _of_json_ld(value: object) -> object:
+def _json_ld_value(value: object) -> object:
     """Return the value that a dict of JSON-LD wraps; any other value unchanged."""
     return value.get("@id") or value.get("@value") or value.get("id") if isinstance(value, dict) else value
 

@@ -95,14 +95,14 @@ def generator_of(text: str) -> str:
     """Return the generator whose structure a text contains; "" if none."""
     searched = text if len(text) <= _HEAD + _TAIL else text[:_HEAD] + text[-_TAIL:]
     if "Steps:" in searched and any(name in searched for name in _SETTINGS_NAMED) and _STEPS.search(searched):
-        return _of_parameters(searched)
+        return _writer_of_parameters(searched)
     if "Job ID:" in searched and _is_job(searched[-_JOB_CHARACTERS:]):
         return "Midjourney"
     if text.startswith(_OPENAI):
         return "OpenAI"
     if text[:1] == '"' and _DREAM.match(text[:8000]):
         return "InvokeAI"
-    return _of_json(text) if "{" in text[:60] else ""
+    return _generator_in_json(text) if "{" in text[:60] else ""
 
 
 def is_inpainted(text: str) -> bool:
@@ -161,7 +161,7 @@ def _is_job(text: str) -> bool:
     return bool(_PARAMETER.search(before) or (job.group(1) and re.search(r"(?:[^\s,;:|],?|::) {1,2}$", before)))
 
 
-def _of_parameters(text: str) -> str:
+def _writer_of_parameters(text: str) -> str:
     """Return the program that wrote parameters in A1111's format, which many programs use."""
     for match in _WRITER.finditer(text[-4000:]):
         if tool := tool_in(match.group(1), "software"):
@@ -171,7 +171,7 @@ def _of_parameters(text: str) -> str:
     return "A1111"
 
 
-def _of_json(text: str) -> str:
+def _generator_in_json(text: str) -> str:
     text = _without_label(text)
     if values := _unpacked(text):
         return _tool_named(values) or generator_of_keys(values)
