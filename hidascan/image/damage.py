@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from hidascan.errors import ImageError
+from hidascan.image.boxes import iso_boxes
 from hidascan.image.heif_items import coded_extents
 from hidascan.notes import DAMAGED, DAMAGED_ONLY, MAY_BE_WRONG
 
@@ -171,20 +172,7 @@ def _declared_size(data: bytes) -> int:
     if data[:4] == b"RIFF":
         return 8 + int.from_bytes(data[4:8], "little")
     if data[4:8] == b"ftyp":
-        return _end_of_boxes(data)
+        return max(end for _, _, end in iso_boxes(data))
     if data[:4] in (b"II*\0", b"MM\0*"):  # offset of the first directory, often at the end
         return 2 + int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big")
     return 0
-
-
-def _end_of_boxes(data: bytes) -> int:
-    """Return the end offset of the last box of an ISO base media file."""
-    place = 0
-    while place + 8 <= len(data):
-        size = int.from_bytes(data[place : place + 4], "big")
-        if size == 1:
-            size = int.from_bytes(data[place + 8 : place + 16], "big")
-        if size < 8:  # 0: up to the end of the file; others are invalid
-            return len(data)
-        place += size
-    return place

@@ -20,9 +20,10 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
+from hidascan.image.boxes import PNG_SIGNATURE
 from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
 from hidascan.image.formats import EXPORT, LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
-from hidascan.image.headers import PNG_SIGNATURE, complete_webp, versions, webp_size, with_known_brand
+from hidascan.image.headers import complete_webp, versions, webp_size, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from hidascan.image.boxes import iso_boxes
+
 _IN_FILE = 0  # construction method of items whose offsets are those of the file
 _TO_THE_END = 1 << 62  # bytes: the length of an extent that is given as 0
 _MAX_DEPTH = 4  # of items derived from others, such as an overlay of grids
@@ -60,16 +62,7 @@ def coded_extents(data: bytes) -> list[tuple[int, int]]:
 
 
 def _boxes(data: bytes) -> Iterator[_Box]:
-    at = 0
-    while at + 8 <= len(data):
-        size, head = int.from_bytes(data[at : at + 4], "big"), 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        size = size or len(data) - at
-        if size < head:
-            return
-        yield _Box(data[at + 4 : at + 8], data[at + head : at + size])
-        at += size
+    yield from (_Box(kind, data[start:end]) for kind, start, end in iso_boxes(data))
 
 
 def _derived_from(references: _Box) -> dict[int, list[int]]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hidascan.errors import ImageError
+from hidascan.image.boxes import PNG_SIGNATURE
 from hidascan.image.damage import Rows, note_of
-from hidascan.image.headers import PNG_SIGNATURE
 from hidascan.notes import DAMAGED, MAY_BE_WRONG
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type

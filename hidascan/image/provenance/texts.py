@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from hidascan.image.headers import png_chunks
+from hidascan.image.boxes import png_chunks
 
 RAW_PROFILE = "Raw profile type "  # start of the keywords under which ImageMagick stores other metadata
 _PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all, below Pillow's limits
