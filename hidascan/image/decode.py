@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.ExifTags import Base as Tag
 
 from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.geometry import PATCH
@@ -44,7 +45,6 @@ pillow_heif.register_heif_opener()
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error and not a warning
 
-_ORIENTATION_TAG = 0x0112
 _TOO_SHORT = (
     f"{DAMAGED}the file is shorter than it declares; the picture is intact, but metadata or later frames may be missing"
 )
@@ -373,7 +373,7 @@ def _partly(data: bytes) -> tuple[Image.Image, Rows]:
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1..8; 1 if there is none."""
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        value = image.getexif().get(Tag.Orientation, 1)
     except Exception:  # broken EXIF must not prevent a scan
         return 1
     return int(value) if value in range(1, 9) else 1  # some programs write a rational or a floating number

@@ -10,26 +10,29 @@ from functools import cached_property
 from typing import Any
 
 from PIL import ExifTags, Image
+from PIL.ExifTags import Base as Tag
 
-from hidascan.image.provenance.tags import exif_texts, iptc_records
+from hidascan.image.provenance.tags import IPTC_RESOURCE, exif_texts, iptc_records
 from hidascan.image.provenance.texts import RAW_PROFILE, gif_texts, png_texts, raw_profile
 from hidascan.image.provenance.xmp import properties_of
 
 _MAX_PER_KIND, _MAX_CHARACTERS = 200, 8_000_000
 PNG_TEXT = "PNG text "
-_EXIF = {
-    0x000B: ("ProcessingSoftware", "software"), 0x0131: ("Software", "software"), 0xA43A: ("RAWDevelopingSoftware", "software"),
-    0xA43B: ("ImageEditingSoftware", "software"), 0xA43C: ("MetadataEditingSoftware", "text"),
-    0x010F: ("Make", "make"), 0x0110: ("Model", "model"), 0x013B: ("Artist", "creator"), 0x9C9D: ("XPAuthor", "creator"),
-    0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"), 0x9286: ("UserComment", "comment"),
-    0x9C9C: ("XPComment", "comment"), 0x010D: ("DocumentName", "caption"), 0x010E: ("ImageDescription", "caption"),
-    0x8298: ("Copyright", "text"), 0x9C9B: ("XPTitle", "caption"), 0x9C9E: ("XPKeywords", "keywords"), 0x9C9F: ("XPSubject", "caption"),
-    0xA436: ("ImageTitle", "caption"), 0x927C: ("MakerNote", "structure"), 0xA434: ("LensModel", "lens"),
+_EXIF: dict[int, str] = {
+    Tag.ProcessingSoftware: "software", Tag.Software: "software", Tag.Make: "make", Tag.Model: "model", Tag.LensModel: "lens",
+    Tag.Artist: "creator", Tag.XPAuthor: "creator", Tag.UserComment: "comment", Tag.XPComment: "comment",
+    Tag.DocumentName: "caption", Tag.ImageDescription: "caption", Tag.XPTitle: "caption", Tag.XPSubject: "caption",
+    Tag.XPKeywords: "keywords", Tag.Copyright: "text",
+}  # fmt: skip
+_EXIF_3 = {  # tags without a name in Pillow
+    0xA436: ("ImageTitle", "caption"), 0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"),
+    0xA43A: ("RAWDevelopingSoftware", "software"), 0xA43B: ("ImageEditingSoftware", "software"),
+    0xA43C: ("MetadataEditingSoftware", "text"),
 }  # fmt: skip
 _IPTC = {
     5: ("Title", "caption"), 25: ("Keywords", "topic"), 40: ("Instructions", "text"), 65: ("Program", "software"),
-    80: ("By-line", "creator"), 85: ("By-line Title", "comment"), 122: ("Writer", "text"), 105: ("Headline", "topic"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
-    116: ("Copyright", "text"), 120: ("Caption", "caption"),
+    80: ("By-line", "creator"), 85: ("By-line Title", "comment"), 122: ("Writer", "text"), 105: ("Headline", "topic"),
+    110: ("Credit", "credit"), 115: ("Source", "credit"), 116: ("Copyright", "text"), 120: ("Caption", "caption"),
 }  # fmt: skip
 _XMP = {
     "tiff:Software": "software", "exif:Software": "software", "stEvt:softwareAgent": "software",
@@ -60,7 +63,6 @@ _EXTENSION_HEAD = 40  # GUID, full length, offset
 _MAX_EXTENDED = 4_000_000
 _MAX_TRAILER = 400_000  # bytes
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
-_IPTC_TAG, _PHOTOSHOP_TAG, _IPTC_RESOURCE = 33723, 34377, 0x0404
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ def _split(field: Field) -> list[Field]:
 
 def _exif_fields(file: _File) -> Iterator[Field]:
     for tag, text in exif_texts(file.image):
-        name, kind = _EXIF.get(tag) or (ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), "structure")
+        usual = ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), _EXIF.get(tag, "structure")
+        name, kind = _EXIF_3.get(tag, usual)
         if kind != "structure" or "\0" not in text:  # with NUL: a binary block
             yield Field("exif", f"EXIF {name}", kind, text)
 
@@ -203,10 +206,10 @@ def _iptc_fields(file: _File) -> Iterator[Field]:
 
 def _iptc_blocks(file: _File) -> Iterator[bytes]:
     resources: Any = file.image.info.get("photoshop")
-    if isinstance(resources, dict) and isinstance(resources.get(_IPTC_RESOURCE), bytes):
-        yield resources[_IPTC_RESOURCE]
+    if isinstance(resources, dict) and isinstance(resources.get(IPTC_RESOURCE), bytes):
+        yield resources[IPTC_RESOURCE]
     tags: Any = getattr(getattr(file.image, "tag_v2", None), "_tagdata", {})  # undecoded: of numbers, only one is kept
-    for block in (tags.get(_IPTC_TAG), tags.get(_PHOTOSHOP_TAG)):
+    for block in (tags.get(Tag.IPTCNAA), tags.get(Tag.ImageResources)):
         if isinstance(block, bytes):
             yield block
     yield from (one for one in file.profiles if one.startswith((b"8BIM", b"Photoshop 3.0\0", b"\x1c")))
