@@ -11,9 +11,9 @@ from PIL import Image
 from hidascan.errors import ImageError
 from hidascan.image.boxes import iso_boxes
 from hidascan.image.heif_items import coded_extents
-from hidascan.notes import DAMAGED, DAMAGED_ONLY, MAY_BE_WRONG
+from hidascan.notes import DAMAGED, DAMAGED_IMAGE, DAMAGED_ONLY, MAY_BE_WRONG
 
-CUT_BEFORE_PIXELS = "damaged image: the file is truncated before any pixels can be decoded"
+CUT_BEFORE_PIXELS = f"{DAMAGED_IMAGE}the file is truncated before any pixels can be decoded"
 _MIN_ROWS, _MIN_SHARE = 64, 0.25
 _GENERIC_MESSAGES = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
 _FLAT_PIXELS_PER_ZERO = 300  # in lossy WebP; flat areas were measured to have one zero byte per 350 pixels
@@ -41,7 +41,7 @@ def note_of(rows: Rows, height: int) -> str:
     """
     count = rows.bottom - rows.top
     if not rows.enough(height):
-        raise ImageError(f"damaged image: only {count} of {height} rows are readable")
+        raise ImageError(f"{DAMAGED_IMAGE}only {count} of {height} rows are readable")
     which = (
         f"the first {count} of {height} rows" if not rows.top else f"rows {rows.top + 1} to {rows.bottom} of {height}"
     )
@@ -156,7 +156,7 @@ def unreadable_reason(data: bytes, error: Exception) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
     if "truncated" in words.lower():
         return CUT_BEFORE_PIXELS
-    return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_GENERIC_MESSAGES) else words}"
+    return f"{DAMAGED_IMAGE}{'its pixels cannot be decoded' if words.startswith(_GENERIC_MESSAGES) else words}"
 
 
 def ends_early(data: bytes) -> str:
@@ -164,7 +164,7 @@ def ends_early(data: bytes) -> str:
     declared = _declared_size(data)
     if declared <= len(data):
         return ""
-    return f"damaged image: the file is truncated: {len(data)} of at least {declared} bytes"
+    return f"{DAMAGED_IMAGE}the file is truncated: {len(data)} of at least {declared} bytes"
 
 
 def _declared_size(data: bytes) -> int:

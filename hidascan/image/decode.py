@@ -38,7 +38,7 @@ from hidascan.image.provenance.texts import without_long_texts
 from hidascan.image.raw_photos import raw_photo
 from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, mend_transparency, to_rgb
 from hidascan.image.signatures import describe, without_padding
-from hidascan.notes import DAMAGED, MAY_BE_WRONG, ONLY
+from hidascan.notes import DAMAGED, DAMAGED_IMAGE, MAY_BE_WRONG, ONLY
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
@@ -200,7 +200,7 @@ def _repaired(
         raise ImageError(f"this is an Apple PNG (CgBI), an unsupported format: {EXPORT}")
     file = PngFile.read(data)
     if file.lacks_palette:
-        raise ImageError("damaged image: the palette of this PNG file is missing")
+        raise ImageError(f"{DAMAGED_IMAGE}the palette of this PNG file is missing")
     if file.intact:
         return data, None, ()
     check_size(*file.size, max_pixels)
@@ -263,7 +263,7 @@ def _decode_opened(
 ) -> DecodedImage:
     """Decode an opened file: pixels, format, orientation, settings of the last save, and notes."""
     if image.format == "GIF" and _holds_too_little(image, data):
-        raise ImageError("damaged image: the file is too small for the size that its first frame declares")
+        raise ImageError(f"{DAMAGED_IMAGE}the file is too small for the size that its first frame declares")
     check_size(*image.size, max_pixels)
     notes = list(_frames(image))
     tiff.in_one_plane(image)

@@ -24,6 +24,7 @@ import numpy as np
 from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.formats import LARGEST_FILE
+from hidascan.notes import DAMAGED_IMAGE
 from hidascan.records import from_json, to_json
 
 try:
@@ -172,7 +173,7 @@ class _Worker:
         if code > 0 and not self._is_started:
             return f"the decoder could not be started: exit code {code}"
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"damaged image: its decoder crashed ({name})"
+        return f"{DAMAGED_IMAGE}its decoder crashed ({name})"
 
     def end(self) -> None:
         """Kill the process."""

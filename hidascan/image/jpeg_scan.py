@@ -18,7 +18,7 @@ from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, longest_run, note_of, same_rows
 from hidascan.image.headers import plain_jpeg
 from hidascan.image.jpeg_layout import EOI, Layout, Scan
-from hidascan.notes import DAMAGED, MAY_BE_WRONG, REDUCED_DETAIL
+from hidascan.notes import DAMAGED, DAMAGED_IMAGE, MAY_BE_WRONG, REDUCED_DETAIL
 
 _UNWRITTEN = 64  # bytes; fewer zeros at the end are padding
 _HOLES = re.compile(rb"\0{64,}|\xff{64,}")
@@ -28,8 +28,8 @@ _STRAY_ZEROS = 2  # before or after an erased sector
 _RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _ZEROS = "zero bytes in place of pixels"
-_NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
-_STRAY_BYTES = "damaged: the JPEG contains stray bytes; all pixels are intact"
+_NO_END = f"{DAMAGED}the JPEG end marker is missing; all pixels are intact"
+_STRAY_BYTES = f"{DAMAGED}the JPEG contains stray bytes; all pixels are intact"
 # Warnings on headers, not on pixels.
 _HARMLESS = ("bad ICC marker", "JFIF revision", "Invalid SOS parameters", "Adobe color transform")
 _OF_DAMAGE = ("corrupt", "premature")  # in warnings
@@ -186,7 +186,7 @@ class _Damaged:
 
     def decode(self) -> tuple[np.ndarray, tuple[str, ...]]:
         if not self.layout.scans:
-            raise ImageError("damaged image: the file is truncated before its pixels")
+            raise ImageError(f"{DAMAGED_IMAGE}the file is truncated before its pixels")
         if self.lacks_only_its_end():
             return _rgb(self._repaired(), self.mode), (_NO_END,)
         first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
@@ -235,7 +235,7 @@ class _Damaged:
     def _coarse(self) -> tuple[np.ndarray, tuple[str, ...]]:
         layout = self.layout
         if not layout.progressive or not layout.covers(layout.scans[:-1], 13, layout.components):
-            raise ImageError("damaged image: data are missing, only a coarse preview is readable")
+            raise ImageError(f"{DAMAGED_IMAGE}data are missing, only a coarse preview is readable")
         why, doubt = "the file is truncated", ""
         if not self._is_merely_cut():
             why, doubt = "data are missing", f", and part of the picture {MAY_BE_WRONG}"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hidascan.image.damage import CUT_BEFORE_PIXELS, ends_early
 from hidascan.image.formats import EXPORT
 from hidascan.image.raw_photos import RAW, raw_name, tiff_layout
+from hidascan.notes import DAMAGED_IMAGE
 
 _DOWNLOAD = "probably a failed download"
 _SIDECAR = "a sidecar file, or a failed download"
@@ -190,7 +191,7 @@ def describe(data: bytes) -> str:
         return _sentence(kind)
     for pattern, name in _SUPPORTED:
         if _matches(pattern, head):
-            damaged = f"damaged image: the header of this {name} file cannot be read"
+            damaged = f"{DAMAGED_IMAGE}the header of this {name} file cannot be read"
             return ends_early(data) or _unusual(name, data) or damaged
     for kind in _UNSUPPORTED:
         if _matches(kind.pattern, head):
