@@ -8,7 +8,7 @@ from typing import Any
 
 from hidascan.image.provenance.catalogue import Tool, tool_in
 from hidascan.image.provenance.fields import kind_of_property
-from hidascan.image.provenance.manifest import Statement
+from hidascan.image.provenance.manifest import ACTION, ASSERTION, GENERATOR, MODEL, Statement
 from hidascan.image.provenance.source_types import term_of
 from hidascan.image.provenance.tags import camera_name
 
@@ -22,12 +22,10 @@ _PARTS = (
 _INGREDIENTS = ("instanceId", "ingredient", "ingredients", "ingredientIds")  # parameters of an action that name them
 _OF_VALUES = frozenset({"@id", "@value", "@type", "@language", "id"})  # keys of a value in JSON-LD
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
-_GENERATOR = "com.adobe.generative-ai"
-_DISCLOSURE = "c2pa.ai-disclosure"
 _LIBRARY = re.compile(  # as the name of a claim generator, which says nothing on the tool
     r"(?:adobe_)?c2pa(?:[-_.]?(?:rs|python|node\w*|js|tool|c|ios|android|swift))?(?:[/ _]v?[\d.]+\w*)?", re.IGNORECASE
 )
-AI_ASSERTIONS = (_GENERATOR, _DISCLOSURE, "c2pa.ai_generated_content")
+AI_ASSERTIONS = ("com.adobe.generative-ai", "c2pa.ai-disclosure", "c2pa.ai_generated_content")
 
 
 def claim_generator_of(manifest: dict[str, Any]) -> str:
@@ -71,17 +69,17 @@ def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
     Args:
         manifest: One of the `manifests` of the report.
     """
-    yield Statement("C2PA claim generator", agent=claim_generator_of(manifest))
+    yield Statement(GENERATOR, agent=claim_generator_of(manifest))
     for label, data in _assertions(manifest):
         if _is_actions(label):
             yield from _action_statements(data, _list(manifest.get("claim_generator_info")))
         elif label.startswith(_METADATA):
-            yield from _metadata_statements(f"C2PA assertion {label}", data)
+            yield from _metadata_statements(f"{ASSERTION}{label}", data)
         elif label.startswith(AI_ASSERTIONS) and data.get("ai_generated") is not False:
             agent = next(
                 (text for key in ("description", "modelName", "model", "name") if (text := plain(data.get(key)))), ""
             )
-            yield Statement(f"C2PA assertion {label}", agent=agent)
+            yield Statement(f"{ASSERTION}{label}", agent=agent)
 
 
 def plain(value: object) -> str:
@@ -114,7 +112,7 @@ def _action_statements(data: dict[str, Any], infos: list[Any]) -> Iterator[State
 
 
 def _statements_of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
-    field = f"C2PA action {plain(action.get('action'))}".strip()
+    field = f"{ACTION}{plain(action.get('action'))}".strip()
     agent = _name(action.get("softwareAgent")) or _by_index(agents, action.get("softwareAgentIndex"))
     description = plain(action.get("description"))
     if not agent and (tool := tool_in(description, "credit")):  # "Created by Google Generative AI."
@@ -170,7 +168,7 @@ def _metadata_statements(field: str, data: dict[str, Any]) -> Iterator[Statement
         elif kind in ("software", "credit", "creator") and (tool := tool_in(text, kind)):
             yield Statement(f"{field}, {plain(name)}", agent=_agent(tool, text))
     if any(camera.values()):
-        yield Statement(f"{field}, Model", agent=camera_name(**camera))
+        yield Statement(f"{field}{MODEL}", agent=camera_name(**camera))
 
 
 def _kind(name: str) -> str:
