@@ -47,7 +47,7 @@ def _simplified(data: bytes, texts: bool) -> bytes:
     return data
 
 
-def plain_png(data: bytes, packed: bool = False) -> bytes:
+def plain_png(data: bytes, packed: bool) -> bytes:
     """Return a PNG with its header, palette, transparency, pixels and texts only; compressed texts if `packed`."""
     colour = data[25] if len(data) > 25 else 0
     parts = [PNG_SIGNATURE]

@@ -66,7 +66,7 @@ def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
         raise UsageError(f"{source}: {error}") from None
 
 
-def read_list(stream: Any, source: str, column: str = "path", null: bool = False) -> Iterator[str]:
+def read_list(stream: Any, source: str, column: str, null: bool) -> Iterator[str]:
     """Yield paths from a buffered binary stream, as they arrive; skip empty ones.
 
     With `null`, names are taken literally. In lines, carriage returns and byte-order marks are removed, unless a file
