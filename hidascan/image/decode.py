@@ -121,13 +121,9 @@ def decode(
             pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
             notes = (*skipped, *damage, *decoded.notes)
             trace = jpeg_trace(pixels) if traced else None
-            return _with_origin(
-                replace(decoded, pixels=pixels, notes=notes, trace=trace),
-                image,
-                (data, readable)[: 1 + bool(damage)],
-                Path(path),
-                trust,
-            )
+            decoded = replace(decoded, pixels=pixels, notes=notes, trace=trace)
+            contents = (data, readable) if damage else (data,)
+            return _with_origin(decoded, image, contents=contents, path=Path(path), trust=trust)
 
 
 def _once(callback: Callable[[int], None]) -> Callable[[int], None]:
@@ -162,16 +158,16 @@ def _reasons(data: bytes) -> Iterator[None]:
 
 
 def _with_origin(
-    decoded: DecodedImage, image: Image.Image, contents: tuple[bytes, ...], path: Path, trust: str | None
+    decoded: DecodedImage, image: Image.Image, *, contents: tuple[bytes, ...], path: Path, trust: str | None
 ) -> DecodedImage:
     """Add the metadata on the origin of an image; call it after loading, as a PNG may have text after its pixels.
 
     `contents` are those of the file, and of a repaired one, whose manifest is read if that of the file is unreadable.
     """
-    fields = fields_of(image, contents[0])
-    manifest, notes = read_manifest(contents[0], decoded.format, sidecar_of(path), trust, fields)
+    fields, sidecar = fields_of(image, contents[0]), sidecar_of(path)
+    manifest, notes = read_manifest(contents[0], decoded.format, sidecar, trust, fields)
     if manifest is None and len(contents) > 1:
-        manifest, others = read_manifest(contents[1], decoded.format, sidecar_of(path), trust, fields)
+        manifest, others = read_manifest(contents[1], decoded.format, sidecar, trust, fields)
         notes = notes if manifest is None else others
     claims = read_claims(image, fields, manifest)
     has_camera = any((claim.kind, claim.source) == ("camera", "exif") for claim in claims)

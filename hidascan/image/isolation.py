@@ -129,11 +129,11 @@ class _Worker:
             if not self._is_started:
                 self._receive()
                 self._is_started = True
-            self._send({"path": path, "max_pixels": max_pixels, "trust": trust})
+            _send(self._requests, {"path": path, "max_pixels": max_pixels, "trust": trust})
             reply = self._receive()
             if "pixels" in reply:
                 before_load(reply["pixels"])
-                self._send({})
+                _send(self._requests, {})
                 reply = self._receive()
             if "error" in reply:
                 raise ImageError(reply["error"])
@@ -153,10 +153,6 @@ class _Worker:
         pixels.flags.writeable = False
         image: DecodedImage = from_json(DecodedImage, {"pixels": pixels, **reply["image"]})
         return image
-
-    def _send(self, message: dict[str, Any]) -> None:
-        self._requests.write(json.dumps(message).encode() + b"\n")
-        self._requests.flush()
 
     def _receive(self) -> dict[str, Any]:
         line = self._replies.readline()
@@ -233,9 +229,9 @@ def _size_of(path: str) -> int:
         return 0
 
 
-def _send(replies: BinaryIO, message: dict[str, Any]) -> None:
-    replies.write(json.dumps(message).encode() + b"\n")
-    replies.flush()
+def _send(pipe: BinaryIO, message: dict[str, Any]) -> None:
+    pipe.write(json.dumps(message).encode() + b"\n")
+    pipe.flush()
 
 
 def _allow_seconds(seconds: int) -> None:
