@@ -216,4 +216,4 @@ def _dct_matrix() -> np.ndarray:
 
 _DCT = _dct_matrix()
 _QUALITIES = range(1, 101)
-_TABLES = np.array([ijg_table(max(1, quality)).ravel() for quality in range(101)], np.float32)  # by quality
+_TABLES = np.array([ijg_table(max(1, quality)) for quality in range(101)], np.float32)  # by quality

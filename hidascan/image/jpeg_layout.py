@@ -111,9 +111,9 @@ class Layout:
             place = stop
         return b"".join([*parts, self.data[place:]]) if parts else self.data
 
-    def covers(self, scans: list[Scan], most_lacking: int, components: tuple[int, ...]) -> bool:
-        """Return whether scans hold all 64 coefficients of components, lacking at most `most_lacking` bits of each."""
-        wanted = {(name, number) for name in components for number in range(64)}
+    def covers(self, scans: list[Scan], most_lacking: int) -> bool:
+        """Return whether scans hold all 64 coefficients of each component, lacking at most `most_lacking` bits of each."""
+        wanted = {(name, number) for name in self.components for number in range(64)}
         for scan in scans:
             if scan.lacking <= most_lacking:
                 last = scan.last if self.progressive else 63
