@@ -83,7 +83,7 @@ def _places(locations: _Box) -> dict[int, list[tuple[int, int]]]:
     sizes = reader.number(2)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     wide = 2 if version < 2 else 4
-    found: dict[int, list[tuple[int, int]]] = {}
+    extents: dict[int, list[tuple[int, int]]] = {}
     for _ in range(reader.number(wide)):
         item = reader.number(wide)
         method = reader.number(2) & 15 if version else _IN_FILE
@@ -93,5 +93,5 @@ def _places(locations: _Box) -> dict[int, list[tuple[int, int]]]:
             reader.number(index_size if version else 0)
             start, length = base + reader.number(offset_size), reader.number(length_size)
             if method == _IN_FILE:
-                found.setdefault(item, []).append((start, start + (length or _TO_THE_END)))
-    return found
+                extents.setdefault(item, []).append((start, start + (length or _TO_THE_END)))
+    return extents

@@ -32,7 +32,8 @@ def tags_of(image: Image.Image) -> Any:
 def in_one_plane(image: Image.Image) -> Image.Image:
     """Make Pillow read a TIFF of one channel that is marked as having separate planes.
 
-    For such planes, it would use only the first letter of the raw mode. Call it after any change of frames, which reads the tags again.
+    For such planes, it would use only the first letter of the raw mode. Call it after any change of frames, which reads
+    the tags again.
     """
     tags = tags_of(image)
     if _is_separate(tags) and tags.get(Tag.SamplesPerPixel, 1) == 1:

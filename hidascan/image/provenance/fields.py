@@ -89,14 +89,14 @@ class Field:
 
 def fields_of(image: Image.Image, data: bytes) -> list[Field]:
     """Return the fields of a loaded image and the bytes of its file; skip broken ones."""
-    file, kept = _File(image, data), _FieldCollector()
+    file, collector = _File(image, data), _FieldCollector()
     for read in _READERS:
         try:
             for field in read(file):
-                kept.add(field)
+                collector.add(field)
         except Exception:  # hostile metadata must not prevent a scan
             continue
-    return list(kept.fields)
+    return list(collector.fields)
 
 
 class _File:
@@ -178,12 +178,12 @@ def _packets(file: _File) -> Iterator[bytes]:
     segments = file.segments("APP1")
     yield from (body[len(_XMP_SEGMENT) :] for body in segments if body.startswith(_XMP_SEGMENT))
     yield from _extended(body[len(_XMP_EXTENSION) :] for body in segments if body.startswith(_XMP_EXTENSION))
-    found = [] if segments or file.png_texts else [file.image.info.get("xmp")]
-    found += [text for key, text in file.png_texts if key == _XMP_KEY]
-    found += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
-    found += [text for kind, text in file.gif_texts if kind == "xmp"]
-    found += [] if any(found) else file.unread_xmp
-    yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in found if one)
+    packets = [] if segments or file.png_texts else [file.image.info.get("xmp")]
+    packets += [text for key, text in file.png_texts if key == _XMP_KEY]
+    packets += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
+    packets += [text for kind, text in file.gif_texts if kind == "xmp"]
+    packets += [] if any(packets) else file.unread_xmp
+    yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in packets if one)
 
 
 def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:

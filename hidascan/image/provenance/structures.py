@@ -26,7 +26,8 @@ _SETTINGS_NAMED = ("Sampler:", "CFG scale:", "Schedule type:", "Guidance Scale:"
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_JOB, _PARAMETER = re.compile(rf"\bJob ID: ?(?:({_UUID})\s*$|\S)", re.IGNORECASE), re.compile(r"\s--[a-z]{1,12}\b")
+_JOB = re.compile(rf"\bJob ID: ?(?:({_UUID})\s*$|\S)", re.IGNORECASE)
+_PARAMETER = re.compile(r"\s--[a-z]{1,12}\b")  # of Midjourney
 _HEAD, _TAIL = 100_000, 200_000  # characters of a long text that are searched
 _DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?\d+)')  # InvokeAI of 2022
 _JOB_CHARACTERS = 20_000

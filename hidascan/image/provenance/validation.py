@@ -148,7 +148,10 @@ def _refuted(code: str, success: set[str]) -> bool:
 
 
 def _bindings(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (kind, code) of the bindings to the file; those of an update are listed for the manifest that it updates."""
+    """Yield (kind, code) of the bindings to the file.
+
+    Those of an update manifest of C2PA, which has none of its own, are listed under the manifest that it updates.
+    """
     results = (report.get("validation_results") or {}).get("activeManifest")
     codes = ((kind, plain(status.get("code"))) for kind, status in _statuses({"activeManifest": results}))
     yield from ((kind, code) for kind, code in codes if code.startswith(BINDINGS))
