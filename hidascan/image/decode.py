@@ -48,7 +48,7 @@ Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error an
 _TOO_SHORT = (
     f"{DAMAGED}the file is shorter than it declares; the picture is intact, but metadata or later frames may be missing"
 )
-_PIXELS_PER_BYTE = 2731  # of a GIF: the most that its compression can hold
+_PIXELS_PER_BYTE = 2731  # largest number that the compression of a GIF can hold
 
 
 @dataclass(frozen=True)

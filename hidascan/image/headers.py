@@ -17,7 +17,7 @@ _FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}
 _SHORTEST = {_APP0: 14, _APP14: 12}  # bytes in the segments of JFIF and Adobe
 _ICC, _JFIF, _ADOBE = b"ICC_PROFILE", b"JFIF\0", b"Adobe"
 
-_VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # of pictures in WebP
+_VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # starts of pictures in WebP
 _WEBP_PICTURES, _WEBP_METADATA = (b"VP8 ", b"VP8L", b"ANMF"), (b"EXIF", b"XMP ")
 
 _MAX_BRANDS = 1024  # bytes

@@ -12,7 +12,7 @@ from hidascan.image.boxes import iso_boxes
 
 _IN_FILE = 0  # construction method of items whose offsets are those of the file
 _TO_THE_END = 1 << 62  # bytes: the length of an extent that is given as 0
-_MAX_DEPTH = 4  # of items derived from others, such as an overlay of grids
+_MAX_DEPTH = 4  # nested items derived from others, such as an overlay of grids
 
 
 class _Reader:

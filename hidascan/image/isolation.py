@@ -42,7 +42,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # per decod
 _SECONDS, _PIXELS_PER_SECOND = 10, 5e6  # time limit for decoding: 10 s, plus 1 s per 5 million pixels
 _READING_SECONDS = 120  # time limit for reading: this, plus the size at the speed below; a disk may have to spin up
 _BYTES, _BYTES_PER_PIXEL = 1 << 30, 24  # memory limit, beside the process and the file
-_BYTES_PER_SECOND = 5_000_000  # of the slowest disk
+_BYTES_PER_SECOND = 5_000_000  # speed of the slowest disk
 
 
 @functools.cache

@@ -148,8 +148,8 @@ def jpeg_trace(pixels: np.ndarray) -> JpegTrace | None:
 class _Sample:
     """Non-zero coefficients, each with the index of its frequency, 0..63."""
 
-    values: np.ndarray  # (N,) float32
-    which: np.ndarray  # (N,)
+    values: np.ndarray  # (N,) float32, coefficients
+    which: np.ndarray  # (N,) int, index of the frequency of each
 
     def first(self, count: int) -> _Sample:
         """Return about `count` coefficients, evenly spread."""

@@ -14,7 +14,7 @@ _AC = 0x10  # added to the number of a Huffman table of AC coefficients
 _MARKER = re.compile(rb"\xff{1,8}([\x01-\xcf\xd8-\xfe])")
 _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _TABLE_HEAD = 17  # bytes of a Huffman table before its symbols
-_FEW_COEFFICIENTS = 3  # of a block in one scan
+_FEW_COEFFICIENTS = 3  # maximum number in a block of one scan
 
 
 @dataclass

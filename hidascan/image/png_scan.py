@@ -23,8 +23,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 class _Chunk:
     kind: bytes
     data: memoryview
-    intact: bool  # the checksum is correct
-    cut: bool  # the chunk is truncated
+    intact: bool  # whether the checksum is correct
+    cut: bool  # whether the chunk is truncated
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -134,7 +134,7 @@ class PngFile:
         header = self._header()
         known, certain, finished = self._inflate(header.size)
         if not self.chunks[0].intact and not (finished and len(known) == header.size):
-            raise ImageError(f"{DAMAGED_IMAGE}the header of this PNG file is wrong")  # of size or pixel format
+            raise ImageError(f"{DAMAGED_IMAGE}the header of this PNG file is wrong")  # wrong size or pixel format
         known = header.up_to_invalid_filter(known)
         certain, finished = min(certain, len(known)), finished and len(known) >= header.size
         rows = Rows(0, header.whole_rows(len(known)))

@@ -21,7 +21,7 @@ _START = re.compile(
     rb"|\0\0\0.ftyp(?:hei|hev|mif1|msf1|avi)|BM.{4}\0{4}",
     re.DOTALL,
 )
-_DEEP_FRAME = re.compile(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", re.DOTALL)  # of a JPEG with more than 8 bits
+_DEEP_FRAME = re.compile(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", re.DOTALL)  # frame of a JPEG with more than 8 bits
 _FRAME_HEAD = 1 << 16  # bytes of a JPEG in which its frame is searched
 _PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
 

@@ -215,7 +215,7 @@ def _without_identities(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     """Return the reason why a manifest cannot be read."""
-    if type(error).__name__.endswith("NotFound"):  # of a manifest or an assertion
+    if type(error).__name__.endswith("NotFound"):  # a manifest or an assertion is missing
         return "damaged"
     if isinstance(error, (KeyError, TypeError, AttributeError, RecursionError)):
         return "the manifest is malformed"

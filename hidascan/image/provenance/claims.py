@@ -63,7 +63,7 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
 
 def _repainted(structures: dict[Field, str]) -> set[str]:
     """Return the generators, of those by field, that repainted a region of a given picture."""
-    prompts = [field for field in structures if '"class_type"' in field.text]  # of ComfyUI, the nodes that ran
+    prompts = [field for field in structures if '"class_type"' in field.text]  # nodes of ComfyUI that ran
     decisive = {name: prompts if name == COMFYUI and prompts else [*structures] for name in structures.values()}
     return {name for field, name in structures.items() if field in decisive[name] and is_inpainted(field.text)}
 

@@ -26,7 +26,7 @@ _MECHANICAL = frozenset(
         "color_adjustments", "adjustedColor", "trimmed",
     }
 )  # fmt: skip
-_STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
+_STRENGTH = {"valid": "trusted", "unverified": "signed"}  # strength of a claim, by the status of its signature
 _SIGNATURES = ("valid", "", "unverified", "broken")  # signature statuses, best first ("": no signature)
 
 

@@ -53,7 +53,7 @@ def opened_in(manifest: dict[str, Any]) -> set[str]:
         if action.get("action") == "c2pa.opened" and isinstance(parameters, dict):
             values = [value for key in _INGREDIENTS for value in _list(parameters.get(key))]
             links = [value.get("url") if isinstance(value, dict) else value for value in values]
-            named |= {plain(link).rpartition("/")[2] for link in links}  # of a URL, the label at its end
+            named |= {plain(link).rpartition("/")[2] for link in links}  # label at the end of a URL
     return named - {""}
 
 
@@ -131,7 +131,7 @@ def _statements_of_action(action: dict[str, Any], agents: list[Any]) -> Iterator
             if key.lower().endswith("digitalsourcetype") and (source_type := source_type_of(value)):
                 yield Statement(place, source_type, plain(parameters.get("com.adobe.details")) or agent)
             elif key.lower() in ("title", "dc:title"):
-                continue  # of a picture
+                continue  # title of a picture
             elif tool := tool_in(text := plain(value), "credit"):  # "Generative Remove"
                 yield Statement(place, agent=_agent(tool, text))
 

@@ -27,7 +27,7 @@ _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _JOB = re.compile(rf"\bJob ID: ?(?:({_UUID})\s*$|\S)", re.IGNORECASE)
-_PARAMETER = re.compile(r"\s--[a-z]{1,12}\b")  # of Midjourney
+_PARAMETER = re.compile(r"\s--[a-z]{1,12}\b")  # parameter of Midjourney
 _HEAD, _TAIL = 100_000, 200_000  # characters of a long text that are searched
 _DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?\d+)')  # InvokeAI of 2022
 _JOB_CHARACTERS = 20_000
@@ -134,7 +134,7 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     keys = {str(key).lower(): value for key, value in values.items()}
     if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
         return name
-    export = _unpacked(keys.get("data"))  # of CapCut, which also exports edited photos
+    export = _unpacked(keys.get("data"))  # CapCut also exports edited photos
     if (export.get("product"), export.get("exportType")) == ("dreamina", "generation"):
         return "Dreamina"
     settings = {re.sub(r"^\w{1,20}:|[_\- ]", "", key) for key in keys}
@@ -190,7 +190,7 @@ def _without_label(text: str) -> str:
 def _tool_named(values: Mapping[str, Any]) -> str:
     keys = {str(key).lower(): str(value) for key, value in values.items()}
     tools = [tool_in(keys[key], "software") for key in _OF_TOOLS if key in keys]
-    tools.append(tool_in(keys.get("source", ""), "comment"))  # of a dataset or a download, unless it names a generator
+    tools.append(tool_in(keys.get("source", ""), "comment"))  # a dataset or a download, unless it names a generator
     makes_images = any(word in keys.get(key, "").lower() for key in _OF_TOOLS for word in _OF_IMAGES)
     described = not makes_images and keys.keys() & {"caption", "alt", "alt_text", "description", "keywords", "tags"}
     named = (tool.name for tool in tools if tool and tool.means != "software")
