@@ -24,7 +24,7 @@ PASTED = EXAMPLES / "pasted" / "rocket.jpg"
 
 
 def scan(*arguments: object) -> None:
-    """Scan in the root of the clone; exit code 1 means that a picture is AI."""
+    """Scan in the root of the repository; exit code 1 means that a picture was called AI."""
     code = subprocess.run([*HIDASCAN, *map(str, arguments)], cwd=EXAMPLES.parent, check=False).returncode
     assert code in (0, 1), code
 
@@ -36,7 +36,7 @@ def save(seen: Page | Locator, name: str) -> None:
 
 
 def picture_page(page: Page, base: str) -> None:
-    """Picture the page with three scans, and the pasted area at full size."""
+    """Save screenshots of the page with three scans, and of the pasted area at full size."""
     page.goto(base)
     scanned(page, [PASTED, EXAMPLES / "generated" / "infinity_cat.webp", EXAMPLES / "flower.jpg"])
     save(page, "page.png")
@@ -46,7 +46,7 @@ def picture_page(page: Page, base: str) -> None:
 
 
 def picture_report(page: Page, report: Path) -> None:
-    """Picture the head of a report, and the card of the pasted area."""
+    """Save screenshots of the top of a report, and of the card of the pasted area."""
     page.goto(report.as_uri())
     save(page, "report.png")
     card = page.locator("article.row", has_text="pasted/rocket.jpg")

@@ -31,7 +31,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "rocket.jpg"
 
 
 def png_bomb(width: int, height: int) -> bytes:
-    """A PNG of a few hundred kilobytes that unpacks to width x height pixels, all black."""
+    """Make a PNG of few bytes that unpacks to width x height pixels, all black."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -45,7 +45,7 @@ def png_bomb(width: int, height: int) -> bytes:
 
 
 def text_bomb() -> bytes:
-    """A PNG whose compressed text chunk unpacks to 200 MB."""
+    """Make a PNG whose compressed text chunk unpacks to 200 MB."""
     plain = io.BytesIO()
     Image.new("RGB", (64, 64)).save(plain, "PNG")
     data = b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9)
@@ -54,7 +54,7 @@ def text_bomb() -> bytes:
 
 
 class Attacks:
-    """Each method is one; it returns what the attacker got."""
+    """Attacks on a service: each public method is one, and returns the response."""
 
     def __init__(self, base: str):
         self.base, self.port = base, int(base.rpartition(":")[2])

@@ -1,4 +1,4 @@
-"""The page of `hidascan serve` in headless Chromium: empty, one result, many, an error, on a phone, dark.
+"""Save screenshots of the page of `hidascan serve`: empty, one result, many, an error, on a phone, dark.
 
 python -m benchmarks.serve_screenshots OUT [--weights NAME|PATH] [--chromium /usr/bin/chromium]
 """
@@ -26,7 +26,7 @@ def opened(browser: Browser, base: str, dark: bool = False, size: dict[str, int]
 
 
 def scanned(page: Page, files: list[Path]) -> None:
-    """Pick files, and wait until all have their row."""
+    """Pick files, and wait until all have a row."""
     page.locator("#pick").set_input_files([str(path) for path in files])
     page.locator("#status", has_text=f"{len(files)} of {len(files)} finished").wait_for(timeout=300_000)
 
