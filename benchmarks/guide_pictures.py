@@ -17,15 +17,16 @@ from playwright.sync_api import Locator, Page, sync_playwright
 
 from benchmarks.report_screenshots import EXAMPLES
 from benchmarks.serve_screenshots import scanned
+from benchmarks.service import running_service
 
 OUT = EXAMPLES.parent / "docs" / "images"
-HIDASCAN = [sys.executable, "-m", "hidascan.cli"]
 PASTED = EXAMPLES / "pasted" / "rocket.jpg"
 
 
 def scan(*arguments: object) -> None:
     """Scan in the root of the repository; exit code 1 means that a picture was called AI."""
-    code = subprocess.run([*HIDASCAN, *map(str, arguments)], cwd=EXAMPLES.parent, check=False).returncode
+    command = [sys.executable, "-m", "hidascan.cli", *map(str, arguments)]
+    code = subprocess.run(command, cwd=EXAMPLES.parent, check=False).returncode
     assert code in (0, 1), code
 
 
@@ -67,11 +68,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 900})
         picture_report(page, report)
-        with subprocess.Popen([*HIDASCAN, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True) as service:
-            try:
-                picture_page(page, "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0])
-            finally:
-                service.kill()
+        with running_service() as (base, _):
+            picture_page(page, base)
         browser.close()
 
 

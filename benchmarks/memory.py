@@ -10,6 +10,14 @@ def tree_memory(pid: int) -> int:
     return sum(_pss(one) for one in (pid, *_children(pid))) // 1024
 
 
+def peak_resident(pid: int) -> int:
+    """Return the largest resident size of a process so far, MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
 def _children(pid: int) -> list[int]:
     try:
         tasks = [task.read_text().split() for task in Path(f"/proc/{pid}/task").glob("*/children")]

@@ -6,14 +6,13 @@ python -m benchmarks.serve_screenshots OUT [--weights NAME|PATH] [--chromium /us
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.report_screenshots import EXAMPLES, make_pictures
+from benchmarks.service import running_service
 
 DESK, PHONE = {"width": 1100, "height": 800}, {"width": 390, "height": 844}
 
@@ -38,17 +37,15 @@ def main() -> None:
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", given.weights]
     one = EXAMPLES / "repainted" / "chelsea.jpg"
     with (
         tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service,
+        running_service("--weights", given.weights) as (base, _),
         sync_playwright() as playwright,
     ):
         many, broken = Path(folder) / "many", Path(folder) / "broken.jpg"
         make_pictures(many, 12)
         broken.write_bytes(one.read_bytes()[:3000])
-        base = "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0]
         browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
         pictures = sorted(many.iterdir())
         views = {
@@ -68,7 +65,6 @@ def main() -> None:
         page.locator("#full img").first.wait_for()
         page.screenshot(path=given.out / "serve-zoom.png")
         browser.close()
-        service.kill()
     print(f"{len(views) + 1} pictures in {given.out}")
 
 
