@@ -12,7 +12,7 @@ from hidascan.errors import UsageError
 from hidascan.options import ScanOptions
 from hidascan.printable import print_to_stderr
 from hidascan.report import FORMATS, format_of
-from hidascan.runners import RUNNERS
+from hidascan.runner_registry import RUNNERS
 
 if TYPE_CHECKING:
     from hidascan.report.shards import Shards

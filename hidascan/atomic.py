@@ -12,7 +12,7 @@ _MAX_NAME = 200  # bytes of a name that leave room for what a partial file adds 
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str], replace: bool = True) -> Iterator[Path]:
     """Yield a path beside `path` to write to, and move that file into place if the body succeeds.
 
     After an error, the partial file is removed and `path` is unchanged. The partial file has a unique name.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hidascan.commands import LAB, app, lab_is_installed
+from hidascan.commands import LAB_COMMAND, LAB_MODULE, app, lab_is_installed
 from hidascan.errors import ExitCode, HidascanError, UsageError, reason_of
 from hidascan.printable import CLOSED, ClosedOutput, prepare_streams, print_to_stderr
 from hidascan.temporary import remove_temporary_folders
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def run(arguments: list[str]) -> int:
     """Execute a command line; every expected failure becomes one line on stderr and an exit code."""
-    debug, scans = "--debug" in arguments, arguments[:1] not in (["verify"], ["serve"], [LAB[0]])
+    debug, scans = "--debug" in arguments, arguments[:1] not in (["verify"], ["serve"], [LAB_COMMAND])
     try:
         code = _execute(arguments)
         sys.stdout.flush()
@@ -63,8 +63,8 @@ def _exit_code(error: Exception) -> int:
 
 def _execute(arguments: list[str]) -> int:
     """Execute a command line and return its exit code."""
-    if arguments[:1] == [LAB[0]] and lab_is_installed():
-        return int(importlib.import_module(LAB[1]).run(arguments[1:] or ["--help"], f"hidascan {LAB[0]}"))
+    if arguments[:1] == [LAB_COMMAND] and lab_is_installed():
+        return int(importlib.import_module(LAB_MODULE).run(arguments[1:] or ["--help"], f"hidascan {LAB_COMMAND}"))
     request = parse(arguments)
     if isinstance(request, int):
         return request

@@ -24,14 +24,15 @@ from hidascan.config import WEIGHTS_VARIABLE
 from hidascan.errors import UsageError
 from hidascan.options import MAX_PIXELS, PROFILES, ScanOptions
 from hidascan.report import suffixes
-from hidascan.runners import RUNNERS
+from hidascan.runner_registry import RUNNERS
 
 EXAMPLES = (
     ("hidascan photo.jpg", "a panel on a terminal, a line in a pipe"),
     ("hidascan photos/ --csv out.csv", "a table with one row per image"),
     ("hidascan --heatmap photo.jpg", "photo.jpg.heatmap.png: where AI-made pixels are"),
 )
-LAB = ("lab", "hidascan.lab.cli", "train and measure detectors (hidalab)")  # loaded only if called
+LAB_COMMAND, LAB_HELP = "lab", "train and measure detectors (hidalab)"
+LAB_MODULE = "hidascan.lab.cli"  # imported only if called
 SECTIONS = {
     "Input": ("files-from", "column", "null", "include", "exclude", "no-recurse", "follow-symlinks", "max-pixels"),
     "Reports": ("csv", "jsonl", "html", "case", "parquet", "shard-rows", "output", "format", "xmp", "resume"),
@@ -71,13 +72,12 @@ class ScanOrCommand(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands; one is that of the lab, if it is installed."""
-        return [*self.commands, *([LAB[0]] if lab_is_installed() else [])]
+        return [*self.commands, *([LAB_COMMAND] if lab_is_installed() else [])]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by name; None for any other word."""
-        name, module, _ = LAB
-        if cmd_name == name and name in self.list_commands(ctx):
-            return typer.main.get_command(importlib.import_module(module).app)
+        if cmd_name == LAB_COMMAND and lab_is_installed():
+            return typer.main.get_command(importlib.import_module(LAB_MODULE).app)
         return self.commands.get(cmd_name)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -102,7 +102,7 @@ class ScanOrCommand(TyperGroup):
         for name, one in self.commands.items():
             arguments = [part.name.upper() for part in one.params if part.param_type_name == "argument"]
             rows.append((" ".join(["hidascan", name, *arguments]), one.get_short_help_str(80)))
-        return rows + [(f"hidascan {LAB[0]}", LAB[2])] * (LAB[0] in self.list_commands(None))
+        return [*rows, (f"hidascan {LAB_COMMAND}", LAB_HELP)] if lab_is_installed() else rows
 
     def _help_as_option(self, args: list[str]) -> list[str]:
         """Turn `help` and `help verify` into `--help`, unless a file of that name exists."""
@@ -115,7 +115,7 @@ class ScanOrCommand(TyperGroup):
 
 def lab_is_installed() -> bool:
     """Return whether the package of the lab is installed."""
-    return importlib.util.find_spec(LAB[1].rpartition(".")[0]) is not None
+    return importlib.util.find_spec(LAB_MODULE.rpartition(".")[0]) is not None
 
 
 def complete_command(context: typer.Context, incomplete: str) -> list[str]:

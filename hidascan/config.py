@@ -135,12 +135,10 @@ def _trusted(path: Path, known: Callable[[str], bool]) -> Settings:
 
 
 def _safe_part(settings: Settings) -> Settings:
-    values = {name: value for name, value in settings.values.items() if SAFE_OPTIONS.get(name, _never)(value)}
+    values = {
+        name: value for name, value in settings.values.items() if name in SAFE_OPTIONS and SAFE_OPTIONS[name](value)
+    }
     return Settings(settings.path, values, tuple(sorted(settings.values.keys() - values)), settings.problem)
-
-
-def _never(value: Any) -> bool:
-    return False
 
 
 def _find() -> Settings | None:

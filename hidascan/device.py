@@ -75,7 +75,7 @@ def cpu_has_bf16() -> bool:
 class Batch:
     """A batch of equally sized views, with their positions and owners."""
 
-    def __init__(self, size: int, pinned: bool = False):
+    def __init__(self, size: int, pinned: bool):
         """Make an empty batch of at most `size` views of 224x224 pixels, in pinned memory or not."""
         self.size, self._pinned = size, pinned
         self.pixels = np.empty((0, 0, 0, 3), np.uint8)  # (B, H, W, 3)

@@ -44,7 +44,7 @@ class ImageOutput:
 Examination = Generator[list[int] | Decision, Encoded, ImageOutput]
 
 
-def examine_all(views: Views, detector: Detector, explain: bool = False, preliminary: bool = False) -> Examination:
+def examine_all(views: Views, detector: Detector, explain: bool, preliminary: bool) -> Examination:
     """Examine all views; for a preliminary decision, of a large image first a few that are spread over it.
 
     `explain` adds attributions to the output.

@@ -76,7 +76,7 @@ def _check_place(file: str) -> None:
 
 def _refusal(place: str) -> str:
     """Return the reason why a file, or the files of a folder, cannot be written; "" if they can."""
-    if os.access(place, os.W_OK | os.X_OK * os.path.isdir(place)):
+    if os.access(place, os.W_OK | os.X_OK if os.path.isdir(place) else os.W_OK):
         return ""
     read_only = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
     return "read-only file system" if read_only else "permission denied"

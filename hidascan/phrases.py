@@ -53,18 +53,17 @@ def heatmap_in_words(finding: Finding) -> str:
     if finding.ai_area >= WHOLE:
         return f"the heatmap marks {_whole(finding.ai_area)}"
     first, count = regions_in_words(finding)[0], len(finding.regions)
-    return (
-        f"the heatmap marks one area ({first})"
-        if count == 1
-        else f"the heatmap marks {'at least ' * (count == MAX_REGIONS)}{count} areas (largest: {first})"
-    )
+    if count == 1:
+        return f"the heatmap marks one area ({first})"
+    least = "at least " if count == MAX_REGIONS else ""
+    return f"the heatmap marks {least}{count} areas (largest: {first})"
 
 
 def scale_in_words(run: RunInfo) -> str:
     """State the bounds of the zones: `no sign of AI below 0.160, AI from 0.931, cannot tell in between`."""
     if run.options.threshold is not None:
         return f"your threshold: {run.options.threshold:g}"
-    between = ", cannot tell in between" * (run.real_below < run.ai_from)
+    between = ", cannot tell in between" if run.real_below < run.ai_from else ""
     return f"no sign of AI below {run.real_below:.3f}, AI from {run.ai_from:.3f}{between}"
 
 

@@ -73,7 +73,8 @@ def prefetch(
     None means that all items so far are done and the input is idle, for example an interactive pipe.
 
     `work` calls admit(pixels) at most once, before it allocates them; they count until the next result is requested, and
-    at most `max_pixels` are in results that are not yet taken. It must return errors, not raise them.
+    at most `max_pixels` are in results that are not yet taken; one larger image is admitted alone. `work` must return
+    errors, not raise them.
     """
     budget = PixelBudget(max_pixels)
     pool: _Threads[tuple[Result, int]] = _Threads(threads, budget)

@@ -191,7 +191,9 @@ class Preparer:
 
 def _strongest(claims: tuple[Claim, ...]) -> str:
     """Return the strongest claim of origin in short, and whether it is about a part only; "" if there is none."""
-    return f"{claims[0].short()}{' (part)' * claims[0].part}" if claims else ""
+    if not claims:
+        return ""
+    return f"{claims[0].short()} (part)" if claims[0].part else claims[0].short()
 
 
 def _earlier_save(trace: JpegTrace | None, saved: JpegSave | None) -> str:

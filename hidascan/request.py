@@ -13,7 +13,7 @@ from hidascan.image.path_lists import STDIN, paths_in
 from hidascan.image.sources import Selection, expand, is_uri
 from hidascan.options import ScanOptions
 from hidascan.report.shards import Shards
-from hidascan.runners import RUNNERS
+from hidascan.runner_registry import RUNNERS
 
 
 @dataclass(frozen=True, kw_only=True)

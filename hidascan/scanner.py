@@ -61,7 +61,7 @@ class Scanner:
         plan: Division of images into views: the detector's plan, limited by the options.
         batch_size: Views per batch.
         preparer: Preparer that turns files into jobs.
-        encode: Encoder of batches of views: the network, or a replacement for it.
+        encode: Encoder of batches of views, as the engine uses it.
         engine: Engine that runs the detector.
         device: Device of the network.
         dtype: Precision of the costly layers.

@@ -151,7 +151,7 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
         )
     if finding.regions and run is not None and score < run.real_below:
         alone = "is below your threshold" if run.options.threshold is not None else "alone indicates no AI"
-        which = "of the largest area " * (len(finding.regions) > 1)
+        which = "of the largest area " if len(finding.regions) > 1 else ""
         return (
             f"The score ({score:.3f}) {alone}, but {heatmap}, mean heatmap value {which}{finding.regions[0].score:.2f}: too"
             " much to clear it, too little to call it AI"
@@ -219,11 +219,13 @@ def _claim(finding: Finding, claim: Claim) -> str:
     subject = "its sidecar" if from_sidecar else "the file"
     if claim.kind == "ai":
         what = "a part of the picture" if claim.part else "the picture"
-        start = f"{subject}{' itself' * (subject == 'the file')}{', however,' * (finding.verdict == 'real')}"
+        start = subject if from_sidecar else f"{subject} itself"
+        start += ", however," if finding.verdict == "real" else ""
         if claim.text.endswith(AIGC_LABEL):
             name = f"“{_quotable(claim.text.removesuffix(AIGC_LABEL))}” ({claim_strength(claim)})"
             return f"{start} carries China's label for AI-generated or AI-edited content: {name}"
-        return f"{start} declares {what} AI-made: {name}{', which outweighs this result' * _outweighs(claim, finding)}"
+        outweighs = ", which outweighs this result" if _outweighs(claim, finding) else ""
+        return f"{start} declares {what} AI-made: {name}{outweighs}"
     if claim.kind == "camera":
         start = f"{subject}, however," if finding.verdict == "ai" else subject
         signed = claim.strength in ("trusted", "signed") and claim.signature != "broken"

@@ -18,7 +18,7 @@ from hidascan.report import FORMATS as REPORTS
 from hidascan.report.csv_report import CsvReport
 from hidascan.report.reporter import close_text, open_text
 from hidascan.report.shards import read_shard, shards_of
-from hidascan.runners import RUNNERS, Runner
+from hidascan.runner_registry import RUNNERS, Runner
 from tests.conftest import picture, save_picture
 
 

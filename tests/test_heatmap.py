@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.errors import ImageError
 from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.options import ScanOptions
@@ -145,9 +145,9 @@ def test_an_unwritable_heatmap_is_reported_and_the_scan_continues(hidascan, tmp_
     def locked(target, replace):
         if target.name.startswith("a"):
             raise PermissionError(errno.EACCES, "Permission denied")
-        return written_whole(target, replace)
+        return atomic_write(target, replace)
 
-    monkeypatch.setattr("hidascan.report.heatmap.written_whole", locked)
+    monkeypatch.setattr("hidascan.report.heatmap.atomic_write", locked)
     files = [save_picture(tmp_path / name, 230, 230) for name in ("a.png", "b.png")]
     ran = hidascan(*files, "--heatmap", "--threshold", 1)
     assert ran.code == 3 and "a.png.heatmap.png: permission denied" in ran.err and len(ran.out.splitlines()) == 2
@@ -157,12 +157,12 @@ def test_an_unwritable_heatmap_is_reported_and_the_scan_continues(hidascan, tmp_
 def test_a_name_that_another_scan_takes_meanwhile_costs_no_heatmap(hidascan, tmp_path, here, monkeypatch):
     @contextmanager
     def overtaken(target, replace):
-        with written_whole(target, replace) as partial:
+        with atomic_write(target, replace) as partial:
             yield partial
             if target.name in ("a.png.heatmap-raw.png", "a.png.2.heatmap.png"):
                 target.write_bytes(b"of another scan")
 
-    monkeypatch.setattr("hidascan.report.heatmap.written_whole", overtaken)
+    monkeypatch.setattr("hidascan.report.heatmap.atomic_write", overtaken)
     ran = hidascan(save_picture(tmp_path / "a.png", 230, 230), "--heatmap", "--heatmap-raw", "--threshold", 1)
     assert ran.code == 0 and not ran.err
     others = {"a.png.heatmap-raw.png", "a.png.2.heatmap.png"}

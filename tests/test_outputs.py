@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.detectors import DETECTORS
 from hidascan.detectors.base import Decision
 from hidascan.finding import COLUMNS
@@ -183,15 +183,15 @@ def test_a_file_that_came_after_the_check_is_not_replaced(world):
     assert Path("notes.txt").read_text() == "mine"
 
 
-def test_a_file_written_whole_takes_no_name_that_is_there(tmp_path):
+def test_a_file_written_atomically_takes_no_name_that_is_there(tmp_path):
     theirs = tmp_path / f".x.png.{os.getpid()}.partial"
     theirs.write_text("theirs")
-    with written_whole(tmp_path / "x.png", replace=False) as partial:
+    with atomic_write(tmp_path / "x.png", replace=False) as partial:
         partial.write_text("ours")
-    with pytest.raises(FileExistsError), written_whole(tmp_path / "x.png", replace=False) as partial:
+    with pytest.raises(FileExistsError), atomic_write(tmp_path / "x.png", replace=False) as partial:
         partial.write_text("second")
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"x.png": "ours", theirs.name: "theirs"}
-    with written_whole(tmp_path / f"{'a' * 239}.xmp", replace=False) as partial:  # a name of nearly the longest length
+    with atomic_write(tmp_path / f"{'a' * 239}.xmp", replace=False) as partial:  # a name of nearly the longest length
         partial.write_text("ours")
 
 

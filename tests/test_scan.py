@@ -282,7 +282,7 @@ def test_a_disk_that_is_full_of_heatmaps_ends_the_scan_before_the_row(hidascan, 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     options = "--heatmap-dir", tmp_path / "maps", "--xmp", tmp_path / "xmp", "--csv", tmp_path / "out.csv"
-    monkeypatch.setattr("hidascan.report.heatmap.written_whole", full)
+    monkeypatch.setattr("hidascan.report.heatmap.atomic_write", full)
     ran = hidascan(folder, *options)
     assert ran.code == 2 and "no space left on device; rows written so far are intact" in ran.err
     assert rows((tmp_path / "out.csv").read_text()) == [] and (tmp_path / "out.csv.unfinished").exists()

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.report.xmp_report import NAMESPACE
 from tests.conftest import HOSTILE, save_hostile, save_picture
 
@@ -79,12 +79,12 @@ def test_a_second_run_replaces_only_its_own_sidecar_of_the_same_image(hidascan, 
 def test_a_name_that_another_scan_takes_meanwhile_costs_no_sidecar(hidascan, tmp_path, monkeypatch):
     @contextmanager
     def overtaken(target, replace):
-        with written_whole(target, replace) as partial:
+        with atomic_write(target, replace) as partial:
             yield partial
             if target.name == "a.png.xmp":
                 target.write_bytes(b"of another scan")
 
-    monkeypatch.setattr("hidascan.report.xmp_report.written_whole", overtaken)
+    monkeypatch.setattr("hidascan.report.xmp_report.atomic_write", overtaken)
     image = save_picture(tmp_path / "a.png", 40, 40)
     ran = hidascan(image, "--xmp", tmp_path / "out", "--threshold", 1)
     assert ran.code == 0 and not ran.err and facts(tmp_path / "out/a.png.2.xmp")["path"] == str(image)

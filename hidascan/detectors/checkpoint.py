@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.calibration import Calibration, Reliability
 from hidascan.detectors import detector_class, shipped_folders
 from hidascan.detectors.backbones import FrozenViT
@@ -92,7 +92,7 @@ def save_backbone(path: Path, tensors: dict[str, Tensor], name: str, licence: st
 
 
 def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(header, sort_keys=True)})
         partial.chmod(0o644)
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.errors import RecipeError
 from hidascan.image.identity import file_state
 
@@ -52,14 +52,14 @@ def claim_folder(folder: Path, made_by: str) -> None:
                 f"{folder}: made from other settings, tables or backbone; delete it, or choose another folder with --cache"
             )
         return
-    with written_whole(mark) as partial:
+    with atomic_write(mark) as partial:
         partial.write_text(json.dumps({_KEY: made_by}))
 
 
 def save_artifact(path: Path, tensors: dict[str, Tensor], made_by: str = "", **more: str) -> None:
     """Write tensors atomically, with the fingerprint of their inputs and additional metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with atomic_write(path) as partial:
         save_file(tensors, partial, {_KEY: made_by, **more})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.errors import HidascanError, ImageError
 from hidascan.finding import Attribution, Finding, RunInfo
 from hidascan.geometry import CELL
@@ -45,7 +45,7 @@ def draw_heatmap(pixels: np.ndarray, finding: Finding, run: RunInfo) -> Image.Im
     _draw_contours(picture, contours(finding))
     ramp, scale = _heat(np.linspace(_LOWEST_SHOWN, 1, 256, dtype=np.float32)[None]), ("0.5", "0.75", "1")
     caption = "heatmap value of marked areas; not a probability"
-    return _page(picture, finding, run, heatmap_in_words(finding), ramp, scale, caption)
+    return _page(picture, finding, run, result=heatmap_in_words(finding), ramp=ramp, scale=scale, caption=caption)
 
 
 def draw_attributions(
@@ -71,7 +71,7 @@ def draw_attributions(
     result = f"influence of {count} patch{'es' * (count != 1)}{least}"
     scale = (f"-{strong:.2g} against AI", "0", f"for AI +{strong:.2g}")
     caption = f"influence on the {unit}: with all patches minus without this one"
-    return _page(picture, finding, run, result, ramp, scale, caption)
+    return _page(picture, finding, run, result=result, ramp=ramp, scale=scale, caption=caption)
 
 
 def notable(finding: Finding) -> bool:
@@ -182,6 +182,7 @@ def _page(
     picture: Image.Image,
     finding: Finding,
     run: RunInfo | None,
+    *,
     result: str,
     ramp: np.ndarray,
     scale: tuple[str, ...],
@@ -280,7 +281,7 @@ def _save(image: Image.Image, target: Path, finding: Finding) -> None:
     if finding.file:
         about.add_text("SHA-256", finding.file.sha256)
     try:
-        with written_whole(target, replace=False) as partial:
+        with atomic_write(target, replace=False) as partial:
             image.save(partial, "PNG", pnginfo=about)
     except FileExistsError:
         raise

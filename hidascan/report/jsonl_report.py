@@ -76,15 +76,15 @@ class JsonlReport(TextReport):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a line, from type hints; additional keys of later versions are allowed."""
-    properties = {key: _of_field(Finding, name) for name, key in KEYS.items()}
+    properties = {key: _field_schema(Finding, name) for name, key in KEYS.items()}
     scan = {name: {"type": "string"} for name in ("version", "weights", "weights_name", "detector", "precision")}
     properties["scan"] = _object(scan)
-    properties["summary"] = _object({name: _of_field(Card, name) for name in TEXTS})
+    properties["summary"] = _object({name: _field_schema(Card, name) for name in TEXTS})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A hidascan row",
         **_object(properties),
-        "$defs": {"manifest": _of_dataclass(Manifest)},
+        "$defs": {"manifest": _dataclass_schema(Manifest)},
     }
 
 
@@ -92,26 +92,26 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _of_dataclass(kind: Any) -> dict[str, Any]:
-    return _object({field.name: _of_field(kind, field.name) for field in fields(kind)})
+def _dataclass_schema(kind: Any) -> dict[str, Any]:
+    return _object({field.name: _field_schema(kind, field.name) for field in fields(kind)})
 
 
-def _of_field(kind: type, name: str) -> dict[str, Any]:
-    return _SPECIAL.get((kind, name)) or _of_hint(hints_of(kind)[name])
+def _field_schema(kind: type, name: str) -> dict[str, Any]:
+    return _SPECIAL.get((kind, name)) or _hint_schema(hints_of(kind)[name])
 
 
-def _of_hint(hint: Any) -> dict[str, Any]:
+def _hint_schema(hint: Any) -> dict[str, Any]:
     """Return the schema of a type hint: a scalar, a dataclass, an optional, a list or a dictionary of these."""
     inner = typing.get_args(hint)
     if hint is Manifest:  # holds others of its kind
         return {"$ref": "#/$defs/manifest"}
     if is_dataclass(hint):
-        return _of_dataclass(hint)
+        return _dataclass_schema(hint)
     if typing.get_origin(hint) in (list, tuple):
-        return {"type": "array", "items": _of_hint(inner[0])}
+        return {"type": "array", "items": _hint_schema(inner[0])}
     if typing.get_origin(hint) is dict:
-        return {"type": "object", "additionalProperties": _of_hint(inner[1])}
+        return {"type": "object", "additionalProperties": _hint_schema(inner[1])}
     if NoneType not in inner:
         return {"type": _SCALARS[hint]}
-    known = _of_hint(inner[0])
+    known = _hint_schema(inner[0])
     return {"type": [known["type"], "null"]} if inner[0] in _SCALARS else {"anyOf": [known, {"type": "null"}]}

@@ -38,7 +38,7 @@ class Report(Protocol):
 
     The class of a format, an entry of FORMATS, is called as `Format(target, run, append)`: the path of a file, or "-"
     for stdout; the configuration of the scan, a RunInfo; and whether to continue the file of an interrupted scan after
-    its last complete row, which is true for resumable formats only. `open_text` and `close_text` do what such a file
+    its last complete row, which is true for resumable formats only. The HTML report also takes `case`. `open_text` and `close_text` do what such a file
     needs; most formats derive from `TextReport`, which calls them.
 
     A report that may replace a file of an earlier scan has a static method `recognises(head)`, which returns whether

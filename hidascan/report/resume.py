@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.errors import UsageError, reason_of
 from hidascan.finding import Finding
 from hidascan.image.sources import is_uri, path_key
@@ -159,7 +159,7 @@ def mark_of(file: str) -> Path:
 
 def write_mark(mark: Path, made_by: Mapping[str, object]) -> None:
     """Write the settings of a scan into a mark."""
-    with written_whole(mark) as partial:
+    with atomic_write(mark) as partial:
         partial.write_text(json.dumps(made_by), encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hidascan import __version__
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.errors import UsageError
 from hidascan.finding import COLUMNS, Finding, RunInfo
 from hidascan.report.csv_report import csv_writer, guarded, unguarded
@@ -75,7 +75,7 @@ class ShardWriter:
         """Write the collected rows, if any."""
         if self._rows:
             path = self._folder / f"part-{self._next:06d}.{self._form}"
-            with written_whole(path, replace=False) as partial:
+            with atomic_write(path, replace=False) as partial:
                 partial.write_bytes(_WRITERS[self._form](self._rows))
             self._next, self._rows = self._next + 1, []
         self._since = time.monotonic()
@@ -236,7 +236,7 @@ class ShardReport:
             "scan": self._run.record(),
             "versions": {"hidascan": __version__, **dict(_versions()), "python": platform.python_version()},
         }
-        with written_whole(self._folder / MANIFEST) as partial:
+        with atomic_write(self._folder / MANIFEST) as partial:
             partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         (self._folder / _STARTED).unlink(missing_ok=True)
         found = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items())

@@ -130,7 +130,7 @@ class Terminal:
             self._failed.append(finding)
 
     def close(self) -> None:
-        """Print the waiting row, the counts, the unreadable files, and the names of other reports."""
+        """Print the panel of a single image, the counts, the unreadable files, and the names of other reports."""
         if self._first:
             self._console.print(_panel(self._first, self._run, self._console))
         total, seconds = self._counts.total(), time.monotonic() - self._started
@@ -215,7 +215,7 @@ def _facts(finding: Finding, card: Card, run: RunInfo, blocks: str) -> Iterator[
 def _named(name: str, lines: list[str]) -> Iterator[tuple[str, str]]:
     """Yield lines of which only the first has the name."""
     for number, line in enumerate(lines):
-        yield name * (number == 0), line
+        yield "" if number else name, line
 
 
 def _areas(finding: Finding) -> list[str]:

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from xml.sax.saxutils import escape, unescape
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.finding import Finding, RunInfo
 from hidascan.image.sources import is_stream
 from hidascan.printable import printable
@@ -61,7 +61,7 @@ class XmpReport(Report):
         while True:
             target = self._target(Path(finding.path).name, facts)
             try:
-                with written_whole(target, replace=os.path.lexists(target)) as partial:
+                with atomic_write(target, replace=os.path.lexists(target)) as partial:
                     partial.write_text(_page(facts), encoding="utf-8")
             except FileExistsError:  # another scan has taken the name meanwhile
                 continue

@@ -25,7 +25,7 @@ from hidascan.report.shards import ShardReport
 from hidascan.report.terminal import PLAIN, FormattedLines, Terminal
 from hidascan.report.xmp_report import XmpReport
 from hidascan.request import Reports, Request
-from hidascan.runners import RUNNERS
+from hidascan.runner_registry import RUNNERS
 
 File = tuple[int, str]  # key and path
 RunnerFunction = Callable[[ScanOptions, Iterable[File], "Run"], Generator[Finding, None, None]]
@@ -176,7 +176,9 @@ def _digest_of(path: str | None) -> str:
 def _opened(wanted: Reports, info: RunInfo, append: bool) -> Iterator[Report]:
     # Heatmaps and sidecars first: a file that has a row is not scanned again when the scan is resumed. Then new files: if
     # one cannot be written, no earlier report has been emptied.
-    heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw, info),) * wanted.has_heatmaps
+    heatmaps: tuple[HeatmapReport, ...] = ()
+    if wanted.has_heatmaps:
+        heatmaps = (HeatmapReport(wanted.heatmap_dir, wanted.heatmap, wanted.heatmap_raw, info),)
     yield from heatmaps
     if wanted.xmp is not None:
         yield XmpReport(wanted.xmp, info)

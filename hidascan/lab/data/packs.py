@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.errors import HidascanError, RecipeError
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.jpeg_scan import decode_jpeg
@@ -144,7 +144,7 @@ def _decode_all(packs: Packs, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     count = len(packs.windows)
-    with written_whole(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         for pixels in tqdm(read_ahead(load, count, 8, _WORKERS), total=count, desc="decoding", disable=None):
             _append(file, np.ascontiguousarray(pixels).data)
 

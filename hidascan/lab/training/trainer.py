@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from hidascan.atomic import written_whole
+from hidascan.atomic import atomic_write
 from hidascan.lab.training.losses import Losses
 
 Trained = TypeVar("Trained", bound=nn.Module)
@@ -128,7 +128,7 @@ class Trainer(Generic[Trained]):
     def _save(self, epoch: int) -> None:
         so_far = {"epoch": epoch, "views": self.views, "seconds": 60 * self.minutes}
         state = {"made_by": self._made_by, **so_far, "parts": [part.state_dict() for part in self._parts()]}
-        with written_whole(self._path) as partial, partial.open("wb") as file:
+        with atomic_write(self._path) as partial, partial.open("wb") as file:
             torch.save(state, file)
 
 
