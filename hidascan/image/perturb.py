@@ -21,9 +21,9 @@ Perturbation = Callable[[np.ndarray], np.ndarray]
 class Compression:
     """Settings of one save."""
 
-    format: str  # "JPEG", "WEBP" or "AVIF"
-    quality: int  # 1..100
-    subsampling: int = 2  # of chroma, JPEG only: 0 for 4:4:4, 2 for 4:2:0
+    format: str  # Pillow's name: "JPEG", "WEBP" or "AVIF"
+    quality: int  # quality of the encoder, 1..100
+    subsampling: int = 2  # chroma subsampling of a JPEG: 0 for 4:4:4, 2 for 4:2:0
 
 
 def compress(pixels: np.ndarray, save: Compression) -> np.ndarray:

@@ -16,11 +16,11 @@ MIN_SIDE = 64  # minimum side of an image that is encoded at its own size, pixel
 class Views:
     """Views of one image for a detector: the thumbnail first, if there is one."""
 
-    pixels: list[np.ndarray]  # of each view, (height, width, 3) uint8 RGB
-    boxes: list[Box]  # of each view in the image, pixels as stored
+    pixels: list[np.ndarray]  # views, each (height, width, 3) uint8 RGB
+    boxes: list[Box]  # boxes of the views in the image, pixels as stored
     thumbnail: bool = False  # whether the first view is the thumbnail
     patches: int = 0  # number of patches among the views
-    grid: PatchGrid | None = None  # None if some of its patches are missing
+    grid: PatchGrid | None = None  # grid of the patches; None if some of its patches are missing
 
     def __len__(self) -> int:
         """Return the number of views."""
