@@ -161,7 +161,7 @@ def _chosen(context: typer.Context, defaults: Defaults) -> dict[str, Any]:
 
 
 def _check_column(context: typer.Context) -> None:
-    from hidascan.image.path_lists import is_path_table
+    from hidascan.image.path_tables import is_path_table
 
     column, lists = context.params["column"], context.params["lists"] or ()
     if _source(context, "column") == "COMMANDLINE" and not any(is_path_table(name) for name in lists):

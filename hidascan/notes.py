@@ -1,15 +1,17 @@
-"""Define the parts of notes that the summary looks for: a finding keeps its notes as plain text."""
+"""Define the parts of notes and errors that the summary looks for: a finding keeps these as plain text."""
 
 # beginnings of notes
 NO_CONTENT = "nothing to judge"
 NO_DETAIL = "looks enlarged or out of focus"
 EARLIER_SAVE = "previously saved as JPEG"
 DAMAGED = "damaged: "
+DAMAGED_IMAGE = "damaged image: "  # of an error: the picture cannot be scanned
 ONLY = "only "
 DAMAGED_ONLY = DAMAGED + ONLY
 STOPPED_EARLY = "stopped early"
 STRESS = "after re-saving, resizing and cropping"
-FROM_SIDECAR = "Content Credentials are from the sidecar"
+CREDENTIALS = "Content Credentials"
+FROM_SIDECAR = f"{CREDENTIALS} are from the sidecar"
 SCORE_ALONE = "the score alone indicates real"
 
 # ends of notes

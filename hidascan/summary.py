@@ -63,7 +63,7 @@ def summary(finding: Finding, run: RunInfo | None) -> Card:
     """Summarise a finding; the configuration of the scan gives bounds and error rates, None if unknown."""
     if finding.verdict is None or finding.score is None:
         reason = finding.error or "unknown reason"
-        damaged = reason.startswith("damaged image")
+        damaged = reason.startswith(notes.DAMAGED_IMAGE)
         steps = ("open it in another program, save it as PNG and scan the copy", _ORIGINAL) if damaged else (_AGAIN,)
         return Card(
             headline=FAILED,
@@ -245,7 +245,7 @@ def _claim(finding: Finding, claim: Claim) -> str:
 
 def _no_claims(finding: Finding) -> str:
     """Describe a file without claims; it may still have other data, or Content Credentials that could not be used."""
-    if finding.c2pa is None and any(note.startswith("Content Credentials") for note in finding.notes):
+    if finding.c2pa is None and any(note.startswith(notes.CREDENTIALS) for note in finding.notes):
         return "the file's Content Credentials could not be used"
     return "the file names no generator, camera or software"
 

@@ -258,18 +258,18 @@ def test_the_resources_of_each_machine_are_allocated(machines, device, shares):
 
 def test_remote_folders_are_searched_like_local_ones(pictures):
     (pictures / "notes.txt").write_text("no picture")
-    every = list(list_uri(f"file://{pictures}", Selection()))
+    every = list(list_uri(f"file://{pictures}", Selection(), Survey()))
     assert every == [f"file://{pictures}/broken.png", *(f"file://{p}" for p in sorted((pictures / "sub").iterdir()))]
-    assert list(list_uri(f"file://{pictures}", Selection(recurse=False))) == every[:1]
-    assert list(list_uri(f"file://{pictures}", Selection(exclude=("sub",)))) == every[:1]
-    assert list(list_uri(f"file://{pictures}/none.png", Selection())) == [f"file://{pictures}/none.png"]
+    assert list(list_uri(f"file://{pictures}", Selection(recurse=False), Survey())) == every[:1]
+    assert list(list_uri(f"file://{pictures}", Selection(exclude=("sub",)), Survey())) == every[:1]
+    assert list(list_uri(f"file://{pictures}/none.png", Selection(), Survey())) == [f"file://{pictures}/none.png"]
 
 
 def test_names_in_a_remote_folder_are_quoted(tmp_path):
     names = ["x y.jpg", "\u00fc.jpg", "100%.jpg", "p%20q.jpg", "h#1.jpg", "br[1].jpg", "why?.jpg", "Ж" * 40 + ".jpg"]
     for name in names:
         (tmp_path / name).write_bytes(name.encode())
-    uris = list(list_uri(f"file://{tmp_path}", Selection()))
+    uris = list(list_uri(f"file://{tmp_path}", Selection(), Survey()))
     (tmp_path / "copies").mkdir()
     assert sorted(fetch(uri, tmp_path / "copies").read_bytes().decode() for uri in uris) == sorted(names)
 
@@ -282,7 +282,7 @@ def test_overlapping_folders_give_each_file_once(tmp_path):
 
 
 def test_an_address_that_cannot_be_reached_costs_one_row(tmp_path):
-    (found,) = list_uri("nowhere://bucket/folder", Selection())
+    (found,) = list_uri("nowhere://bucket/folder", Selection(), Survey())
     assert found == "nowhere://bucket/folder" and "nowhere" in found.reason
 
 

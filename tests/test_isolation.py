@@ -104,7 +104,7 @@ def test_a_scan_does_not_import_what_lies_in_the_folder_it_runs_in(tmp_path, mon
 def test_a_decoder_ends_when_the_scan_is_killed(tmp_path):
     pool = Decoders()
     pool.decode(save_picture(tmp_path / "a.png"), 10**9)
-    process = pool._idle[0]._process
+    process = pool.idle[0].process
     process.stdin.close()  # what the system does when a process ends, however it does
     assert process.wait(5) == 0
 
@@ -112,8 +112,8 @@ def test_a_decoder_ends_when_the_scan_is_killed(tmp_path):
 def test_a_decoder_that_died_meanwhile_is_replaced(tmp_path):
     pool, path = Decoders(), save_picture(tmp_path / "a.png")
     pool.decode(path, 10**9)
-    pool._idle[0]._process.send_signal(signal.SIGKILL)
-    pool._idle[0]._process.wait()
+    pool.idle[0].process.send_signal(signal.SIGKILL)
+    pool.idle[0].process.wait()
     assert pool.decode(path, 10**9).pixels.shape == (240, 300, 3)
 
 
@@ -133,7 +133,7 @@ def test_a_large_file_has_memory_and_time_to_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(isolation, "_allow_memory", memory.append)
     monkeypatch.setattr(isolation, "_allow_seconds", seconds.append)
     request = {"path": str(tmp_path / "a.tif"), "max_pixels": 10**9, "trust": None}
-    isolation._answer(request, io.BytesIO(), io.BytesIO(), 0)
+    isolation.answer(request, io.BytesIO(), io.BytesIO(), 0)
     assert memory[0] == 4 << 30 and seconds[0] > 600
 
 
@@ -143,7 +143,7 @@ def test_the_time_of_a_decoder_starts_when_the_file_is_read(tmp_path, monkeypatc
     monkeypatch.setattr(isolation, "_allow_memory", lambda size: None)
     monkeypatch.setattr(isolation, "_allow_seconds", happened.append)
     request = {"path": str(save_picture(tmp_path / "a.png")), "max_pixels": 10**9, "trust": None}
-    isolation._answer(request, io.BytesIO(b"{}\n"), io.BytesIO(), 0)
+    isolation.answer(request, io.BytesIO(b"{}\n"), io.BytesIO(), 0)
     assert happened[:3] == [isolation._READING_SECONDS, "read", isolation._SECONDS]
 
 

@@ -86,7 +86,7 @@ def test_a_plan_is_limited_only_if_it_has_more_patches():
 @given(st.integers(1, 500), st.integers(1, 500))
 def test_mirroring_keeps_the_image_and_reaches_patch_size(height, width):
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    mirrored = mirror_to(pixels)
+    mirrored = mirror_to(pixels, PATCH)
     assert mirrored.shape[:2] == (max(224, height), max(224, width))
     assert (mirrored[:height, :width] == pixels).all()
 
@@ -95,7 +95,7 @@ def test_mirroring_keeps_the_image_and_reaches_patch_size(height, width):
 def test_thumbnail_shows_the_whole_image(size):
     pixels = np.zeros((*size, 3), np.uint8)
     pixels[: size[0] // 2] = 200
-    small = thumbnail(pixels)
+    small = thumbnail(pixels, PATCH)
     assert small.shape == (224, 224, 3) and small.dtype == np.uint8
     assert abs(small.mean() - pixels.mean()) < 2
 

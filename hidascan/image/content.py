@@ -18,7 +18,7 @@ _BLOCK_STEP = 6  # minimum difference of neighbouring blocks that counts as cont
 # Groups with content; of a small picture, half of all groups are enough. Of 1,500 pictures of the training tables and dev,
 # 3 have fewer than 16, all of them blank at first sight, and none from 16 to 30.
 _MIN_GROUPS = 16
-_MIN_CONTRAST = 64  # of most blocks; the three have 0 to 10, a sunset without detail has more
+_MIN_CONTRAST = 64  # contrast of dark and bright blocks; the three have 0 to 10, a sunset without detail has more
 _LINES = 64  # minimum number of rows and columns compared; at most about twice as many
 _LENGTH = 4096  # pixels of each in which fine detail is sought
 _FINE, _COARSE = (0.3, 0.5), (0.05, 0.15)  # bands of frequency, cycles per pixel

@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from hidascan.errors import ImageError
+from hidascan.image.boxes import iso_boxes
 from hidascan.image.heif_items import coded_extents
-from hidascan.notes import DAMAGED, DAMAGED_ONLY, MAY_BE_WRONG
+from hidascan.notes import DAMAGED, DAMAGED_IMAGE, DAMAGED_ONLY, MAY_BE_WRONG
 
-CUT_BEFORE_PIXELS = "damaged image: the file is truncated before any pixels can be decoded"
+CUT_BEFORE_PIXELS = f"{DAMAGED_IMAGE}the file is truncated before any pixels can be decoded"
 _MIN_ROWS, _MIN_SHARE = 64, 0.25
 _GENERIC_MESSAGES = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
 _FLAT_PIXELS_PER_ZERO = 300  # in lossy WebP; flat areas were measured to have one zero byte per 350 pixels
@@ -40,7 +41,7 @@ def note_of(rows: Rows, height: int) -> str:
     """
     count = rows.bottom - rows.top
     if not rows.enough(height):
-        raise ImageError(f"damaged image: only {count} of {height} rows are readable")
+        raise ImageError(f"{DAMAGED_IMAGE}only {count} of {height} rows are readable")
     which = (
         f"the first {count} of {height} rows" if not rows.top else f"rows {rows.top + 1} to {rows.bottom} of {height}"
     )
@@ -155,7 +156,7 @@ def unreadable_reason(data: bytes, error: Exception) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
     if "truncated" in words.lower():
         return CUT_BEFORE_PIXELS
-    return f"damaged image: {'its pixels cannot be decoded' if words.startswith(_GENERIC_MESSAGES) else words}"
+    return f"{DAMAGED_IMAGE}{'its pixels cannot be decoded' if words.startswith(_GENERIC_MESSAGES) else words}"
 
 
 def ends_early(data: bytes) -> str:
@@ -163,7 +164,7 @@ def ends_early(data: bytes) -> str:
     declared = _declared_size(data)
     if declared <= len(data):
         return ""
-    return f"damaged image: the file is truncated: {len(data)} of at least {declared} bytes"
+    return f"{DAMAGED_IMAGE}the file is truncated: {len(data)} of at least {declared} bytes"
 
 
 def _declared_size(data: bytes) -> int:
@@ -171,20 +172,7 @@ def _declared_size(data: bytes) -> int:
     if data[:4] == b"RIFF":
         return 8 + int.from_bytes(data[4:8], "little")
     if data[4:8] == b"ftyp":
-        return _end_of_boxes(data)
+        return max(end for _, _, end in iso_boxes(data))
     if data[:4] in (b"II*\0", b"MM\0*"):  # offset of the first directory, often at the end
         return 2 + int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big")
     return 0
-
-
-def _end_of_boxes(data: bytes) -> int:
-    """Return the end offset of the last box of an ISO base media file."""
-    place = 0
-    while place + 8 <= len(data):
-        size = int.from_bytes(data[place : place + 4], "big")
-        if size == 1:
-            size = int.from_bytes(data[place + 8 : place + 16], "big")
-        if size < 8:  # 0: up to the end of the file; others are invalid
-            return len(data)
-        place += size
-    return place

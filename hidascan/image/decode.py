@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.ExifTags import Base as Tag
 
 from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
+from hidascan.image.boxes import PNG_SIGNATURE
 from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
 from hidascan.image.formats import EXPORT, LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
-from hidascan.image.headers import PNG_SIGNATURE, complete_webp, versions, webp_size, with_known_brand
+from hidascan.image.headers import complete_webp, versions, webp_size, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -36,18 +38,17 @@ from hidascan.image.provenance.texts import without_long_texts
 from hidascan.image.raw_photos import raw_photo
 from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, mend_transparency, to_rgb
 from hidascan.image.signatures import describe, without_padding
-from hidascan.notes import DAMAGED, MAY_BE_WRONG, ONLY
+from hidascan.notes import DAMAGED, DAMAGED_IMAGE, MAY_BE_WRONG, ONLY
 from hidascan.options import MAX_PIXELS
 
 pillow_heif.register_heif_opener()
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # replaced by our own limit, which is an error and not a warning
 
-_ORIENTATION_TAG = 0x0112
 _TOO_SHORT = (
     f"{DAMAGED}the file is shorter than it declares; the picture is intact, but metadata or later frames may be missing"
 )
-_PIXELS_PER_BYTE = 2731  # of a GIF: the most that its compression can hold
+_PIXELS_PER_BYTE = 2731  # largest number that the compression of a GIF can hold
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class DecodedImage:
         claims: Claims of origin in the metadata, the strongest first.
         manifest: C2PA manifest, from the file or a sidecar.
         capture: Camera, software, time taken and presence of a GPS position, by EXIF; None without any.
-        notes: Notes for the reader: first frame only, transparency rendered on white, 16 bits scaled.
+        notes: Notes for the reader, such as damage or skipped frames.
     """
 
     pixels: np.ndarray
@@ -120,13 +121,9 @@ def decode(
             pixels = decoded.pixels if rows is None else decoded.pixels[rows.top : rows.bottom]
             notes = (*skipped, *damage, *decoded.notes)
             trace = jpeg_trace(pixels) if traced else None
-            return _with_origin(
-                replace(decoded, pixels=pixels, notes=notes, trace=trace),
-                image,
-                (data, readable)[: 1 + bool(damage)],
-                Path(path),
-                trust,
-            )
+            decoded = replace(decoded, pixels=pixels, notes=notes, trace=trace)
+            contents = (data, readable) if damage else (data,)
+            return _with_origin(decoded, image, contents=contents, path=Path(path), trust=trust)
 
 
 def _once(callback: Callable[[int], None]) -> Callable[[int], None]:
@@ -161,16 +158,16 @@ def _reasons(data: bytes) -> Iterator[None]:
 
 
 def _with_origin(
-    decoded: DecodedImage, image: Image.Image, contents: tuple[bytes, ...], path: Path, trust: str | None
+    decoded: DecodedImage, image: Image.Image, *, contents: tuple[bytes, ...], path: Path, trust: str | None
 ) -> DecodedImage:
     """Add the metadata on the origin of an image; call it after loading, as a PNG may have text after its pixels.
 
     `contents` are those of the file, and of a repaired one, whose manifest is read if that of the file is unreadable.
     """
-    fields = fields_of(image, contents[0])
-    manifest, notes = read_manifest(contents[0], decoded.format, sidecar_of(path), trust, fields)
+    fields, sidecar = fields_of(image, contents[0]), sidecar_of(path)
+    manifest, notes = read_manifest(contents[0], decoded.format, sidecar, trust, fields)
     if manifest is None and len(contents) > 1:
-        manifest, others = read_manifest(contents[1], decoded.format, sidecar_of(path), trust, fields)
+        manifest, others = read_manifest(contents[1], decoded.format, sidecar, trust, fields)
         notes = notes if manifest is None else others
     claims = read_claims(image, fields, manifest)
     has_camera = any((claim.kind, claim.source) == ("camera", "exif") for claim in claims)
@@ -199,7 +196,7 @@ def _repaired(
         raise ImageError(f"this is an Apple PNG (CgBI), an unsupported format: {EXPORT}")
     file = PngFile.read(data)
     if file.lacks_palette:
-        raise ImageError("damaged image: the palette of this PNG file is missing")
+        raise ImageError(f"{DAMAGED_IMAGE}the palette of this PNG file is missing")
     if file.intact:
         return data, None, ()
     check_size(*file.size, max_pixels)
@@ -262,7 +259,7 @@ def _decode_opened(
 ) -> DecodedImage:
     """Decode an opened file: pixels, format, orientation, settings of the last save, and notes."""
     if image.format == "GIF" and _holds_too_little(image, data):
-        raise ImageError("damaged image: the file is too small for the size that its first frame declares")
+        raise ImageError(f"{DAMAGED_IMAGE}the file is too small for the size that its first frame declares")
     check_size(*image.size, max_pixels)
     notes = list(_frames(image))
     tiff.in_one_plane(image)
@@ -372,7 +369,7 @@ def _partly(data: bytes) -> tuple[Image.Image, Rows]:
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1..8; 1 if there is none."""
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        value = image.getexif().get(Tag.Orientation, 1)
     except Exception:  # broken EXIF must not prevent a scan
         return 1
     return int(value) if value in range(1, 9) else 1  # some programs write a rational or a floating number

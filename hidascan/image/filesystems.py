@@ -43,7 +43,7 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
     return PyFileSystem(FSSpecHandler(other)), path
 
 
-def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> Iterator[str]:
+def list_uri(uri: str, selection: Selection, survey: Survey) -> Iterator[str]:
     """Yield the URIs of the images in a folder, sorted; yield any other URI unchanged.
 
     A URI with the suffix of an image is not looked up, as lists may have millions of these. One that cannot be reached
@@ -72,8 +72,7 @@ def list_uri(uri: str, selection: Selection, survey: Survey | None = None) -> It
             any_image = True
             name = quote(below) if decoded else below
             yield f"{start.rstrip('/')}/{name}{mark}{query}"
-    if survey is not None:
-        survey.add_folder(uri, skipped, selection.include, any_image)
+    survey.add_folder(uri, skipped, selection.include, any_image)
 
 
 def _takes(selection: Selection, below: str, skipped: SkippedFiles) -> bool:

@@ -32,7 +32,7 @@ _MAX_KINDS = 200  # suffixes counted separately
 _MAX_SHOWN = 8
 
 
-def system_file(name: str, below: str = "") -> str:
+def system_file(name: str, below: str) -> str:
     """Return the pattern of operating-system files that a file matches; `below` is its path below the searched folder."""
     if name.startswith("._"):
         return APPLE_DOUBLE

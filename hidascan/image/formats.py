@@ -1,4 +1,4 @@
-"""The file formats that hidascan reads: one row each."""
+"""The file formats that hidascan reads, and kinds of files by their first bytes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def mime_type(name: str) -> str:
 
 class _Head(NamedTuple):
     start: bytes  # pattern of the first bytes of a file
-    kind: str  # with its article
+    kind: str  # name of the kind, with its article
     readable: bool = False  # whether it is a format of FORMATS
 
 

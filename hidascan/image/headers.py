@@ -7,7 +7,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from hidascan.image.boxes import PNG_SIGNATURE, png_chunks, webp_chunks
+
 _PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf", b"tEXt", b"iTXt"}
 _TRANSPARENCY_BYTES = {0: 2, 2: 6}  # size of tRNS by colour type; of palettes, any
 
@@ -16,7 +17,7 @@ _FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}
 _SHORTEST = {_APP0: 14, _APP14: 12}  # bytes in the segments of JFIF and Adobe
 _ICC, _JFIF, _ADOBE = b"ICC_PROFILE", b"JFIF\0", b"Adobe"
 
-_VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # of pictures in WebP
+_VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # starts of pictures in WebP
 _WEBP_PICTURES, _WEBP_METADATA = (b"VP8 ", b"VP8L", b"ANMF"), (b"EXIF", b"XMP ")
 
 _MAX_BRANDS = 1024  # bytes
@@ -46,7 +47,7 @@ def _simplified(data: bytes, texts: bool) -> bytes:
     return data
 
 
-def plain_png(data: bytes, packed: bool = False) -> bytes:
+def plain_png(data: bytes, packed: bool) -> bytes:
     """Return a PNG with its header, palette, transparency, pixels and texts only; compressed texts if `packed`."""
     colour = data[25] if len(data) > 25 else 0
     parts = [PNG_SIGNATURE]
@@ -66,15 +67,6 @@ def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield kind, chunk
         if kind == b"IEND":
             return
-
-
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the kind, the offset, and the size of the content of each chunk of a PNG; of any other file, nothing."""
-    place = len(PNG_SIGNATURE) if data.startswith(PNG_SIGNATURE) else len(data)
-    while place + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
-        yield kind, place, size
-        place += 12 + size
 
 
 def plain_jpeg(data: bytes, resources: bool = False) -> bytes:
@@ -151,16 +143,6 @@ def complete_webp(data: bytes) -> bytes:
         place = end + end % 2
     chunks = data[12:place].ljust(place - 12, b"\0") + last + b"\0" * (len(last) % 2)
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks if has_picture else data
-
-
-def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield the kind of each chunk of a WebP, and the offset of its end, before the byte that pads an odd size."""
-    place = 12
-    while place + 8 <= len(data):
-        kind, size = struct.unpack_from("<4sI", data, place)
-        end = place + 8 + size
-        yield kind, end
-        place = end + end % 2
 
 
 def brands_of(data: bytes) -> set[bytes]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from hidascan.image.boxes import iso_boxes
+
 _IN_FILE = 0  # construction method of items whose offsets are those of the file
 _TO_THE_END = 1 << 62  # bytes: the length of an extent that is given as 0
-_MAX_DEPTH = 4  # of items derived from others, such as an overlay of grids
+_MAX_DEPTH = 4  # nested items derived from others, such as an overlay of grids
 
 
 class _Reader:
@@ -60,16 +62,7 @@ def coded_extents(data: bytes) -> list[tuple[int, int]]:
 
 
 def _boxes(data: bytes) -> Iterator[_Box]:
-    at = 0
-    while at + 8 <= len(data):
-        size, head = int.from_bytes(data[at : at + 4], "big"), 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        size = size or len(data) - at
-        if size < head:
-            return
-        yield _Box(data[at + 4 : at + 8], data[at + head : at + size])
-        at += size
+    yield from (_Box(kind, data[start:end]) for kind, start, end in iso_boxes(data))
 
 
 def _derived_from(references: _Box) -> dict[int, list[int]]:
@@ -90,7 +83,7 @@ def _places(locations: _Box) -> dict[int, list[tuple[int, int]]]:
     sizes = reader.number(2)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     wide = 2 if version < 2 else 4
-    found: dict[int, list[tuple[int, int]]] = {}
+    extents: dict[int, list[tuple[int, int]]] = {}
     for _ in range(reader.number(wide)):
         item = reader.number(wide)
         method = reader.number(2) & 15 if version else _IN_FILE
@@ -100,5 +93,5 @@ def _places(locations: _Box) -> dict[int, list[tuple[int, int]]]:
             reader.number(index_size if version else 0)
             start, length = base + reader.number(offset_size), reader.number(length_size)
             if method == _IN_FILE:
-                found.setdefault(item, []).append((start, start + (length or _TO_THE_END)))
-    return found
+                extents.setdefault(item, []).append((start, start + (length or _TO_THE_END)))
+    return extents

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 def file_state(path: str) -> list[int] | None:
     """Return size (bytes) and time of modification (ns) of a file, to notice changes; None if it is missing."""
     try:
-        found = os.stat(path)
+        info = os.stat(path)
     except (OSError, ValueError):
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return [info.st_size, info.st_mtime_ns]
 
 
 @dataclass(frozen=True)

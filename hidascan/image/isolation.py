@@ -24,6 +24,7 @@ import numpy as np
 from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.image.decode import DecodedImage, decode
 from hidascan.image.formats import LARGEST_FILE
+from hidascan.notes import DAMAGED_IMAGE
 from hidascan.records import from_json, to_json
 
 try:
@@ -41,7 +42,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # per decod
 _SECONDS, _PIXELS_PER_SECOND = 10, 5e6  # time limit for decoding: 10 s, plus 1 s per 5 million pixels
 _READING_SECONDS = 120  # time limit for reading: this, plus the size at the speed below; a disk may have to spin up
 _BYTES, _BYTES_PER_PIXEL = 1 << 30, 24  # memory limit, beside the process and the file
-_BYTES_PER_SECOND = 5_000_000  # of the slowest disk
+_BYTES_PER_SECOND = 5_000_000  # speed of the slowest disk
 
 
 @functools.cache
@@ -55,10 +56,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class Decoders:
-    """A pool of decoding processes, one per concurrent call; they end with this process."""
+    """A pool of decoding processes, one per concurrent call; they end with this process.
+
+    Attributes:
+        idle: Processes without a file to decode.
+    """
 
     def __init__(self) -> None:
-        self._idle: list[_Worker] = [_Worker()]  # starts while the network loads
+        self.idle: list[Worker] = [Worker()]  # starts while the network loads
         self._lock = threading.Lock()
 
     def decode(
@@ -74,17 +79,17 @@ class Decoders:
             ImageError: Also if the decoder crashes or takes too long.
         """
         with self._lock:
-            worker = self._idle.pop() if self._idle else None
+            worker = self.idle.pop() if self.idle else None
         if worker is None or not worker.is_alive():
             try:
-                worker = _Worker()
+                worker = Worker()
             except OSError as error:
                 raise ImageError(f"no decoder could be started: {reason_of(error)}") from None
         try:
             return worker.decode(_from_the_root(os.fspath(path)), max_pixels, before_load, trust)
         finally:
             with self._lock:
-                self._idle.append(worker)
+                self.idle.append(worker)
 
 
 def _from_the_root(path: str) -> str:
@@ -102,12 +107,12 @@ def _widen(pipe: Any) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-class _Worker:
-    """Client of one decoding process."""
+class Worker:
+    """Client of one decoding process, `process`."""
 
     def __init__(self) -> None:
         path = os.pathsep.join(folder for folder in sys.path if folder)
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -115,24 +120,26 @@ class _Worker:
             env=os.environ | _ONE_THREAD | {"PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C must not kill decoders: the scan still needs their results
         )
-        self._requests: Any = self._process.stdin
-        self._replies: Any = self._process.stdout
+        self._requests: Any = self.process.stdin
+        self._replies: Any = self.process.stdout
         self._is_started = False
         _widen(self._replies)
 
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        """Return whether the process is running."""
+        return self.process.poll() is None
 
     def decode(self, path: str, max_pixels: int, before_load: Callable[[int], None], trust: str | None) -> DecodedImage:
+        """Decode like `Decoders.decode`, by the process."""
         try:
             if not self._is_started:
                 self._receive()
                 self._is_started = True
-            self._send({"path": path, "max_pixels": max_pixels, "trust": trust})
+            _send(self._requests, {"path": path, "max_pixels": max_pixels, "trust": trust})
             reply = self._receive()
             if "pixels" in reply:
                 before_load(reply["pixels"])
-                self._send({})
+                _send(self._requests, {})
                 reply = self._receive()
             if "error" in reply:
                 raise ImageError(reply["error"])
@@ -153,10 +160,6 @@ class _Worker:
         image: DecodedImage = from_json(DecodedImage, {"pixels": pixels, **reply["image"]})
         return image
 
-    def _send(self, message: dict[str, Any]) -> None:
-        self._requests.write(json.dumps(message).encode() + b"\n")
-        self._requests.flush()
-
     def _receive(self) -> dict[str, Any]:
         line = self._replies.readline()
         if not line:
@@ -164,7 +167,7 @@ class _Worker:
         return json.loads(line)
 
     def _exit_reason(self) -> str:
-        code = self._process.wait()
+        code = self.process.wait()
         if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
             return "took too long to read or decode"
         if code in (-9, 137):
@@ -172,12 +175,12 @@ class _Worker:
         if code > 0 and not self._is_started:
             return f"the decoder could not be started: exit code {code}"
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"damaged image: its decoder crashed ({name})"
+        return f"{DAMAGED_IMAGE}its decoder crashed ({name})"
 
     def end(self) -> None:
         """Kill the process."""
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
         self._requests.close()
         self._replies.close()
 
@@ -189,11 +192,18 @@ def decode_requests() -> None:
     _send(replies, {})  # started
     size = _address_space()
     while line := requests.readline():
-        _answer(json.loads(line), requests, replies, size)
+        answer(json.loads(line), requests, replies, size)
 
 
-def _answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size: int) -> None:
-    """Decode one file; memory for pixels is allocated only after the client admits them."""
+def answer(request: dict[str, Any], requests: BinaryIO, replies: BinaryIO, size: int) -> None:
+    """Decode one file; memory for pixels is allocated only after the client admits them.
+
+    Args:
+        request: "path", "max_pixels" and "trust", as of `decode`.
+        requests: Pipe from the client, which admits the pixels by a line.
+        replies: Pipe to the client.
+        size: Address space of this process before it decodes, bytes.
+    """
     stored = _size_of(request["path"])
     allowed, transfer = size + _BYTES + stored, stored // _BYTES_PER_SECOND
 
@@ -232,9 +242,9 @@ def _size_of(path: str) -> int:
         return 0
 
 
-def _send(replies: BinaryIO, message: dict[str, Any]) -> None:
-    replies.write(json.dumps(message).encode() + b"\n")
-    replies.flush()
+def _send(pipe: BinaryIO, message: dict[str, Any]) -> None:
+    pipe.write(json.dumps(message).encode() + b"\n")
+    pipe.flush()
 
 
 def _allow_seconds(seconds: int) -> None:

@@ -148,8 +148,8 @@ def jpeg_trace(pixels: np.ndarray) -> JpegTrace | None:
 class _Sample:
     """Non-zero coefficients, each with the index of its frequency, 0..63."""
 
-    values: np.ndarray  # (N,) float32
-    which: np.ndarray  # (N,)
+    values: np.ndarray  # (N,) float32, coefficients
+    which: np.ndarray  # (N,) int, index of the frequency of each
 
     def first(self, count: int) -> _Sample:
         """Return about `count` coefficients, evenly spread."""
@@ -216,4 +216,4 @@ def _dct_matrix() -> np.ndarray:
 
 _DCT = _dct_matrix()
 _QUALITIES = range(1, 101)
-_TABLES = np.array([ijg_table(max(1, quality)).ravel() for quality in range(101)], np.float32)  # by quality
+_TABLES = np.array([ijg_table(max(1, quality)) for quality in range(101)], np.float32)  # by quality

@@ -14,7 +14,7 @@ _AC = 0x10  # added to the number of a Huffman table of AC coefficients
 _MARKER = re.compile(rb"\xff{1,8}([\x01-\xcf\xd8-\xfe])")
 _AFTER_A_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0), 0xD9}
 _TABLE_HEAD = 17  # bytes of a Huffman table before its symbols
-_FEW_COEFFICIENTS = 3  # of a block in one scan
+_FEW_COEFFICIENTS = 3  # maximum number in a block of one scan
 
 
 @dataclass
@@ -111,9 +111,9 @@ class Layout:
             place = stop
         return b"".join([*parts, self.data[place:]]) if parts else self.data
 
-    def covers(self, scans: list[Scan], most_lacking: int, components: tuple[int, ...]) -> bool:
-        """Return whether scans hold all 64 coefficients of components, lacking at most `most_lacking` bits of each."""
-        wanted = {(name, number) for name in components for number in range(64)}
+    def covers(self, scans: list[Scan], most_lacking: int) -> bool:
+        """Return whether scans hold all 64 coefficients of each component, lacking at most `most_lacking` bits of each."""
+        wanted = {(name, number) for name in self.components for number in range(64)}
         for scan in scans:
             if scan.lacking <= most_lacking:
                 last = scan.last if self.progressive else 63

@@ -18,7 +18,7 @@ from hidascan.errors import ImageError
 from hidascan.image.damage import Rows, longest_run, note_of, same_rows
 from hidascan.image.headers import plain_jpeg
 from hidascan.image.jpeg_layout import EOI, Layout, Scan
-from hidascan.notes import DAMAGED, MAY_BE_WRONG, REDUCED_DETAIL
+from hidascan.notes import DAMAGED, DAMAGED_IMAGE, MAY_BE_WRONG, REDUCED_DETAIL
 
 _UNWRITTEN = 64  # bytes; fewer zeros at the end are padding
 _HOLES = re.compile(rb"\0{64,}|\xff{64,}")
@@ -28,11 +28,12 @@ _STRAY_ZEROS = 2  # before or after an erased sector
 _RESTARTS = re.compile(rb"\xff{1,8}[\xd0-\xd7]")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _ZEROS = "zero bytes in place of pixels"
-_NO_END = "damaged: the JPEG end marker is missing; all pixels are intact"
-_STRAY_BYTES = "damaged: the JPEG contains stray bytes; all pixels are intact"
+_NO_END = f"{DAMAGED}the JPEG end marker is missing; all pixels are intact"
+_STRAY_BYTES = f"{DAMAGED}the JPEG contains stray bytes; all pixels are intact"
 # Warnings on headers, not on pixels.
 _HARMLESS = ("bad ICC marker", "JFIF revision", "Invalid SOS parameters", "Adobe color transform")
 _OF_DAMAGE = ("corrupt", "premature")  # in warnings
+_ANY_BITS = 13  # largest number of missing low bits that T.81 allows
 _FILL = 512  # bytes: more than the last, incomplete block can need
 
 
@@ -124,7 +125,7 @@ def _is_padding(warning: str, data: bytes) -> bool:
     """Return whether a warning is about padding: equal bytes after the scan, as written by cameras to fill a sector."""
     found = _PADDING.search(warning)
     layout = Layout(data)
-    if not found or not layout.scans or not layout.covers(layout.scans, 0, layout.components):
+    if not found or not layout.scans or not layout.covers(layout.scans, 0):
         return False
     scan, behind = layout.scans[-1], int(found[1])
     scanned = data[scan.start : scan.stop]
@@ -186,7 +187,7 @@ class _Damaged:
 
     def decode(self) -> tuple[np.ndarray, tuple[str, ...]]:
         if not self.layout.scans:
-            raise ImageError("damaged image: the file is truncated before its pixels")
+            raise ImageError(f"{DAMAGED_IMAGE}the file is truncated before its pixels")
         if self.lacks_only_its_end():
             return _rgb(self._repaired(), self.mode), (_NO_END,)
         first, second = (_rgb(self._filled(seed, seed), self.mode) for seed in (1, 2))
@@ -214,7 +215,7 @@ class _Damaged:
     def lacks_only_its_end(self) -> bool:
         """Return whether libjpeg has no warnings, but for padding, once the end marker is restored."""
         layout = self.layout
-        if not self._ends_early() or layout.strays or not layout.covers(layout.scans, 0, layout.components):
+        if not self._ends_early() or layout.strays or not layout.covers(layout.scans, 0):
             return False
         try:
             _rgb(self._repaired(), self.mode, strict=True)
@@ -228,14 +229,13 @@ class _Damaged:
         if not self._cut():
             return False
         begun = layout.scans
-        return not layout.covers(begun, 0, layout.components) or (
-            layout.progressive and not whole and layout.covers(begun[:-1], 13, layout.components)
-        )
+        is_coarse = layout.progressive and not whole and layout.covers(begun[:-1], _ANY_BITS)
+        return not layout.covers(begun, 0) or is_coarse
 
     def _coarse(self) -> tuple[np.ndarray, tuple[str, ...]]:
         layout = self.layout
-        if not layout.progressive or not layout.covers(layout.scans[:-1], 13, layout.components):
-            raise ImageError("damaged image: data are missing, only a coarse preview is readable")
+        if not layout.progressive or not layout.covers(layout.scans[:-1], _ANY_BITS):
+            raise ImageError(f"{DAMAGED_IMAGE}data are missing, only a coarse preview is readable")
         why, doubt = "the file is truncated", ""
         if not self._is_merely_cut():
             why, doubt = "data are missing", f", and part of the picture {MAY_BE_WRONG}"

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hidascan.errors import ImageError
+from hidascan.image.boxes import PNG_SIGNATURE
 from hidascan.image.damage import Rows, note_of
-from hidascan.image.headers import PNG_SIGNATURE
-from hidascan.notes import DAMAGED, MAY_BE_WRONG
+from hidascan.notes import DAMAGED, DAMAGED_IMAGE, MAY_BE_WRONG
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _LAST_FILTER = 4
@@ -23,8 +23,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 class _Chunk:
     kind: bytes
     data: memoryview
-    intact: bool  # the checksum is correct
-    cut: bool  # the chunk is truncated
+    intact: bool  # whether the checksum is correct
+    cut: bool  # whether the chunk is truncated
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -134,14 +134,14 @@ class PngFile:
         header = self._header()
         known, certain, finished = self._inflate(header.size)
         if not self.chunks[0].intact and not (finished and len(known) == header.size):
-            raise ImageError("damaged image: the header of this PNG file is wrong")  # of size or pixel format
+            raise ImageError(f"{DAMAGED_IMAGE}the header of this PNG file is wrong")  # wrong size or pixel format
         known = header.up_to_invalid_filter(known)
         certain, finished = min(certain, len(known)), finished and len(known) >= header.size
         rows = Rows(0, header.whole_rows(len(known)))
         sure = Rows(0, header.height if finished else header.whole_rows(certain))
         if sure.bottom == header.height:
             bad = ", ".join(sorted({chunk.kind.decode() for chunk in self.chunks if not (chunk.intact or chunk.cut)}))
-            note = f"damaged: wrong checksum in {bad}" if bad else "damaged: the PNG is truncated"
+            note = f"{DAMAGED}wrong checksum in {bad}" if bad else f"{DAMAGED}the PNG is truncated"
             colours = any(chunk.kind in (b"PLTE", b"tRNS") and not chunk.intact for chunk in self.chunks)
             note = f"{note}; {f'colours {MAY_BE_WRONG}' if colours else 'all pixels are intact'}"
         elif sure.enough(header.height) or rows.bottom == sure.bottom:
@@ -161,7 +161,7 @@ class PngFile:
 
     def _header(self) -> _Header:
         if not self.chunks or self.chunks[0].kind != b"IHDR" or len(self.chunks[0].data) != 13:
-            raise ImageError("damaged image: the header of this PNG file cannot be read")
+            raise ImageError(f"{DAMAGED_IMAGE}the header of this PNG file cannot be read")
         width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", self.chunks[0].data)
         return _Header(width, height, depth, colour, bool(interlaced))
 
@@ -194,5 +194,5 @@ class PngFile:
             elif chunk.intact or (chunk.kind in (b"tEXt", b"iTXt", b"IHDR", b"PLTE", b"tRNS") and len(chunk.data)):
                 parts.append(_chunk(chunk.kind, bytes(chunk.data)))
         if pending:
-            raise ImageError("damaged image: the file is truncated before its pixels")
+            raise ImageError(f"{DAMAGED_IMAGE}the file is truncated before its pixels")
         return b"".join([*parts, b"" if self.ended else _chunk(b"IEND", b"")])

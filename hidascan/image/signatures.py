@@ -1,4 +1,4 @@
-"""Identify unsupported files by their first bytes, never by their suffix."""
+"""Identify unsupported files by their content, never by their suffix."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hidascan.image.damage import CUT_BEFORE_PIXELS, ends_early
 from hidascan.image.formats import EXPORT
 from hidascan.image.raw_photos import RAW, raw_name, tiff_layout
+from hidascan.notes import DAMAGED_IMAGE
 
 _DOWNLOAD = "probably a failed download"
 _SIDECAR = "a sidecar file, or a failed download"
@@ -20,7 +21,7 @@ _START = re.compile(
     rb"|\0\0\0.ftyp(?:hei|hev|mif1|msf1|avi)|BM.{4}\0{4}",
     re.DOTALL,
 )
-_DEEP_FRAME = re.compile(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", re.DOTALL)  # of a JPEG with more than 8 bits
+_DEEP_FRAME = re.compile(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", re.DOTALL)  # frame of a JPEG with more than 8 bits
 _FRAME_HEAD = 1 << 16  # bytes of a JPEG in which its frame is searched
 _PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
 
@@ -178,7 +179,7 @@ def describe(data: bytes) -> str:
     """Return the reason why no decoder opens a file.
 
     Args:
-        data: Content of the file, not empty. Only its first 4096 bytes are examined, and whether all bytes are zero.
+        data: Content of the file, not empty.
 
     Returns:
         One line: the kind of file; "damaged" for a supported format; or that the kind is unknown.
@@ -190,7 +191,7 @@ def describe(data: bytes) -> str:
         return _sentence(kind)
     for pattern, name in _SUPPORTED:
         if _matches(pattern, head):
-            damaged = f"damaged image: the header of this {name} file cannot be read"
+            damaged = f"{DAMAGED_IMAGE}the header of this {name} file cannot be read"
             return ends_early(data) or _unusual(name, data) or damaged
     for kind in _UNSUPPORTED:
         if _matches(kind.pattern, head):

@@ -155,14 +155,14 @@ def path_key(path: str) -> str:
 def _search(folder: str, selection: Selection, survey: Survey) -> Iterator[tuple[str, str]]:
     """Yield the files of a folder, each with its key, and record skipped ones."""
     skipped, found = SkippedFiles(), False
-    for file in _Search(selection, skipped).files(folder):
+    for file in _FolderWalk(selection, skipped).files(folder):
         found = True
         yield file
     survey.add_folder(folder, skipped, selection.include, found)
 
 
 @dataclass(frozen=True)
-class _Search:
+class _FolderWalk:
     """Recursive search of a folder that counts skipped files."""
 
     selection: Selection
@@ -217,10 +217,10 @@ class _Search:
 
 def _is_first_visit(folder: str, visited: set[tuple[int, int]]) -> bool:
     try:
-        known = os.stat(folder)
+        info = os.stat(folder)
     except OSError:
         return True  # listing it will fail, too, with the reason
-    place = (known.st_dev, known.st_ino)
+    place = (info.st_dev, info.st_ino)
     if place in visited:
         return False
     visited.add(place)

@@ -14,6 +14,7 @@ from hidascan.errors import ImageError
 from hidascan.image.formats import EXPORT
 from hidascan.image.jpeg_layout import EOI, SOI
 from hidascan.image.jpeg_scan import is_intact
+from hidascan.notes import DAMAGED_IMAGE
 
 _SEPARATE, _WEBP, _DEFLATE, _JPEG = 2, 50001, (8, 32946), 7  # values of Tag.PlanarConfiguration and Tag.Compression
 _UNSIGNED, _SIGNED = 1, 2  # values of Tag.SampleFormat
@@ -31,7 +32,8 @@ def tags_of(image: Image.Image) -> Any:
 def in_one_plane(image: Image.Image) -> Image.Image:
     """Make Pillow read a TIFF of one channel that is marked as having separate planes.
 
-    For such planes, it would use only the first letter of the raw mode. Call it after any change of frames, which reads the tags again.
+    For such planes, it would use only the first letter of the raw mode. Call it after any change of frames, which reads
+    the tags again.
     """
     tags = tags_of(image)
     if _is_separate(tags) and tags.get(Tag.SamplesPerPixel, 1) == 1:
@@ -52,7 +54,7 @@ def check_tiff(image: Image.Image) -> None:
     if _SIGNED in tags.get(Tag.SampleFormat, ()) and max(tags.get(Tag.BitsPerSample, (1,))) < 32:
         raise ImageError(f"this TIFF has signed values, which are not supported: {EXPORT}")
     if 0 in (*tags.get(Tag.StripOffsets, ()), *tags.get(Tag.TileOffsets, ())):
-        raise ImageError("damaged image: strips or tiles of this TIFF are missing")
+        raise ImageError(f"{DAMAGED_IMAGE}strips or tiles of this TIFF are missing")
     if _is_separate(tags) and _misreads_planes(image):
         raise ImageError(f"this TIFF has its channels in separate planes, which is not supported: {EXPORT}")
     if _swaps_bytes_twice(image):

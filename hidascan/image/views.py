@@ -60,7 +60,7 @@ def _patches(height: int, width: int, plan: ViewPlan) -> tuple[list[Box], PatchG
     return [places[number] for number in stratified_sample(grid, plan.patches)] if plan.patches else [], None
 
 
-def mirror_to(pixels: np.ndarray, side: int = PATCH) -> np.ndarray:
+def mirror_to(pixels: np.ndarray, side: int) -> np.ndarray:
     """Pad sides of (H, W, 3) uint8 shorter than `side` by mirroring, at the bottom and on the right.
 
     Unlike enlarging, this keeps the pixels and their high frequencies.
@@ -72,7 +72,7 @@ def mirror_to(pixels: np.ndarray, side: int = PATCH) -> np.ndarray:
     return np.pad(pixels, ((0, below), (0, right), (0, 0)), mode="symmetric")
 
 
-def thumbnail(pixels: np.ndarray, side: int = PATCH) -> np.ndarray:
+def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
     """Resize a whole image to (side, side, 3) uint8: by area averaging to shrink, bicubic to enlarge."""
     height, width = pixels.shape[:2]
     narrowed = _resize(pixels, height, side, grows=width < side)

@@ -22,7 +22,7 @@ from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.statements import plain
 from hidascan.image.provenance.validation import BINDINGS, ManifestTree, means_change
-from hidascan.notes import FROM_SIDECAR
+from hidascan.notes import CREDENTIALS, FROM_SIDECAR
 
 # No host is allowed, as the library would fetch documents that identity assertions name.
 _OFFLINE: dict[str, dict[str, Any]] = {
@@ -33,7 +33,6 @@ _SUFFIXES = (".c2pa", ".C2PA")
 _SIDECAR_BYTES = 50_000_000
 _JUMBF = b"jumb"  # type of the box of a manifest
 _MAX_NOTES = 5  # on ingredients
-_NAME = "Content Credentials"
 _REASONS = {  # replacements for misleading messages of the library
     "could not generate a trusted time stamp": "the signature is damaged",
     "C2PA provenance not found in XMP": "the label of the manifest is damaged",
@@ -44,7 +43,7 @@ _CUT = re.compile(r"out of range|exceeds file size", re.IGNORECASE)  # a length 
 _UNDECODABLE = re.compile(r"end of file|bytes remaining|box\b|\bJUM|CBOR|not found|decod|pars(?:e|ing)", re.IGNORECASE)
 _WORDS = {
     "signingCredential.expired": "the signer's certificate had expired",
-    "signingCredential.invalid": "the signer's certificate is not valid for signing Content Credentials",
+    "signingCredential.invalid": f"the signer's certificate is not valid for signing {CREDENTIALS}",
     "signingCredential.ocsp.revoked": "the signer's certificate was revoked",
     "claimSignature.outsideValidity": "signed outside the validity period of the certificate",
     "claimSignature.mismatch": "the signature does not match",
@@ -90,7 +89,7 @@ def read_manifest(
     embedded = holds_manifest(data, format)
     manifest, notes = _read(data, format, None, trust) if embedded else (None, ())
     if manifest and sidecar:
-        notes = (f"{_NAME} are embedded in the file; the sidecar {plain(sidecar.name)} was ignored", *notes)
+        notes = (f"{CREDENTIALS} are embedded in the file; the sidecar {plain(sidecar.name)} was ignored", *notes)
     elif sidecar:
         manifest, further = _read_sidecar(data, format, sidecar, trust)
         notes += further
@@ -103,11 +102,11 @@ def read_manifest(
 def _elsewhere(address: str) -> str:
     """Return a note on the manifest at an address; "" for any other text, since such a field may also hold a history."""
     if address.lower().startswith("self#jumbf"):
-        return f"{_NAME} named in the XMP are missing from the file"
+        return f"{CREDENTIALS} named in the XMP are missing from the file"
     if re.match(r"https?://\S+$", address, re.IGNORECASE):
-        return f"{_NAME} are stored remotely and were not fetched: {address}"
+        return f"{CREDENTIALS} are stored remotely and were not fetched: {address}"
     if address.lower().endswith(".c2pa"):
-        return f"{_NAME} are in another file, which was not read: {address}"
+        return f"{CREDENTIALS} are in another file, which was not read: {address}"
     return ""
 
 
@@ -168,7 +167,7 @@ def _read_sidecar(
     name = plain(sidecar.name)
     problem = sidecar.problem or ("" if mime_type(format) else f"C2PA does not support {format} files")
     if problem:
-        return None, (f"{_NAME} in the sidecar {name} cannot be read: {problem}",)
+        return None, (f"{CREDENTIALS} in the sidecar {name} cannot be read: {problem}",)
     manifest, notes = _read(data, format, sidecar, trust)
     if manifest and any(code.startswith(BINDINGS) and _shows_change(manifest, code) for code in manifest.codes):
         return None, notes  # nothing else ties it to this file
@@ -187,8 +186,8 @@ def _read(
         manifest = ManifestTree(report, trust is not None).manifest(report["active_manifest"])
     except Exception as error:  # the library has many exceptions for damaged manifests
         where = f" in the sidecar {plain(sidecar.name)}" if sidecar else ""
-        return None, (f"{_NAME}{where} cannot be read: {_reason(error)}",)
-    notes = (f"{_NAME} contain a malformed identity assertion",) if malformed else ()
+        return None, (f"{CREDENTIALS}{where} cannot be read: {_reason(error)}",)
+    notes = (f"{CREDENTIALS} contain a malformed identity assertion",) if malformed else ()
     return manifest, (*notes, *_notes(manifest, sidecar is not None))
 
 
@@ -216,7 +215,7 @@ def _without_identities(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     """Return the reason why a manifest cannot be read."""
-    if type(error).__name__.endswith("NotFound"):  # of a manifest or an assertion
+    if type(error).__name__.endswith("NotFound"):  # a manifest or an assertion is missing
         return "damaged"
     if isinstance(error, (KeyError, TypeError, AttributeError, RecursionError)):
         return "the manifest is malformed"
@@ -230,14 +229,14 @@ def _notes(manifest: Manifest, beside: bool) -> Iterator[str]:
     """Yield notes on unconfirmed parts of a file's manifest and of its ingredients."""
     for code in manifest.codes:
         if code.startswith("cawg."):
-            yield f"{_NAME} contain an identity assertion that could not be verified: {code}"
+            yield f"{CREDENTIALS} contain an identity assertion that could not be verified: {code}"
         elif code != _EXPECTED:
             changed = _shows_change(manifest, code)
             held = "are invalid" if changed else "could not be confirmed"
-            yield f"{_NAME} {held}: {_in_words(code, changed, beside)}"
+            yield f"{CREDENTIALS} {held}: {_in_words(code, changed, beside)}"
     ingredients = dict.fromkeys((one.title or "unnamed", _problem(one)) for one in manifest.all_ingredients())
     wrong = ((title, problem) for title, problem in ingredients if problem)
-    yield from (f"{_NAME} of an ingredient, {title}, {problem}" for title, problem in islice(wrong, _MAX_NOTES))
+    yield from (f"{CREDENTIALS} of an ingredient, {title}, {problem}" for title, problem in islice(wrong, _MAX_NOTES))
 
 
 def _shows_change(manifest: Manifest, code: str) -> bool:

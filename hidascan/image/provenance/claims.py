@@ -43,7 +43,7 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
     fields = [one for field in fields for one in one_per_value(field)]
     structures = {field: name for field in fields if (name := generator_of(field.text))}
     plain = [field for field in fields if field not in structures]
-    named = _of_names(plain, {field.source for field in structures if field.kind in ("make", "model")})
+    named = _name_claims(plain, {field.source for field in structures if field.kind in ("make", "model")})
     if any(one.kind == "camera" for one in (*signed, *named)):  # so topics are about what the photo shows
         topics = {field.name for field in plain if field.kind == "topic"}
         named = [one for one in named if one.text != NO_NAME or one.field not in topics]
@@ -53,9 +53,9 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
         named = [replace(one, kind="software") if one.text == COMFYUI else one for one in named]
     unsigned = [claim_of(field, "ai", name) for field, name in structures.items()]
     unsigned += [claim_of(field, "software", COMFYUI) for field in idle]
-    unsigned += [*named, *claims_of_ai_system(plain), *_of_xai(plain), *_of_pixels(image)]
+    unsigned += [*named, *claims_of_ai_system(plain), *_xai_claims(plain), *_hidden_claims(image)]
     if not any(field.source == "png" for field in structures):
-        unsigned += _of_png_keys(plain)
+        unsigned += _png_key_claims(plain)
     repainted = _repainted(structures)
     unsigned = [replace(one, part=True) if one.text in repainted and one.kind == "ai" else one for one in unsigned]
     return tuple(sorted(_without_duplicates(signed + unsigned), key=Claim.rank)[:_MAX_CLAIMS])
@@ -63,12 +63,12 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
 
 def _repainted(structures: dict[Field, str]) -> set[str]:
     """Return the generators, of those by field, that repainted a region of a given picture."""
-    prompts = [field for field in structures if '"class_type"' in field.text]  # of ComfyUI, the nodes that ran
+    prompts = [field for field in structures if '"class_type"' in field.text]  # nodes of ComfyUI that ran
     decisive = {name: prompts if name == COMFYUI and prompts else [*structures] for name in structures.values()}
     return {name for field, name in structures.items() if field in decisive[name] and is_inpainted(field.text)}
 
 
-def _of_names(fields: list[Field], overwritten: set[str]) -> list[Claim]:
+def _name_claims(fields: list[Field], overwritten: set[str]) -> list[Claim]:
     """Return the claims by names of tools and cameras, and by source types.
 
     Args:
@@ -98,21 +98,21 @@ def _without_duplicates(claims: list[Claim]) -> list[Claim]:
     return list(kept.values())
 
 
-def _of_xai(fields: list[Field]) -> Iterator[Claim]:
+def _xai_claims(fields: list[Field]) -> Iterator[Claim]:
     texts = {field.name: field for field in reversed(fields) if not field.of_part}
     for description, artist in _SIGNED_BY_XAI:
         if {description, artist} <= texts.keys() and is_signed_by_xai(texts[description].text, texts[artist].text):
             yield claim_of(texts[description], "ai", "Grok")
 
 
-def _of_png_keys(fields: list[Field]) -> Iterator[Claim]:
+def _png_key_claims(fields: list[Field]) -> Iterator[Claim]:
     """Yield the generator whose parameters are separate text chunks, such as Easy Diffusion."""
     keys = {field.name.removeprefix(PNG_TEXT): field.text for field in fields if field.source == "png"}
     if name := generator_of_keys(keys):
         yield Claim("ai", "png", name, detail=shown(", ".join(keys)), field="PNG text keys", strength="tag")
 
 
-def _of_pixels(image: Image.Image) -> Iterator[Claim]:
+def _hidden_claims(image: Image.Image) -> Iterator[Claim]:
     hidden = read_stealth(image)
     if hidden is not None:
         channels, text = hidden

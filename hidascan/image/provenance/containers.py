@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from hidascan.image.headers import png_chunks, webp_chunks
+from hidascan.image.boxes import iso_boxes, png_chunks, webp_chunks
 
 _BMFF_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _TIFF_TAG = 0xCD41
@@ -62,18 +62,8 @@ def _in_webp(data: bytes) -> bool:
 
 
 def _in_bmff(data: bytes) -> bool:
-    at = 0
-    while at <= len(data) - 24:
-        size, kind = struct.unpack_from(">I4s", data, at)
-        header = 16 if size == 1 else 8
-        if size == 1:
-            size = int.from_bytes(data[at + 8 : at + 16], "big")
-        if kind == b"uuid" and data[at + header : at + header + 16] == _BMFF_UUID:
-            return True
-        if size < header:  # 0: up to the end of the file
-            return False
-        at += size
-    return False
+    boxes = iso_boxes(data)
+    return any(kind == b"uuid" and data.startswith(_BMFF_UUID, start) for kind, start, _ in boxes)
 
 
 def _in_tiff(data: bytes) -> bool:

@@ -31,7 +31,7 @@ def claims_of_field(field: Field) -> Iterator[Claim]:
         yield from _BY_KIND[field.kind](field)
 
 
-def _of_software(field: Field) -> Iterator[Claim]:
+def _software_claims(field: Field) -> Iterator[Claim]:
     tool = tool_in(searchable(field.text), "software")
     if tool and tool.means != "software":
         yield claim_of_tool(field, tool)
@@ -39,12 +39,12 @@ def _of_software(field: Field) -> Iterator[Claim]:
         yield claim_of(field, "software", name)
 
 
-def _by_catalogue(field: Field) -> Iterator[Claim]:
+def _catalogue_claims(field: Field) -> Iterator[Claim]:
     if (tool := tool_in(searchable(field.text), field.kind)) and tool.means != "software":
         yield claim_of_tool(field, tool)
 
 
-def _of_comment(field: Field) -> Iterator[Claim]:
+def _comment_claims(field: Field) -> Iterator[Claim]:
     """Yield the generator that a comment names, or else the program that wrote the file."""
     line = searchable(field.text)
     tool = tool_in(line, "comment") or tool_in(_LABEL.sub("", line), "comment")
@@ -54,7 +54,7 @@ def _of_comment(field: Field) -> Iterator[Claim]:
         yield claim_of(field, "software", writer, strength="text")
 
 
-def _of_history(field: Field) -> Iterator[Claim]:
+def _history_claims(field: Field) -> Iterator[Claim]:
     """Yield the generators that steps of Photoshop's log name; they made a part, as the log starts from a picture."""
     lines = (line.strip() for line in re.split(r"[\r\n\t]+", field.text))
     steps = dict.fromkeys(line for line in lines if _GENERATIVE.search(line))
@@ -63,7 +63,7 @@ def _of_history(field: Field) -> Iterator[Claim]:
             yield replace(claim_of_tool(replace(field, text=step), tool), part=True)
 
 
-def _of_caption(field: Field) -> Iterator[Claim]:
+def _caption_claims(field: Field) -> Iterator[Claim]:
     """Yield what a caption or a topic states: a generator, or the program that wrote the file.
 
     "AI-generated images" may be what the picture shows.
@@ -79,7 +79,7 @@ def _of_caption(field: Field) -> Iterator[Claim]:
         yield claim_of(field, "software", writer, strength="text")
 
 
-def _of_source_type(field: Field) -> Iterator[Claim]:
+def _source_type_claims(field: Field) -> Iterator[Claim]:
     """Yield the claim of a source type: a term, the name of a generator, or else the value unchanged."""
     term = term_of(field.text)
     kind, part = meaning_of(term)
@@ -142,13 +142,13 @@ def searchable(text: str) -> str:
 
 
 _BY_KIND: dict[str, Callable[[Field], Iterator[Claim]]] = {
-    "software": _of_software,
-    "credit": _by_catalogue,
-    "creator": _by_catalogue,
-    "comment": _of_comment,
-    "history": _of_history,
-    "text": _by_catalogue,
-    "caption": _of_caption,
-    "topic": _of_caption,
-    "source type": _of_source_type,
+    "software": _software_claims,
+    "credit": _catalogue_claims,
+    "creator": _catalogue_claims,
+    "comment": _comment_claims,
+    "history": _history_claims,
+    "text": _catalogue_claims,
+    "caption": _caption_claims,
+    "topic": _caption_claims,
+    "source type": _source_type_claims,
 }

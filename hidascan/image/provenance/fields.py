@@ -10,26 +10,29 @@ from functools import cached_property
 from typing import Any
 
 from PIL import ExifTags, Image
+from PIL.ExifTags import Base as Tag
 
-from hidascan.image.provenance.tags import exif_texts, iptc_records
+from hidascan.image.provenance.tags import IPTC_RESOURCE, exif_texts, iptc_records
 from hidascan.image.provenance.texts import RAW_PROFILE, gif_texts, png_texts, raw_profile
 from hidascan.image.provenance.xmp import properties_of
 
 _MAX_PER_KIND, _MAX_CHARACTERS = 200, 8_000_000
 PNG_TEXT = "PNG text "
-_EXIF = {
-    0x000B: ("ProcessingSoftware", "software"), 0x0131: ("Software", "software"), 0xA43A: ("RAWDevelopingSoftware", "software"),
-    0xA43B: ("ImageEditingSoftware", "software"), 0xA43C: ("MetadataEditingSoftware", "text"),
-    0x010F: ("Make", "make"), 0x0110: ("Model", "model"), 0x013B: ("Artist", "creator"), 0x9C9D: ("XPAuthor", "creator"),
-    0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"), 0x9286: ("UserComment", "comment"),
-    0x9C9C: ("XPComment", "comment"), 0x010D: ("DocumentName", "caption"), 0x010E: ("ImageDescription", "caption"),
-    0x8298: ("Copyright", "text"), 0x9C9B: ("XPTitle", "caption"), 0x9C9E: ("XPKeywords", "keywords"), 0x9C9F: ("XPSubject", "caption"),
-    0xA436: ("ImageTitle", "caption"), 0x927C: ("MakerNote", "structure"), 0xA434: ("LensModel", "lens"),
+_EXIF: dict[int, str] = {
+    Tag.ProcessingSoftware: "software", Tag.Software: "software", Tag.Make: "make", Tag.Model: "model", Tag.LensModel: "lens",
+    Tag.Artist: "creator", Tag.XPAuthor: "creator", Tag.UserComment: "comment", Tag.XPComment: "comment",
+    Tag.DocumentName: "caption", Tag.ImageDescription: "caption", Tag.XPTitle: "caption", Tag.XPSubject: "caption",
+    Tag.XPKeywords: "keywords", Tag.Copyright: "text",
+}  # fmt: skip
+_EXIF_3 = {  # tags without a name in Pillow
+    0xA436: ("ImageTitle", "caption"), 0xA437: ("Photographer", "creator"), 0xA438: ("ImageEditor", "creator"),
+    0xA43A: ("RAWDevelopingSoftware", "software"), 0xA43B: ("ImageEditingSoftware", "software"),
+    0xA43C: ("MetadataEditingSoftware", "text"),
 }  # fmt: skip
 _IPTC = {
     5: ("Title", "caption"), 25: ("Keywords", "topic"), 40: ("Instructions", "text"), 65: ("Program", "software"),
-    80: ("By-line", "creator"), 85: ("By-line Title", "comment"), 122: ("Writer", "text"), 105: ("Headline", "topic"), 110: ("Credit", "credit"), 115: ("Source", "credit"),
-    116: ("Copyright", "text"), 120: ("Caption", "caption"),
+    80: ("By-line", "creator"), 85: ("By-line Title", "comment"), 122: ("Writer", "text"), 105: ("Headline", "topic"),
+    110: ("Credit", "credit"), 115: ("Source", "credit"), 116: ("Copyright", "text"), 120: ("Caption", "caption"),
 }  # fmt: skip
 _XMP = {
     "tiff:Software": "software", "exif:Software": "software", "stEvt:softwareAgent": "software",
@@ -60,7 +63,6 @@ _EXTENSION_HEAD = 40  # GUID, full length, offset
 _MAX_EXTENDED = 4_000_000
 _MAX_TRAILER = 400_000  # bytes
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
-_IPTC_TAG, _PHOTOSHOP_TAG, _IPTC_RESOURCE = 33723, 34377, 0x0404
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,14 @@ class Field:
 
 def fields_of(image: Image.Image, data: bytes) -> list[Field]:
     """Return the fields of a loaded image and the bytes of its file; skip broken ones."""
-    file, kept = _File(image, data), _FieldCollector()
+    file, collector = _File(image, data), _FieldCollector()
     for read in _READERS:
         try:
             for field in read(file):
-                kept.add(field)
+                collector.add(field)
         except Exception:  # hostile metadata must not prevent a scan
             continue
-    return list(kept.fields)
+    return list(collector.fields)
 
 
 class _File:
@@ -153,14 +155,15 @@ def _split(field: Field) -> list[Field]:
     return [Field(field.source, field.name, "topic", word.strip()) for word in words if word.strip()]
 
 
-def _of_exif(file: _File) -> Iterator[Field]:
+def _exif_fields(file: _File) -> Iterator[Field]:
     for tag, text in exif_texts(file.image):
-        name, kind = _EXIF.get(tag) or (ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), "structure")
+        usual = ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), _EXIF.get(tag, "structure")
+        name, kind = _EXIF_3.get(tag, usual)
         if kind != "structure" or "\0" not in text:  # with NUL: a binary block
             yield Field("exif", f"EXIF {name}", kind, text)
 
 
-def _of_xmp(file: _File) -> Iterator[Field]:
+def _xmp_fields(file: _File) -> Iterator[Field]:
     for packet in dict.fromkeys(_packets(file)):
         for name, value, of_part in properties_of(packet):
             yield Field("xmp", f"XMP {name}", kind_of_property(name), value, of_part)
@@ -175,12 +178,12 @@ def _packets(file: _File) -> Iterator[bytes]:
     segments = file.segments("APP1")
     yield from (body[len(_XMP_SEGMENT) :] for body in segments if body.startswith(_XMP_SEGMENT))
     yield from _extended(body[len(_XMP_EXTENSION) :] for body in segments if body.startswith(_XMP_EXTENSION))
-    found = [] if segments or file.png_texts else [file.image.info.get("xmp")]
-    found += [text for key, text in file.png_texts if key == _XMP_KEY]
-    found += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
-    found += [text for kind, text in file.gif_texts if kind == "xmp"]
-    found += [] if any(found) else file.unread_xmp
-    yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in found if one)
+    packets = [] if segments or file.png_texts else [file.image.info.get("xmp")]
+    packets += [text for key, text in file.png_texts if key == _XMP_KEY]
+    packets += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
+    packets += [text for kind, text in file.gif_texts if kind == "xmp"]
+    packets += [] if any(packets) else file.unread_xmp
+    yield from (one.encode("utf-8", "replace") if isinstance(one, str) else bytes(one) for one in packets if one)
 
 
 def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:
@@ -193,7 +196,7 @@ def _extended(segments: Iterator[bytes]) -> Iterator[bytes]:
     yield from (b"".join(part for _, part in sorted(pieces.items())) for pieces in parts.values())
 
 
-def _of_iptc(file: _File) -> Iterator[Field]:
+def _iptc_fields(file: _File) -> Iterator[Field]:
     for block in _iptc_blocks(file):
         for dataset, value in iptc_records(block):
             if dataset in _IPTC:
@@ -203,22 +206,22 @@ def _of_iptc(file: _File) -> Iterator[Field]:
 
 def _iptc_blocks(file: _File) -> Iterator[bytes]:
     resources: Any = file.image.info.get("photoshop")
-    if isinstance(resources, dict) and isinstance(resources.get(_IPTC_RESOURCE), bytes):
-        yield resources[_IPTC_RESOURCE]
+    if isinstance(resources, dict) and isinstance(resources.get(IPTC_RESOURCE), bytes):
+        yield resources[IPTC_RESOURCE]
     tags: Any = getattr(getattr(file.image, "tag_v2", None), "_tagdata", {})  # undecoded: of numbers, only one is kept
-    for block in (tags.get(_IPTC_TAG), tags.get(_PHOTOSHOP_TAG)):
+    for block in (tags.get(Tag.IPTCNAA), tags.get(Tag.ImageResources)):
         if isinstance(block, bytes):
             yield block
     yield from (one for one in file.profiles if one.startswith((b"8BIM", b"Photoshop 3.0\0", b"\x1c")))
 
 
-def _of_png(file: _File) -> Iterator[Field]:
+def _png_fields(file: _File) -> Iterator[Field]:
     for key, text in file.png_texts:
         if key != _XMP_KEY and not key.startswith(RAW_PROFILE):
             yield Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
 
 
-def _of_comments(file: _File) -> Iterator[Field]:
+def _comment_fields(file: _File) -> Iterator[Field]:
     for name, body in getattr(file.image, "applist", ()):
         if name.startswith("APP") and body.startswith((b"AIGC{", b'{"AIGC"')):  # China's label without a container
             yield Field("comment", f"JPEG {name}", "structure", _decoded(body))
@@ -229,7 +232,7 @@ def _of_comments(file: _File) -> Iterator[Field]:
             yield Field("comment", "GIF comment", "comment", _decoded(text))
 
 
-def _of_samsung(file: _File) -> Iterator[Field]:
+def _samsung_fields(file: _File) -> Iterator[Field]:
     """Yield the mark of an edit by Galaxy AI behind a JPEG."""
     _, found, edit = file.data[-_MAX_TRAILER:].rpartition(b"PhotoEditor_Re_Edit_Data")
     if found and file.data.endswith(b"SEFT") and re.search(rb'"genAIType"\s{0,9}:\s{0,9}"?[1-9]', edit):
@@ -244,10 +247,10 @@ def _decoded(value: bytes) -> str:
 
 
 _READERS: tuple[Callable[[_File], Iterator[Field]], ...] = (
-    _of_exif,
-    _of_xmp,
-    _of_iptc,
-    _of_png,
-    _of_comments,
-    _of_samsung,
+    _exif_fields,
+    _xmp_fields,
+    _iptc_fields,
+    _png_fields,
+    _comment_fields,
+    _samsung_fields,
 )

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# `field` of statements: the claim generator, or the start of an action or assertion; of a camera, also the end.
+GENERATOR, ACTION, ASSERTION = "C2PA claim generator", "C2PA action ", "C2PA assertion "
+MODEL = ", Model"
+
 
 @dataclass(frozen=True)
 class Statement:

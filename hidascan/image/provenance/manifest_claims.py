@@ -12,12 +12,12 @@ from dataclasses import replace
 from hidascan.image.provenance.ai_systems import names_no_system
 from hidascan.image.provenance.catalogue import tool_in
 from hidascan.image.provenance.claim import UNNAMED, Claim
-from hidascan.image.provenance.manifest import Manifest, Statement
+from hidascan.image.provenance.manifest import ACTION, ASSERTION, GENERATOR, MODEL, Manifest, Statement
 from hidascan.image.provenance.source_types import meaning_of
 from hidascan.image.provenance.statements import AI_ASSERTIONS, is_library
 
-_ASSERTION, _MODEL = "C2PA assertion ", ", Model"
-_CREATED, _OPENED, _PLACED = "C2PA action c2pa.created", "C2PA action c2pa.opened", "C2PA action c2pa.placed"
+_C2PA_ACTION = f"{ACTION}c2pa."
+_CREATED, _OPENED, _PLACED = (f"{_C2PA_ACTION}{name}" for name in ("created", "opened", "placed"))
 # What an app does to a picture without inventing content.
 _MECHANICAL = frozenset(
     {
@@ -26,8 +26,8 @@ _MECHANICAL = frozenset(
         "color_adjustments", "adjustedColor", "trimmed",
     }
 )  # fmt: skip
-_STRENGTH = {"valid": "trusted", "unverified": "signed"}  # of a claim, by the status of its signature
-_WEAKEST = ("valid", "", "unverified", "broken")  # signature statuses, best first ("": no signature)
+_STRENGTH = {"valid": "trusted", "unverified": "signed"}  # strength of a claim, by the status of its signature
+_SIGNATURES = ("valid", "", "unverified", "broken")  # signature statuses, best first ("": no signature)
 
 
 def claims_of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
@@ -37,13 +37,11 @@ def claims_of_manifest(manifest: Manifest | None) -> Iterator[Claim]:
     """
     if manifest is None:
         return
-    yield from _of_one_manifest(manifest)
-    yield from _of_ingredients(manifest, True, signature=manifest.signature)
+    yield from _own_claims(manifest)
+    yield from _ingredient_claims(manifest, of_whole=True, placed=False, signature=manifest.signature)
 
 
-def _of_ingredients(
-    manifest: Manifest, of_whole: bool, placed: bool = False, signature: str = "valid"
-) -> Iterator[Claim]:
+def _ingredient_claims(manifest: Manifest, of_whole: bool, placed: bool, signature: str) -> Iterator[Claim]:
     """Yield the claims of the ingredients of a manifest, and of theirs.
 
     Args:
@@ -57,17 +55,17 @@ def _of_ingredients(
     for one in contained:
         whole = of_whole and one.relationship == "parentOf"
         inside = placed or one.relationship != "parentOf"
-        weakest = max(signature, one.signature or signature, key=_WEAKEST.index)
-        for claim in _of_one_manifest(one):
+        weakest = max(signature, one.signature or signature, key=_SIGNATURES.index)
+        for claim in _own_claims(one):
             if claim.kind != "software":
                 detail = f"{f'an ingredient, {one.title}'.rstrip(', ')}: {claim.detail}"
                 part = claim.part or (not whole if claim.kind == "ai" else inside)
                 strength = _STRENGTH.get(weakest, "text")
                 yield replace(claim, part=part, detail=detail, signature=weakest, strength=strength)
-        yield from _of_ingredients(one, whole, inside, weakest)
+        yield from _ingredient_claims(one, whole, inside, weakest)
 
 
-def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
+def _own_claims(manifest: Manifest) -> Iterator[Claim]:
     """Yield the strongest AI claim, a camera claim, or else a software claim."""
     ai = _ai_statements(manifest)
     cameras = [one for one in manifest.statements if _is_camera(one)]
@@ -75,7 +73,7 @@ def _of_one_manifest(manifest: Manifest) -> Iterator[Claim]:
         part, statement = min(ai, key=lambda pair: (pair[0], not pair[1].source_type))
         yield _signed_claim("ai", manifest, statement, part)
     if cameras:
-        cameras.sort(key=lambda one: not one.field.endswith(_MODEL))  # an app may have acted
+        cameras.sort(key=lambda one: not one.field.endswith(MODEL))  # an app may have acted
         name = next((one.agent for one in cameras if one.agent), "")
         yield _signed_claim("camera", manifest, replace(cameras[0], agent=name), all(map(_is_within, cameras)))
     if not ai and not cameras and manifest.statements:
@@ -115,18 +113,18 @@ def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
     drawn |= any(
         one.field == _CREATED and one.source_type not in ("", "empty") for one in manifest.statements if not _is_ai(one)
     )
-    acted = [one for one in manifest.statements if one.field.startswith("C2PA action c2pa.")]
-    acted = [one for one in acted if one.field.removeprefix("C2PA action c2pa.") not in {*_MECHANICAL, "opened"}]
+    acted = [one for one in manifest.statements if one.field.startswith(_C2PA_ACTION)]
+    acted = [one for one in acted if one.field.removeprefix(_C2PA_ACTION) not in {*_MECHANICAL, "opened"}]
     undeclared = ("", "empty", "algorithmicMedia")
     if acted and all(one.source_type not in undeclared for one in acted):  # so the name of the app adds nothing
-        generated = [one for one in generated if one.field != "C2PA claim generator"]
+        generated = [one for one in generated if one.field != GENERATOR]
     return [(_is_part(one, edited, drawn), one) for one in generated]
 
 
 def _names_an_edit(statement: Statement) -> bool:
     """Return whether a statement names more than an app: a generator in an assertion, or a generative edit."""
-    of_app = statement.field == "C2PA claim generator"
-    return statement.field.startswith(_ASSERTION) or (not of_app and _tool_means(statement) == "ai-edit")
+    of_app = statement.field == GENERATOR
+    return statement.field.startswith(ASSERTION) or (not of_app and _tool_means(statement) == "ai-edit")
 
 
 def _had_picture(manifest: Manifest) -> bool:
@@ -143,14 +141,14 @@ def _is_generated(manifest: Manifest) -> bool:
 
 
 def _is_camera(statement: Statement) -> bool:
-    named = statement.field.endswith(_MODEL) and not _is_ai(statement)
+    named = statement.field.endswith(MODEL) and not _is_ai(statement)
     return named or meaning_of(statement.source_type)[0] == "camera"
 
 
 def _is_within(statement: Statement) -> bool:
     """Return whether a statement is about a placed picture, a region, or an artwork in the picture."""
     place, _, name = statement.field.partition(", ")
-    return place == _PLACED or (place.startswith(_ASSERTION) and name not in ("", "Model"))
+    return place == _PLACED or (place.startswith(ASSERTION) and name not in ("", "Model"))
 
 
 def _is_ai(statement: Statement) -> bool:
@@ -161,7 +159,7 @@ def _is_ai(statement: Statement) -> bool:
 
 def _declares_ai(statement: Statement) -> bool:
     """Return whether a statement declares AI, by more than the name of a tool."""
-    declared = statement.field.startswith(tuple(f"C2PA assertion {label}" for label in AI_ASSERTIONS))
+    declared = statement.field.startswith(tuple(f"{ASSERTION}{label}" for label in AI_ASSERTIONS))
     declared |= statement.field.endswith("AISystemUsed") and not names_no_system(statement.agent)
     return meaning_of(statement.source_type)[0] == "ai" or declared
 
@@ -180,8 +178,8 @@ def _is_part(statement: Statement, edited: bool, drawn: bool) -> bool:
     if part or place == _PLACED or (_tool_means(statement) == "ai-edit" and not created_whole):
         return True
     if not kind:
-        return edited or (drawn and place not in (_CREATED, _OPENED) and not place.startswith(_ASSERTION))
-    if place.startswith(_ASSERTION):
+        return edited or (drawn and place not in (_CREATED, _OPENED) and not place.startswith(ASSERTION))
+    if place.startswith(ASSERTION):
         return bool(property_name)  # a region, or an artwork in the picture
     return (edited or drawn) and place not in (_CREATED, _OPENED)
 

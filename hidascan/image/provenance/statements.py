@@ -8,7 +8,7 @@ from typing import Any
 
 from hidascan.image.provenance.catalogue import Tool, tool_in
 from hidascan.image.provenance.fields import kind_of_property
-from hidascan.image.provenance.manifest import Statement
+from hidascan.image.provenance.manifest import ACTION, ASSERTION, GENERATOR, MODEL, Statement
 from hidascan.image.provenance.source_types import term_of
 from hidascan.image.provenance.tags import camera_name
 
@@ -22,12 +22,10 @@ _PARTS = (
 _INGREDIENTS = ("instanceId", "ingredient", "ingredients", "ingredientIds")  # parameters of an action that name them
 _OF_VALUES = frozenset({"@id", "@value", "@type", "@language", "id"})  # keys of a value in JSON-LD
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
-_GENERATOR = "com.adobe.generative-ai"
-_DISCLOSURE = "c2pa.ai-disclosure"
 _LIBRARY = re.compile(  # as the name of a claim generator, which says nothing on the tool
     r"(?:adobe_)?c2pa(?:[-_.]?(?:rs|python|node\w*|js|tool|c|ios|android|swift))?(?:[/ _]v?[\d.]+\w*)?", re.IGNORECASE
 )
-AI_ASSERTIONS = (_GENERATOR, _DISCLOSURE, "c2pa.ai_generated_content")
+AI_ASSERTIONS = ("com.adobe.generative-ai", "c2pa.ai-disclosure", "c2pa.ai_generated_content")
 
 
 def claim_generator_of(manifest: dict[str, Any]) -> str:
@@ -55,7 +53,7 @@ def opened_in(manifest: dict[str, Any]) -> set[str]:
         if action.get("action") == "c2pa.opened" and isinstance(parameters, dict):
             values = [value for key in _INGREDIENTS for value in _list(parameters.get(key))]
             links = [value.get("url") if isinstance(value, dict) else value for value in values]
-            named |= {plain(link).rpartition("/")[2] for link in links}  # of a URL, the label at its end
+            named |= {plain(link).rpartition("/")[2] for link in links}  # label at the end of a URL
     return named - {""}
 
 
@@ -71,17 +69,17 @@ def statements_of(manifest: dict[str, Any]) -> Iterator[Statement]:
     Args:
         manifest: One of the `manifests` of the report.
     """
-    yield Statement("C2PA claim generator", agent=claim_generator_of(manifest))
+    yield Statement(GENERATOR, agent=claim_generator_of(manifest))
     for label, data in _assertions(manifest):
         if _is_actions(label):
-            yield from _of_actions(data, _list(manifest.get("claim_generator_info")))
+            yield from _action_statements(data, _list(manifest.get("claim_generator_info")))
         elif label.startswith(_METADATA):
-            yield from _of_metadata(f"C2PA assertion {label}", data)
+            yield from _metadata_statements(f"{ASSERTION}{label}", data)
         elif label.startswith(AI_ASSERTIONS) and data.get("ai_generated") is not False:
             agent = next(
                 (text for key in ("description", "modelName", "model", "name") if (text := plain(data.get(key)))), ""
             )
-            yield Statement(f"C2PA assertion {label}", agent=agent)
+            yield Statement(f"{ASSERTION}{label}", agent=agent)
 
 
 def plain(value: object) -> str:
@@ -101,20 +99,20 @@ def _is_actions(label: str) -> bool:
     return label.startswith("c2pa.actions")
 
 
-def _of_actions(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
+def _action_statements(data: dict[str, Any], infos: list[Any]) -> Iterator[Statement]:
     agents = _list(data.get("softwareAgents")) or infos
     actions = [one for one in _list(data.get("actions")) if isinstance(one, dict)][:_MAX_ACTIONS]
     names = {plain(one.get("action")) for one in actions}
     templates = [one for one in _list(data.get("templates")) if isinstance(one, dict)][:_MAX_ACTIONS]
     for action in (*actions, *(one for one in templates if plain(one.get("action")) in {"*", *names})):
-        yield from _of_action(action, agents)
+        yield from _statements_of_action(action, agents)
         for related in _list(action.get("related"))[:_MAX_RELATED]:
             if isinstance(related, dict):
-                yield from _of_action(related, agents)
+                yield from _statements_of_action(related, agents)
 
 
-def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
-    field = f"C2PA action {plain(action.get('action'))}".strip()
+def _statements_of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
+    field = f"{ACTION}{plain(action.get('action'))}".strip()
     agent = _name(action.get("softwareAgent")) or _by_index(agents, action.get("softwareAgentIndex"))
     description = plain(action.get("description"))
     if not agent and (tool := tool_in(description, "credit")):  # "Created by Google Generative AI."
@@ -133,7 +131,7 @@ def _of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]
             if key.lower().endswith("digitalsourcetype") and (source_type := source_type_of(value)):
                 yield Statement(place, source_type, plain(parameters.get("com.adobe.details")) or agent)
             elif key.lower() in ("title", "dc:title"):
-                continue  # of a picture
+                continue  # title of a picture
             elif tool := tool_in(text := plain(value), "credit"):  # "Generative Remove"
                 yield Statement(place, agent=_agent(tool, text))
 
@@ -151,14 +149,14 @@ def _name(agent: object) -> str:
     return plain(agent.get("name")) if isinstance(agent, dict) else plain(agent)
 
 
-def _of_metadata(field: str, data: dict[str, Any]) -> Iterator[Statement]:
+def _metadata_statements(field: str, data: dict[str, Any]) -> Iterator[Statement]:
     """Yield source types, generators and the camera in a metadata assertion.
 
     The name of a property follows in the field, except for the source type of the whole picture.
     """
     camera = {"make": "", "model": ""}
     for outer, name, value in _properties(data):
-        kind, text = _kind(name), plain(_of_json_ld(value))
+        kind, text = _kind(name), plain(_json_ld_value(value))
         if kind == "source type" and source_type_of(value):
             yield Statement(f"{field}, {outer}" if outer else field, source_type_of(value))
         elif outer or not text:
@@ -170,7 +168,7 @@ def _of_metadata(field: str, data: dict[str, Any]) -> Iterator[Statement]:
         elif kind in ("software", "credit", "creator") and (tool := tool_in(text, kind)):
             yield Statement(f"{field}, {plain(name)}", agent=_agent(tool, text))
     if any(camera.values()):
-        yield Statement(f"{field}, Model", agent=camera_name(**camera))
+        yield Statement(f"{field}{MODEL}", agent=camera_name(**camera))
 
 
 def _kind(name: str) -> str:
@@ -201,11 +199,11 @@ def _properties(data: dict[str, Any]) -> Iterator[tuple[str, str, object]]:
 
 def source_type_of(value: object) -> str:
     """Return the term of a URI, a QCode, or a bare term: trainedAlgorithmicMedia."""
-    text = plain(_of_json_ld(value))
+    text = plain(_json_ld_value(value))
     return term_of(text) or text.rstrip("/").replace("#", "/").replace(":", "/").rsplit("/", 1)[-1].strip()
 
 
-def _of_json_ld(value: object) -> object:
+def _json_ld_value(value: object) -> object:
     """Return the value that a dict of JSON-LD wraps; any other value unchanged."""
     return value.get("@id") or value.get("@value") or value.get("id") if isinstance(value, dict) else value
 

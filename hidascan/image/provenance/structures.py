@@ -26,7 +26,8 @@ _SETTINGS_NAMED = ("Sampler:", "CFG scale:", "Schedule type:", "Guidance Scale:"
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_JOB, _PARAMETER = re.compile(rf"\bJob ID: ?(?:({_UUID})\s*$|\S)", re.IGNORECASE), re.compile(r"\s--[a-z]{1,12}\b")
+_JOB = re.compile(rf"\bJob ID: ?(?:({_UUID})\s*$|\S)", re.IGNORECASE)
+_PARAMETER = re.compile(r"\s--[a-z]{1,12}\b")  # parameter of Midjourney
 _HEAD, _TAIL = 100_000, 200_000  # characters of a long text that are searched
 _DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?\d+)')  # InvokeAI of 2022
 _JOB_CHARACTERS = 20_000
@@ -95,14 +96,14 @@ def generator_of(text: str) -> str:
     """Return the generator whose structure a text contains; "" if none."""
     searched = text if len(text) <= _HEAD + _TAIL else text[:_HEAD] + text[-_TAIL:]
     if "Steps:" in searched and any(name in searched for name in _SETTINGS_NAMED) and _STEPS.search(searched):
-        return _of_parameters(searched)
+        return _writer_of_parameters(searched)
     if "Job ID:" in searched and _is_job(searched[-_JOB_CHARACTERS:]):
         return "Midjourney"
     if text.startswith(_OPENAI):
         return "OpenAI"
     if text[:1] == '"' and _DREAM.match(text[:8000]):
         return "InvokeAI"
-    return _of_json(text) if "{" in text[:60] else ""
+    return _generator_in_json(text) if "{" in text[:60] else ""
 
 
 def is_inpainted(text: str) -> bool:
@@ -133,7 +134,7 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     keys = {str(key).lower(): value for key, value in values.items()}
     if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
         return name
-    export = _unpacked(keys.get("data"))  # of CapCut, which also exports edited photos
+    export = _unpacked(keys.get("data"))  # CapCut also exports edited photos
     if (export.get("product"), export.get("exportType")) == ("dreamina", "generation"):
         return "Dreamina"
     settings = {re.sub(r"^\w{1,20}:|[_\- ]", "", key) for key in keys}
@@ -161,7 +162,7 @@ def _is_job(text: str) -> bool:
     return bool(_PARAMETER.search(before) or (job.group(1) and re.search(r"(?:[^\s,;:|],?|::) {1,2}$", before)))
 
 
-def _of_parameters(text: str) -> str:
+def _writer_of_parameters(text: str) -> str:
     """Return the program that wrote parameters in A1111's format, which many programs use."""
     for match in _WRITER.finditer(text[-4000:]):
         if tool := tool_in(match.group(1), "software"):
@@ -171,7 +172,7 @@ def _of_parameters(text: str) -> str:
     return "A1111"
 
 
-def _of_json(text: str) -> str:
+def _generator_in_json(text: str) -> str:
     text = _without_label(text)
     if values := _unpacked(text):
         return _tool_named(values) or generator_of_keys(values)
@@ -189,7 +190,7 @@ def _without_label(text: str) -> str:
 def _tool_named(values: Mapping[str, Any]) -> str:
     keys = {str(key).lower(): str(value) for key, value in values.items()}
     tools = [tool_in(keys[key], "software") for key in _OF_TOOLS if key in keys]
-    tools.append(tool_in(keys.get("source", ""), "comment"))  # of a dataset or a download, unless it names a generator
+    tools.append(tool_in(keys.get("source", ""), "comment"))  # a dataset or a download, unless it names a generator
     makes_images = any(word in keys.get(key, "").lower() for key in _OF_TOOLS for word in _OF_IMAGES)
     described = not makes_images and keys.keys() & {"caption", "alt", "alt_text", "description", "keywords", "tags"}
     named = (tool.name for tool in tools if tool and tool.means != "software")

@@ -9,21 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, TiffImagePlugin
+from PIL.ExifTags import GPS, IFD
+from PIL.ExifTags import Base as Tag
 
 from hidascan.image.provenance.texts import RAW_PROFILE, raw_profile
 from hidascan.printable import printable
 
-_EXIF_IFD = 0x8769
-_USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
-_XP_TAGS = range(0x9C9B, 0x9CA0)
+_XP_TAGS = (Tag.XPTitle, Tag.XPComment, Tag.XPAuthor, Tag.XPKeywords, Tag.XPSubject)
 _CODES = (b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0", b"\0" * 8)
 _SAMPLE = 2000
 _IPTC_MARK = 0x1C
 _MAX_RECORDS = 1000
-_PHOTOSHOP, _RESOURCE, _IPTC_RESOURCE = b"Photoshop 3.0\0", b"8BIM", 0x0404
-_MAKE, _MODEL, _SOFTWARE, _TAKEN, _OFFSET = 0x010F, 0x0110, 0x0131, 0x9003, 0x9011
-_GPS_IFD = 0x8825
-_POSITION = {2, 4}  # latitude and longitude
+_PHOTOSHOP, _RESOURCE = b"Photoshop 3.0\0", b"8BIM"
+IPTC_RESOURCE = 0x0404  # number of the resource that holds IPTC
 _MAX_STATED = 60  # characters of a statement on the capture
 _UTF_8 = 129  # type of the texts of EXIF 3.0
 _UNDEFINED = 7  # type of bytes
@@ -64,8 +62,8 @@ def _loaded(block: bytes) -> Image.Exif:
 def _directories(exif: Image.Exif) -> list[ChainMap[int, Any]]:
     """Return the main and the EXIF directory."""
     main = ChainMap(_texts_in_utf_8(exif, getattr(exif._info, "_offset", None)), exif)
-    inner = exif.get_ifd(_EXIF_IFD) if _EXIF_IFD in exif else {}
-    return [main, ChainMap(_texts_in_utf_8(exif, exif.get(_EXIF_IFD)), inner)]
+    inner = exif.get_ifd(IFD.Exif) if IFD.Exif in exif else {}
+    return [main, ChainMap(_texts_in_utf_8(exif, exif.get(IFD.Exif)), inner)]
 
 
 def _texts_in_utf_8(exif: Image.Exif, offset: Any) -> dict[int, str]:
@@ -87,7 +85,7 @@ def _texts_of(load: Callable[[], Image.Exif]) -> Iterator[tuple[int, str]]:
     except Exception:  # Pillow raises almost any exception on broken EXIF
         return
     for tag, value in items:
-        if tag == _MAKER_NOTE and not isinstance(value, str):
+        if tag == Tag.MakerNote and not isinstance(value, str):
             continue  # a proprietary block of cameras; a line of text in DALL-E 2
         if text := _text(tag, value, little).strip("\0 \r\n\t"):
             yield tag, text
@@ -108,7 +106,7 @@ def _text(tag: int, value: Any, little: bool) -> str:
     body = value[len(code) :]
     if code == b"JIS\0\0\0\0\0":
         return body.decode("iso2022_jp", "replace")
-    if code == b"UNICODE\0" or (tag == _USER_COMMENT and _looks_wide(body)):
+    if code == b"UNICODE\0" or (tag == Tag.UserComment and _looks_wide(body)):
         return _utf_16(body, little)
     return body.decode("utf-8", "replace")
 
@@ -176,7 +174,7 @@ def _resource(block: bytes) -> bytes:
         number, name = int.from_bytes(block[at + 4 : at + 6], "big"), block[at + 6]
         at += 7 + name + (name + 1) % 2  # name and length are padded to an even number of bytes
         size = int.from_bytes(block[at : at + 4], "big")
-        if number == _IPTC_RESOURCE:
+        if number == IPTC_RESOURCE:
             return block[at + 4 : at + 4 + size]
         at += 4 + size + size % 2
     return b""
@@ -214,15 +212,15 @@ def _capture_in(load: Callable[[], Image.Exif], has_camera: bool) -> Capture:
     try:
         exif = load()
         main, inner = _directories(exif)
-        position = exif.get_ifd(_GPS_IFD) if _GPS_IFD in exif else {}
-        make, model = _stated(main.get(_MAKE)), _stated(main.get(_MODEL))
+        position = exif.get_ifd(IFD.GPSInfo) if IFD.GPSInfo in exif else {}
+        make, model = _stated(main.get(Tag.Make)), _stated(main.get(Tag.Model))
         camera = camera_name(make, model) if has_camera else ""
-        taken, software = _stated(inner.get(_TAKEN)), _stated(main.get(_SOFTWARE))
+        taken, software = _stated(inner.get(Tag.DateTimeOriginal)), _stated(main.get(Tag.Software))
         return Capture(
             camera,
             "" if "{" in software else software,  # parameters of a generator
-            taken and taken + _stated(inner.get(_OFFSET)),
-            position.keys() >= _POSITION,
+            taken and taken + _stated(inner.get(Tag.OffsetTimeOriginal)),
+            position.keys() >= {GPS.GPSLatitude, GPS.GPSLongitude},
         )
     except Exception:  # Pillow raises almost any exception on broken EXIF
         return Capture()

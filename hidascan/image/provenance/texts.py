@@ -9,11 +9,11 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from hidascan.image.headers import png_chunks
+from hidascan.image.boxes import png_chunks
 
 RAW_PROFILE = "Raw profile type "  # start of the keywords under which ImageMagick stores other metadata
 _PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all, below Pillow's limits
-_MAX_RATIO = 1032  # of deflate
+_MAX_RATIO = 1032  # largest ratio of Deflate
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _PACKED = (*_TEXTS, b"iCCP")  # chunks whose size Pillow limits
 _MAX_CHUNKS, _MAX_TEXTS, _MAX_PNG_BYTES = 1_000_000, 500, 8_000_000  # bytes of all texts together, unpacked

@@ -29,7 +29,7 @@ _TRUSTED, _UNTRUSTED = "signingCredential.trusted", "signingCredential.untrusted
 _SIGNED = "claimSignature.validated"
 _HASH_MATCHES, _HASH_DIFFERS = "assertion.dataHash.match", "assertion.dataHash.mismatch"
 _PASSED = (".validated", ".match", ".trusted", ".insideValidity", ".notRevoked", ".accessible")  # as recorded
-BINDINGS = ("assertion.dataHash.", "assertion.bmffHash.", "assertion.boxesHash.")  # of a manifest to its file
+BINDINGS = ("assertion.dataHash.", "assertion.bmffHash.", "assertion.boxesHash.")  # bindings of a manifest to its file
 
 _CHANGED = frozenset(
     (
@@ -42,7 +42,7 @@ _CHANGED = frozenset(
 _CHANGED_UNLESS_SIGNED = ("claim.malformed", "claim.cbor.invalid", "claim.required.missing", "manifest.compressed.")
 # Additions by third parties, and errors of the maker that the signature covers: no sign of later changes.
 _NO_CHANGE = ("cawg.", "timeStamp.", "signingCredential.", "assertion.action.")
-_MAX_DEPTH, _MAX_INGREDIENTS = 8, 100  # of nested ingredients; of all ingredients
+_MAX_DEPTH, _MAX_INGREDIENTS = 8, 100  # levels of ingredients; number of all ingredients
 _MAX_STATEMENTS, _MAX_CODES = 500, 50
 
 
@@ -87,7 +87,7 @@ class Validation:
             for ingredient in manifest.get("ingredients") or ():
                 label = str(ingredient.get("active_manifest"))
                 _sort(ingredient.get("validation_results"), label, self._recorded)
-                for status in ingredient.get("validation_status") or ():  # of version 1: also of passed checks
+                for status in ingredient.get("validation_status") or ():  # C2PA version 1; also has passed checks
                     if not status.get("success") and not (code := plain(status.get("code"))).endswith(_PASSED):
                         self._recorded[_label(status, label)].add("failure", code)
         self._recorded.pop(active, None)  # its codes are all from this machine
@@ -148,7 +148,10 @@ def _refuted(code: str, success: set[str]) -> bool:
 
 
 def _bindings(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (kind, code) of the bindings to the file; those of an update are listed for the manifest that it updates."""
+    """Yield (kind, code) of the bindings to the file.
+
+    Those of an update manifest of C2PA, which has none of its own, are listed under the manifest that it updates.
+    """
     results = (report.get("validation_results") or {}).get("activeManifest")
     codes = ((kind, plain(status.get("code"))) for kind, status in _statuses({"activeManifest": results}))
     yield from ((kind, code) for kind, code in codes if code.startswith(BINDINGS))
