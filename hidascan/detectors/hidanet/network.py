@@ -34,9 +34,9 @@ class HiDANetConfig(DetectorConfig):
     side: int = 224  # side of patches and thumbnail, pixels
     components: int = 300  # principal components of the [CLS] tokens
     quality_dim: int = 256  # width of QFE
-    landmarks: int = 3000  # number of samples in the kernel probe
+    landmarks: int = 3000  # number of landmarks of the kernel probe
     dim: int = 64  # width of FAM and classifier
-    heads: int = 4  # attention heads in FAM
+    heads: int = 4  # number of heads of the attention in FAM
     residual_filters: int = 24  # filtered residuals per cell that TFL reads
     localiser_dim: int = 64  # width of TFL
     dropout: float = 0.1  # probability in training, after fusion and in TFL
