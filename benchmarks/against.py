@@ -1,9 +1,9 @@
-"""Compare this checkout with another one, alternately on one machine: --help, first verdict, views per second, peak
-memory, images per second of the service.
+"""Compare the speed and memory of this checkout with those of another one, alternately on one machine.
 
     git worktree add ../other COMMIT && python -m benchmarks.against ../other [--rounds 12] [--scans 3]
 
-Prints the medians of each, in seconds, views and images per second, and MB. Both run with this environment's packages.
+Prints the medians of each: seconds of --help and to the first verdict, views per second, peak memory in MB, and images
+per second of the service. Both run with this environment's packages.
 """
 
 from __future__ import annotations
@@ -65,10 +65,8 @@ def images_per_second_of_service(checkout: Path, pictures: list[str]) -> float:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    address, parts = (
-        f"http://127.0.0.1:{port}",
-        [("file", (Path(one).name, Path(one).read_bytes())) for one in pictures],
-    )
+    address = f"http://127.0.0.1:{port}"
+    parts = [("file", (Path(one).name, Path(one).read_bytes())) for one in pictures]
     running = start(checkout, "-m", "hidascan.cli", "serve", "--port", str(port))
     try:
         with httpx.Client(timeout=600, transport=httpx.HTTPTransport(retries=8)) as client:

@@ -27,7 +27,7 @@ import hidascan.cli, hidascan.scanner; print(middle - started, time.perf_counter
 
 
 def make_files(folder: Path, megapixels: float, count: int) -> None:
-    """One picture under `count` names; a file system does not take more than some 65,000 for one file."""
+    """Write one picture under `count` names; a new copy for each 50,000, as a file cannot have many more links."""
     for number in range(count):
         if number % 50_000 == 0:
             picture = folder / f"{number:06d}.jpg"
@@ -37,7 +37,7 @@ def make_files(folder: Path, megapixels: float, count: int) -> None:
 
 
 def first_verdict(command: list[str]) -> float:
-    """Seconds to its first line; it is stopped then."""
+    """Return the seconds that a command takes to its first line, and stop it."""
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
         if not running.stdout.readline():

@@ -17,7 +17,7 @@ from hidascan.image.sources import expand
 
 
 def seconds(work: Callable[[str], DecodedImage], paths: list[str]) -> tuple[float, float]:
-    """Of all files; and their megapixels."""
+    """Return the seconds for all files, and their megapixels."""
     started = time.perf_counter()
     pixels = sum(work(path).pixels.size / 3e6 for path in paths)
     return time.perf_counter() - started, pixels
@@ -42,7 +42,7 @@ def main() -> None:
         "here_s": round(here, 3),
         "apart_s": round(there, 3),
     }
-    print(json.dumps(figures | {"cost_ms_a_file": round(1000 * (there - here) / len(paths), 2)}))
+    print(json.dumps(figures | {"cost_ms_per_file": round(1000 * (there - here) / len(paths), 2)}))
 
 
 if __name__ == "__main__":

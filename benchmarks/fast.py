@@ -34,7 +34,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def megapixels(path: Path) -> float:
-    """Read the size of an image from its header; 0 without a header."""
+    """Return the size of an image by its header; 0 without a header."""
     try:
         with Image.open(path) as image:
             return image.width * image.height / 1e6

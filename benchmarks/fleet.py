@@ -26,7 +26,7 @@ from hidascan.options import ScanOptions
 from hidascan.runners.ray import cluster, scanned
 from hidascan.scanner import Scanner
 
-PILE = 10_000_000
+COLLECTION = 10_000_000  # images
 HOUR = 3600
 
 
@@ -81,7 +81,7 @@ def by_local(scanner: Scanner, paths: list[str]) -> float:
 
 
 def by_ray(scanner: Scanner, options: ScanOptions, paths: list[str]) -> float:
-    """Return seconds of the fleet with one actor, from a cluster that runs to the last row."""
+    """Return the seconds from a running cluster to the last row, with one actor."""
     with cluster(None):
         started = time.perf_counter()
         described = scanner.info, scanner.preparer
@@ -102,13 +102,13 @@ def decoded_per_second(scanner: Scanner, paths: list[str]) -> tuple[float, float
 def as_table(measured: Measured, gigabits: float, gpu_price: float, core_price: float, fixed_cores: int) -> str:
     """Return the costs of ten million images, with a fixed number of cores per GPU and with as many as it can use."""
     lines = [
-        f"| GPUs | cores | images a second | hours for {PILE:,} | limit | cost |",
+        f"| GPUs | cores | images per second | hours for {COLLECTION:,} | limit | cost |",
         "|--:|--:|--:|--:|---|--:|",
     ]
     for gpus in (1, 2, 4, 8, 16, 32, 64):
         for cores in (gpus * fixed_cores, measured.cores(gpus)):
             rate, limit = measured.rate(gpus, cores, gigabits)
-            hours = PILE / rate / HOUR
+            hours = COLLECTION / rate / HOUR
             cost = hours * (gpus * gpu_price + cores * core_price)
             lines.append(f"| {gpus} | {cores} | {rate:,.0f} | {hours:,.1f} | {limit} | {cost:,.0f} |")
     return "\n".join(lines)
@@ -123,11 +123,11 @@ def plot(measured: Measured, gigabits: float, fixed_cores: int, path: Path) -> N
 
     gpus = np.arange(1, 65)
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    for label, cores in ((f"{fixed_cores} cores a GPU", None), ("as many cores as they can use", 0)):
+    for label, cores in ((f"{fixed_cores} cores per GPU", None), ("as many cores as they can use", 0)):
         rates = [measured.rate(n, n * fixed_cores if cores is None else measured.cores(n), gigabits)[0] for n in gpus]
         axes.plot(gpus, rates, label=label)
     axes.axhline(gigabits * 1e9 / 8 / measured.bytes, color="grey", linestyle=":", label=f"{gigabits:g} Gbit/s")
-    axes.set(xlabel="GPUs", ylabel="images a second", xscale="log", yscale="log")
+    axes.set(xlabel="GPUs", ylabel="images per second", xscale="log", yscale="log")
     axes.legend()
     figure.tight_layout()
     figure.savefig(path)
@@ -141,12 +141,12 @@ def main() -> None:
     parser.add_argument("--weights", default="hidascan-b")
     parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument(
-        "--views-per-second", type=float, default=6000, help="of one GPU: assumed, 20 %% of an H100's peak"
+        "--views-per-second", type=float, default=6000, help="speed of one GPU: assumed, 20 %% of an H100's peak"
     )
     parser.add_argument("--gigabits", type=float, default=25)
     parser.add_argument("--cores-per-gpu", type=int, default=8)
-    parser.add_argument("--gpu-price", type=float, default=3.0, help="an hour")
-    parser.add_argument("--core-price", type=float, default=0.04, help="an hour")
+    parser.add_argument("--gpu-price", type=float, default=3.0, help="per hour")
+    parser.add_argument("--core-price", type=float, default=0.04, help="per hour")
     given = parser.parse_args()
     options = ScanOptions(str(Path(given.weights).resolve()) if Path(given.weights).exists() else given.weights)
     with tempfile.TemporaryDirectory() as folder:
@@ -167,11 +167,11 @@ def main() -> None:
         "ray_images_s": [round(rate, 3) for rate in fleet],
         "ray_one_image_s": [round(seconds, 1) for seconds in start],
         "ratio": round(float(np.median(fleet) / np.median(local)), 3),
-        "decoded_a_core_s": round(decoded, 2),
-        "views_an_image": round(views, 1),
-        "bytes_an_image": round(size),
+        "decoded_per_core_s": round(decoded, 2),
+        "views_per_image": round(views, 1),
+        "bytes_per_image": round(size),
         "gpu_views_s_assumed": given.views_per_second,
-        "cores_a_gpu_can_use": measured.cores(1),
+        "cores_per_gpu": measured.cores(1),
     }
     print(json.dumps(figures))
     print(as_table(measured, given.gigabits, given.gpu_price, given.core_price, given.cores_per_gpu))

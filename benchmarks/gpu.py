@@ -1,10 +1,10 @@
-"""Measure the network on a GPU: views per second for the shipped weights and a ViT-L/14 (random weights), as a share
-of the measured bf16 matrix peak; alternatives that may be faster; and, by image size, decoding and entire scans, full
-and --fast, against the network.
+"""Measure the speed of the network and of entire scans on a GPU.
 
     python -m benchmarks.gpu [--device cuda] [--batch-sizes 64 128 256] [--sizes 0.25 1 12] [--json FILE]
 
-With --device cpu it measures all parts that need no GPU, and lists the others.
+Prints views per second for the shipped weights and a ViT-L/14 (random weights), as a share of the measured bf16 matrix
+peak; alternatives that may be faster; and, by image size, decoding and entire scans, full and --fast, against the
+network. With --device cpu it measures all parts that need no GPU, and lists the others.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def seconds_of(act, device: torch.device, times: int) -> float:
 
 
 def matrix_peak(device: torch.device, side: int, passes: int) -> float:
-    """bf16 operations a second of one large product of matrices."""
+    """Return the bf16 operations per second of one large product of matrices."""
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * side**3 / seconds_of(lambda: a @ b, device, passes)
 
 
 def operations(network: HiDANet) -> float:
-    """Of one view: two for each weight of the blocks and token, and those of attention."""
+    """Return the operations for one view: two per token and weight of the blocks, and those of attention."""
     with torch.device("meta"):  # packed layers have no parameters to count
         backbone = FrozenViT(network.config.backbone, network.config.taps, network.config.side)
     blocks, tokens = backbone.vit.blocks, backbone.grid**2 + 1
@@ -78,7 +78,7 @@ def one_row(name: str, network: HiDANet, device: torch.device, size: int, peak: 
 def network_row(
     name: str, network: HiDANet, device: torch.device, batch_sizes: list[int], peak: float, passes: int
 ) -> dict:
-    """The best of the batch sizes."""
+    """Return the row of the fastest batch size."""
     rows = [one_row(name, network, device, size, peak, passes) for size in batch_sizes]
     return max(rows, key=lambda row: row["views/s"])
 
@@ -90,12 +90,12 @@ def as_it_is(network: HiDANet, views: Tensor) -> Callable[[], object]:
 
 
 def copied(network: HiDANet, views: Tensor) -> Callable[[], object]:
-    """Each batch copied from ordinary memory first."""
+    """Copy each batch from ordinary memory before it is encoded."""
     return lambda: network.backbone(views.to(network.backbone.mean.device))
 
 
 def pinned_ahead(network: HiDANet, views: Tensor) -> Callable[[], object]:
-    """The next batch copied from pinned memory on a stream of its own while this one is computed."""
+    """Copy the next batch from pinned memory on a separate stream while this one is encoded."""
     device, pinned, side = network.backbone.mean.device, views.pin_memory(), torch.cuda.Stream()
     waiting = [pinned.to(device)]
 
@@ -111,13 +111,13 @@ def pinned_ahead(network: HiDANet, views: Tensor) -> Callable[[], object]:
 
 
 def channels_last(network: HiDANet, views: Tensor) -> Callable[[], object]:
-    """Pixels with their colours side by side, as files have them."""
+    """Encode pixels whose colours are adjacent in memory, as in files."""
     here = views.to(network.backbone.mean.device).contiguous(memory_format=torch.channels_last)
     return lambda: network.backbone(here)
 
 
 def cuda_graph(network: HiDANet, views: Tensor) -> Callable[[], object]:
-    """All kernels of a batch launched at once."""
+    """Launch all kernels of a batch at once."""
     here, graph = views.to(network.backbone.mean.device), torch.cuda.CUDAGraph()
     network.backbone(here)  # chooses its kernels before they are recorded
     torch.cuda.synchronize()
@@ -127,7 +127,7 @@ def cuda_graph(network: HiDANet, views: Tensor) -> Callable[[], object]:
 
 
 def compiled(network: HiDANet, views: Tensor) -> Callable[[], object]:
-    """By torch.compile."""
+    """Compile the backbone by torch.compile."""
     here, whole = views.to(network.backbone.mean.device), torch.compile(network.backbone)
     return lambda: whole(here)
 
@@ -137,7 +137,7 @@ ON_A_GPU = (pinned_ahead, cuda_graph, compiled)
 
 
 def variant_rows(network: HiDANet, device: torch.device, size: int, passes: int) -> list[dict]:
-    """Views a second of the backbone, by each way to feed and to run it."""
+    """Return the views per second of the backbone, by each way to feed and to run it."""
     side, rows = network.config.side, []
     views = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8)
     for way in (*ON_ANY_DEVICE, *(ON_A_GPU if device.type == "cuda" else ())):
@@ -172,7 +172,7 @@ def size_row(scanners: dict[str, Scanner], megapixels: float, count: int, views_
 
 
 def many(folder: Path, megapixels: float, count: int) -> list[str]:
-    """Make pictures, and links that stand for more of them: making them would take longest."""
+    """Make up to 32 pictures, and links to them up to `count`: making all would take longest."""
     made, paths = make_case(folder / "made", "jpg", megapixels, min(count, 32)), []
     for number in range(count):
         paths.append(str(folder / f"{number:05d}.jpg"))
@@ -181,7 +181,7 @@ def many(folder: Path, megapixels: float, count: int) -> list[str]:
 
 
 def nvjpeg(paths: list[str]) -> float:
-    """Images a second that the GPU decodes by itself."""
+    """Return the images per second that the GPU decodes with nvJPEG."""
     from torchvision.io import decode_jpeg, read_file
 
     files = [read_file(path) for path in paths]
@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--matrix", type=int, default=_SIDE, help="side of the matrices that the peak is measured with")
     parser.add_argument("--passes", type=int, default=20)
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.25, 1, 12], help="megapixels")
-    parser.add_argument("--views", type=int, default=20_000, help="about so many of each size")
+    parser.add_argument("--views", type=int, default=20_000, help="approximate number for each size")
     parser.add_argument("--no-large", dest="large", action="store_false")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

@@ -17,15 +17,16 @@ from playwright.sync_api import Locator, Page, sync_playwright
 
 from benchmarks.report_screenshots import EXAMPLES
 from benchmarks.serve_screenshots import scanned
+from benchmarks.service import running_service
 
 OUT = EXAMPLES.parent / "docs" / "images"
-HIDASCAN = [sys.executable, "-m", "hidascan.cli"]
 PASTED = EXAMPLES / "pasted" / "rocket.jpg"
 
 
 def scan(*arguments: object) -> None:
-    """Scan in the root of the clone; exit code 1 means that a picture is AI."""
-    code = subprocess.run([*HIDASCAN, *map(str, arguments)], cwd=EXAMPLES.parent, check=False).returncode
+    """Scan in the root of the repository; exit code 1 means that a picture was called AI."""
+    command = [sys.executable, "-m", "hidascan.cli", *map(str, arguments)]
+    code = subprocess.run(command, cwd=EXAMPLES.parent, check=False).returncode
     assert code in (0, 1), code
 
 
@@ -36,7 +37,7 @@ def save(seen: Page | Locator, name: str) -> None:
 
 
 def picture_page(page: Page, base: str) -> None:
-    """Picture the page with three scans, and the pasted area at full size."""
+    """Save screenshots of the page with three scans, and of the pasted area at full size."""
     page.goto(base)
     scanned(page, [PASTED, EXAMPLES / "generated" / "infinity_cat.webp", EXAMPLES / "flower.jpg"])
     save(page, "page.png")
@@ -46,7 +47,7 @@ def picture_page(page: Page, base: str) -> None:
 
 
 def picture_report(page: Page, report: Path) -> None:
-    """Picture the head of a report, and the card of the pasted area."""
+    """Save screenshots of the top of a report, and of the card of the pasted area."""
     page.goto(report.as_uri())
     save(page, "report.png")
     card = page.locator("article.row", has_text="pasted/rocket.jpg")
@@ -67,11 +68,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 900})
         picture_report(page, report)
-        with subprocess.Popen([*HIDASCAN, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True) as service:
-            try:
-                picture_page(page, "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0])
-            finally:
-                service.kill()
+        with running_service() as (base, _):
+            picture_page(page, base)
         browser.close()
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from hidascan.finding import COLUMNS
 
-START = 4.0  # seconds that a scan needs before its first row, about
+START = 4.0  # approximate seconds before the first row of a scan
 
 
 def make_pictures(folder: Path, count: int) -> None:
@@ -50,8 +50,7 @@ def without_seconds(out: Path) -> tuple[list, list]:
 
 
 def check_lines(out: Path) -> int:
-    """The number of whole rows of the JSONL; raises ValueError if one of either file, the torn last line aside, is not
-    valid."""
+    """Return the number of complete lines of the JSONL; ValueError if one of either file is invalid."""
     for row in csv.reader(line.decode() for line in _whole_lines(Path(f"{out}.csv"))):
         if len(row) != len(COLUMNS):
             raise ValueError(f"a row of {len(row)} cells: {row}")

@@ -1,4 +1,4 @@
-"""Score images by minosse, an outside detector without a network, for `benchmarks.rivals` and `hidalab compare --outside`.
+"""Score images by minosse, which has no network, for `benchmarks.rivals` and `hidalab compare --outside minosse=FILE`.
 
     python3 -m venv /tmp/minosse && /tmp/minosse/bin/pip install minosse==0.1.0
     /tmp/minosse/bin/python benchmarks/outside_minosse.py < list.txt > minosse.csv

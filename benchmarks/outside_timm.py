@@ -1,4 +1,4 @@
-"""The loop that a user would write with timm: open, tile, one patch per pass through a full ViT-B/16, in bf16.
+"""Run the loop that a user would write with timm: open, tile, one patch per pass through a full ViT-B/16, in bf16.
 
     python -m benchmarks.outside_timm < LIST_OF_PATHS > FILE.csv
 
@@ -20,7 +20,7 @@ from hidascan.image.views import cut_views
 
 
 def main() -> None:
-    """Read paths, a line each, and write CSV with path and an empty score."""
+    """Read paths, one per line, and write CSV with path and an empty score."""
     vit = timm.create_model("vit_base_patch16_clip_quickgelu_224", num_classes=1).eval()
     mean, std = (torch.tensor(vit.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     out = csv.writer(sys.stdout)

@@ -75,7 +75,6 @@ def measure(page: Page, report: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Write the report and measure it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--repeat", type=int, default=3)

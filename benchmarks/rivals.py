@@ -2,7 +2,7 @@
 
     python -m benchmarks.rivals TABLE_OR_FOLDER --out DIR [--limit 100] NAME=COMMAND...
 
-Each COMMAND gets the paths on stdin, a line each, and writes CSV with the columns path and score on stdout, as
+Each COMMAND gets the paths on stdin, one per line, and writes CSV with the columns path and score on stdout, as
 `hidascan - --csv - -q` does; the score may be empty. So do `benchmarks/outside_sahu65.py`, `outside_minosse.py` and
 `outside_timm.py`:
 
@@ -99,7 +99,7 @@ def plot(rows: list[Ran], images: int, path: Path) -> None:
             beside = (5, (4, -12)[place % 2])  # neighbours often lie close together
             axes.annotate(row.name, (each, row.auc), xytext=beside, textcoords="offset points", fontsize=8)
     axes.margins(x=0.3)
-    axes.set(xscale="log", xlabel="seconds an image, all included", ylabel="AUC")
+    axes.set(xscale="log", xlabel="seconds per image, all included", ylabel="AUC")
     for formats in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         formats(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
     axes.grid(alpha=0.3)
@@ -128,7 +128,7 @@ def main() -> None:
          *("" if figure is None else f"{figure:.3f}" for figure in (row.auc, row.tpr))]
         for row in rows
     ]  # fmt: skip
-    text = table(["", "seconds", "seconds an image", "peak MB", "scored", "AUC", "TPR at 1 % FPR"], cells)
+    text = table(["", "seconds", "seconds per image", "peak MB", "scored", "AUC", "TPR at 1 % FPR"], cells)
     print(text)
     (given.out / "rivals.md").write_text(f"{len(images)} images\n\n{text}\n", encoding="utf-8")
     plot(rows, len(images), given.out / "rivals")

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -24,14 +21,15 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from benchmarks.serve_load import memory_mb
+from benchmarks.memory import peak_resident
+from benchmarks.service import running_service
 
 TOKEN, SECONDS = "a-long-token", 20
 EXAMPLE = Path(__file__).parent.parent / "examples" / "rocket.jpg"
 
 
 def png_bomb(width: int, height: int) -> bytes:
-    """A PNG of a few hundred kilobytes that unpacks to width x height pixels, all black."""
+    """Make a PNG of few bytes that unpacks to width x height pixels, all black."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -45,7 +43,7 @@ def png_bomb(width: int, height: int) -> bytes:
 
 
 def text_bomb() -> bytes:
-    """A PNG whose compressed text chunk unpacks to 200 MB."""
+    """Make a PNG whose compressed text chunk unpacks to 200 MB."""
     plain = io.BytesIO()
     Image.new("RGB", (64, 64)).save(plain, "PNG")
     data = b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9)
@@ -54,7 +52,7 @@ def text_bomb() -> bytes:
 
 
 class Attacks:
-    """Each method is one; it returns what the attacker got."""
+    """Attacks on a service: each public method is one, and returns the response."""
 
     def __init__(self, base: str):
         self.base, self.port = base, int(base.rpartition(":")[2])
@@ -161,13 +159,10 @@ def main() -> None:
     parser.add_argument("--weights", default="hidascan-b")
     given = parser.parse_args()
     limits = ["--max-upload", "20", "--max-files", "10", "--timeout", str(SECONDS)]
-    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", given.weights, *limits]
-    environment = os.environ | {"HIDASCAN_TOKEN": TOKEN}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as service:
-        base = "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0]
+    with running_service("--weights", given.weights, *limits, HIDASCAN_TOKEN=TOKEN) as (base, service):
         attacks = Attacks(base)
         attacks._post("a.jpg", EXAMPLE.read_bytes())
-        print(f"memory after the first picture: {memory_mb(service.pid)} MB\n")
+        print(f"memory after the first picture: {peak_resident(service.pid)} MB\n")
         print("| attack | got | seconds | then a client waits, s | memory at most, MB |\n|---|---|--:|--:|--:|")
         for name in vars(Attacks):
             if name.startswith("_"):
@@ -178,7 +173,7 @@ def main() -> None:
             took, started = time.perf_counter() - started, time.perf_counter()
             assert attacks._post("a.jpg", EXAMPLE.read_bytes()).startswith("200"), "the service no longer answers"
             waits = time.perf_counter() - started
-            print(f"| {name.replace('_', ' ')} | {got} | {took:.1f} | {waits:.1f} | {memory_mb(service.pid)} |")
+            print(f"| {name.replace('_', ' ')} | {got} | {took:.1f} | {waits:.1f} | {peak_resident(service.pid)} |")
         service.send_signal(signal.SIGINT)
         print(f"\nexit code after Ctrl-C: {service.wait(60)}")
 

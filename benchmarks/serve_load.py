@@ -1,6 +1,6 @@
 """Test `hidascan serve` under load: many clients, with some broken, truncated or very large requests.
 
-    python benchmarks/serve_load.py [--requests 200] [--clients 16] [--weights NAME|PATH]
+    python -m benchmarks.serve_load [--requests 200] [--clients 16] [--weights NAME|PATH]
 
 Starts its own service, and prints requests, responses, times and memory.
 """
@@ -14,8 +14,6 @@ import random
 import signal
 import socket
 import statistics
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 from PIL import Image
+
+from benchmarks.memory import peak_resident
+from benchmarks.service import running_service
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 KINDS = {"plain": 0.7, "several": 0.12, "malformed": 0.08, "cut off": 0.05, "30 MP": 0.05}
@@ -68,46 +69,25 @@ def ask(base: str, kind: str, files: list[tuple[str, bytes]], number: int) -> tu
     return kind, answer.status_code, len(rows), time.perf_counter() - started
 
 
-def memory_mb(process: int) -> int:
-    """Return the largest resident size so far of a process."""
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) // 1024
-    return 0
-
-
 def main() -> None:
-    """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--weights", default="hidascan-b")
     given = parser.parse_args()
-    command = [
-        sys.executable,
-        "-m",
-        "hidascan.cli",
-        "serve",
-        "--port",
-        "0",
-        "--weights",
-        given.weights,
-        "--timeout",
-        "600",
-    ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
-        base = "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0]
+    with running_service("--weights", given.weights, "--timeout", "600") as (base, service):
         bodies, draw = make_bodies(), random.Random(0)
         kinds = draw.choices(list(KINDS), list(KINDS.values()), k=given.requests)
         ask(base, "plain", bodies["plain"], 0)
-        before, started = memory_mb(service.pid), time.perf_counter()
+        before, started = peak_resident(service.pid), time.perf_counter()
         with ThreadPoolExecutor(given.clients) as clients:
             found = list(clients.map(lambda one: ask(base, one[1], bodies[one[1]], one[0]), enumerate(kinds)))
-        seconds, after = time.perf_counter() - started, memory_mb(service.pid)
+        seconds, after = time.perf_counter() - started, peak_resident(service.pid)
         service.send_signal(signal.SIGINT)
         code = service.wait(60)
     print(
-        f"{given.requests} requests by {given.clients} clients in {seconds:.1f} s; memory {before} MB after the first, {after} MB at most; exit code {code}\n"
+        f"{given.requests} requests by {given.clients} clients in {seconds:.1f} s; "
+        f"memory {before} MB after the first, {after} MB at most; exit code {code}\n"
     )
     print("| kind | requests | statuses | rows | seconds, median | most |\n|---|---|---|---|---|---|")
     for kind in KINDS:

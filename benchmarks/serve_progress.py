@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import httpx
 
+from benchmarks.service import running_service
 from benchmarks.speed import make_picture
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -44,22 +43,15 @@ def measure(base: str, picture: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Start the service and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=int, nargs="+", default=[12, 31])
     parser.add_argument("--weights", default="hidascan-b")
     given = parser.parse_args()
-    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", given.weights]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service,
-    ):
-        base = "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0]
+    with tempfile.TemporaryDirectory() as folder, running_service("--weights", given.weights) as (base, _):
         for megapixels in (1, *given.megapixels):
             picture = Path(folder) / f"{megapixels}.jpg"
             make_picture(picture, megapixels, megapixels)
             print(json.dumps({"megapixels": megapixels, **measure(base, picture)}), flush=True)
-        service.terminate()
 
 
 if __name__ == "__main__":

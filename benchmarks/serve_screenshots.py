@@ -1,4 +1,4 @@
-"""The page of `hidascan serve` in headless Chromium: empty, one result, many, an error, on a phone, dark.
+"""Save screenshots of the page of `hidascan serve`: empty, one result, many, an error, on a phone, dark.
 
 python -m benchmarks.serve_screenshots OUT [--weights NAME|PATH] [--chromium /usr/bin/chromium]
 """
@@ -6,14 +6,13 @@ python -m benchmarks.serve_screenshots OUT [--weights NAME|PATH] [--chromium /us
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.report_screenshots import EXAMPLES, make_pictures
+from benchmarks.service import running_service
 
 DESK, PHONE = {"width": 1100, "height": 800}, {"width": 390, "height": 844}
 
@@ -26,7 +25,7 @@ def opened(browser: Browser, base: str, dark: bool = False, size: dict[str, int]
 
 
 def scanned(page: Page, files: list[Path]) -> None:
-    """Pick files, and wait until all have their row."""
+    """Pick files, and wait until all have a row."""
     page.locator("#pick").set_input_files([str(path) for path in files])
     page.locator("#status", has_text=f"{len(files)} of {len(files)} finished").wait_for(timeout=300_000)
 
@@ -38,17 +37,15 @@ def main() -> None:
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", given.weights]
     one = EXAMPLES / "repainted" / "chelsea.jpg"
     with (
         tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service,
+        running_service("--weights", given.weights) as (base, _),
         sync_playwright() as playwright,
     ):
         many, broken = Path(folder) / "many", Path(folder) / "broken.jpg"
         make_pictures(many, 12)
         broken.write_bytes(one.read_bytes()[:3000])
-        base = "http://127.0.0.1:" + service.stderr.readline().split("127.0.0.1:")[1].split("/")[0]
         browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
         pictures = sorted(many.iterdir())
         views = {
@@ -68,7 +65,6 @@ def main() -> None:
         page.locator("#full img").first.wait_for()
         page.screenshot(path=given.out / "serve-zoom.png")
         browser.close()
-        service.kill()
     print(f"{len(views) + 1} pictures in {given.out}")
 
 

@@ -1,12 +1,10 @@
-"""Measure the speed of hidascan: the network alone on ready tensors (its limit), the whole scan from files on disk, a
-plain loop with timm, and each stage.
+"""Measure the speed of a scan: from files on disk, of the network alone (its limit), of each stage, of a loop with timm.
 
     python -m benchmarks.speed [--sizes 1 4 12 24] [--many 500] [--rounds 3] [--json FILE]
 
 Sizes are megapixels, JPEG and PNG of each; --many is a folder of images of 1 MP, --small of 0.25 MP. All parts of a row
-are measured alternately in one process, medians over the rounds, on at most --most views. Memory
-is the peak of `hidascan` on the same files, with its decoding processes, each page counted once. Pictures are made of
-`examples/`.
+are measured alternately in one process, medians over the rounds, on at most --most views. Memory is the peak of
+`hidascan` on the same files, with its decoding processes, each page counted once. Pictures are made of `examples/`.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def make_picture(path: Path, megapixels: float, seed: int) -> None:
-    """A mosaic of examples, 4 : 3, with grain, as photos of that size have."""
+    """Write a mosaic of examples, 4 : 3, with the grain of photos of that size."""
     height = round(math.sqrt(megapixels * 1e6 * 3 / 4))
     width = round(megapixels * 1e6 / height)
     sources = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(EXAMPLES.glob("*.[jp][pn]g"))]
@@ -68,7 +66,7 @@ def timed(act: Callable[[], object]) -> float:
 
 
 class PlainLoop:
-    """Open, tile, one patch a pass: timm's own ViT, whole, with its own normalisation; and in bf16 by autocast."""
+    """A loop with timm's own ViT and normalisation: open, tile, one patch per pass, with or without bf16."""
 
     def __init__(self, name: str, most: int):
         self.vit, self.most = timm.create_model(name, num_classes=0).eval(), most
@@ -76,7 +74,7 @@ class PlainLoop:
         self.normalise = lambda x: (x / 255 - mean) / std
 
     def speed(self, paths: list[str], bf16: bool) -> float:
-        """Views a second."""
+        """Return views per second."""
         views, started = 0, time.perf_counter()
         for path in paths:
             for view in cut_views(np.asarray(Image.open(path).convert("RGB")), ViewPlan()).pixels:
@@ -121,7 +119,7 @@ def stages(scanner: Scanner, path: str, views: int) -> dict[str, float]:
 
 
 def peak_memory(paths: list[str], *options: str) -> int:
-    """MB of a hidascan on these files and of its decoding processes."""
+    """Return the peak memory of a scan of these files with its decoding processes, MB."""
     command = [sys.executable, "-m", "hidascan.cli", "-q", *options, *paths]
     running, peak = subprocess.Popen(command), 0
     done = threading.Event()
@@ -160,7 +158,7 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=500, help="images of 1 MP")
     parser.add_argument("--small", type=int, default=500, help="images of 0.25 MP")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--most", type=int, default=256, help="views a side of a comparison")
+    parser.add_argument("--most", type=int, default=256, help="largest number of views per side of a comparison")
     parser.add_argument("--weights", default="hidascan-b")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
@@ -198,7 +196,7 @@ def main() -> None:
 
 
 def fit(singles: list[tuple[str, float]], suffix: str) -> dict[str, float]:
-    """Seconds against megapixels, by least squares: slope, intercept, and the largest residual as a share of its value."""
+    """Fit seconds to megapixels: slope, intercept, and the largest residual as a share of its value."""
     points = [
         (float(case.split()[0]), s) for case, s in singles if case.endswith(suffix) and float(case.split()[0]) >= 1
     ]

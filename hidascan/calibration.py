@@ -78,7 +78,7 @@ class Calibration:
 class Rule:
     """A calibration, and the bounds between the verdicts of one scan."""
 
-    calibration: Calibration  # of the weights
+    calibration: Calibration  # calibration of the weights
     real_below: float  # score, 0..1, below which an image is `real`
     ai_from: float  # score, 0..1, from which it is `ai`
 

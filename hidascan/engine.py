@@ -104,8 +104,8 @@ class _InFlight:
     colours: dict[bytes, int] = field(default_factory=dict)  # colour -> the view of that colour that is run
     repeats: dict[int, int] = field(default_factory=dict)  # views that are not run -> views with the same pixels
     encoded: Encoded = field(default_factory=dict)  # rows of all views, on the device
-    seconds: float = 0.0  # of the device
-    output: ImageOutput | None = None  # of its examination; None also without views
+    seconds: float = 0.0  # device time in seconds
+    output: ImageOutput | None = None  # result of its examination; None also without views
 
     def take_pixels(self, number: int) -> np.ndarray:
         """Return the pixels of a view, and drop them: they would keep those of the whole image."""

@@ -35,7 +35,7 @@ class ImageOutput:
 
     decision: Decision  # by the examined views
     heatmap: np.ndarray | None  # (h, w) float32 values, 0..1; None without a heatmap or if patches were skipped
-    attributions: list[float]  # of each view except the thumbnail; empty without `explain`
+    attributions: list[float]  # influence of each view except the thumbnail; empty without `explain`
     examined: int  # number of patches examined
     seconds: float = 0.0  # device time in seconds, set by the engine
 

@@ -148,7 +148,7 @@ class Finding:
 class RunInfo:
     """One configuration of a scanner, for reports, resuming and caches."""
 
-    version: str  # of hidascan
+    version: str  # version of hidascan
     weights: str  # name of the weights
     digest: str  # SHA-256 of the weights file, hex; its header holds the digests of the frozen parts
     detector: str  # name in the registry

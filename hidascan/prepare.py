@@ -39,10 +39,10 @@ class Job:
 
     finding: Finding  # without the detector's results
     views: Views | None = None  # None once taken, and for unreadable files
-    # Of the views with attributions: the only one, or all but the thumbnail.
+    # boxes of the views with attributions: the only one, or all but the thumbnail
     boxes: list[Box] = field(default_factory=list)
     count: int = 0  # number of views
-    copies: dict[str, Job] = field(default_factory=dict)  # of a stress test, by name of the perturbation
+    copies: dict[str, Job] = field(default_factory=dict)  # copies of a stress test, by name of the perturbation
     has_content: bool = True  # if not, the verdict is `inconclusive`
     encoded: int = 0  # number of views encoded, for progress
     missing: int | None = None  # number of views still to be encoded; None before the first

@@ -22,7 +22,7 @@ class InputFiles:
 
     paths: tuple[str, ...] = ()  # files, folders, or "-" for a list of paths on stdin
     lists: tuple[str, ...] = ()  # files with lists of paths, or "-"
-    selection: Selection = field(default_factory=Selection)  # of files in folders
+    selection: Selection = field(default_factory=Selection)  # criteria for files in folders
     column: str = "path"  # name of the column of paths in tables
     null: bool = False  # whether lists of paths are separated by NUL
     uris: bool = False  # whether paths may be URIs of object stores

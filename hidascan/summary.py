@@ -49,7 +49,7 @@ class Card:
     verdict: str  # "ai", "real", "inconclusive" or "error", for colours and filters
     sentence: str  # reconciles score, heatmap, claims of the file and earlier JPEG saves
     why: str  # reason why a score between the bounds gives no verdict; "" for other findings
-    zones: tuple[Zone, ...]  # of the scale, from 0 to 1; empty for an unreadable file
+    zones: tuple[Zone, ...]  # zones of the scale, from 0 to 1; empty for an unreadable file
     reliability: str  # frequency of errors of this verdict
     weaknesses: tuple[str, ...]  # properties of the picture that make the result less reliable
     next_steps: tuple[str, ...]  # advice on what to do next

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.detectors.hidanet.network import HiDANet, HiDANetConfig
 from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, build_networks
 from hidascan.lab.training.recipe import read_recipe
+from hidascan.report.shards import ShardWriter
 from tests.goldens.record import EXAMPLES, GENERATED, scan
 from tests.lab import RECIPE, table_of, train_into
 
@@ -139,6 +141,22 @@ def hidascan(tiny_weights, capfd):
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@contextmanager
+def ctrl_c_at_row(number: int) -> Iterator[None]:
+    """Interrupt a scan to shards before its row of this number is written."""
+    add, taken = ShardWriter.add, []
+
+    def add_until_ctrl_c(writer, row):
+        taken.append(row)
+        if len(taken) == number:
+            raise KeyboardInterrupt
+        add(writer, row)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ShardWriter, "add", add_until_ctrl_c)
+        yield
 
 
 def save_autoencoder(folder: Path) -> Path:

@@ -44,11 +44,10 @@ def test_every_section_is_measured_and_manual_text_is_kept(spec, lab, tmp_path):
     assert "| untouched |" in text and "unchanged" in text
 
 
-def test_one_section_alone_leaves_the_others(spec, tiny_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr("hidascan.results._has_estimate", lambda *_, **__: True)  # its domains are random
+def test_one_section_alone_leaves_the_others(spec, lab, tmp_path):
     card = tmp_path / "CARD.md"
     card.write_text(CARD)
-    fill_cards([card], ScanOptions(str(tiny_weights), precision="fp32"), spec, ("quality",), OF_HIDANET)
+    fill_cards([card], ScanOptions(str(lab.weights), precision="fp32"), spec, ("quality",), OF_HIDANET)
     text = card.read_text()
     assert "old quality" not in text and all(f"old {name}" in text for name in SECTIONS if name != "quality")
 

@@ -48,25 +48,17 @@ def test_every_key_of_json_lines_is_written(hidascan, tmp_path):
     assert all(f"`{key}`" in text for key in keys)
 
 
-def test_every_module_has_its_place_in_the_architecture():
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    for path in (ROOT / "hidascan").rglob("*.py"):
-        name = (
-            path.stem
-            if path.parent.parent.name == "hidascan" or path.parent.parent.parent.name == "hidascan"
-            else path.name
-        )
-        assert path.name == "__init__.py" or re.search(rf"\b{name.removesuffix('.py')}\b", text), path
-
-
-def test_the_architecture_names_only_existing_modules():
-    tree = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
-    modules = {path.name for path in (ROOT / "hidascan").rglob("*.py")}
-    assert {name for name in re.findall(r"\b\w+\.py\b", tree)} <= modules
-    folders = {path.name for path in (ROOT / "hidascan").rglob("*") if path.is_dir()} | {
-        path.name for path in ROOT.iterdir()
-    }
-    assert {name for name in re.findall(r"(?<![\w/])(\w+)/(?=\s)", tree)} <= folders
+def test_the_tree_of_the_architecture_lists_each_module_in_its_folder():
+    folders, listed = {}, set()  # depth -> folder, of the current line
+    for line in (ROOT / "ARCHITECTURE.md").read_text().split("```")[1].splitlines():
+        depth = len(line) - len(line.lstrip())
+        folders = {above: folder for above, folder in folders.items() if above < depth}
+        if opened := re.match(r" *(\w+/)", line):
+            folders[depth] = opened[1]
+            assert (ROOT / "".join(folders.values())).is_dir(), line
+        listed |= {"".join(folders.values()) + name for name in re.findall(r"\b\w+\.py\b", line)}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "hidascan").rglob("*.py")}
+    assert {name for name in listed ^ modules if not name.endswith("__init__.py")} == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

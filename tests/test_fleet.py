@@ -33,7 +33,7 @@ from hidascan.report.shards import Shards, ShardWriter, read_shard, shards_of
 from hidascan.request import InputFiles
 from hidascan.runners.ray import Allocation, ScanActor, allocate, blocks, decode
 from hidascan.scanner import Scanner
-from tests.conftest import save_picture
+from tests.conftest import ctrl_c_at_row, save_picture
 
 pytestmark = pytest.mark.slow
 
@@ -80,21 +80,12 @@ def all_rows(folder: Path) -> list[dict]:
 
 
 def test_an_interrupted_scan_is_resumed_to_the_rows_of_a_scan_on_this_machine(
-    hidascan, cluster, pictures, many, tmp_path, monkeypatch
+    hidascan, cluster, pictures, many, tmp_path
 ):
     given, out = (pictures, pictures / "missing.jpg", many, "--precision", "fp32"), tmp_path / "out"
     here = hidascan(*given, "--jsonl", tmp_path / "here.jsonl", "-q")
     options = (*given, "--jsonl", out, "--runner", "ray", "--ray-address", cluster)
-    add, taken = ShardWriter.add, []
-
-    def add_until_ctrl_c(writer, row):
-        taken.append(row)
-        if len(taken) == 8:
-            raise KeyboardInterrupt
-        add(writer, row)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ShardWriter, "add", add_until_ctrl_c)
+    with ctrl_c_at_row(8):
         first = hidascan(*options, "--shard-rows", 3)
     before = {path: path.read_bytes() for path in shards_of(out)}
     assert first.code == 130 and first.err.endswith(

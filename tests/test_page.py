@@ -4,33 +4,20 @@ import io
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import urllib.request
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.service import running_service
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from tests.conftest import CHROMIUM, HOSTILE, picture, save_hostile, save_picture
 from tests.test_browser import watch
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-@contextmanager
-def serving(weights, *options):
-    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", str(weights), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        line = process.stderr.readline()
-        assert "http://127.0.0.1:" in line, line
-        process.address = "http://127.0.0.1:" + line.split("127.0.0.1:")[1].split("/")[0]
-        yield process
-        process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +29,13 @@ def server(tiny_weights, tmp_path_factory):
     thresholds = header.calibration.thresholds | {"low-fpr": (0.5, 0.6)}
     calibration = replace(header.calibration, thresholds=thresholds)
     save_trained(folder / "careful.safetensors", network, replace(header, calibration=calibration))
-    with serving(folder / "careful.safetensors") as process:
-        yield process.address
+    with running_service("--weights", folder / "careful.safetensors") as (base, _):
+        yield base
 
 
 def test_fewer_false_alarms_are_offered_only_by_weights_that_give_them(tiny_weights, server):
-    with serving(tiny_weights) as process:
-        plain = urllib.request.urlopen(process.address).read()
+    with running_service("--weights", tiny_weights) as (base, _):
+        plain = urllib.request.urlopen(base).read()
     assert b"Fewer false alarms" not in plain and b"Fewer false alarms" in urllib.request.urlopen(server).read()
 
 
@@ -60,8 +47,8 @@ def marking_server(tiny_weights, tmp_path_factory):
     network, header = load_detector(tiny_weights)
     network.heatmap.evidence.fill_(-100.0)
     save_trained(folder / "marking.safetensors", network, header)
-    with serving(folder / "marking.safetensors") as process:
-        yield process.address
+    with running_service("--weights", folder / "marking.safetensors") as (base, _):
+        yield base
 
 
 def opened(browser, address, **context):
@@ -295,8 +282,8 @@ def test_twenty_files_at_once_are_listed_and_counted_in_their_order(service, tmp
 
 
 def test_a_server_that_dies_is_reported_and_its_files_stay_in_the_report(browser, tiny_weights, tmp_path):
-    with serving(tiny_weights) as process:
-        page = opened(browser, process.address)
+    with running_service("--weights", tiny_weights) as (base, process):
+        page = opened(browser, base)
         page.locator("#pick").set_input_files(
             [str(save_large(tmp_path / "a.jpg")), str(save_large(tmp_path / "b.jpg"))]
         )

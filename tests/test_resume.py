@@ -19,8 +19,8 @@ from hidascan.report import FORMATS
 from hidascan.report.html_report import HtmlReport
 from hidascan.report.reporter import close_text, lock, open_text
 from hidascan.report.resume import is_resumable
-from hidascan.report.shards import ShardReport, Shards, ShardWriter, read_shard, shards_of
-from tests.conftest import save_picture
+from hidascan.report.shards import ShardReport, Shards, read_shard, shards_of
+from tests.conftest import ctrl_c_at_row, save_picture
 
 
 def save_folder(folder):
@@ -180,16 +180,7 @@ def test_a_scan_killed_at_any_moment_can_be_resumed(tiny_weights, folder, tmp_pa
 
 def test_a_folder_of_shards_is_resumed_without_a_cluster(hidascan, folder, tmp_path, monkeypatch):
     out, options = tmp_path / "out", ("--parquet", tmp_path / "out", "--precision", "fp32")
-    add, taken = ShardWriter.add, []
-
-    def add_until_ctrl_c(writer, row):
-        taken.append(row)
-        if len(taken) == 4:
-            raise KeyboardInterrupt
-        add(writer, row)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ShardWriter, "add", add_until_ctrl_c)
+    with ctrl_c_at_row(4):
         assert hidascan(folder, *options, "--shard-rows", 2).code == 130
     assert len(shards_of(out)) == 2 and not (out / "manifest.json").exists()
     assert "already contains shards" in hidascan(folder, *options).err

@@ -6,12 +6,10 @@ import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +20,7 @@ import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 
+from benchmarks.service import running_service
 from hidascan import Finding, Scanner, ScanOptions
 from hidascan.finding import RunInfo
 from hidascan.serve import run
@@ -740,40 +739,30 @@ def test_the_browser_is_opened_only_at_a_terminal_with_a_display(monkeypatch, te
 # The whole thing, as a process.
 
 
-@contextmanager
-def started(tiny_weights):
-    command = [sys.executable, "-m", "hidascan.cli", "serve", "--port", "0", "--weights", str(tiny_weights)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        line = process.stderr.readline()
-        assert "http://127.0.0.1:" in line, line
-        process.base = "http://127.0.0.1:" + line.split("127.0.0.1:")[1].split("/")[0]
-        yield process
-        process.kill()
-
-
 @pytest.fixture
 def server(tiny_weights):
-    """A service for one test, which ends it."""
-    with started(tiny_weights) as process:
-        yield process
+    """The address and the process of a service for one test, which ends it."""
+    with running_service("--weights", tiny_weights) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
 def shared_server(tiny_weights):
-    """A service for several tests, which ends without a complaint."""
-    with started(tiny_weights) as process:
-        yield process
+    """The address of a service for several tests, which ends without a complaint."""
+    with running_service("--weights", tiny_weights) as (base, process):
+        yield base
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0 and process.stderr.read() == ""
 
 
 def test_many_clients_at_once_lose_nothing_and_ctrl_c_drains(server, tmp_path):
+    base, process = server
     pictures = {f"{seed}.png": png(tmp_path, seed) for seed in range(6)}
 
     def ask(number: int) -> tuple[int, list[str], list[str]]:
         names = [f"{(number + offset) % 6}.png" for offset in range(3)]
         named = files(*[(name, pictures[name]) for name in names], ("broken.png", b"broken"))
-        answer = httpx.post(f"{server.base}/v1/scan", files=named, timeout=60)
+        answer = httpx.post(f"{base}/v1/scan", files=named, timeout=60)
         return answer.status_code, names, [json.loads(line)["path"] for line in answer.text.splitlines()]
 
     with ThreadPoolExecutor(8) as clients:
@@ -781,24 +770,25 @@ def test_many_clients_at_once_lose_nothing_and_ctrl_c_drains(server, tmp_path):
             assert status == 200 and names_back == [*names, "broken.png"]
         last = clients.submit(ask, 0)
         time.sleep(0.05)
-        server.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
         with suppress(httpx.ConnectError):  # it may come too late
             assert last.result()[0] == 200
-    assert server.wait(30) == 0
+    assert process.wait(30) == 0
 
 
 def test_ctrl_c_names_the_files_that_it_finishes_and_a_second_one_stops_at_once(server, tmp_path):
+    base, process = server
     Image.fromarray(np.tile(picture(300, 300), (12, 16, 1))).save(tmp_path / "large.jpg")
     named = files(("large.jpg", (tmp_path / "large.jpg").read_bytes()))
     headers = {"Accept": "text/event-stream"}
-    address = f"{server.base}/v1/scan?stress=true"
+    address = f"{base}/v1/scan?stress=true"
     with httpx.stream("POST", address, files=named, headers=headers, timeout=60) as answer:
         lines = answer.iter_lines()
         next(line for line in lines if '"scanning"' in line)
-        server.send_signal(signal.SIGINT)
-        assert server.stderr.readline() == "hidascan: finishing 1 file; press Ctrl-C again to stop at once\n"
-        server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0 and server.stderr.read() == ""
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "hidascan: finishing 1 file; press Ctrl-C again to stop at once\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0 and process.stderr.read() == ""
 
 
 def test_a_plain_request_stops_when_its_client_goes_away(shared_server, tmp_path):
@@ -807,9 +797,9 @@ def test_a_plain_request_stops_when_its_client_goes_away(shared_server, tmp_path
     head = b"POST /v1/scan?stress=true HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\n"
 
     def waiting() -> int:
-        return httpx.get(f"{shared_server.base}/v1/health", timeout=20).json()["waiting"]
+        return httpx.get(f"{shared_server}/v1/health", timeout=20).json()["waiting"]
 
-    with socket.create_connection(("127.0.0.1", int(shared_server.base.rpartition(":")[2]))) as client:
+    with socket.create_connection(("127.0.0.1", int(shared_server.rpartition(":")[2]))) as client:
         client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(data) + data)
         deadline = time.time() + 20
         while not waiting() and time.time() < deadline:
@@ -821,7 +811,7 @@ def test_a_plain_request_stops_when_its_client_goes_away(shared_server, tmp_path
     stopped = time.time() - begun
     assert not waiting()
     again = httpx.post(
-        f"{shared_server.base}/v1/scan?stress=true", content=data, headers={"Content-Type": "image/jpeg"}, timeout=60
+        f"{shared_server}/v1/scan?stress=true", content=data, headers={"Content-Type": "image/jpeg"}, timeout=60
     )
     assert again.status_code == 200 and stopped < again.elapsed.total_seconds() / 2
 
@@ -831,22 +821,19 @@ def test_closing_the_connection_stops_the_scan(shared_server, tmp_path):
     Image.fromarray(tile).save(tmp_path / "large.jpg")
     named = files(("large.jpg", (tmp_path / "large.jpg").read_bytes()))
     headers = {"Accept": "text/event-stream"}
-    with httpx.stream("POST", f"{shared_server.base}/v1/scan", files=named, headers=headers, timeout=60) as answer:
+    with httpx.stream("POST", f"{shared_server}/v1/scan", files=named, headers=headers, timeout=60) as answer:
         lines = answer.iter_lines()
         next(line for line in lines if '"scanning"' in line)
-        assert httpx.get(f"{shared_server.base}/v1/health").json()["waiting"] == 1
+        assert httpx.get(f"{shared_server}/v1/health").json()["waiting"] == 1
     deadline = time.time() + 10
-    while httpx.get(f"{shared_server.base}/v1/health", timeout=20).json()["waiting"] and time.time() < deadline:
+    while httpx.get(f"{shared_server}/v1/health", timeout=20).json()["waiting"] and time.time() < deadline:
         time.sleep(0.05)
-    assert httpx.get(f"{shared_server.base}/v1/health").json()["waiting"] == 0
-    assert (
-        httpx.post(f"{shared_server.base}/v1/scan", files=files(("a.png", png(tmp_path))), timeout=60).status_code
-        == 200
-    )
+    assert httpx.get(f"{shared_server}/v1/health").json()["waiting"] == 0
+    assert httpx.post(f"{shared_server}/v1/scan", files=files(("a.png", png(tmp_path))), timeout=60).status_code == 200
 
 
 def test_disconnecting_or_malformed_clients_affect_no_others(shared_server, tmp_path):
-    port = int(shared_server.base.rpartition(":")[2])
+    port = int(shared_server.rpartition(":")[2])
     head = b"POST /v1/scan HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     form = head + b"Content-Type: multipart/form-data; boundary=b\r\n"
     begun = part("name=file; filename=a.png", b"x" * 1000)
@@ -874,7 +861,7 @@ def test_disconnecting_or_malformed_clients_affect_no_others(shared_server, tmp_
         huge.settimeout(10)
         with suppress(ConnectionError):
             assert b"200 OK" not in huge.recv(100)
-    answer = httpx.post(f"{shared_server.base}/v1/scan", files=files(("a.png", png(tmp_path))), timeout=60)
+    answer = httpx.post(f"{shared_server}/v1/scan", files=files(("a.png", png(tmp_path))), timeout=60)
     assert answer.status_code == 200
 
 

@@ -173,7 +173,7 @@ def plot_cost(compared: list[DetectorScores], path: Path) -> None:
         axes.errorbar(row.cost.milliseconds, value, yerr=spread, fmt="o", capsize=3)
         axes.annotate(name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.margins(x=0.3)  # room for names
-    axes.set(xscale="log", xlabel="milliseconds an image of 1024 x 768", ylabel="AUC, 95 % over sources")
+    axes.set(xscale="log", xlabel="milliseconds per image of 1024 x 768", ylabel="AUC, 95 % over sources")
     axes.grid(alpha=0.3)
     _save(figure, path)
 
