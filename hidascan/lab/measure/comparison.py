@@ -128,6 +128,24 @@ def write_csv(path: Path, compared: list[DetectorScores]) -> None:
             )
 
 
+def write_report(title: str, compared: list[DetectorScores], path: Path, more: str = "") -> None:
+    """Print the comparison, with `more` below, and write it to `path` with the suffixes .md, .csv, .png and .svg.
+
+    The paths of the images are written to `path`.txt.
+    """
+    images = compared[0].images
+    sources = len({image.source for image in images})
+    text = f"{title}: {len(images)} images of {sources} sources.\n\n{as_markdown(compared)}\n\n{by_kind(compared)}"
+    text += f"\n\n{more}" if more else ""
+    print(text, end="\n\n", flush=True)
+    paths = "".join(f"{image.path}\n" for image in images)
+    path.with_suffix(".txt").write_text(paths, encoding="utf-8", errors="surrogateescape")
+    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    write_csv(path.with_suffix(".csv"), compared)
+    plot_cost(compared, path)
+    plot_kinds(compared, path.with_name(f"{path.name}-by-kind"))
+
+
 def read_outside(text: str) -> Callable[[list[LabelledImage]], DetectorScores]:
     """Read NAME=FILE, the scores of an outside system; return a function that looks up those of images.
 
