@@ -250,7 +250,7 @@ with torch.inference_mode():
 def test_leaving_out_each_patch_at_once_is_leaving_it_out_by_hand():
     torch.manual_seed(0)
     head, thumbnail, patches = FusionHead(12, 32, 4).eval(), torch.randn(1, 32), torch.randn(6, 32)
-    each = head.without_each(thumbnail, patches)
+    each = head.leave_one_out(thumbnail, patches)
     for patch in range(6):
         rest = torch.cat([patches[:patch], patches[patch + 1 :]])
         assert torch.allclose(each[patch], head(thumbnail, rest[None])[0], atol=1e-5)

@@ -39,7 +39,7 @@ class FeatureAggregation(nn.Module):
         pooled = (scores.softmax(1)[..., None] * values).sum(1)  # (B, heads, D / heads)
         return self.dropout(self.mix(pooled.flatten(1)))
 
-    def without_each(self, patches: Tensor) -> Tensor:
+    def leave_one_out(self, patches: Tensor) -> Tensor:
         """Aggregate all other patches, for each of patches (K, D): (K, D), in time linear in K."""
         scores, values = self._attended(patches)
         wide = torch.float32 if scores.device.type == "mps" else torch.float64  # Apple GPUs have no float64
@@ -92,9 +92,9 @@ class FusionHead(nn.Module):
         """
         return self._classified(f_global, self.aggregation(patches, padding))
 
-    def without_each(self, f_global: Tensor, patches: Tensor) -> Tensor:
+    def leave_one_out(self, f_global: Tensor, patches: Tensor) -> Tensor:
         """Classify an image from its thumbnail (1, D) and all other patches, for each of patches (K, D): logits (K,)."""
-        return self._classified(f_global.expand(len(patches), -1), self.aggregation.without_each(patches))
+        return self._classified(f_global.expand(len(patches), -1), self.aggregation.leave_one_out(patches))
 
     def _classified(self, f_global: Tensor, f_detail: Tensor) -> Tensor:
         return self.classifier(torch.cat([f_global, f_detail], dim=1)).squeeze(1)

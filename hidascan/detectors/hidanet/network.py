@@ -126,7 +126,7 @@ class HiDANet(Detector):
         parts = zip(*(part.split(KERNEL_BATCH) for part in without), strict=True)
         by_kernel = self.probe(seen).logits - torch.cat([self.probe(ProbeInput(*part)).logits for part in parts])
         whole = self.fusion(embedded[:1], embedded[None, 1:])
-        each = self.fusion.without_each(embedded[:1], embedded[1:])
+        each = self.fusion.leave_one_out(embedded[:1], embedded[1:])
         return by_kernel + self.vote * (whole - each)
 
     @torch.no_grad()

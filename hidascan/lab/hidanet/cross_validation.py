@@ -85,13 +85,13 @@ def _verdicts(out_of_fold: OutOfFold) -> Iterator[str]:
     yield f"Real images by domain:\n\n{_groups_as_markdown(domains)}"
     families = [row for row in groups(lambda image: image.family or "unknown") if row.label]
     yield f"AI images by family:\n\n{_groups_as_markdown(families)}"
-    sources = sorted(groups(lambda image: image.source), key=lambda row: row.right)
+    sources = sorted(groups(lambda image: image.source), key=lambda row: row.correct)
     worst = [row for row in sources if row.count >= 4][:_WORST]
     yield f"The {_WORST} worst sources of 4 images or more:\n\n{_groups_as_markdown(worst)}"
 
 
 def _groups_as_markdown(rows: list[detection.GroupFigures]) -> str:
-    return detection.groups_as_markdown(rows, [""], markdown.lowest([row.right for row in rows]), digits=2)
+    return detection.groups_as_markdown(rows, [""], markdown.lowest([row.correct for row in rows]), digits=2)
 
 
 def _confusion(kind: str, names: tuple[str, ...], predictions: Tensor, truth: Tensor) -> str:

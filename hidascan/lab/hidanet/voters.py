@@ -41,7 +41,7 @@ def fit_kernel_probe(samples: VerdictFeatures, recipe: HiDANetRecipe) -> KernelP
     _fit_projection(probe.tokens, samples, weights, spec)
     probe.share.copy_(torch.tensor(spec.share))
     probe.gamma.fill_(spec.gamma)
-    seen = summarise(probe, samples)
+    seen = probe_input(probe, samples)
     # Drawn with probabilities proportional to weights, without repetition if there are enough samples.
     draw, again = torch.Generator().manual_seed(spec.seed), network.landmarks > len(weights)
     chosen = torch.multinomial(weights, network.landmarks, replacement=again, generator=draw).sort().values
@@ -66,8 +66,8 @@ def _fit_kinds(probe: KernelProbe, samples: VerdictFeatures, values: Tensor, amo
             probe.coefficients[rows], probe.offsets[rows] = coefficients.T, offsets
 
 
-def summarise(probe: KernelProbe, samples: VerdictFeatures) -> ProbeInput:
-    """Project the tokens of samples."""
+def probe_input(probe: KernelProbe, samples: VerdictFeatures) -> ProbeInput:
+    """Return the input of a probe: the projected tokens of samples."""
     return ProbeInput(probe.tokens(samples.thumbnail), probe.tokens(samples.patches))
 
 
@@ -173,7 +173,7 @@ class Voters:
     @torch.no_grad()
     def predict(self, samples: VerdictFeatures) -> Predictions:
         """Predict S samples."""
-        predictions = self.probe(summarise(self.probe, samples))
+        predictions = self.probe(probe_input(self.probe, samples))
         if self.fusion is None:
             return predictions
         logits = ViewTokens.of(self.probe, samples).logits(self.fusion)

@@ -91,8 +91,8 @@ def short_names(names: list[str]) -> list[str]:
 
 
 def by_kind(compared: list[DetectorScores]) -> str:
-    """Return a table of the shares of correct scores at 0.5, by AI family and real domain, with the best in bold."""
-    parts = [shares_right(one) for one in compared]
+    """Return a table of the accuracy at 0.5, by AI family and real domain, with the best in bold."""
+    parts = [accuracy_by_kind(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
     rows = []
     for kind in kinds:
@@ -103,8 +103,8 @@ def by_kind(compared: list[DetectorScores]) -> str:
     return markdown.table(["label", "kind", "n", *short_names([one.name for one in compared])], rows)
 
 
-def shares_right(compared: DetectorScores) -> dict[tuple[str, str], tuple[float, int]]:
-    """Return (share on its side of 0.5, number) for each family of AI images and each domain of real ones."""
+def accuracy_by_kind(compared: DetectorScores) -> dict[tuple[str, str], tuple[float, int]]:
+    """Return (accuracy at 0.5, number) for each family of AI images and each domain of real ones."""
     images, labels, scores, _ = compared.readable()
     right = (scores >= 0.5) == labels
     kinds = [("AI", one.family or "unknown") if one.label else ("real", one.domain or "unclear") for one in images]
@@ -191,14 +191,14 @@ def plot_cost(compared: list[DetectorScores], path: Path) -> None:
         axes.errorbar(row.cost.milliseconds, value, yerr=spread, fmt="o", capsize=3)
         axes.annotate(name, (row.cost.milliseconds, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.margins(x=0.3)  # room for names
-    axes.set(xscale="log", xlabel="milliseconds an image of 1024 x 768", ylabel="AUC, 95 % over sources")
+    axes.set(xscale="log", xlabel="milliseconds per image of 1024 x 768", ylabel="AUC, 95 % over sources")
     axes.grid(alpha=0.3)
     _save(figure, path)
 
 
 def plot_kinds(compared: list[DetectorScores], path: Path) -> None:
-    """Plot the share on its side of 0.5, with a group of bars for each family of AI images and domain of real ones."""
-    parts = [shares_right(one) for one in compared]
+    """Plot the accuracy at 0.5, with a group of bars for each family of AI images and domain of real ones."""
+    parts = [accuracy_by_kind(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
     figure, width = _figure(max(8, 1.1 * len(kinds)), 4.5), 0.85 / len(parts)
     axes = figure.subplots()
@@ -206,7 +206,7 @@ def plot_kinds(compared: list[DetectorScores], path: Path) -> None:
         places = np.arange(len(kinds)) + (number - (len(parts) - 1) / 2) * width
         axes.bar(places, [part.get(kind, (0.0, 0))[0] for kind in kinds], width, label=name)
     axes.set_xticks(np.arange(len(kinds)), [f"{kind}\n({label})" for label, kind in kinds], fontsize=7)
-    axes.set(ylim=(0, 1.02), ylabel="share on its side of 0.5")
+    axes.set(ylim=(0, 1.02), ylabel="accuracy at 0.5")
     axes.legend(fontsize=6, ncols=4)
     _save(figure, path)
 

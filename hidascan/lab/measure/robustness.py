@@ -20,7 +20,7 @@ from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, nois
 from hidascan.lab.artifacts import ResultFile
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc, balanced_accuracy, share, share_right, tpr_at_fpr
+from hidascan.lab.measure.metrics import auc, balanced_accuracy, share, class_accuracy, tpr_at_fpr
 from hidascan.scanner import Scanner
 
 UNTOUCHED = "unchanged"
@@ -191,7 +191,7 @@ def measure_curves(
         raise RecipeError(_NO_IMAGE)
     labels = np.array([image.label for image in known])
     columns = iter(np.array([results.known[str(image.path)]["scores"] for image in known]).T)
-    measures = {name: partial(share_right, label=1) if name == MASKED else auc for name in CURVES}
+    measures = {name: partial(class_accuracy, label=1) if name == MASKED else auc for name in CURVES}
     return {
         name: [(strength, measures[name](labels, next(columns))) for strength in levels]
         for name, levels in CURVES.items()

@@ -135,7 +135,7 @@ class CachedSamples(SampleDrawer):
         if kept is None:
             kept = self._cut_in_every_way(*self.degraded(number))
             save_artifact(path, kept, self._made_by)
-        return self._of_plan(kept)
+        return self._sample_for_plan(kept)
 
     def _cut_in_every_way(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         plan = ViewPlan(self._side, thumbnail=False, patches=_KEPT_PATCHES)
@@ -154,7 +154,7 @@ class CachedSamples(SampleDrawer):
                 kept[f"{name}.shares"] = torch.from_numpy(sample.shares)
         return kept
 
-    def _of_plan(self, kept: dict[str, Tensor]) -> Sample:
+    def _sample_for_plan(self, kept: dict[str, Tensor]) -> Sample:
         plan = self._plan
         names = ["crop"] if wants_crop(plan) else [*(["thumbnail"] if plan.thumbnail else []), "patches"]
         label = int(kept[f"{names[0]}.label"])
