@@ -16,7 +16,7 @@ class FeatureAggregation(nn.Module):
     There are no position embeddings, so the order of patches is irrelevant; time and memory grow linearly with K.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float = 0.0):
+    def __init__(self, dim: int, heads: int, dropout: float):
         super().__init__()
         self.out_token = nn.Parameter(nn.init.normal_(torch.empty(heads, dim // heads), std=0.02))
         self.key, self.value, self.mix = (nn.Linear(dim, dim) for _ in range(3))
@@ -60,7 +60,7 @@ class FusionHead(nn.Module):
     Views are embedded separately, so that only D numbers per patch are kept, even for thousands of patches.
     """
 
-    def __init__(self, features: int, dim: int, heads: int, dropout: float = 0.0, input_dropout: float = 0.0):
+    def __init__(self, features: int, dim: int, heads: int, dropout: float, input_dropout: float = 0.0):
         """Set up for F features of a token, with layers of width D.
 
         In training, a channel after fusion is dropped with probability `dropout`, a feature of a token with `input_dropout`.

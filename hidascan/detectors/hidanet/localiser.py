@@ -32,7 +32,7 @@ class CellLocaliser(nn.Module):
     pixels and tokens depend far more on content than on the way it was made.
     """
 
-    def __init__(self, numbers: int, dim: int, dropout: float = 0.0):
+    def __init__(self, numbers: int, dim: int, dropout: float):
         super().__init__()
         pooled = numbers * (len(_WINDOWS) + 1)
         self.first = _mlp(pooled, dim, dropout)

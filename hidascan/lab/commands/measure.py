@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -42,7 +43,8 @@ def evaluate(
             report.close()
     print(detection.as_markdown(evaluation))
     print(json.dumps({"intervals": {name: [round(x, 4) for x in pair] for name, pair in evaluation.intervals.items()}}))
-    print(json.dumps({name: value for name, value in evaluation.figures.items() if value == value}))  # no NaN in JSON
+    # No NaN in JSON.
+    print(json.dumps({name: value for name, value in evaluation.figures.items() if not math.isnan(value)}))
 
 
 def agree(

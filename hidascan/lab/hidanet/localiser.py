@@ -232,7 +232,7 @@ def train_localiser(
             trainer.step({key: torch.stack([one[key] for one in losses]).sum() for key in losses[0]})
 
     made_by = fingerprint(what="TFL", network=network, spec=spec, seed=recipe.seed, windows=store.made_by, shown=name)
-    trainer.run(trainer.resume(made_by, state), epoch)
+    trainer.run(trainer.resume(made_by, state), epoch, made_by, state)
     return trainer.averaged.trained(store)
 
 

@@ -23,7 +23,7 @@ from hidascan.lab.data.tables import TRIES, BalancedSampler, EditedImage, no_ima
 from hidascan.lab.hidanet.recipe import WindowSpec
 
 SIDE = 2 * PATCH  # side of a large window, pixels; a small one is a single patch
-_TRIES = 20  # draws in search of a large window
+_LARGE_WINDOW_TRIES = 20  # draws in search of a large window
 _PERTURBED = (0.01, 0.05)  # noise on the weights of a perturbed decoder, as a share of their RMS
 _MARGIN = 32  # pixels
 EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
@@ -142,7 +142,7 @@ class WindowMaker:
 
     def _photo(self, rng: np.random.Generator) -> TrainingWindow:
         """Draw a window of a real image, if possible a large one."""
-        for _ in range(_TRIES):
+        for _ in range(_LARGE_WINDOW_TRIES):
             window = self._window(self._real, rng)
             if len(window.mask) == SIDE:
                 break
@@ -154,7 +154,7 @@ class WindowMaker:
         pixels = decode(drawn.path).pixels
         shortest = min(pixels.shape[:2])
         if shortest < PATCH:
-            raise ImageError(drawn.path, "smaller than a patch")
+            raise ImageError(f"{drawn.path}: smaller than a patch")
         mask = np.full(pixels.shape[:2], bool(sampler.label))
         if shortest > 1.3 * SIDE and rng.random() < self._spec.resize:
             pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / shortest, 1)), rng)

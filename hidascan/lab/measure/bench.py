@@ -32,7 +32,9 @@ COLUMNS: dict[str, Column] = {
     "AUC": auc,
     "real accuracy": lambda labels, scores: class_accuracy(labels, scores, 0),
     "fake accuracy": lambda labels, scores: class_accuracy(labels, scores, 1),
-    "balanced accuracy": lambda labels, scores: (class_accuracy(labels, scores, 0) + class_accuracy(labels, scores, 1)) / 2,
+    "balanced accuracy": lambda labels, scores: (
+        (class_accuracy(labels, scores, 0) + class_accuracy(labels, scores, 1)) / 2
+    ),
 }
 
 

@@ -63,7 +63,7 @@ class EntryTrainer:
     workspace: Workspace  # cache, device and precision of the trainings
     options: ScanOptions
 
-    def weights(self, entry: Entry, without: tuple[int, ...] = ()) -> Path:
+    def weights(self, entry: Entry, without: tuple[int, ...]) -> Path:
         """Train an entry on all sources except those of some folds, or reuse its earlier weights.
 
         The weights are uncalibrated: scores are sigmoids of raw logits.
@@ -85,18 +85,19 @@ class EntryTrainer:
         weights = str(self.weights(entry, without))
         return Scanner(dataclasses.replace(self.options, weights=weights, patches=patches))
 
-    def score(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...] = ()) -> DetectorScores:
+    def score(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...]) -> DetectorScores:
         """Score images by one network, trained without some folds."""
-        return self._compared(entry, images, self._scores(entry, images, without), without)
+        return self._compared(entry, images, self._scores(entry, images, without), without=without)
 
     def score_out_of_fold(self, entry: Entry, images: list[LabelledImage], count: int) -> DetectorScores:
         """Score images in `count` folds, by networks not trained on their sources."""
-        scores, folds = np.full((len(images), 2), np.nan), {fold_of(image.source) for image in images}
+        scores = np.full((len(images), 2), np.nan)
+        folds = {fold_of(image.source) for image in images}
         parts = [part for number in range(count) if folds & {*(part := folds_of(number, count))}]
         for part in parts:
             here = [number for number, image in enumerate(images) if fold_of(image.source) in part]
             scores[here] = self._scores(entry, [images[number] for number in here], part)
-        return self._compared(entry, images, scores, parts[0], f"first of {count} networks: ")
+        return self._compared(entry, images, scores, without=parts[0], budget=f"first of {count} networks: ")
 
     def _scores(self, entry: Entry, images: list[LabelledImage], without: tuple[int, ...]) -> np.ndarray:
         """Return (n, 2) scores and uncertainties by a network trained without some folds."""
@@ -106,7 +107,13 @@ class EntryTrainer:
         return scan_scores(scanner, [str(image.path) for image in images], False, results)
 
     def _compared(
-        self, entry: Entry, images: list[LabelledImage], scores: np.ndarray, without: tuple[int, ...], budget: str = ""
+        self,
+        entry: Entry,
+        images: list[LabelledImage],
+        scores: np.ndarray,
+        *,
+        without: tuple[int, ...],
+        budget: str = "",
     ) -> DetectorScores:
         scanner = self.scanner(entry, without)
         cost = cost_of(self.weights(entry, without), scanner)

@@ -105,7 +105,7 @@ class EditedFigures:
 
 
 def measure_edited(
-    detector: Detector, threshold: float, images: list[EditedImage], name: str = ""
+    detector: Detector, threshold: float, images: list[EditedImage], name: str
 ) -> tuple[list[EditedFigures], int]:
     """Compare heatmaps with masks by pixel; return the figures, and the number of unreadable files."""
     measured, unreadable = [], 0

@@ -55,7 +55,8 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
         encoded = _encoded(recipe, min(spec.samples, _drawn(spec)), samples, detector, workspace)
     frozen = list(detector.frozen_parts())
     trainer = _trainer_of(detector, spec)
-    first = trainer.resume(_made_by(recipe), workspace.cache / f"{out.stem}.state")
+    made_by, state = _made_by(recipe), workspace.cache / f"{out.stem}.state"
+    first = trainer.resume(made_by, state)
     batches = _batches(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
 
     def epoch(number: int) -> dict[str, float]:
@@ -65,7 +66,7 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     def losses(batch: list[Sample]) -> Losses:
         return _losses(spec, detector, batch, workspace)
 
-    trainer.run(first, epoch)
+    trainer.run(first, epoch, made_by, state)
     spent = {"views": trainer.views, "minutes": round(trainer.minutes, 1)}
     if encoded is not None:
         spent["encoded"] = len(encoded)

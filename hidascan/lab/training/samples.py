@@ -30,7 +30,7 @@ from hidascan.lab.data.packs import SIDES, DecodedWindows, PackedWindow, read_pa
 from hidascan.lab.data.tables import BalancedSampler, LabelledImage, fold_of, tables_sha256
 from hidascan.lab.training.recipe import EndToEndRecipe, images_of
 
-_TRIES = 20  # images drawn in a row before a sampling gives up
+_MAX_ATTEMPTS = 20  # draws of one sample
 _KEPT_PATCHES = 4  # cached per image
 _QUALITIES = ((1, 84), (85, 94), (95, 100))  # ranges of the samples from packs
 _DELIVERED = 0.5  # share of the samples from packs
@@ -78,7 +78,7 @@ class SampleDrawer:
 
         A file that cannot be read or degraded, such as one too large for WebP, is replaced by another draw.
         """
-        for attempt in range(_TRIES):
+        for attempt in range(_MAX_ATTEMPTS):
             try:
                 composite, degradation, places = self._drawn(number, attempt)
                 pixels = degrade(composite.pixels, degradation)
@@ -87,7 +87,7 @@ class SampleDrawer:
             else:
                 top, left = (a - b for a, b in zip(composite.mask.shape, pixels.shape[:2], strict=True))
                 return pixels, composite.mask[top:, left:], np.random.default_rng(places)
-        raise RecipeError(f"{_TRIES} unreadable images in a row: check the tables")
+        raise RecipeError(f"{_MAX_ATTEMPTS} unreadable images in a row: check the tables")
 
     def _drawn(self, number: int, attempt: int) -> tuple[Composite, Degradation, int]:
         """Draw a composite; the two of a pair have neighbouring numbers."""
