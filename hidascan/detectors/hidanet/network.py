@@ -108,7 +108,8 @@ class HiDANet(Detector):
     @torch.no_grad()
     def decide(self, encoded: Encoded) -> Decision:
         """Decide on one image from its encoded views, the thumbnail first."""
-        embedded, predictions = encoded["fam"], self.probe(_probe_input(encoded)).on_cpu()
+        embedded = encoded["fam"]
+        predictions = self.probe(_probe_input(encoded)).on_cpu()
         fused = self.fusion(embedded[:1], embedded[None, 1:])[0]
         domain, family = _likeliest(DOMAINS, predictions.domains[0]), _likeliest(FAMILIES, predictions.families[0])
         quality = self.quality.estimate(encoded["qfe"][1:].sum(0, keepdim=True) / max(1, len(embedded) - 1))

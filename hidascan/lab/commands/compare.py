@@ -207,7 +207,8 @@ def settle(
     from hidascan.lab.measure.entries import folds_of, read_entry
     from hidascan.lab.measure.settling import cross_fitted, fit_settling, record_trajectories
 
-    entry, trainer = read_entry(str(recipe)), _trainer(cache, device, precision)
+    entry = read_entry(str(recipe))
+    trainer = _trainer(cache, device, precision)
     header = load_detector(weights)[1]
     if header.architecture != entry.recipe.detector:
         raise UsageError(f"{weights}: weights of {header.architecture}, but the recipe is for {entry.recipe.detector}")

@@ -34,7 +34,8 @@ def evaluate(
     from hidascan.lab.measure import detection
     from hidascan.report.csv_report import CsvReport
 
-    images, scanner = read_images(table), open_scanner(weights, device, precision)
+    images = read_images(table)
+    scanner = open_scanner(weights, device, precision)
     report = CsvReport(str(csv), scanner.info) if csv else None
     try:
         evaluation = detection.evaluate(scanner, images, report)
@@ -117,7 +118,8 @@ def localise(
     photos = [image for image in read_images(table) if not image.label and image.group not in (without or ())]
     if not photos:
         raise UsageError(f"{table}: no real image is left")
-    chosen, painter = spread(photos, images), load_autoencoder(autoencoder)
+    chosen = spread(photos, images)
+    painter = load_autoencoder(autoencoder)
     for row in measure_localisation(detector, header.calibration.localisation, chosen, painter, share, jpeg):
         print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in row.items()}}))
 
@@ -269,17 +271,18 @@ def _detection(layout: str, images: list[LabelledImage], scanner: Scanner, align
     from hidascan.lab.measure import bench
     from hidascan.lab.measure.detection import ALIGNED_QUALITY, scan_scores
 
-    paths, found = [str(image.path) for image in images], []
+    paths = [str(image.path) for image in images]
+    benches = []
     for aligned in (False, True) if align else (False,):
         run = f"{scanner.header.name} {scanner.info.digest} {scanner.dtype}" + (
             f" JPEG {ALIGNED_QUALITY}" if aligned else ""
         )
-        found.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
-    print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")
-    print(bench.as_markdown(*found))
+        benches.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
+    print(f"{layout}: {len(images)} files, {benches[0].unreadable} of them unreadable and omitted; per cent.\n")
+    print(bench.as_markdown(*benches))
     if others := bench.published_as_markdown(layout):
         print(f"\n{others}")
-    for note in found[0].notes:
+    for note in benches[0].notes:
         print(f"hidalab: {note}", file=sys.stderr)
 
 

@@ -136,9 +136,11 @@ def held_out_as_markdown(samples: VerdictFeatures, recipe: HiDANetRecipe, column
         members = torch.from_numpy(values == value) & (samples.labels == label)
         folds = [fold for fold, _ in Counter(samples.folds[members].tolist()).most_common(_FOLDS)]
         here = samples.as_published & torch.isin(samples.folds, torch.tensor(folds))
-        tested, images = here & (members | (samples.labels != label)), int((members & here).sum())
+        tested = here & (members | (samples.labels != label))
+        images = int((members & here).sum())
         if images >= _MIN_IMAGES:
-            found, tested = predict_out_of_fold(samples, recipe, ~members, folds), tested[~samples.hard]
+            found = predict_out_of_fold(samples, recipe, ~members, folds)
+            tested = tested[~samples.hard]
             logits, truth = found.predictions.logits[tested].numpy(), found.samples.labels[tested].numpy()
             rows.append([value, images, auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)])
     worst = markdown.lowest([row[2] for row in rows])
@@ -174,7 +176,8 @@ ABLATIONS = (
 
 def ablations_as_markdown(samples: VerdictFeatures, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
     """Measure each ablation on the same folds; the last row is the recipe itself, by `out_of_fold`."""
-    hashes, rows = np.array([zlib.crc32(image.source.encode()) / 2**32 for image in samples.images]), []
+    hashes = np.array([zlib.crc32(image.source.encode()) / 2**32 for image in samples.images])
+    rows = []
     most = max(len(view) - 1 for view in samples.views)
     counts = [1 << power for power in range(most.bit_length()) if 1 << power < most]
     fewer = [

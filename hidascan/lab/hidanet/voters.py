@@ -43,7 +43,8 @@ def fit_kernel_probe(samples: VerdictFeatures, recipe: HiDANetRecipe) -> KernelP
     probe.gamma.fill_(spec.gamma)
     seen = probe_input(probe, samples)
     # Drawn with probabilities proportional to weights, without repetition if there are enough samples.
-    draw, again = torch.Generator().manual_seed(spec.seed), network.landmarks > len(weights)
+    draw = torch.Generator().manual_seed(spec.seed)
+    again = network.landmarks > len(weights)
     chosen = torch.multinomial(weights, network.landmarks, replacement=again, generator=draw).sort().values
     probe.set_landmarks(thumbnail=seen.thumbnail[chosen], patches=seen.patches[chosen])
     values, among = probe.kernel_values(seen), probe.kernel_values(probe.landmarks)

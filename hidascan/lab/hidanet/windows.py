@@ -131,7 +131,8 @@ class WindowMaker:
         name, source = names[place % len(names)], ""
         if name == "spliced":
             donor = self._photo(rng)
-            (pixels, _), source = _joined(base.pixels, donor.pixels, mask, rng), donor.source
+            pixels, _ = _joined(base.pixels, donor.pixels, mask, rng)
+            source = donor.source
         else:
             pixels = _RETOUCHES[name](base.pixels, mask, rng)
         return TrainingWindow(pixels, np.zeros_like(mask), RETOUCHED, base.source, name, source)
@@ -166,7 +167,8 @@ class WindowMaker:
         turns = int(rng.integers(4)) if rng.random() < self._spec.turned else 0
         pixels, mask = (np.ascontiguousarray(np.rot90(part, turns)) for part in (window.pixels, window.mask))
         degradation = draw_degradation(rng, self._spec)
-        saved, side = degrade(pixels, degradation), len(mask)
+        saved = degrade(pixels, degradation)
+        side = len(mask)
         lost = side - saved.shape[0], side - saved.shape[1]
         if any(lost):
             saved = np.pad(saved, ((0, lost[0]), (0, lost[1]), (0, 0)), mode="symmetric")

@@ -106,18 +106,19 @@ def by_kind(compared: list[DetectorScores]) -> str:
 def accuracy_by_kind(compared: DetectorScores) -> dict[tuple[str, str], tuple[float, int]]:
     """Return (accuracy at 0.5, number) for each family of AI images and each domain of real ones."""
     images, labels, scores, _ = compared.readable()
-    right = (scores >= 0.5) == labels
+    correct = (scores >= 0.5) == labels
     kinds = [("AI", one.family or "unknown") if one.label else ("real", one.domain or "unclear") for one in images]
-    found = {}
+    accuracies = {}
     for kind in set(kinds):
         here = np.array([other == kind for other in kinds])
-        found[kind] = float(right[here].mean()), int(here.sum())
-    return found
+        accuracies[kind] = float(correct[here].mean()), int(here.sum())
+    return accuracies
 
 
 def write_csv(path: Path, compared: list[DetectorScores]) -> None:
     """Write the comparison as CSV."""
-    columns, costs = [*_SHOWN, "AUC low", "AUC high", _PREDICTS], [field.name for field in dataclasses.fields(Cost)]
+    columns = [*_SHOWN, "AUC low", "AUC high", _PREDICTS]
+    costs = [field.name for field in dataclasses.fields(Cost)]
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["detector", "images", *columns, *costs, "trained with"])
@@ -200,7 +201,8 @@ def plot_kinds(compared: list[DetectorScores], path: Path) -> None:
     """Plot the accuracy at 0.5, with a group of bars for each family of AI images and domain of real ones."""
     parts = [accuracy_by_kind(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
-    figure, width = _figure(max(8, 1.1 * len(kinds)), 4.5), 0.85 / len(parts)
+    figure = _figure(max(8, 1.1 * len(kinds)), 4.5)
+    width = 0.85 / len(parts)
     axes = figure.subplots()
     for number, (name, part) in enumerate(zip(short_names([one.name for one in compared]), parts, strict=True)):
         places = np.arange(len(kinds)) + (number - (len(parts) - 1) / 2) * width

@@ -35,7 +35,8 @@ def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
     views = cut_views(pixels, detector.plan)
     if views.grid is None or not detector.has_heatmap:
         raise ValueError("the detector has no heatmap")
-    device, numbers = next(detector.parameters()).device, range(len(views))
+    device = next(detector.parameters()).device
+    numbers = range(len(views))
     with torch.inference_mode():
         batches = [numbers[first : first + _BATCH] for first in numbers[::_BATCH]]
         parts = [detector.encode(*tensors_of(views, batch, device)) for batch in batches]

@@ -66,7 +66,8 @@ def cross_fitted_odds(labelled: list[LabelledFinding], calibration: Calibration)
     Returns:
         Number of images; shares of real and AI images moved by the rule; share of AI images called `real` by score.
     """
-    labels, moved = np.array([one.label for one in labelled]), np.zeros(len(labelled), bool)
+    labels = np.array([one.label for one in labelled])
+    moved = np.zeros(len(labelled), bool)
     folds = np.array([one.fold for one in labelled])
     for fold in np.unique(folds):
         odds = fit_region_odds([one for one in labelled if one.fold != fold], calibration)

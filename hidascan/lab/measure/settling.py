@@ -51,7 +51,8 @@ def record_trajectories(scanner: Scanner, images: list[LabelledImage], kept: Pat
     The network must not be trained on the images' sources; unreadable images are omitted. `kept` is a JSON Lines file of
     known trajectories, to which new ones are appended. Afterwards, the scanner never stops early.
     """
-    results, steps = ResultFile(kept, scanner.info.digest), []
+    results = ResultFile(kept, scanner.info.digest)
+    steps = []
 
     def never(*step: Any) -> bool:
         steps.append(step)

@@ -170,7 +170,8 @@ def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
         raise RecipeError(f"{where}: unknown key: {', '.join(sorted(unknown))}")
     filled = {}
     for name, value in values.items():
-        hint, inner = hints[name], next(iter(typing.get_args(hints[name])), None)
+        hint = hints[name]
+        inner = next(iter(typing.get_args(hints[name])), None)
         wanted = list if inner is not None else dict if dataclasses.is_dataclass(hint) else hint
         if type(value) is not wanted and (wanted, type(value)) != (float, int):
             raise RecipeError(f"{where}: {name} must be {wanted.__name__}, not {value!r:.40}")
