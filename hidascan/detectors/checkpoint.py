@@ -44,7 +44,7 @@ class Part:
 
     module: str  # name of the submodule
     file: str  # name, beside the trained part or among the shipped weights
-    sha256: str  # of the file, hex
+    sha256: str  # SHA-256 of the file, hex
     kind: str = "backbone"  # the only kind so far
 
 
@@ -52,7 +52,7 @@ class Part:
 class CheckpointHeader:
     """Header of a trained part."""
 
-    name: str  # of the weights
+    name: str  # name of the weights
     architecture: str  # name of the detector in the registry
     config: DetectorConfig
     parts: tuple[Part, ...] = ()

@@ -34,7 +34,7 @@ class GlassConfig(DetectorConfig):
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token, ResNet or ConvNeXt
     taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks of a ViT whose [CLS] tokens are read side by side
-    side: int = 224  # of crops and thumbnail, pixels
+    side: int = 224  # side of crops and thumbnail, pixels
     crops: int = 10
     shared: bool = False  # one CNN for both kinds of view
     scorer_dim: int = 128

@@ -43,7 +43,7 @@ class NPRConfig(DetectorConfig):
     """
 
     width: int = 64  # channels of the first convolution
-    scales: tuple[int, ...] = (50,)  # of `down`, per cent; any other choice is weighed and learned
+    scales: tuple[int, ...] = (50,)  # scales of `down`, per cent; any other choice is weighed and learned
     channel_attention: bool = False
     spatial_attention: bool = False
 

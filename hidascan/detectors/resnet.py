@@ -32,7 +32,7 @@ class ResNetConfig(DetectorConfig):
     side: int = 224  # pixels
     spatial_attention: bool = False
     bayesian: bool = False
-    samples: int = 50  # of the Bayesian head
+    samples: int = 50  # number of samples of the Bayesian head's weights
 
 
 class ResNet(SingleView):

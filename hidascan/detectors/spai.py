@@ -33,13 +33,13 @@ class SPAIConfig(DetectorConfig):
 
     backbone: str = "vit_base_patch16_clip_quickgelu_224"  # any timm ViT with a [CLS] token
     taps: tuple[int, ...] = tuple(range(1, 13))  # blocks whose patch tokens are compared
-    side: int = 224  # of patches, pixels
+    side: int = 224  # side of patches, pixels
     token_stride: int = 1  # every n-th row and column of patch tokens is used
-    radius: int = 16  # of the low frequencies, in the Fourier plane of a patch
-    dim: int = 1024  # of projected tokens
-    heads: int = 12  # of spectral context attention
+    radius: int = 16  # radius of the low frequencies, in the Fourier plane of a patch
+    dim: int = 1024  # width of projected tokens
+    heads: int = 12  # number of heads of spectral context attention
     head_dim: int = 128
-    widening: int = 3  # of the classifier's hidden layers
+    widening: int = 3  # factor of the width of the classifier's hidden layers
     attention: bool = True  # spectral context attention; else the mean over patches
     dropout: float = 0.5
 

@@ -31,12 +31,12 @@ class HiDANetConfig(DetectorConfig):
     taps: tuple[int, ...] = (6, 8, 10, 12)  # blocks whose [CLS] tokens enter the verdict, counted from 1
     cell_taps: tuple[int, ...] = ()  # blocks whose patch tokens TFL reads
     cell_filters: int = 9  # filtered values per cell, from these blocks
-    side: int = 224  # of patches and thumbnail, pixels
+    side: int = 224  # side of patches and thumbnail, pixels
     components: int = 300  # principal components of the [CLS] tokens
     quality_dim: int = 256  # width of QFE
-    landmarks: int = 3000  # of the kernel probe
+    landmarks: int = 3000  # number of landmarks of the kernel probe
     dim: int = 64  # width of FAM and classifier
-    heads: int = 4  # of the attention in FAM
+    heads: int = 4  # number of heads of the attention in FAM
     residual_filters: int = 24  # filtered residuals per cell that TFL reads
     localiser_dim: int = 64  # width of TFL
     dropout: float = 0.1  # probability in training, after fusion and in TFL

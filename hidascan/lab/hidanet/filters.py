@@ -190,7 +190,7 @@ class Statistics:
 
     mean: Tensor  # (F,) mean of cells
     spread: Tensor  # (F,) standard deviation of cells
-    moments: dict[tuple[int, str], Moments]  # by band of compression and maker
+    moments: dict[tuple[int, str], Moments]  # moments by band of compression and maker
 
 
 def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:

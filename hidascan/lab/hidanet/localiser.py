@@ -66,7 +66,7 @@ class WindowStore:
         """Open all shards of a folder with a fingerprint."""
         self.made_by = made_by
         self._places: list[tuple[Any, int]] = []
-        self.about: list[WindowInfo] = []  # of each window
+        self.about: list[WindowInfo] = []  # one for each window
         for path in sorted(folder.glob("[0-9]*.safetensors")):
             file = safe_open(path, framework="pt")
             windows = json.loads(file.metadata()["about"])

@@ -28,7 +28,7 @@ class HiDANetData(DataSpec):
 class PairSpec(DegradationSpec):
     """Pairs to which the residual filters are fitted: a photo and its reconstruction, or a generated image; degraded."""
 
-    counts: tuple[int, int, int] = (640, 0, 0)  # by given autoencoders, by autoencoders trained here, generated
+    counts: tuple[int, int, int] = (640, 0, 0)  # pairs by given autoencoders, by autoencoders trained here, generated
     seed: int = 20
     held_out_fold: int = -1  # fold of sources without pairs; -1 for none
     side: int = 448  # pixels
@@ -60,10 +60,10 @@ class WindowSpec(DegradationSpec):
 class LocaliserSpec(TrainerSpec):
     """L_tfl: training of TFL on windows, which `batch` counts."""
 
-    steps: int = 400  # per epoch
+    steps: int = 400  # steps per epoch
     ridge: float = 1e-3  # regularisation of the residual filters, added to the covariance of standardised features
     input_dropout: float = 0.3  # probability of hiding a channel of the tokens from a window
-    shares: tuple[float, ...] = (0.3, 0.17, 0.18, 0.12, 0.23, 0.0)  # of the kinds in a batch
+    shares: tuple[float, ...] = (0.3, 0.17, 0.18, 0.12, 0.23, 0.0)  # shares of the kinds in a batch
     # Kinds in which makers are drawn equally often, instead of sources.
     by_maker: tuple[str, ...] = ("edit", "repainted", "retouched")
     pairs: PairSpec = field(default_factory=PairSpec)
@@ -116,10 +116,10 @@ class KernelSpec:
 
     seed: int = 0  # random seed of the landmarks
     delivered: float = 0.15  # weight of a delivered image in the fit; an image as published weighs 1
-    tap_weights: tuple[float, ...] = ()  # of the network's taps; empty for equal weights
+    tap_weights: tuple[float, ...] = ()  # weights of the network's taps; empty for equal ones
     emphasis: float = 0.25  # exponent of the variance by which components are scaled
-    share: tuple[float, float] = (0.5, 0.5)  # of thumbnail and patches in a distance
-    gamma: float = 1.5  # for distances with a mean of 1
+    share: tuple[float, float] = (0.5, 0.5)  # weights of thumbnail and patches in a distance
+    gamma: float = 1.5  # factor of distances, whose mean is 1
     penalty: float = 0.3  # regularisation of the verdict
     kind_penalty: float = 0.3  # regularisation of domain and family
 

@@ -186,8 +186,8 @@ class OutOfFold:
     """Predictions of S samples out of fold."""
 
     samples: VerdictFeatures  # without hard copies, which would not be representative
-    predictions: Predictions  # each by voters fitted without the source of the sample
-    voters: dict[int, Voters]  # by the fold that they were fitted without
+    predictions: Predictions  # predictions, each by voters fitted without the source of the sample
+    voters: dict[int, Voters]  # voters by the fold that they were fitted without
 
 
 def fit_voters(samples: VerdictFeatures, recipe: HiDANetRecipe) -> Voters:

@@ -36,7 +36,7 @@ class CardSpec:
     table: str | Path  # held-out sources; "" for sections that measure no images
     recipe: Any
     cache: Path  # cache folder with the features of training
-    images: dict[str, int] = field(default_factory=_IMAGES.copy)  # of `table`, by section
+    images: dict[str, int] = field(default_factory=_IMAGES.copy)  # number of images of `table`, by section
     measured: dict[str, Any] = field(default_factory=dict)  # results shared by sections
 
     def every(self) -> list[LabelledImage]:

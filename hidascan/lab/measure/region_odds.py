@@ -22,7 +22,7 @@ class LabelledFinding:
 
     label: int  # 1 for AI or edited by AI, 0 for real
     fold: int  # fold of its source, 0..5
-    finding: Finding  # with score and regions
+    finding: Finding  # finding with score and regions
 
 
 def join_labels(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[LabelledFinding]:

@@ -68,18 +68,18 @@ class EndToEndSpec(TrainerSpec):
     """Training settings of any detector; `batch` is in images."""
 
     epochs: int = 10
-    steps: int = 40  # per epoch
+    steps: int = 40  # steps per epoch
     views: int = 0  # budget of views, which decides the number of epochs; 0: `epochs` does
     minutes: float = 0.0  # maximum duration; 0: none
     lr: float = 3e-4
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
-    side: int = 224  # of random crops, pixels, for detectors of images at their own size
+    side: int = 224  # side of random crops, pixels, for detectors of images at their own size
     patches: int = 4  # maximum per image, for detectors of patches
     samples: int = 1000  # number of encoded samples, for a frozen encoder
     group_power: float = 0.35  # a source of n images is drawn with weight n ** group_power
     contrast: float = 0.0  # weight of PCL, for detectors that encode cells
-    margin: float = 1.0  # of PCL
+    margin: float = 1.0  # minimum distance of classes in PCL
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers out of range."""

@@ -180,7 +180,7 @@ class Stratum:
 
     side: int  # side of the samples cut from them, pixels
     qualities: tuple[int, ...]  # qualities of its JPEG windows; none if all windows of the packs are lossless
-    samplers: tuple[BalancedSampler, BalancedSampler]  # of real and of AI windows
+    samplers: tuple[BalancedSampler, BalancedSampler]  # samplers of real and of AI windows
     count: int  # number of windows of the rarer class
 
 
