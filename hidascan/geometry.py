@@ -150,8 +150,8 @@ def cell_shares(first: tuple[int, ...], parts: int, length: int, patch: int) -> 
     return shared / shared.sum(axis=1, keepdims=True)
 
 
-def seeded(likely: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """Return (h, w) bool: the cells of those 8-connected regions of `likely` (h, w) bool that contain a `sure` cell."""
+def hysteresis(likely: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """Apply hysteresis: keep the 8-connected regions of `likely` (h, w) bool that contain a `sure` cell."""
     import cv2  # here, as planning views does not need it
 
     count, labels = cv2.connectedComponents(likely.astype(np.uint8), connectivity=8)

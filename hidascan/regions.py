@@ -28,7 +28,7 @@ class Region:
     right: int  # right edge of the box, exclusive, pixels
     bottom: int  # bottom edge of the box, exclusive, pixels
     area: float  # share of the image's cells, 0..1
-    score: float  # mean heatmap value of its cells, 0..1; no calibrated probability
+    score: float  # mean heatmap value of its cells, 0..1; not a calibrated probability
 
     @property
     def box(self) -> Box:

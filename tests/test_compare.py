@@ -13,12 +13,11 @@ from hidascan.detectors.checkpoint import load_detector
 from hidascan.errors import HidascanError, RecipeError, UsageError
 from hidascan.lab.artifacts import ResultFile
 from hidascan.lab.cli import app
-from hidascan.lab.commands.compare import _check_tables
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import FOLDS, LabelledImage, fold_of
 from hidascan.lab.measure import robustness
 from hidascan.lab.measure.comparison import DetectorScores, as_markdown, by_kind, short_names
-from hidascan.lab.measure.entries import folds_of, read_entry
+from hidascan.lab.measure.entries import check_tables, folds_of, read_entry
 from hidascan.lab.measure.robustness import CURVES, mask_cells
 from hidascan.lab.training.recipe import training_module
 from tests.conftest import picture
@@ -223,9 +222,9 @@ def test_a_table_of_known_sources_is_named_as_such(recipes, tmp_path):
     table = recipes / "test/labels.tsv"
     own = "\t".join(["../0.png", "1", "g", "a new source"])
     table.write_text("\n".join([rows[0], own, *(f"../{row}" for row in rows[1:4])]) + "\n")
-    line = _check_tables([entry], read_images(table), 0, ())
+    line = check_tables([entry], read_images(table), 0, ())
     assert line == "3 of these 4 images are of sources that the networks were trained on."
-    assert _check_tables([entry], read_images(table)[:1], 0, ()) == ""
+    assert check_tables([entry], read_images(table)[:1], 0, ()) == ""
 
 
 def test_a_score_of_a_file_that_was_replaced_is_forgotten(tmp_path):

@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
 from hidascan import notes
 from hidascan.detectors import DETECTORS
 from hidascan.finding import COLUMNS
-from hidascan.lab.cli import COMMANDS
+from hidascan.lab.cli import COMMANDS, app
 from hidascan.lab.commands.reference import options_in_markdown
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +25,7 @@ PAGES = [
 
 @pytest.fixture(scope="module")
 def options() -> str:
-    return options_in_markdown()
+    return options_in_markdown(typer.main.get_command(app))
 
 
 def test_the_options_are_written_as_the_command_lines_have_them(options):

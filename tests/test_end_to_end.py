@@ -141,7 +141,7 @@ def test_a_training_resumes_after_a_kill_with_equal_results(folder, tiny_weights
 def test_networks_of_other_crops_are_not_trained_on_the_same_samples(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "glass")
     crops = [replace(recipe, network=replace(recipe.network, crops=count)) for count in (1, 2, 3)]
-    one, two, three = (end_to_end._sample_settings(changed) for changed in crops)
+    one, two, three = (end_to_end.sample_settings(changed) for changed in crops)
     assert one != two == three  # `training.patches` are 2
     for count, kind in ((2, SampleDrawer), (4, CachedSamples)):  # the first 2 of 4 patches are those at the top
         assert type(open_samples(recipe, ViewPlan(64, patches=count), on_cpu(folder), keep=True)) is kind
@@ -150,7 +150,7 @@ def test_networks_of_other_crops_are_not_trained_on_the_same_samples(folder, tin
 def test_frozen_layers_of_another_block_are_computed_anew(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "vit")
     other = replace(recipe, network=replace(recipe.network, tap=1))
-    assert end_to_end._sample_settings(recipe) != end_to_end._sample_settings(other)
+    assert end_to_end.sample_settings(recipe) != end_to_end.sample_settings(other)
 
 
 def test_a_short_training_encodes_only_the_images_that_it_draws(folder, tiny_weights):
@@ -165,21 +165,21 @@ def test_pairs_are_drawn_as_often_as_the_recipe_says(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "npr")
     sampling = replace(recipe.sampling, real=0.35, ai=0.35, pair=0.3)
     drawer = SampleDrawer(replace(recipe, sampling=sampling), ViewPlan(64), images_of(recipe), (None,))
-    for maker in (drawer._maker, drawer._single):
+    for maker in (drawer.maker, drawer.single):
         pair = maker.spec.pair
         maker.draw = lambda rng, pair=pair: (["photo", "copy"] if rng.random() < pair else ["single"], None, 0)
-    drawn = [drawer._drawn(number, 0)[0] for number in range(4000)]
+    drawn = [drawer.draw_composite(number, 0)[0] for number in range(4000)]
     assert np.mean([one != "single" for one in drawn]) == pytest.approx(0.3, abs=0.04)
-    assert (drawer._single.spec.real, drawer._single.spec.pair) == (pytest.approx(0.5), 0)
+    assert (drawer.single.spec.real, drawer.single.spec.pair) == (pytest.approx(0.5), 0)
 
 
 def test_the_two_of_a_pair_are_drawn_once_and_trained_on_together(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "npr")
     recipe = replace(recipe, sampling=replace(recipe.sampling, real=0, ai=0, pair=1))
     drawer, drawn = SampleDrawer(recipe, ViewPlan(64), images_of(recipe), (None,)), []
-    drawer._maker.draw = lambda rng: drawn.append(1) or (["photo", "copy"], None, 0)
-    assert [drawer._drawn(number, 0)[0] for number in range(6)] == ["photo", "copy"] * 3 and len(drawn) == 3
-    for batch in end_to_end._batches(recipe, 0, 5, drawer, list(range(24))):
+    drawer.maker.draw = lambda rng: drawn.append(1) or (["photo", "copy"], None, 0)
+    assert [drawer.draw_composite(number, 0)[0] for number in range(6)] == ["photo", "copy"] * 3 and len(drawn) == 3
+    for batch in end_to_end.draw_batches(recipe, 0, 5, drawer, list(range(24))):
         assert len(batch) == 8 and all(
             first % 2 == 0 and second == first + 1 for first, second in zip(batch[::2], batch[1::2], strict=True)
         )
@@ -201,15 +201,15 @@ def test_a_detector_of_several_crops_learns_from_random_ones_if_it_takes_one_per
 def test_frozen_layers_of_ppl_are_computed_anew_for_other_views_or_blocks(folder, tiny_weights, change):
     recipe = recipe_of(folder, tiny_weights, "ppl")
     other = replace(recipe, network=replace(recipe.network, **change))
-    assert end_to_end._sample_settings(recipe) != end_to_end._sample_settings(other)
+    assert end_to_end.sample_settings(recipe) != end_to_end.sample_settings(other)
 
 
 def test_cached_rows_keep_the_shares_of_their_cells(folder, tiny_weights):
     recipe = recipe_of(folder, tiny_weights, "ppl")
     workspace = on_cpu(folder / "cache")
-    detector = end_to_end._new_detector(recipe, torch.float32)
+    detector = end_to_end.new_detector(recipe, torch.float32)
     samples = open_samples(recipe, detector.plan.limited(2), workspace, keep=False)
-    cached = end_to_end._encoded(recipe, 6, samples, detector, workspace)
+    cached = end_to_end.encode_samples(recipe, 6, samples, detector, workspace)
     assert len({one.label for one in cached}) == 2
     for number, one in enumerate(cached):
         assert (one.label, one.count) == (samples[number].label, samples[number].count)

@@ -260,7 +260,7 @@ def test_trajectories_are_recorded_once_and_the_rule_is_written(settling, tmp_pa
 
 def test_settle_fits_out_of_fold_and_writes(recipes, tmp_path):  # noqa: F811
     cache, recipe = tmp_path / "cache", f"{recipes}/npr.toml"
-    weights = EntryTrainer(on_cpu(cache), ScanOptions()).weights(read_entry(recipe))
+    weights = EntryTrainer(on_cpu(cache), ScanOptions()).weights(read_entry(recipe), ())
     command = ["settle", recipe, weights, "--cache", cache, "--images", 12, "--folds", 2, "--precision", "fp32"]
     ran = CliRunner().invoke(app, [*map(str, command), "--write"], catch_exceptions=False)
     printed = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]

@@ -17,7 +17,7 @@ from hidascan.lab.hidanet import cross_validation
 from hidascan.lab.hidanet.quality import QualitySamples, errors_as_markdown, estimate_out_of_fold, quality_samples
 from hidascan.lab.hidanet.recipe import HiDANetRecipe, QualitySpec
 from hidascan.lab.hidanet.samples import VerdictFeatures, verdict_samples
-from hidascan.lab.hidanet.voters import ViewTokens, fit_kernel_probe, predict_out_of_fold, summarise, train_fusion
+from hidascan.lab.hidanet.voters import ViewTokens, fit_kernel_probe, predict_out_of_fold, probe_input, train_fusion
 from hidascan.lab.measure.metrics import auc, source_weights
 from tests.conftest import picture
 from tests.lab import on_cpu
@@ -85,7 +85,7 @@ def test_qfe_learns_the_quality_from_residuals_on_sources_that_it_never_saw():
 def test_the_family_of_a_generator_is_classified():
     samples = samples_of()
     probe, known = fit_kernel_probe(samples, RECIPE), samples.labels == 1
-    found = probe(summarise(probe, samples.only(known)))
+    found = probe(probe_input(probe, samples.only(known)))
     assert (found.families.argmax(1) == samples.families[known]).float().mean() > 0.9
     assert (found.domains.argmax(1) == 0).all()
 
@@ -94,10 +94,10 @@ def test_the_family_of_a_generator_is_classified():
 def test_landmarks_span_what_kernel_ridge_regression_on_all_samples_finds():
     samples = samples_of()
     probe = fit_kernel_probe(samples, replace(RECIPE, network=replace(NETWORK, landmarks=240)))
-    kernel = probe.kernel_values(summarise(probe, samples)).double()
+    kernel = probe.kernel_values(probe_input(probe, samples)).double()
     target = samples.labels.double() * 2 - 1
     exact = kernel @ torch.linalg.solve(kernel + 0.3 * torch.eye(240).double(), target)
-    assert torch.allclose(probe(summarise(probe, samples)).logits.double(), exact, atol=0.05)
+    assert torch.allclose(probe(probe_input(probe, samples)).logits.double(), exact, atol=0.05)
 
 
 def test_out_of_fold_results_do_not_depend_on_the_labels_of_their_fold(predictions):
@@ -122,7 +122,7 @@ def test_no_source_of_the_samples_is_in_two_folds(lab):
 @torch.no_grad()
 def test_a_probe_decides_on_images_one_by_one_as_on_all():
     probe = fit_kernel_probe(samples_of(), RECIPE)
-    seen = summarise(probe, samples_of())
+    seen = probe_input(probe, samples_of())
     together, alone = probe(seen), probe(ProbeInput(*(part[7:8] for part in seen)))
     for whole, part in zip(together, alone, strict=True):
         assert torch.allclose(whole[7], part[0], atol=2e-3)

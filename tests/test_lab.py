@@ -23,12 +23,12 @@ from hidascan.lab.data.composites import mask_shares, random_region, swap_region
 from hidascan.lab.data.degradations import DegradationSpec, degrade, draw_degradation
 from hidascan.lab.data.layouts import read_images
 from hidascan.lab.data.tables import FOLDS, BalancedSampler, EditedImage, LabelledImage, fold_of, read_table
-from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, _batches
+from hidascan.lab.data.trained_autoencoders import AutoencoderSpec, draw_batches
 from hidascan.lab.hidanet import train_part
-from hidascan.lab.hidanet.filters import Pairs, _window, build_pairs
+from hidascan.lab.hidanet.filters import Pairs, build_pairs, cut_window
 from hidascan.lab.hidanet.heatmaps import report_heatmaps
 from hidascan.lab.hidanet.localiser import train_localiser, window_store
-from hidascan.lab.hidanet.quality import _made_samples
+from hidascan.lab.hidanet.quality import made_samples
 from hidascan.lab.hidanet.recipe import PairSpec, WindowSpec
 from hidascan.lab.hidanet.windows import WindowMaker
 from hidascan.lab.measure.calibration import (
@@ -109,9 +109,9 @@ def test_sampling_gives_up_where_no_image_is_large_enough(tmp_path, monkeypatch)
     images = [LabelledImage(save_picture(tmp_path / "a.png", 100, 100), label, "g", "s") for label in (0, 1)]
     real, ai = (BalancedSampler(images, label, 0.5) for label in (0, 1))
     for draw in (
-        lambda: _window(real, PairSpec(), np.random.default_rng(0)),
+        lambda: cut_window(real, PairSpec(), np.random.default_rng(0)),
         lambda: WindowMaker(WindowSpec(counts=(0, 0, 0, 1, 0)), 0, [], real, ai, {})[0],
-        lambda: next(_batches(AutoencoderSpec(), real)),
+        lambda: next(draw_batches(AutoencoderSpec(), real)),
     ):
         with pytest.raises(RecipeError, match="images in a row are unreadable or smaller than"):
             draw()
@@ -140,7 +140,7 @@ def test_a_failed_system_call_costs_one_line(tmp_path, monkeypatch, capsys):
 
 def test_images_that_cannot_be_read_are_tried_again_by_the_next_run(tmp_path):
     missing = [LabelledImage(tmp_path / "none.png", 0, "g", "s")]
-    for read in (lambda: _made_samples(missing, 1, tmp_path / "cache"), lambda: scan_changed(None, missing, [], "x")):
+    for read in (lambda: made_samples(missing, 1, tmp_path / "cache"), lambda: scan_changed(None, missing, [], "x")):
         with pytest.raises(RecipeError, match=r"no image of the tables? is readable"):
             read()
     assert not [*(tmp_path / "cache").glob("*.safetensors")]

@@ -184,7 +184,7 @@ def test_co_occurrences_are_the_frequencies_of_triples():
 def test_tfl_finds_cells_that_differ_wherever_they_lie():
     """The output moves with the region, as the network is translation-equivariant."""
     torch.manual_seed(0)
-    localiser, residuals = CellLocaliser(4, 16).eval(), torch.randn(1, 4, 60, 60) * 0.01
+    localiser, residuals = CellLocaliser(4, 16, 0.0).eval(), torch.randn(1, 4, 60, 60) * 0.01
     here, there = residuals.clone(), residuals.clone()
     here[..., 10:20, 10:20] += 3
     there[..., 30:40, 35:45] += 3
@@ -195,7 +195,7 @@ def test_tfl_finds_cells_that_differ_wherever_they_lie():
 
 def aggregator():
     torch.manual_seed(0)
-    return FeatureAggregation(32, 4).eval()
+    return FeatureAggregation(32, 4, 0.0).eval()
 
 
 @torch.no_grad()
@@ -224,7 +224,7 @@ def test_fam_does_see_every_patch():
 
 
 def test_the_map_of_a_tall_image_does_not_depend_on_the_rows_it_is_made_in(monkeypatch):
-    localiser, residuals = CellLocaliser(4, 16).eval(), torch.randn(1, 4, 150, 20)
+    localiser, residuals = CellLocaliser(4, 16, 0.0).eval(), torch.randn(1, 4, 150, 20)
     in_strips = localiser(residuals)
     monkeypatch.setattr("hidascan.detectors.hidanet.localiser._ROWS", 1000)
     assert torch.allclose(in_strips, localiser(residuals), atol=1e-5)
@@ -234,7 +234,7 @@ def test_fusing_thousands_of_patches_takes_memory_by_their_number_not_its_square
     code = """
 import resource, torch
 from hidascan.detectors.hidanet.heads import FeatureAggregation
-aggregator = FeatureAggregation(32, 4).eval()
+aggregator = FeatureAggregation(32, 4, 0.0).eval()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 with torch.inference_mode():
     aggregator(torch.randn(1, 100, 32))
@@ -249,8 +249,8 @@ with torch.inference_mode():
 @torch.no_grad()
 def test_leaving_out_each_patch_at_once_is_leaving_it_out_by_hand():
     torch.manual_seed(0)
-    head, thumbnail, patches = FusionHead(12, 32, 4).eval(), torch.randn(1, 32), torch.randn(6, 32)
-    each = head.without_each(thumbnail, patches)
+    head, thumbnail, patches = FusionHead(12, 32, 4, 0.0).eval(), torch.randn(1, 32), torch.randn(6, 32)
+    each = head.leave_one_out(thumbnail, patches)
     for patch in range(6):
         rest = torch.cat([patches[:patch], patches[patch + 1 :]])
         assert torch.allclose(each[patch], head(thumbnail, rest[None])[0], atol=1e-5)
@@ -258,7 +258,7 @@ def test_leaving_out_each_patch_at_once_is_leaving_it_out_by_hand():
 
 @torch.no_grad()
 def test_an_image_without_a_patch_is_judged_by_its_thumbnail():
-    head, thumbnail = FusionHead(12, 32, 4).eval(), torch.randn(1, 32)
+    head, thumbnail = FusionHead(12, 32, 4, 0.0).eval(), torch.randn(1, 32)
     assert torch.isfinite(head(thumbnail, torch.zeros(1, 0, 32))).all()
 
 

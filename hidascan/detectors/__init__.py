@@ -37,7 +37,7 @@ _GROUP = "hidascan.detectors"
 
 def detector_names() -> list[str]:
     """Return the names of all detectors, including those of other packages."""
-    return sorted({*DETECTORS, *_of_other_packages()})
+    return sorted({*DETECTORS, *_external_detectors()})
 
 
 def detector_class(name: str) -> type[Detector]:
@@ -46,14 +46,14 @@ def detector_class(name: str) -> type[Detector]:
     Raises:
         CheckpointError: If the name is unknown.
     """
-    target = DETECTORS.get(name) or _of_other_packages().get(name)
+    target = DETECTORS.get(name) or _external_detectors().get(name)
     if target is None:
         raise CheckpointError(f"unknown detector: {name[:40]!r}; available: {', '.join(detector_names())}")
     detector: type[Detector] = pkgutil.resolve_name(target)
     return detector
 
 
-def _of_other_packages() -> dict[str, str]:
+def _external_detectors() -> dict[str, str]:
     return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=_GROUP)}
 
 

@@ -56,8 +56,8 @@ class Decision(NamedTuple):
 class DetectorConfig:
     """Network configuration in a checkpoint; subclasses add fields of int, float, bool, str or tuples of int.
 
-    Integers, also those in tuples, must be in 1..4096, or in 1..64 in a field whose name ends with "depth"; tuples have at
-    most 64 items; floats are finite.
+    Integers, also those in tuples, must be in 1..4096, or in 1..64 in a field whose name ends with "depth" or "depths";
+    tuples have at most 64 items; floats are finite.
 
     Raises:
         ValueError: If a size is out of range, so that a hostile header cannot exhaust memory.
@@ -68,7 +68,7 @@ class DetectorConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
-            if not _is_sane(value, kind, _MAX_DEPTH if field.name.endswith("depth") else _MAX_SIZE):
+            if not _is_sane(value, kind, _MAX_DEPTH if field.name.endswith(("depth", "depths")) else _MAX_SIZE):
                 raise ValueError(f"invalid {field.name}: {value!r:.40}")
 
 
@@ -80,6 +80,7 @@ def _is_sane(value: object, kind: str, limit: int) -> bool:
     if kind == "int":
         return type(value) is int and 0 < value <= limit
     if kind == "float":
+        # As text: float() of a huge integer raises OverflowError.
         return type(value) in (int, float) and math.isfinite(float(str(value)))
     return type(value).__name__ == kind
 
@@ -159,7 +160,7 @@ class Detector(nn.Module):
     def locate(self, encoded: Encoded, grid: PatchGrid) -> Tensor | None:
         """Locate AI-made pixels: (ceil(height / 16), ceil(width / 16)) values of the cells of the image, or None.
 
-        Values are in 0..1, at least 0.5 where a cell is marked; they are no calibrated probabilities.
+        Values are in 0..1, at least 0.5 where a cell is marked; they are not calibrated probabilities.
         """
         return None
 

@@ -10,9 +10,9 @@ ResNet-50 without its last two layers. Trained from scratch, 1.44 million parame
 layer; and, in a separate row, spatial attention: both of CBAM (ECCV 2018).
 
 Differences: training crops images at their own size, without a resize to 256; odd last rows and columns are cropped, as
-in the code (with several scales, up to three); an image with a side below 64 pixels is mirrored; a large one is processed in strips, which only saves memory. If code and text of the
-report differ on channel attention, this follows the code. Neither gives the place of spatial attention: here it is
-after the first layer.
+in the code (with several scales, up to three); an image with a side below 64 pixels is mirrored; a large one is processed
+in strips, which only saves memory. If code and text of the report differ on channel attention, this follows the code.
+Neither gives the place of spatial attention: here it is after the first layer.
 """
 
 from __future__ import annotations

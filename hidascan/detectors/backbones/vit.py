@@ -1,6 +1,7 @@
 """A plain pre-norm ViT with a [CLS] token; modules and parameters are named as in timm, so that its weights fit.
 
-On a CPU, its linear layers can be replaced by ones with weights in the memory layout of oneDNN. Importing timm itself would load torchvision and torch's compiler, which takes two seconds.
+On a CPU, its linear layers can be replaced by ones with weights in the memory layout of oneDNN. Importing timm itself
+would load torchvision and torch's compiler, which takes two seconds.
 """
 
 from __future__ import annotations

@@ -112,17 +112,9 @@ class ResidualFilters(MatchedFilters):
         super().__init__(FEATURES, filters)
 
     @torch.no_grad()
-    def forward(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
-        """Filter the residuals of views.
-
-        Args:
-            views: (B, 3, S, S) uint8 RGB.
-            corners: (B, 2) top and left of each view in its image, pixels; None for multiples of 8.
-
-        Returns:
-            (B, S // 16, S // 16, E) float32.
-        """
-        return self.filtered(residual_features(views if corners is None else in_phase(views, corners)))
+    def forward(self, views: Tensor) -> Tensor:
+        """Filter the residuals of views (B, 3, S, S) uint8, cut at multiples of 8 pixels: (B, S // 16, S // 16, E)."""
+        return self.filtered(residual_features(views))
 
     @torch.no_grad()
     def glance(self, views: Tensor, corners: Tensor) -> Tensor:
@@ -136,9 +128,9 @@ class ResidualFilters(MatchedFilters):
         return self.filtered(residual_features(torch.stack(windows))).mean((1, 2))[:, :_STRONGEST]
 
     @torch.no_grad()
-    def standardised_features(self, views: Tensor, corners: Tensor | None = None) -> Tensor:
+    def standardised_features(self, views: Tensor, corners: Tensor) -> Tensor:
         """Compute all features (B, S // 16, S // 16, FEATURES) of views, in standard deviations within +-6."""
-        return self.standardised(residual_features(views if corners is None else in_phase(views, corners)))
+        return self.standardised(residual_features(in_phase(views, corners)))
 
 
 def residual_features(views: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ class FeatureAggregation(nn.Module):
     There are no position embeddings, so the order of patches is irrelevant; time and memory grow linearly with K.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float = 0.0):
+    def __init__(self, dim: int, heads: int, dropout: float):
         super().__init__()
         self.out_token = nn.Parameter(nn.init.normal_(torch.empty(heads, dim // heads), std=0.02))
         self.key, self.value, self.mix = (nn.Linear(dim, dim) for _ in range(3))
@@ -39,7 +39,7 @@ class FeatureAggregation(nn.Module):
         pooled = (scores.softmax(1)[..., None] * values).sum(1)  # (B, heads, D / heads)
         return self.dropout(self.mix(pooled.flatten(1)))
 
-    def without_each(self, patches: Tensor) -> Tensor:
+    def leave_one_out(self, patches: Tensor) -> Tensor:
         """Aggregate all other patches, for each of patches (K, D): (K, D), in time linear in K."""
         scores, values = self._attended(patches)
         wide = torch.float32 if scores.device.type == "mps" else torch.float64  # Apple GPUs have no float64
@@ -60,7 +60,7 @@ class FusionHead(nn.Module):
     Views are embedded separately, so that only D numbers per patch are kept, even for thousands of patches.
     """
 
-    def __init__(self, features: int, dim: int, heads: int, dropout: float = 0.0, input_dropout: float = 0.0):
+    def __init__(self, features: int, dim: int, heads: int, dropout: float, input_dropout: float = 0.0):
         """Set up for F features of a token, with layers of width D.
 
         In training, a channel after fusion is dropped with probability `dropout`, a feature of a token with `input_dropout`.
@@ -92,9 +92,9 @@ class FusionHead(nn.Module):
         """
         return self._classified(f_global, self.aggregation(patches, padding))
 
-    def without_each(self, f_global: Tensor, patches: Tensor) -> Tensor:
+    def leave_one_out(self, f_global: Tensor, patches: Tensor) -> Tensor:
         """Classify an image from its thumbnail (1, D) and all other patches, for each of patches (K, D): logits (K,)."""
-        return self._classified(f_global.expand(len(patches), -1), self.aggregation.without_each(patches))
+        return self._classified(f_global.expand(len(patches), -1), self.aggregation.leave_one_out(patches))
 
     def _classified(self, f_global: Tensor, f_detail: Tensor) -> Tensor:
         return self.classifier(torch.cat([f_global, f_detail], dim=1)).squeeze(1)

@@ -117,7 +117,8 @@ class KernelProbe(nn.Module):
 
     def kernel_values(self, images: ProbeInput) -> Tensor:
         """Return the kernel's values (B, M) between B images and M landmarks."""
-        x, (centres, squares) = self._joined(images), self._centres()
+        x = self._joined(images)
+        centres, squares = self._centres()
         products = torch.addmm(squares, x, centres.T, alpha=-2.0)
         distances = (products + x.square().sum(1, keepdim=True)).clamp_min(0)  # squared
         return torch.exp(-self.gamma * distances)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hidascan.geometry import PatchGrid, cell_shares, seeded
+from hidascan.geometry import PatchGrid, cell_shares, hysteresis
 
 _WINDOWS = (3, 7, 13)  # cells; and the whole image
 _DILATIONS = (1, 2, 4, 8)  # cells
@@ -32,7 +32,7 @@ class CellLocaliser(nn.Module):
     pixels and tokens depend far more on content than on the way it was made.
     """
 
-    def __init__(self, numbers: int, dim: int, dropout: float = 0.0):
+    def __init__(self, numbers: int, dim: int, dropout: float):
         super().__init__()
         pooled = numbers * (len(_WINDOWS) + 1)
         self.first = _mlp(pooled, dim, dropout)
@@ -46,9 +46,9 @@ class CellLocaliser(nn.Module):
         """Return the logits of the MLP and of the convolutions, (B, h, w) each."""
         windows = [_box_means(cells, size) for size in _WINDOWS]
         pooled = [*windows, cells.mean((2, 3), keepdim=True).expand_as(cells)]
-        first = _by_rows(self.first, pooled)
+        first = _in_strips(self.first, pooled)
         compared = _compared(windows[_MIDDLE], first.detach())
-        second = _by_rows(self.second, [*pooled, *compared], reach=sum(_DILATIONS))
+        second = _in_strips(self.second, [*pooled, *compared], halo=sum(_DILATIONS))
         return first[:, 0], second[:, 0]
 
 
@@ -89,14 +89,14 @@ def _dilated(dim: int, dilation: int) -> nn.Sequential:
     return nn.Sequential(nn.GELU(), around, nn.GELU(), nn.Conv2d(dim, dim, 1))
 
 
-def _by_rows(module: nn.Module, channels: list[Tensor], reach: int = 0) -> Tensor:
-    """Run a module with a receptive field of `reach` rows on channels (B, C_i, h, w), in strips.
+def _in_strips(module: nn.Module, channels: list[Tensor], halo: int = 0) -> Tensor:
+    """Run a module whose output depends on `halo` rows to each side, on channels (B, C_i, h, w), in strips.
 
     A huge image would not fit in memory as a whole.
     """
     height, strips = channels[0].shape[2], []
     for top in range(0, height, _ROWS):
-        first, last = max(0, top - reach), min(height, top + _ROWS + reach)
+        first, last = max(0, top - halo), min(height, top + _ROWS + halo)
         strip = module(torch.cat([part[:, :, first:last] for part in channels], dim=1))
         strips.append(strip[:, :, top - first : top - first + _ROWS])
     return torch.cat(strips, dim=2)
@@ -188,7 +188,7 @@ class HeatmapThresholds(nn.Module):
         cells = above_background(cells[None])
         logits = self._over_likely(cells, patches)[0]
         seeds = self._over_sure(cells, patches)[0]
-        marked = torch.from_numpy(seeded((logits >= 0).cpu().numpy(), (seeds >= 0).cpu().numpy())).to(logits.device)
+        marked = torch.from_numpy(hysteresis((logits >= 0).cpu().numpy(), (seeds >= 0).cpu().numpy())).to(logits.device)
         return torch.sigmoid(torch.where(marked, logits, _cooled(logits)))
 
     def peak_values(self, cells: Tensor, patches: Tensor | None = None) -> Tensor:

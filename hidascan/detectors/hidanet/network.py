@@ -108,7 +108,8 @@ class HiDANet(Detector):
     @torch.no_grad()
     def decide(self, encoded: Encoded) -> Decision:
         """Decide on one image from its encoded views, the thumbnail first."""
-        embedded, predictions = encoded["fam"], self.probe(_probe_input(encoded)).on_cpu()
+        embedded = encoded["fam"]
+        predictions = self.probe(_probe_input(encoded)).on_cpu()
         fused = self.fusion(embedded[:1], embedded[None, 1:])[0]
         domain, family = _likeliest(DOMAINS, predictions.domains[0]), _likeliest(FAMILIES, predictions.families[0])
         quality = self.quality.estimate(encoded["qfe"][1:].sum(0, keepdim=True) / max(1, len(embedded) - 1))
@@ -126,7 +127,7 @@ class HiDANet(Detector):
         parts = zip(*(part.split(KERNEL_BATCH) for part in without), strict=True)
         by_kernel = self.probe(seen).logits - torch.cat([self.probe(ProbeInput(*part)).logits for part in parts])
         whole = self.fusion(embedded[:1], embedded[None, 1:])
-        each = self.fusion.without_each(embedded[:1], embedded[1:])
+        each = self.fusion.leave_one_out(embedded[:1], embedded[1:])
         return by_kernel + self.vote * (whole - each)
 
     @torch.no_grad()

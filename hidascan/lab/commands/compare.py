@@ -46,7 +46,8 @@ def compare(
     Scores are uncalibrated, with a threshold of 0.5. An interrupted run is resumed.
     """
     from hidascan.lab.data.layouts import read_images
-    from hidascan.lab.measure.comparison import read_outside
+    from hidascan.lab.measure.comparison import read_outside, write_report
+    from hidascan.lab.measure.entries import check_tables, prepare_to_ship, ship_entries
 
     importlib.import_module("matplotlib")  # if it is missing, stop before hours of training
 
@@ -54,7 +55,7 @@ def compare(
     _check_options(entries, folds, hold_out, table, ship)
     without = () if hold_out is None else (hold_out,)
     scored = [] if table is None else read_images(table)  # all inputs are read before hours of training
-    overlap = _check_tables(entries, scored, folds, without)
+    overlap = check_tables(entries, scored, folds, without)
     if overlap:
         print(f"hidalab: --table: {overlap}", file=sys.stderr)
     chosen = _images_of_folds(entries[0], images, without) if folds or without else []
@@ -62,21 +63,21 @@ def compare(
     for tested in filter(None, (chosen, scored)):
         _check_outside([other(tested) for other in others])
     if ship is not None:
-        _prepare_to_ship(entries, ship)
+        prepare_to_ship(entries, ship)
     trainer = _trainer(cache, device, precision, patches)
     out.mkdir(parents=True, exist_ok=True)
     if chosen:
         title = "held-out fold" if without else "out of fold"
-        found = [_score_held_out(trainer, entry, chosen, without, folds=folds) for entry in entries]
-        _report(title, [*found, *(other(chosen) for other in others)], out / title.replace(" ", "-"))
+        compared = [_score_held_out(trainer, entry, chosen, without, folds=folds) for entry in entries]
+        write_report(title, [*compared, *(other(chosen) for other in others)], out / title.replace(" ", "-"))
         if ship is not None:
-            _ship(trainer, entries, found, without, ship)
+            ship_entries(trainer, entries, compared, without, ship)
     if table is not None:
-        found = [trainer.score(entry, scored, without) for entry in entries]
+        compared = [trainer.score(entry, scored, without) for entry in entries]
         place = table.resolve()
         folder = place if place.is_dir() else place.parent
-        name = folder.name.replace(".", "-") or "table"  # `_report` appends suffixes
-        _report(name, [*found, *(other(scored) for other in others)], out / name, overlap)
+        name = folder.name.replace(".", "-") or "table"  # `write_report` appends suffixes
+        write_report(name, [*compared, *(other(scored) for other in others)], out / name, overlap)
 
 
 def _read_entries(recipes: list[str], packs: Path | None, views: int | None, minutes: float | None) -> list[Entry]:
@@ -109,50 +110,6 @@ def _score_held_out(
     return trainer.score(entry, images, without) if without else trainer.score_out_of_fold(entry, images, folds)
 
 
-def _prepare_to_ship(entries: list[Entry], folder: Path) -> None:
-    """Make the folder of weights, with the backbones that they need."""
-    from hidascan.lab.training.recipe import put_backbone_beside
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in entries:
-        put_backbone_beside(folder / "any", Path(entry.recipe.data.backbone))
-
-
-def _ship(
-    trainer: EntryTrainer, entries: list[Entry], found: list[DetectorScores], without: tuple[int, ...], folder: Path
-) -> None:
-    """Write the weights of each entry, calibrated by its scores of held-out images."""
-    from hidascan.lab.measure.calibration import calibrate_by_scores
-
-    for entry, one in zip(entries, found, strict=True):
-        path = folder / f"{_stem(entry)}.safetensors"
-        figures = calibrate_by_scores(trainer.weights(entry, without), one.images, one.scores, path)
-        print(f"{path}: {json.dumps(figures)}")
-
-
-def _check_tables(entries: list[Entry], scored: list[LabelledImage], folds: int, without: tuple[int, ...]) -> str:
-    """Return a line on images of a table whose sources the networks are trained on; "" if there are none.
-
-    Raises:
-        UsageError: If a training without some folds of sources lacks a class, or no image of the table exists.
-    """
-    from hidascan.lab.measure.entries import folds_of, training_set
-
-    parts = [without] if without else [folds_of(number, folds) for number in range(folds)]
-    seen: set[str] = set()
-    for entry in entries:
-        for part in {*parts, *([without] if scored else [])}:
-            training = training_set(entry.recipe, part)
-            if len({image.label for image in training}) < 2:
-                named = f"without the folds {', '.join(map(str, part))}, " if part else ""
-                raise UsageError(f"{entry.name}: {named}there are no real or no AI images to train on")
-            seen |= {image.source for image in training} if part == without else set()
-    if scored and not any(image.path.is_file() for image in scored):
-        raise UsageError(f"--table: none of its files exists, such as {scored[0].path}")
-    known = sum(image.source in seen for image in scored)
-    return f"{known} of these {len(scored)} images are of sources that the networks were trained on." if known else ""
-
-
 def _check_options(
     entries: list[Entry], folds: int, hold_out: int | None, table: Path | None, ship: Path | None
 ) -> None:
@@ -166,15 +123,10 @@ def _check_options(
         raise UsageError("--folds 1 leaves no source to train on; choose 2 or more")
     if ship is None:
         return
-    if not fitted or len(set(map(_stem, entries))) < len(entries):
+    if not fitted or len({entry.stem for entry in entries}) < len(entries):
         raise UsageError("--ship needs --folds or --hold-out, and recipes of different names")
     if any(detector_class(entry.recipe.detector).has_heatmap for entry in entries):
         raise UsageError("--ship: compare trains no heatmap; use hidalab train for this detector")
-
-
-def _stem(entry: Entry) -> str:
-    """Return the name of an entry's recipe."""
-    return entry.name.partition("@")[0]
 
 
 def _check_outside(others: list[DetectorScores]) -> None:
@@ -204,22 +156,6 @@ def _known_images(entry: Entry, folds: tuple[int, ...] = ()) -> list[LabelledIma
     return [image for image in images if not folds or fold_of(image.source) in folds]
 
 
-def _report(title: str, found: list[DetectorScores], path: Path, more: str = "") -> None:
-    from hidascan.lab.measure import comparison
-
-    images = found[0].images
-    sources = len({image.source for image in images})
-    text = f"{title}: {len(images)} images of {sources} sources.\n\n{comparison.as_markdown(found)}\n\n{comparison.by_kind(found)}"
-    text += f"\n\n{more}" if more else ""
-    print(text, end="\n\n", flush=True)
-    paths = "".join(f"{image.path}\n" for image in images)
-    path.with_suffix(".txt").write_text(paths, encoding="utf-8", errors="surrogateescape")
-    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    comparison.write_csv(path.with_suffix(".csv"), found)
-    comparison.plot_cost(found, path)
-    comparison.plot_kinds(found, path.with_name(f"{path.name}-by-kind"))
-
-
 def curves(
     table: Table,
     weights: Annotated[list[str], typer.Option(metavar="NAME|PATH", help="Weights; may be repeated.", show_default=False)],
@@ -240,17 +176,18 @@ def curves(
     from hidascan.lab.measure.robustness import CURVES, measure_curves
 
     importlib.import_module("matplotlib")  # if it is missing, stop before hours of scans
-    chosen, found = spread(read_images(table), images), {}
+    chosen, curves_of = spread(read_images(table), images), {}
     scanners = [open_scanner(name, device, precision, patches) for name in weights]
     out.mkdir(parents=True, exist_ok=True)
     for name, scanner in zip(weights, scanners, strict=True):
-        found[name if scanner.header.name in found else scanner.header.name] = measure_curves(
-            scanner, chosen, out / "curves.jsonl"
-        )
+        shown = name if scanner.header.name in curves_of else scanner.header.name
+        curves_of[shown] = measure_curves(scanner, chosen, out / "curves.jsonl")
     for curve, levels in CURVES.items():
-        rows = [[name, *(figure for _, figure in points[curve])] for name, points in found.items()]
+        rows = [[name, *(figure for _, figure in points[curve])] for name, points in curves_of.items()]
         print(markdown.table([curve, *(f"{strength:g}" for strength in levels)], rows), end="\n\n")
-    plot_curves({curve: {name: points[curve] for name, points in found.items()} for curve in CURVES}, out / "curves")
+    plot_curves(
+        {curve: {name: points[curve] for name, points in curves_of.items()} for curve in CURVES}, out / "curves"
+    )
 
 
 def settle(
@@ -270,7 +207,8 @@ def settle(
     from hidascan.lab.measure.entries import folds_of, read_entry
     from hidascan.lab.measure.settling import cross_fitted, fit_settling, record_trajectories
 
-    entry, trainer = read_entry(str(recipe)), _trainer(cache, device, precision)
+    entry = read_entry(str(recipe))
+    trainer = _trainer(cache, device, precision)
     header = load_detector(weights)[1]
     if header.architecture != entry.recipe.detector:
         raise UsageError(f"{weights}: weights of {header.architecture}, but the recipe is for {entry.recipe.detector}")

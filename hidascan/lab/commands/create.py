@@ -37,7 +37,8 @@ def train(
         raise UsageError("--only and --rest-of must be given together")
     if out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file")
-    spec, workspace = with_packs(read_recipe(recipe), packs, views, minutes), open_workspace(cache, device, precision)
+    spec = with_packs(read_recipe(recipe), packs, views, minutes)
+    workspace = open_workspace(cache, device, precision)
     for folder in (cache, out.parent):
         folder.mkdir(parents=True, exist_ok=True)
     put_backbone_beside(out, Path(spec.data.backbone))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -33,7 +34,8 @@ def evaluate(
     from hidascan.lab.measure import detection
     from hidascan.report.csv_report import CsvReport
 
-    images, scanner = read_images(table), open_scanner(weights, device, precision)
+    images = read_images(table)
+    scanner = open_scanner(weights, device, precision)
     report = CsvReport(str(csv), scanner.info) if csv else None
     try:
         evaluation = detection.evaluate(scanner, images, report)
@@ -42,7 +44,8 @@ def evaluate(
             report.close()
     print(detection.as_markdown(evaluation))
     print(json.dumps({"intervals": {name: [round(x, 4) for x in pair] for name, pair in evaluation.intervals.items()}}))
-    print(json.dumps({name: value for name, value in evaluation.figures.items() if value == value}))  # no NaN in JSON
+    # No NaN in JSON.
+    print(json.dumps({name: value for name, value in evaluation.figures.items() if not math.isnan(value)}))
 
 
 def agree(
@@ -115,7 +118,8 @@ def localise(
     photos = [image for image in read_images(table) if not image.label and image.group not in (without or ())]
     if not photos:
         raise UsageError(f"{table}: no real image is left")
-    chosen, painter = spread(photos, images), load_autoencoder(autoencoder)
+    chosen = spread(photos, images)
+    painter = load_autoencoder(autoencoder)
     for row in measure_localisation(detector, header.calibration.localisation, chosen, painter, share, jpeg):
         print(json.dumps({"images": len(chosen), **{name: round(value, 4) for name, value in row.items()}}))
 
@@ -267,17 +271,18 @@ def _detection(layout: str, images: list[LabelledImage], scanner: Scanner, align
     from hidascan.lab.measure import bench
     from hidascan.lab.measure.detection import ALIGNED_QUALITY, scan_scores
 
-    paths, found = [str(image.path) for image in images], []
+    paths = [str(image.path) for image in images]
+    benches = []
     for aligned in (False, True) if align else (False,):
         run = f"{scanner.header.name} {scanner.info.digest} {scanner.dtype}" + (
             f" JPEG {ALIGNED_QUALITY}" if aligned else ""
         )
-        found.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
-    print(f"{layout}: {len(images)} files, {found[0].unreadable} of them unreadable and omitted; per cent.\n")
-    print(bench.as_markdown(*found))
+        benches.append(bench.score(layout, images, scan_scores(scanner, paths, aligned, ResultFile(keep, run))[:, 0]))
+    print(f"{layout}: {len(images)} files, {benches[0].unreadable} of them unreadable and omitted; per cent.\n")
+    print(bench.as_markdown(*benches))
     if others := bench.published_as_markdown(layout):
         print(f"\n{others}")
-    for note in found[0].notes:
+    for note in benches[0].notes:
         print(f"hidalab: {note}", file=sys.stderr)
 
 

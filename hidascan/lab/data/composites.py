@@ -62,7 +62,8 @@ class CompositeMaker:
             Composites; their degradation; and the seed of the positions of crops. The composites of a pair share both,
             so that they differ only in the traces of the autoencoder.
         """
-        composites, places = self._composites(rng), int(rng.integers(2**63))
+        composites = self._composites(rng)
+        places = int(rng.integers(2**63))
         return composites, draw_degradation(rng, self.spec), places
 
     def _composites(self, rng: np.random.Generator) -> list[Composite]:

@@ -222,7 +222,7 @@ LAYOUTS: dict[str, Callable[[Path], list[LabelledImage]]] = {  # the first match
     # ForenSynths, AIGCDetectBenchmark, Community Forensics, WildRF.
     "generators": partial(read_levels, levels=(GENERATOR, DEPTH, CLASS)),
 }
-EXPECTED = f"folders named {', '.join(CLASSES)}, imagenet_*/val, train2017 or val2017, or files named r*.png"
+EXPECTED = f"folders named {', '.join(CLASSES)}, imagenet_*/val or val2017, or files named r*.png"
 EDITED: dict[str, Callable[[Path], list[EditedImage]]] = {  # localisation
     "AutoSplice": read_autosplice,
     "CocoGlide": read_cocoglide,

@@ -68,7 +68,8 @@ def make_packs(images: list[LabelledImage], folder: Path, side: int) -> tuple[Pa
         RecipeError: If the folder has packs of other images.
     """
     names = [[str(image.path), image.label, image.group, image.source] for image in images]
-    made_by, skipped = fingerprint(what="packs", side=side, images=names), Counter[str]()
+    made_by = fingerprint(what="packs", side=side, images=names)
+    skipped = Counter[str]()
     folder.mkdir(parents=True, exist_ok=True)
     index, unfinished = folder / _INDEX, folder / _UNFINISHED
     if not index.exists():

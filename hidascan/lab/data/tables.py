@@ -149,7 +149,10 @@ def _digest(text: str) -> bytes:
 
 
 def tables_sha256(tables: Iterable[str | Path]) -> str:
-    """Return a SHA-256 of the bytes of all tables, to record the training data of a checkpoint."""
+    """Return a SHA-256 of the bytes of all tables; of a folder, of the paths of its files.
+
+    It records the training data of a checkpoint.
+    """
     digest = hashlib.sha256()
     for table in tables:
         path = Path(table)

@@ -150,7 +150,8 @@ def build_autoencoders(
         RecipeError: If an existing one was made by another recipe.
     """
     for spec in specs:
-        path, made_by = trained_path(folder, spec), fingerprint(spec=dataclasses.replace(spec, held_out=False))
+        path = trained_path(folder, spec)
+        made_by = fingerprint(spec=dataclasses.replace(spec, held_out=False))
         if path.exists():
             with safe_open(path, framework="pt") as file:
                 if file.metadata().get("made_by") == made_by:
@@ -171,7 +172,7 @@ def _train(spec: AutoencoderSpec, photos: BalancedSampler, workspace: Workspace)
     optimisers = [torch.optim.Adam(part.parameters(), lr, (0.9, 0.99)) for part, lr in parts]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimisers[0], spec.lr, total_steps=spec.steps, pct_start=0.1)
     error = 0.0
-    bar = tqdm(_batches(spec, photos), total=spec.steps, desc=f"autoencoder {spec.name}", disable=None)
+    bar = tqdm(draw_batches(spec, photos), total=spec.steps, desc=f"autoencoder {spec.name}", disable=None)
     for step, batch in enumerate(bar):
         batch = batch.to(device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -208,7 +209,7 @@ def _discriminator() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(64, 1, 3, 1, 1))
 
 
-def _batches(spec: AutoencoderSpec, photos: BalancedSampler) -> Iterator[Tensor]:
+def draw_batches(spec: AutoencoderSpec, photos: BalancedSampler) -> Iterator[Tensor]:
     """Yield (batch, 3, 128, 128) float32 in 0..1, with four windows of each photo."""
     rng, per_photo = np.random.default_rng([spec.seed, 31]), 4
 

@@ -142,9 +142,9 @@ def _cross_validation(scanner: Scanner, spec: CardSpec) -> str:
     return "\n\n".join(cross_validate(spec.recipe, workspace, ablations=False, perturbed=spec.images["perturbed"]))
 
 
-def _where(scanner: Scanner, spec: CardSpec) -> str:
+def _heatmaps(scanner: Scanner, spec: CardSpec) -> str:
     workspace = Workspace(spec.cache, scanner.device, scanner.dtype)
     return "\n\n".join(report_heatmaps(spec.recipe, cast(HiDANet, scanner.detector), workspace))
 
 
-SECTIONS: Sections = {"cross_validation": _cross_validation, "where": _where}  # of a model card
+SECTIONS: Sections = {"cross_validation": _cross_validation, "where": _heatmaps}  # of a model card

@@ -85,13 +85,13 @@ def _verdicts(out_of_fold: OutOfFold) -> Iterator[str]:
     yield f"Real images by domain:\n\n{_groups_as_markdown(domains)}"
     families = [row for row in groups(lambda image: image.family or "unknown") if row.label]
     yield f"AI images by family:\n\n{_groups_as_markdown(families)}"
-    sources = sorted(groups(lambda image: image.source), key=lambda row: row.right)
+    sources = sorted(groups(lambda image: image.source), key=lambda row: row.correct)
     worst = [row for row in sources if row.count >= 4][:_WORST]
     yield f"The {_WORST} worst sources of 4 images or more:\n\n{_groups_as_markdown(worst)}"
 
 
 def _groups_as_markdown(rows: list[detection.GroupFigures]) -> str:
-    return detection.groups_as_markdown(rows, [""], markdown.lowest([row.right for row in rows]), digits=2)
+    return detection.groups_as_markdown(rows, [""], markdown.lowest([row.correct for row in rows]), digits=2)
 
 
 def _confusion(kind: str, names: tuple[str, ...], predictions: Tensor, truth: Tensor) -> str:
@@ -136,9 +136,11 @@ def held_out_as_markdown(samples: VerdictFeatures, recipe: HiDANetRecipe, column
         members = torch.from_numpy(values == value) & (samples.labels == label)
         folds = [fold for fold, _ in Counter(samples.folds[members].tolist()).most_common(_FOLDS)]
         here = samples.as_published & torch.isin(samples.folds, torch.tensor(folds))
-        tested, images = here & (members | (samples.labels != label)), int((members & here).sum())
+        tested = here & (members | (samples.labels != label))
+        images = int((members & here).sum())
         if images >= _MIN_IMAGES:
-            found, tested = predict_out_of_fold(samples, recipe, ~members, folds), tested[~samples.hard]
+            found = predict_out_of_fold(samples, recipe, ~members, folds)
+            tested = tested[~samples.hard]
             logits, truth = found.predictions.logits[tested].numpy(), found.samples.labels[tested].numpy()
             rows.append([value, images, auc(truth, logits), tpr_at_fpr(truth, logits, 0.05)])
     worst = markdown.lowest([row[2] for row in rows])
@@ -174,7 +176,8 @@ ABLATIONS = (
 
 def ablations_as_markdown(samples: VerdictFeatures, recipe: HiDANetRecipe, out_of_fold: OutOfFold) -> str:
     """Measure each ablation on the same folds; the last row is the recipe itself, by `out_of_fold`."""
-    hashes, rows = np.array([zlib.crc32(image.source.encode()) / 2**32 for image in samples.images]), []
+    hashes = np.array([zlib.crc32(image.source.encode()) / 2**32 for image in samples.images])
+    rows = []
     most = max(len(view) - 1 for view in samples.views)
     counts = [1 << power for power in range(most.bit_length()) if 1 << power < most]
     fewer = [
@@ -217,7 +220,11 @@ def _spread_rows(rows: Tensor, count: int) -> Tensor:
 
 
 def _ablation_figures(out_of_fold: OutOfFold) -> list[float | str]:
-    """Return AUC, its interval, AUC with equal weight of sources and TPR as published; and without interval delivered."""
+    """Return the cells of a row.
+
+    AUC, its 95 % interval, AUC with equal weight of sources, and TPR at 5 % FPR on images as published; then the same
+    without the interval on delivered copies.
+    """
     samples, logits = out_of_fold.samples, out_of_fold.predictions.logits.numpy()
     labels, as_published = samples.labels.numpy(), samples.as_published.numpy()
     sources = np.array([image.source for image in samples.images])

@@ -68,7 +68,7 @@ def build_pairs(recipe: HiDANetRecipe, workspace: Workspace) -> None:
     included = [image for image in read_images(*recipe.data.tables) if fold_of(image.source) != spec.held_out_fold]
     photos, generated = (BalancedSampler(included, label, spec.group_power) for label in (0, 1))
     autoencoders = _load_autoencoders(recipe, photos, workspace)
-    makers: list[list[Maker]] = [*autoencoders, [lambda _, rng: _window(generated, spec, rng)]]
+    makers: list[list[Maker]] = [*autoencoders, [lambda _, rng: cut_window(generated, spec, rng)]]
     for place, (kind, count) in enumerate(zip(_KINDS, spec.counts, strict=True)):
         if count and not makers[place]:
             raise RecipeError(f"localiser.pairs.counts asks for {kind} pairs, but no autoencoder for them exists")
@@ -100,12 +100,16 @@ def _make_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut a window of a photo, (side, side, 3) uint8, and make the second image with the next maker."""
     rng = np.random.default_rng(seed)
-    photo = _window(photos, spec, rng)
+    photo = cut_window(photos, spec, rng)
     return photo, makers[seed[-1] % len(makers)](photo, rng)
 
 
-def _window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
-    """Cut a window aligned with the 8x8 blocks of the image, or with those of the shrunken image."""
+def cut_window(sampler: BalancedSampler, spec: PairSpec, rng: np.random.Generator) -> np.ndarray:
+    """Draw an image, and cut a window (side, side, 3) aligned with its 8x8 blocks, or with those of the shrunken image.
+
+    Raises:
+        RecipeError: If no image drawn is readable and large enough.
+    """
     for _ in range(TRIES):
         decoded = decode_or_skip(sampler.draw(rng))
         if decoded is None or min(decoded.pixels.shape[:2]) < spec.side:
@@ -186,7 +190,7 @@ class Statistics:
 
     mean: Tensor  # (F,) mean of cells
     spread: Tensor  # (F,) standard deviation of cells
-    moments: dict[tuple[int, str], Moments]  # by band of compression and maker
+    moments: dict[tuple[int, str], Moments]  # moments by band of compression and maker
 
 
 def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
@@ -196,13 +200,13 @@ def residual_filters(recipe: HiDANetRecipe, cache: Path) -> ResidualFilters:
     degraded = [spec.filter, spec.saves, spec.jpeg_quality]
     made = [recipe.seed, drawn, degraded, makers_of(recipe), recipe.autoencoders, tables_sha256(recipe.data.tables)]
     made_by = fingerprint(what="residual filters", made=made, ridge=recipe.localiser.ridge)
-    found = artifacts.load_artifact(path, made_by)
-    if found is None:
+    state = artifacts.load_artifact(path, made_by)
+    if state is None:
         statistics = measure_statistics(Pairs(recipe, cache / "pairs"))
-        found = fit_residual_filters(statistics, recipe.localiser.ridge).state_dict()
-        artifacts.save_artifact(path, found, made_by)
-    filters = ResidualFilters(found["filters"].shape[1])
-    filters.load_state_dict(found)
+        state = fit_residual_filters(statistics, recipe.localiser.ridge).state_dict()
+        artifacts.save_artifact(path, state, made_by)
+    filters = ResidualFilters(state["filters"].shape[1])
+    filters.load_state_dict(state)
     if filters.filters.shape[1] != recipe.network.residual_filters:
         raise RecipeError(f"network: residual_filters must be {filters.filters.shape[1]}, as many as are fitted")
     return filters

@@ -62,7 +62,8 @@ def locate_out_of_fold(recipe: HiDANetRecipe, store: WindowStore, cache: Path) -
             trained = train_localiser(recipe, store, state, held_out, f"fold {fold}")
             for number in tested:
                 window, cells = store.about[number], store[number]
-                logits, new_maker = trained.logits(cells.tokens, cells.residuals).numpy(), window.maker in unknown
+                logits = trained.logits(cells.tokens, cells.residuals).numpy()
+                new_maker = window.maker in unknown
                 found[number] = WindowHeatmap(
                     number, window.kind, window.maker, new_maker, logits, cells.shares.numpy()
                 )
@@ -121,7 +122,8 @@ def fit_patch_threshold(thresholds: HeatmapThresholds, out_of_fold: OutOfFold) -
     samples, largest = out_of_fold.samples, []
     wanted = samples.as_published & (samples.labels == 0)
     for number in torch.nonzero(wanted)[:, 0].tolist():
-        probe, views = out_of_fold.voters[int(samples.folds[number])].probe, samples.views[number].float()
+        probe = out_of_fold.voters[int(samples.folds[number])].probe
+        views = samples.views[number].float()
         tokens = probe.tokens(views)
         largest.append(float(probe.patch_votes(tokens[:1], tokens[1:]).max()) if len(views) > 1 else -1.0)
     if largest:
@@ -136,7 +138,8 @@ def report_heatmaps(recipe: HiDANetRecipe, detector: HiDANet, workspace: Workspa
     store = window_store(recipe, copy.deepcopy(detector.residuals).cpu(), workspace)
     located = locate_out_of_fold(recipe, store, workspace.cache)
     kinds = {kind: [one for one in located if one.kind == kind] for kind in KINDS}
-    thresholds, edits = HeatmapThresholds(), len(kinds[EDIT]) // max(1, recipe.localiser.windows.edit_draws)
+    thresholds = HeatmapThresholds()
+    edits = len(kinds[EDIT]) // max(1, recipe.localiser.windows.edit_draws)
     fit_heatmap_thresholds(thresholds, [one.logits for one in kinds[UNTOUCHED]])
     yield f"{len(located)} windows, {FOLD_COUNT} folds by source."
     as_published = [one for one in kinds[EDIT] if one.number < edits]

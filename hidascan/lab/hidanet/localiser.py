@@ -66,7 +66,7 @@ class WindowStore:
         """Open all shards of a folder with a fingerprint."""
         self.made_by = made_by
         self._places: list[tuple[Any, int]] = []
-        self.about: list[WindowInfo] = []  # of each window
+        self.about: list[WindowInfo] = []  # one for each window
         for path in sorted(folder.glob("[0-9]*.safetensors")):
             file = safe_open(path, framework="pt")
             windows = json.loads(file.metadata()["about"])
@@ -149,7 +149,8 @@ def window_store(recipe: HiDANetRecipe, residuals: ResidualFilters, workspace: W
     """
     device, dtype = workspace.device, workspace.dtype
     images = read_images(*recipe.data.tables)
-    spec, edits = recipe.localiser.windows, [edit for table in recipe.data.edits for edit in read_edits(Path(table))]
+    spec = recipe.localiser.windows
+    edits = [edit for table in recipe.data.edits for edit in read_edits(Path(table))]
     real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
     autoencoders = {Path(where).name: load_autoencoder(where, dtype, device) for where in recipe.data.autoencoders}
     if spec.counts[0] and not autoencoders:
@@ -180,8 +181,8 @@ class TrainedTFL:
     @torch.no_grad()
     def logits(self, tokens: Tensor, residuals: Tensor) -> Tensor:
         """Return the logits (h, w) of a window from its cached cells: (h, w, T * C) int8 and (h, w, E)."""
-        seen = (tokens.float() * QUANTUM) @ self.token_filters.filters - self.token_filters.offset
-        return self.localiser(torch.cat([residuals.float(), seen], dim=2).permute(2, 0, 1)[None])[0]
+        filtered = (tokens.float() * QUANTUM) @ self.token_filters.filters - self.token_filters.offset
+        return self.localiser(torch.cat([residuals.float(), filtered], dim=2).permute(2, 0, 1)[None])[0]
 
 
 class _Learner(nn.Module):
@@ -196,10 +197,10 @@ class _Learner(nn.Module):
     def forward(self, tokens: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, h, w, T * C) int8 and (B, h, w, E) to the logits of MLP and convolutions, (B, h, w) each."""
         # Channels of a whole window at a time.
-        kept = torch.rand(len(tokens), tokens.shape[-1], 1) >= self._input_dropout
-        weights = self.filter.weight.T * (kept * (QUANTUM / (1 - self._input_dropout)))  # (B, T * C, F)
-        seen = torch.baddbmm(self.filter.bias, tokens.flatten(1, 2).float(), weights)
-        cells = torch.cat([residuals.float(), seen.unflatten(1, tokens.shape[1:3])], dim=3)
+        shown = torch.rand(len(tokens), tokens.shape[-1], 1) >= self._input_dropout
+        weights = self.filter.weight.T * (shown * (QUANTUM / (1 - self._input_dropout)))  # (B, T * C, F)
+        filtered = torch.baddbmm(self.filter.bias, tokens.flatten(1, 2).float(), weights)
+        cells = torch.cat([residuals.float(), filtered.unflatten(1, tokens.shape[1:3])], dim=3)
         return self.localiser.logits_of_both(cells.permute(0, 3, 1, 2))
 
     def trained(self, store: WindowStore) -> TrainedTFL:
@@ -222,7 +223,8 @@ def train_localiser(
     torch.manual_seed(recipe.seed)
     sizes = (len(store.mean), network.cell_filters, network.residual_filters)
     learner = _Learner(*sizes, spec, network.localiser_dim, network.dropout)
-    trainer, batches = Trainer(learner, spec, spec.steps), _Batches(store, spec, recipe.seed, held_out)
+    trainer = Trainer(learner, spec, spec.steps)
+    batches = _Batches(store, spec, recipe.seed, held_out)
 
     def epoch(number: int) -> None:
         torch.manual_seed(recipe.seed * 1000 + number)
@@ -232,7 +234,7 @@ def train_localiser(
             trainer.step({key: torch.stack([one[key] for one in losses]).sum() for key in losses[0]})
 
     made_by = fingerprint(what="TFL", network=network, spec=spec, seed=recipe.seed, windows=store.made_by, shown=name)
-    trainer.run(trainer.resume(made_by, state), epoch)
+    trainer.run(trainer.resume(made_by, state), epoch, made_by, state)
     return trainer.averaged.trained(store)
 
 

@@ -49,7 +49,7 @@ class QualitySamples:
 def quality_samples(recipe: HiDANetRecipe, samples: VerdictFeatures, cache: Path) -> QualitySamples:
     """Return the samples of QFE: JPEGs made for it, and the published JPEGs among `samples`."""
     images, draws = sample_images(recipe, recipe.samples.quality_cap), recipe.samples.quality_draws
-    made = _made_samples(images, draws, cache / "quality")
+    made = made_samples(images, draws, cache / "quality")
     known = ~samples.qualities.isnan()
     published = {
         "residuals": samples.residuals[known].half(),
@@ -60,7 +60,7 @@ def quality_samples(recipe: HiDANetRecipe, samples: VerdictFeatures, cache: Path
     return QualitySamples(**{name: torch.cat([made[name], part]) for name, part in published.items()})
 
 
-def _made_samples(images: list[LabelledImage], draws: int, folder: Path) -> dict[str, Tensor]:
+def made_samples(images: list[LabelledImage], draws: int, folder: Path) -> dict[str, Tensor]:
     """Make `draws` samples of each image, or read them from `folder`; a killed run resumes after its last shard."""
     names = [f"{image.source} {image.path.name}" for image in images]
     made_by = fingerprint(what="quality", images=names, draws=draws, resized=[_RESIZED, _SMALLEST], window=_WINDOW)
@@ -105,7 +105,8 @@ def _draw_save(pixels: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, fl
 def train_quality(samples: QualitySamples, dim: int, spec: QualitySpec) -> QualityEstimator:
     """Train QFE of width `dim` on samples that fit into memory."""
     torch.manual_seed(spec.seed)
-    estimator, features = QualityEstimator(dim, spec.dropout, spec.input_dropout), samples.residuals.float()
+    estimator = QualityEstimator(dim, spec.dropout, spec.input_dropout)
+    features = samples.residuals.float()
     estimator.mean.copy_(features.mean(0))
     estimator.scale.copy_(features.std(0).clamp_min(1e-4))
 

@@ -28,7 +28,7 @@ class HiDANetData(DataSpec):
 class PairSpec(DegradationSpec):
     """Pairs to which the residual filters are fitted: a photo and its reconstruction, or a generated image; degraded."""
 
-    counts: tuple[int, int, int] = (640, 0, 0)  # by given autoencoders, by autoencoders trained here, generated
+    counts: tuple[int, int, int] = (640, 0, 0)  # pairs by given autoencoders, by autoencoders trained here, generated
     seed: int = 20
     held_out_fold: int = -1  # fold of sources without pairs; -1 for none
     side: int = 448  # pixels
@@ -60,7 +60,7 @@ class WindowSpec(DegradationSpec):
 class LocaliserSpec(TrainerSpec):
     """L_tfl: training of TFL on windows, which `batch` counts."""
 
-    steps: int = 400  # per epoch
+    steps: int = 400  # steps per epoch
     ridge: float = 1e-3  # regularisation of the residual filters, added to the covariance of standardised features
     input_dropout: float = 0.3  # probability of hiding a channel of the tokens from a window
     shares: tuple[float, ...] = (0.3, 0.17, 0.18, 0.12, 0.23, 0.0)  # shares of the kinds in a batch

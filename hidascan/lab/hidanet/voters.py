@@ -41,9 +41,10 @@ def fit_kernel_probe(samples: VerdictFeatures, recipe: HiDANetRecipe) -> KernelP
     _fit_projection(probe.tokens, samples, weights, spec)
     probe.share.copy_(torch.tensor(spec.share))
     probe.gamma.fill_(spec.gamma)
-    seen = summarise(probe, samples)
+    seen = probe_input(probe, samples)
     # Drawn with probabilities proportional to weights, without repetition if there are enough samples.
-    draw, again = torch.Generator().manual_seed(spec.seed), network.landmarks > len(weights)
+    draw = torch.Generator().manual_seed(spec.seed)
+    again = network.landmarks > len(weights)
     chosen = torch.multinomial(weights, network.landmarks, replacement=again, generator=draw).sort().values
     probe.set_landmarks(thumbnail=seen.thumbnail[chosen], patches=seen.patches[chosen])
     values, among = probe.kernel_values(seen), probe.kernel_values(probe.landmarks)
@@ -66,8 +67,8 @@ def _fit_kinds(probe: KernelProbe, samples: VerdictFeatures, values: Tensor, amo
             probe.coefficients[rows], probe.offsets[rows] = coefficients.T, offsets
 
 
-def summarise(probe: KernelProbe, samples: VerdictFeatures) -> ProbeInput:
-    """Project the tokens of samples."""
+def probe_input(probe: KernelProbe, samples: VerdictFeatures) -> ProbeInput:
+    """Return the input of a probe: the projected tokens of samples."""
     return ProbeInput(probe.tokens(samples.thumbnail), probe.tokens(samples.patches))
 
 
@@ -173,7 +174,7 @@ class Voters:
     @torch.no_grad()
     def predict(self, samples: VerdictFeatures) -> Predictions:
         """Predict S samples."""
-        predictions = self.probe(summarise(self.probe, samples))
+        predictions = self.probe(probe_input(self.probe, samples))
         if self.fusion is None:
             return predictions
         logits = ViewTokens.of(self.probe, samples).logits(self.fusion)
@@ -185,8 +186,8 @@ class OutOfFold:
     """Predictions of S samples out of fold."""
 
     samples: VerdictFeatures  # without hard copies, which would not be representative
-    predictions: Predictions  # each by voters fitted without the source of the sample
-    voters: dict[int, Voters]  # by the fold that they were fitted without
+    predictions: Predictions  # predictions, each by voters fitted without the source of the sample
+    voters: dict[int, Voters]  # voters by the fold that they were fitted without
 
 
 def fit_voters(samples: VerdictFeatures, recipe: HiDANetRecipe) -> Voters:

@@ -23,7 +23,7 @@ from hidascan.lab.data.tables import TRIES, BalancedSampler, EditedImage, no_ima
 from hidascan.lab.hidanet.recipe import WindowSpec
 
 SIDE = 2 * PATCH  # side of a large window, pixels; a small one is a single patch
-_TRIES = 20  # draws in search of a large window
+_LARGE_WINDOW_TRIES = 20  # draws in search of a large window
 _PERTURBED = (0.01, 0.05)  # noise on the weights of a perturbed decoder, as a share of their RMS
 _MARGIN = 32  # pixels
 EDIT, REPAINTED, PASTED, RETOUCHED, UNTOUCHED, GENERATED = KINDS = (
@@ -131,7 +131,8 @@ class WindowMaker:
         name, source = names[place % len(names)], ""
         if name == "spliced":
             donor = self._photo(rng)
-            (pixels, _), source = _joined(base.pixels, donor.pixels, mask, rng), donor.source
+            pixels, _ = _joined(base.pixels, donor.pixels, mask, rng)
+            source = donor.source
         else:
             pixels = _RETOUCHES[name](base.pixels, mask, rng)
         return TrainingWindow(pixels, np.zeros_like(mask), RETOUCHED, base.source, name, source)
@@ -142,7 +143,7 @@ class WindowMaker:
 
     def _photo(self, rng: np.random.Generator) -> TrainingWindow:
         """Draw a window of a real image, if possible a large one."""
-        for _ in range(_TRIES):
+        for _ in range(_LARGE_WINDOW_TRIES):
             window = self._window(self._real, rng)
             if len(window.mask) == SIDE:
                 break
@@ -154,7 +155,7 @@ class WindowMaker:
         pixels = decode(drawn.path).pixels
         shortest = min(pixels.shape[:2])
         if shortest < PATCH:
-            raise ImageError(drawn.path, "smaller than a patch")
+            raise ImageError(f"{drawn.path}: smaller than a patch")
         mask = np.full(pixels.shape[:2], bool(sampler.label))
         if shortest > 1.3 * SIDE and rng.random() < self._spec.resize:
             pixels, mask = _resized(pixels, mask, float(rng.uniform(SIDE / shortest, 1)), rng)
@@ -166,7 +167,8 @@ class WindowMaker:
         turns = int(rng.integers(4)) if rng.random() < self._spec.turned else 0
         pixels, mask = (np.ascontiguousarray(np.rot90(part, turns)) for part in (window.pixels, window.mask))
         degradation = draw_degradation(rng, self._spec)
-        saved, side = degrade(pixels, degradation), len(mask)
+        saved = degrade(pixels, degradation)
+        side = len(mask)
         lost = side - saved.shape[0], side - saved.shape[1]
         if any(lost):
             saved = np.pad(saved, ((0, lost[0]), (0, lost[1]), (0, 0)), mode="symmetric")

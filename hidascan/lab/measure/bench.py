@@ -12,7 +12,7 @@ import numpy as np
 from hidascan.lab.data.layouts import SHARED
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc, average_precision, share_right
+from hidascan.lab.measure.metrics import auc, average_precision, class_accuracy
 
 Column = Callable[[np.ndarray, np.ndarray], float]
 SCORED = {  # columns in the papers of a layout; for other layouts, all
@@ -30,9 +30,11 @@ COLUMNS: dict[str, Column] = {
     "accuracy": lambda labels, scores: float(((scores >= 0.5) == labels).mean()),
     "AP": average_precision,
     "AUC": auc,
-    "real accuracy": lambda labels, scores: share_right(labels, scores, 0),
-    "fake accuracy": lambda labels, scores: share_right(labels, scores, 1),
-    "balanced accuracy": lambda labels, scores: (share_right(labels, scores, 0) + share_right(labels, scores, 1)) / 2,
+    "real accuracy": lambda labels, scores: class_accuracy(labels, scores, 0),
+    "fake accuracy": lambda labels, scores: class_accuracy(labels, scores, 1),
+    "balanced accuracy": lambda labels, scores: (
+        (class_accuracy(labels, scores, 0) + class_accuracy(labels, scores, 1)) / 2
+    ),
 }
 
 

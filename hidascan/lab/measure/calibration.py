@@ -51,7 +51,8 @@ def calibrate(
     if len({image.label for image in known}) < 2:
         raise RecipeError(f"{weights}: calibration needs real and AI images; add sources")
     threshold = localisation_threshold(load_detector(weights)[0], [image for image in known if not image.label])
-    return _write(weights, weights, known, np.array([*logits.values()]), threshold, {"images_sha256": images_sha256})
+    record = {"images_sha256": images_sha256}
+    return _write(weights, known, np.array([*logits.values()]), out=weights, threshold=threshold, record=record)
 
 
 def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.ndarray, out: Path) -> dict[str, float]:
@@ -61,14 +62,25 @@ def calibrate_by_scores(weights: Path, images: list[LabelledImage], scores: np.n
     `scores` (n,) are sigmoids of raw logits; NaN for unreadable files. Returns the figures of `calibrate`.
     """
     kept = np.flatnonzero(~np.isnan(scores))
-    known, sure = [images[place] for place in kept], np.clip(scores[kept], 1e-7, 1 - 1e-7)
-    return _write(weights, out, known, np.log(sure / (1 - sure)), 0.5, {"out_of_fold": True})
+    known = [images[place] for place in kept]
+    clipped = np.clip(scores[kept], 1e-7, 1 - 1e-7)
+    logits = np.log(clipped / (1 - clipped))
+    return _write(weights, known, logits, out=out, threshold=0.5, record={"out_of_fold": True})
 
 
 def _write(
-    weights: Path, out: Path, images: list[LabelledImage], logits: np.ndarray, threshold: float, record: dict[str, Any]
+    weights: Path,
+    images: list[LabelledImage],
+    logits: np.ndarray,
+    *,
+    out: Path,
+    threshold: float,
+    record: dict[str, Any],
 ) -> dict[str, float]:
-    """Write weights with a calibration fitted to the logits (n,) of images; return its cross-fitted figures."""
+    """Write weights with a calibration fitted to the logits (n,) of images; return its cross-fitted figures.
+
+    `threshold` is that of heatmaps, `record` describes the images in the header.
+    """
     labels = np.array([image.label for image in images])
     figures = _cross_fitted(images, labels, logits)
     detector, header = load_detector(weights)

@@ -91,8 +91,8 @@ def short_names(names: list[str]) -> list[str]:
 
 
 def by_kind(compared: list[DetectorScores]) -> str:
-    """Return a table of the shares of correct scores at 0.5, by AI family and real domain, with the best in bold."""
-    parts = [shares_right(one) for one in compared]
+    """Return a table of the accuracy at 0.5, by AI family and real domain, with the best in bold."""
+    parts = [accuracy_by_kind(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
     rows = []
     for kind in kinds:
@@ -103,21 +103,22 @@ def by_kind(compared: list[DetectorScores]) -> str:
     return markdown.table(["label", "kind", "n", *short_names([one.name for one in compared])], rows)
 
 
-def shares_right(compared: DetectorScores) -> dict[tuple[str, str], tuple[float, int]]:
-    """Return (share on its side of 0.5, number) for each family of AI images and each domain of real ones."""
+def accuracy_by_kind(compared: DetectorScores) -> dict[tuple[str, str], tuple[float, int]]:
+    """Return (accuracy at 0.5, number) for each family of AI images and each domain of real ones."""
     images, labels, scores, _ = compared.readable()
-    right = (scores >= 0.5) == labels
+    correct = (scores >= 0.5) == labels
     kinds = [("AI", one.family or "unknown") if one.label else ("real", one.domain or "unclear") for one in images]
-    found = {}
+    accuracies = {}
     for kind in set(kinds):
         here = np.array([other == kind for other in kinds])
-        found[kind] = float(right[here].mean()), int(here.sum())
-    return found
+        accuracies[kind] = float(correct[here].mean()), int(here.sum())
+    return accuracies
 
 
 def write_csv(path: Path, compared: list[DetectorScores]) -> None:
     """Write the comparison as CSV."""
-    columns, costs = [*_SHOWN, "AUC low", "AUC high", _PREDICTS], [field.name for field in dataclasses.fields(Cost)]
+    columns = [*_SHOWN, "AUC low", "AUC high", _PREDICTS]
+    costs = [field.name for field in dataclasses.fields(Cost)]
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(["detector", "images", *columns, *costs, "trained with"])
@@ -126,6 +127,24 @@ def write_csv(path: Path, compared: list[DetectorScores]) -> None:
             out.writerow(
                 [row.name, len(row.readable()[0]), *(row.figures[name] for name in columns), *cost, row.budget]
             )
+
+
+def write_report(title: str, compared: list[DetectorScores], path: Path, more: str = "") -> None:
+    """Print the comparison, with `more` below, and write it to `path` with the suffixes .md, .csv, .png and .svg.
+
+    The paths of the images are written to `path`.txt.
+    """
+    images = compared[0].images
+    sources = len({image.source for image in images})
+    text = f"{title}: {len(images)} images of {sources} sources.\n\n{as_markdown(compared)}\n\n{by_kind(compared)}"
+    text += f"\n\n{more}" if more else ""
+    print(text, end="\n\n", flush=True)
+    paths = "".join(f"{image.path}\n" for image in images)
+    path.with_suffix(".txt").write_text(paths, encoding="utf-8", errors="surrogateescape")
+    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    write_csv(path.with_suffix(".csv"), compared)
+    plot_cost(compared, path)
+    plot_kinds(compared, path.with_name(f"{path.name}-by-kind"))
 
 
 def read_outside(text: str) -> Callable[[list[LabelledImage]], DetectorScores]:
@@ -179,16 +198,17 @@ def plot_cost(compared: list[DetectorScores], path: Path) -> None:
 
 
 def plot_kinds(compared: list[DetectorScores], path: Path) -> None:
-    """Plot the share on its side of 0.5, with a group of bars for each family of AI images and domain of real ones."""
-    parts = [shares_right(one) for one in compared]
+    """Plot the accuracy at 0.5, with a group of bars for each family of AI images and domain of real ones."""
+    parts = [accuracy_by_kind(one) for one in compared]
     kinds = sorted({kind for part in parts for kind in part})
-    figure, width = _figure(max(8, 1.1 * len(kinds)), 4.5), 0.85 / len(parts)
+    figure = _figure(max(8, 1.1 * len(kinds)), 4.5)
+    width = 0.85 / len(parts)
     axes = figure.subplots()
     for number, (name, part) in enumerate(zip(short_names([one.name for one in compared]), parts, strict=True)):
         places = np.arange(len(kinds)) + (number - (len(parts) - 1) / 2) * width
         axes.bar(places, [part.get(kind, (0.0, 0))[0] for kind in kinds], width, label=name)
     axes.set_xticks(np.arange(len(kinds)), [f"{kind}\n({label})" for label, kind in kinds], fontsize=7)
-    axes.set(ylim=(0, 1.02), ylabel="share on its side of 0.5")
+    axes.set(ylim=(0, 1.02), ylabel="accuracy at 0.5")
     axes.legend(fontsize=6, ncols=4)
     _save(figure, path)
 

@@ -25,12 +25,12 @@ ALIGNED_QUALITY = 96  # JPEG quality at which both classes are saved again
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """One row of the table; `right` is the share of correct verdicts, `median` the median score."""
+    """One row of the table; `correct` is the share of correct verdicts, `median` the median score."""
 
     label: int
     names: tuple[str, ...]
     count: int
-    right: float
+    correct: float
     ai: float
     inconclusive: float
     median: float
@@ -139,8 +139,8 @@ def figures_by(
     rows = []
     for (label, names), numbers in sorted(members.items()):
         here = verdicts[numbers]
-        right, ai, open_ = (float((here == one).mean()) for one in ("ai" if label else "real", "ai", "inconclusive"))
-        rows.append(GroupFigures(label, names, len(numbers), right, ai, open_, float(np.median(scores[numbers]))))
+        correct, ai, open_ = (float((here == one).mean()) for one in ("ai" if label else "real", "ai", "inconclusive"))
+        rows.append(GroupFigures(label, names, len(numbers), correct, ai, open_, float(np.median(scores[numbers]))))
     return rows
 
 
@@ -169,7 +169,7 @@ def figures_as_markdown(evaluation: Evaluation) -> str:
 def as_markdown(evaluation: Evaluation) -> str:
     """Return the table by group, with the worst group in bold, if possible one of 5 images or more."""
     groups = evaluation.groups
-    worst = min([group for group in groups if group.count >= 5] or groups, key=lambda group: group.right)
+    worst = min([group for group in groups if group.count >= 5] or groups, key=lambda group: group.correct)
     return groups_as_markdown(groups, ["group", "source"], groups.index(worst))
 
 
@@ -177,7 +177,7 @@ def groups_as_markdown(groups: list[GroupFigures], names: list[str], bold: int |
     """Return a table of groups with named columns; `digits` are those of the median score."""
     rows = []
     for group in groups:
-        shares = (f"{share:.2f}" for share in (group.right, group.ai, group.inconclusive))
+        shares = (f"{share:.2f}" for share in (group.correct, group.ai, group.inconclusive))
         rows.append(["AI" if group.label else "real", *group.names, group.count, *shares, group.median])
     head = ["label", *names, "n", "correct", "ai", "inconclusive", "median score"]
     return markdown.table(head, rows, bold, digits)

@@ -35,7 +35,8 @@ def heatmap_of(detector: Detector, pixels: np.ndarray) -> np.ndarray:
     views = cut_views(pixels, detector.plan)
     if views.grid is None or not detector.has_heatmap:
         raise ValueError("the detector has no heatmap")
-    device, numbers = next(detector.parameters()).device, range(len(views))
+    device = next(detector.parameters()).device
+    numbers = range(len(views))
     with torch.inference_mode():
         batches = [numbers[first : first + _BATCH] for first in numbers[::_BATCH]]
         parts = [detector.encode(*tensors_of(views, batch, device)) for batch in batches]
@@ -105,7 +106,7 @@ class EditedFigures:
 
 
 def measure_edited(
-    detector: Detector, threshold: float, images: list[EditedImage], name: str = ""
+    detector: Detector, threshold: float, images: list[EditedImage], name: str
 ) -> tuple[list[EditedFigures], int]:
     """Compare heatmaps with masks by pixel; return the figures, and the number of unreadable files."""
     measured, unreadable = [], 0

@@ -37,11 +37,9 @@ def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) 
     return float(np.mean([(called_ai[labels == label] == label).mean() for label in np.unique(labels)]))
 
 
-def share_right(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
-    """Return the share of images of one class on its side of 0.5, 0..1; NaN without images."""
-    of_class = scores[labels == label]
-    right = of_class >= 0.5 if label else of_class < 0.5
-    return share(right)
+def class_accuracy(labels: np.ndarray, scores: np.ndarray, label: int) -> float:
+    """Return the accuracy at 0.5 on the images of one class, 0..1; NaN without images."""
+    return share((scores[labels == label] >= 0.5) == label)
 
 
 def mean_of_known(values: Sequence[float]) -> float:

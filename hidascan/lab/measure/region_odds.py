@@ -22,7 +22,7 @@ class LabelledFinding:
 
     label: int  # 1 for AI or edited by AI, 0 for real
     fold: int  # fold of its source, 0..5
-    finding: Finding  # with score and regions
+    finding: Finding  # finding with score and regions
 
 
 def join_labels(findings: Iterable[Finding], images: Iterable[LabelledImage]) -> list[LabelledFinding]:
@@ -66,7 +66,8 @@ def cross_fitted_odds(labelled: list[LabelledFinding], calibration: Calibration)
     Returns:
         Number of images; shares of real and AI images moved by the rule; share of AI images called `real` by score.
     """
-    labels, moved = np.array([one.label for one in labelled]), np.zeros(len(labelled), bool)
+    labels = np.array([one.label for one in labelled])
+    moved = np.zeros(len(labelled), bool)
     folds = np.array([one.fold for one in labelled])
     for fold in np.unique(folds):
         odds = fit_region_odds([one for one in labelled if one.fold != fold], calibration)

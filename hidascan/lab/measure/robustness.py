@@ -20,7 +20,7 @@ from hidascan.image.perturb import PERTURBATIONS, Perturbation, blur, jpeg, nois
 from hidascan.lab.artifacts import ResultFile
 from hidascan.lab.data.tables import LabelledImage
 from hidascan.lab.measure import markdown
-from hidascan.lab.measure.metrics import auc, balanced_accuracy, share, share_right, tpr_at_fpr
+from hidascan.lab.measure.metrics import auc, balanced_accuracy, class_accuracy, share, tpr_at_fpr
 from hidascan.scanner import Scanner
 
 UNTOUCHED = "unchanged"
@@ -67,9 +67,9 @@ def scan_changed(
     """
     labels, findings = [], []
     for image in tqdm(images, desc=what, disable=None):
-        if found := _scan_copies(scanner, image, changes):
+        if copies := _scan_copies(scanner, image, changes):
             labels.append(image.label)
-            findings.append(found)
+            findings.append(copies)
     if not findings:
         raise RecipeError(_NO_IMAGE)
     return np.array(labels), findings
@@ -80,13 +80,13 @@ def _scan_copies(scanner: Scanner, image: LabelledImage, changes: Sequence[Pertu
     try:
         pixels = decode(image.path).pixels
         copies = (("", change(pixels)) for change in changes)  # one at a time, as images may be large
-        found = [replace(one, heatmap=None) for one in scanner.scan_arrays(copies)]
-        if problem := next((one.error for one in found if one.error), ""):
+        findings = [replace(one, heatmap=None) for one in scanner.scan_arrays(copies)]
+        if problem := next((one.error for one in findings if one.error), ""):
             raise ImageError(problem)
     except (HidascanError, ValueError, OSError, MemoryError) as error:  # a copy may be too large for its format
         tqdm.write(f"skipped: {image.path}: {error}", file=sys.stderr)
         return []
-    return found
+    return findings
 
 
 def measure_robustness(scanner: Scanner, images: list[LabelledImage]) -> Robustness:
@@ -120,11 +120,11 @@ def as_markdown(robustness: Robustness) -> str:
 
 
 def quality_errors(
-    scanner: Scanner, images: list[LabelledImage], resized: float | None = None
+    scanner: Scanner, images: list[LabelledImage], resized: float | None
 ) -> tuple[dict[int, float], int]:
     """Return the mean absolute error of the estimated quality at each of QUALITIES, JPEG 4:2:0 as Pillow writes it.
 
-    `resized` is the factor of an additional resize after compression, under 1.
+    `resized` is the factor of an additional resize after compression, under 1; None for none.
 
     Returns:
         The errors; and the number of images that count, for which it is always estimated, such as photos.
@@ -170,12 +170,10 @@ CURVES: dict[str, dict[float, Perturbation]] = {
 }
 
 
-def measure_curves(
-    scanner: Scanner, images: list[LabelledImage], scores: Path | None = None
-) -> dict[str, list[tuple[float, float]]]:
+def measure_curves(scanner: Scanner, images: list[LabelledImage], scores: Path) -> dict[str, list[tuple[float, float]]]:
     """Return (strength, AUC) of each level of CURVES; for masking, the share of AI images at or over 0.5.
 
-    The scores of each image are kept in the file `scores`, if any, from which an interrupted measurement is resumed.
+    The scores of each image are kept in the file `scores`, from which an interrupted measurement is resumed.
 
     Raises:
         RecipeError: If no image is readable.
@@ -184,14 +182,14 @@ def measure_curves(
     levels = {name: [*steps] for name, steps in CURVES.items()}
     results = ResultFile(scores, f"{scanner.info.digest} {scanner.dtype} {scanner.options.patches} {levels}")
     for image in tqdm(images, desc=scanner.header.name, disable=None):
-        if str(image.path) not in results.known and (found := _scan_copies(scanner, image, changes)):
-            results.add(str(image.path), scores=[float(finding.score or 0.0) for finding in found])
+        if str(image.path) not in results.known and (copies := _scan_copies(scanner, image, changes)):
+            results.add(str(image.path), scores=[float(finding.score or 0.0) for finding in copies])
     known = [image for image in images if str(image.path) in results.known]
     if not known:
         raise RecipeError(_NO_IMAGE)
     labels = np.array([image.label for image in known])
     columns = iter(np.array([results.known[str(image.path)]["scores"] for image in known]).T)
-    measures = {name: partial(share_right, label=1) if name == MASKED else auc for name in CURVES}
+    measures = {name: partial(class_accuracy, label=1) if name == MASKED else auc for name in CURVES}
     return {
         name: [(strength, measures[name](labels, next(columns))) for strength in levels]
         for name, levels in CURVES.items()

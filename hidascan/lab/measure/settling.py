@@ -49,9 +49,10 @@ def record_trajectories(scanner: Scanner, images: list[LabelledImage], kept: Pat
     """Scan images one by one without early stopping, and record the logit after each chunk of patches.
 
     The network must not be trained on the images' sources; unreadable images are omitted. `kept` is a JSON Lines file of
-    known trajectories, to which new ones are appended.
+    known trajectories, to which new ones are appended. Afterwards, the scanner never stops early.
     """
-    results, steps = ResultFile(kept, scanner.info.digest), []
+    results = ResultFile(kept, scanner.info.digest)
+    steps = []
 
     def never(*step: Any) -> bool:
         steps.append(step)

@@ -55,7 +55,7 @@ def measure_speed(scanner: Scanner, paths: list[str], rounds: int) -> SpeedFigur
 
 
 def network_speed(scanner: Scanner, views: int) -> float:
-    """Return the speed of the network alone, views per second, on at least `views` views in full batches."""
+    """Return the speed of the network alone, views per second, on about `views` views in full batches."""
     size, side, device = scanner.batch_size, scanner.plan.side or 224, scanner.device
     batch = torch.randint(0, 256, (size, side, side, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
     is_thumbnail = torch.zeros(size, dtype=torch.bool, device=device)

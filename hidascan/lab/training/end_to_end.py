@@ -45,18 +45,19 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     With `keep`, drawn samples are kept in the cache, about 1 MB each.
     """
     torch.manual_seed(recipe.seed)
-    detector = _new_detector(recipe, workspace.dtype).to(workspace.device)
+    detector = new_detector(recipe, workspace.dtype).to(workspace.device)
     if recipe.training.contrast > 0 and not detector.has_patch_tokens:
         raise RecipeError("training.contrast: this detector encodes no patch tokens")
     spec = dataclasses.replace(recipe.training, epochs=_epochs(recipe.training, detector))
     samples = open_samples(recipe, detector.plan.limited(spec.patches), workspace, keep)
     encoded = None
     if detector.frozen_encoder:
-        encoded = _encoded(recipe, min(spec.samples, _drawn(spec)), samples, detector, workspace)
+        encoded = encode_samples(recipe, min(spec.samples, _drawn(spec)), samples, detector, workspace)
     frozen = list(detector.frozen_parts())
     trainer = _trainer_of(detector, spec)
-    first = trainer.resume(_made_by(recipe), workspace.cache / f"{out.stem}.state")
-    batches = _batches(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
+    made_by, state = _made_by(recipe), workspace.cache / f"{out.stem}.state"
+    first = trainer.resume(made_by, state)
+    batches = draw_batches(recipe, first * spec.steps, spec.epochs * spec.steps, samples, encoded)
 
     def epoch(number: int) -> dict[str, float]:
         torch.manual_seed(recipe.seed * 1000 + number)
@@ -65,7 +66,7 @@ def train(recipe: Recipe, out: Path, workspace: Workspace, keep: bool = False) -
     def losses(batch: list[Sample]) -> Losses:
         return _losses(spec, detector, batch, workspace)
 
-    trainer.run(first, epoch)
+    trainer.run(first, epoch, made_by, state)
     spent = {"views": trainer.views, "minutes": round(trainer.minutes, 1)}
     if encoded is not None:
         spent["encoded"] = len(encoded)
@@ -141,10 +142,18 @@ def _drawn(spec: EndToEndSpec) -> int:
     return spec.epochs * spec.steps * spec.batch
 
 
-def _batches(
+def draw_batches(
     recipe: Recipe, first: int, stop: int, samples: SampleSource, encoded: list[Sample] | None
 ) -> Iterator[list[Sample]]:
-    """Yield the batches of the steps from `first` to `stop`: samples newly drawn, or chosen from the encoded ones."""
+    """Yield the batches of the steps from `first` to `stop`, the two of a pair side by side.
+
+    Args:
+        recipe: Recipe, whose seed determines the choice.
+        first: Number of the first step.
+        stop: Number of the step after the last one.
+        samples: Samples to draw, used unless there are encoded ones.
+        encoded: Encoded samples to choose from; None without a frozen encoder.
+    """
     size = recipe.training.batch
 
     def batch(place: int) -> list[Sample]:
@@ -161,7 +170,8 @@ def _batches(
     return read_ahead(batch, stop - first, workers + 1, workers)
 
 
-def _new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
+def new_detector(recipe: Recipe, dtype: torch.dtype) -> Detector:
+    """Build the detector of a recipe, with its initial weights, and its frozen parts in `dtype`."""
     detector = detector_class(recipe.detector)(recipe.network)
     for name, part in detector.frozen_parts().items():
         side = detector.plan.side or 224
@@ -207,11 +217,22 @@ def _contrast(cells: Tensor, samples: list[Sample], margin: float) -> Tensor:
     return contrastive_loss(flat[chosen], shares.flatten().to(flat.device)[chosen], margin)
 
 
-def _encoded(
+def encode_samples(
     recipe: Recipe, count: int, samples: SampleSource, detector: Detector, workspace: Workspace
 ) -> list[Sample]:
-    """Compute the frozen layers for `count` samples, in shards that allow resuming, and fit the standardisation."""
-    settings = [*_sample_settings(recipe), str(workspace.dtype)]
+    """Compute the frozen layers for `count` samples, in shards that allow resuming, and fit the standardisation.
+
+    Args:
+        recipe: Recipe, which determines the samples.
+        count: Number of samples, from 0.
+        samples: Samples to draw.
+        detector: Detector with these layers, whose standardisation is fitted.
+        workspace: Cache of the shards, and device.
+
+    Returns:
+        The encoded samples.
+    """
+    settings = [*sample_settings(recipe), str(workspace.dtype)]
     made_by = fingerprint(what="encoded", recipe=settings, count=count)
     prefix = f"encoded-{made_by[:12]}-"
     for path, numbers in missing_shards(workspace.cache, count, _PER_SHARD, "encoding", prefix):
@@ -249,7 +270,8 @@ def _encode_shard(samples: SampleSource, numbers: range, detector: Detector, dev
     return tensors
 
 
-def _sample_settings(recipe: Recipe) -> list[object]:
+def sample_settings(recipe: Recipe) -> list[object]:
+    """Return the settings that determine the encoded samples of a recipe, for fingerprints of caches."""
     spec, backbone = recipe.training, Path(recipe.data.backbone)
     network = dataclasses.asdict(recipe.network)
     encoder = {
@@ -281,7 +303,7 @@ def _made_by(recipe: Recipe) -> str:
         what="trained",
         network=recipe.network,
         pretrained=[recipe.data.pretrained, data_digest(recipe).get("pretrained_sha256", "")],
-        samples=_sample_settings(recipe),
+        samples=sample_settings(recipe),
         training=recipe.training,
     )
 

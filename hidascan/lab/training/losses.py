@@ -59,7 +59,8 @@ def contrastive_loss(tokens: Tensor, shares: Tensor, margin: float = 1.0) -> Ten
         shares: (n,) shares of AI-made pixels, 0..1.
         margin: Minimum distance of tokens of different classes.
     """
-    tokens, are_ai = F.normalize(tokens, dim=-1), shares > 0.5
+    tokens = F.normalize(tokens, dim=-1)
+    are_ai = shares > 0.5
     distance = (2 - 2 * tokens @ tokens.T).clamp_min(1e-6).sqrt()
     same = are_ai[:, None] == are_ai[None]
     return torch.where(same, distance.square(), (margin - distance).clamp_min(0).square()).mean()

@@ -68,7 +68,7 @@ class EndToEndSpec(TrainerSpec):
     """Training settings of any detector; `batch` is in images."""
 
     epochs: int = 10
-    steps: int = 40  # per epoch
+    steps: int = 40  # steps per epoch
     views: int = 0  # budget of views, which decides the number of epochs; 0: `epochs` does
     minutes: float = 0.0  # maximum duration; 0: none
     lr: float = 3e-4
@@ -170,7 +170,8 @@ def _filled(kind: type, values: dict[str, Any], where: str) -> Any:
         raise RecipeError(f"{where}: unknown key: {', '.join(sorted(unknown))}")
     filled = {}
     for name, value in values.items():
-        hint, inner = hints[name], next(iter(typing.get_args(hints[name])), None)
+        hint = hints[name]
+        inner = next(iter(typing.get_args(hints[name])), None)
         wanted = list if inner is not None else dict if dataclasses.is_dataclass(hint) else hint
         if type(value) is not wanted and (wanted, type(value)) != (float, int):
             raise RecipeError(f"{where}: {name} must be {wanted.__name__}, not {value!r:.40}")

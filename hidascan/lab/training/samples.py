@@ -30,7 +30,7 @@ from hidascan.lab.data.packs import SIDES, DecodedWindows, PackedWindow, read_pa
 from hidascan.lab.data.tables import BalancedSampler, LabelledImage, fold_of, tables_sha256
 from hidascan.lab.training.recipe import EndToEndRecipe, images_of
 
-_TRIES = 20  # images drawn in a row before a sampling gives up
+_MAX_ATTEMPTS = 20  # draws of one sample
 _KEPT_PATCHES = 4  # cached per image
 _QUALITIES = ((1, 84), (85, 94), (95, 100))  # ranges of the samples from packs
 _DELIVERED = 0.5  # share of the samples from packs
@@ -54,7 +54,12 @@ class Sample:
 
 
 class SampleDrawer:
-    """Samples by number; each has its own random generator, so that it can be drawn again."""
+    """Samples by number; each has its own random generator, so that it can be drawn again.
+
+    Attributes:
+        maker: Maker of composites of all kinds.
+        single: Maker of those that are not half of a pair.
+    """
 
     def __init__(
         self, recipe: EndToEndRecipe, plan: ViewPlan, images: list[LabelledImage], autoencoders: tuple[Autoencoder, ...]
@@ -64,8 +69,8 @@ class SampleDrawer:
         if sampling.pair and not autoencoders:
             raise RecipeError("sampling.pair needs data.autoencoders")
         real, ai = (BalancedSampler(images, label, spec.group_power) for label in (0, 1))
-        self._maker = CompositeMaker(sampling, real, ai, *autoencoders)
-        self._single = CompositeMaker(_without_pairs(sampling), real, ai, *autoencoders)
+        self.maker = CompositeMaker(sampling, real, ai, *autoencoders)
+        self.single = CompositeMaker(_without_pairs(sampling), real, ai, *autoencoders)
         self._plan, self._side, self._seed = plan, plan.side or spec.side, recipe.seed
         self._last: tuple[tuple[int, int], Any] = (-1, -1), None  # numbers of the last pair and attempt, and the pair
 
@@ -78,33 +83,36 @@ class SampleDrawer:
 
         A file that cannot be read or degraded, such as one too large for WebP, is replaced by another draw.
         """
-        for attempt in range(_TRIES):
+        for attempt in range(_MAX_ATTEMPTS):
             try:
-                composite, degradation, places = self._drawn(number, attempt)
+                composite, degradation, places = self.draw_composite(number, attempt)
                 pixels = degrade(composite.pixels, degradation)
             except (HidascanError, ValueError, OSError, MemoryError) as error:
                 tqdm.write(f"skipped: {error}")
             else:
                 top, left = (a - b for a, b in zip(composite.mask.shape, pixels.shape[:2], strict=True))
                 return pixels, composite.mask[top:, left:], np.random.default_rng(places)
-        raise RecipeError(f"{_TRIES} unreadable images in a row: check the tables")
+        raise RecipeError(f"{_MAX_ATTEMPTS} unreadable images in a row: check the tables")
 
-    def _drawn(self, number: int, attempt: int) -> tuple[Composite, Degradation, int]:
-        """Draw a composite; the two of a pair have neighbouring numbers."""
+    def draw_composite(self, number: int, attempt: int) -> tuple[Composite, Degradation, int]:
+        """Draw the composite, degradation and random seed of places of sample `number`, in this attempt, from 0.
+
+        The two of a pair have neighbouring numbers.
+        """
         again = [attempt] if attempt else []
-        if self._maker.spec.pair:
+        if self.maker.spec.pair:
             pair, degradation, places = self._pair(number // 2, attempt)
             if len(pair) > 1:
                 return pair[number % 2], degradation, places
         rng = np.random.default_rng([self._seed, 4, number, *again])
-        (composite,), degradation, places = self._single.draw(rng)
+        (composite,), degradation, places = self.single.draw(rng)
         return composite, degradation, places
 
     def _pair(self, number: int, attempt: int) -> tuple[list[Composite], Degradation, int]:
         """Draw a pair, or return the last one, which the second of its samples asks for again."""
         (key, drawn), wanted = self._last, (number, attempt)
         if key != wanted:
-            drawn = self._maker.draw(np.random.default_rng([self._seed, 6, number, *([attempt] if attempt else [])]))
+            drawn = self.maker.draw(np.random.default_rng([self._seed, 6, number, *([attempt] if attempt else [])]))
             self._last = wanted, drawn
         return drawn
 
@@ -131,11 +139,11 @@ class CachedSamples(SampleDrawer):
     def __getitem__(self, number: int) -> Sample:
         """Read a sample, or draw and cache it."""
         path = self._folder / f"{number:06d}.safetensors"
-        kept = load_artifact(path, self._made_by)
-        if kept is None:
-            kept = self._cut_in_every_way(*self.degraded(number))
-            save_artifact(path, kept, self._made_by)
-        return self._of_plan(kept)
+        tensors = load_artifact(path, self._made_by)
+        if tensors is None:
+            tensors = self._cut_in_every_way(*self.degraded(number))
+            save_artifact(path, tensors, self._made_by)
+        return self._sample_for_plan(tensors)
 
     def _cut_in_every_way(self, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         plan = ViewPlan(self._side, thumbnail=False, patches=_KEPT_PATCHES)
@@ -144,25 +152,25 @@ class CachedSamples(SampleDrawer):
             "patches": cut(pixels, mask, plan),
             "crop": crop(pixels, mask, self._side, rng),
         }
-        kept = {}
+        tensors = {}
         for name, sample in ways.items():
-            kept[f"{name}.label"] = torch.tensor(sample.label)
+            tensors[f"{name}.label"] = torch.tensor(sample.label)
             views = sample.views or Views([], [])
-            kept[f"{name}.pixels"] = torch.from_numpy(np.stack(views.pixels))
-            kept[f"{name}.boxes"] = torch.tensor([list(box) for box in views.boxes])
+            tensors[f"{name}.pixels"] = torch.from_numpy(np.stack(views.pixels))
+            tensors[f"{name}.boxes"] = torch.tensor([list(box) for box in views.boxes])
             if sample.shares is not None:
-                kept[f"{name}.shares"] = torch.from_numpy(sample.shares)
-        return kept
+                tensors[f"{name}.shares"] = torch.from_numpy(sample.shares)
+        return tensors
 
-    def _of_plan(self, kept: dict[str, Tensor]) -> Sample:
+    def _sample_for_plan(self, tensors: dict[str, Tensor]) -> Sample:
         plan = self._plan
         names = ["crop"] if wants_crop(plan) else [*(["thumbnail"] if plan.thumbnail else []), "patches"]
-        label = int(kept[f"{names[0]}.label"])
-        pixels = [view for name in names for view in kept[f"{name}.pixels"].numpy()]
-        boxes = [Box(*box) for name in names for box in kept[f"{name}.boxes"].tolist()]
+        label = int(tensors[f"{names[0]}.label"])
+        pixels = [view for name in names for view in tensors[f"{name}.pixels"].numpy()]
+        boxes = [Box(*box) for name in names for box in tensors[f"{name}.boxes"].tolist()]
         count = len(pixels) if wants_crop(plan) else int(plan.thumbnail) + int(plan.patches)
         views = Views(pixels[:count], boxes[:count], plan.thumbnail, min(count, len(boxes)) - int(plan.thumbnail))
-        shares = None if plan.thumbnail else kept[f"{names[-1]}.shares"].numpy()[:count]
+        shares = None if plan.thumbnail else tensors[f"{names[-1]}.shares"].numpy()[:count]
         return Sample(label, views, shares=shares)
 
 

@@ -89,12 +89,7 @@ class Trainer(Generic[Trained]):
             self._sums[name] = self._sums.get(name, 0.0) + float(loss.detach())
 
     def resume(self, made_by: str, state: Path) -> int:
-        """Load the last complete epoch in `state`, if it is of a training with this fingerprint; return its number or 0.
-
-        `run` will write its state there, and its log beside it.
-        """
-        self._made_by, self._path = made_by, state
-        state.parent.mkdir(parents=True, exist_ok=True)
+        """Load the last complete epoch in `state`, if it is of a training with this fingerprint; return its number or 0."""
         saved = torch.load(state, map_location="cpu", weights_only=True) if state.exists() else {}
         if saved.get("made_by") != made_by:
             if saved:
@@ -105,11 +100,12 @@ class Trainer(Generic[Trained]):
         self.views, self._earlier = saved.get("views", 0), saved.get("seconds", 0.0)
         return int(saved["epoch"])
 
-    def run(self, first: int, epoch: Callable[[int], dict[str, float] | None]) -> None:
+    def run(self, first: int, epoch: Callable[[int], dict[str, float] | None], made_by: str, state: Path) -> None:
         """Run `epoch(number)` for each epoch from `first`; it may return further figures for the log.
 
-        Call `resume` first, which sets where the state is written.
+        After each, its state is written to `state`, with the fingerprint of the training, and a row to the log beside it.
         """
+        state.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.time()
         for number in range(first, self.spec.epochs):
             if self.out_of_time:
@@ -119,17 +115,17 @@ class Trainer(Generic[Trained]):
             figures = epoch(number) or {}
             means = {name: round(total / max(self._steps, 1), 4) for name, total in self._sums.items()}
             row = {"epoch": number + 1, **means, "minutes": round(self.minutes, 1), **figures}
-            _log(self._path.with_suffix(".log.jsonl"), row)
-            self._save(number + 1)
+            _log(state.with_suffix(".log.jsonl"), row)
+            self._save(number + 1, made_by, state)
 
     def _parts(self) -> tuple[Any, ...]:
         return self.module, self._averaged, self._optimiser, self._schedule
 
-    def _save(self, epoch: int) -> None:
+    def _save(self, epoch: int, made_by: str, state: Path) -> None:
         so_far = {"epoch": epoch, "views": self.views, "seconds": 60 * self.minutes}
-        state = {"made_by": self._made_by, **so_far, "parts": [part.state_dict() for part in self._parts()]}
-        with atomic_write(self._path) as partial, partial.open("wb") as file:
-            torch.save(state, file)
+        saved = {"made_by": made_by, **so_far, "parts": [part.state_dict() for part in self._parts()]}
+        with atomic_write(state) as partial, partial.open("wb") as file:
+            torch.save(saved, file)
 
 
 def fit(module: Trained, spec: TrainerSpec, count: int, losses: Callable[[torch.Tensor], Losses]) -> Trained:
