@@ -154,11 +154,11 @@ def _redirected() -> set[Hashable]:
     files: set[Hashable] = set()
     for stream in (sys.stdout, sys.stderr):
         try:
-            found = os.fstat(stream.fileno())
+            info = os.fstat(stream.fileno())
         except (OSError, ValueError, AttributeError):  # closed, or no system stream
             continue
-        if stat.S_ISREG(found.st_mode):
-            files.add((found.st_dev, found.st_ino))
+        if stat.S_ISREG(info.st_mode):
+            files.add((info.st_dev, info.st_ino))
     return files
 
 
@@ -168,7 +168,7 @@ def _identity(path: str) -> Hashable:
     The key ignores case and Unicode normalisation, as some file systems do.
     """
     try:
-        found = os.stat(path)
+        info = os.stat(path)
     except (OSError, ValueError):
         return unicodedata.normalize("NFC", path if "\0" in path else os.path.realpath(path)).casefold()
-    return found.st_dev, found.st_ino
+    return info.st_dev, info.st_ino

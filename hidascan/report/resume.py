@@ -125,7 +125,7 @@ def begin(outputs: Mapping[str, str], made_by: dict[str, object], resume: bool) 
     )
 
 
-def whole(outputs: Iterable[str]) -> dict[str, int]:
+def complete_outputs(outputs: Iterable[str]) -> dict[str, int]:
     """Return the outputs that exist and are not unfinished, with their sizes in bytes."""
     return {
         file: os.path.getsize(file) for file in outputs if os.path.isfile(file) and not os.path.lexists(mark_of(file))

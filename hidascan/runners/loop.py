@@ -97,13 +97,13 @@ class Run:
             self._inputs = chain([*islice(self._inputs, 1)], self._inputs)
         if wanted.shards is not None:  # may be refused, too
             self._shards = ShardReport(wanted.shards, info, settings, again)
-        whole = resume.whole(self._resumable)
+        complete = resume.complete_outputs(self._resumable)
         earlier = resume.begin(self._resumable, settings, again)
         try:
             for report in _opened(wanted, info, earlier.resuming):
                 self._add_report(report)
         except BaseException:
-            resume.end([file for file, size in whole.items() if os.path.getsize(file) == size])  # is still complete
+            resume.end([file for file, size in complete.items() if os.path.getsize(file) == size])  # is still complete
             raise
         if self._shards is not None:
             self._add_report(self._shards)
