@@ -27,12 +27,16 @@ PIXELS = Image.fromarray(picture(240, 300))
 
 @pytest.fixture(scope="module")
 def signer():
-    """A signer with a self-made chain of two certificates, on no trust list."""
+    return new_signer()
+
+
+def new_signer(purpose: str = "1.3.6.1.5.5.7.3.4"):
+    """A signer with a self-made chain of two certificates, on no trust list; `purpose`: of the first one, an OID."""
     import c2pa
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    from cryptography.x509.oid import NameOID, ObjectIdentifier
 
     def certificate(name, key, issuer, issuer_key, is_root):
         def called(text):
@@ -69,7 +73,7 @@ def signer():
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
         )
         if not is_root:
-            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+            made = made.add_extension(x509.ExtendedKeyUsage([ObjectIdentifier(purpose)]), critical=False)
         return made.sign(issuer_key, hashes.SHA256())
 
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
@@ -96,11 +100,21 @@ def created(source_type: str, **more) -> dict:
 
 
 def signed_with(
-    signer, actions, more=None, assertions=(), ingredients=(), base=b"", format="JPEG", beside=False, trust=b""
+    signer,
+    actions,
+    more=None,
+    assertions=(),
+    ingredients=(),
+    base=b"",
+    format="JPEG",
+    beside=False,
+    trust=b"",
+    purpose="",
 ) -> bytes:
     """The bytes of a file with a manifest of any actions and assertions.
 
-    `more` stands beside the actions, such as templates; `trust` are the roots that the maker trusts.
+    `more` stands beside the actions, such as templates; `trust` are the roots that the maker trusts, and `purpose` is
+    a further one that he allows in certificates.
     """
     import c2pa
 
@@ -112,6 +126,8 @@ def signed_with(
     settings: dict = {"builder": {"thumbnail": {"enabled": False}}}  # they take seconds
     if trust:
         settings |= {"verify": {"verify_trust": True}, "trust": {"user_anchors": trust.decode()}}
+    if purpose:
+        settings |= {"trust": {"trust_config": purpose}}
     builder = c2pa.Builder(manifest, context=c2pa.Context(c2pa.Settings.from_dict(settings)))
     for title, relationship, data in ingredients:
         description = json.dumps({"title": title, "relationship": relationship, "label": title})  # named in actions
@@ -238,6 +254,28 @@ def test_signers_on_a_list_of_the_users_are_trusted(hidascan, signer, tmp_path):
     ):
         ran = hidascan(tmp_path / "a.jpg", "--c2pa-trust", tmp_path / wrong)
         assert ran.code == 2 and why in ran.err
+
+
+ALLOWED = {
+    "email protection": "1.3.6.1.5.5.7.3.4",
+    "document signing": "1.3.6.1.5.5.7.3.36",
+    "Microsoft": "1.3.6.1.4.1.311.76.59.1.9",
+    "C2PA": "1.3.6.1.4.1.62558.2.1",  # ChatGPT's since 2026
+    "another": "",
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_only_certificates_for_a_purpose_that_c2pa_allows_are_valid_for_signing(tmp_path, name):
+    purpose = ALLOWED[name] or "1.3.6.1.4.1.99999.1"
+    signer = new_signer(purpose)
+    data, root = signed_with(signer, [created("digitalCapture")], purpose=purpose), tmp_path / "root.pem"
+    root.write_bytes(signer.root)
+    for trust, signature in ((None, "unverified"), (str(root), "valid")):
+        image = read(tmp_path, data, trust=trust)
+        invalid = any("is not valid for signing" in note for note in image.notes)
+        wanted = (signature, False) if ALLOWED[name] else ("unverified", True)
+        assert (image.manifest.signature, invalid) == wanted
 
 
 def test_an_unchecked_identity_does_not_break_the_signature(signer, tmp_path):

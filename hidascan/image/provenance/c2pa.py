@@ -24,10 +24,18 @@ from hidascan.image.provenance.statements import plain
 from hidascan.image.provenance.validation import BINDINGS, ManifestTree, means_change
 from hidascan.notes import CREDENTIALS, FROM_SIDECAR
 
+# Purposes of certificates ("extended key usage") that C2PA allows, besides those that the library allows by itself:
+# emailProtection, timeStamping, OCSPSigning.
+_PURPOSES = (
+    "1.3.6.1.5.5.7.3.36",  # id-kp-documentSigning
+    "1.3.6.1.4.1.62558.2.1",  # C2PA claim signing
+    "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's C2PA signing
+)
 # No host is allowed, as the library would fetch documents that identity assertions name.
 _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": []},
+    "trust": {"trust_config": "\n".join(_PURPOSES)},
 }
 _SUFFIXES = (".c2pa", ".C2PA")
 _SIDECAR_BYTES = 50_000_000
@@ -158,7 +166,7 @@ def _settings(trust: str | None) -> dict[str, Any]:
         return _OFFLINE
     anchors = Path(trust).read_text(encoding="ascii", errors="replace")
     verify = {**_OFFLINE["verify"], "verify_trust": True}
-    return {**_OFFLINE, "verify": verify, "trust": {"user_anchors": anchors}}
+    return {**_OFFLINE, "verify": verify, "trust": {**_OFFLINE["trust"], "user_anchors": anchors}}
 
 
 def _read_sidecar(
