@@ -325,6 +325,15 @@ CODES = {
 }
 
 
+def test_an_expired_certificate_may_have_been_valid_when_signing(signer, tmp_path, monkeypatch):
+    def add(report):
+        report["validation_results"]["activeManifest"]["failure"].append({"code": "signingCredential.expired"})
+
+    report_with(monkeypatch, add)
+    (note,) = read(tmp_path, signed(signer, "digitalCapture")).notes
+    assert "has expired, and no trusted time stamp shows that it was valid when signing (" in note
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_only_codes_of_a_changed_file_break_a_signature(signer, tmp_path, monkeypatch, code):
     def add(report):

@@ -50,7 +50,9 @@ _REASONS = {  # replacements for misleading messages of the library
 _CUT = re.compile(r"out of range|exceeds file size", re.IGNORECASE)  # a length that reaches beyond the end of the file
 _UNDECODABLE = re.compile(r"end of file|bytes remaining|box\b|\bJUM|CBOR|not found|decod|pars(?:e|ing)", re.IGNORECASE)
 _WORDS = {
-    "signingCredential.expired": "the signer's certificate had expired",
+    "signingCredential.expired": (
+        "the signer's certificate has expired, and no trusted time stamp shows that it was valid when signing"
+    ),
     "signingCredential.invalid": f"the signer's certificate is not valid for signing {CREDENTIALS}",
     "signingCredential.ocsp.revoked": "the signer's certificate was revoked",
     "claimSignature.outsideValidity": "signed outside the validity period of the certificate",
