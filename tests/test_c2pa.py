@@ -810,6 +810,8 @@ EXTENT = {  # actions, assertions, source type of the parent ("" for none) -> ag
     "a parameter names the tool": ([CAPTURED, EDITED | {"parameters": {"name": "Generative Remove"}}], {}, "", ("Adobe Generative Remove", True)),
     "a converter acted last": ([created("trainedAlgorithmicMedia", softwareAgent=None), {"action": "c2pa.converted", "softwareAgent": "ImageMagick"}], {}, "", ("tests", False)),
     "a description names the tool": ([created("trainedAlgorithmicMedia", softwareAgent=None) | MADE_BY_GOOGLE], {}, "", ("Google AI", False)),
+    "a description names who resized it": ([OPENED, {"action": "c2pa.resized", "digitalSourceType": GENERATED, "description": "Resized by Google Generative AI."}], {}, "trainedAlgorithmicMedia", ("Google AI", False)),
+    "a description names a product that did not act": ([created("trainedAlgorithmicMedia", softwareAgent=None) | {"description": "Watermarked for Google Generative AI"}], {}, "", ("tests", False)),
     "a description names an edit": ([BY_DESIGN, EDITED | {"description": "Edited with Google AI"}], {}, "", ("Edited with Google AI", True)),
     "a type with a language": ([BY_DESIGN | {"digitalSourceType": GENERATED + "?lang=en"}], {}, "", ("A painter", False)),
     "an artwork in the picture": ([CAPTURED], {"cawg.metadata": {"Iptc4xmpExt:ArtworkOrObject": [METADATA]}}, "", ("tests", True)),
@@ -890,6 +892,15 @@ def test_a_picture_that_was_created_by_a_model_is_whole_whatever_the_tool_is_cal
         manifest = Manifest(signature="unverified", statements=(statement,))
         (claim,) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
         assert (claim.kind, claim.part) == ("ai", part)
+
+
+@pytest.mark.parametrize("library", ["Google C2PA Core Generator Library", "c2pa-rs/0.49", "Acme C2PA SDK 1.2"])
+def test_a_library_that_writes_manifests_is_no_generator(library):
+    generated = Statement("C2PA action c2pa.resized", "trainedAlgorithmicMedia")
+    for signer, name in (("Google LLC", "Google LLC"), ("", "trainedAlgorithmicMedia")):
+        manifest = Manifest(signature="unverified", signer=signer, agents=(library,), statements=(generated,))
+        (claim,) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
+        assert (claim.kind, claim.text) == ("ai", name)
 
 
 def test_the_camera_of_a_placed_photo_is_not_that_of_the_picture(signer, tmp_path):
