@@ -894,6 +894,31 @@ def test_a_picture_that_was_created_by_a_model_is_whole_whatever_the_tool_is_cal
         assert (claim.kind, claim.part) == ("ai", part)
 
 
+def test_a_generated_picture_that_its_generator_wrapped_is_the_whole():
+    def made_of(inner: Manifest, *actions: str, count: int = 1) -> list[tuple[str, str, bool]]:
+        chatgpt = Statement("C2PA claim generator", agent="ChatGPT")
+        manifest = Manifest(statements=(chatgpt,), actions=actions, ingredients=(inner,) * count)
+        return [(one.kind, one.text, one.part) for one in claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)]
+
+    generated = Statement("C2PA action c2pa.created", "trainedAlgorithmicMedia", "GPT-4o")
+    picture = Manifest(relationship="componentOf", statements=(generated,))
+    photo = Manifest(relationship="componentOf", statements=(Statement("C2PA action c2pa.created", "digitalCapture"),))
+    whole = ("ai", "ChatGPT", False)
+    assert made_of(picture) == [whole, ("ai", "GPT-4o", False)]
+    assert made_of(picture, "placed") == made_of(picture, count=2) == [whole, ("ai", "GPT-4o", True)]
+    assert all(part for _, _, part in made_of(photo))
+
+
+@pytest.mark.parametrize("code", ["claim.malformed", "assertion.action.malformed"])
+def test_a_malformed_part_of_a_manifest_is_named_in_words(signer, tmp_path, monkeypatch, code):
+    def add(report):
+        report["validation_results"]["activeManifest"]["failure"].append({"code": code})
+
+    report_with(monkeypatch, add)
+    (note,) = read(tmp_path, signed(signer, "digitalCapture")).notes
+    assert note.endswith(f" is malformed ({code})")
+
+
 @pytest.mark.parametrize("library", ["Google C2PA Core Generator Library", "c2pa-rs/0.49", "Acme C2PA SDK 1.2"])
 def test_a_library_that_writes_manifests_is_no_generator(library):
     generated = Statement("C2PA action c2pa.resized", "trainedAlgorithmicMedia")

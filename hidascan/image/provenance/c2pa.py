@@ -57,6 +57,8 @@ _WORDS = {
     "signingCredential.ocsp.revoked": "the signer's certificate was revoked",
     "claimSignature.outsideValidity": "signed outside the validity period of the certificate",
     "claimSignature.mismatch": "the signature does not match",
+    "claim.malformed": "the claim of the manifest is malformed",
+    "assertion.action.malformed": "the list of actions is malformed",
     "assertion.hashedURI.mismatch": "the manifest was changed after signing",
     "assertion.dataHash.mismatch": "the signed hash leaves out more of the file than the manifest",  # if nothing changed
 }
