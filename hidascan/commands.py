@@ -192,7 +192,7 @@ def scan(
     profile: Annotated[str, typer.Option(metavar="|".join(PROFILES), help="Errors to avoid. low-fpr: fewest false alarms on real photos; high-recall: fewest missed AI images.")] = "balanced",
     threshold: Annotated[Optional[float], typer.Option(metavar="T", help="Report ai for scores of at least T, and real below. Inconclusive is then reported only if the heatmap contradicts real, the picture has no content, or the copies of --stress conflict.  [default: the profile's]", show_default=False)] = None,
     max_pixels: Annotated[int, typer.Option("--max-pixels", metavar="N", help="Reject images of more than N pixels.")] = MAX_PIXELS,
-    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.  [default: none]", show_default=False)] = None,
+    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers and time-stamp authorities of C2PA manifests.  [default: none]", show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how much each area of the image influenced the score.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="Repeat the scan on re-saved, resized and cropped copies, and report inconclusive if the verdicts conflict. Takes five times as long.")] = False,
     runner: Annotated[str, typer.Option(metavar="|".join(RUNNERS), help="local scans on this machine; ray distributes the work over a Ray cluster: paths may be s3://, gs://, https:// or file:// URIs, and --csv, --jsonl, --parquet or -o names a folder for shards (docs/fleet.md).")] = "local",
@@ -257,7 +257,7 @@ def serve(
     device: Device = "auto",
     precision: Precision = "auto",
     profile: Annotated[str, typer.Option(metavar="|".join(PROFILES), help="Errors to avoid; see hidascan --help.")] = "balanced",
-    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers of C2PA manifests.", show_default=False)] = None,
+    c2pa_trust: Annotated[Optional[str], typer.Option("--c2pa-trust", metavar="PEM", help="Trust the certificates in PEM as signers and time-stamp authorities of C2PA manifests.", show_default=False)] = None,
 ) -> None:  # fmt: skip
     """Serve a web page for scanning pictures, and an HTTP API: POST /v1/scan."""
     try:

@@ -29,7 +29,7 @@ class ScanOptions:
         explain: Whether to compute the influence of each patch on the score.
         patches: Maximum number of patches, spread over the image; None for all, as a heatmap requires.
         fast: Whether to stop as soon as the verdict is settled.
-        c2pa_trust: PEM file of certificates that are trusted as signers of C2PA manifests.
+        c2pa_trust: PEM file of certificates that are trusted as signers and time-stamp authorities of C2PA manifests.
 
     Raises:
         UsageError: For a value outside its range.

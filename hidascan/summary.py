@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hidascan import notes
 from hidascan.calibration import ERRORS
 from hidascan.finding import Finding, RunInfo
-from hidascan.image.provenance.claim import AIGC_LABEL, UNNAMED, Claim, claim_strength
-from hidascan.image.provenance.source_types import CAMERA, OTHERS
+from hidascan.image.provenance.claim import AIGC_LABEL, DESCRIBED, NO_NAME, SOME_SERVICE, UNNAMED, Claim, claim_strength
+from hidascan.image.provenance.source_types import CAMERA, OTHERS, label_of
 from hidascan.phrases import heatmap_in_words, percent
 from hidascan.regions import WHOLE
 
@@ -202,7 +202,7 @@ def _claims(finding: Finding) -> str:
     declared = next((one for one in finding.claims if one.source == "c2pa" and one.kind == "ai"), None)
     if declared:
         what = "a part of the picture" if declared.part else "the picture"
-        by = "" if declared.text == UNNAMED else f": “{_quotable(declared.text)}”"
+        by = "" if declared.text == UNNAMED else f": {_named(declared)}"
         broken += f"; they declare {what} AI-made{by}"
     others = [claim for claim in finding.claims if claim.source != "c2pa"]
     return f"{broken}; {_claim(finding, others[0])}" if others else broken
@@ -213,8 +213,18 @@ def _quotable(name: str) -> str:
     return name[:_NAME].translate(_PLAIN_QUOTES)
 
 
+def _named(claim: Claim) -> str:
+    """Quote the name in a claim, IPTC's words for a source type, or a statement without a name."""
+    text = claim.text.removesuffix(AIGC_LABEL)
+    if text in DESCRIBED:
+        return text
+    if text == NO_NAME and claim.source != "c2pa":
+        text = claim.detail or text
+    return f"“{_quotable(label_of(text))}”"
+
+
 def _claim(finding: Finding, claim: Claim) -> str:
-    name = f"“{_quotable(claim.text)}” ({claim_strength(claim)})"
+    name = f"{_named(claim)} ({claim_strength(claim)})"
     from_sidecar = claim.source == "c2pa" and any(note.startswith(notes.FROM_SIDECAR) for note in finding.notes)
     subject = "its sidecar" if from_sidecar else "the file"
     if claim.kind == "ai":
@@ -222,8 +232,9 @@ def _claim(finding: Finding, claim: Claim) -> str:
         start = subject if from_sidecar else f"{subject} itself"
         start += ", however," if finding.verdict == "real" else ""
         if claim.text.endswith(AIGC_LABEL):
-            name = f"“{_quotable(claim.text.removesuffix(AIGC_LABEL))}” ({claim_strength(claim)})"
-            return f"{start} carries China's label for AI-generated or AI-edited content: {name}"
+            unnamed = claim.text.removesuffix(AIGC_LABEL) == SOME_SERVICE
+            producer = f" ({claim_strength(claim)})" if unnamed else f": {name}"
+            return f"{start} carries China's label for AI-generated or AI-edited content{producer}"
         outweighs = ", which outweighs this result" if _outweighs(claim, finding) else ""
         return f"{start} declares {what} AI-made: {name}{outweighs}"
     if claim.kind == "camera":

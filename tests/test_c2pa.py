@@ -27,12 +27,16 @@ PIXELS = Image.fromarray(picture(240, 300))
 
 @pytest.fixture(scope="module")
 def signer():
-    """A signer with a self-made chain of two certificates, on no trust list."""
+    return new_signer()
+
+
+def new_signer(purpose: str = "1.3.6.1.5.5.7.3.4"):
+    """A signer with a self-made chain of two certificates, on no trust list; `purpose`: of the first one, an OID."""
     import c2pa
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    from cryptography.x509.oid import NameOID, ObjectIdentifier
 
     def certificate(name, key, issuer, issuer_key, is_root):
         def called(text):
@@ -69,7 +73,7 @@ def signer():
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
         )
         if not is_root:
-            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+            made = made.add_extension(x509.ExtendedKeyUsage([ObjectIdentifier(purpose)]), critical=False)
         return made.sign(issuer_key, hashes.SHA256())
 
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
@@ -96,11 +100,21 @@ def created(source_type: str, **more) -> dict:
 
 
 def signed_with(
-    signer, actions, more=None, assertions=(), ingredients=(), base=b"", format="JPEG", beside=False, trust=b""
+    signer,
+    actions,
+    more=None,
+    assertions=(),
+    ingredients=(),
+    base=b"",
+    format="JPEG",
+    beside=False,
+    trust=b"",
+    purpose="",
 ) -> bytes:
     """The bytes of a file with a manifest of any actions and assertions.
 
-    `more` stands beside the actions, such as templates; `trust` are the roots that the maker trusts.
+    `more` stands beside the actions, such as templates; `trust` are the roots that the maker trusts, and `purpose` is
+    a further one that he allows in certificates.
     """
     import c2pa
 
@@ -112,6 +126,8 @@ def signed_with(
     settings: dict = {"builder": {"thumbnail": {"enabled": False}}}  # they take seconds
     if trust:
         settings |= {"verify": {"verify_trust": True}, "trust": {"user_anchors": trust.decode()}}
+    if purpose:
+        settings |= {"trust": {"trust_config": purpose}}
     builder = c2pa.Builder(manifest, context=c2pa.Context(c2pa.Settings.from_dict(settings)))
     for title, relationship, data in ingredients:
         description = json.dumps({"title": title, "relationship": relationship, "label": title})  # named in actions
@@ -240,6 +256,28 @@ def test_signers_on_a_list_of_the_users_are_trusted(hidascan, signer, tmp_path):
         assert ran.code == 2 and why in ran.err
 
 
+ALLOWED = {
+    "email protection": "1.3.6.1.5.5.7.3.4",
+    "document signing": "1.3.6.1.5.5.7.3.36",
+    "Microsoft": "1.3.6.1.4.1.311.76.59.1.9",
+    "C2PA": "1.3.6.1.4.1.62558.2.1",  # ChatGPT's since 2026
+    "another": "",
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_only_certificates_for_a_purpose_that_c2pa_allows_are_valid_for_signing(tmp_path, name):
+    purpose = ALLOWED[name] or "1.3.6.1.4.1.99999.1"
+    signer = new_signer(purpose)
+    data, root = signed_with(signer, [created("digitalCapture")], purpose=purpose), tmp_path / "root.pem"
+    root.write_bytes(signer.root)
+    for trust, signature in ((None, "unverified"), (str(root), "valid")):
+        image = read(tmp_path, data, trust=trust)
+        invalid = any("is not valid for signing" in note for note in image.notes)
+        wanted = (signature, False) if ALLOWED[name] else ("unverified", True)
+        assert (image.manifest.signature, invalid) == wanted
+
+
 def test_an_unchecked_identity_does_not_break_the_signature(signer, tmp_path):
     payload = {"referenced_assertions": [], "sig_type": "cawg.unheard_of"}
     identity = {"label": "cawg.identity", "data": {"signer_payload": payload, "signature": "AAAA", "pad1": ""}}
@@ -285,6 +323,15 @@ CODES = {
     "claim.hardBindings.missing": "broken",
     "com.example.unheardOf.mismatch": "broken",
 }
+
+
+def test_an_expired_certificate_may_have_been_valid_when_signing(signer, tmp_path, monkeypatch):
+    def add(report):
+        report["validation_results"]["activeManifest"]["failure"].append({"code": "signingCredential.expired"})
+
+    report_with(monkeypatch, add)
+    (note,) = read(tmp_path, signed(signer, "digitalCapture")).notes
+    assert "has expired, and no trusted time stamp shows that it was valid when signing (" in note
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -763,6 +810,8 @@ EXTENT = {  # actions, assertions, source type of the parent ("" for none) -> ag
     "a parameter names the tool": ([CAPTURED, EDITED | {"parameters": {"name": "Generative Remove"}}], {}, "", ("Adobe Generative Remove", True)),
     "a converter acted last": ([created("trainedAlgorithmicMedia", softwareAgent=None), {"action": "c2pa.converted", "softwareAgent": "ImageMagick"}], {}, "", ("tests", False)),
     "a description names the tool": ([created("trainedAlgorithmicMedia", softwareAgent=None) | MADE_BY_GOOGLE], {}, "", ("Google AI", False)),
+    "a description names who resized it": ([OPENED, {"action": "c2pa.resized", "digitalSourceType": GENERATED, "description": "Resized by Google Generative AI."}], {}, "trainedAlgorithmicMedia", ("Google AI", False)),
+    "a description names a product that did not act": ([created("trainedAlgorithmicMedia", softwareAgent=None) | {"description": "Watermarked for Google Generative AI"}], {}, "", ("tests", False)),
     "a description names an edit": ([BY_DESIGN, EDITED | {"description": "Edited with Google AI"}], {}, "", ("Edited with Google AI", True)),
     "a type with a language": ([BY_DESIGN | {"digitalSourceType": GENERATED + "?lang=en"}], {}, "", ("A painter", False)),
     "an artwork in the picture": ([CAPTURED], {"cawg.metadata": {"Iptc4xmpExt:ArtworkOrObject": [METADATA]}}, "", ("tests", True)),
@@ -843,6 +892,40 @@ def test_a_picture_that_was_created_by_a_model_is_whole_whatever_the_tool_is_cal
         manifest = Manifest(signature="unverified", statements=(statement,))
         (claim,) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
         assert (claim.kind, claim.part) == ("ai", part)
+
+
+def test_a_generated_picture_that_its_generator_wrapped_is_the_whole():
+    def made_of(inner: Manifest, *actions: str, count: int = 1) -> list[tuple[str, str, bool]]:
+        chatgpt = Statement("C2PA claim generator", agent="ChatGPT")
+        manifest = Manifest(statements=(chatgpt,), actions=actions, ingredients=(inner,) * count)
+        return [(one.kind, one.text, one.part) for one in claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)]
+
+    generated = Statement("C2PA action c2pa.created", "trainedAlgorithmicMedia", "GPT-4o")
+    picture = Manifest(relationship="componentOf", statements=(generated,))
+    photo = Manifest(relationship="componentOf", statements=(Statement("C2PA action c2pa.created", "digitalCapture"),))
+    whole = ("ai", "ChatGPT", False)
+    assert made_of(picture) == [whole, ("ai", "GPT-4o", False)]
+    assert made_of(picture, "placed") == made_of(picture, count=2) == [whole, ("ai", "GPT-4o", True)]
+    assert all(part for _, _, part in made_of(photo))
+
+
+@pytest.mark.parametrize("code", ["claim.malformed", "assertion.action.malformed"])
+def test_a_malformed_part_of_a_manifest_is_named_in_words(signer, tmp_path, monkeypatch, code):
+    def add(report):
+        report["validation_results"]["activeManifest"]["failure"].append({"code": code})
+
+    report_with(monkeypatch, add)
+    (note,) = read(tmp_path, signed(signer, "digitalCapture")).notes
+    assert note.endswith(f" is malformed ({code})")
+
+
+@pytest.mark.parametrize("library", ["Google C2PA Core Generator Library", "c2pa-rs/0.49", "Acme C2PA SDK 1.2"])
+def test_a_library_that_writes_manifests_is_no_generator(library):
+    generated = Statement("C2PA action c2pa.resized", "trainedAlgorithmicMedia")
+    for signer, name in (("Google LLC", "Google LLC"), ("", "trainedAlgorithmicMedia")):
+        manifest = Manifest(signature="unverified", signer=signer, agents=(library,), statements=(generated,))
+        (claim,) = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
+        assert (claim.kind, claim.text) == ("ai", name)
 
 
 def test_the_camera_of_a_placed_photo_is_not_that_of_the_picture(signer, tmp_path):

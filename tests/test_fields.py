@@ -124,7 +124,9 @@ def test_parameters_hidden_in_the_lowest_bits_are_read(tmp_path, magic):
         columns[..., :3] = flat.reshape(100, 90, 3)
     Image.fromarray(columns.swapaxes(0, 1).copy()).save(tmp_path / "a.png")
     channels = "alpha" if "png" in magic else "RGB"
-    assert claims_in(tmp_path / "a.png") == [("ai", "A1111", "tag", False, f"lowest bits of {channels}")]
+    assert claims_in(tmp_path / "a.png") == [
+        ("ai", "Stable Diffusion parameters", "tag", False, f"lowest bits of {channels}")
+    ]
 
 
 def test_a_long_workflow_in_a_compressed_chunk_is_read(tmp_path):

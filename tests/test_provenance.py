@@ -16,7 +16,7 @@ from tests.lab import SHARED
 from tests.metadata import SMALL, XMP, claims_in, exif, packet, png, png_text, read, saved, tags, written
 
 CASES = {
-    "png:A1111": ("a.png", png_text("parameters", "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7"), "ai"),
+    "png:A1111": ("a.png", png_text("parameters", "a cat\nSteps: 20, Sampler: Euler a, Version: v1.10.1"), "ai"),
     "png:ComfyUI": ("a.png", png_text("prompt", '{"3": {"class_type": "KSampler"}}'), "ai"),
     "png:InvokeAI": ("a.png", png_text("invokeai_metadata", "{}"), "ai"),
     "png:NovelAI": ("a.png", png_text("Software", "NovelAI"), "ai"),
@@ -67,7 +67,7 @@ def test_claims_do_not_change_the_score(hidascan, tmp_path):
     assert marked["claims"][0] | {"detail": ""} == {
         "kind": "ai",
         "source": "png",
-        "text": "A1111",
+        "text": "Stable Diffusion parameters",
         "signature": "",
         "detail": "",
         "part": False,

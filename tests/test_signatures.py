@@ -35,6 +35,10 @@ def saved(format_name, mode="RGB", **options):
     return file.getvalue()
 
 
+def as_text(data):
+    return data.decode("utf-8", "replace").encode()
+
+
 def tar():
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
@@ -93,6 +97,13 @@ OTHERS = [
     ("a gzip archive", gzip.compress(b"x" * 99)),
     ("a tar archive", tar()),
     ("a macOS AppleDouble file (resource fork)", b"\0\5\x16\7\0\2\0\0Mac OS X        \0\2" + bytes(99)),
+    ("what remains of an image that was saved as text", as_text(saved("JPEG"))),
+    ("what remains of an image that was saved as text", as_text(saved("PNG"))),
+    ("what remains of an image that was saved as text", as_text(saved("JPEG", exif=b"Exif\0\0" + bytes(20000)))),
+    (
+        "a C2PA manifest",
+        b"\0\0\x0c\x62jumb\0\0\0\x1ejumdc2pa\0\x11\0\x10\x80\0\0\xaa\0\x38\x9b\x71\3c2pa\0" + bytes(99),
+    ),
     ("a Windows program", b"MZ\x90\0" + bytes(99)),
     ("a RAW photo (Canon CR3)", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(99)),
     ("a RAW photo (Fujifilm RAF)", b"FUJIFILMCCD-RAW 0201" + bytes(99)),
@@ -109,6 +120,19 @@ def test_a_file_of_another_kind_is_named(tmp_path, name, data, suffix):
     with pytest.raises(ImageError) as raised:
         decode(path)
     assert str(raised.value).startswith(f"this is {name}") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'<?xpacket begin=""?>', b"[InternetShortcut]\nURL=x", b"\0\5\x16\7\0\2\0\0Mac OS X", as_text(saved("PNG"))],
+)
+def test_what_is_not_the_picture_itself_is_not_called_a_format(data):
+    assert describe(data).startswith("this is ") and "an unsupported format" not in describe(data)
+
+
+@pytest.mark.parametrize("data", ["\ufffd\ufffd\ufffd\ufffd hello", "\ufffdPNG files are pictures", "\ufffd" * 9])
+def test_text_with_characters_that_were_lost_is_no_image(data):
+    assert "image that was saved as text" not in describe(data.encode())
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ def test_a_workflow_without_a_graph_is_not_comfyui(tmp_path, value):
 
 STRUCTURES = {
     "Midjourney": "a lighthouse --ar 3:2 --v 7 Job ID: 5c0d3b7a-1111-4222-8333-444455556666",
-    "A1111": PARAMETERS,
+    "Stable Diffusion parameters": PARAMETERS,
+    "A1111": PARAMETERS + ", Version: v1.10.1",
     "Forge": PARAMETERS + ", Version: f2.0.1v1.10.1",
     "Fooocus": '{"prompt": "witch", "steps": 30, "software": "Fooocus 1.0.43 MRE"}',
     "SwarmUI": '{"sui_image_params": {"prompt": "a", "seed": 1}}',
@@ -101,14 +102,28 @@ def test_a_structure_of_a_tool_counts_in_any_field(tmp_path, name):
         assert claims_in(path) == [("ai", name, "tag", False, f"PNG text {key.decode()}")]
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (f'{PARAMETERS}, Civitai resources: [{{"type":"checkpoint"}}], Civitai metadata: {{}}', "Civitai"),
+        (f"{PARAMETERS}, Strength: 1.0, Seed Mode: Scale Alike", "Draw Things"),
+        (f"{PARAMETERS}, Version: ComfyUI, Civitai resources: []", "ComfyUI"),
+        (f"Version: v2, Civitai resources: none, Seed Mode: none, {PARAMETERS}", "Stable Diffusion parameters"),
+        (f"{PARAMETERS}, Version: 4b2f8a1", "Stable Diffusion parameters"),
+    ],
+)
+def test_parameters_are_those_of_the_program_that_marks_them(text, name):
+    assert generator_of(text) == name
+
+
 def test_parameters_behind_a_long_prompt_are_found(tmp_path):
     text = "masterpiece, " * 40_000 + PARAMETERS
     chinese = "猫在沙发上" * 2000 + text[-200:]
     for order in ("utf-16-be", "utf-16-le"):
         exif = tags(inner={0x9286: b"UNICODE\0" + chinese.encode(order)})
-        assert read(tmp_path, "a.webp", exif=exif)[0][1] == "A1111"
+        assert read(tmp_path, "a.webp", exif=exif)[0][1] == "Stable Diffusion parameters"
         exif = tags(inner={0x9286: b"UNICODE\0" + text.encode(order)})
-        assert read(tmp_path, "a.webp", exif=exif)[0][1] == "A1111"
+        assert read(tmp_path, "a.webp", exif=exif)[0][1] == "Stable Diffusion parameters"
     claim = decode(tmp_path / "a.webp").claims[0]
     assert len(claim.detail) <= 200
 

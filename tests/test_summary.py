@@ -135,6 +135,10 @@ def test_an_unreadable_file_has_its_reason_and_no_result():
     assert (card.headline, card.sentence, card.zones, card.reliability) == (FAILED, "The file is empty.", (), "")
 
 
+def tagged(text: str, detail: str = "") -> Claim:
+    return Claim("ai", "xmp", text, detail=detail, strength="tag")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -143,14 +147,19 @@ def test_an_unreadable_file_has_its_reason_and_no_result():
         ({"notes": ("Content Credentials are invalid: the sidecar belongs to another file",)}, "could not be used"),
         ({"notes": ("Content Credentials are from the sidecar a.c2pa",), "c2pa": Manifest()}, "names no generator, camera or"),
         ({"capture": Capture(taken="2026:01:01 10:00:00")}, "names no generator, camera or software"),
-        ({"claims": (Claim("camera", "xmp", "negativeFilm"),)}, "declares its source as “negativeFilm”"),
+        ({"claims": (Claim("camera", "xmp", "negativeFilm"),)}, "declares its source as “Digitised from a transparent negative”"),
+        ({"claims": (tagged("trainedAlgorithmicMedia"),)}, "AI-made: “Created using generative AI” (unsigned tag)"),
+        ({"claims": (tagged("AI", "AI-Generated with Google"),)}, "AI-made: “AI-Generated with Google” (unsigned tag)"),
+        ({"claims": (tagged("AI"),)}, "AI-made: “AI” (unsigned tag)"),
+        ({"claims": (tagged("an AI service (AIGC label)", "{}"),)}, "for AI-generated or AI-edited content (unsigned tag)"),
+        ({"claims": (tagged("Stable Diffusion parameters", "Steps"),)}, "AI-made: Stable Diffusion parameters (unsigned"),
         ({"claims": (Claim("camera", "c2pa", "Leica M11", part=True),)}, "a camera or scanner for a part of the picture: “Lei"),
         (
             {"claims": (Claim("camera", "c2pa", "Some Library", field="C2PA action c2pa.created", strength="signed"),)},
             "declares a camera as the source of the picture, as stated by “Some Library”",
         ),
         ({"claims": (Claim("software", "exif", "Topaz Gigapixel AI 8"),)}, "alone does not show whether AI was used"),
-        ({"claims": (Claim("software", "xmp", "humanEdits"),)}, "declares its source as “humanEdits”"),
+        ({"claims": (Claim("software", "xmp", "humanEdits"),)}, "declares its source as “Human-edited media”"),
     ],
 )  # fmt: skip
 def test_origin_data_is_described_as_what_it_is(changes, said):

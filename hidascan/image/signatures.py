@@ -13,6 +13,7 @@ from hidascan.notes import DAMAGED_IMAGE
 
 _DOWNLOAD = "probably a failed download"
 _SIDECAR = "a sidecar file, or a failed download"
+_NO_FORMAT = ("not the picture itself", "saved as text")  # ends of names of kinds that are no format
 _HEAD = 4096  # bytes of a file that are examined
 
 # Formats of which a picture can be found behind other bytes.
@@ -129,6 +130,12 @@ _UNSUPPORTED = (
     Signature(rb"MSCF\0{4}", "a CAB archive", "unpack it first"),
     Signature(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document or thumbnail store (OLE)"),
     Signature(rb"SQLite format 3\0", "an SQLite database"),
+    Signature(rb"....jumb....jumdc2pa", "a C2PA manifest (Content Credentials), not the picture itself"),
+    Signature(  # with U+FFFD in place of each byte that is no UTF-8
+        rb"(?:\xef\xbf\xbd){4}(?:\0|.{2,6}(?:Exif|JFIF)\0)|\xef\xbf\xbdPNG\r?\n\x1a\n",
+        "what remains of an image that was saved as text",
+        "download or copy the original again",
+    ),
     Signature(rb"\0\x05\x16[\x07\0]", "a macOS AppleDouble file (resource fork), not the picture itself"),
     Signature(rb"MZ(?=.{0,58}\0).{58}", "a Windows program"),
     Signature(rb"\x7fELF", "a Linux program"),
@@ -253,7 +260,8 @@ def _matches(pattern: bytes, head: bytes) -> bool:
 def _sentence(kind: Signature) -> str:
     if kind.advice == RAW:
         return f"this is {kind.name}: {RAW}"
-    return f"this is {kind.name}, an unsupported format" + (f": {kind.advice}" if kind.advice else "")
+    named = f"this is {kind.name}" if kind.name.endswith(_NO_FORMAT) else f"this is {kind.name}, an unsupported format"
+    return named + (f": {kind.advice}" if kind.advice else "")
 
 
 def _text(head: bytes) -> bytes | None:

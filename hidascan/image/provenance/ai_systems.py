@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hidascan.image.provenance.catalogue import tool_in
-from hidascan.image.provenance.claim import Claim, shown
+from hidascan.image.provenance.claim import SOME_SYSTEM, Claim, shown
 from hidascan.image.provenance.denials import is_negative, is_unknown, states_nothing
 from hidascan.image.provenance.field_claims import claim_of
 from hidascan.image.provenance.fields import Field
@@ -35,7 +35,7 @@ def claims_of_ai_system(fields: list[Field]) -> Iterator[Claim]:
     terms = source_types_in(fields)
     if not system and all(states_nothing(field.text) for field in by_kind.values()):
         return
-    text = " ".join(field.text for field in (system, version) if field) if system else "an AI system"
+    text = " ".join(field.text for field in (system, version) if field) if system else SOME_SYSTEM
     detail = "; ".join(f"{field.name.rpartition(':')[2]}: {shown(field.text, 80)}" for field in by_kind.values())
     # A person's name is often filled in for all pictures of a batch.
     strength = "text" if [*by_kind] == ["ai prompt writer"] else "tag"

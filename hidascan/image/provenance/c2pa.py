@@ -24,10 +24,18 @@ from hidascan.image.provenance.statements import plain
 from hidascan.image.provenance.validation import BINDINGS, ManifestTree, means_change
 from hidascan.notes import CREDENTIALS, FROM_SIDECAR
 
+# Purposes of certificates ("extended key usage") that C2PA allows, besides those that the library allows by itself:
+# emailProtection, timeStamping, OCSPSigning.
+_PURPOSES = (
+    "1.3.6.1.5.5.7.3.36",  # id-kp-documentSigning
+    "1.3.6.1.4.1.62558.2.1",  # C2PA claim signing
+    "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's C2PA signing
+)
 # No host is allowed, as the library would fetch documents that identity assertions name.
 _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": []},
+    "trust": {"trust_config": "\n".join(_PURPOSES)},
 }
 _SUFFIXES = (".c2pa", ".C2PA")
 _SIDECAR_BYTES = 50_000_000
@@ -42,11 +50,15 @@ _REASONS = {  # replacements for misleading messages of the library
 _CUT = re.compile(r"out of range|exceeds file size", re.IGNORECASE)  # a length that reaches beyond the end of the file
 _UNDECODABLE = re.compile(r"end of file|bytes remaining|box\b|\bJUM|CBOR|not found|decod|pars(?:e|ing)", re.IGNORECASE)
 _WORDS = {
-    "signingCredential.expired": "the signer's certificate had expired",
+    "signingCredential.expired": (
+        "the signer's certificate has expired, and no trusted time stamp shows that it was valid when signing"
+    ),
     "signingCredential.invalid": f"the signer's certificate is not valid for signing {CREDENTIALS}",
     "signingCredential.ocsp.revoked": "the signer's certificate was revoked",
     "claimSignature.outsideValidity": "signed outside the validity period of the certificate",
     "claimSignature.mismatch": "the signature does not match",
+    "claim.malformed": "the claim of the manifest is malformed",
+    "assertion.action.malformed": "the list of actions is malformed",
     "assertion.hashedURI.mismatch": "the manifest was changed after signing",
     "assertion.dataHash.mismatch": "the signed hash leaves out more of the file than the manifest",  # if nothing changed
 }
@@ -158,7 +170,7 @@ def _settings(trust: str | None) -> dict[str, Any]:
         return _OFFLINE
     anchors = Path(trust).read_text(encoding="ascii", errors="replace")
     verify = {**_OFFLINE["verify"], "verify_trust": True}
-    return {**_OFFLINE, "verify": verify, "trust": {"user_anchors": anchors}}
+    return {**_OFFLINE, "verify": verify, "trust": {**_OFFLINE["trust"], "user_anchors": anchors}}
 
 
 def _read_sidecar(

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hidascan.image.provenance.claim import NO_NAME
 from hidascan.image.provenance.denials import is_denied, is_negative
 
-NO_NAME = "AI"  # generator that a text states without its name
 FIELDS = ("software", "agent", "credit", "creator", "comment", "text")
 _PATH = Path(__file__).with_name("catalogue.toml")
 _OF_TOOLS = ("software", "agent")  # written by tools: a name anywhere in the value counts

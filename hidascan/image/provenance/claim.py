@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 AIGC_LABEL = " (AIGC label)"  # end of the text of a claim by China's label, which edited pictures carry, too
 UNNAMED = "unnamed"  # name of a signer or software that is not stated
+NO_NAME = "AI"  # generator that a text states without its name
+# Texts of claims that describe a generator, as the file does not name it.
+SOME_MODEL, SOME_SERVICE, SOME_SYSTEM = "a diffusion model", "an AI service", "an AI system"
+PARAMETERS, HIDDEN = "Stable Diffusion parameters", "hidden parameters"
+DESCRIBED = frozenset({SOME_MODEL, SOME_SERVICE, SOME_SYSTEM, PARAMETERS, HIDDEN})
 MAX_NAME, MAX_DETAIL = 80, 200  # characters shown
 _KINDS = ("ai", "camera", "software")
 _STRENGTHS = {

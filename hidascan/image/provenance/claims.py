@@ -12,8 +12,7 @@ from PIL import Image
 
 from hidascan.image.provenance.ai_systems import claims_of_ai_system, source_types_in
 from hidascan.image.provenance.cameras import cameras_of
-from hidascan.image.provenance.catalogue import NO_NAME
-from hidascan.image.provenance.claim import MAX_DETAIL, MAX_NAME, Claim, shown
+from hidascan.image.provenance.claim import HIDDEN, MAX_DETAIL, MAX_NAME, NO_NAME, Claim, shown
 from hidascan.image.provenance.field_claims import claim_of, claims_of_field, one_per_value
 from hidascan.image.provenance.fields import PNG_TEXT, Field
 from hidascan.image.provenance.manifest import Manifest
@@ -116,7 +115,7 @@ def _hidden_claims(image: Image.Image) -> Iterator[Claim]:
     hidden = read_stealth(image)
     if hidden is not None:
         channels, text = hidden
-        name, part = generator_of(text) or "hidden parameters", is_inpainted(text)
+        name, part = generator_of(text) or HIDDEN, is_inpainted(text)
         yield Claim(
             "ai", "pixels", name, detail=shown(text), part=part, field=f"lowest bits of {channels}", strength="tag"
         )

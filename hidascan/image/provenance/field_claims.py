@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
-from hidascan.image.provenance.catalogue import NO_NAME, Tool, states_ai, tool_in
-from hidascan.image.provenance.claim import MAX_DETAIL, MAX_NAME, Claim, shown
+from hidascan.image.provenance.catalogue import Tool, states_ai, tool_in
+from hidascan.image.provenance.claim import MAX_DETAIL, MAX_NAME, NO_NAME, Claim, shown
 from hidascan.image.provenance.denials import states_nothing
 from hidascan.image.provenance.fields import Field
 from hidascan.image.provenance.source_types import meaning_of, term_of

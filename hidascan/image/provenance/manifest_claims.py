@@ -53,7 +53,7 @@ def _ingredient_claims(manifest: Manifest, of_whole: bool, placed: bool, signatu
     contained = [one for one in manifest.ingredients if one.relationship != "inputTo"]  # inputs: prompts, references
     of_whole = of_whole and len(contained) == 1 and not any(map(_is_camera, manifest.statements))
     for one in contained:
-        whole = of_whole and one.relationship == "parentOf"
+        whole = of_whole and (one.relationship == "parentOf" or _is_the_picture(one, manifest))
         inside = placed or one.relationship != "parentOf"
         weakest = max(signature, one.signature or signature, key=_SIGNATURES.index)
         for claim in _own_claims(one):
@@ -63,6 +63,15 @@ def _ingredient_claims(manifest: Manifest, of_whole: bool, placed: bool, signatu
                 strength = _STRENGTH.get(weakest, "text")
                 yield replace(claim, part=part, detail=detail, signature=weakest, strength=strength)
         yield from _ingredient_claims(one, whole, inside, weakest)
+
+
+def _is_the_picture(ingredient: Manifest, manifest: Manifest) -> bool:
+    """Return whether an ingredient, the only one, is the picture itself: generated, like the whole file, and not placed.
+
+    ChatGPT and Designer wrap their pictures so.
+    """
+    generated = any(not part for part, _ in _ai_statements(manifest))
+    return generated and ingredient.relationship == "componentOf" and "placed" not in manifest.actions
 
 
 def _own_claims(manifest: Manifest) -> Iterator[Claim]:

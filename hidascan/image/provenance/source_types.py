@@ -78,6 +78,11 @@ def term_of(value: str) -> str:
     return known or (own.group(1) if own else "")
 
 
+def label_of(term: str) -> str:
+    """Return IPTC's label of a term, or else the text unchanged."""
+    return _LABELS[term][0] if term in _LABELS else term
+
+
 def meaning_of(term: str) -> tuple[str, bool]:
     """Return the kind of claim of a term, "" for none, and whether it is about part of the picture."""
     term = _TERMS.get(term.lower(), term)

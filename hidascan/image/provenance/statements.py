@@ -9,7 +9,7 @@ from typing import Any
 from hidascan.image.provenance.catalogue import Tool, tool_in
 from hidascan.image.provenance.fields import kind_of_property
 from hidascan.image.provenance.manifest import ACTION, ASSERTION, GENERATOR, MODEL, Statement
-from hidascan.image.provenance.source_types import term_of
+from hidascan.image.provenance.source_types import meaning_of, term_of
 from hidascan.image.provenance.tags import camera_name
 
 _MAX_LENGTH = 200
@@ -23,8 +23,11 @@ _INGREDIENTS = ("instanceId", "ingredient", "ingredients", "ingredientIds")  # p
 _OF_VALUES = frozenset({"@id", "@value", "@type", "@language", "id"})  # keys of a value in JSON-LD
 _METADATA = ("c2pa.metadata", "cawg.metadata", "stds.")
 _LIBRARY = re.compile(  # as the name of a claim generator, which says nothing on the tool
-    r"(?:adobe_)?c2pa(?:[-_.]?(?:rs|python|node\w*|js|tool|c|ios|android|swift))?(?:[/ _]v?[\d.]+\w*)?", re.IGNORECASE
+    r"(?:adobe_)?c2pa(?:[-_.]?(?:rs|python|node\w*|js|tool|c|ios|android|swift))?(?:[/ _]v?[\d.]+\w*)?"
+    r"|(?:\w{1,20} )?c2pa (?:\w{1,20} ){0,2}(?:library|sdk)(?:[/ ]v?[\d.:]+)?",
+    re.IGNORECASE,
 )
+_VERB = re.compile(r"[A-Z]\w{1,20}(?= by )")  # at the start of "Resized by Google Generative AI."
 AI_ASSERTIONS = ("com.adobe.generative-ai", "c2pa.ai-disclosure", "c2pa.ai_generated_content")
 
 
@@ -36,7 +39,7 @@ def claim_generator_of(manifest: dict[str, Any]) -> str:
 
 
 def is_library(agent: str) -> bool:
-    """Return whether a name is only that of a library that writes manifests, such as "c2pa-rs/0.49"."""
+    """Return whether a name is only that of a library that writes manifests: "c2pa-rs/0.49", "Acme C2PA Library"."""
     return bool(_LIBRARY.fullmatch(agent))
 
 
@@ -113,11 +116,9 @@ def _action_statements(data: dict[str, Any], infos: list[Any]) -> Iterator[State
 
 def _statements_of_action(action: dict[str, Any], agents: list[Any]) -> Iterator[Statement]:
     field = f"{ACTION}{plain(action.get('action'))}".strip()
+    source_type = source_type_of(action.get("digitalSourceType"))
     agent = _name(action.get("softwareAgent")) or _by_index(agents, action.get("softwareAgentIndex"))
-    description = plain(action.get("description"))
-    if not agent and (tool := tool_in(description, "credit")):  # "Created by Google Generative AI."
-        agent = description if tool.means == "ai-edit" else tool.name
-    yield Statement(field, source_type_of(action.get("digitalSourceType")), agent)
+    yield Statement(field, source_type, agent := agent or _described(plain(action.get("description")), source_type))
     parameters = action.get("parameters") or action.get("templateParameters")
     if isinstance(parameters, dict):
         nested = [
@@ -134,6 +135,16 @@ def _statements_of_action(action: dict[str, Any], agents: list[Any]) -> Iterator
                 continue  # title of a picture
             elif tool := tool_in(text := plain(value), "credit"):  # "Generative Remove"
                 yield Statement(place, agent=_agent(tool, text))
+
+
+def _described(description: str, source_type: str) -> str:
+    """Return the agent in a description such as "Created by Google Generative AI."; if AI is declared, with any verb."""
+    if meaning_of(source_type)[0] == "ai" and not tool_in(description, "credit"):
+        description = _VERB.sub("Created", description, count=1) if _VERB.match(description) else ""
+    tool = tool_in(description, "credit")
+    if tool is None:
+        return ""
+    return description if tool.means == "ai-edit" else tool.name
 
 
 def _agent(tool: Tool, text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hidascan.image.provenance.catalogue import CHATBOTS, tool_in
-from hidascan.image.provenance.claim import AIGC_LABEL
+from hidascan.image.provenance.claim import AIGC_LABEL, PARAMETERS, SOME_MODEL, SOME_SERVICE
 
 COMFYUI = "ComfyUI"
 _JSON_CHARACTERS = 4_000_000
@@ -25,6 +25,11 @@ _STEPS = re.compile(r"\bSteps: ?\d+\s*(?:[,;]|$)", re.MULTILINE)
 _SETTINGS_NAMED = ("Sampler:", "CFG scale:", "Schedule type:", "Guidance Scale:")
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
 _FORGE = re.compile(r"f\d+\.\d|f\d.*-v?1\.\d|neo\b", re.IGNORECASE)
+_MARKS_OF_PARAMETERS = (
+    ("A1111", re.compile(r"\bVersion: ?v\d")),
+    ("Civitai", re.compile(r"\bCivitai (?:resources|metadata):")),
+    ("Draw Things", re.compile(r"\bSeed Mode:")),
+)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _JOB = re.compile(rf"\bJob ID: ?(?:({_UUID})\s*$|\S)", re.IGNORECASE)
 _PARAMETER = re.compile(r"\s--[a-z]{1,12}\b")  # parameter of Midjourney
@@ -130,7 +135,7 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
         # China's GB 45438-2025; the labels 2 and 3 mean "possibly" and "suspected"
         producers = (label.get(key) for key in ("contentproducer", "serviceprovider"))
         producer = next((one.strip() for one in producers if isinstance(one, str) and one.strip()), "")
-        return ("an AI service" if not producer or _CODE.fullmatch(producer) else producer[:_PRODUCER]) + AIGC_LABEL
+        return (SOME_SERVICE if not producer or _CODE.fullmatch(producer) else producer[:_PRODUCER]) + AIGC_LABEL
     keys = {str(key).lower(): value for key, value in values.items()}
     if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
         return name
@@ -145,7 +150,7 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     makes_images = any(word in model.lower() for word in _OF_IMAGES)
     if tool and tool.means != "software" and (tool.name not in CHATBOTS or makes_images):
         return tool.name
-    return "a diffusion model" if len(settings & _SETTINGS) >= _NEEDED_SETTINGS else ""
+    return SOME_MODEL if len(settings & _SETTINGS) >= _NEEDED_SETTINGS else ""
 
 
 def is_signed_by_xai(description: str, artist: str) -> bool:
@@ -163,13 +168,14 @@ def _is_job(text: str) -> bool:
 
 
 def _writer_of_parameters(text: str) -> str:
-    """Return the program that wrote parameters in A1111's format, which many programs use."""
+    """Return the program that wrote parameters in A1111's format, which many programs use; else what they are."""
     for match in _WRITER.finditer(text[-4000:]):
         if tool := tool_in(match.group(1), "software"):
             return tool.name
         if _FORGE.match(match.group(1)):
             return "Forge"
-    return "A1111"
+    settings = _STEPS.split(text, maxsplit=1)[-1]  # behind the prompt
+    return next((name for name, mark in _MARKS_OF_PARAMETERS if mark.search(settings)), PARAMETERS)
 
 
 def _generator_in_json(text: str) -> str:
