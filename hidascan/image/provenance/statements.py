@@ -118,7 +118,8 @@ def _statements_of_action(action: dict[str, Any], agents: list[Any]) -> Iterator
     field = f"{ACTION}{plain(action.get('action'))}".strip()
     source_type = source_type_of(action.get("digitalSourceType"))
     agent = _name(action.get("softwareAgent")) or _by_index(agents, action.get("softwareAgentIndex"))
-    yield Statement(field, source_type, agent := agent or _described(plain(action.get("description")), source_type))
+    agent = agent or _described(plain(action.get("description")), source_type)
+    yield Statement(field, source_type, agent)
     parameters = action.get("parameters") or action.get("templateParameters")
     if isinstance(parameters, dict):
         nested = [
