@@ -152,6 +152,14 @@ def graphs(*nodes: str, skipped: tuple[str, ...] = (), subgraph: str = "") -> di
         (("LoadImage", "ImageUpscaleWithModel", "SaveImage"), "software", False),
         (("LoadImage", "BiRefNetRMBG", "ReverseImageBatch", "SaveImage"), "software", False),
         (("LoadImage", "FluxKontextImageScale", "ImageUpsampler", "BriaRemoveImageBackground"), "software", False),
+        (("LoadAndResizeImage", "ImageScale", "SaveImage"), "software", False),
+        (("WebcamCapture", "SaveImage"), "software", False),
+        (("Load3D", "SaveImage"), "software", False),
+        (("Base64ToImage", "SaveImage"), "software", False),
+        (("ImageFromBase64", "SaveImage"), "software", False),
+        (("LayerUtility: LoadPSD", "SaveImage"), "software", False),
+        (("LoadAndResizeImage", "KSampler", "SaveImage"), "ai", False),
+        (("A node of somebody", "ImageToBase64"), "ai", False),
         (("LoadImage", "BriaEraser", "SaveImage"), "ai", True),
         (("LoadImage", "VAEEncodeForInpaint", "KSampler", "SaveImage"), "ai", True),
         (("LoadImage", "KSampler", "SetLatentNoiseMask", "SaveImage"), "ai", True),
@@ -219,6 +227,14 @@ def test_labels_outside_containers_are_read(tmp_path):
         trailer = f'SEFHPhotoEditor_Re_Edit_Data{{"a":1,"genAIType":{kind}}}xxxxSEFT'.encode()
         path = written(tmp_path, "b.jpg", jpeg() + trailer)
         assert [claim[:4] for claim in claims_in(path)] == wanted
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_chunks_of_comfyui_s_animated_pngs_are_read(tmp_path, behind):
+    for nodes, kind in ((("EmptyLatentImage", "KSampler"), "ai"), (("LoadImage", "ImageScale"), "software")):
+        chunk = (b"comf", b"prompt\0" + graphs(*nodes, "SaveAnimatedPNG")["prompt"].encode())
+        path = written(tmp_path, "a.png", png(chunk, behind=behind))
+        assert [claim[:2] for claim in claims_in(path)] == [(kind, "ComfyUI")]
 
 
 def test_a_truncated_workflow_is_comfyui(tmp_path):

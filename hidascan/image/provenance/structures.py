@@ -66,7 +66,11 @@ _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
 )
 # Names of ComfyUI's nodes: those that load a picture, that generate, that generate a part of a picture, and that start
 # from nothing.
-_LOADS = re.compile(r"load ?(?:image|video)|image ?load", re.IGNORECASE)
+_LOADS = re.compile(
+    r"load ?(?:and ?resize ?)?(?:image|video)|image ?load|load ?(?:psd|3d)|webcam|screen ?share"
+    r"|base64 ?(?:to|2) ?image|image ?from ?base64",
+    re.IGNORECASE,
+)
 _GENERATES = re.compile(
     r"(?i:(?<!re)(?<!up)(?<!down)sampl|vae ?decode|diffus|detailer|sd ?upscale|image ?(?:edit|generat)"
     r"|(?:text|txt|image|img) ?(?:to|2) ?(?:image|img)|dall-?e|gpt-?image|ideogram|seedream|nano ?banana|omnigen|bagel"
