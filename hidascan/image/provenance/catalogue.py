@@ -56,7 +56,7 @@ _GENERATED = re.compile(r"\bgenerated\b", re.IGNORECASE)
 # What may stand beside a generator's name: the address of its maker at the end, and its maker before it.
 _ASIDE = re.compile(r"(?<=\w)[\s:,–-]+\(?https?://\S+?\)?$")
 _OWNER = re.compile(
-    r"\b(?:OpenAI|Google|Adobe|Microsoft|Meta|xAI|Stability AI|Black Forest Labs|ByteDance)['’]s\s+(?=\w)",
+    r"\b(?:OpenAI|Google|Adobe|Microsoft|Meta|xAI|Stability AI|Black Forest Labs|ByteDance|Luma AI)['’]s\s+(?=\w)",
     re.IGNORECASE,
 )
 _BRACKET_LAST = re.compile(r"([^()\[\]]+?)\s*[(\[]([^()\[\]]{1,60})[)\]]")
