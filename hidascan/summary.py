@@ -238,6 +238,8 @@ def _claim(finding: Finding, claim: Claim) -> str:
         return f"{start} {what} {name}{'' if signed else ', which is easily faked'}"
     if claim.source == "c2pa" and claim.text == UNNAMED:
         return f"{subject} has Content Credentials that name no software"
+    if claim.text.endswith(AIGC_LABEL):
+        return f"{subject} carries China's label for {_quotable(claim.text.removesuffix(AIGC_LABEL))} content ({claim_strength(claim)})"
     if claim.text in OTHERS or "DigitalSource" in claim.field:
         return f"{subject} declares its source as {name}"
     return f"{subject} names software: {name}; that alone does not show whether AI was used"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -56,7 +57,8 @@ _PNG = {
     "copyright": "text", "disclaimer": "text", "warning": "text", "keywords": "keywords", "credit": "credit",
     "generator": "software",
 }  # fmt: skip
-_XMP_KEY = "XML:com.adobe.xmp"
+_XMP_KEY, _XMP_KEYS = "XML:com.adobe.xmp", ("XML:com.adobe.xmp", "XMP", "xmp")
+_LABEL = "TC260:"  # prefix of China's label in XMP
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _UNREAD_XMP = ("WEBP", "HEIF", "AVIF")
 _EXTENSION_HEAD = 40  # GUID, full length, offset
@@ -165,8 +167,13 @@ def _exif_fields(file: _File) -> Iterator[Field]:
 
 def _xmp_fields(file: _File) -> Iterator[Field]:
     for packet in dict.fromkeys(_packets(file)):
-        for name, value, of_part in properties_of(packet):
+        properties = [*properties_of(packet)]
+        for name, value, of_part in properties:
             yield Field("xmp", f"XMP {name}", kind_of_property(name), value, of_part)
+        stated = [(name, value) for name, value, of_part in properties if name.startswith(_LABEL) and not of_part]
+        label = {name.removeprefix(_LABEL): value for name, value in stated}
+        if "Label" in label:  # a structure of properties instead of one with JSON
+            yield Field("xmp", f"XMP {_LABEL}AIGC", "structure", json.dumps({"AIGC": label}))
 
 
 def kind_of_property(name: str) -> str:
@@ -179,7 +186,7 @@ def _packets(file: _File) -> Iterator[bytes]:
     yield from (body[len(_XMP_SEGMENT) :] for body in segments if body.startswith(_XMP_SEGMENT))
     yield from _extended(body[len(_XMP_EXTENSION) :] for body in segments if body.startswith(_XMP_EXTENSION))
     packets = [] if segments or file.png_texts else [file.image.info.get("xmp")]
-    packets += [text for key, text in file.png_texts if key == _XMP_KEY]
+    packets += [text for key, text in file.png_texts if key in _XMP_KEYS]
     packets += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
     packets += [text for kind, text in file.gif_texts if kind == "xmp"]
     packets += [] if any(packets) else file.unread_xmp

@@ -24,6 +24,7 @@ _PREFIXES = {
     "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#": "stEvt",
     "http://purl.org/dc/elements/1.1/": "dc",
     "http://purl.org/dc/terms/": "dcterms",
+    "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",
     "http://www.w3.org/1999/02/22-rdf-syntax-ns#": "rdf",
     "adobe:ns:meta/": "x",
 }
