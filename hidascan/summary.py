@@ -143,7 +143,7 @@ def _pixels(finding: Finding, score: float, run: RunInfo | None) -> str:
 
 def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: str) -> str:
     if _has_no_content(finding):
-        return f"The picture is blank, almost blank or too small to judge; its score ({score:.3f}) has no meaning"
+        return f"{_missing_content(finding)}; its score ({score:.3f}) has no meaning"
     if _copies_conflict(finding):
         return (
             "Among the picture and its re-saved, resized and cropped copies, some count as AI and others as free of AI"
@@ -162,6 +162,14 @@ def _inconclusive(finding: Finding, score: float, run: RunInfo | None, heatmap: 
 
 def _has_no_content(finding: Finding) -> bool:
     return any(note.startswith(notes.NO_CONTENT) for note in finding.notes)
+
+
+def _missing_content(finding: Finding) -> str:
+    """Return the reason of the note on missing content as the beginning of a sentence."""
+    reason = next(
+        note.removeprefix(f"{notes.NO_CONTENT}: ") for note in finding.notes if note.startswith(notes.NO_CONTENT)
+    )
+    return "The picture is too small to judge" if reason[:1].isdigit() else reason[:1].upper() + reason[1:]
 
 
 def _copies_conflict(finding: Finding) -> bool:
@@ -249,6 +257,8 @@ def _claim(finding: Finding, claim: Claim) -> str:
         return f"{start} {what} {name}{'' if signed else ', which is easily faked'}"
     if claim.source == "c2pa" and claim.text == UNNAMED:
         return f"{subject} has Content Credentials that name no software"
+    if claim.text.endswith(AIGC_LABEL):
+        return f"{subject} carries China's label for {_quotable(claim.text.removesuffix(AIGC_LABEL))} content ({claim_strength(claim)})"
     if claim.text in OTHERS or "DigitalSource" in claim.field:
         return f"{subject} declares its source as {name}"
     return f"{subject} names software: {name}; that alone does not show whether AI was used"

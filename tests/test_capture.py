@@ -65,7 +65,7 @@ def test_broken_exif_states_nothing():
         def getexif(self):
             raise SyntaxError("not a TIFF file")
 
-    assert capture_of(Broken(), has_camera=True) is None
+    assert capture_of(Broken(), b"", has_camera=True) is None
 
 
 def test_it_reaches_json_lines_and_the_report_but_no_coordinates_do(hidascan, tmp_path):

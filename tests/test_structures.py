@@ -167,6 +167,14 @@ def graphs(*nodes: str, skipped: tuple[str, ...] = (), subgraph: str = "") -> di
         (("LoadImage", "ImageUpscaleWithModel", "SaveImage"), "software", False),
         (("LoadImage", "BiRefNetRMBG", "ReverseImageBatch", "SaveImage"), "software", False),
         (("LoadImage", "FluxKontextImageScale", "ImageUpsampler", "BriaRemoveImageBackground"), "software", False),
+        (("LoadAndResizeImage", "ImageScale", "SaveImage"), "software", False),
+        (("WebcamCapture", "SaveImage"), "software", False),
+        (("Load3D", "SaveImage"), "software", False),
+        (("Base64ToImage", "SaveImage"), "software", False),
+        (("ImageFromBase64", "SaveImage"), "software", False),
+        (("LayerUtility: LoadPSD", "SaveImage"), "software", False),
+        (("LoadAndResizeImage", "KSampler", "SaveImage"), "ai", False),
+        (("A node of somebody", "ImageToBase64"), "ai", False),
         (("LoadImage", "BriaEraser", "SaveImage"), "ai", True),
         (("LoadImage", "VAEEncodeForInpaint", "KSampler", "SaveImage"), "ai", True),
         (("LoadImage", "KSampler", "SetLatentNoiseMask", "SaveImage"), "ai", True),
@@ -214,9 +222,25 @@ def test_a_subgraph_of_a_workflow_generates():
     ("label", "name"),
     [
         ('{"AIGC": {"ServiceProvider": "a", "ServiceUser": "b"}}', "a (AIGC label)"),
-        ('{"AIGC": {"Label": "3", "ServiceProvider": "a", "ServiceUser": "b"}}', ""),
+        ('{"AIGC": {"Label": "0", "ServiceProvider": "a", "ServiceUser": "b"}}', ""),
+        ("AIGC={'Label': '1', 'ContentProducer': 'x'}", "x (AIGC label)"),
+        ('\ufeff{"AIGC": {"Label": "1", "ContentProducer": "x"}}', "x (AIGC label)"),
+        ("{'Label': 'cats', 'Content': 'x'}", ""),
         ('{"aigc_info": {"aigc_label_type": 1, "source_info": "a"}}', "an AI service (AIGC label)"),
         ('{"aigc_info": {"aigc_label_type": 0}, "data": {"product": "dreamina", "exportType": "retouch"}}', ""),
+        ('{"data": {"product": "dreamina_oversea", "exportType": "generation"}}', "Dreamina"),
+        ('{"data": {"product": "aweme", "aigc_info": {"aigc_type": 1}}}', "an AI service (AIGC label)"),
+        ('{"data": {"product": "aweme", "aigc_info": {"aigc_type": 2}}}', ""),
+        ('{"data": {"product": "retouch", "aigc_info": {"aigc_type": 1}}}', ""),
+        ('{"data": {"aigc_info": {"aigc_label_type": 2}}}', "an AI service (AIGC label)"),
+        ('{"data": {"aigc_info": {"aigc_label_type": 10}}}', ""),
+        ('{"generationParams": {"modelName": "flux-2-max"}}', "Flux"),
+        (
+            '{"input": {"prompt": "a cat", "num_inference_steps": 4, "seed": 1, "guidance_scale": 3}}',
+            "a diffusion model",
+        ),
+        ('{"meta": {"prompt": "describe it", "model": "gpt-4o"}}', ""),
+        ('{"generationParams": {"modelName": "Canon"}, "params": {"prompt": "say cheese"}}', ""),
         ('{"prompt": "describe this", "model": "doubao-1-5-vision-pro-32k"}', ""),
         ('{"prompt": "a cat", "model": "doubao-seedream-4-0"}', "Seedream"),
         ('{"hf-job-id": "5c0d3b7a"}', "Higgsfield"),
@@ -236,6 +260,14 @@ def test_labels_outside_containers_are_read(tmp_path):
         assert [claim[:4] for claim in claims_in(path)] == wanted
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_chunks_of_comfyui_s_animated_pngs_are_read(tmp_path, behind):
+    for nodes, kind in ((("EmptyLatentImage", "KSampler"), "ai"), (("LoadImage", "ImageScale"), "software")):
+        chunk = (b"comf", b"prompt\0" + graphs(*nodes, "SaveAnimatedPNG")["prompt"].encode())
+        path = written(tmp_path, "a.png", png(chunk, behind=behind))
+        assert [claim[:2] for claim in claims_in(path)] == [(kind, "ComfyUI")]
+
+
 def test_a_truncated_workflow_is_comfyui(tmp_path):
     cut = 'workflow:{"last_node_id": 9, "nodes": [{"id": 9, "ty'
     assert read(tmp_path, "a.jpg", exif=tags({0x010F: cut}))[0][:2] == ("ai", "ComfyUI")
@@ -252,6 +284,39 @@ def test_the_chinese_label_is_read_with_its_name_before_it(tmp_path):
 )
 def test_the_chinese_label_needs_no_producer(tmp_path, label):
     assert read(tmp_path, "a.png", **png_text("Comment", label))[0][:2] == ("ai", "an AI service (AIGC label)")
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        '<TC260:AIGC rdf:parseType="Resource"><TC260:Label>{0}</TC260:Label><TC260:ContentProducer>x</TC260:ContentProducer></TC260:AIGC>',
+        '<TC260:AIGC TC260:Label="{0}" TC260:ContentProducer="x"/>',
+        "<TC260:AIGC>{{'Label': '{0}', 'ContentProducer': 'x'}}</TC260:AIGC>",
+        '<TC260:AIGC>AIGC={{"Label": "{0}", "ContentProducer": "x"}}</TC260:AIGC>',
+    ],
+)
+@pytest.mark.parametrize(
+    ("label", "wanted"),
+    [
+        ("1", [("ai", "x (AIGC label)")]), ("2", [("software", "possibly AI-generated (AIGC label)")]),
+        ("3", [("software", "suspected to be AI-generated (AIGC label)")]), ("0", []),
+    ],
+)  # fmt: skip
+def test_the_chinese_label_is_read_from_any_form_of_xmp(tmp_path, properties, label, wanted):
+    xmp = packet(properties.format(label), 'xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/"')
+    assert [claim[:2] for claim in read(tmp_path, "a.jpg", xmp=xmp)] == wanted
+    for key in ("XMP", "xmp"):
+        assert [claim[:2] for claim in read(tmp_path, "a.png", **png_text(key, xmp.decode()))] == wanted
+
+
+def test_a_label_that_is_only_a_suspicion_does_not_declare_ai(tmp_path):
+    for chunks in ({"AIGC": '{"Label": "2"}'}, {"Comment": 'AIGC{"Label":"3","ContentPropagator":"x"}'}):
+        ((key, value),) = chunks.items()
+        decoded = decode(saved(tmp_path / "a.png", **png_text(key, value)))
+        assert [claim.kind for claim in decoded.claims] == ["software"]
+        assert not conflict(decoded.claims, "real")
+        sentence = summary(Finding("a.png", "ok", "real", 0.01, claims=decoded.claims), None).sentence
+        assert "carries China's label for " in sentence and "AI-generated content (unsigned tag)" in sentence
 
 
 @pytest.mark.parametrize("tag", [0xA433, 0xA430, 0x9213])  # LensMake, CameraOwnerName, ImageHistory

@@ -98,7 +98,7 @@ def test_the_card_never_contradicts_its_row(finding):
         assert card.headline == (PART if part else HEADLINES[finding.verdict])
     assert f"{finding.score:.3f}" in words and words.endswith(".") and not re.search(r"\.\.|  |None", words)
     # The heatmap
-    judged = "too small to judge" not in words
+    judged = "has no meaning" not in words
     assert ("no heatmap was made" in words) == (finding.ai_area is None and judged)
     assert ("the whole picture (100 %)" in words) == (finding.ai_area == 1 and judged)
     assert ("upper left, 8 % of the picture" in words) == (finding.ai_area == 0.08 and judged)
@@ -223,6 +223,18 @@ def test_what_makes_a_result_less_reliable_is_named(changes, weakness):
     sound = {"width": 3000, "height": 2000, "jpeg_quality": 95, "domain": "photo"}
     assert summary(Finding("a", "ok", "real", 0.1, **sound), RUN).weaknesses == ()
     assert summary(Finding("a", "ok", "real", 0.1, **{**sound, **changes}), RUN).weaknesses == (weakness,)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.zeros((100, 100, 3), np.uint8), "The picture is blank; its score (0.100)"),
+        (np.zeros((40, 100, 3), np.uint8), "The picture is too small to judge; its score (0.100)"),
+    ],
+)
+def test_the_card_names_which_content_is_missing(pixels, words):
+    card = summary(Finding("a", "ok", "inconclusive", 0.1, notes=(content_problem(pixels),)), RUN)
+    assert card.sentence.startswith(words) and "almost" not in card.sentence
 
 
 def test_the_notes_that_the_card_reads_are_those_that_a_scan_writes(hidascan, tmp_path):

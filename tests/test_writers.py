@@ -17,6 +17,10 @@ from tests.metadata import PARAMETERS, claims_of, png_text, read, tags
         ("Compressed by jpeg-recompress", "jpeg-recompress"), ("Optimized by JPEGmini 3.14.2", "JPEGmini 3.14.2"),
         ("This image was created with Adobe Fireworks.", "Adobe Fireworks"),
         ("GIF converted with https://ezgif.com/webp-to-gif", "https://ezgif.com/webp-to-gif"),
+        ("Optimized using ezgif.com", "ezgif.com"), ("Resized on https://ezgif.com/resize", "https://ezgif.com/resize"),
+        ("Created with TechSmith Snagit for Mac", "TechSmith Snagit for Mac"), ("Snagit 2024", "Snagit 2024"),
+        ("Edited with Photoshop Express", "Photoshop Express"),
+        ("Created with Adobe Photoshop Elements 2026", "Adobe Photoshop Elements 2026"),
     ],
 )  # fmt: skip
 def test_a_comment_may_name_the_program_that_wrote_the_file(tmp_path, comment, program):
@@ -34,7 +38,7 @@ def test_a_comment_may_name_the_program_that_wrote_the_file(tmp_path, comment, p
     [
         "Created by Anna", "Created with love", "Screenshot", "Blender", "Fireworks 2024", "Creator: Anna", "Software engineer",
         "Not made with GIMP", "Made with Photoshop?", "How this was created with GIMP", "Photoshop tutorial", "Software: unknown",
-        "Photo by annasmith.com", "Optimized by hand", "Picasso 2.0 at the museum", "Compressed air by Anna",
+        "Photo by annasmith.com", "Optimized by hand", "Optimized using myezgif.com", "Made on Earth", "Photoshop Elements of style", "Picasso 2.0 at the museum", "Compressed air by Anna",
     ],
 )  # fmt: skip
 def test_other_comments_name_no_program(tmp_path, comment):

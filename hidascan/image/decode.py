@@ -175,7 +175,7 @@ def _with_origin(
         decoded,
         claims=claims,
         manifest=manifest,
-        capture=capture_of(image, has_camera),
+        capture=capture_of(image, contents[0], has_camera),
         notes=(*decoded.notes, *notes),
     )
 

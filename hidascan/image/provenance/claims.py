@@ -24,6 +24,8 @@ from hidascan.image.provenance.structures import (
     generator_of_keys,
     is_inpainted,
     is_signed_by_xai,
+    weak_label_in,
+    weak_label_of,
 )
 from hidascan.image.provenance.texts import read_stealth
 
@@ -52,6 +54,7 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
         named = [replace(one, kind="software") if one.text == COMFYUI else one for one in named]
     unsigned = [claim_of(field, "ai", name) for field, name in structures.items()]
     unsigned += [claim_of(field, "software", COMFYUI) for field in idle]
+    unsigned += [claim_of(field, "software", label) for field in plain if (label := weak_label_in(field.text))]
     unsigned += [*named, *claims_of_ai_system(plain), *_xai_claims(plain), *_hidden_claims(image)]
     if not any(field.source == "png" for field in structures):
         unsigned += _png_key_claims(plain)
@@ -109,6 +112,8 @@ def _png_key_claims(fields: list[Field]) -> Iterator[Claim]:
     keys = {field.name.removeprefix(PNG_TEXT): field.text for field in fields if field.source == "png"}
     if name := generator_of_keys(keys):
         yield Claim("ai", "png", name, detail=shown(", ".join(keys)), field="PNG text keys", strength="tag")
+    elif label := weak_label_of(keys):
+        yield Claim("software", "png", label, detail=shown(", ".join(keys)), field="PNG text keys", strength="tag")
 
 
 def _hidden_claims(image: Image.Image) -> Iterator[Claim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.ExifTags import Base as Tag
 
-from hidascan.image.provenance.tags import IPTC_RESOURCE, exif_texts, iptc_records
+from hidascan.image.provenance.tags import IPTC_RESOURCE, PHOTOSHOP, exif_texts, iptc_records, text_of_tag
 from hidascan.image.provenance.texts import RAW_PROFILE, gif_texts, png_texts, raw_profile
 from hidascan.image.provenance.xmp import properties_of
 
@@ -29,6 +30,8 @@ _EXIF_3 = {  # tags without a name in Pillow
     0xA43A: ("RAWDevelopingSoftware", "software"), 0xA43B: ("ImageEditingSoftware", "software"),
     0xA43C: ("MetadataEditingSoftware", "text"),
 }  # fmt: skip
+_TAGS = {ExifTags.TAGS[tag].lower(): tag for tag in _EXIF} | {name.lower(): tag for tag, (name, _) in _EXIF_3.items()}
+_NUMBERS = re.compile(r"\d{1,3}(?:, ?\d{1,3})*")  # bytes as ImageMagick lists them
 _IPTC = {
     5: ("Title", "caption"), 25: ("Keywords", "topic"), 40: ("Instructions", "text"), 65: ("Program", "software"),
     80: ("By-line", "creator"), 85: ("By-line Title", "comment"), 122: ("Writer", "text"), 105: ("Headline", "topic"),
@@ -56,7 +59,8 @@ _PNG = {
     "copyright": "text", "disclaimer": "text", "warning": "text", "keywords": "keywords", "credit": "credit",
     "generator": "software",
 }  # fmt: skip
-_XMP_KEY = "XML:com.adobe.xmp"
+_XMP_KEY, _XMP_KEYS = "XML:com.adobe.xmp", ("XML:com.adobe.xmp", "XMP", "xmp")
+_LABEL = "TC260:"  # prefix of China's label in XMP
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _UNREAD_XMP = ("WEBP", "HEIF", "AVIF")
 _EXTENSION_HEAD = 40  # GUID, full length, offset
@@ -156,17 +160,27 @@ def _split(field: Field) -> list[Field]:
 
 
 def _exif_fields(file: _File) -> Iterator[Field]:
-    for tag, text in exif_texts(file.image):
-        usual = ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), _EXIF.get(tag, "structure")
-        name, kind = _EXIF_3.get(tag, usual)
+    for tag, text in exif_texts(file.image, file.data):
+        name, kind = _name_and_kind(tag)
         if kind != "structure" or "\0" not in text:  # with NUL: a binary block
             yield Field("exif", f"EXIF {name}", kind, text)
 
 
+def _name_and_kind(tag: int) -> tuple[str, str]:
+    """Return the name of an EXIF tag and its kind of field."""
+    usual = ExifTags.TAGS.get(tag, f"tag {tag:#06x}"), _EXIF.get(tag, "structure")
+    return _EXIF_3.get(tag, usual)
+
+
 def _xmp_fields(file: _File) -> Iterator[Field]:
     for packet in dict.fromkeys(_packets(file)):
-        for name, value, of_part in properties_of(packet):
+        properties = [*properties_of(packet)]
+        for name, value, of_part in properties:
             yield Field("xmp", f"XMP {name}", kind_of_property(name), value, of_part)
+        stated = [(name, value) for name, value, of_part in properties if name.startswith(_LABEL) and not of_part]
+        label = {name.removeprefix(_LABEL): value for name, value in stated}
+        if "Label" in label:  # a structure of properties instead of one with JSON
+            yield Field("xmp", f"XMP {_LABEL}AIGC", "structure", json.dumps({"AIGC": label}))
 
 
 def kind_of_property(name: str) -> str:
@@ -179,7 +193,7 @@ def _packets(file: _File) -> Iterator[bytes]:
     yield from (body[len(_XMP_SEGMENT) :] for body in segments if body.startswith(_XMP_SEGMENT))
     yield from _extended(body[len(_XMP_EXTENSION) :] for body in segments if body.startswith(_XMP_EXTENSION))
     packets = [] if segments or file.png_texts else [file.image.info.get("xmp")]
-    packets += [text for key, text in file.png_texts if key == _XMP_KEY]
+    packets += [text for key, text in file.png_texts if key in _XMP_KEYS]
     packets += [one.removeprefix(_XMP_SEGMENT) for one in file.profiles if b"xmpmeta" in one or b"rdf:RDF" in one]
     packets += [text for kind, text in file.gif_texts if kind == "xmp"]
     packets += [] if any(packets) else file.unread_xmp
@@ -212,13 +226,36 @@ def _iptc_blocks(file: _File) -> Iterator[bytes]:
     for block in (tags.get(Tag.IPTCNAA), tags.get(Tag.ImageResources)):
         if isinstance(block, bytes):
             yield block
+    resources = [body for body in file.segments("APP13") if body.startswith(PHOTOSHOP)]
+    if len(resources) > 1:  # one block may span several segments
+        yield b"".join(body.removeprefix(PHOTOSHOP) for body in resources)
     yield from (one for one in file.profiles if one.startswith((b"8BIM", b"Photoshop 3.0\0", b"\x1c")))
 
 
 def _png_fields(file: _File) -> Iterator[Field]:
     for key, text in file.png_texts:
         if key != _XMP_KEY and not key.startswith(RAW_PROFILE):
-            yield Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
+            field = Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
+            yield field if field.kind != "structure" else _of_imagemagick(key, field.text) or field
+    if _is_by_blender(dict(file.png_texts)):
+        yield Field("png", f"{PNG_TEXT}RenderTime", "software", "Blender")
+
+
+def _of_imagemagick(key: str, text: str) -> Field | None:
+    """Return the EXIF tag or the XMP property that ImageMagick stored as PNG text, such as "exif:Make"; None for others."""
+    prefix, _, name = key.partition(":")
+    if prefix in ("exif", "tiff") and (tag := _TAGS.get(name.lower())):
+        numbers = [int(one) for one in text.split(",")] if _NUMBERS.fullmatch(text) else None
+        usual, kind = _name_and_kind(tag)
+        return Field("exif", f"EXIF {usual}", kind, text_of_tag(tag, numbers or text, little=True))
+    full = f"{'xmp' if prefix == 'xap' else prefix}:{name}"
+    kind = kind_of_property(full) if name else "structure"
+    return None if kind == "structure" else Field("xmp", f"XMP {full}", kind, text)
+
+
+def _is_by_blender(texts: dict[str, bytes]) -> bool:
+    is_of_cycles = any(key.startswith("cycles.") for key in texts)
+    return "RenderTime" in texts and (is_of_cycles or texts.get("File", b"").endswith(b".blend"))
 
 
 def _comment_fields(file: _File) -> Iterator[Field]:

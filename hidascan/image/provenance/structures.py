@@ -20,7 +20,9 @@ _PRODUCER = 50  # maximum number of characters of a producer's name
 _CODE = re.compile(r"\w*\d{8,}\w*")  # registered number of a producer, instead of its name
 _OF_A_SERVICE = frozenset({"serviceprovider", "serviceuser"})  # keys of Tencent's label
 # ComfyUI writes `workflow:{...}`, services `AIGC{...}`.
-_LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC))\s*(?=\{)")
+_LABEL = re.compile(r"\s*(?:[\w .\-]{1,40}:|(?i:AIGC)\s*=?)\s*(?=\{)")
+_WEAK_LABELS = {"2": "possibly AI-generated", "3": "suspected to be AI-generated"}  # numbers of China's label
+_NESTED = ("generationparams", "params", "meta", "input")  # keys of parameters within a larger JSON text
 _STEPS = re.compile(r"\bSteps: ?\d+\s*(?:[,;]|$)", re.MULTILINE)
 _SETTINGS_NAMED = ("Sampler:", "CFG scale:", "Schedule type:", "Guidance Scale:")
 _WRITER = re.compile(r"\b(?:Version|App|Software|Generator|Backend): ?([^,\n]{1,80})")
@@ -71,7 +73,11 @@ _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
 )
 # Names of ComfyUI's nodes: those that load a picture, that generate, that generate a part of a picture, and that start
 # from nothing.
-_LOADS = re.compile(r"load ?(?:image|video)|image ?load", re.IGNORECASE)
+_LOADS = re.compile(
+    r"load ?(?:and ?resize ?)?(?:image|video)|image ?load|load ?(?:psd|3d)|webcam|screen ?share"
+    r"|base64 ?(?:to|2) ?image|image ?from ?base64",
+    re.IGNORECASE,
+)
 _GENERATES = re.compile(
     r"(?i:(?<!re)(?<!up)(?<!down)sampl|vae ?decode|diffus|detailer|sd ?upscale|image ?(?:edit|generat)"
     r"|(?:text|txt|image|img) ?(?:to|2) ?(?:image|img)|dall-?e|gpt-?image|ideogram|seedream|nano ?banana|omnigen|bagel"
@@ -126,13 +132,9 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     """Return the generator whose keys a dictionary has, from JSON or PNG text chunks; "" if none."""
     if _extent(_graph_in(values)):
         return COMFYUI
-    wrapped = next((value for key, value in values.items() if str(key).upper() == "AIGC"), None)
-    label = {str(key).lower(): value for key, value in _unpacked(values if wrapped is None else wrapped).items()}
-    by_law = str(label.get("label")) == "1" and (wrapped is not None or _LABELLED & label.keys())
-    of_service = str(_unpacked(values.get("aigc_info")).get("aigc_label_type")) in ("1", "2")
-    unnumbered = wrapped is not None and "label" not in label and label.keys() >= _OF_A_SERVICE
-    if by_law or of_service or unnumbered:
-        # China's GB 45438-2025; the labels 2 and 3 mean "possibly" and "suspected"
+    label = _china_label(values)
+    unnumbered = "label" not in label and label.keys() >= _OF_A_SERVICE
+    if str(label.get("label")) == "1" or unnumbered or _is_labelled_by_bytedance(values):
         producers = (label.get(key) for key in ("contentproducer", "serviceprovider"))
         producer = next((one.strip() for one in producers if isinstance(one, str) and one.strip()), "")
         return (SOME_SERVICE if not producer or _CODE.fullmatch(producer) else producer[:_PRODUCER]) + AIGC_LABEL
@@ -140,8 +142,41 @@ def generator_of_keys(values: Mapping[str, Any]) -> str:
     if name := next((name for name, marks in _MARKS if marks <= keys.keys()), ""):
         return name
     export = _unpacked(keys.get("data"))  # CapCut also exports edited photos
-    if (export.get("product"), export.get("exportType")) == ("dreamina", "generation"):
+    if export.get("product") in ("dreamina", "dreamina_oversea") and export.get("exportType") == "generation":
         return "Dreamina"
+    return _generator_of_settings(keys)
+
+
+def weak_label_of(values: Mapping[str, Any]) -> str:
+    """Return China's label in a dictionary if it is only a suspicion, such as "possibly AI-generated (AIGC label)"."""
+    words = _WEAK_LABELS.get(str(_china_label(values).get("label")), "")
+    return words and words + AIGC_LABEL
+
+
+def weak_label_in(text: str) -> str:
+    """Return such a label in a JSON text; "" if none."""
+    return weak_label_of(_unpacked(_without_label(text))) if "label" in text.lower() else ""
+
+
+def _china_label(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return China's label, GB 45438-2025, in a dictionary, with its keys in lower case; an empty one if none."""
+    wrapped = next((value for key, value in values.items() if str(key).upper() == "AIGC"), None)
+    label = {str(key).lower(): value for key, value in _unpacked(values if wrapped is None else wrapped).items()}
+    return label if wrapped is not None or _LABELLED & label.keys() else {}
+
+
+def _is_labelled_by_bytedance(values: Mapping[str, Any]) -> bool:
+    """Return whether a dictionary of an app of ByteDance, or the one in its `data`, has a label for AI."""
+    for one in (values, _unpacked(values.get("data"))):
+        info = _unpacked(one.get("aigc_info"))
+        of_douyin = one.get("product") == "aweme" and str(info.get("aigc_type")) == "1"
+        if of_douyin or str(info.get("aigc_label_type")) in ("1", "2"):
+            return True
+    return False
+
+
+def _generator_of_settings(keys: Mapping[str, Any]) -> str:
+    """Return the generator that a dictionary with keys in lower case names beside a prompt; "" if none."""
     settings = {re.sub(r"^\w{1,20}:|[_\- ]", "", key) for key in keys}
     if not settings & _PROMPTS:
         return ""
@@ -181,14 +216,27 @@ def _writer_of_parameters(text: str) -> str:
 def _generator_in_json(text: str) -> str:
     text = _without_label(text)
     if values := _unpacked(text):
-        return _tool_named(values) or generator_of_keys(values)
+        return _tool_named(values) or generator_of_keys(values) or _generator_of_nested(values)
     if text.startswith("{") and any(pattern.search(text) for pattern in (_BROKEN_PROMPT, _BROKEN_WORKFLOW)):
         return COMFYUI  # truncated, or too long to parse
     return ""
 
 
+def _generator_of_nested(values: Mapping[str, Any]) -> str:
+    """Return the generator of the parameters within a larger dictionary; "" if none."""
+    for key, value in values.items():
+        nested = _unpacked(value) if str(key).lower() in _NESTED else {}
+        keys = {str(inner).lower(): one for inner, one in nested.items()}
+        if str(key).lower() == "generationparams":  # their model needs no prompt
+            keys = {"prompt": "", **keys}
+        if name := next((name for name, marks in _MARKS if marks <= keys.keys()), "") or _generator_of_settings(keys):
+            return name
+    return ""
+
+
 def _without_label(text: str) -> str:
-    """Return a JSON text without spaces around it, and without a label before it."""
+    """Return a JSON text without spaces around it, and without a label or a byte order mark before it."""
+    text = text.lstrip("\ufeff")
     text = _LABEL.sub("", text, count=1) if not text.lstrip().startswith("{") else text
     return text.strip("\0 \r\n\t")
 
@@ -204,8 +252,13 @@ def _tool_named(values: Mapping[str, Any]) -> str:
 
 
 def _unpacked(value: object) -> Mapping[str, Any]:
-    """Return the dictionary in a JSON text, or the value if it is a dictionary; else an empty one."""
+    """Return the dictionary in a JSON text, or the value if it is a dictionary; else an empty one.
+
+    A dictionary as Python prints it counts, too.
+    """
     if isinstance(value, str) and value.lstrip()[:1] == "{" and len(value) <= _JSON_CHARACTERS:
+        if value.lstrip().startswith("{'") and '"' not in value:
+            value = value.replace("'", '"')
         try:
             value = json.loads(value, strict=False)
         except (ValueError, RecursionError):

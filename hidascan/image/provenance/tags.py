@@ -12,6 +12,7 @@ from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import GPS, IFD
 from PIL.ExifTags import Base as Tag
 
+from hidascan.image.boxes import webp_chunks
 from hidascan.image.provenance.texts import RAW_PROFILE, raw_profile
 from hidascan.printable import printable
 
@@ -20,7 +21,8 @@ _CODES = (b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0", b"\0" * 8)
 _SAMPLE = 2000
 _IPTC_MARK = 0x1C
 _MAX_RECORDS = 1000
-_PHOTOSHOP, _RESOURCE = b"Photoshop 3.0\0", b"8BIM"
+PHOTOSHOP, _RESOURCE = b"Photoshop 3.0\0", b"8BIM"
+_EXIF = b"Exif\0\0"  # start of a block of EXIF
 IPTC_RESOURCE = 0x0404  # number of the resource that holds IPTC
 _MAX_STATED = 60  # characters of a statement on the capture
 _UTF_8 = 129  # type of the texts of EXIF 3.0
@@ -37,20 +39,35 @@ class _Directory(TiffImagePlugin.ImageFileDirectory_v2):
     _load_dispatch = _TYPES | {_UTF_8: _TYPES[_UNDEFINED]}
 
 
-def exif_texts(image: Image.Image) -> Iterator[tuple[int, str]]:
-    """Yield (tag, text) of the main and the EXIF directory of a loaded image; broken EXIF yields nothing."""
-    for load in _blocks(image):
+def exif_texts(image: Image.Image, data: bytes) -> Iterator[tuple[int, str]]:
+    """Yield (tag, text) of the main and the EXIF directory of a loaded image and its file; broken EXIF yields nothing."""
+    for load in _blocks(image, data):
         yield from _texts_of(load)
 
 
-def _blocks(image: Image.Image) -> Iterator[Callable[[], Image.Exif]]:
-    """Yield a loader for each block of EXIF: the usual one, and those that ImageMagick stores in PNG text."""
+def _blocks(image: Image.Image, data: bytes) -> Iterator[Callable[[], Image.Exif]]:
+    """Yield a loader for each block of EXIF: the usual one, those that Pillow skips, and those of ImageMagick in PNG text."""
     yield image.getexif
+    skipped = [body for name, body in getattr(image, "applist", ()) if name == "APP1"][1:]
+    skipped += [] if "exif" in image.info else _in_webp(data)
+    for body in skipped:
+        if body.removeprefix(_EXIF).startswith((b"II*\0", b"MM\0*")):
+            yield functools.partial(_loaded, body)
     for key, text in image.info.items():
         if isinstance(text, str) and str(key).startswith(RAW_PROFILE):
             profile = raw_profile(text.encode("latin-1", "replace"))
-            if profile.startswith(b"Exif\0\0"):
+            if profile.startswith(_EXIF):
                 yield functools.partial(_loaded, profile)
+
+
+def _in_webp(data: bytes) -> Iterator[bytes]:
+    """Yield the chunks of EXIF in a WebP, which Pillow skips if the header does not mention them; of others, nothing."""
+    start = 12
+    data = data if data.startswith(b"RIFF") and data[8:12] == b"WEBP" else b""
+    for kind, end in webp_chunks(data):
+        if kind == b"EXIF":
+            yield data[start + 8 : end]
+        start = end + end % 2
 
 
 def _loaded(block: bytes) -> Image.Exif:
@@ -87,11 +104,12 @@ def _texts_of(load: Callable[[], Image.Exif]) -> Iterator[tuple[int, str]]:
     for tag, value in items:
         if tag == Tag.MakerNote and not isinstance(value, str):
             continue  # a proprietary block of cameras; a line of text in DALL-E 2
-        if text := _text(tag, value, little).strip("\0 \r\n\t"):
+        if text := text_of_tag(tag, value, little).strip("\0 \r\n\t"):
             yield tag, text
 
 
-def _text(tag: int, value: Any, little: bool) -> str:
+def text_of_tag(tag: int, value: Any, little: bool) -> str:
+    """Return the text of a tag: a text, bytes, or a list of them as numbers; "" for other values."""
     if isinstance(value, (tuple, list)) and all(isinstance(one, int) and 0 <= one < 256 for one in value):
         value = bytes(value)
     if isinstance(value, str):
@@ -148,7 +166,7 @@ def _utf_8(text: str) -> str:
 
 def iptc_records(block: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (dataset, value) of the application record, bare or in Photoshop resources."""
-    block = block.removeprefix(_PHOTOSHOP)
+    block = block.removeprefix(PHOTOSHOP)
     if block.startswith(_RESOURCE):
         block = _resource(block)
     at = block.find(bytes([_IPTC_MARK]))
@@ -197,14 +215,15 @@ class Capture:
     gps: bool = False
 
 
-def capture_of(image: Image.Image, has_camera: bool) -> Capture | None:
+def capture_of(image: Image.Image, data: bytes, has_camera: bool) -> Capture | None:
     """Return camera, software, time and presence of a position from the EXIF of a loaded image; None without any.
 
     Args:
         image: Loaded image.
+        data: Content of its file.
         has_camera: Whether Make and Model name a camera; some generators store their parameters there.
     """
-    captures = (_capture_in(load, has_camera) for load in _blocks(image))
+    captures = (_capture_in(load, has_camera) for load in _blocks(image, data))
     return next((capture for capture in captures if capture != Capture()), None)
 
 

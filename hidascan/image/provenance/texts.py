@@ -14,8 +14,8 @@ from hidascan.image.boxes import png_chunks
 RAW_PROFILE = "Raw profile type "  # start of the keywords under which ImageMagick stores other metadata
 _PILLOW, _PILLOW_TOGETHER = 1 << 20, 1 << 25  # unpacked bytes of one text and of all, below Pillow's limits
 _MAX_RATIO = 1032  # largest ratio of Deflate
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_PACKED = (*_TEXTS, b"iCCP")  # chunks whose size Pillow limits
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"comf")  # the last is that of ComfyUI's node for animated PNGs, like tEXt
+_PACKED = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks whose size Pillow limits
 _MAX_CHUNKS, _MAX_TEXTS, _MAX_PNG_BYTES = 1_000_000, 500, 8_000_000  # bytes of all texts together, unpacked
 _GIF_HEADER_BYTES, _EXTENSION, _FRAME, _COMMENT, _APPLICATION = 13, 0x21, 0x2C, 0xFE, 0xFF
 _XMP = b"\x0bXMP DataXMP"

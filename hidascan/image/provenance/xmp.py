@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from xml.parsers import expat
 
-_MAX_BYTES, _MAX_ELEMENTS, _MAX_DEPTH = 4_000_000, 20_000, 100
+_MAX_BYTES, _MAX_ELEMENTS, _MAX_DEPTH = 8_000_000, 200_000, 100  # Photoshop lists up to 100,000 ancestors
 _MAX_LOOSELY = 300_000
 _PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
@@ -24,6 +24,7 @@ _PREFIXES = {
     "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#": "stEvt",
     "http://purl.org/dc/elements/1.1/": "dc",
     "http://purl.org/dc/terms/": "dcterms",
+    "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",
     "http://www.w3.org/1999/02/22-rdf-syntax-ns#": "rdf",
     "adobe:ns:meta/": "x",
 }
