@@ -209,7 +209,7 @@ def test_weights_are_found_by_name_path_and_folder(copied, monkeypatch):
     shutil.copy(copied, copied.parent / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"other\.safetensors, tiny\.safetensors"):
         find_weights(str(copied.parent))
-    with pytest.raises(CheckpointError, match="shipped: glass, hidascan-b, ppl"):
+    with pytest.raises(CheckpointError, match="shipped: glass, hidascan-b, ppl, vit-cnn"):
         find_weights("hidascan-z")
 
 

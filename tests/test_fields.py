@@ -256,7 +256,7 @@ def test_exif_that_imagemagick_lists_as_png_text_is_read(tmp_path, start):
         exif__Make="Canon", exif__Model="Canon EOS R5", exif__UserComment=listed, exif__thumbnail__Make="Grok"
     )
     assert [claim[:2] + claim[4:] for claim in claims_in(written(tmp_path, "a.png", data))] == [
-        ("ai", "A1111", "EXIF UserComment"),
+        ("ai", "Stable Diffusion parameters", "EXIF UserComment"),
         ("camera", "Canon EOS R5", "EXIF Model"),
     ]
     path = written(tmp_path, "a.png", texts_in_png(exif__Software="Adobe Photoshop CS Windows"))
