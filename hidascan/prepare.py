@@ -165,6 +165,8 @@ class Preparer:
             yield earlier
         height, width = image.pixels.shape[:2]
         total = len(patch_grid(height, width, side))
+        if self.plan.side and not views.patches and total > 1:
+            yield "a thumbnail of the whole and no patches examined, as always by this detector"
         if views.grid is None and 0 < views.patches < total:
             if self.plan == self.whole_plan:
                 yield f"{views.patches} of {total} patches examined, as always by this detector"

@@ -15,7 +15,7 @@ from hidascan.detectors.checkpoint import CheckpointHeader, Part, load_detector,
 from hidascan.detectors.hidanet.kernel_probe import KernelProbe
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
-from hidascan.geometry import ViewPlan
+from hidascan.geometry import ViewPlan, patch_grid
 from hidascan.image.views import cut_views
 from tests.conftest import OURS, TINY, picture, randomise, save_picture
 
@@ -100,6 +100,14 @@ def test_every_size_of_image_gets_a_finding(scanner, pictures, findings):
         assert (finding.path, finding.status) == (name, "ok") and np.isfinite(finding.logit) and 0 <= finding.score <= 1
         assert (finding.height, finding.width) == pixels.shape[:2]
         assert finding.patches == cut_views(pixels, scanner.plan).patches
+
+
+def test_a_finding_says_which_part_of_a_picture_the_detector_never_examines(scanner, findings):
+    side = scanner.plan.side
+    for (height, width), finding in zip(SIZES, findings, strict=True):
+        total = len(patch_grid(height, width, side)) if side else 1
+        partly = total > 1 and finding.patches < total
+        assert any(note.endswith("as always by this detector") for note in finding.notes) == partly, finding.path
 
 
 def test_a_result_does_not_depend_on_the_batch(weights, pictures, findings):
