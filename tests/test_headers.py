@@ -172,7 +172,7 @@ def tags(**values) -> TiffImagePlugin.ImageFileDirectory_v2:
 def test_a_tiff_whose_first_picture_is_a_preview_is_refused(read):
     small = IMAGE.resize((32, 24))
     with pytest.raises(ImageError, match="only a preview of another one"):
-        read(saved("TIFF", small, save_all=True, append_images=[IMAGE], tiffinfo=tags(t254=1)))
+        read(saved("TIFF", small, save_all=True, append_images=[IMAGE.copy()], tiffinfo=tags(t254=1)))
 
 
 def test_an_export_that_kept_the_tag_of_dng_is_read(read):
