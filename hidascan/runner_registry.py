@@ -19,7 +19,7 @@ class Runner(NamedTuple):
 
     Attributes:
         function: Module and name of the function, "module:function".
-        cluster: Whether it distributes the work: paths may be URIs, and shards are the only report.
+        cluster: Whether the runner distributes the work. If so, paths may be URIs, and shards are the only report.
     """
 
     function: str

@@ -131,7 +131,7 @@ _UNSUPPORTED = (
     Signature(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document or thumbnail store (OLE)"),
     Signature(rb"SQLite format 3\0", "an SQLite database"),
     Signature(rb"....jumb....jumdc2pa", "a C2PA manifest (Content Credentials), not the picture itself"),
-    Signature(  # with U+FFFD in place of each byte that is no UTF-8
+    Signature(  # each byte that is not valid UTF-8 was replaced by U+FFFD
         rb"(?:\xef\xbf\xbd){4}(?:\0|.{2,6}(?:Exif|JFIF)\0)|\xef\xbf\xbdPNG\r?\n\x1a\n",
         "what remains of an image that was saved as text",
         "download or copy the original again",

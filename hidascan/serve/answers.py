@@ -43,7 +43,7 @@ async def scan_response(
         queue: Queue of the scanner.
         limits: Limits on size and time.
         folder: Folder of the uploads.
-        keep: Whether to keep complete uploads after the response. Incomplete uploads are always deleted.
+        keep: Whether to keep complete uploads after the response; incomplete ones are always deleted.
         run: Configuration of the scan of these files.
     """
     accepted, submit = request.headers.get("accept", ""), partial(queue.submit, options=run.options)

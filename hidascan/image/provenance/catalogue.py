@@ -114,8 +114,8 @@ def tool_in(text: str, where: str, aside: bool = True) -> Tool | None:
     Args:
         text: Content of a metadata field.
         where: Kind of the field, one of FIELDS; a tool counts only in the kinds listed in its row.
-        aside: Whether to accept a name in brackets or after "via" in text written by people. False for keywords, which
-            describe what the picture shows.
+        aside: Whether a name in brackets or after "via" counts in text written by people. Pass False for keywords, as
+            they describe what the picture shows.
     """
     text = text[:_MAX_LENGTH].strip().rstrip(".!。！")
     if where == "agent" and (library := _LIBRARY.search(text)):

@@ -236,12 +236,12 @@ def _png_fields(file: _File) -> Iterator[Field]:
     for key, text in file.png_texts:
         if key != _XMP_KEY and not key.startswith(RAW_PROFILE):
             field = Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
-            yield field if field.kind != "structure" else _of_imagemagick(key, field.text) or field
+            yield field if field.kind != "structure" else _imagemagick_field(key, field.text) or field
     if _is_by_blender(dict(file.png_texts)):
         yield Field("png", f"{PNG_TEXT}RenderTime", "software", "Blender")
 
 
-def _of_imagemagick(key: str, text: str) -> Field | None:
+def _imagemagick_field(key: str, text: str) -> Field | None:
     """Return the EXIF tag or the XMP property that ImageMagick stored as PNG text, such as "exif:Make"; None for others."""
     prefix, _, name = key.partition(":")
     if prefix in ("exif", "tiff") and (tag := _TAGS.get(name.lower())):
