@@ -1,6 +1,7 @@
 """Structures of generators: parameters, graphs, labels, signatures."""
 
 import json
+import struct
 
 import pytest
 from PIL.PngImagePlugin import PngInfo
@@ -254,10 +255,45 @@ def test_labels_and_models_of_services_are_read(tmp_path, label, name):
 def test_labels_outside_containers_are_read(tmp_path):
     label = written(tmp_path, "a.jpg", jpeg((0xE4, b'AIGC{"Label":"1","ContentProducer":"x"}')))
     assert [claim[1] for claim in claims_in(label)] == ["x (AIGC label)"]
-    for kind, wanted in ((1, [("ai", "Galaxy AI", "tag", True)]), (0, [])):
-        trailer = f'SEFHPhotoEditor_Re_Edit_Data{{"a":1,"genAIType":{kind}}}xxxxSEFT'.encode()
-        path = written(tmp_path, "b.jpg", jpeg() + trailer)
-        assert [claim[:4] for claim in claims_in(path)] == wanted
+
+
+def galaxy_trailer(*blocks: tuple[bytes, bytes]) -> bytes:
+    """A trailer of Samsung's phones with named blocks."""
+    blobs = [struct.pack("<4xI", len(name)) + name + content for name, content in blocks]
+    distances = [sum(map(len, blobs[number:])) for number in range(len(blobs))]
+    entries = (struct.pack("<2xHII", 1, at, len(blob)) for at, blob in zip(distances, blobs, strict=True))
+    listed = b"SEFH" + struct.pack("<II", 107, len(blobs)) + b"".join(entries)
+    return b"".join(blobs) + listed + struct.pack("<I", len(listed)) + b"SEFT"
+
+
+GALAXY_AI = [("ai", "Galaxy AI", "tag", True, "Samsung trailer, genAIType")]
+VIDEO = (b"MotionPhoto_Data", b"SEFT" + bytes(500_000))
+
+
+@pytest.mark.parametrize("name", [b"PhotoEditor_Re_Edit_Data", b"PEg_Info"])
+@pytest.mark.parametrize("padding", [b"", bytes(16), b"\0\0\0\x10SEFTSEFT1234"])
+def test_an_edit_by_galaxy_ai_is_read_from_any_block(tmp_path, name, padding):
+    edit = (name, b'{"a": 1, "genAIType": 8}')
+    for blocks in ((edit,), (edit, VIDEO), (VIDEO, edit), (edit, edit)):
+        for file, picture in (("a.jpg", jpeg()), ("a.png", png())):
+            path = written(tmp_path, file, picture + galaxy_trailer(*blocks) + padding)
+            assert claims_in(path) == GALAXY_AI
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        galaxy_trailer((b"PEg_Info", b'{"genAIType":0}')),
+        galaxy_trailer((b"Image_UTC_Data", b'{"genAIType":1}'), (b"PhotoEditor_Re_Edit_Data", b"{}")),
+        b'PEg_Info{"genAIType":1}SEFH\0\0\0\0SEFT',
+        galaxy_trailer((b"PEg_Info", b'{"genAIType":1}'))[30:],
+        b"SEFH" + b"\xff" * 60 + struct.pack("<I", 64) + b"SEFT",
+        b"SEFH" + struct.pack("<I", 4) + b"SEFT",
+        b"SEFT",
+    ],
+)
+def test_other_trailers_of_samsung_say_nothing(tmp_path, trailer):
+    assert claims_in(written(tmp_path, "a.jpg", jpeg() + trailer)) == []
 
 
 @pytest.mark.parametrize("behind", [False, True])

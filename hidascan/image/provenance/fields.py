@@ -13,6 +13,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.ExifTags import Base as Tag
 
+from hidascan.image.provenance.samsung import trailer_blocks
 from hidascan.image.provenance.tags import IPTC_RESOURCE, PHOTOSHOP, exif_texts, iptc_records, text_of_tag
 from hidascan.image.provenance.texts import RAW_PROFILE, gif_texts, png_texts, raw_profile
 from hidascan.image.provenance.xmp import properties_of
@@ -65,7 +66,8 @@ _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.ad
 _UNREAD_XMP = ("WEBP", "HEIF", "AVIF")
 _EXTENSION_HEAD = 40  # GUID, full length, offset
 _MAX_EXTENDED = 4_000_000
-_MAX_TRAILER = 400_000  # bytes
+_EDITS_BY_SAMSUNG = (b"PhotoEditor_Re_Edit_Data", b"PEg_Info")  # names of blocks
+_BY_GALAXY_AI = re.compile(rb'"genAIType"\s{0,9}:\s{0,9}"?[1-9]')
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
 
 
@@ -270,10 +272,10 @@ def _comment_fields(file: _File) -> Iterator[Field]:
 
 
 def _samsung_fields(file: _File) -> Iterator[Field]:
-    """Yield the mark of an edit by Galaxy AI behind a JPEG."""
-    _, found, edit = file.data[-_MAX_TRAILER:].rpartition(b"PhotoEditor_Re_Edit_Data")
-    if found and file.data.endswith(b"SEFT") and re.search(rb'"genAIType"\s{0,9}:\s{0,9}"?[1-9]', edit):
-        yield Field("comment", "Samsung trailer, genAIType", "software", "Galaxy AI")
+    """Yield the mark of an edit by Galaxy AI in Samsung's trailer."""
+    for name, content in trailer_blocks(file.data):
+        if name in _EDITS_BY_SAMSUNG and _BY_GALAXY_AI.search(content):
+            yield Field("comment", "Samsung trailer, genAIType", "software", "Galaxy AI")
 
 
 def _decoded(value: bytes) -> str:
