@@ -224,6 +224,28 @@ def test_a_plain_prompt_is_believed_rather_than_the_workflow(tmp_path):
     assert [claim[:2] for claim in read(tmp_path, "a.png", pnginfo=info)] == [("software", "ComfyUI")]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Postprocess upscale by: 4, Postprocess upscaler: R-ESRGAN 4x+", True),
+        ("Postprocess upscale to: 1024x1024, Postprocess upscaler: Lanczos", True),
+        ("GFPGAN visibility: 1.0", True),
+        ("Postprocess this picture: crop it", False),
+        ("We tried Postprocess upscale by: 4", False),
+    ],
+)
+def test_a_picture_enlarged_in_the_extras_of_a1111_names_software(tmp_path, text, wanted):
+    claims = [("software", "Stable Diffusion web UI")] * wanted
+    for key in ("postprocessing", "extras", "Comment"):
+        assert [claim[:2] for claim in read(tmp_path, "a.png", **png_text(key, text))] == claims
+    wide = tags(inner={0x9286: b"UNICODE\0" + text.encode("utf-16-be")})
+    assert [claim[:2] for claim in read(tmp_path, "a.jpg", exif=wide)] == claims
+    info = PngInfo()
+    info.add_text("parameters", PARAMETERS)
+    info.add_text("postprocessing", text)
+    assert [claim[0] for claim in read(tmp_path, "a.png", pnginfo=info)] == ["ai", "software"][: 1 + wanted]
+
+
 def test_a_subgraph_of_a_workflow_generates():
     assert generator_of(graphs("LoadImage", "1f0e", subgraph="KSampler")["workflow"]) == "ComfyUI"
     assert generator_of(graphs("LoadImage", "1f0e", subgraph="ImageScale")["workflow"]) == ""

@@ -39,6 +39,10 @@ _HEAD, _TAIL = 100_000, 200_000  # characters of a long text that are searched
 _DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?\d+)')  # InvokeAI of 2022
 _JOB_CHARACTERS = 20_000
 _OPENAI = "OpenAI--ImageGeneration--"
+# What the tab "Extras" of A1111 and its successors writes: they enlarge or restore a given picture.
+_EXTRAS = re.compile(
+    r'\s*(?:Postprocess upscale (?:by|to)|Postprocess upscaler|(?:GFPGAN|CodeFormer) visibility): ?[\w."]'
+)
 _BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
 _BROKEN_WORKFLOW = re.compile(r'"(?:widgets_values|last_node_id)"\s{0,9}:')
 _UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
@@ -118,6 +122,11 @@ def generator_of(text: str) -> str:
 def is_inpainted(text: str) -> bool:
     """Return whether parameters are those of a region that was repainted in a given picture."""
     return bool(_INPAINTED.search(text[:_HEAD] + text[-_TAIL:])) or _extent(_graph_of(text)) == "part"
+
+
+def is_by_extras(text: str) -> bool:
+    """Return whether a text is that of the tab "Extras" of Stable Diffusion web UI, which generates nothing."""
+    return bool(_EXTRAS.match(text))
 
 
 def generates_nothing(text: str) -> bool:
