@@ -81,7 +81,7 @@ _GENERATES = re.compile(
     r"(?i:(?<!re)(?<!up)(?<!down)sampl|vae ?decode|diffus|sd ?upscale|image ?(?:edit|generat)"
     r"|(?:text|txt|image|img) ?(?:to|2) ?(?:image|img)|dall-?e|gpt-?image|ideogram|seedream|nano ?banana|omnigen|bagel"
     r"|workflow[>/]|_fal\b|fal\w{0,20}api|kontext ?creator|replace ?background|midjourney|jimeng|image ?inference"
-    r"|pollinations)|TryOn|VTO|GoogleImagen|Imagen ?\d"
+    r"|pollinations|text ?(?:to|2) ?video)|TryOn|VTO|GoogleImagen|Imagen ?\d"
     r"|(?:Bria(?!Remove)|ByteDance|Flux(?!KontextImageScale)|Gemini|Grok|Hunyuan|Kling|Krea|Luma|Magnific|OpenAI|OpenRouter"
     r"|Qwen|Recraft|Reve(?!r)|Runway|Stability|Wan)\w{0,40}(?:Image|Edit|Fill|Expand|Canny|Depth|Creative)"
 )
@@ -188,6 +188,8 @@ def _generator_of_settings(keys: Mapping[str, Any]) -> str:
     if not settings & _PROMPTS:
         return ""
     model = str(next((keys[key] for key in _MODELS if key in keys), ""))
+    if "seedvr2" in model.lower():  # enlarges a given picture
+        return ""
     tool = tool_in(model, "software")
     makes_images = any(word in model.lower() for word in _OF_IMAGES)
     if tool and tool.means != "software" and (tool.name not in CHATBOTS or makes_images):
