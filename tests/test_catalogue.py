@@ -568,3 +568,28 @@ def test_a_caption_with_a_bracket_or_a_second_tool_may_be_no_declaration(tmp_pat
     assert generators_in(words, ("comment", "text")) == {""}
     exif = tags({0x010E: words.encode(), 0x9C9C: words.encode("utf-16-le")})
     assert "ai" not in [claim[0] for claim in read(tmp_path, "a.jpg", exif=exif)]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Krea Realtime", "Krea"),
+        ("freepik.com AI", "Freepik"),
+        ("Kling Image O1", "Kling"),
+        ("amazon.nova-canvas-v1:0", "Amazon Nova Canvas"),
+        ("amazon.titan-image-generator-v2:0", "Amazon Titan Image Generator"),
+        ("NAI Diffusion V4.5", "NovelAI"),
+        ("reve-create", "Reve"),
+        ("Freepik", ""),
+        ("gpt-4o-mini (OCR)", ""),
+        ("amazon.nova-canvas: 0", ""),
+    ],
+)
+def test_software_is_known_by_the_name_of_its_model(text, name):
+    assert generators_in(text, TOOLS) == {name}
+
+
+def test_pictures_of_a_stock_site_need_not_be_generated():
+    texts = ("Designed with Freepik", "Made with Freepik", "Freepik", "Image by Freepik")
+    assert [generators_in(text, PEOPLE) for text in texts] == [{""}] * 4
+    assert generators_in("Made with Freepik AI", ("credit",)) == {"Freepik"}

@@ -327,3 +327,20 @@ def test_xmp_behind_very_many_ancestors_is_read(tmp_path):
     xmp = packet(f"{ancestors}<photoshop:Credit>Made with Google AI</photoshop:Credit>")
     claims = claims_in(written(tmp_path, "a.png", png((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))))
     assert [claim[1] for claim in claims] == ["Google AI"]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("Yes", True), ("true", True), ("No", False), ("false", False), ("", False)]
+)
+def test_canva_states_whether_a_design_contains_content_by_ai(tmp_path, value, wanted):
+    name = "ContainsAiGeneratedContent"
+    spaces = f'xmlns:{name}="https://canva.com/export"'
+    for properties, prefixes in (
+        (f"<{name}:{name}>{value}</{name}:{name}>", spaces),
+        (f"<{name}:{name} {spaces}>{value}</{name}:{name}>", ""),
+        ("", f'{spaces} {name}:{name}="{value}"'),
+    ):
+        xmp = packet(f"<xmp:CreatorTool>Canva doc=X user=Y</xmp:CreatorTool>{properties}", prefixes)
+        claims = read(tmp_path, "a.jpg", xmp=xmp)
+        assert claims[:-1] == [("ai", "Canva", "tag", True, f"XMP {name}:{name}")] * wanted
+        assert claims[-1][:2] == ("software", "Canva doc=X user=Y")

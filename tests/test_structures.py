@@ -1,6 +1,7 @@
 """Structures of generators: parameters, graphs, labels, signatures."""
 
 import json
+import struct
 
 import pytest
 from PIL.PngImagePlugin import PngInfo
@@ -174,7 +175,18 @@ def graphs(*nodes: str, skipped: tuple[str, ...] = (), subgraph: str = "") -> di
         (("ImageFromBase64", "SaveImage"), "software", False),
         (("LayerUtility: LoadPSD", "SaveImage"), "software", False),
         (("LoadAndResizeImage", "KSampler", "SaveImage"), "ai", False),
-        (("A node of somebody", "ImageToBase64"), "ai", False),
+        (("A node of somebody", "ImageToBase64"), "software", False),
+        (("ComfyUIDeployExternalImage", "UpscaleModelLoader", "ImageUpscaleWithModel", "SaveImage"), "software", False),
+        (("ETN_KritaCanvas", "ImageUpscaleWithModel", "ETN_SendImage"), "software", False),
+        (("LoadImage", "UltralyticsDetectorProvider", "FaceDetailer", "SaveImage"), "ai", True),
+        (("LoadImage", "UltralyticsDetectorProvider", "DetailerForEach", "SaveImage"), "ai", True),
+        (("LoadImage", "KSampler", "FaceDetailer", "SaveImage"), "ai", False),
+        (("EmptyLatentImage", "KSampler", "FaceDetailer", "SaveImage"), "ai", False),
+        (("LoadImage", "BrushNet", "KSampler", "SaveImage"), "ai", True),
+        (("LoadImage", "PowerPaintV2", "SaveImage"), "ai", True),
+        (("LoadImage", "LivePortraitProcess", "SaveImage"), "ai", True),
+        (("MidjourneyImagine", "SaveImage"), "ai", False),
+        (("ViduTextToVideoNode", "SaveAnimatedWEBP"), "ai", False),
         (("LoadImage", "BriaEraser", "SaveImage"), "ai", True),
         (("LoadImage", "VAEEncodeForInpaint", "KSampler", "SaveImage"), "ai", True),
         (("LoadImage", "KSampler", "SetLatentNoiseMask", "SaveImage"), "ai", True),
@@ -185,7 +197,7 @@ def graphs(*nodes: str, skipped: tuple[str, ...] = (), subgraph: str = "") -> di
         (("LoadImage", "FalGenericAPI", "SaveImage"), "ai", False),
         (("LoadImage", "RecraftReplaceBackgroundNode", "SaveImage"), "ai", False),
         (("LoadImage", "SDXL Empty Latent Image (rgthree)", "KSampler", "ReActorFaceSwap"), "ai", False),
-        (("EmptyLatentImage", "A node of somebody", "SaveImage"), "ai", False),
+        (("EmptyLatentImage", "A node of somebody", "SaveImage"), "software", False),
     ],
 )
 def test_a_graph_is_judged_by_the_nodes_that_ran(tmp_path, nodes, kind, part):
@@ -211,6 +223,28 @@ def test_a_plain_prompt_is_believed_rather_than_the_workflow(tmp_path):
     info.add_text("workflow", graphs("LoadImage", "KSampler", "SaveImage")["workflow"])
     info.add_text("Software", "ComfyUI")
     assert [claim[:2] for claim in read(tmp_path, "a.png", pnginfo=info)] == [("software", "ComfyUI")]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Postprocess upscale by: 4, Postprocess upscaler: R-ESRGAN 4x+", True),
+        ("Postprocess upscale to: 1024x1024, Postprocess upscaler: Lanczos", True),
+        ("GFPGAN visibility: 1.0", True),
+        ("Postprocess this picture: crop it", False),
+        ("We tried Postprocess upscale by: 4", False),
+    ],
+)
+def test_a_picture_enlarged_in_the_extras_of_a1111_names_software(tmp_path, text, wanted):
+    claims = [("software", "Stable Diffusion web UI")] * wanted
+    for key in ("postprocessing", "extras", "Comment"):
+        assert [claim[:2] for claim in read(tmp_path, "a.png", **png_text(key, text))] == claims
+    wide = tags(inner={0x9286: b"UNICODE\0" + text.encode("utf-16-be")})
+    assert [claim[:2] for claim in read(tmp_path, "a.jpg", exif=wide)] == claims
+    info = PngInfo()
+    info.add_text("parameters", PARAMETERS)
+    info.add_text("postprocessing", text)
+    assert [claim[0] for claim in read(tmp_path, "a.png", pnginfo=info)] == ["ai", "software"][: 1 + wanted]
 
 
 def test_a_subgraph_of_a_workflow_generates():
@@ -242,6 +276,7 @@ def test_a_subgraph_of_a_workflow_generates():
         ('{"meta": {"prompt": "describe it", "model": "gpt-4o"}}', ""),
         ('{"generationParams": {"modelName": "Canon"}, "params": {"prompt": "say cheese"}}', ""),
         ('{"prompt": "describe this", "model": "doubao-1-5-vision-pro-32k"}', ""),
+        ('{"prompt": "a", "seed": 1, "steps": 1, "guidance": 1, "model": "numz/SeedVR2_comfyUI"}', ""),
         ('{"prompt": "a cat", "model": "doubao-seedream-4-0"}', "Seedream"),
         ('{"hf-job-id": "5c0d3b7a"}', "Higgsfield"),
     ],
@@ -254,10 +289,45 @@ def test_labels_and_models_of_services_are_read(tmp_path, label, name):
 def test_labels_outside_containers_are_read(tmp_path):
     label = written(tmp_path, "a.jpg", jpeg((0xE4, b'AIGC{"Label":"1","ContentProducer":"x"}')))
     assert [claim[1] for claim in claims_in(label)] == ["x (AIGC label)"]
-    for kind, wanted in ((1, [("ai", "Galaxy AI", "tag", True)]), (0, [])):
-        trailer = f'SEFHPhotoEditor_Re_Edit_Data{{"a":1,"genAIType":{kind}}}xxxxSEFT'.encode()
-        path = written(tmp_path, "b.jpg", jpeg() + trailer)
-        assert [claim[:4] for claim in claims_in(path)] == wanted
+
+
+def galaxy_trailer(*blocks: tuple[bytes, bytes]) -> bytes:
+    """A trailer of Samsung's phones with named blocks."""
+    blobs = [struct.pack("<4xI", len(name)) + name + content for name, content in blocks]
+    distances = [sum(map(len, blobs[number:])) for number in range(len(blobs))]
+    entries = (struct.pack("<2xHII", 1, at, len(blob)) for at, blob in zip(distances, blobs, strict=True))
+    listed = b"SEFH" + struct.pack("<II", 107, len(blobs)) + b"".join(entries)
+    return b"".join(blobs) + listed + struct.pack("<I", len(listed)) + b"SEFT"
+
+
+GALAXY_AI = [("ai", "Galaxy AI", "tag", True, "Samsung trailer, genAIType")]
+VIDEO = (b"MotionPhoto_Data", b"SEFT" + bytes(500_000))
+
+
+@pytest.mark.parametrize("name", [b"PhotoEditor_Re_Edit_Data", b"PEg_Info"])
+@pytest.mark.parametrize("padding", [b"", bytes(16), b"\0\0\0\x10SEFTSEFT1234"])
+def test_an_edit_by_galaxy_ai_is_read_from_any_block(tmp_path, name, padding):
+    edit = (name, b'{"a": 1, "genAIType": 8}')
+    for blocks in ((edit,), (edit, VIDEO), (VIDEO, edit), (edit, edit)):
+        for file, picture in (("a.jpg", jpeg()), ("a.png", png())):
+            path = written(tmp_path, file, picture + galaxy_trailer(*blocks) + padding)
+            assert claims_in(path) == GALAXY_AI
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        galaxy_trailer((b"PEg_Info", b'{"genAIType":0}')),
+        galaxy_trailer((b"Image_UTC_Data", b'{"genAIType":1}'), (b"PhotoEditor_Re_Edit_Data", b"{}")),
+        b'PEg_Info{"genAIType":1}SEFH\0\0\0\0SEFT',
+        galaxy_trailer((b"PEg_Info", b'{"genAIType":1}'))[30:],
+        b"SEFH" + b"\xff" * 60 + struct.pack("<I", 64) + b"SEFT",
+        b"SEFH" + struct.pack("<I", 4) + b"SEFT",
+        b"SEFT",
+    ],
+)
+def test_other_trailers_of_samsung_say_nothing(tmp_path, trailer):
+    assert claims_in(written(tmp_path, "a.jpg", jpeg() + trailer)) == []
 
 
 @pytest.mark.parametrize("behind", [False, True])

@@ -22,6 +22,7 @@ from hidascan.image.provenance.structures import (
     generates_nothing,
     generator_of,
     generator_of_keys,
+    is_by_extras,
     is_inpainted,
     is_signed_by_xai,
     weak_label_in,
@@ -54,6 +55,7 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
         named = [replace(one, kind="software") if one.text == COMFYUI else one for one in named]
     unsigned = [claim_of(field, "ai", name) for field, name in structures.items()]
     unsigned += [claim_of(field, "software", COMFYUI) for field in idle]
+    unsigned += [claim_of(field, "software", "Stable Diffusion web UI") for field in plain if is_by_extras(field.text)]
     unsigned += [claim_of(field, "software", label) for field in plain if (label := weak_label_in(field.text))]
     unsigned += [*named, *claims_of_ai_system(plain), *_xai_claims(plain), *_hidden_claims(image)]
     if not any(field.source == "png" for field in structures):

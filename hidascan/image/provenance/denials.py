@@ -12,9 +12,7 @@ _NEGATION = re.compile(
     r"|(?:使用|利用|含ま)\w{0,4}(?:ない|なし|ません|せず)|않|미사용|없",
     re.IGNORECASE,
 )
-_DENIALS = (
-    r"(?:no(?!\.?\s*\d)|nein|none|never|nee|nej|non|нет|否|不使用|未使用|false|off|disabled|(?<![\w.\-])0(?![\w.]))"
-)
+_DENIALS = r"(?:no(?!\.?\s*\d)|nein|none|never|nee|nej|non|нет|否|不使用|未使用|false|off|disabled|(?<!v\d:)(?<![\w.\-])0(?![\w.]))"
 _DENIAL = re.compile(rf"\b{_DENIALS}\b", re.IGNORECASE)
 # After a name, perhaps with a version, as in "NAME 2: no" and "NAME (not used)".
 _AFTER_VERSION = r"(?:[\s\-]*v?\d[\w.]*)?"

@@ -95,6 +95,12 @@ def _source_type_claims(field: Field) -> Iterator[Claim]:
         yield claim_of(field, "software", value)
 
 
+def _canva_claims(field: Field) -> Iterator[Claim]:
+    """Yield Canva's statement that a design contains AI-made content, which may be a part of it."""
+    if field.text.strip().lower() in ("yes", "true"):
+        yield claim_of(field, "ai", "Canva", part=True)
+
+
 def _asks(text: str) -> bool:
     return "?" in text or "？" in text
 
@@ -151,4 +157,5 @@ _BY_KIND: dict[str, Callable[[Field], Iterator[Claim]]] = {
     "caption": _caption_claims,
     "topic": _caption_claims,
     "source type": _source_type_claims,
+    "ai content of Canva": _canva_claims,
 }

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.ExifTags import Base as Tag
 
+from hidascan.image.provenance.samsung import trailer_blocks
 from hidascan.image.provenance.tags import IPTC_RESOURCE, PHOTOSHOP, exif_texts, iptc_records, text_of_tag
 from hidascan.image.provenance.texts import RAW_PROFILE, gif_texts, png_texts, raw_profile
 from hidascan.image.provenance.xmp import properties_of
@@ -52,6 +53,7 @@ _XMP_ANYWHERE = {
     "CreatorTool": "software", "DigitalSourceType": "source type", "DigitalSourcefileType": "source type",
     "DigitalSourceFileType": "source type", "AISystemUsed": "ai system", "AISystemVersionUsed": "ai version",
     "AIPromptInformation": "ai prompt", "AIPromptWriterName": "ai prompt writer",
+    "ContainsAiGeneratedContent": "ai content of Canva",
 }  # fmt: skip
 _PNG = {
     "software": "software", "creator tool": "software", "creatortool": "software", "source": "credit", "author": "creator",
@@ -65,7 +67,8 @@ _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.ad
 _UNREAD_XMP = ("WEBP", "HEIF", "AVIF")
 _EXTENSION_HEAD = 40  # GUID, full length, offset
 _MAX_EXTENDED = 4_000_000
-_MAX_TRAILER = 400_000  # bytes
+_EDITS_BY_SAMSUNG = (b"PhotoEditor_Re_Edit_Data", b"PEg_Info")  # names of blocks
+_BY_GALAXY_AI = re.compile(rb'"genAIType"\s{0,9}:\s{0,9}"?[1-9]')
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
 
 
@@ -78,7 +81,7 @@ class Field:
         name: Display name, such as "EXIF Software" or "XMP dc:creator".
         kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "caption" (also titles) and "topic"
             (keywords, headlines), which may be about what the picture shows; "make" or "model" of a camera; "lens", which
-            may name one; "source type", "ai system" and similar ones of IPTC; "history", Photoshop's log of steps;
+            may name one; "source type", "ai system" and similar ones of IPTC; "ai content of Canva", Yes or No; "history", Photoshop's log of steps;
             "manifest address", of C2PA; "structure", in which only a structure counts.
         text: Full content.
         of_part: True if the field describes an ingredient, a region, an artwork or an editing step, not the whole picture.
@@ -270,10 +273,10 @@ def _comment_fields(file: _File) -> Iterator[Field]:
 
 
 def _samsung_fields(file: _File) -> Iterator[Field]:
-    """Yield the mark of an edit by Galaxy AI behind a JPEG."""
-    _, found, edit = file.data[-_MAX_TRAILER:].rpartition(b"PhotoEditor_Re_Edit_Data")
-    if found and file.data.endswith(b"SEFT") and re.search(rb'"genAIType"\s{0,9}:\s{0,9}"?[1-9]', edit):
-        yield Field("comment", "Samsung trailer, genAIType", "software", "Galaxy AI")
+    """Yield the mark of an edit by Galaxy AI in Samsung's trailer."""
+    for name, content in trailer_blocks(file.data):
+        if name in _EDITS_BY_SAMSUNG and _BY_GALAXY_AI.search(content):
+            yield Field("comment", "Samsung trailer, genAIType", "software", "Galaxy AI")
 
 
 def _decoded(value: bytes) -> str:

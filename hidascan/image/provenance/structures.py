@@ -39,6 +39,10 @@ _HEAD, _TAIL = 100_000, 200_000  # characters of a long text that are searched
 _DREAM = re.compile(r'"[^"]{1,4000}" (?=.*-s ?\d+\b)(?=.*-S ?\d+\b)(?=.*-[WHC] ?\d+)')  # InvokeAI of 2022
 _JOB_CHARACTERS = 20_000
 _OPENAI = "OpenAI--ImageGeneration--"
+# What the tab "Extras" of A1111 and its successors writes: they enlarge or restore a given picture.
+_EXTRAS = re.compile(
+    r'\s*(?:Postprocess upscale (?:by|to)|Postprocess upscaler|(?:GFPGAN|CodeFormer) visibility): ?[\w."]'
+)
 _BROKEN_PROMPT = re.compile(r'"class_type"\s{0,9}:\s{0,9}"')
 _BROKEN_WORKFLOW = re.compile(r'"(?:widgets_values|last_node_id)"\s{0,9}:')
 _UUID_ALONE = re.compile(_UUID, re.IGNORECASE)
@@ -71,23 +75,21 @@ _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
     ("NovelAI", frozenset({"uc", "sampler"})),
     ("NovelAI", frozenset({"request_type", "uncond_scale"})),
 )
-# Names of ComfyUI's nodes: those that load a picture, that generate, that generate a part of a picture, and that start
-# from nothing.
-_LOADS = re.compile(
-    r"load ?(?:and ?resize ?)?(?:image|video)|image ?load|load ?(?:psd|3d)|webcam|screen ?share"
-    r"|base64 ?(?:to|2) ?image|image ?from ?base64",
-    re.IGNORECASE,
-)
+# Names of ComfyUI's nodes: those that generate, that generate a part of a picture, that retouch faces and other details,
+# and that start from nothing.
 _GENERATES = re.compile(
-    r"(?i:(?<!re)(?<!up)(?<!down)sampl|vae ?decode|diffus|detailer|sd ?upscale|image ?(?:edit|generat)"
+    r"(?i:(?<!re)(?<!up)(?<!down)sampl|vae ?decode|diffus|sd ?upscale|image ?(?:edit|generat)"
     r"|(?:text|txt|image|img) ?(?:to|2) ?(?:image|img)|dall-?e|gpt-?image|ideogram|seedream|nano ?banana|omnigen|bagel"
-    r"|workflow[>/]|_fal\b|fal\w{0,20}api|kontext ?creator|replace ?background)|TryOn|VTO"
+    r"|workflow[>/]|_fal\b|fal\w{0,20}api|kontext ?creator|replace ?background|midjourney|jimeng|image ?inference"
+    r"|pollinations|text ?(?:to|2) ?video)|TryOn|VTO|GoogleImagen|Imagen ?\d"
     r"|(?:Bria(?!Remove)|ByteDance|Flux(?!KontextImageScale)|Gemini|Grok|Hunyuan|Kling|Krea|Luma|Magnific|OpenAI|OpenRouter"
     r"|Qwen|Recraft|Reve(?!r)|Runway|Stability|Wan)\w{0,40}(?:Image|Edit|Fill|Expand|Canny|Depth|Creative)"
 )
 _REPAINTS = re.compile(
-    r"inpaint|outpaint|lanpaint|lama ?remov|(?<!cam)erase|SetLatentNoiseMask|face ?swap", re.IGNORECASE
+    r"inpaint|outpaint|lanpaint|lama ?remov|(?<!cam)erase|SetLatentNoiseMask|face ?swap|brush ?net|power ?paint|live ?portrait",
+    re.IGNORECASE,
 )
+_RETOUCHES = re.compile(r"detailer", re.IGNORECASE)
 _STARTS_EMPTY = re.compile(r"Empty[\w ]{0,40}Latent|Efficient Loader|easy \w{0,20}Loader")
 _SKIPPED = (2, 4)  # modes of ComfyUI's nodes: muted, bypassed
 # In lower case, without "_".
@@ -120,6 +122,11 @@ def generator_of(text: str) -> str:
 def is_inpainted(text: str) -> bool:
     """Return whether parameters are those of a region that was repainted in a given picture."""
     return bool(_INPAINTED.search(text[:_HEAD] + text[-_TAIL:])) or _extent(_graph_of(text)) == "part"
+
+
+def is_by_extras(text: str) -> bool:
+    """Return whether a text is that of the tab "Extras" of Stable Diffusion web UI, which generates nothing."""
+    return bool(_EXTRAS.match(text))
 
 
 def generates_nothing(text: str) -> bool:
@@ -181,6 +188,8 @@ def _generator_of_settings(keys: Mapping[str, Any]) -> str:
     if not settings & _PROMPTS:
         return ""
     model = str(next((keys[key] for key in _MODELS if key in keys), ""))
+    if "seedvr2" in model.lower():  # enlarges a given picture
+        return ""
     tool = tool_in(model, "software")
     makes_images = any(word in model.lower() for word in _OF_IMAGES)
     if tool and tool.means != "software" and (tool.name not in CHATBOTS or makes_images):
@@ -304,9 +313,11 @@ def _active(nodes: object) -> list[str]:
 
 
 def _extent(nodes: str) -> str:
-    """Return how much of the picture a ComfyUI graph generates: "whole", "part", or "" if it only edits a given one."""
-    if not _LOADS.search(nodes):
-        return "whole" if nodes else ""
+    """Return how much of the picture a ComfyUI graph generates: "whole", "part", or "" if no node is known to generate."""
     if _REPAINTS.search(nodes) and not _STARTS_EMPTY.search(nodes):
         return "part"
-    return "whole" if _GENERATES.search(nodes) else ""
+    names = nodes.split("\n")
+    others = [name for name in names if not _RETOUCHES.search(name)]
+    if any(map(_GENERATES.search, others)):
+        return "whole"
+    return "part" if len(others) < len(names) else ""
