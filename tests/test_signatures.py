@@ -135,6 +135,33 @@ def test_text_with_characters_that_were_lost_is_no_image(data):
     assert "image that was saved as text" not in describe(data.encode())
 
 
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF", "AVIF"])
+def test_an_image_whose_bytes_were_converted_to_text_is_not_called_truncated_or_unknown(tmp_path, format_name):
+    data = saved(format_name)
+    ways = {
+        data.decode(
+            "latin-1"
+        ): "an image that was saved as text: restore it with iconv -f UTF-8 -t ISO-8859-1, or download",
+        data.decode("utf-8", "replace"): "what remains of an image that was saved as text: download",
+    }
+    if format_name in ("JPEG", "PNG"):
+        by_windows = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in data)
+        ways[by_windows] = "an image that was saved as text: download"
+    for text, kind in ways.items():
+        (tmp_path / "a.jpg").write_text(text, newline="")
+        with pytest.raises(ImageError) as raised:
+            decode(tmp_path / "a.jpg")
+        assert str(raised.value).startswith(f"this is {kind} or copy the original again")
+
+
+@pytest.mark.parametrize("colour", [b"\xef\xbf\xbd", b"\xc3\xa9 ", b"\5\6\7"])
+def test_a_picture_whose_pixels_happen_to_be_valid_text_is_read(tmp_path, colour):
+    pixels = bytes(range(64)) * 24 + colour * 64 * 56
+    head = struct.pack("<IHHIIiiHHIIiiII", 12342, 0, 0, 54, 40, 64, 64, 1, 24, 0, 12288, 0, 0, 0, 0)
+    (tmp_path / "a").write_bytes(b"BM" + head + pixels)
+    assert (tmp_path / "a").read_text() and (decode(tmp_path / "a").pixels[0, 0] == [*colour[::-1]]).all()
+
+
 @pytest.mark.parametrize(
     ("words", "data"),
     [

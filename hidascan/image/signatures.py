@@ -24,6 +24,15 @@ _START = re.compile(
 )
 _DEEP_FRAME = re.compile(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", re.DOTALL)  # frame of a JPEG with more than 8 bits
 _FRAME_HEAD = 1 << 16  # bytes of a JPEG in which its frame is searched
+# Start of an image whose bytes were converted to UTF-8, each to a character or to U+FFFD.
+_AS_TEXT = re.compile(
+    rb"\xc3\xbf\xc3\x98\xc3\xbf|(?:\xc2\x89|\xe2\x80\xb0)PNG\r?\n|RIFF.{3,12}WEBP|GIF8[79]a|II[*+]\0|MM\0[*+]"
+    rb"|BM.{1,12}\0{4}|\0\0\0.ftyp(?:hei|hev|mif|msf|avi)",
+    re.DOTALL,
+)
+_SAVED_AS_TEXT, _REMAINS = "an image that was saved as text", "what remains of an image that was saved as text"
+_ANOTHER_COPY = "download or copy the original again"
+_FEWEST_CHARACTERS = 100  # in coded pixels; a few colours could be valid UTF-8 by chance
 _PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
 
 
@@ -133,8 +142,8 @@ _UNSUPPORTED = (
     Signature(rb"....jumb....jumdc2pa", "a C2PA manifest (Content Credentials), not the picture itself"),
     Signature(  # each byte that is not valid UTF-8 was replaced by U+FFFD
         rb"(?:\xef\xbf\xbd){4}(?:\0|.{2,6}(?:Exif|JFIF)\0)|\xef\xbf\xbdPNG\r?\n\x1a\n",
-        "what remains of an image that was saved as text",
-        "download or copy the original again",
+        _REMAINS,
+        _ANOTHER_COPY,
     ),
     Signature(rb"\0\x05\x16[\x07\0]", "a macOS AppleDouble file (resource fork), not the picture itself"),
     Signature(rb"MZ(?=.{0,58}\0).{58}", "a Windows program"),
@@ -212,6 +221,25 @@ def describe(data: bytes) -> str:
         if _matches(kind.pattern, text):
             return _sentence(kind)
     return "this is plain text, not an image" if text else "only whitespace, not an image"
+
+
+def saved_as_text(data: bytes) -> str:
+    """Describe an image whose bytes were all converted to UTF-8, which some decoders call truncated; "" for other files."""
+    try:
+        text = data.decode() if _AS_TEXT.match(data) else ""
+    except UnicodeDecodeError:
+        return ""
+    if len(text) - len(text.encode("ascii", "ignore")) <= len(text) // 8 or len({*text}) < _FEWEST_CHARACTERS:
+        return ""
+    if "\ufffd" in text:
+        return _sentence(Signature(b"", _REMAINS, _ANOTHER_COPY))
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return _sentence(Signature(b"", _SAVED_AS_TEXT, _ANOTHER_COPY))
+    return _sentence(
+        Signature(b"", _SAVED_AS_TEXT, f"restore it with iconv -f UTF-8 -t ISO-8859-1, or {_ANOTHER_COPY}")
+    )
 
 
 def _by_both_ends(data: bytes) -> Signature | None:
