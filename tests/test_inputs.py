@@ -294,7 +294,8 @@ def test_names_in_lists_are_taken_literally(tmp_path, monkeypatch):
     "table",
     ["path,label\na b.jpg,1\n", "path;label\r\na b.jpg;1\r\n", "label\tpath\r\n1\ta b.jpg\r\n", '"label","path"\n1,"a b.jpg"\n',
      "sep=;\r\npath;label\r\na b.jpg;1\r\n", '"sep=\t"\nlabel\tpath\n1\ta b.jpg\n', "\n\npath\na b.jpg\n", " path ;x\na b.jpg;2\n",
-     "label;path\rx;a b.jpg\r", "path,label\na b.jpg,1\n,\n\n  ,\n"],
+     "label;path\rx;a b.jpg\r", "path,label\na b.jpg,1\n,\n\n  ,\n",
+     '#TYPE System.IO.FileInfo\r\n"label","path"\r\n"1","a b.jpg"\r\n', '"#TYPE Selected.System.IO.FileInfo"\npath;x\na b.jpg;1\n'],
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 @pytest.mark.parametrize("suffix", ["csv", "TSV"])
