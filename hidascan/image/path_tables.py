@@ -11,7 +11,7 @@ from itertools import chain
 
 from hidascan.errors import UsageError
 from hidascan.image.formats import kind_from_head
-from hidascan.image.path_text import BLOCK, UTF8, encoding_of, readable_name
+from hidascan.image.path_text import BLOCK, UTF8, document_kind, encoding_of, readable_name
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 # A line before the header: the separator, as Excel reads it, or the type of the rows, as Windows PowerShell writes it.
@@ -37,7 +37,7 @@ def _text(name: str, column: str) -> Iterator[str]:
     """Yield the cells of a column of a CSV or TSV file; "" for a row that lacks its path, none for a blank row."""
     with open(name, "rb") as file:
         head = file.peek(BLOCK)
-        if kind := kind_from_head(head):
+        if kind := kind_from_head(head) or document_kind(head):
             raise UsageError(f"--files-from {name} is not a table: it looks like {kind}")
         encoding = encoding_of(head)
         errors = "surrogateescape" if encoding in UTF8 else "replace"
@@ -45,6 +45,8 @@ def _text(name: str, column: str) -> Iterator[str]:
         first, separator = _first_line(lines), ""
         if preamble := PREAMBLE.fullmatch(first):
             first, separator = _first_line(lines), preamble[1]
+        if not first:
+            return
         separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
         rows = _rows(first, lines, separator, column, f"--files-from {name}")
         names = [one.strip() for one in next(rows, [])]
