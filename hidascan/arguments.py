@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +70,7 @@ def request_of(context: typer.Context) -> Request:
 
     values, defaults = context.params, context.meta[SETTINGS]
     _check_texts(context)
+    _check_taken_files(context)
     if not values["paths"] and not values["lists"]:
         raise UsageError("Missing argument 'PATH...'")
     options = values | _chosen(context, defaults)
@@ -141,6 +143,25 @@ def _check_texts(context: typer.Context) -> None:
                 raise UsageError(f"{name}: the value is empty")
             if option.metavar in ("FILE", "DIR", "PEM") and isinstance(text, str) and text[:1] == "-" != text:
                 raise UsageError(f"{name} {text}: missing value of {name}; write ./{text} for a file of that name")
+
+
+def _check_taken_files(context: typer.Context) -> None:
+    """Refuse a file in place of a forgotten value, or of a pattern that the shell expanded: it would not be scanned."""
+    from hidascan.image.formats import suffixes
+
+    values = {name: value for name, value in context.params.items() if _source(context, name) == "COMMANDLINE"}
+    if any(os.path.isfile(path) for path in values.get("paths") or ()):
+        for option, patterns in (("--include", values.get("include")), ("--exclude", values.get("exclude"))):
+            for text in patterns or ():
+                if not {"*", "?"} & {*text} and os.path.isfile(text):
+                    raise UsageError(f"{option} {text}: this is a file, not a pattern; quote patterns, such as '*.jpg'")
+    if (form := values.get("line_format")) and "%" not in form.replace("%%", ""):
+        raise UsageError(
+            f"--format {form}: no placeholder, such as %p; give the format after --format, then the images"
+        )
+    case = values.get("case") or ""
+    if os.path.splitext(case)[1].lower() in suffixes() and os.path.isfile(case):
+        raise UsageError(f"--case {case}: this is an image; give the name of the case after --case, then the images")
 
 
 def _chosen(context: typer.Context, defaults: Defaults) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_a_broken_pyproject_is_ignored(hidascan, evidence):
 def test_a_file_that_is_named_counts(hidascan, evidence):
     (evidence / "mine.toml").write_text('format = "from file"\nno_recurse = true\nexclude = "b*"\n')
     assert hidascan("a.png", "--config", "../mine.toml").out == "from file\n"
-    assert hidascan("a.png", "--config", "../mine.toml", "--format", "from option").out == "from option\n"
+    assert hidascan("a.png", "--config", "../mine.toml", "--format", "from %f").out == "from PNG\n"
     save_picture(evidence / "in/b.png", 40, 40)
     assert len(hidascan(".", "--config", "../mine.toml").out.splitlines()) == 1
     (evidence / "in/pyproject.toml").write_text('[tool.hidascan]\nformat = "project"\n')

@@ -294,7 +294,8 @@ def test_names_in_lists_are_taken_literally(tmp_path, monkeypatch):
     "table",
     ["path,label\na b.jpg,1\n", "path;label\r\na b.jpg;1\r\n", "label\tpath\r\n1\ta b.jpg\r\n", '"label","path"\n1,"a b.jpg"\n',
      "sep=;\r\npath;label\r\na b.jpg;1\r\n", '"sep=\t"\nlabel\tpath\n1\ta b.jpg\n', "\n\npath\na b.jpg\n", " path ;x\na b.jpg;2\n",
-     "label;path\rx;a b.jpg\r", "path,label\na b.jpg,1\n,\n\n  ,\n"],
+     "label;path\rx;a b.jpg\r", "path,label\na b.jpg,1\n,\n\n  ,\n",
+     '#TYPE System.IO.FileInfo\r\n"label","path"\r\n"1","a b.jpg"\r\n', '"#TYPE Selected.System.IO.FileInfo"\npath;x\na b.jpg;1\n'],
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 @pytest.mark.parametrize("suffix", ["csv", "TSV"])
@@ -364,6 +365,12 @@ def test_an_image_with_the_suffix_of_a_table_is_refused(tmp_path):
         read(tmp_path, image_bytes("PNG"), "t.csv")
 
 
+@pytest.mark.parametrize("start", [b"<html>\n<table>", b"\xef\xbb\xbf<table border=1>", b"<!DOCTYPE html>"])
+def test_a_web_page_with_the_suffix_of_a_table_is_refused(tmp_path, start):
+    with pytest.raises(UsageError, match="is not a table: it looks like a document"):
+        read(tmp_path, start + b"<tr><td>path</td></tr>", "t.csv")
+
+
 def test_files_named_like_the_start_of_an_image_are_listed(tmp_path, monkeypatch):
     names = ["GIF89a.jpg", "PAR1", "path,sep.jpg", '{"a"}.png', "BM.jpg"]
     monkeypatch.chdir(touch(tmp_path, *names))
@@ -372,10 +379,11 @@ def test_files_named_like_the_start_of_an_image_are_listed(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\r\n", codecs.BOM_UTF8, b"\xff\xfe", b"  \n"])
-def test_an_empty_list_is_exit_code_3(hidascan, tmp_path, content):
-    (tmp_path / "list.txt").write_bytes(content)
-    ran = hidascan("--files-from", tmp_path / "list.txt")
-    assert ran.code == 3 and ran.err == f"hidascan: no paths in the list {tmp_path / 'list.txt'}\n"
+@pytest.mark.parametrize("name", ["list.txt", "list.csv"])
+def test_an_empty_list_is_exit_code_3(hidascan, tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    ran = hidascan("--files-from", tmp_path / name)
+    assert ran.code == 3 and ran.err == f"hidascan: no paths in the list {tmp_path / name}\n"
 
 
 @pytest.mark.parametrize("name", ["folder", "none.txt", "none.csv", "nul\0"])
@@ -480,8 +488,11 @@ def test_a_missing_path_in_a_parquet_table_is_kept(tmp_path):
 def test_names_in_lists_are_found_in_other_spellings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     composed = unicodedata.normalize("NFC", "é.jpg")
-    for name in ("a b.jpg", composed):
+    for name in ("a b.jpg", composed, "'it's'"):
         (tmp_path / name).touch()
+    assert read(tmp_path, f"'a b.jpg'\n'it's'\n'{composed}'\n'none.jpg'\n".encode()) == [
+        "a b.jpg", "'it's'", composed, "'none.jpg'",
+    ]  # fmt: skip
     listed = f'"a b.jpg"\n a b.jpg \n{unicodedata.normalize("NFD", composed)}\nnone.jpg\n'
     assert read(tmp_path, listed.encode()) == ["a b.jpg", "a b.jpg", composed, "none.jpg"]
 

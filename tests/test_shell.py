@@ -223,6 +223,53 @@ def test_an_output_given_twice_is_refused(hidascan, tmp_path, option):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--include a.jpg b.jpg", "--include a.jpg: this is a file, not a pattern; quote patterns, such as '*.jpg'"),
+        ("--exclude a.jpg b.jpg .", "--exclude a.jpg: this is a file, not a pattern; quote patterns, such as '*.jpg'"),
+        ("--format a.jpg b.jpg", "--format a.jpg: no placeholder, such as %p; give the format after"),
+        ("--format 100%% b.jpg", "--format 100%%: no placeholder"),
+        ("--html r.html --case a.jpg b.jpg", "--case a.jpg: this is an image; give the name of the case after --case"),
+    ],
+)
+def test_a_picture_in_place_of_a_forgotten_value_or_a_pattern_is_not_left_out(
+    hidascan, tmp_path, monkeypatch, arguments, message
+):
+    for name in "ab":
+        save_picture(tmp_path / f"{name}.jpg", 40, 40)
+    monkeypatch.chdir(tmp_path)
+    ran = hidascan(*arguments.split())
+    assert (ran.code, ran.out) == (2, "") and ran.err.startswith(f"hidascan: {message}") and ran.err.count("\n") == 1
+    assert sorted(os.listdir()) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "scanned"),
+    [
+        ("--include *.jpg .", ["./a.jpg", "./b.jpg"]),
+        ("--include a.jpg .", ["./a.jpg"]),
+        ("--exclude a.jpg .", ["./b.jpg"]),
+        ("--exclude c.jpg b.jpg .", ["b.jpg", "./a.jpg"]),
+        ("--include a* b.jpg", ["b.jpg"]),
+        ("--include a.jpg --files-from list.txt", ["b.jpg"]),
+        ("b.jpg --config settings.toml", ["b.jpg"]),
+        ("b.jpg --html r.html --case b", ["b.jpg"]),
+        ("b.jpg --html r.html --case c.jpg", ["b.jpg"]),
+    ],
+)
+def test_patterns_and_names_of_cases_that_may_be_meant_are_accepted(
+    hidascan, tiny_weights, tmp_path, monkeypatch, arguments, scanned
+):
+    for name in "ab":
+        save_picture(tmp_path / f"{name}.jpg", 40, 40)
+    (tmp_path / "list.txt").write_text("b.jpg\n")
+    (tmp_path / "settings.toml").write_text('exclude = "a.jpg"\n')
+    monkeypatch.chdir(tmp_path)
+    lines = hidascan(*arguments.split(), "--weights", tiny_weights).out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == scanned
+
+
 @pytest.mark.parametrize("command", ["verify", "serve"])
 def test_the_short_option_for_help_works_for_every_command(capfd, command):
     assert cli.run([command, "--help"]) == 0

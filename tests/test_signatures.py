@@ -74,18 +74,29 @@ OTHERS = [
     ("a web page (HTML)", PAGE),
     ("a web page (HTML)", "<!doctype html><title>x</title>".encode("utf-16")),
     ("a web page (HTML)", b'<a href="/login">Found</a>.\n'),
+    ("a web page (HTML)", "<html><title>x</title>".encode("utf-16-be")),
+    ("a web page (HTML)", "<html><title>x</title>".encode("utf-16-le")),
+    ("a web page (HTML)", b'<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml">'),
+    *(("a web page (HTML)", tag + b"x") for tag in (b"<h2>", b"<table>", b"<b>", b'<form action="/">', b"<section>")),
     ("an SVG drawing", SVG),
+    ("an SVG drawing", b'<?xml version="1.0"?><?xml-stylesheet href="a.css"?><svg>'),
     (
         "a property list",
         b'<?xml version="1.0"?>\n<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" ""><plist></plist>',
     ),
     ("XML text", b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'),
     ("XML text", b'<a:theme xmlns:a="x"></a:theme>'),
+    ("XML text", b'<?xml version="1.0"?>\n<rss version="2.0"><channel><title>x</title></channel></rss>'),
+    ("XML text", b'<?xml version="1.0"?>\n<gpx version="1.1"><metadata><link href="x"/></metadata></gpx>'),
+    ("XML text", b'<?xml version="1.0"?>\n<article><title>About <svg> files</title><p>x</p></article>'),
+    ("a link to a web page", b"[{000214A0-0000-0000-C000-000000000046}]\r\nProp3=19,2\r\n[InternetShortcut]\r\nURL=x"),
     ("JSON text", json.dumps({"error": "no such key"}).encode()),
     ("JSON text", b'[{"a": 1}]'),
     ("a Git LFS pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"),
     ("an image as Base64 text", b"/9j/4AAQSkZJRgABAQ" + b"A" * 99),
     ("a video (MP4)", b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(99)),
+    ("a video or other file in an MP4 container", b"\0\0\0\x20ftypjxs \0\0\0\0jxs " + bytes(99)),
+    ("a sound file (M4A)", b"\0\0\0\x20ftypM4P \0\0\0\0M4P " + bytes(99)),
     ("a video (MOV)", b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(99)),
     ("a video (WebM)", b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\1\x42\xf7\x81\1\x42\x82\x84webm" + bytes(99)),
     ("a video (MKV)", b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\1\x42\xf7\x81\1\x42\x82\x88matroska" + bytes(99)),
@@ -135,11 +146,39 @@ def test_text_with_characters_that_were_lost_is_no_image(data):
     assert "image that was saved as text" not in describe(data.encode())
 
 
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF", "AVIF"])
+def test_an_image_whose_bytes_were_converted_to_text_is_not_called_truncated_or_unknown(tmp_path, format_name):
+    data = saved(format_name)
+    ways = {
+        data.decode(
+            "latin-1"
+        ): "an image that was saved as text: restore it with iconv -f UTF-8 -t ISO-8859-1, or download",
+        data.decode("utf-8", "replace"): "what remains of an image that was saved as text: download",
+    }
+    if format_name in ("JPEG", "PNG"):
+        by_windows = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in data)
+        ways[by_windows] = "an image that was saved as text: download"
+    for text, kind in ways.items():
+        (tmp_path / "a.jpg").write_text(text, newline="")
+        with pytest.raises(ImageError) as raised:
+            decode(tmp_path / "a.jpg")
+        assert str(raised.value).startswith(f"this is {kind} or copy the original again")
+
+
+@pytest.mark.parametrize("colour", [b"\xef\xbf\xbd", b"\xc3\xa9 ", b"\5\6\7"])
+def test_a_picture_whose_pixels_happen_to_be_valid_text_is_read(tmp_path, colour):
+    pixels = bytes(range(64)) * 24 + colour * 64 * 56
+    head = struct.pack("<IHHIIiiHHIIiiII", 12342, 0, 0, 54, 40, 64, 64, 1, 24, 0, 12288, 0, 0, 0, 0)
+    (tmp_path / "a").write_bytes(b"BM" + head + pixels)
+    assert (tmp_path / "a").read_text() and (decode(tmp_path / "a").pixels[0, 0] == [*colour[::-1]]).all()
+
+
 @pytest.mark.parametrize(
     ("words", "data"),
     [
         ("plain text", b"hello there"),
         ("plain text", "ein Märchen".encode("latin-1")),
+        ("plain text", "hello there".encode("utf-32")),
         ("whitespace", b"\r\n \n"),
         ("only zero bytes", bytes(5000)),
         ("encrypted, damaged or unknown data", np.random.default_rng(0).bytes(5000)),
@@ -255,6 +294,10 @@ def test_the_start_of_a_picture_behind_other_bytes_is_named(tmp_path):
     (tmp_path / "b").write_bytes(b"Content-Type: image/jpeg\r\n\r\n" + (tmp_path / "a").read_bytes())
     with pytest.raises(ImageError, match=r"unknown data; a JPEG starts at byte 28$"):
         decode(tmp_path / "b")
+
+
+def test_the_start_of_an_avif_has_its_article():
+    assert describe(b"\x01\x02junk" + saved("AVIF")).endswith("unknown data; an AVIF starts at byte 6")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -37,7 +37,7 @@ from hidascan.image.provenance.tags import Capture, capture_of
 from hidascan.image.provenance.texts import without_long_texts
 from hidascan.image.raw_photos import raw_photo
 from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, mend_transparency, to_rgb
-from hidascan.image.signatures import describe, without_padding
+from hidascan.image.signatures import describe, saved_as_text, without_padding
 from hidascan.notes import DAMAGED, DAMAGED_IMAGE, MAY_BE_WRONG, ONLY
 from hidascan.options import MAX_PIXELS
 
@@ -109,8 +109,8 @@ def decode(
         raise ImageError("the file is empty")
     with _reasons(data), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if raw := raw_photo(data):
-            raise ImageError(raw)
+        if kind := saved_as_text(data) or raw_photo(data):
+            raise ImageError(kind)
         admit = _once(before_load)
         if size := webp_size(data):  # Pillow allocates two pictures when it opens a WebP
             check_size(*size, max_pixels)

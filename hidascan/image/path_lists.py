@@ -11,14 +11,13 @@ from typing import Any
 
 from hidascan.errors import UsageError, reason_of
 from hidascan.image.formats import kind_from_head
-from hidascan.image.path_tables import SEP_LINE, is_path_table, paths_in_table
-from hidascan.image.path_text import BLOCK, UTF8, encoding_of, readable_name
+from hidascan.image.path_tables import PREAMBLE, is_path_table, paths_in_table
+from hidascan.image.path_text import BLOCK, UTF8, document_kind, encoding_of, readable_name
 
 STDIN = "-"
 
 _HEAD = 16  # bytes that identify the kind of a file
 _MAX_LINE_BYTES = 1 << 15  # bytes; paths end at 4096
-_DOCUMENT = re.compile(rb'\s*(?:<(?:[?!]|svg|html|head)|\{\s*"|\[\s*[\[{"])', re.IGNORECASE)
 
 
 def paths_in(name: str, column: str, null: bool) -> Iterator[str]:
@@ -146,7 +145,7 @@ def _refuse_other_files(head: bytes, source: str, end: bytes) -> None:
     Raises:
         UsageError: If it is of another kind, with advice.
     """
-    kind = kind_from_head(head) or ("a document (HTML, SVG, XML or JSON)" if _DOCUMENT.match(head) else "")
+    kind = kind_from_head(head) or document_kind(head)
     if not kind or os.path.lexists(os.fsdecode(head.split(end)[0].rstrip(b"\r\0"))):
         return
     advice = ""
@@ -166,5 +165,5 @@ def _refuse_table(line: str, column: str, source: str) -> None:
         UsageError: If the line is a header with the column.
     """
     cells = [cell.strip().strip('"') for cell in re.split("[,;\t]", line)]
-    if (SEP_LINE.fullmatch(line) or (len(cells) > 1 and column in cells)) and not os.path.lexists(line):
+    if (PREAMBLE.fullmatch(line) or (len(cells) > 1 and column in cells)) and not os.path.lexists(line):
         raise UsageError(f"{source} looks like a table, not a list of paths: rename it to .csv or .tsv")

@@ -11,10 +11,11 @@ from itertools import chain
 
 from hidascan.errors import UsageError
 from hidascan.image.formats import kind_from_head
-from hidascan.image.path_text import BLOCK, UTF8, encoding_of, readable_name
+from hidascan.image.path_text import BLOCK, UTF8, document_kind, encoding_of, readable_name
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+# A line before the header: the separator, as Excel reads it, or the type of the rows, as Windows PowerShell writes it.
+PREAMBLE = re.compile(r'"?(?:sep=(.)|#TYPE \S+)"?\s*', re.IGNORECASE)
 
 
 def is_path_table(name: str) -> bool:
@@ -36,14 +37,16 @@ def _text(name: str, column: str) -> Iterator[str]:
     """Yield the cells of a column of a CSV or TSV file; "" for a row that lacks its path, none for a blank row."""
     with open(name, "rb") as file:
         head = file.peek(BLOCK)
-        if kind := kind_from_head(head):
+        if kind := kind_from_head(head) or document_kind(head):
             raise UsageError(f"--files-from {name} is not a table: it looks like {kind}")
         encoding = encoding_of(head)
         errors = "surrogateescape" if encoding in UTF8 else "replace"
         lines = _CountedLines(io.TextIOWrapper(file, encoding, errors, newline=""))
         first, separator = _first_line(lines), ""
-        if declared := SEP_LINE.fullmatch(first):
-            first, separator = _first_line(lines), declared[1]
+        if preamble := PREAMBLE.fullmatch(first):
+            first, separator = _first_line(lines), preamble[1]
+        if not first:
+            return
         separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
         rows = _rows(first, lines, separator, column, f"--files-from {name}")
         names = [one.strip() for one in next(rows, [])]

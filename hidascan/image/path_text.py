@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import unicodedata
 
 BLOCK = 1 << 16  # bytes read at a time
@@ -15,6 +16,12 @@ _MARKS = (  # byte-order marks, longest first, as that of UTF-32 begins with tha
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 UTF8 = ("utf-8", "utf-8-sig")
+_DOCUMENT = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:<(?:[?!]|svg|html|head|table)|\{\s*"|\[\s*[\[{"])', re.IGNORECASE)
+
+
+def document_kind(head: bytes) -> str:
+    """Return the kind of a document, such as a web page, that is no list; "" if its first bytes are those of none."""
+    return "a document (HTML, SVG, XML or JSON)" if _DOCUMENT.match(head) else ""
 
 
 def encoding_of(head: bytes) -> str:
@@ -40,7 +47,8 @@ def readable_name(name: str) -> str:
         return name
     bare = name.strip().strip('"')
     plain = bare.removeprefix("'")
-    for other in (bare, plain, *(unicodedata.normalize(form, one) for one in (bare, plain) for form in ("NFC", "NFD"))):
+    spellings = (bare, plain, plain.removesuffix("'"))
+    for other in (*spellings, *(unicodedata.normalize(form, one) for one in spellings for form in ("NFC", "NFD"))):
         if other and os.path.lexists(other):
             return other
     if not any("\udc80" <= letter <= "\udcff" for letter in name):

@@ -24,6 +24,15 @@ _START = re.compile(
 )
 _DEEP_FRAME = re.compile(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", re.DOTALL)  # frame of a JPEG with more than 8 bits
 _FRAME_HEAD = 1 << 16  # bytes of a JPEG in which its frame is searched
+# Start of an image whose bytes were converted to UTF-8, each to a character or to U+FFFD.
+_AS_TEXT = re.compile(
+    rb"\xc3\xbf\xc3\x98\xc3\xbf|(?:\xc2\x89|\xe2\x80\xb0)PNG\r?\n|RIFF.{3,12}WEBP|GIF8[79]a|II[*+]\0|MM\0[*+]"
+    rb"|BM.{1,12}\0{4}|\0\0\0.ftyp(?:hei|hev|mif|msf|avi)",
+    re.DOTALL,
+)
+_SAVED_AS_TEXT, _REMAINS = "an image that was saved as text", "what remains of an image that was saved as text"
+_ANOTHER_COPY = "download or copy the original again"
+_FEWEST_CHARACTERS = 100  # in coded pixels; a few colours could be valid UTF-8 by chance
 _PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
 
 
@@ -98,9 +107,13 @@ _UNSUPPORTED = (
     _raw(rb"FOVb", "Sigma X3F"),
     _raw(rb"\0MRM", "Minolta MRW"),
     Signature(rb"....ftypqt  |[\0-\x08\x0e-\x1f]...(moov|mdat|wide|free|skip|pnot)", "a video (MOV)"),
-    Signature(rb"....ftyp(M4A|M4B|F4A)", "a sound file (M4A)"),
+    Signature(rb"....ftyp(M4A|M4B|M4P|F4A|aaxc?)", "a sound file (M4A)"),
     Signature(rb"....ftyp3g", "a video (3GP)"),
-    Signature(rb"....ftyp", "a video (MP4)"),
+    Signature(
+        rb"....ftyp(iso|mp4|mp71|mmp4|avc1|hvc1|av01|vvc1|cmf|dash|dby1|piff|isml|M4V|[Ff]4[Vv]|F4P|MSNV|XAVC|CAEP|NDS|KDDI|nras)",
+        "a video (MP4)",
+    ),
+    Signature(rb"....ftyp", "a video or other file in an MP4 container"),
     Signature(rb"\x1a\x45\xdf\xa3.{0,60}webm", "a video (WebM)"),
     Signature(rb"\x1a\x45\xdf\xa3", "a video (MKV)"),
     Signature(rb"RIFF....AVI ", "a video (AVI)"),
@@ -133,8 +146,8 @@ _UNSUPPORTED = (
     Signature(rb"....jumb....jumdc2pa", "a C2PA manifest (Content Credentials), not the picture itself"),
     Signature(  # each byte that is not valid UTF-8 was replaced by U+FFFD
         rb"(?:\xef\xbf\xbd){4}(?:\0|.{2,6}(?:Exif|JFIF)\0)|\xef\xbf\xbdPNG\r?\n\x1a\n",
-        "what remains of an image that was saved as text",
-        "download or copy the original again",
+        _REMAINS,
+        _ANOTHER_COPY,
     ),
     Signature(rb"\0\x05\x16[\x07\0]", "a macOS AppleDouble file (resource fork), not the picture itself"),
     Signature(rb"MZ(?=.{0,58}\0).{58}", "a Windows program"),
@@ -152,28 +165,35 @@ _UNSUPPORTED = (
     Signature(rb"age-encryption\.org/", "data encrypted with age"),
     Signature(rb".(?:\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{5}).{8}[\x08\x0f\x10\x18\x20]", "a TGA image", EXPORT),
 )
+_XML, _COMMENTS = rb"(?:<\?xml[^>]{0,500}>\s*)*", rb"(?:<!--.{0,2000}?-->\s*)*"
 _TEXTS = (
     Signature(rb"version https://git-lfs\.github\.com/", "a Git LFS pointer", "run git lfs pull"),
     Signature(
-        rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*(<!doctype\s+svg.{0,500}?>\s*)?<(svg:)?svg[\s>]",
+        rb"(?is)" + _XML + _COMMENTS + rb"(<!doctype\s+svg.{0,500}?>\s*)?<(svg:)?svg[\s>]",
         "an SVG drawing",
         EXPORT,
     ),
     Signature(
-        rb"(?is)(<\?xml.{0,500}?>\s*)?(<!--.{0,2000}?-->\s*)*<(!doctype\s+html|html|head|body|script|title|meta|link|style|div|p|h1|center|pre|span|a|img|br)(?=[\s/>])",
+        rb"(?is)"
+        + _COMMENTS
+        + rb"<(script|title|meta|link|style|div|p|h[1-6]|center|pre|span|a|img|br|table|b|strong|font"
+        rb"|form|iframe|section|ul)(?=[\s/>])|" + _XML + _COMMENTS + rb"<(!doctype\s+html|html|head|body)(?=[\s/>])",
         "a web page (HTML)",
         _DOWNLOAD,
     ),
     Signature(
-        rb"(?is)<\?xml.{0,500}?>\s*<!doctype\s+plist",
+        rb"(?is)" + _XML + rb"<!doctype\s+plist",
         "a property list, such as Apple's edits (AAE), not the picture itself",
     ),
-    Signature(rb"(?is)<\?xpacket|(<\?xml.{0,500}?>\s*)?<x:xmpmeta", "an XMP sidecar, not the picture itself"),
+    Signature(rb"(?is)<\?xpacket|" + _XML + rb"<x:xmpmeta", "an XMP sidecar, not the picture itself"),
     Signature(rb"(?s)<(\?xml|[A-Za-z][\w:.-]*[\s>/]).*", "XML text", _SIDECAR),
+    Signature(
+        rb"\[(InternetShortcut|\{000214A0-0000-0000-C000-000000000046\})\]",
+        "a link to a web page, not the picture itself",
+    ),
     Signature(rb'(?s)\{\s*("|\}|$)|\[\s*["{\[\]\d-]', "JSON text", _SIDECAR),
     Signature(rb"data:image/", "the text of a data: URL", "decode its Base64 first"),
     Signature(rb"\{\\rtf", "an RTF document"),
-    Signature(rb"\[InternetShortcut\]", "a link to a web page, not the picture itself"),
     Signature(
         rb"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/=\s]{60}", "an image as Base64 text", "decode its Base64 first"
     ),
@@ -214,6 +234,25 @@ def describe(data: bytes) -> str:
     return "this is plain text, not an image" if text else "only whitespace, not an image"
 
 
+def saved_as_text(data: bytes) -> str:
+    """Describe an image whose bytes were all converted to UTF-8, which some decoders call truncated; "" for other files."""
+    try:
+        text = data.decode() if _AS_TEXT.match(data) else ""
+    except UnicodeDecodeError:
+        return ""
+    if len(text) - len(text.encode("ascii", "ignore")) <= len(text) // 8 or len({*text}) < _FEWEST_CHARACTERS:
+        return ""
+    if "\ufffd" in text:
+        return _sentence(Signature(b"", _REMAINS, _ANOTHER_COPY))
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return _sentence(Signature(b"", _SAVED_AS_TEXT, _ANOTHER_COPY))
+    return _sentence(
+        Signature(b"", _SAVED_AS_TEXT, f"restore it with iconv -f UTF-8 -t ISO-8859-1, or {_ANOTHER_COPY}")
+    )
+
+
 def _by_both_ends(data: bytes) -> Signature | None:
     """Return the kind of a file that its first bytes alone do not give."""
     if data.endswith(b"TRUEVISION-XFILE.\0"):
@@ -250,7 +289,8 @@ def _unusual(name: str, data: bytes) -> str:
 
 
 def _name(data: bytes) -> str:
-    return next((f"a {name}" for pattern, name in _SUPPORTED if _matches(pattern, data)), "a picture")
+    name = next((name for pattern, name in _SUPPORTED if _matches(pattern, data)), "picture")
+    return f"an {name}" if name.startswith("A") else f"a {name}"
 
 
 def _matches(pattern: bytes, head: bytes) -> bool:
@@ -271,6 +311,9 @@ def _text(head: bytes) -> bytes | None:
         (codecs.BOM_UTF8, "utf-8-sig"),
         (codecs.BOM_UTF16_LE, "utf-16"),
         (codecs.BOM_UTF16_BE, "utf-16"),
+        (codecs.BOM_UTF32_LE, "utf-32"),  # which begins with that of UTF-16
+        (b"<\0", "utf-16-le"),
+        (b"\0<", "utf-16-be"),
     ):
         if head.startswith(mark):
             encoding = name
