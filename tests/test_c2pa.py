@@ -780,6 +780,7 @@ NOT_DECLARED = {
     "history of another file": ([created("digitalCapture")], {}, {"c2pa.metadata": {"xmpMM:DerivedFrom": {"xmp:CreatorTool": "Midjourney"}}}),
     "an edit by hand, in an app with AI": ([created("digitalCapture"), EDITED | {"digitalSourceType": IPTC + "humanEdits", "softwareAgent": "Adobe Firefly"}], {}, {}),
     "no AI system": ([created("digitalCapture")], {}, {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "unknown"}}),
+    "an AI system for words": ([created("digitalCapture")], {}, {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "ChatGPT (captions only)"}}),
     "an index of no agent": ([created("digitalCapture") | {"softwareAgentIndex": 9}], {}, {}),
 }  # fmt: skip
 

@@ -169,6 +169,13 @@ def _actors(text: str) -> list[str]:
     return [*_ACTORS.split(text), *_ACTORS_TOGETHER.split(text)]
 
 
+def only_describes(text: str) -> bool:
+    """Return whether a text names what described or examined a picture, and no generator: "ChatGPT (captions only)"."""
+    tool = tool_in(text, "software")
+    is_generator = bool(tool) and tool.means != "software" and tool.name not in CHATBOTS
+    return not is_generator and any(role.search(text[:_MAX_LENGTH]) for role in (_OTHER_ROLE, _EXAMINER))
+
+
 def states_ai(text: str) -> bool:
     """Return whether a text is nothing but a word for AI, in any language of the catalogue."""
     return bool(_PLAIN_WORDS.fullmatch(text[:_MAX_LENGTH])) and _key(text) in _catalogue().ai

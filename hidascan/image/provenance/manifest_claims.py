@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hidascan.image.provenance.ai_systems import names_no_system
+from hidascan.image.provenance.ai_systems import makes_no_picture, names_no_system
 from hidascan.image.provenance.catalogue import tool_in
 from hidascan.image.provenance.claim import UNNAMED, Claim
 from hidascan.image.provenance.manifest import ACTION, ASSERTION, GENERATOR, MODEL, Manifest, Statement
@@ -26,6 +26,7 @@ _MECHANICAL = frozenset(
         "color_adjustments", "adjustedColor", "trimmed",
     }
 )  # fmt: skip
+_SYSTEM = "AISystemUsed"  # end of the field of a statement
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # strength of a claim, by the status of its signature
 _SIGNATURES = ("valid", "", "unverified", "broken")  # signature statuses, best first ("": no signature)
 
@@ -161,6 +162,8 @@ def _is_within(statement: Statement) -> bool:
 
 
 def _is_ai(statement: Statement) -> bool:
+    if statement.field.endswith(_SYSTEM) and makes_no_picture(statement.agent):
+        return False
     kind, _ = meaning_of(statement.source_type)
     by_hand = statement.source_type in ("humanEdits", "minorHumanEdits")
     return _declares_ai(statement) or (not kind and not by_hand and _tool_means(statement) in ("ai", "ai-edit"))
@@ -169,7 +172,7 @@ def _is_ai(statement: Statement) -> bool:
 def _declares_ai(statement: Statement) -> bool:
     """Return whether a statement declares AI, by more than the name of a tool."""
     declared = statement.field.startswith(tuple(f"{ASSERTION}{label}" for label in AI_ASSERTIONS))
-    declared |= statement.field.endswith("AISystemUsed") and not names_no_system(statement.agent)
+    declared |= statement.field.endswith(_SYSTEM) and not names_no_system(statement.agent)
     return meaning_of(statement.source_type)[0] == "ai" or declared
 
 
