@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hidascan.image.provenance.catalogue import only_describes, tool_in
 from hidascan.image.provenance.cameras import cameras_of
+from hidascan.image.provenance.catalogue import only_describes, tool_in
 from hidascan.image.provenance.claim import SOME_SYSTEM, Claim, shown
 from hidascan.image.provenance.denials import is_negative, is_unknown, states_nothing
 from hidascan.image.provenance.field_claims import claim_of
