@@ -741,6 +741,12 @@ DECLARED = {  # actions, adjacent data, assertions -> agent, field, whether it i
         {"c2pa.ai-disclosure": {"modelName": "A model"}},
         ("A model", "C2PA assertion c2pa.ai-disclosure", False),
     ),
+    "by disclosure, and by a type without an agent": (
+        [created("trainedAlgorithmicMedia", softwareAgent=None)],
+        {},
+        {"c2pa.ai-disclosure": {"modelName": "A model"}},
+        ("A model", "C2PA action c2pa.created", False),
+    ),
     "by name": (
         [BY_DESIGN | {"softwareAgent": {"name": "Adobe Firefly"}}],
         {},
@@ -921,6 +927,16 @@ def test_a_malformed_part_of_a_manifest_is_named_in_words(signer, tmp_path, monk
     report_with(monkeypatch, add)
     (note,) = read(tmp_path, signed(signer, "digitalCapture")).notes
     assert note.endswith(f" is malformed ({code})")
+
+
+def test_codes_of_actions_are_put_in_words(signer, tmp_path, monkeypatch):
+    def add(report):
+        codes = ("assertion.action.ingredientMismatch", "assertion.action.softBindingMissing")
+        report["validation_results"]["activeManifest"]["failure"] += [{"code": code} for code in codes]
+
+    report_with(monkeypatch, add)
+    first, second = read(tmp_path, signed(signer, "digitalCapture")).notes
+    assert ": an action lacks the ingredient" in first and ": an action mentions a watermark" in second
 
 
 @pytest.mark.parametrize("library", ["Google C2PA Core Generator Library", "c2pa-rs/0.49", "Acme C2PA SDK 1.2"])

@@ -27,6 +27,7 @@ _MECHANICAL = frozenset(
     }
 )  # fmt: skip
 _OF_METADATA = ("edited.metadata", "redacted")
+_AI_ASSERTIONS = tuple(f"{ASSERTION}{label}" for label in AI_ASSERTIONS)
 _SYSTEM = "AISystemUsed"  # end of the field of a statement
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # strength of a claim, by the status of its signature
 _SIGNATURES = ("valid", "", "unverified", "broken")  # signature statuses, best first ("": no signature)
@@ -82,6 +83,8 @@ def _own_claims(manifest: Manifest) -> Iterator[Claim]:
     cameras = [one for one in manifest.statements if _is_camera(one)]
     if ai:
         part, statement = min(ai, key=lambda pair: (pair[0], not pair[1].source_type))
+        models = (one.agent for _, one in ai if one.agent and one.field.startswith(_AI_ASSERTIONS))
+        statement = replace(statement, agent=statement.agent or next(models, ""))
         yield _signed_claim("ai", manifest, statement, part)
     if cameras:
         cameras.sort(key=lambda one: not one.field.endswith(MODEL))  # an app may have acted
@@ -184,7 +187,7 @@ def _is_ai(statement: Statement) -> bool:
 
 def _declares_ai(statement: Statement) -> bool:
     """Return whether a statement declares AI, by more than the name of a tool."""
-    declared = statement.field.startswith(tuple(f"{ASSERTION}{label}" for label in AI_ASSERTIONS))
+    declared = statement.field.startswith(_AI_ASSERTIONS)
     declared |= statement.field.endswith(_SYSTEM) and not names_no_system(statement.agent)
     return meaning_of(statement.source_type)[0] == "ai" or declared
 
