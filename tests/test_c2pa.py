@@ -741,6 +741,12 @@ DECLARED = {  # actions, adjacent data, assertions -> agent, field, whether it i
         {"c2pa.ai-disclosure": {"modelName": "A model"}},
         ("A model", "C2PA assertion c2pa.ai-disclosure", False),
     ),
+    "by disclosure, and by a type without an agent": (
+        [created("trainedAlgorithmicMedia", softwareAgent=None)],
+        {},
+        {"c2pa.ai-disclosure": {"modelName": "A model"}},
+        ("A model", "C2PA action c2pa.created", False),
+    ),
     "by name": (
         [BY_DESIGN | {"softwareAgent": {"name": "Adobe Firefly"}}],
         {},
@@ -780,6 +786,10 @@ NOT_DECLARED = {
     "history of another file": ([created("digitalCapture")], {}, {"c2pa.metadata": {"xmpMM:DerivedFrom": {"xmp:CreatorTool": "Midjourney"}}}),
     "an edit by hand, in an app with AI": ([created("digitalCapture"), EDITED | {"digitalSourceType": IPTC + "humanEdits", "softwareAgent": "Adobe Firefly"}], {}, {}),
     "no AI system": ([created("digitalCapture")], {}, {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "unknown"}}),
+    "an AI system for words": ([created("digitalCapture")], {}, {"c2pa.metadata": {"Iptc4xmpExt:AISystemUsed": "ChatGPT (captions only)"}}),
+    "captions by AI": ([created("digitalCapture"), {"action": "c2pa.edited.metadata", "softwareAgent": "ChatGPT"}], {}, {}),
+    "captions by AI, by their type": ([created("digitalCapture"), {"action": "c2pa.edited.metadata", "digitalSourceType": GENERATED}], {}, {}),
+    "captions by AI in a drawing": ([created("digitalCreation"), {"action": "c2pa.edited.metadata", "softwareAgent": "ChatGPT"}], {}, {}),
     "an index of no agent": ([created("digitalCapture") | {"softwareAgentIndex": 9}], {}, {}),
 }  # fmt: skip
 
@@ -919,6 +929,16 @@ def test_a_malformed_part_of_a_manifest_is_named_in_words(signer, tmp_path, monk
     assert note.endswith(f" is malformed ({code})")
 
 
+def test_codes_of_actions_are_put_in_words(signer, tmp_path, monkeypatch):
+    def add(report):
+        codes = ("assertion.action.ingredientMismatch", "assertion.action.softBindingMissing")
+        report["validation_results"]["activeManifest"]["failure"] += [{"code": code} for code in codes]
+
+    report_with(monkeypatch, add)
+    first, second = read(tmp_path, signed(signer, "digitalCapture")).notes
+    assert ": an action lacks the ingredient" in first and ": an action mentions a watermark" in second
+
+
 @pytest.mark.parametrize("library", ["Google C2PA Core Generator Library", "c2pa-rs/0.49", "Acme C2PA SDK 1.2"])
 def test_a_library_that_writes_manifests_is_no_generator(library):
     generated = Statement("C2PA action c2pa.resized", "trainedAlgorithmicMedia")
@@ -954,6 +974,35 @@ def test_a_photo_with_a_generated_part_is_a_claim_of_both(signer, tmp_path):
         ("ai", "A fill", True),
         ("camera", "A painter", False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("actions", "kinds"),
+    [
+        ("opened enhanced", ["camera"]), ("created placed", ["camera"]), ("placed", ["camera"]), ("opened placed", ["camera"]),
+        ("opened edited", ["ai", "camera"]), ("placed drawing", ["ai", "camera"]),
+    ],
+)  # fmt: skip
+def test_an_app_that_only_placed_or_enhanced_a_photo_generated_nothing(actions, kinds):
+    photo = Manifest(
+        relationship="parentOf" if actions.startswith("opened") else "componentOf",
+        statements=(Statement("C2PA action c2pa.created", "digitalCapture"),),
+    )
+    types = {"created": "digitalCreation"}
+    acted = [Statement(f"C2PA action c2pa.{name}", types.get(name, "")) for name in actions.split()]
+    app = Statement("C2PA claim generator", agent="Adobe Firefly Boards")
+    manifest = Manifest(statements=(app, *acted), actions=tuple(actions.split()), ingredients=(photo,))
+    found = claims.read_claims(Image.new("RGB", (8, 8)), [], manifest)
+    assert [one.kind for one in found if one.kind != "software"] == kinds
+
+
+def test_a_metadata_edit_hides_no_generated_picture(signer, tmp_path):
+    edit = {"action": "c2pa.edited.metadata", "softwareAgent": "ChatGPT"}
+    for actions in (
+        [created("trainedAlgorithmicMedia"), edit],
+        [CAPTURED, EDITED | {"softwareAgent": "ChatGPT"}, edit],
+    ):
+        assert read(tmp_path, signed_with(signer, actions)).claims[0].kind == "ai"
 
 
 def test_strings_of_a_manifest_are_plain_text(signer, tmp_path):

@@ -8,13 +8,17 @@ import pytest
 import typer
 
 from hidascan import notes
-from hidascan.detectors import DETECTORS
+from hidascan.detectors import DETECTORS, trained_parts
 from hidascan.finding import COLUMNS
 from hidascan.lab.cli import COMMANDS, app
 from hidascan.lab.commands.reference import options_in_markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CARDS = {
+    path.read_text().partition("\n")[0].removeprefix("# Model card: "): path.read_text()
+    for path in (ROOT / "weights").glob("MODEL_CARD*.md")
+}
 GUIDES = ["docs/method.md", "docs/tutorial.md", "docs/errors.md", "docs/how-to-read-a-result.md"]
 PAGES = [
     str(path.relative_to(ROOT))
@@ -147,9 +151,13 @@ def test_every_detector_has_a_recipe():
 
 def test_the_readme_is_short_and_its_figures_are_filled_in():
     assert len(README.split()) < 900
-    for page in (README, (ROOT / "weights/MODEL_CARD.md").read_text()):
+    for page in (README, *CARDS.values()):
         sections = re.findall(r"<!-- hidalab card: \w+ -->\n(.*?)<!-- end -->", page, re.DOTALL)
         assert sections and all(len(section) > 100 for section in sections)
+
+
+def test_all_shipped_weights_have_a_model_card():
+    assert CARDS.keys() == {path.stem for path in trained_parts(ROOT / "weights")}
 
 
 def test_the_version_is_the_same_wherever_it_stands():

@@ -107,6 +107,49 @@ def test_an_unnamed_ai_system_with_a_prompt_or_a_name_like_a_negation_counts(tmp
     assert read(tmp_path, "a.jpg", xmp=packet(element("AISystemUsed", "No.1 Painter")))[0][:2] == ("ai", "No.1 Painter")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ChatGPT (captions only)", "ChatGPT for keywording", "Google Vision keywords", "Excire", "Excire Foto 2025",
+        "Lightroom AI Denoise", "Topaz DeNoise AI", "AI autofocus only", "Sony AI AF", "Upscale AI",
+    ],
+)  # fmt: skip
+def test_an_ai_system_that_described_or_sharpened_a_picture_is_software(tmp_path, value):
+    xmp = packet(f"<Iptc4xmpExt:AISystemUsed>{value}</Iptc4xmpExt:AISystemUsed>")
+    assert [claim[:2] for claim in read(tmp_path, "a.jpg", xmp=xmp)] == [("software", value)]
+
+
+@pytest.mark.parametrize(
+    "value", ["Midjourney; keywords by ChatGPT", "Adobe Firefly, text-to-image", "Stable Diffusion upscaler", "ChatGPT"]
+)
+def test_a_generator_that_also_described_or_sharpened_a_picture_is_one(tmp_path, value):
+    xmp = packet(f"<Iptc4xmpExt:AISystemUsed>{value}</Iptc4xmpExt:AISystemUsed>")
+    assert [claim[:2] for claim in read(tmp_path, "a.jpg", xmp=xmp)] == [("ai", value)]
+
+
+def test_an_ai_system_beside_a_camera_made_a_part_unless_the_type_is_fully_ai(tmp_path):
+    camera, system = (
+        tags({0x010F: "Canon", 0x0110: "Canon EOS R5"}),
+        "<Iptc4xmpExt:AISystemUsed>Foo Painter</Iptc4xmpExt:AISystemUsed>",
+    )
+    whole = "<Iptc4xmpExt:DigitalSourceType>trainedAlgorithmicMedia</Iptc4xmpExt:DigitalSourceType>"
+    for properties, part in ((system, True), (system + whole, False)):
+        claims = read(tmp_path, "a.jpg", exif=camera, xmp=packet(properties))
+        assert [claim[3] for claim in claims if claim[1] == "Foo Painter"] == [part]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kinds"),
+    [
+        ("no prompt", []), ("Prompt: none", []), ("Denoise", []), ("Write keywords for this photo", []),
+        ("a lighthouse at night, no people, with text on a sign", ["ai"]),
+    ],
+)  # fmt: skip
+def test_a_prompt_for_words_or_less_noise_generates_nothing(tmp_path, prompt, kinds):
+    xmp = packet(f"<Iptc4xmpExt:AIPromptInformation>{prompt}</Iptc4xmpExt:AIPromptInformation>")
+    assert [claim[0] for claim in read(tmp_path, "a.jpg", xmp=xmp)] == kinds
+
+
 def test_an_ai_system_that_edits_made_a_part(tmp_path):
     xmp = packet("<Iptc4xmpExt:AISystemUsed>Photoshop Generative Fill</Iptc4xmpExt:AISystemUsed>")
     (claim,) = read(tmp_path, "a.jpg", xmp=xmp)
@@ -219,7 +262,7 @@ def test_source_types_may_be_words(tmp_path, value, kind, text, part):
         ("trainedAlgorithmicMedia; digitalCapture", [("ai", "trainedAlgorithmicMedia"), ("camera", "digitalCapture")]),
         ("digitalCapture, Generative AI", [("ai", "trainedAlgorithmicMedia"), ("camera", "digitalCapture")]),
         ("digitalCapture; AI", [("ai", "AI"), ("camera", "digitalCapture")]),
-        ("AI, not used", []), ("a robot, generative AI", [("software", "a robot, generative AI")]),
+        ("AI, not used", []), ("a robot, generative AI", [("ai", "generative AI")]),
         ("urn:iptc:std:digsrctype:digitalCapture?lang=en", [("camera", "digitalCapture")]),
         ("cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia?lang=en", [("ai", "trainedAlgorithmicMedia")]),
     ],

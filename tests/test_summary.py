@@ -28,7 +28,7 @@ SCORES = {
     "real": ("real", 0.012, ()),
     "between": ("inconclusive", 0.912, ()),
     "doubted": ("inconclusive", 0.049, ("the score alone indicates real, but an area of 8 % of the picture looks AI-made",)),
-    "blank": ("inconclusive", 0.951, ("nothing to judge: the picture is blank",)),
+    "blank": ("inconclusive", 0.951, ("nothing to judge: the scanned picture is blank",)),
     "stress": ("inconclusive", 0.953, ("after re-saving, resizing and cropping: score 0.010 to 0.953; the verdicts conflict",)),
 }  # fmt: skip
 MAPS = {
@@ -228,7 +228,7 @@ def test_what_makes_a_result_less_reliable_is_named(changes, weakness):
 @pytest.mark.parametrize(
     ("pixels", "words"),
     [
-        (np.zeros((100, 100, 3), np.uint8), "The picture is blank; its score (0.100)"),
+        (np.zeros((100, 100, 3), np.uint8), "The scanned picture is blank; its score (0.100)"),
         (np.zeros((40, 100, 3), np.uint8), "The picture is too small to judge; its score (0.100)"),
     ],
 )

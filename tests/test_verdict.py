@@ -14,6 +14,7 @@ from hidascan.calibration import Calibration, ErrorRates, Reliability
 from hidascan.detectors.checkpoint import load_detector, save_trained
 from hidascan.errors import CheckpointError
 from hidascan.finding import Finding
+from hidascan.image.content import content_problem
 from hidascan.lab.cli import app
 from hidascan.lab.measure.region_odds import LabelledFinding, cross_fitted_odds, fit_region_odds
 from hidascan.regions import Region, scope_of
@@ -65,6 +66,16 @@ def test_a_picture_without_content_is_inconclusive(scanner, tmp_path, name, suff
         finding.domain is None and not finding.attributions and not any("not a photo" in note for note in finding.notes)
     )
     assert finding.jpeg_trace or finding.jpeg_quality_estimated is None
+
+
+@pytest.mark.parametrize("name", ["white", "black"])
+def test_only_a_picture_of_one_colour_is_called_blank(name):
+    assert content_problem(blank_pictures()[name]) == "nothing to judge: the scanned picture is blank"
+
+
+@pytest.mark.parametrize("name", ["one dot", "a gradient", "an icon on white", "grain of a scanner"])
+def test_a_picture_of_several_colours_is_not_called_blank(name):
+    assert content_problem(blank_pictures()[name]) == "nothing to judge: the scanned picture has too little content"
 
 
 def sunset() -> np.ndarray:

@@ -10,7 +10,7 @@ TEMPLATES = sorted(path for suffix in ("html", "js", "svg") for path in ROOT.rgl
 MODULES = sorted([*ROOT.rglob("*.py"), *(ROOT.parent / "benchmarks").glob("*.py")])
 DOCUMENTS = [
     *(ROOT.parent / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md")),
-    ROOT.parent / "weights/MODEL_CARD.md",
+    *sorted((ROOT.parent / "weights").glob("*.md")),
     *sorted((ROOT.parent / "docs").rglob("*.md")),
 ]
 COMMANDS = {ROOT / "cli.py", ROOT / "commands.py", *(ROOT / "lab/commands").glob("*.py")}

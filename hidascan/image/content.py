@@ -12,6 +12,7 @@ from hidascan.notes import NO_CONTENT, NO_DETAIL
 
 _STEP = 3  # minimum difference of neighbours that counts as structure; JPEG changes flat colours by 1 or 2
 _MIN_STRUCTURE = 0.001  # share of neighbours with structure; 4 of 900 windows of train.tsv have less: skies, drawings
+_UNIFORM = 4  # maximum range of each channel of a blank picture
 _GRID, _BLOCK = 256, 4  # maximum blocks along the longer side of a picture; minimum side of a block, pixels
 _GROUP = 4  # blocks along a side of a group
 _BLOCK_STEP = 6  # minimum difference of neighbouring blocks that counts as content; grain on a blank scan averages out
@@ -55,9 +56,14 @@ def content_problem(pixels: np.ndarray) -> str:
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"{NO_CONTENT}: {width}x{height} pixels are too few (at least {MIN_SIDE} per side needed)"
-    if _structure(pixels) < _MIN_STRUCTURE:
-        return f"{NO_CONTENT}: the picture is blank"
-    return f"{NO_CONTENT}: the picture is almost blank" if _is_almost_blank(pixels) else ""
+    if _structure(pixels) >= _MIN_STRUCTURE and not _is_almost_blank(pixels):
+        return ""
+    is_uniform = (np.ptp(pixels, axis=(0, 1)) <= _UNIFORM).all()
+    return (
+        f"{NO_CONTENT}: the scanned picture is blank"
+        if is_uniform
+        else f"{NO_CONTENT}: the scanned picture has too little content"
+    )
 
 
 def _structure(pixels: np.ndarray) -> float:

@@ -59,6 +59,8 @@ _WORDS = {
     "claimSignature.mismatch": "the signature does not match",
     "claim.malformed": "the claim of the manifest is malformed",
     "assertion.action.malformed": "the list of actions is malformed",
+    "assertion.action.ingredientMismatch": "an action lacks the ingredient that it is about",
+    "assertion.action.softBindingMissing": "an action mentions a watermark that the manifest does not describe",
     "assertion.hashedURI.mismatch": "the manifest was changed after signing",
     "assertion.dataHash.mismatch": "the signed hash leaves out more of the file than the manifest",  # if nothing changed
 }

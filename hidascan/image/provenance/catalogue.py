@@ -169,6 +169,13 @@ def _actors(text: str) -> list[str]:
     return [*_ACTORS.split(text), *_ACTORS_TOGETHER.split(text)]
 
 
+def only_describes(text: str) -> bool:
+    """Return whether a text names what described or examined a picture, and no generator: "ChatGPT (captions only)"."""
+    tool = tool_in(text, "software")
+    is_generator = bool(tool) and tool.means != "software" and tool.name not in CHATBOTS
+    return not is_generator and any(role.search(text[:_MAX_LENGTH]) for role in (_OTHER_ROLE, _EXAMINER))
+
+
 def states_ai(text: str) -> bool:
     """Return whether a text is nothing but a word for AI, in any language of the catalogue."""
     return bool(_PLAIN_WORDS.fullmatch(text[:_MAX_LENGTH])) and _key(text) in _catalogue().ai
@@ -223,16 +230,16 @@ class _Catalogue:
         Names in `alone` count only after "with", as "by" may introduce a person.
         """
         text = _in_english_order(_YES.sub("", text))
-        end, means = self.lead(text)
-        if means:
-            tool = self._maker(text[:end].lower(), text[end:].strip().removeprefix("the "), names, alone)
-            return _as_edit(tool) if tool and means == "ai-edit" else tool
         tokens = list(_tokens(text))
         if tokens and tokens[-1].text in self._nouns:
             tokens.pop()
         stated = self._stated.get(_texts(tokens)) or self._stated.get(_texts(tokens[self._after_start(tokens) :]))
         if stated:
             return Tool(NO_NAME, stated)
+        end, means = self.lead(text)
+        if means:
+            tool = self._maker(text[:end].lower(), text[end:].strip().removeprefix("the "), names, alone)
+            return _as_edit(tool) if tool and means == "ai-edit" else tool
         if len(tokens) > 1 and tokens[-1].text == "generated":
             end = tokens[-3].end if len(tokens) > 2 and tokens[-2].text == "ai" else tokens[-2].end
             return _whole(text[:end], names)
@@ -286,7 +293,8 @@ class _Catalogue:
         if name in self.ai:
             return Tool(NO_NAME, "ai")
         states_ai = words in _AI_GENERATED_WITH and _is_unknown_tool(named)
-        return _whole(named, names) or (Tool(NO_NAME, "ai") if states_ai else None)
+        several = [_whole(one, names) for one in named.split("/")]  # "ChatGPT/DALL-E"
+        return (several[0] if all(several) else None) or (Tool(NO_NAME, "ai") if states_ai else None)
 
     def statement(self, clause: str) -> Tool | None:
         """Return the tool of a clause such as "AI generated: yes" or "AI generated image by NAME"."""

@@ -5,6 +5,7 @@ A claim never changes the score. Only C2PA is signed; anyone can add or remove t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,8 +14,9 @@ from PIL import Image
 from hidascan.image.provenance.ai_systems import claims_of_ai_system, source_types_in
 from hidascan.image.provenance.cameras import cameras_of
 from hidascan.image.provenance.claim import HIDDEN, MAX_DETAIL, MAX_NAME, NO_NAME, Claim, shown
+from hidascan.image.provenance.denials import states_nothing
 from hidascan.image.provenance.field_claims import claim_of, claims_of_field, one_per_value
-from hidascan.image.provenance.fields import PNG_TEXT, Field
+from hidascan.image.provenance.fields import PNG_TEXT, Field, letters_of
 from hidascan.image.provenance.manifest import Manifest
 from hidascan.image.provenance.manifest_claims import claims_of_manifest
 from hidascan.image.provenance.structures import (
@@ -31,6 +33,10 @@ from hidascan.image.provenance.structures import (
 from hidascan.image.provenance.texts import read_stealth
 
 _MAX_CLAIMS = 100
+# Keys of PNG text, by their letters: those that declare AI by "true", and those that name a model or its maker beside them.
+_DECLARING_KEYS = ("aigenerated", "isaigenerated", "generatedbyai", "aigc")
+_NAMING_KEYS = ("aimodel", "aisystem", "aisystemused", "aigenerator", "aitool", "aiprovider")
+_TRUE = re.compile(r"(?:true|yes|1)\W*", re.IGNORECASE)
 _SIGNED_BY_XAI = (
     ("EXIF ImageDescription", "EXIF Artist"),
     ("XMP dc:description", "XMP dc:creator"),
@@ -57,7 +63,8 @@ def read_claims(image: Image.Image, fields: list[Field], manifest: Manifest | No
     unsigned += [claim_of(field, "software", COMFYUI) for field in idle]
     unsigned += [claim_of(field, "software", "Stable Diffusion web UI") for field in plain if is_by_extras(field.text)]
     unsigned += [claim_of(field, "software", label) for field in plain if (label := weak_label_in(field.text))]
-    unsigned += [*named, *claims_of_ai_system(plain), *_xai_claims(plain), *_hidden_claims(image)]
+    unsigned += [*named, *claims_of_ai_system(plain), *_xai_claims(plain), *_declared_claims(plain)]
+    unsigned += _hidden_claims(image)
     if not any(field.source == "png" for field in structures):
         unsigned += _png_key_claims(plain)
     repainted = _repainted(structures)
@@ -116,6 +123,15 @@ def _png_key_claims(fields: list[Field]) -> Iterator[Claim]:
         yield Claim("ai", "png", name, detail=shown(", ".join(keys)), field="PNG text keys", strength="tag")
     elif label := weak_label_of(keys):
         yield Claim("software", "png", label, detail=shown(", ".join(keys)), field="PNG text keys", strength="tag")
+
+
+def _declared_claims(fields: list[Field]) -> Iterator[Claim]:
+    """Yield the claim of a PNG key such as "AI-Generated", if it is true; other keys may name the model."""
+    keys = {letters_of(field.name.removeprefix(PNG_TEXT)): field for field in fields if field.source == "png"}
+    declared = next((keys[key] for key in _DECLARING_KEYS if key in keys and _TRUE.fullmatch(keys[key].text)), None)
+    if declared:
+        named = (keys[key].text for key in _NAMING_KEYS if key in keys)
+        yield claim_of(declared, "ai", next((name for name in named if not states_nothing(name)), NO_NAME))
 
 
 def _hidden_claims(image: Image.Image) -> Iterator[Claim]:

@@ -32,7 +32,7 @@ _SETTING = re.compile(
 _NOTHING = re.compile(
     r"|-|0|false|off|null|n\.?/?a|nein|无|なし"
     r"|(?:none?|not?|never|without|kein\w*|aucune?|ningun[oa]?|nessun\w*|nenhum\w*)(?:\s+(?:generative|ai|ia|ki|any|tools?"
-    r"|systems?|was|were|used|applicable|specified|disclosed|in|this|image|picture|photo|verwendet))*",
+    r"|systems?|prompts?|was|were|used|applicable|specified|disclosed|in|this|image|picture|photo|verwendet))*",
     re.IGNORECASE,
 )
 # The beginning of "No AI was used", "Not AI-generated", "none - real photo".

@@ -17,7 +17,7 @@ from hidascan.image.provenance.writers import writer_in
 _TAGS = ("software", "credit", "make", "model", "history")  # kinds of fields written by tools
 _SUBJECTS = {  # endings of statements that may describe the subject of a picture
     "caption": re.compile(r"\bimages\W*$", re.IGNORECASE),
-    "topic": re.compile(r"\b(?:images|content)\W*$", re.IGNORECASE),
+    "topic": re.compile(r"(?:\b(?:images|content)|内容)\W*$", re.IGNORECASE),
 }
 _GENERATIVE = re.compile(r"generat|firefly|\bAI\b", re.IGNORECASE)  # in a step of a history; a quick test
 _MAX_STEPS = 100  # such steps in one history

@@ -61,6 +61,11 @@ _PNG = {
     "copyright": "text", "disclaimer": "text", "warning": "text", "keywords": "keywords", "credit": "credit",
     "generator": "software",
 }  # fmt: skip
+# Keys of PNG text by their letters alone, as programs spell them in many ways: "digital_source_type".
+_PNG_LETTERS = {
+    "digitalsourcetype": "source type", "aisystemused": "ai system", "aisystemversionused": "ai version",
+    "aipromptinformation": "ai prompt", "disclosure": "caption",
+}  # fmt: skip
 _XMP_KEY, _XMP_KEYS = "XML:com.adobe.xmp", ("XML:com.adobe.xmp", "XMP", "xmp")
 _LABEL = "TC260:"  # prefix of China's label in XMP
 _XMP_SEGMENT, _XMP_EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
@@ -69,6 +74,7 @@ _EXTENSION_HEAD = 40  # GUID, full length, offset
 _MAX_EXTENDED = 4_000_000
 _EDITS_BY_SAMSUNG = (b"PhotoEditor_Re_Edit_Data", b"PEg_Info")  # names of blocks
 _BY_GALAXY_AI = re.compile(rb'"genAIType"\s{0,9}:\s{0,9}"?[1-9]')
+_MAX_KEY = 80  # characters
 _MARKS_OF_STRUCTURES = ("{", "Steps:", "Job ID:", "OpenAI--", '" -s')
 
 
@@ -238,10 +244,16 @@ def _iptc_blocks(file: _File) -> Iterator[bytes]:
 def _png_fields(file: _File) -> Iterator[Field]:
     for key, text in file.png_texts:
         if key != _XMP_KEY and not key.startswith(RAW_PROFILE):
-            field = Field("png", f"{PNG_TEXT}{key}", _PNG.get(key.lower(), "structure"), _decoded(text))
+            kind = _PNG.get(key.lower()) or _PNG_LETTERS.get(letters_of(key), "structure")
+            field = Field("png", f"{PNG_TEXT}{key}", kind, _decoded(text))
             yield field if field.kind != "structure" else _imagemagick_field(key, field.text) or field
     if _is_by_blender(dict(file.png_texts)):
         yield Field("png", f"{PNG_TEXT}RenderTime", "software", "Blender")
+
+
+def letters_of(key: str) -> str:
+    """Return the letters of a key in lower case: "aigenerated" for "AI-Generated"."""
+    return re.sub(r"[\W\d_]", "", key[:_MAX_KEY]).lower()
 
 
 def _imagemagick_field(key: str, text: str) -> Field | None:

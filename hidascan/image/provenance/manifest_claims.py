@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hidascan.image.provenance.ai_systems import names_no_system
+from hidascan.image.provenance.ai_systems import makes_no_picture, names_no_system
 from hidascan.image.provenance.catalogue import tool_in
 from hidascan.image.provenance.claim import UNNAMED, Claim
 from hidascan.image.provenance.manifest import ACTION, ASSERTION, GENERATOR, MODEL, Manifest, Statement
@@ -21,11 +21,14 @@ _CREATED, _OPENED, _PLACED = (f"{_C2PA_ACTION}{name}" for name in ("created", "o
 # What an app does to a picture without inventing content.
 _MECHANICAL = frozenset(
     {
-        "converted", "cropped", "resized", "resized.proportional", "transcoded", "repackaged", "published",
+        "opened", "enhanced", "converted", "cropped", "resized", "resized.proportional", "transcoded", "repackaged", "published",
         "orientation", "redacted", "edited.metadata", "watermarked", "watermarked.bound", "watermarked.unbound",
         "color_adjustments", "adjustedColor", "trimmed",
     }
 )  # fmt: skip
+_OF_METADATA = ("edited.metadata", "redacted")
+_AI_ASSERTIONS = tuple(f"{ASSERTION}{label}" for label in AI_ASSERTIONS)
+_SYSTEM = "AISystemUsed"  # end of the field of a statement
 _STRENGTH = {"valid": "trusted", "unverified": "signed"}  # strength of a claim, by the status of its signature
 _SIGNATURES = ("valid", "", "unverified", "broken")  # signature statuses, best first ("": no signature)
 
@@ -80,6 +83,8 @@ def _own_claims(manifest: Manifest) -> Iterator[Claim]:
     cameras = [one for one in manifest.statements if _is_camera(one)]
     if ai:
         part, statement = min(ai, key=lambda pair: (pair[0], not pair[1].source_type))
+        models = (one.agent for _, one in ai if one.agent and one.field.startswith(_AI_ASSERTIONS))
+        statement = replace(statement, agent=statement.agent or next(models, ""))
         yield _signed_claim("ai", manifest, statement, part)
     if cameras:
         cameras.sort(key=lambda one: not one.field.endswith(MODEL))  # an app may have acted
@@ -114,26 +119,38 @@ def _ai_statements(manifest: Manifest) -> list[tuple[bool, Statement]]:
     """Return the statements of a manifest on AI, and whether each is about part of the picture."""
     generated = [one for one in manifest.statements if _is_ai(one)]
     edited = bool(generated) and _had_picture(manifest)
-    done = {*manifest.actions} - {"opened"}
-    if edited and manifest.actions and done <= _MECHANICAL:  # an app such as ChatGPT only opened or converted a photo
-        generated = [one for one in generated if _declares_ai(one) or _names_an_edit(one)]
     placed = any(one.relationship == "componentOf" and not _is_generated(one) for one in manifest.ingredients)
     drawn = placed or "drawing" in manifest.actions
     drawn |= any(
         one.field == _CREATED and one.source_type not in ("", "empty") for one in manifest.statements if not _is_ai(one)
     )
-    acted = [one for one in manifest.statements if one.field.startswith(_C2PA_ACTION)]
-    acted = [one for one in acted if one.field.removeprefix(_C2PA_ACTION) not in {*_MECHANICAL, "opened"}]
-    undeclared = ("", "empty", "algorithmicMedia")
-    if acted and all(one.source_type not in undeclared for one in acted):  # so the name of the app adds nothing
+    if edited or drawn:  # an app such as ChatGPT only opened, converted or described a photo
+        generated = [one for one in generated if not _is_mechanical(one)]
+    if _app_adds_nothing(manifest, edited or placed):
         generated = [one for one in generated if one.field != GENERATOR]
     return [(_is_part(one, edited, drawn), one) for one in generated]
 
 
-def _names_an_edit(statement: Statement) -> bool:
-    """Return whether a statement names more than an app: a generator in an assertion, or a generative edit."""
-    of_app = statement.field == GENERATOR
-    return statement.field.startswith(ASSERTION) or (not of_app and _tool_means(statement) == "ai-edit")
+def _is_mechanical(statement: Statement) -> bool:
+    """Return whether the action of a statement invented no content, whatever tool it names."""
+    action = _action_of(statement)
+    only_names = not _declares_ai(statement) and _tool_means(statement) != "ai-edit"
+    return action in _OF_METADATA or (action in _MECHANICAL and only_names)
+
+
+def _app_adds_nothing(manifest: Manifest, given: bool) -> bool:
+    """Return whether the name of the app shows no AI: its actions declare what they made, or only used given pictures."""
+    handled = {*_MECHANICAL, "placed"}
+    acted = [one for one in manifest.statements if (action := _action_of(one)) and action not in handled]
+    if acted:
+        return all(one.source_type not in ("", "empty", "algorithmicMedia") for one in acted)
+    return given and bool(manifest.actions) and {*manifest.actions} <= handled
+
+
+def _action_of(statement: Statement) -> str:
+    """Return the name of the action of C2PA that a statement is about; "" if none."""
+    is_action = statement.field.startswith(_C2PA_ACTION)
+    return statement.field.removeprefix(_C2PA_ACTION).partition(", ")[0] if is_action else ""
 
 
 def _had_picture(manifest: Manifest) -> bool:
@@ -161,6 +178,8 @@ def _is_within(statement: Statement) -> bool:
 
 
 def _is_ai(statement: Statement) -> bool:
+    if statement.field.endswith(_SYSTEM) and makes_no_picture(statement.agent):
+        return False
     kind, _ = meaning_of(statement.source_type)
     by_hand = statement.source_type in ("humanEdits", "minorHumanEdits")
     return _declares_ai(statement) or (not kind and not by_hand and _tool_means(statement) in ("ai", "ai-edit"))
@@ -168,8 +187,8 @@ def _is_ai(statement: Statement) -> bool:
 
 def _declares_ai(statement: Statement) -> bool:
     """Return whether a statement declares AI, by more than the name of a tool."""
-    declared = statement.field.startswith(tuple(f"{ASSERTION}{label}" for label in AI_ASSERTIONS))
-    declared |= statement.field.endswith("AISystemUsed") and not names_no_system(statement.agent)
+    declared = statement.field.startswith(_AI_ASSERTIONS)
+    declared |= statement.field.endswith(_SYSTEM) and not names_no_system(statement.agent)
     return meaning_of(statement.source_type)[0] == "ai" or declared
 
 
