@@ -215,6 +215,8 @@ RAW = {
     "a directory behind a preview": chained({254: 1}, {256: 99, 262: 32803}),
     "a preview of a camera alone": by_a_camera({254: 1}),
     "Canon CR2": b"II*\0\x10\0\0\0CR\2\0" + tiff({})[12:],
+    "Phase One IIQ": tiff({})[:8] + b"IIIITwaR" + tiff({})[16:],
+    "Phase One IIQ, big-endian": tiff({}, order=">")[:8] + b"MMMMRawC" + tiff({}, order=">")[16:],
 }
 
 
