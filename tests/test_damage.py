@@ -471,6 +471,17 @@ def test_a_tiff_with_one_channel_in_a_plane_of_its_own_is_read(read, mode):
     assert np.abs(shown[..., 0].astype(int) - np.asarray(grey)).max() <= 1
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_palette_of_8_bits_in_a_tiff_has_its_colours(read, cut):
+    data = saved("TIFF", Image.fromarray(PIXELS).quantize(200))
+    (field,) = [place for place in range(len(data) - 1536) if struct.unpack_from("<HHI", data, place) == (320, 3, 768)]
+    (start,) = struct.unpack_from("<I", data, field + 8)
+    colours = struct.unpack_from("<768H", data, start)
+    in_8_bits = data[:start] + struct.pack("<768H", *(one // 256 for one in colours)) + data[start + 1536 :]
+    end = len(data) - 9000 * cut
+    assert (read(in_8_bits[:end]).pixels == read(data[:end]).pixels).all() and read(data[:end]).pixels.mean() > 40
+
+
 def test_a_plane_of_its_own_is_read_in_damaged_tiffs_and_those_of_several_pages(read, tmp_path):
     deep = Image.fromarray(np.asarray(Image.fromarray(PIXELS).convert("L")).astype(np.uint16) * 257)
     pages = with_tag(saved("TIFF", deep, save_all=True, append_images=[deep]), 284, 2)

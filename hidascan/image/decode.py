@@ -262,7 +262,7 @@ def _decode_opened(
         raise ImageError(f"{DAMAGED_IMAGE}the file is too small for the size that its first frame declares")
     check_size(*image.size, max_pixels)
     notes = list(_frames(image))
-    tiff.in_one_plane(image)
+    tiff.corrected(image)
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
     before_load(_pixels_in_memory(*image.size, max_pixels))
@@ -360,7 +360,7 @@ def _may_lack_rows(image: Image.Image) -> bool:
 
 def _partly(data: bytes) -> tuple[Image.Image, Rows]:
     """Decode as many rows as possible, and return the picture and its decoded rows."""
-    fresh = [tiff.in_one_plane(Image.open(io.BytesIO(data), formats=pillow_names())) for _ in range(2)]
+    fresh = [tiff.corrected(Image.open(io.BytesIO(data), formats=pillow_names())) for _ in range(2)]
     for one in fresh:
         mend_transparency(one, data)
     return partly_loaded((fresh[0], fresh[1]))
