@@ -38,7 +38,7 @@ def corrected(image: Image.Image) -> Image.Image:
     if _is_separate(tags) and tags.get(Tag.SamplesPerPixel, 1) == 1:  # Pillow would use only a letter of the raw mode
         tags[Tag.PlanarConfiguration] = 1
         image._setup()  # type: ignore[attr-defined]
-    if image.mode == "P" and (colours := tags.get(Tag.ColorMap)) and max(colours) < 256:  # 8 instead of 16 bits
+    if image.mode in ("P", "PA") and (colours := tags.get(Tag.ColorMap)) and max(colours) < 256:  # 8 instead of 16 bits
         image.palette = ImagePalette.raw("RGB;L", bytes(colours))
     return image
 
