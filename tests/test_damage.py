@@ -340,6 +340,23 @@ def test_a_hole_in_the_pixels_of_heic_and_avif_is_damage_and_one_in_their_exif_i
     assert "512 zero bytes within the coded pixels" in the_note(read(data[:middle] + bytes(512) + data[middle + 512 :]))
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True}], ids=["lossy", "lossless"])
+@pytest.mark.parametrize("filler", [b"\xff", b"\xf6"], ids=["erased flash", "formatted sectors"])
+@pytest.mark.parametrize("format_name", ["WEBP", "AVIF", "HEIF"])
+def test_a_hole_of_other_bytes_is_damage(read, format_name, filler, options):
+    noise = np.random.default_rng(0).integers(0, 256, (320, 400, 3), np.uint8)
+    data = saved(format_name, Image.fromarray(noise), **(options if format_name == "WEBP" else {}))
+    middle = len(data) * 3 // 4
+    note = the_note(read(data[:middle] + filler * 1024 + data[middle + 1024 :]))
+    assert f"{filler.hex().upper()} bytes within the coded pixels; part of the picture may be wrong" in note
+
+
+def test_repeated_codes_of_a_lossless_webp_are_no_damage(read):
+    rows = np.linspace(0, 255, 600).astype(np.uint8)[:, None, None]
+    data = saved("WEBP", Image.fromarray(rows.repeat(1000, 1).repeat(3, 2)), lossless=True, method=0, quality=80)
+    assert b"\xff" * 512 in data and not read(data).notes
+
+
 def test_a_hole_in_another_picture_of_a_heic_is_no_damage_of_the_main_one(read):
     first, second = (
         Image.fromarray(np.random.default_rng(n).integers(0, 256, (320, 400, 3), np.uint8)) for n in (0, 1)

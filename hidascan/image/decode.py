@@ -22,7 +22,7 @@ from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.boxes import PNG_SIGNATURE
-from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
+from hidascan.image.damage import Rows, filled_pixels, longest_run, note_of, partly_loaded, unreadable_reason
 from hidascan.image.formats import EXPORT, LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
 from hidascan.image.headers import complete_webp, versions, webp_size, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
@@ -273,7 +273,7 @@ def _decode_opened(
         notes.extend(damage)
     else:
         pixels = _loaded_pixels(image, data, notes)
-    notes += filter(None, [zeroed_pixels(data, format_name, pixels)])
+    notes += filter(None, [filled_pixels(data, format_name, pixels)])
     pixels.flags.writeable = False
     orientation = _orientation(image)  # after loading, as the decoders of TIFF and HEIC rotate and reset it
     return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
