@@ -11,7 +11,7 @@ from typing import Any
 
 from hidascan.errors import UsageError, reason_of
 from hidascan.image.formats import kind_from_head
-from hidascan.image.path_tables import PREAMBLE, is_path_table, paths_in_table
+from hidascan.image.path_tables import SEP_LINE, is_path_table, paths_in_table
 from hidascan.image.path_text import BLOCK, UTF8, encoding_of, readable_name
 
 STDIN = "-"
@@ -166,5 +166,5 @@ def _refuse_table(line: str, column: str, source: str) -> None:
         UsageError: If the line is a header with the column.
     """
     cells = [cell.strip().strip('"') for cell in re.split("[,;\t]", line)]
-    if (PREAMBLE.fullmatch(line) or (len(cells) > 1 and column in cells)) and not os.path.lexists(line):
+    if (SEP_LINE.fullmatch(line) or (len(cells) > 1 and column in cells)) and not os.path.lexists(line):
         raise UsageError(f"{source} looks like a table, not a list of paths: rename it to .csv or .tsv")

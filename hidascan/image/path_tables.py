@@ -14,8 +14,7 @@ from hidascan.image.formats import kind_from_head
 from hidascan.image.path_text import BLOCK, UTF8, encoding_of, readable_name
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-# A line before the header: the separator, as Excel reads it, or the type of the rows, as Windows PowerShell writes it.
-PREAMBLE = re.compile(r'"?(?:sep=(.)|#TYPE \S+)"?\s*', re.IGNORECASE)
+SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 def is_path_table(name: str) -> bool:
@@ -43,8 +42,8 @@ def _text(name: str, column: str) -> Iterator[str]:
         errors = "surrogateescape" if encoding in UTF8 else "replace"
         lines = _CountedLines(io.TextIOWrapper(file, encoding, errors, newline=""))
         first, separator = _first_line(lines), ""
-        if preamble := PREAMBLE.fullmatch(first):
-            first, separator = _first_line(lines), preamble[1]
+        if declared := SEP_LINE.fullmatch(first):
+            first, separator = _first_line(lines), declared[1]
         separator = separator or _separator(first, _SEPARATORS[name[-4:].lower()], column)
         rows = _rows(first, lines, separator, column, f"--files-from {name}")
         names = [one.strip() for one in next(rows, [])]
