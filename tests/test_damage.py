@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from hidascan.errors import ImageError
+from hidascan.image.damage import filled_pixels
 from hidascan.image.decode import decode
 from hidascan.image.heif_items import coded_extents
 from tests.conftest import picture
@@ -340,6 +341,23 @@ def test_a_hole_in_the_pixels_of_heic_and_avif_is_damage_and_one_in_their_exif_i
     assert "512 zero bytes within the coded pixels" in the_note(read(data[:middle] + bytes(512) + data[middle + 512 :]))
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True}], ids=["lossy", "lossless"])
+@pytest.mark.parametrize("filler", [b"\xff", b"\xf6"], ids=["erased flash", "formatted sectors"])
+@pytest.mark.parametrize("format_name", ["WEBP", "AVIF", "HEIF"])
+def test_a_hole_of_other_bytes_is_damage(format_name, filler, options):
+    noise = np.random.default_rng(0).integers(0, 256, (320, 400, 3), np.uint8)
+    data = saved(format_name, Image.fromarray(noise), **(options if format_name == "WEBP" else {}))
+    middle = len(data) * 3 // 4
+    note = filled_pixels(data[:middle] + filler * 1024 + data[middle + 1024 :], format_name, noise)
+    assert f"{filler.hex().upper()} bytes within the coded pixels; part of the picture may be wrong" in note
+
+
+def test_repeated_codes_of_a_lossless_webp_are_no_damage(read):
+    rows = np.linspace(0, 255, 600).astype(np.uint8)[:, None, None]
+    data = saved("WEBP", Image.fromarray(rows.repeat(1000, 1).repeat(3, 2)), lossless=True, method=0, quality=80)
+    assert b"\xff" * 512 in data and not read(data).notes
+
+
 def test_a_hole_in_another_picture_of_a_heic_is_no_damage_of_the_main_one(read):
     first, second = (
         Image.fromarray(np.random.default_rng(n).integers(0, 256, (320, 400, 3), np.uint8)) for n in (0, 1)
@@ -469,6 +487,17 @@ def test_a_tiff_with_one_channel_in_a_plane_of_its_own_is_read(read, mode):
     image = grey if mode == "L" else Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     shown = read(with_tag(saved("TIFF", image), 284, 2)).pixels
     assert np.abs(shown[..., 0].astype(int) - np.asarray(grey)).max() <= 1
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_palette_of_8_bits_in_a_tiff_has_its_colours(read, cut):
+    data = saved("TIFF", Image.fromarray(PIXELS).quantize(200))
+    (field,) = [place for place in range(len(data) - 1536) if struct.unpack_from("<HHI", data, place) == (320, 3, 768)]
+    (start,) = struct.unpack_from("<I", data, field + 8)
+    colours = struct.unpack_from("<768H", data, start)
+    in_8_bits = data[:start] + struct.pack("<768H", *(one // 256 for one in colours)) + data[start + 1536 :]
+    end = len(data) - 9000 * cut
+    assert (read(in_8_bits[:end]).pixels == read(data[:end]).pixels).all() and read(data[:end]).pixels.mean() > 40
 
 
 def test_a_plane_of_its_own_is_read_in_damaged_tiffs_and_those_of_several_pages(read, tmp_path):

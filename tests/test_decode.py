@@ -110,6 +110,18 @@ def test_every_mode_of_png_becomes_rgb(tmp_path, mode):
     assert decode(tmp_path / "a.png").pixels.shape == (60, 90, 3)
 
 
+def test_grey_with_premultiplied_alpha_is_read(tmp_path):
+    grey, alpha = PIXELS[..., 0], np.where(np.arange(PIXELS.shape[1]) < 64, 255, 51).astype(np.uint8)[None].repeat(len(PIXELS), 0)  # fmt: skip
+    stored = np.dstack([(grey * (alpha / 255)).round().astype(np.uint8), alpha])
+    Image.fromarray(stored, "LA").save(tmp_path / "a.tif")
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(with_tag(data, 338, 1))
+    image = decode(tmp_path / "a.tif")
+    shown = np.where(alpha == 255, grey, stored[..., 0].astype(int) + 204)
+    assert np.abs(image.pixels.astype(int) - shown[..., None]).max() <= 3
+    assert image.notes == ("transparency rendered on white",)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_reported_and_not_applied(tmp_path, orientation):
     exif = Image.Exif()

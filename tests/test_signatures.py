@@ -254,6 +254,8 @@ RAW = {
     "a directory behind a preview": chained({254: 1}, {256: 99, 262: 32803}),
     "a preview of a camera alone": by_a_camera({254: 1}),
     "Canon CR2": b"II*\0\x10\0\0\0CR\2\0" + tiff({})[12:],
+    "Phase One IIQ": tiff({})[:8] + b"IIIITwaR" + tiff({})[16:],
+    "Phase One IIQ, big-endian": tiff({}, order=">")[:8] + b"MMMMRawC" + tiff({}, order=">")[16:],
 }
 
 
@@ -326,6 +328,23 @@ def deep_jpeg():
     data = saved("JPEG")
     frame = data.index(b"\xff\xc0")
     return data[: frame + 4] + b"\x0c" + data[frame + 5 :]
+
+
+def test_a_jpeg_ls_behind_other_segments_is_named():
+    header = b"\xff\xe8\0\x20SPIFF\0" + bytes(24) + b"\xff\xe8\0\x08\0\0\0\1\xff\xd8"
+    data = b"\xff\xd8" + header + b"\xff\xf7\0\x11\x08\0\xc0\1\0\3" + bytes(99)
+    assert describe(data).startswith("this is a JPEG-LS image")
+    assert "damaged image" in describe(data.replace(b"\xff\xf7", b"\xff\xfe\0\4\xff\xf7"))  # within a comment
+
+
+def test_a_jpeg_whose_height_follows_its_pixels_is_not_called_damaged(tmp_path):
+    data = saved("JPEG")
+    frame = data.index(b"\xff\xc0") + 5
+    without_height = data[:frame] + b"\0\0" + data[frame + 2 :]
+    for end, words in ((b"\xff\xdc\0\4\0\x30\xff\xd9", "has its height behind its pixels"), (b"\xff\xd9", "damaged")):
+        (tmp_path / "a.jpg").write_bytes(without_height[:-2] + end)
+        with pytest.raises(ImageError, match=words):
+            decode(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("kind", ["float", "deep JPEG"])

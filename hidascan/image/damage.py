@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ CUT_BEFORE_PIXELS = f"{DAMAGED_IMAGE}the file is truncated before any pixels can
 _MIN_ROWS, _MIN_SHARE = 64, 0.25
 _GENERIC_MESSAGES = ("decoder error", "could not create decoder", "cannot load this image", "failed to read next frame")
 _FLAT_PIXELS_PER_ZERO = 300  # in lossy WebP; flat areas were measured to have one zero byte per 350 pixels
-_FEWEST_IN_HEIF = 512  # zeros within coded pixels; in intact files, at most 2 (HEIC) or 31 (AVIF) followed one another
+_FILLERS = (b"\0", b"\xff", b"\xf6")  # unwritten files, erased flash memory, formatted sectors
+_FEWEST = 512  # of these bytes; in intact files, at most 31 zeros (AVIF), 72 FF or 23 F6 followed one another
 _BLOCK = 8  # rows of a JPEG block; cuts at block boundaries keep the grid of earlier saves
 
 
@@ -48,34 +50,52 @@ def note_of(rows: Rows, height: int) -> str:
     return f"{DAMAGED_ONLY}{which} were readable and scanned"
 
 
-def zeroed_pixels(data: bytes, format: str, pixels: np.ndarray) -> str:
-    """Return a note if a file has zero bytes in place of coded pixels, which decoders accept without an error; "" if not.
+def filled_pixels(data: bytes, format: str, pixels: np.ndarray) -> str:
+    """Return a note if a file has a run of equal bytes in place of coded pixels, which decoders accept; "" if not.
 
-    Only WebP, HEIF and AVIF are checked, which have no checksums.
+    Unwritten bytes are 0, FF in erased flash memory, and F6 in formatted sectors. Only WebP, HEIF and AVIF are checked,
+    which have no checksums.
 
     Args:
         data: Content of the file.
         format: Pillow's name of the format.
         pixels: (H, W, 3) uint8, the decoded pixels.
     """
-    zeros = 0
+    run = b""
     if format == "WEBP":
-        zeros = _zeros_in_webp(data, pixels)
+        run = _run_in_webp(data, pixels)
     elif format in ("HEIF", "AVIF"):
-        zeros = _zeros_in_heif(data)
-    return f"{DAMAGED}{zeros} zero bytes within the coded pixels; part of the picture {MAY_BE_WRONG}" if zeros else ""
+        run = _longest_filler(data, coded_extents(data))
+    if not run:
+        return ""
+    kind = "zero" if run[:1] == b"\0" else f"{run[0]:02X}"
+    return f"{DAMAGED}{len(run)} {kind} bytes within the coded pixels; part of the picture {MAY_BE_WRONG}"
 
 
-def _zeros_in_webp(data: bytes, pixels: np.ndarray) -> int:
-    """Return the length of the longest run of zeros in the pixel data of a WebP; 0 if flat areas explain it."""
+def _run_in_webp(data: bytes, pixels: np.ndarray) -> bytes:
+    """Return the longest run of equal bytes in the pixel data of a WebP; b"" if too short, or flat areas explain it."""
     lossy = data.find(b"VP8 ")
     at = lossy if lossy >= 0 else data.find(b"VP8L")
-    body = data[at + 8 : at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")] if at >= 0 else b""
-    zeros = max((len(run[0]) for run in re.finditer(rb"\0{512,}", body)), default=0)
-    if not zeros:
-        return 0
+    run = _longest_filler(data, [(at + 8, at + 8 + int.from_bytes(data[at + 4 : at + 8], "little"))] if at >= 0 else [])
+    if not run or (lossy >= 0 and run[:1] != b"\0"):  # flat areas give zeros only; in lossless WebP, any byte
+        return run
     explained = pixels.size // 3 // _FLAT_PIXELS_PER_ZERO if lossy >= 0 else _predictable_pixels(pixels) // 2
-    return zeros if zeros >= explained else 0
+    return run if len(run) >= explained else b""
+
+
+def _longest_filler(data: bytes, extents: list[tuple[int, int]]) -> bytes:
+    """Return the longest run of zeros, FF or F6 within the extents (start, stop); b"" if too short for damage."""
+    runs = (run for start, stop in extents for filler in _FILLERS for run in _runs(data, filler, start, stop))
+    return max(runs, key=len, default=b"")
+
+
+def _runs(data: bytes, filler: bytes, start: int, stop: int) -> Iterator[bytes]:
+    """Yield each run of a byte that is long enough for damage; `find` is many times faster than one expression for all."""
+    run, place = re.compile(re.escape(filler) + b"+"), start
+    while (place := data.find(filler * _FEWEST, place, stop)) >= 0:
+        if found := run.match(data, place, stop):
+            yield found[0]
+            place = found.end()
 
 
 def _predictable_pixels(pixels: np.ndarray) -> int:
@@ -85,13 +105,6 @@ def _predictable_pixels(pixels: np.ndarray) -> int:
     for neighbour in (pixels[1:, :-2], pixels[:-1, :-2], pixels[:-1, 1:-1], pixels[:-1, 2:]):
         new &= (inner != neighbour).any(axis=2)
     return pixels.size // 3 - int(new.sum())
-
-
-def _zeros_in_heif(data: bytes) -> int:
-    """Return the length of the longest run of zeros in the coded pixels of a HEIF or AVIF; 0 if too short for damage."""
-    zeros = re.compile(rb"\0{%d,}" % _FEWEST_IN_HEIF)
-    runs = (run for start, stop in coded_extents(data) for run in zeros.finditer(data, start, stop))
-    return max((len(run[0]) for run in runs), default=0)
 
 
 def longest_run(whole: np.ndarray) -> Rows:

@@ -22,7 +22,7 @@ from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.boxes import PNG_SIGNATURE
-from hidascan.image.damage import Rows, longest_run, note_of, partly_loaded, unreadable_reason, zeroed_pixels
+from hidascan.image.damage import Rows, filled_pixels, longest_run, note_of, partly_loaded, unreadable_reason
 from hidascan.image.formats import EXPORT, LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
 from hidascan.image.headers import complete_webp, versions, webp_size, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
@@ -262,7 +262,7 @@ def _decode_opened(
         raise ImageError(f"{DAMAGED_IMAGE}the file is too small for the size that its first frame declares")
     check_size(*image.size, max_pixels)
     notes = list(_frames(image))
-    tiff.in_one_plane(image)
+    tiff.corrected(image)
     saved = read_save(getattr(image, "quantization", None) or {}, getattr(image, "layer", []))
     format_name = image.format or "unknown"
     before_load(_pixels_in_memory(*image.size, max_pixels))
@@ -273,7 +273,7 @@ def _decode_opened(
         notes.extend(damage)
     else:
         pixels = _loaded_pixels(image, data, notes)
-    notes += filter(None, [zeroed_pixels(data, format_name, pixels)])
+    notes += filter(None, [filled_pixels(data, format_name, pixels)])
     pixels.flags.writeable = False
     orientation = _orientation(image)  # after loading, as the decoders of TIFF and HEIC rotate and reset it
     return DecodedImage(pixels, format_name, orientation, saved, notes=tuple(notes))
@@ -360,7 +360,7 @@ def _may_lack_rows(image: Image.Image) -> bool:
 
 def _partly(data: bytes) -> tuple[Image.Image, Rows]:
     """Decode as many rows as possible, and return the picture and its decoded rows."""
-    fresh = [tiff.in_one_plane(Image.open(io.BytesIO(data), formats=pillow_names())) for _ in range(2)]
+    fresh = [tiff.corrected(Image.open(io.BytesIO(data), formats=pillow_names())) for _ in range(2)]
     for one in fresh:
         mend_transparency(one, data)
     return partly_loaded((fresh[0], fresh[1]))

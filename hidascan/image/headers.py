@@ -13,7 +13,7 @@ _PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf", b"tEXt", b"iTXt"}
 _TRANSPARENCY_BYTES = {0: 2, 2: 6}  # size of tRNS by colour type; of palettes, any
 
 _SOS, _APP0, _APP13, _APP14 = 0xDA, 0xE0, 0xED, 0xEE
-_FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}
+FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}
 _SHORTEST = {_APP0: 14, _APP14: 12}  # bytes in the segments of JFIF and Adobe
 _ICC, _JFIF, _ADOBE = b"ICC_PROFILE", b"JFIF\0", b"Adobe"
 
@@ -75,10 +75,10 @@ def plain_jpeg(data: bytes, resources: bool = False) -> bytes:
     Photoshop's resources, which may hold IPTC, are kept if `resources`. The scan of a sequential JPEG gets its only valid
     parameters.
     """
-    segments = list(_segments(data))
+    segments = list(jpeg_segments(data))
     rest = data[2 + sum(len(segment) for _, segment in segments) :]
     progressive = any(kind in _PROGRESSIVE for kind, _ in segments)
-    channels = next((segment[9] for kind, segment in segments if kind in _FRAMES and len(segment) > 9), 3)
+    channels = next((segment[9] for kind, segment in segments if kind in FRAMES and len(segment) > 9), 3)
     parts = [data[:2]]
     for kind, segment in segments:
         if segment[4:].startswith(_ICC) or len(segment) - 4 < _SHORTEST.get(kind, 0):
@@ -95,7 +95,7 @@ def plain_jpeg(data: bytes, resources: bool = False) -> bytes:
     return b"".join([*parts, rest])
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the kind and all bytes of each segment of a JPEG up to the header of its first scan."""
     place, kind = 2, 0
     while data[place : place + 1] == b"\xff" and place + 4 <= len(data) and kind != _SOS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import Any
 
@@ -14,6 +15,7 @@ from hidascan.image.formats import EXPORT
 RAW = "RAW is not supported; scan an exported JPEG or TIFF"
 _SENSOR_VALUES = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 _SENSOR_PACKINGS = {32767, 32769, 32770, 34713, 65000, 65535}  # Compression: Sony, Epson, Samsung, Nikon, Kodak, Pentax
+_PHASE_ONE = re.compile(rb"IIII.waR|MMMMRaw.", re.DOTALL)  # behind the header of a TIFF whose directories are previews
 _MAX_SUB_IFDS = 16  # and directories behind the first one
 _MAKERS = {
     "nikon": "Nikon NEF",
@@ -42,6 +44,8 @@ def raw_photo(data: bytes) -> str:
         return ""
     if data[:4] == b"II*\0" and data[8:10] == b"CR":
         return _refusal("Canon CR2")
+    if _PHASE_ONE.fullmatch(data, 8, 16):
+        return _refusal("Phase One IIQ")
     try:
         first, others = _directories(data)
     except Exception:  # an unreadable directory, which the decoder will report

@@ -63,7 +63,7 @@ def to_rgb(image: Image.Image, notes: list[str], grey: GreyScale) -> np.ndarray:
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         if strip.has_transparency_data:
-            strip = strip.convert("RGBA")
+            strip = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")  # La converts to LA only
             extrema: Any = strip.getextrema()
             seen_through |= extrema[3][0] < 255
             white = Image.new("RGBA", strip.size, (255, 255, 255, 255))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hidascan.image.damage import CUT_BEFORE_PIXELS, ends_early
 from hidascan.image.formats import EXPORT
+from hidascan.image.headers import FRAMES, jpeg_segments
 from hidascan.image.raw_photos import RAW, raw_name, tiff_layout
 from hidascan.notes import DAMAGED_IMAGE
 
@@ -33,6 +34,7 @@ _AS_TEXT = re.compile(
 _SAVED_AS_TEXT, _REMAINS = "an image that was saved as text", "what remains of an image that was saved as text"
 _ANOTHER_COPY = "download or copy the original again"
 _FEWEST_CHARACTERS = 100  # in coded pixels; a few colours could be valid UTF-8 by chance
+_JPEG_LS_FRAME, _DNL = 0xF7, b"\xff\xdc\0\4"  # markers of a JPEG
 _PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
 
 
@@ -54,6 +56,8 @@ def _raw(pattern: bytes, maker: str) -> Signature:
     return Signature(pattern, raw_name(maker), RAW)
 
 
+_JPEG_LS = Signature(rb"\xff\xd8\xff\xf7|\xff\xf7", "a JPEG-LS image", EXPORT)
+
 # The first match counts. Supported formats come first: if Pillow cannot open such a file, it is damaged.
 _SUPPORTED = (
     (rb"\x89PNG", "PNG"),
@@ -68,7 +72,7 @@ _SUPPORTED = (
 _UNSUPPORTED = (
     Signature(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image", EXPORT),
     Signature(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "a JPEG 2000 image", EXPORT),
-    Signature(rb"\xff\xd8\xff\xf7|\xff\xf7", "a JPEG-LS image", EXPORT),
+    _JPEG_LS,
     Signature(rb"II\xbc", "a JPEG XR image", EXPORT),
     Signature(rb"\x8aMNG|\x8bJNG", "an MNG or JNG image", EXPORT),
     Signature(rb"....ftyp(avci|avcs|jpeg|jpgs|j2ki|j2is)", "a HEIF image with AVC, JPEG or JPEG 2000 data", EXPORT),
@@ -276,8 +280,14 @@ def _padding(head: bytes) -> int:
 def _unusual(name: str, data: bytes) -> str:
     """Describe an intact TIFF or JPEG of a kind that no decoder reads, or a truncated TIFF; "" for any other file."""
     kind = ""
-    if name == "JPEG" and (frame := _DEEP_FRAME.search(data[:_FRAME_HEAD])):
-        kind = f"{frame[1][0]} bits per channel"
+    if name == "JPEG":
+        segments = dict(jpeg_segments(data))
+        if _JPEG_LS_FRAME in segments:
+            return _sentence(_JPEG_LS)
+        if frame := _DEEP_FRAME.search(data[:_FRAME_HEAD]):
+            kind = f"{frame[1][0]} bits per channel"
+        elif _DNL in data and any(segments[frame][5:7] == b"\0\0" for frame in FRAMES & set(segments)):
+            kind = "its height behind its pixels (DNL)"
     elif name == "TIFF":
         try:
             kind = tiff_layout(data)

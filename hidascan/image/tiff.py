@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImagePalette
 from PIL.ExifTags import Base as Tag
 
 from hidascan.errors import ImageError
@@ -29,16 +29,17 @@ def tags_of(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
 
 
-def in_one_plane(image: Image.Image) -> Image.Image:
-    """Make Pillow read a TIFF of one channel that is marked as having separate planes.
+def corrected(image: Image.Image) -> Image.Image:
+    """Make Pillow read a TIFF as other programs do, where it would misread planes or the palette.
 
-    For such planes, it would use only the first letter of the raw mode. Call it after any change of frames, which reads
-    the tags again.
+    Call it after any change of frames, which reads the tags again.
     """
     tags = tags_of(image)
-    if _is_separate(tags) and tags.get(Tag.SamplesPerPixel, 1) == 1:
+    if _is_separate(tags) and tags.get(Tag.SamplesPerPixel, 1) == 1:  # Pillow would use only a letter of the raw mode
         tags[Tag.PlanarConfiguration] = 1
         image._setup()  # type: ignore[attr-defined]
+    if image.mode in ("P", "PA") and (colours := tags.get(Tag.ColorMap)) and max(colours) < 256:  # 8 instead of 16 bits
+        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
     return image
 
 

@@ -172,7 +172,7 @@ def _actors(text: str) -> list[str]:
 def only_describes(text: str) -> bool:
     """Return whether a text names what described or examined a picture, and no generator: "ChatGPT (captions only)"."""
     tool = tool_in(text, "software")
-    is_generator = bool(tool) and tool.means != "software" and tool.name not in CHATBOTS
+    is_generator = tool is not None and tool.means != "software" and tool.name not in CHATBOTS
     return not is_generator and any(role.search(text[:_MAX_LENGTH]) for role in (_OTHER_ROLE, _EXAMINER))
 
 
