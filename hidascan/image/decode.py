@@ -22,9 +22,17 @@ from hidascan.errors import NO_MEMORY, ImageError, reason_of
 from hidascan.geometry import PATCH
 from hidascan.image import tiff
 from hidascan.image.boxes import PNG_SIGNATURE
-from hidascan.image.damage import Rows, filled_pixels, longest_run, note_of, partly_loaded, unreadable_reason
+from hidascan.image.damage import (
+    Rows,
+    ends_early,
+    filled_pixels,
+    longest_run,
+    note_of,
+    partly_loaded,
+    unreadable_reason,
+)
 from hidascan.image.formats import EXPORT, LARGEST_FILE, TOO_LARGE, kind_from_head, pillow_names
-from hidascan.image.headers import complete_webp, versions, webp_size, with_known_brand
+from hidascan.image.headers import versions, with_known_brand
 from hidascan.image.jpeg_history import JpegSave, JpegTrace, jpeg_trace, read_save
 from hidascan.image.jpeg_scan import decode_jpeg
 from hidascan.image.png_scan import PngFile
@@ -38,6 +46,7 @@ from hidascan.image.provenance.texts import without_long_texts
 from hidascan.image.raw_photos import raw_photo
 from hidascan.image.rgb import SCALED, grey_scale_of, is_deep_colour, mend_transparency, to_rgb
 from hidascan.image.signatures import describe, saved_as_text, without_padding
+from hidascan.image.webp import complete_webp, padded_webp, webp_size
 from hidascan.notes import DAMAGED, DAMAGED_IMAGE, MAY_BE_WRONG, ONLY
 from hidascan.options import MAX_PIXELS
 
@@ -190,6 +199,8 @@ def _repaired(
     """
     if (complete := complete_webp(data)) != data:
         return complete, None, (_TOO_SHORT,)
+    if size := webp_size(data):
+        return _readable_webp(data, size[1])
     if not data.startswith(PNG_SIGNATURE):
         return data, None, ()
     if data[12:16] == b"CgBI":
@@ -203,6 +214,18 @@ def _repaired(
     before_load(_pixels_in_memory(*file.size, max_pixels))
     repaired = file.repair()
     return repaired.data, repaired.rows, (repaired.note,)
+
+
+def _readable_webp(data: bytes, height: int) -> tuple[bytes, Rows | None, tuple[str, ...]]:
+    """Pad a WebP if it is truncated, and return it with its readable rows and a note; unchanged if that is impossible."""
+    if not ends_early(data):
+        return data, None, ()
+    try:
+        padded, count = padded_webp(data)
+    except (OSError, ValueError, OverflowError):  # the decoder will report it
+        return data, None, ()
+    rows = Rows(0, count)
+    return (padded, None, (_TOO_SHORT,)) if count == height else (padded, rows, (note_of(rows, height),))
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from hidascan.image.boxes import PNG_SIGNATURE, png_chunks, webp_chunks
+from hidascan.image.boxes import PNG_SIGNATURE, png_chunks
 
 _PNG_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf", b"tEXt", b"iTXt"}
 _TRANSPARENCY_BYTES = {0: 2, 2: 6}  # size of tRNS by colour type; of palettes, any
@@ -16,9 +16,6 @@ _SOS, _APP0, _APP13, _APP14 = 0xDA, 0xE0, 0xED, 0xEE
 FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}
 _SHORTEST = {_APP0: 14, _APP14: 12}  # bytes in the segments of JFIF and Adobe
 _ICC, _JFIF, _ADOBE = b"ICC_PROFILE", b"JFIF\0", b"Adobe"
-
-_VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # starts of pictures in WebP
-_WEBP_PICTURES, _WEBP_METADATA = (b"VP8 ", b"VP8L", b"ANMF"), (b"EXIF", b"XMP ")
 
 _MAX_BRANDS = 1024  # bytes
 _AVIF = {b"avif", b"avis"}
@@ -108,41 +105,6 @@ def _with_known_transform(segment: bytes, channels: int) -> bytes:
     """Return Adobe's segment of a JPEG with a colour transform that is defined: 0 for none, 1 for YCbCr, 2 for YCCK."""
     usual = 2 if channels == 4 else 1
     return segment if segment[15] in (0, usual) else segment[:15] + bytes([usual]) + segment[16:]
-
-
-def webp_size(data: bytes) -> tuple[int, int] | None:
-    """Return the width and height in the header of a WebP; None for any other file, or if it has no valid header."""
-    kind, body = data[12:16], data[20:30]
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(body) < 10:
-        return None
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if kind == b"VP8L" and body[0] == _VP8L_SIGNATURE:
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 " and body[3:6] == _VP8_START:
-        width, height = struct.unpack_from("<HH", body, 6)
-        return width & 0x3FFF, height & 0x3FFF
-    return None
-
-
-def complete_webp(data: bytes) -> bytes:
-    """Complete a WebP that is shorter than it declares, if its picture is whole.
-
-    Of an incomplete last chunk, only metadata are kept. Any other file is returned unchanged.
-    """
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or 8 + int.from_bytes(data[4:8], "little") <= len(data):
-        return data
-    place, has_picture, last = 12, False, b""
-    for kind, end in webp_chunks(data):
-        if end > len(data):
-            rest = data[place + 8 :]
-            last = kind + struct.pack("<I", len(rest)) + rest if kind in _WEBP_METADATA else b""
-            break
-        has_picture |= kind in _WEBP_PICTURES
-        place = end + end % 2
-    chunks = data[12:place].ljust(place - 12, b"\0") + last + b"\0" * (len(last) % 2)
-    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks if has_picture else data
 
 
 def brands_of(data: bytes) -> set[bytes]:
