@@ -983,12 +983,13 @@ def test_a_photo_with_a_generated_part_is_a_claim_of_both(signer, tmp_path):
         ("opened edited", ["ai", "camera"]), ("placed drawing", ["ai", "camera"]),
     ],
 )  # fmt: skip
-def test_an_app_that_only_placed_or_enhanced_a_photo_generated_nothing(actions, kinds):
+@pytest.mark.parametrize("board", ["digitalCreation", "empty"])
+def test_an_app_that_only_placed_or_enhanced_a_photo_generated_nothing(actions, kinds, board):
     photo = Manifest(
         relationship="parentOf" if actions.startswith("opened") else "componentOf",
         statements=(Statement("C2PA action c2pa.created", "digitalCapture"),),
     )
-    types = {"created": "digitalCreation"}
+    types = {"created": board}
     acted = [Statement(f"C2PA action c2pa.{name}", types.get(name, "")) for name in actions.split()]
     app = Statement("C2PA claim generator", agent="Adobe Firefly Boards")
     manifest = Manifest(statements=(app, *acted), actions=tuple(actions.split()), ingredients=(photo,))

@@ -265,6 +265,30 @@ def test_of_a_webp_cut_within_its_picture_the_upper_rows_are_scanned(read, quali
         read(data[: len(data) // 9])
 
 
+@pytest.mark.parametrize(
+    "options", [{"exif": b"Exif\0\0" + bytes(5000)}, {"xmp": b"<x:xmpmeta>"}, {"icc_profile": bytes(999)}]
+)
+def test_metadata_that_a_truncated_webp_lacks_hide_no_rows(read, options):
+    data = saved("WEBP", Image.fromarray(picture(400, 300)), quality=80, **options)
+    start = data.index(b"VP8 ")
+    end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
+    cut = read(data[: (start + 4 * end) // 5])
+    assert len(cut.pixels) > 200 and (cut.pixels == read(data).pixels[: len(cut.pixels)]).all()
+
+
+def test_a_truncated_webp_with_far_too_many_bytes_for_its_size_is_refused(read):
+    data = saved("WEBP", Image.fromarray(picture(64, 64)), quality=80)
+    padded = (
+        b"RIFF"
+        + (len(data) + 9_000_000).to_bytes(4, "little")
+        + data[8:12]
+        + b"VP8 "
+        + (9_000_000).to_bytes(4, "little")
+    )
+    with pytest.raises(ImageError, match="the file is truncated"):
+        read(padded + data[20:] + bytes(5_000_000))
+
+
 def test_a_webp_that_lacks_its_last_byte_alone_is_whole(read):
     data = saved("WEBP", Image.fromarray(picture(400, 300)), quality=80)
     cut = read(data[:-1])

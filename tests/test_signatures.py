@@ -330,6 +330,10 @@ def deep_jpeg():
     return data[: frame + 4] + b"\x0c" + data[frame + 5 :]
 
 
+def test_very_many_comments_are_read_in_no_time():
+    assert describe(b"<!--a-->" * 10_000 + b"x") == "this is plain text, not an image"
+
+
 def test_a_jpeg_ls_behind_other_segments_is_named():
     header = b"\xff\xe8\0\x20SPIFF\0" + bytes(24) + b"\xff\xe8\0\x08\0\0\0\1\xff\xd8"
     data = b"\xff\xd8" + header + b"\xff\xf7\0\x11\x08\0\xc0\1\0\3" + bytes(99)

@@ -120,8 +120,12 @@ def test_an_ai_system_that_described_or_sharpened_a_picture_is_software(tmp_path
 
 
 @pytest.mark.parametrize(
-    "value", ["Midjourney; keywords by ChatGPT", "Adobe Firefly, text-to-image", "Stable Diffusion upscaler", "ChatGPT"]
-)
+    "value",
+    [
+        "Midjourney; keywords by ChatGPT", "Adobe Firefly, text-to-image", "Stable Diffusion upscaler", "ChatGPT",
+        "ChatGPT (image generated from a text prompt)", "Image generator from text, XYZ", "StyleGAN3 with upscaling",
+    ],
+)  # fmt: skip
 def test_a_generator_that_also_described_or_sharpened_a_picture_is_one(tmp_path, value):
     xmp = packet(f"<Iptc4xmpExt:AISystemUsed>{value}</Iptc4xmpExt:AISystemUsed>")
     assert [claim[:2] for claim in read(tmp_path, "a.jpg", xmp=xmp)] == [("ai", value)]
@@ -142,7 +146,8 @@ def test_an_ai_system_beside_a_camera_made_a_part_unless_the_type_is_fully_ai(tm
     ("prompt", "kinds"),
     [
         ("no prompt", []), ("Prompt: none", []), ("Denoise", []), ("Write keywords for this photo", []),
-        ("a lighthouse at night, no people, with text on a sign", ["ai"]),
+        ("a lighthouse at night, no people, with text on a sign", ["ai"]), ("Noise-cancelling headphones on a desk", ["ai"]),
+        ("Vision of a futuristic city", ["ai"]), ("Sharpened pencil on paper", ["ai"]), ("Generate three captions", []),
     ],
 )  # fmt: skip
 def test_a_prompt_for_words_or_less_noise_generates_nothing(tmp_path, prompt, kinds):

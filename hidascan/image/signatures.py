@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from hidascan.image.damage import CUT_BEFORE_PIXELS, ends_early
-from hidascan.image.formats import EXPORT
+from hidascan.image.formats import EXPORT, kind_from_head
 from hidascan.image.headers import FRAMES, jpeg_segments
 from hidascan.image.raw_photos import RAW, raw_name, tiff_layout
 from hidascan.notes import DAMAGED_IMAGE
@@ -33,6 +33,7 @@ _AS_TEXT = re.compile(
 )
 _SAVED_AS_TEXT, _REMAINS = "an image that was saved as text", "what remains of an image that was saved as text"
 _ANOTHER_COPY = "download or copy the original again"
+_START_BYTES = 64
 _FEWEST_CHARACTERS = 100  # in coded pixels; a few colours could be valid UTF-8 by chance
 _JPEG_LS_FRAME, _DNL = 0xF7, b"\xff\xdc\0\4"  # markers of a JPEG
 _PADDING = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*")
@@ -169,7 +170,7 @@ _UNSUPPORTED = (
     Signature(rb"age-encryption\.org/", "data encrypted with age"),
     Signature(rb".(?:\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{5}).{8}[\x08\x0f\x10\x18\x20]", "a TGA image", EXPORT),
 )
-_XML, _COMMENTS = rb"(?:<\?xml[^>]{0,500}>\s*)*", rb"(?:<!--.{0,2000}?-->\s*)*"
+_XML, _COMMENTS = rb"(?:<\?xml[^>]{0,500}>\s*)*", rb"(?:<!--(?:(?!-->).){0,2000}-->\s*)*+"
 _TEXTS = (
     Signature(rb"version https://git-lfs\.github\.com/", "a Git LFS pointer", "run git lfs pull"),
     Signature(
@@ -239,7 +240,7 @@ def describe(data: bytes) -> str:
 
 
 def saved_as_text(data: bytes) -> str:
-    """Describe an image whose bytes were all converted to UTF-8, which some decoders call truncated; "" for other files."""
+    """Describe an image whose bytes were all converted to UTF-8; "" for other files. Some decoders would call it truncated."""
     try:
         text = data.decode() if _AS_TEXT.match(data) else ""
     except UnicodeDecodeError:
@@ -249,9 +250,11 @@ def saved_as_text(data: bytes) -> str:
     if "\ufffd" in text:
         return _sentence(Signature(b"", _REMAINS, _ANOTHER_COPY))
     try:
-        text.encode("latin-1")
+        restored = text.encode("latin-1")
     except UnicodeEncodeError:
         return _sentence(Signature(b"", _SAVED_AS_TEXT, _ANOTHER_COPY))
+    if not kind_from_head(restored[:_START_BYTES]):  # ends of lines were changed, too
+        return _sentence(Signature(b"", _REMAINS, _ANOTHER_COPY))
     return _sentence(
         Signature(b"", _SAVED_AS_TEXT, f"restore it with iconv -f UTF-8 -t ISO-8859-1, or {_ANOTHER_COPY}")
     )

@@ -14,6 +14,7 @@ from hidascan.image.damage import same_rows
 _VP8L_SIGNATURE, _VP8_START = 0x2F, b"\x9d\x01\x2a"  # starts of pictures in WebP
 _PICTURES, _METADATA = (b"VP8 ", b"VP8L", b"ANMF"), (b"EXIF", b"XMP ")
 _MOST_MISSING = 4  # times the size of the file; with more, too few rows could be readable
+_MOST_PER_PIXEL, _MAX_HEADERS = 8, 1 << 22  # bytes
 _UNSURE = 16  # rows above the first wrong one; one row of blocks, of which 2 rows were wrong in 5 of 187 files
 
 
@@ -60,27 +61,38 @@ def padded_webp(data: bytes) -> tuple[bytes, int]:
 
     Raises:
         OSError: If the decoder refuses it.
-        ValueError: If too much is missing.
+        ValueError: If too much is missing, or the file is far larger than its picture.
         OverflowError: If the padded file would exceed 4 GiB.
     """
-    missing = _missing(data)
-    if not 0 < missing <= _MOST_MISSING * len(data):
-        raise ValueError(f"{missing} bytes are missing")
-    added = len(data) // 2 * 2
-    longer = _with_longer_chunk(data, added)
-    padded = [longer + np.random.default_rng(seed).bytes(missing + added) for seed in (0, 1)]
-    same = same_rows(*(np.asarray(Image.open(io.BytesIO(one), formats=["WEBP"])) for one in padded))
-    return padded[0], len(same) if same.all() else max(int(same.argmin()) - _UNSURE, 0)
+    width, height = webp_size(data) or (0, 0)
+    if len(data) > _MOST_PER_PIXEL * width * height + _MAX_HEADERS:
+        raise ValueError("the file is too large for its picture")
+    head, length = _with_longer_chunk(data)
+    rows = []
+    for seed in (0, 1):
+        padded = head + np.random.default_rng(seed).bytes(length - len(head))
+        rows.append(np.asarray(Image.open(io.BytesIO(padded), formats=["WEBP"])))
+    same = same_rows(rows[0], rows[1])
+    return padded, len(same) if same.all() else max(int(same.argmin()) - _UNSURE, 0)
 
 
-def _with_longer_chunk(data: bytes, added: int) -> bytes:
-    """Add an even number to the declared sizes of a WebP and of its last chunk, which is incomplete."""
-    starts = [12, *(end + end % 2 for _, end in webp_chunks(data))]
-    last = max(start for start in starts if start + 8 <= len(data))
-    longer = bytearray(data)
-    for place in (4, last + 4):
-        longer[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") + added).to_bytes(4, "little")
-    return bytes(longer)
+def _with_longer_chunk(data: bytes) -> tuple[bytes, int]:
+    """Let a WebP end with its last chunk, which is incomplete, and lengthen it by the size of the file.
+
+    Returns:
+        The incomplete file with its new sizes; its new length.
+    """
+    last = 12
+    for _, end in webp_chunks(data):
+        last = end + end % 2 if end + 8 <= len(data) else last
+    size = int.from_bytes(data[last + 4 : last + 8], "little")
+    if not 0 < last + 8 + size - len(data) <= _MOST_MISSING * len(data):
+        raise ValueError("too much is missing")
+    size = (size + len(data) + 1) // 2 * 2
+    head = bytearray(data)
+    for place, value in ((4, last + size), (last + 4, size)):
+        head[place : place + 4] = value.to_bytes(4, "little")
+    return bytes(head), last + 8 + size
 
 
 def _missing(data: bytes) -> int:

@@ -27,8 +27,19 @@ _IMPROVES = re.compile(
     r"denois|\bnoise\b|sharpen|upscal|super[ -]?res|auto ?focus|\bAF\b|auto ?exposure|colou?r (?:correct|grad)",
     re.IGNORECASE,
 )
+# What shows that a system made pictures, whatever else it did: "ChatGPT (image generated from a text prompt)".
+_MAKES = re.compile(
+    r"\b(?:image|picture|photo|art)\w*\s+(?:\w+\s+)?(?:generat|creat)|\b(?:generat|creat)\w*\s+(?:an?\s+|the\s+|this\s+)?"
+    r"(?:image|picture|photo|art)|diffusion|(?<!SR)GAN\d?\b|text[- ]?(?:to|2)[- ]?image|gpt-image|flash image",
+    re.IGNORECASE,
+)
+_ASKS_FOR_NO_PICTURE = re.compile(
+    r"\W*(?:please )?(?:describe|caption|transcribe|translate|denoise|sharpen|upscale|remove (?:the )?noise"
+    r"|(?:write|add|suggest|list|create|generate) (?:\w+ ){0,3}?(?:keywords|captions?|tags|titles?|descriptions?|alt[- ]texts?))\b",
+    re.IGNORECASE,
+)
+_SEARCHED = 1000  # characters
 _LABEL = re.compile(r"(?:ai )?(?:prompt|system)\s*[:=]\s*", re.IGNORECASE)  # "Prompt: none"
-_PROMPT_START = 200  # characters
 
 
 def claims_of_ai_system(fields: list[Field]) -> Iterator[Claim]:
@@ -74,6 +85,8 @@ def names_no_system(text: str) -> bool:
 
 def makes_no_picture(text: str) -> bool:
     """Return whether an AI system describes, examines or improves pictures, such as "Lightroom AI Denoise"."""
+    if _MAKES.search(text[:_SEARCHED]):
+        return False
     tool = tool_in(text, "agent")
     if tool and tool.means == "software":
         return True
@@ -83,5 +96,4 @@ def makes_no_picture(text: str) -> bool:
 def _says_nothing(field: Field) -> bool:
     """Return whether a field states nothing, or is a prompt that begins by asking for words or an improvement."""
     text = _LABEL.sub("", field.text, count=1)
-    start = " ".join(text[:_PROMPT_START].split()[:4])
-    return states_nothing(text) or (field.kind == "ai prompt" and makes_no_picture(start))
+    return states_nothing(text) or (field.kind == "ai prompt" and bool(_ASKS_FOR_NO_PICTURE.match(text)))

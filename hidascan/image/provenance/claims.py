@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from hidascan.image.provenance.ai_systems import claims_of_ai_system, source_types_in
+from hidascan.image.provenance.ai_systems import claims_of_ai_system, makes_no_picture, source_types_in
 from hidascan.image.provenance.cameras import cameras_of
 from hidascan.image.provenance.claim import HIDDEN, MAX_DETAIL, MAX_NAME, NO_NAME, Claim, shown
 from hidascan.image.provenance.denials import states_nothing
@@ -131,7 +131,11 @@ def _declared_claims(fields: list[Field]) -> Iterator[Claim]:
     declared = next((keys[key] for key in _DECLARING_KEYS if key in keys and _TRUE.fullmatch(keys[key].text)), None)
     if declared:
         named = (keys[key].text for key in _NAMING_KEYS if key in keys)
-        yield claim_of(declared, "ai", next((name for name in named if not states_nothing(name)), NO_NAME))
+        yield claim_of(
+            declared,
+            "ai",
+            next((name for name in named if not (states_nothing(name) or makes_no_picture(name))), NO_NAME),
+        )
 
 
 def _hidden_claims(image: Image.Image) -> Iterator[Claim]:

@@ -87,8 +87,8 @@ class Field:
         name: Display name, such as "EXIF Software" or "XMP dc:creator".
         kind: "software", "credit", "creator", "comment" or "text" as in the catalogue; "caption" (also titles) and "topic"
             (keywords, headlines), which may be about what the picture shows; "make" or "model" of a camera; "lens", which
-            may name one; "source type", "ai system" and similar ones of IPTC; "ai content of Canva", Yes or No; "history", Photoshop's log of steps;
-            "manifest address", of C2PA; "structure", in which only a structure counts.
+            may name one; "source type", "ai system" and similar ones of IPTC; "ai content of Canva", Yes or No;
+            "history", Photoshop's log of steps; "manifest address", of C2PA; "structure", in which only a structure counts.
         text: Full content.
         of_part: True if the field describes an ingredient, a region, an artwork or an editing step, not the whole picture.
     """

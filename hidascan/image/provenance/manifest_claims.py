@@ -140,7 +140,8 @@ def _is_mechanical(statement: Statement) -> bool:
 
 def _app_adds_nothing(manifest: Manifest, given: bool) -> bool:
     """Return whether the name of the app shows no AI: its actions declare what they made, or only used given pictures."""
-    handled = {*_MECHANICAL, "placed"}
+    starts_blank = any((one.field, one.source_type) == (_CREATED, "empty") for one in manifest.statements)
+    handled = {*_MECHANICAL, "placed", *(["created"] if starts_blank else ())}
     acted = [one for one in manifest.statements if (action := _action_of(one)) and action not in handled]
     if acted:
         return all(one.source_type not in ("", "empty", "algorithmicMedia") for one in acted)

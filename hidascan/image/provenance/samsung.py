@@ -8,7 +8,7 @@ from collections.abc import Iterator
 _START, _END = b"SEFH", b"SEFT"
 _HEAD, _ENTRY, _BLOCK_HEAD = struct.Struct("<8xI"), struct.Struct("<2xHII"), struct.Struct("<4xI")
 _MAX_BEHIND = 1_000_000  # bytes
-_MAX_BLOCKS = 1000
+_MAX_BLOCKS, _MAX_BLOCK = 100, 4_000_000  # number that is read, and bytes of each: edits are short, videos are not
 _MAX_ENDS = 100  # that are tried, as other data may contain these letters, too
 
 
@@ -32,7 +32,7 @@ def _blocks(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
     first = start + _HEAD.size
     for number in range(min(count, (end - 4 - first) // _ENTRY.size, _MAX_BLOCKS)):
         _, distance, size = _ENTRY.unpack_from(data, first + number * _ENTRY.size)
-        if _BLOCK_HEAD.size <= size <= distance <= start:
+        if _BLOCK_HEAD.size <= size <= min(distance, _MAX_BLOCK) and distance <= start:
             block = data[start - distance : start - distance + size]
             name_end = _BLOCK_HEAD.size + _BLOCK_HEAD.unpack_from(block)[0]
             yield block[_BLOCK_HEAD.size : name_end], block[name_end:]

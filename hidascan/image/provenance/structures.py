@@ -78,10 +78,10 @@ _MARKS: tuple[tuple[str, frozenset[str]], ...] = (
 # Names of ComfyUI's nodes: those that generate, that generate a part of a picture, that retouch faces and other details,
 # and that start from nothing.
 _GENERATES = re.compile(
-    r"(?i:(?<!re)(?<!up)(?<!down)sampl|vae ?decode|diffus|sd ?upscale|image ?(?:edit|generat)"
-    r"|(?:text|txt|image|img) ?(?:to|2) ?(?:image|img)|dall-?e|gpt-?image|ideogram|seedream|nano ?banana|omnigen|bagel"
+    r"(?i:(?<!re)(?<!re[ _])(?<!up)(?<!up[ _])(?<!down)(?<!down[ _])sampl|vae ?decode|diffus|sd ?upscale|image ?(?:edit|generat)"
+    r"|(?:text|txt|image|img) ?(?:to|2) ?(?:image|img)|dall-?e|gpt[- ]?image|ideogram|seedream|nano ?banana|omnigen|bagel"
     r"|workflow[>/]|_fal\b|fal\w{0,20}api|kontext ?creator|replace ?background|midjourney|jimeng|image ?inference"
-    r"|pollinations|text ?(?:to|2) ?video)|TryOn|VTO|GoogleImagen|Imagen ?\d"
+    r"|pollinations|(?:text ?(?:to|2) ?)?video ?generat|text ?(?:to|2) ?video|^replicate )|TryOn|VTO|GoogleImagen|Imagen ?\d"
     r"|(?:Bria(?!Remove)|ByteDance|Flux(?!KontextImageScale)|Gemini|Grok|Hunyuan|Kling|Krea|Luma|Magnific|OpenAI|OpenRouter"
     r"|Qwen|Recraft|Reve(?!r)|Runway|Stability|Wan)\w{0,40}(?:Image|Edit|Fill|Expand|Canny|Depth|Creative)"
 )
@@ -318,6 +318,6 @@ def _extent(nodes: str) -> str:
         return "part"
     names = nodes.split("\n")
     others = [name for name in names if not _RETOUCHES.search(name)]
-    if any(map(_GENERATES.search, others)):
+    if any(_GENERATES.search(spelt) for name in others for spelt in (name, name.replace("_", " "))):
         return "whole"
     return "part" if len(others) < len(names) else ""
