@@ -20,7 +20,7 @@ _DOCUMENT = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:<(?:[?!]|svg|html|head|table)|\
 
 
 def document_kind(head: bytes) -> str:
-    """Return the kind of a document, such as a web page, that is no list; "" if its first bytes are those of none."""
+    """Return the kind of a document, such as a web page, by its first bytes; "" for any other file."""
     return "a document (HTML, SVG, XML or JSON)" if _DOCUMENT.match(head) else ""
 
 
